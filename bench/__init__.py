@@ -1,0 +1,1 @@
+"""Benches: each answers one question beside its peers in the same run, and prints ratios."""

@@ -1,0 +1,81 @@
+"""Pure: percentiles, spreads over rounds, and aligned tables.
+
+In: numbers. Out: numbers and text. Invariant: nothing is rounded before it is printed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the nearest-rank percentile (`share` 0.99 for p99); NaN when there are no values."""
+    ordered = sorted(values)
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median over rounds, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """None when no round gave a number."""
+        numbers = [value for value in values if not math.isnan(value)]
+        if not numbers:
+            return None
+        return cls(statistics.median(numbers), min(numbers), max(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: `value` must be at most (or at least, if `at_least`) `limit`; None was not measured."""
+
+    question: str
+    value: float | None
+    limit: float
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "met" if met else "MISSED"
+
+    def row(self) -> list[str]:
+        sign = ">=" if self.at_least else "<="
+        value = "-" if self.value is None else f"{self.value:.3g}{self.unit}"
+        return [self.question, f"{sign} {self.limit:.3g}{self.unit}", value, self.verdict]
+
+
+def spread_text(spread: Spread | None, digits: int = 2) -> str:
+    """Median and range as `10.2 (9.8..10.9)`; `-` when not measured."""
+    if spread is None:
+        return "-"
+    if spread.low == spread.high:
+        return f"{spread.median:.{digits}f}"
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Align columns: the first to the left, the others to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,138 @@
+"""Pure: the figures of the relay bench, round by round, to ratios, targets, a table and JSON.
+
+In: one set of figures per peer and round. Out: text and a JSON-ready dict. Invariant: a ratio or a difference
+is taken within one round, and only then the median over rounds: drift of the machine cancels out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from bench.measure import Spread, Target, spread_text, table
+
+DIRECT, GATEWAY, NGINX, AIOHTTP, LITELLM = "direct", "gateway", "nginx", "aiohttp", "litellm"
+TTFT_KEYS = ("ttft_one_p50_ms", "ttft_one_p99_ms", "ttft_many_p50_ms", "ttft_many_p99_ms")
+Figures = dict[str, float]
+
+
+@dataclass(slots=True)
+class Results:
+    """`rounds[name][k]` belongs to round k of every peer: one that failed is not asked again."""
+
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, figures: Figures) -> None:
+        self.rounds.setdefault(name, []).append(figures)
+
+    def spread(self, name: str, key: str) -> Spread | None:
+        return Spread.of(figures[key] for figures in self.rounds.get(name, []))
+
+    def ratio(self, name: str, other: str, key: str) -> Spread | None:
+        """`name` over `other`, round by round."""
+        return self._paired(name, other, key, lambda mine, theirs: mine / theirs)
+
+    def added(self, name: str, key: str) -> Spread | None:
+        """`name` minus direct, round by round."""
+        return self._paired(name, DIRECT, key, lambda mine, theirs: mine - theirs)
+
+    def _paired(
+        self, name: str, other: str, key: str, combine: Callable[[float, float], float]
+    ) -> Spread | None:
+        pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
+        return Spread.of(combine(mine[key], theirs[key]) for mine, theirs in pairs)
+
+
+def targets(results: Results) -> list[Target]:
+    """The promises of DESIGN.md section 7 that this bench can judge."""
+
+    def cpu(other: str) -> float | None:
+        return _median(results.ratio(GATEWAY, other, "cpu_us"))
+
+    def ttft(key: str) -> float | None:
+        return _median(results.added(GATEWAY, key))
+
+    return [
+        Target("CPU per event, of nginx's", cpu(NGINX), 1.5),
+        Target("CPU per event, of the plain aiohttp proxy's", cpu(AIOHTTP), 0.5),
+        Target("CPU per event, of LiteLLM's", cpu(LITELLM), 1 / 40),
+        Target("TTFT added, one stream at a time, p99", ttft("ttft_one_p99_ms"), 0.5, " ms"),
+        Target("TTFT added, concurrent streams, p50", ttft("ttft_many_p50_ms"), 0.5, " ms"),
+        Target("TTFT added, concurrent streams, p99", ttft("ttft_many_p99_ms"), 2.0, " ms"),
+    ]
+
+
+def text_report(results: Results) -> str:
+    """Tables of CPU, latency and TTFT, then the targets and whatever failed; medians (lowest..highest)."""
+    parts = [
+        _cpu_table(results),
+        _ttft_table(results),
+        table(("gateway, target", "limit", "value", ""), [target.row() for target in targets(results)]),
+        *(f"{name} FAILED: {reason}" for name, reason in results.failures.items()),
+    ]
+    return "\n\n".join(["", *parts, ""])
+
+
+def _cpu_table(results: Results) -> str:
+    head = ["peer", "CPU us/event", "vs nginx", "vs aiohttp", "incl. requests", "events/s", "of rate"]
+    head += ["its core", "load's core", "latency p50 us", "p99 us"]
+    rows = []
+    for name in results.rounds:
+        proxied = name != DIRECT
+
+        def show(key: str, digits: int, shown: bool = True, name: str = name) -> str:
+            return spread_text(results.spread(name, key), digits) if shown else "-"
+
+        def ratio(other: str, shown: bool = proxied, name: str = name) -> str:
+            return spread_text(results.ratio(name, other, "cpu_us"), 2) if shown else "-"
+
+        row = [name, show("cpu_us", 1, proxied), ratio(NGINX), ratio(AIOHTTP)]
+        row += [show("cpu_us_with_requests", 1, proxied), _plain(results, name, "events_per_s", "{:.0f}")]
+        row += [_plain(results, name, "rate_kept", "{:.0%}"), show("peer_core", 2, proxied)]
+        row += [show("load_core", 2), show("latency_p50_us", 0), show("latency_p99_us", 0)]
+        rows.append(row)
+    return table(head, rows)
+
+
+def _ttft_table(results: Results) -> str:
+    """Direct's own figures in its row; the others' as added to them."""
+    head = ("TTFT added over direct, ms", "one stream p50", "p99", "concurrent p50", "p99")
+    rows = [["direct (its own)", *(spread_text(results.spread(DIRECT, key), 3) for key in TTFT_KEYS)]]
+    rows += [
+        [name, *(spread_text(results.added(name, key), 3) for key in TTFT_KEYS)]
+        for name in results.rounds
+        if name != DIRECT
+    ]
+    return table(head, rows)
+
+
+def json_report(results: Results, facts: Mapping[str, object]) -> dict[str, object]:
+    """All figures of all rounds, with what was derived from them."""
+    judged = [asdict(target) | {"verdict": target.verdict} for target in targets(results)]
+    peers = {name: _peer_json(results, name) for name in results.rounds}
+    return {**facts, "peers": peers, "targets": judged, "failures": results.failures}
+
+
+def _peer_json(results: Results, name: str) -> dict[str, object]:
+    rounds = results.rounds[name]
+    report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
+    if name != DIRECT:
+        for other in (NGINX, AIOHTTP, LITELLM):
+            report[f"cpu_vs_{other}"] = _json(results.ratio(name, other, "cpu_us"))
+        for key in TTFT_KEYS:
+            report[f"added_{key}"] = _json(results.added(name, key))
+    return report | {"rounds": rounds}
+
+
+def _plain(results: Results, name: str, key: str, shape: str) -> str:
+    spread = results.spread(name, key)
+    return "-" if spread is None else shape.format(spread.median)
+
+
+def _median(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.median
+
+
+def _json(spread: Spread | None) -> dict[str, float] | None:
+    return None if spread is None else asdict(spread)

@@ -1,0 +1,3 @@
+"""Rivergate: an OpenAI-compatible streaming gateway."""
+
+__version__ = "0.1.0"

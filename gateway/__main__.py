@@ -1,0 +1,5 @@
+"""Wiring: `python -m gateway` is `rivergate`."""
+
+from gateway.cli import main
+
+main()

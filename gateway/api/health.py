@@ -1,0 +1,18 @@
+"""Shell: `/healthz` (the process lives) and `/readyz` (it takes requests)."""
+
+from aiohttp import web
+
+from gateway.api.context import CONTEXT
+from gateway.api.envelope import json_response
+from gateway.errors import ServiceUnavailable
+
+
+async def healthz(request: web.Request) -> web.Response:
+    return json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    context = request.app[CONTEXT]
+    if not context.ready:
+        raise ServiceUnavailable("the gateway is draining", retry_after=1)
+    return json_response({"status": "ready", "streams": context.hub.statistics().running})

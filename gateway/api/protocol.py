@@ -1,0 +1,82 @@
+"""Shell: the client's side of a connection, as far as a stream has to know it: gone, full, room again.
+
+aiohttp's request handler with the transport's events passed on in the very call, so that a client that hangs up
+aborts its upstream without waiting for a task, or for something to be written.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from gateway.api.envelope import error_response, new_request_id
+from gateway.errors import ClientError
+from gateway.stream.sink import Sink
+
+
+class ClientProtocol(web.RequestHandler):
+    """One client connection. At most one request at a time watches it."""
+
+    __slots__ = ("_on_gone", "_on_room", "_sink")
+
+    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self._on_gone: Callable[[], None] | None = None
+        self._on_room: Callable[[], None] | None = None
+        self._sink: Sink | None = None
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call this when the client hangs up, by FIN or by RST."""
+        self._on_gone = on_gone
+
+    def feed_sink(self, sink: Sink, on_room: Callable[[], None]) -> None:
+        """Keep the sink's `blocked` true to the transport, and say when it has room again."""
+        self._sink = sink
+        self._on_room = on_room
+
+    def unwatch(self) -> None:
+        """The request is over; the connection may serve another."""
+        self._on_gone = self._on_room = self._sink = None
+
+    def eof_received(self) -> None:
+        # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would
+        # wait for them before it says so.
+        if self._on_gone is not None:
+            on_gone = self._on_gone
+            if self.transport is not None:
+                self.transport.abort()
+            on_gone()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._on_gone is not None:
+            self._on_gone()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._sink is not None:
+            self._sink.blocked = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._sink is not None and self._on_room is not None:
+            self._sink.blocked = False
+            self._on_room()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp finds wrong before a handler runs: bytes that are no HTTP request. In our envelope."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, there is no way to tell an error")
+        text = (message or "it cannot be parsed").splitlines()[0]
+        response = error_response(ClientError(f"this is not a valid HTTP request: {text}"))
+        response.headers.update({"x-request-id": new_request_id(), "Server": "rivergate"})
+        response.force_close()
+        return response

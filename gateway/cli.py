@@ -1,0 +1,147 @@
+"""Wiring: the command line."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gateway import __version__, config, demo
+from gateway.errors import ConfigError
+from gateway.observe import logs
+from gateway.service import Service
+from gateway.simulate import Provider, Script
+
+app = typer.Typer(
+    name="rivergate",
+    help="An OpenAI-compatible streaming gateway.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; else ./rivergate.toml, then /etc/rivergate/rivergate.toml."),
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"rivergate {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(config_file: ConfigOption = None, log_level: LogLevel = "info") -> None:
+    """Run the gateway."""
+    path = config_file or config.find(os.environ, Path.cwd())
+    if path is None and not any(name.startswith("RIVERGATE_UPSTREAMS__") for name in os.environ):
+        _fail(
+            [
+                "no configuration: name one with --config, or write ./rivergate.toml or "
+                f"{config.SYSTEM_FILE}; `rivergate demo` needs none"
+            ]
+        )
+    loaded = _load(path)
+    _configure_logs(log_level)
+    _run(_serve(loaded))
+
+
+@app.command("demo")
+def run_demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the gateway in front of two simulated providers: no key, no network, no configuration."""
+    _configure_logs(log_level)
+    _run(demo.run(port))
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="The TOML file to check.")]) -> None:
+    """Validate a configuration; print every fault, exit 2 if there is one."""
+    for line in config.summary(_load(file)):
+        typer.echo(line)
+
+
+@app.command()
+def sim(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the kernel choose.")] = 9000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    ttft_ms: Annotated[float, typer.Option(help="Request to first content.")] = 50.0,
+    gap_ms: Annotated[float, typer.Option(help="Between tokens.")] = 10.0,
+    tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 100,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    script: Annotated[str, typer.Option(help="More of the script, as JSON; see gateway/simulate/script.py.")] = "{}",
+) -> None:
+    """Run a simulated provider alone."""
+    try:
+        told = {"ttft_ms": ttft_ms, "gap_ms": gap_ms, "tokens": tokens, "seed": seed, **demo.parse_script(script)}
+        parsed = Script.parse(told)
+    except ValueError as error:
+        _fail([f"script: {error}"])
+    _run(_simulate(host, port, parsed))
+
+
+def main() -> None:
+    app()
+
+
+async def _serve(loaded: config.Config) -> None:
+    service = Service(loaded)
+    await service.start()
+    await service.run_until_signal()
+
+
+async def _simulate(host: str, port: int, script: Script) -> None:
+    try:
+        provider = await Provider.start(host=host, port=port, script=script)
+    except OSError as error:
+        raise ConfigError([f"cannot listen on {host}:{port}: {error.strerror or error}"]) from None
+    typer.echo(f"simulated provider at {provider.base_url}")
+    try:
+        await demo.wait_for_signal()
+    finally:
+        await provider.close()
+
+
+def _load(path: Path | None) -> config.Config:
+    try:
+        return config.load(path, os.environ)
+    except ConfigError as error:
+        _fail(error.faults)
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(coroutine)
+        except ConfigError as error:
+            _fail(error.faults)
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed; plain asyncio does everything, only slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _configure_logs(level: str) -> None:
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        _fail([f"--log-level must be debug, info, warning or error, not {level!r}"])
+    logs.configure(level.upper())
+
+
+def _fail(faults: list[str]) -> NoReturn:
+    for fault in faults:
+        print(f"rivergate: {fault}", file=sys.stderr)
+    raise typer.Exit(2)

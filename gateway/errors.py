@@ -1,0 +1,201 @@
+"""Pure: the one error tree and the closed set of endings.
+
+Every failure that a client can see is a `RivergateError`; it carries the HTTP status and the fields of the
+error envelope (DESIGN.md section 6), so that the same object is told before the commit as a status and after
+it as an in-stream event. The blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Ending(StrEnum):
+    """Why a stream, or one reader of it, came to its end: the same word in logs, metrics, events and JSON."""
+
+    COMPLETED = "completed"
+    REFUSED = "refused"  # the request was at fault and an upstream said so
+    UPSTREAM_ERROR = "upstream_error"
+    STALLED = "stalled"
+    TTFT_BUDGET_EXCEEDED = "ttft_budget_exceeded"
+    MAX_DURATION = "max_duration"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    ABANDONED = "abandoned"  # the last reader left
+    STOPPED = "stopped"  # somebody asked for the end
+    EXPIRED = "expired"
+    LAGGED = "lagged"  # a reader that took no byte for too long
+    LEFT = "left"  # a reader that hung up
+    DRAINED = "drained"
+    INTERNAL_ERROR = "internal_error"
+
+
+class RivergateError(Exception):
+    """A failure in the terms of the wire: status, `type` and `code` of the envelope."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: str = "internal_error"
+    retryable: ClassVar[bool] = True
+    ending: ClassVar[Ending] = Ending.INTERNAL_ERROR
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        if code is not None:
+            self.code = code
+
+    def blame(self, upstream: str) -> None:
+        """Put the upstream's name before the message."""
+        self.message = f"{upstream}: {self.message}"
+
+    def envelope(self) -> dict[str, Any]:
+        """The body that every SDK understands: `{"error": {"message", "type", "code", "param"}}`."""
+        error = {"message": self.message, "type": self.type, "code": self.code, "param": self.param}
+        return {"error": error}
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that tell SDKs whether and when to try again (CONTRACT.md 2.1)."""
+        headers: dict[str, str] = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if not self.retryable:
+            headers["x-should-retry"] = "false"
+        return headers
+
+
+class ClientError(RivergateError):
+    """The request is at fault: sending it again as it is cannot help."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+    retryable = False
+    ending = Ending.REFUSED
+
+
+class InvalidParameter(ClientError):
+    """One named field of the request is at fault."""
+
+    code = "invalid_parameter_value"
+
+
+class AuthenticationFailed(ClientError):
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class InsufficientQuota(ClientError):
+    status = 402
+    type = "rate_limit_error"
+    code = "insufficient_quota"
+    ending = Ending.BUDGET_EXHAUSTED
+
+
+class PermissionDenied(ClientError):
+    status = 403
+    type = "permission_error"
+    code = "insufficient_permissions"
+
+
+class NotFound(ClientError):
+    status = 404
+    type = "not_found_error"
+    code = "resource_not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class StreamKeyConflict(ClientError):
+    status = 409
+    code = "stream_key_conflict"
+
+
+class PayloadTooLarge(ClientError):
+    status = 413
+    code = "payload_too_large"
+
+
+class RateLimited(RivergateError):
+    """Over a limit of the key, or of every upstream that could have answered."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    ending = Ending.UPSTREAM_ERROR
+
+
+class UpstreamError(RivergateError):
+    """A provider failed us; another one may not."""
+
+    status = 502
+    code = "upstream_error"
+    ending = Ending.UPSTREAM_ERROR
+
+
+class UpstreamStalled(UpstreamError):
+    """Silence between two tokens outlasted `stream.idle_timeout_ms`."""
+
+    code = "upstream_stalled"
+    ending = Ending.STALLED
+
+
+class UpstreamRefused(ClientError):
+    """A provider's 400/404/413/422: the client's fault, told at once in the provider's words."""
+
+
+class GatewayError(RivergateError):
+    """This process cannot serve the request now."""
+
+
+class ServiceUnavailable(GatewayError):
+    status = 503
+    code = "service_unavailable"
+
+
+class NoProviderAvailable(GatewayError):
+    status = 503
+    code = "no_provider_available"
+
+
+class Draining(GatewayError):
+    status = 503
+    code = "server_draining"
+    ending = Ending.DRAINED
+
+
+class TtftBudgetExceeded(GatewayError):
+    status = 504
+    code = "ttft_budget_exceeded"
+    ending = Ending.TTFT_BUDGET_EXCEEDED
+
+
+class DurationExceeded(GatewayError):
+    code = "stream_duration_exceeded"
+    ending = Ending.MAX_DURATION
+
+
+class StreamAborted(GatewayError):
+    """Somebody stopped the stream on purpose."""
+
+    code = "stream_aborted"
+    ending = Ending.STOPPED
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a configuration, one line per fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults

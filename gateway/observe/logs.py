@@ -1,0 +1,39 @@
+"""Shell: log lines as JSON, one object a line, on standard error.
+
+Never in a line: a prompt, a completion, a key, a token. So `extra={"fields": ...}` is the only way to add values,
+and exceptions are logged by type and place, without their arguments' reprs beyond the message.
+"""
+
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+import orjson
+
+_LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "INFO": "info", "DEBUG": "debug"}
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"at", "level", "logger", "event", ...fields}`; `at` is UTC, RFC 3339 with milliseconds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": _LEVELS.get(record.levelname, record.levelname.lower()),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def configure(level: str = "INFO", out: TextIO = sys.stderr) -> None:
+    """Send every logger's lines to `out`."""
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)

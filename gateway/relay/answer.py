@@ -1,0 +1,134 @@
+"""Shell: what the winner of a dispatch brought and what it took: the source of headers, metadata and records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from gateway import clock
+from gateway.errors import Ending
+from gateway.relay.usage import Usage, cost_usd, measure
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.upstream.attempt import Attempt
+
+STRATEGY = "priority"  # the order of the configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a completion when it is over: the line of the log and of the ledger."""
+
+    stream_id: str | None
+    request_id: str
+    model_id: str
+    upstream: str | None
+    ending: Ending
+    error: str | None
+    usage: Usage | None
+    cost_usd: Decimal | None
+    ttft_ms: float | None
+    duration_ms: float
+    attempts: tuple[AttemptRecord, ...]
+
+
+Settle = Callable[[Record], None]
+
+
+class Answer:
+    """The answer to one call, as far as it has come."""
+
+    def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
+        self._call = call
+        self._dispatcher = dispatcher
+        self._started = clock.monotonic()
+        self._first_content: float | None = None
+        self._winner: Attempt | None = None
+        self._candidate: Candidate | None = None
+
+    @property
+    def winner(self) -> Attempt | None:
+        return self._winner
+
+    def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+        self._winner = attempt
+        self._candidate = candidate
+        self._first_content = attempt.marks.first_content
+
+    def headers(self) -> dict[str, str]:
+        """The response headers that tell who answered, how fast and at which try."""
+        if self._candidate is None:
+            return {}
+        return {
+            "x-upstream": self._candidate.endpoint.name,
+            "x-ttft-ms": f"{self._ttft_ms() or 0:.3f}",
+            "x-attempts": str(len(self._dispatcher.records())),
+        }
+
+    def usage(self) -> Usage | None:
+        """Tokens so far; None if no upstream answered."""
+        if self._winner is None:
+            return None
+        if self._call.streamed:
+            chat = self._winner.stream.chat
+            return measure(chat.usage, self._call.body, chat.text_events, chat.text_bytes)
+        whole = self._winner.whole
+        return measure(whole.usage, self._call.body, 0, whole.text_bytes())
+
+    def metadata(self) -> dict[str, Any]:
+        """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
+        candidate, usage = self._candidate, self.usage()
+        assert candidate is not None
+        assert usage is not None
+        cost = self._cost(usage)
+        metadata: dict[str, Any] = {
+            "provider": candidate.endpoint.name,
+            "provider_model_id": candidate.model.upstream_id,
+            "model_canonical": self._call.model_id,
+            "routing_strategy": STRATEGY,
+            "ttft_ms": self._ttft_ms(),
+            "total_latency_ms": self._elapsed_ms(),
+            "throughput_tps": self._throughput_tps(usage),
+            "attempts": [record.as_json() for record in self._dispatcher.records()],
+            "cost": None if cost is None else {"usd": float(cost), "billable_cost_usd": float(cost)},
+        }
+        if usage.estimated:
+            metadata["usage_estimated"] = True
+        if self._call.warnings:
+            metadata["warnings"] = list(self._call.warnings)
+        return metadata
+
+    def record(self, stream_id: str | None, ending: Ending, error: str | None) -> Record:
+        usage = self.usage()
+        return Record(
+            stream_id=stream_id,
+            request_id=self._call.request_id,
+            model_id=self._call.model_id,
+            upstream=self._candidate.endpoint.name if self._candidate else None,
+            ending=ending,
+            error=error,
+            usage=usage,
+            cost_usd=self._cost(usage) if usage else None,
+            ttft_ms=self._ttft_ms(),
+            duration_ms=self._elapsed_ms(),
+            attempts=tuple(self._dispatcher.records()),
+        )
+
+    def _cost(self, usage: Usage) -> Decimal | None:
+        if self._candidate is None:
+            return None
+        model = self._candidate.model
+        return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
+
+    def _ttft_ms(self) -> float | None:
+        return None if self._first_content is None else round((self._first_content - self._started) * 1000, 3)
+
+    def _elapsed_ms(self) -> float:
+        return round((clock.monotonic() - self._started) * 1000, 3)
+
+    def _throughput_tps(self, usage: Usage) -> float | None:
+        """Tokens a second after the first one; None if there was no second one to measure by."""
+        seconds = clock.monotonic() - self._first_content if self._first_content is not None else 0.0
+        if usage.completion_tokens < 2 or seconds <= 0 or not self._call.streamed:
+            return None
+        return round((usage.completion_tokens - 1) / seconds, 2)

@@ -1,0 +1,130 @@
+"""Shell: one stream's life: dispatch, then frames into the log, then the end and the settlement.
+
+In: a validated call and its candidates. Out: a `Stream` that readers join, and one `Record` when it is over. The
+invariant: the log is closed exactly once, and settled in the same call.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+import orjson
+
+from gateway.config import Stream as StreamConfig
+from gateway.errors import Draining, DurationExceeded, Ending, GatewayError, RivergateError, StreamAborted
+from gateway.relay.answer import Answer, Settle
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.stream.stream import Stream
+from gateway.tasks import Tasks
+from gateway.upstream.attempt import Attempt
+from gateway.wire import sse
+
+UsageEvent = Literal["event", "finish", "none"]
+
+
+class Relay:
+    """A streamed completion, from its request to its settlement."""
+
+    def __init__(
+        self,
+        call: Call,
+        candidates: Sequence[Candidate],
+        *,
+        stream_id: str,
+        limits: StreamConfig,
+        usage_event: UsageEvent,
+        settle: Settle,
+        tasks: Tasks,
+    ) -> None:
+        self._usage_event = usage_event
+        self._settle = settle
+        self._dispatcher = Dispatcher(call, candidates, self, tasks)
+        self.answer = Answer(call, self._dispatcher)
+        self.stream = Stream(stream_id, stream_id[-8:], limits, self)
+        loop = asyncio.get_running_loop()
+        self._committed: asyncio.Future[None] = loop.create_future()
+        self._failure: RivergateError | None = None
+        limit = limits.max_duration_seconds
+        self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
+        self._append = self.stream.append
+
+    def start(self) -> None:
+        """Send the request to the first candidate."""
+        self._dispatcher.start()
+
+    async def wait_committed(self, seconds: float) -> bool:
+        """Wait for the first content, at most so long; whether it came. Raises the failure if there will be none."""
+        if not self._committed.done():
+            await asyncio.wait([self._committed], timeout=seconds)
+        if self._failure is not None:
+            raise self._failure
+        return self._committed.done()
+
+    # --- the dispatcher's side (DispatchOwner) and the attempt's (FrameReceiver)
+
+    def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+        self.answer.on_won(attempt, candidate)
+        attempt.flow_to(self)
+        if not self._committed.done():
+            self._committed.set_result(None)
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        self._append(frames)
+
+    def on_complete(self) -> None:
+        self._close(Ending.COMPLETED, self._closing_frames(), None)
+
+    def on_failed(self, error: RivergateError) -> None:
+        self._end_with(error, error.ending)
+
+    # --- the stream's side (Producer)
+
+    def pause(self) -> None:
+        if self.answer.winner is not None:
+            self.answer.winner.pause()
+
+    def resume(self) -> None:
+        if self.answer.winner is not None:
+            self.answer.winner.resume()
+
+    def stop(self, ending: Ending) -> None:
+        """End the stream for this reason; its upstream connections are closed in this call."""
+        if ending is Ending.DRAINED:
+            self._end_with(Draining("the gateway is shutting down; try again", retry_after=1), ending)
+        else:
+            self._end_with(StreamAborted(f"the stream was ended: {ending}"), ending)
+
+    def stop_with(self, error: GatewayError) -> None:
+        """End the stream with this error for its readers."""
+        self._end_with(error, error.ending)
+
+    # --- inside
+
+    def _on_max_duration(self) -> None:
+        self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
+
+    def _end_with(self, error: RivergateError, ending: Ending) -> None:
+        if self.stream.ending is not None:
+            return
+        self._dispatcher.stop()
+        if not self._committed.done():
+            self._failure = error
+            self._committed.set_result(None)
+        self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.message)
+
+    def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
+        if self._duration_limit is not None:
+            self._duration_limit.cancel()
+        self.stream.close(ending, last_frames)
+        self._settle(self.answer.record(self.stream.id, ending, error))
+
+    def _closing_frames(self) -> list[bytes]:
+        """What goes between the last chunk and `[DONE]`: the usage, as the policy has it."""
+        if self._usage_event == "none" or self.answer.winner is None or (usage := self.answer.usage()) is None:
+            return []
+        told = {"usage": usage.as_json(), "routing_metadata": self.answer.metadata()}
+        body = self.answer.winner.stream
+        if self._usage_event == "finish" and body.finish_frame is not None:
+            return [sse.frame(orjson.dumps({**orjson.loads(body.finish_frame[6:]), **told}))]
+        return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]

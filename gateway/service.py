@@ -1,0 +1,192 @@
+"""Wiring: a configuration becomes a running gateway; start, drain and stop in one readable order."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import ssl
+import urllib.request
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway import clock
+from gateway.api.app import build_app
+from gateway.api.context import Context
+from gateway.api.protocol import ClientProtocol
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.relay.answer import Record
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.stream.hub import Hub
+from gateway.tasks import Tasks
+from gateway.upstream.endpoint import Endpoint
+
+KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s of common proxies
+BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
+
+_log = logging.getLogger("rivergate")
+
+
+class Service:
+    """One gateway in one event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._tasks = Tasks()
+        self._endpoints = self._build_endpoints()
+        self._context = Context(
+            config=config,
+            catalog=self._build_catalog(),
+            hub=Hub(),
+            tasks=self._tasks,
+            settle=self._settle,
+            started_at=int(clock.wall_time()),
+        )
+        self._runner = web.AppRunner(build_app(self._context), access_log=None)
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, also when the configuration left it to the kernel (0)."""
+        if self._server is None or self._config.server.listen.path is not None:
+            raise RuntimeError("not listening on a port")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen. Raises `ConfigError` if that cannot or must not be."""
+        listen = self._config.server.listen
+        if not listen.is_loopback:
+            raise ConfigError(
+                [f"server.listen: {listen} is open to the network, and there is no API key: listen on 127.0.0.1"]
+            )
+        raise_fd_limit()
+        await self._runner.setup()
+        try:
+            self._server = await self._listen()
+        except OSError as error:
+            await self._runner.cleanup()
+            reason = error.strerror or str(error)
+            raise ConfigError([f"server.listen: cannot listen on {listen}: {reason}"]) from None
+        self._context.ready = True
+        _log.info("listening", extra={"fields": {"listen": self.address()}})
+
+    def address(self) -> str:
+        """Where clients connect, as in the configuration but with the true port."""
+        listen = self._config.server.listen
+        if listen.path is not None:
+            return str(listen)
+        return str(listen).rpartition(":")[0] + f":{self.port}"
+
+    async def drain(self) -> None:
+        """Take no more, let what runs finish for `drain_seconds`, end the rest."""
+        self._context.ready = False
+        if self._server is not None:
+            self._server.close()
+        running = self._context.hub.statistics().running
+        _log.info("draining", extra={"fields": {"streams": running}})
+        await self._context.hub.drain(self._config.server.drain_seconds)
+
+    async def stop(self) -> None:
+        """Close what is left; after `drain` that is idle connections."""
+        self._context.ready = False
+        if self._server is not None:
+            self._server.close()
+        await self._context.hub.drain(0)
+        await self._runner.cleanup()
+        for endpoint in self._endpoints.values():
+            endpoint.pool.close()
+        await self._tasks.close()
+        path = self._config.server.listen.path
+        if path is not None:
+            _remove_stale_socket(path)
+        _log.info("stopped")
+
+    async def run_until_signal(self) -> None:
+        """Serve until SIGTERM or SIGINT, drain, stop; a second signal ends the drain at once."""
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Queue[signal.Signals]()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.put_nowait, number)
+        await asked.get()
+        drain = loop.create_task(self.drain(), name="drain")
+        again = loop.create_task(asked.get(), name="second signal")
+        await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+        await asyncio.gather(drain, again, return_exceptions=True)
+        await self.stop()
+
+    async def _listen(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        server, listen = self._runner.server, self._config.server.listen
+        assert server is not None
+
+        def build() -> ClientProtocol:
+            return ClientProtocol(server, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
+
+        tls = self._tls()
+        if listen.path is not None:
+            _remove_stale_socket(listen.path)
+            return await loop.create_unix_server(build, listen.path, backlog=BACKLOG, ssl=tls)
+        return await loop.create_server(build, listen.host or None, listen.port, backlog=BACKLOG, ssl=tls)
+
+    def _tls(self) -> ssl.SSLContext | None:
+        server = self._config.server
+        if server.tls_cert_file is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
+        return context
+
+    def _build_endpoints(self) -> dict[str, Endpoint]:
+        idle = self._config.stream.idle_timeout_ms / 1000
+        proxies = urllib.request.getproxies_environment()
+        return {one.name: Endpoint.build(one, idle, proxies) for one in self._config.upstreams}
+
+    def _build_catalog(self) -> Catalog:
+        return Catalog(
+            Candidate(self._endpoints[upstream.name], model)
+            for upstream in self._config.upstreams
+            for model in upstream.models
+        )
+
+    def _settle(self, record: Record) -> None:
+        if record.stream_id is not None:
+            self._context.hub.remove(record.stream_id)
+        _log.info("completion ended", extra={"fields": _line(record)})
+
+
+def _line(record: Record) -> dict[str, object]:
+    """The record as an operator reads it: counts and reasons, never content."""
+    usage = record.usage
+    return {
+        "request_id": record.request_id,
+        "stream_id": record.stream_id,
+        "model": record.model_id,
+        "upstream": record.upstream,
+        "ending": record.ending,
+        "error": record.error,
+        "ttft_ms": record.ttft_ms,
+        "duration_ms": record.duration_ms,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "usage_estimated": usage.estimated if usage else None,
+        "cost_usd": None if record.cost_usd is None else str(record.cost_usd),
+        "attempts": [f"{one.upstream}:{one.outcome}" for one in record.attempts],
+    }
+
+
+def raise_fd_limit() -> int:
+    """Raise the soft limit of open files to the hard one; the limit now in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove a socket that a crash left behind; anything else at that path stays and makes the bind fail."""
+    if os.path.exists(path) and Path(path).is_socket():
+        os.unlink(path)

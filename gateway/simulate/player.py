@@ -1,0 +1,127 @@
+"""Shell: plays the steps of one plan on a transport, each when it is due.
+
+In: steps and the transport's word on backpressure. Out: bytes, and one call of `on_end`.
+The invariant: at most one handle of the loop per player, and no write while the transport says to wait.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from .steps import Close, End, Reset, Send, Stall, Step
+
+MAX_SENDS_PER_TURN = 64  # then the loop gets a pass: a script without gaps must not starve the others
+TOLERANCE = 0.0005  # uvloop's timers and clock have whole milliseconds; half of one early counts as due
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)  # linger on, for no time
+
+
+class Outcome(Enum):
+    """How a play ended by itself."""
+
+    KEPT = "kept"  # complete, and the connection serves on
+    CLOSED = "closed"  # complete, and the connection closes
+    BROKEN = "broken"  # broken off as the script says
+
+
+class Player:
+    """Plays one plan. `tokens` counts what was written."""
+
+    __slots__ = (
+        "_handle",
+        "_loop",
+        "_on_end",
+        "_origin",
+        "_paused",
+        "_step",
+        "_steps",
+        "_transport",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        steps: Iterator[Step],
+        on_end: Callable[[Outcome], None],
+    ) -> None:
+        self.tokens = 0
+        self._loop = loop
+        self._transport = transport
+        self._steps = steps
+        self._on_end = on_end
+        self._origin = 0.0
+        self._paused = False
+        self._step: Step = Stall(0.0)
+        self._handle: asyncio.Handle | None = None
+
+    def start(self, paused: bool = False) -> None:
+        """Count time from now, and play what is due at once unless the transport must be waited for."""
+        self._origin = self._loop.time()
+        self._paused = paused
+        self._step = next(self._steps)
+        if not paused:
+            self._turn()
+
+    def pause(self) -> None:
+        """The transport has too much; nothing is written before `resume`."""
+        self._paused = True
+        self._cancel_handle()
+
+    def resume(self) -> None:
+        """Go on with what has become due meanwhile."""
+        if self._paused:
+            self._paused = False
+            self._handle = self._loop.call_soon(self._turn)
+
+    def cancel(self) -> None:
+        """Play nothing more, and tell nobody."""
+        self._paused = True
+        self._cancel_handle()
+
+    def _cancel_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _turn(self) -> None:
+        """Play all that is due, then sleep until the next step."""
+        self._handle = None
+        step, write, left = self._step, self._transport.write, MAX_SENDS_PER_TURN
+        due = self._loop.time() - self._origin + TOLERANCE
+        while step.at <= due and not self._paused:
+            if not isinstance(step, Send):
+                self._conclude(step)
+                return
+            write(step.data)
+            self.tokens += step.tokens
+            left -= 1
+            yield_now = step.alone or not left
+            step = self._step = next(self._steps)
+            if yield_now and not self._paused:
+                self._handle = self._loop.call_soon(self._turn)
+                return
+        if not self._paused:
+            self._handle = self._loop.call_at(self._origin + step.at, self._turn)
+
+    def _conclude(self, step: Stall | Reset | Close | End) -> None:
+        match step:
+            case End():
+                self._on_end(Outcome.KEPT if step.keep_alive else Outcome.CLOSED)
+            case Close():
+                self._on_end(Outcome.BROKEN)
+            case Reset():
+                # A pass later: uvloop writes at the end of this one, and the reset drops what is unwritten.
+                self._handle = self._loop.call_soon(self._reset)
+            case Stall():
+                pass
+
+    def _reset(self) -> None:
+        # A closing transport has no socket any more; then somebody else ended it first.
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+            self._transport.abort()
+            self._on_end(Outcome.BROKEN)

@@ -1,0 +1,187 @@
+"""Shell: the simulated provider: a listener, the script it follows, and its routes.
+
+In: HTTP/1.1 requests. Out: what the script says; a request's own `simulate` member is laid over it.
+Nothing it starts outlives `close()`.
+"""
+
+import asyncio
+import ssl as tls
+from collections.abc import Iterator
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+import orjson
+
+from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
+
+from .connection import Connection, Exchange, Request
+from .feed import feed
+from .plan import plan, whole
+from .script import Script
+from .steps import Facts, Step
+from .tally import Statistics, Tally
+
+BACKLOG = 4096  # a bench connects all its streams at once
+
+_METHODS = {
+    "/v1/chat/completions": "POST",
+    "/v1/models": "GET",
+    "/v1/events": "GET",
+    "/stats": "GET",
+    "/script": "PUT",
+}
+
+
+class Provider:
+    """A provider on one port. `script` may be set at any time and holds for the requests that follow."""
+
+    def __init__(self, script: Script, name: str) -> None:
+        self.script = script
+        self.name = name
+        self._tally = Tally()
+        self._connections: set[Connection] = set()
+        self._closed = False
+        self._all_lost = asyncio.Event()
+        self._server: asyncio.Server
+        self._address: tuple[str, int]
+        self._scheme = "http"
+
+    @classmethod
+    async def start(
+        cls,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        script: Script | None = None,
+        name: str = "sim",
+        ssl: tls.SSLContext | None = None,
+    ) -> Self:
+        """Listen; port 0 takes a free one. `OSError` if the address cannot be had."""
+        provider = cls(script or Script(), name)
+        loop = asyncio.get_running_loop()
+        provider._server = await loop.create_server(provider._accept, host, port, ssl=ssl, backlog=BACKLOG)
+        provider._address = (host, provider._server.sockets[0].getsockname()[1])
+        provider._scheme = "https" if ssl else "http"
+        return provider
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+    @property
+    def base_url(self) -> str:
+        host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
+        return f"{self._scheme}://{host}:{self.port}/v1"
+
+    def statistics(self) -> Statistics:
+        return self._tally.statistics()
+
+    async def close(self) -> None:
+        """Stop listening and close every connection at once; returns when the last one is gone."""
+        self._closed = True
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.drop()
+        if self._connections:
+            await self._all_lost.wait()
+        await self._server.wait_closed()
+
+    def _accept(self) -> Connection:
+        return Connection(self._serve, self._tally, self._on_made, self._on_lost)
+
+    def _on_made(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._closed:  # accepted in the very pass in which the listener closed
+            connection.drop()
+
+    def _on_lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections and self._closed:
+            self._all_lost.set()
+
+    # routes
+
+    def _serve(self, request: Request) -> Exchange:
+        try:
+            return self._route(request)
+        except ClientError as error:
+            body = orjson.dumps(error.envelope())
+            return Exchange(whole(error.status, body, keep_alive=request.keep_alive))
+
+    def _route(self, request: Request) -> Exchange:
+        path, _, query = request.target.partition("?")
+        if path not in _METHODS:
+            raise NotFound(f"The simulated provider has no {path}.")
+        if request.method != _METHODS[path]:
+            raise MethodNotAllowed(f"{path} wants {_METHODS[path]}, not {request.method}.")
+        match path:
+            case "/v1/chat/completions":
+                return self._complete(request)
+            case "/v1/events":
+                return self._feed(request, query)
+            case "/v1/models":
+                answer = self._models()
+            case "/stats":
+                answer = orjson.dumps(self.statistics())
+            case _:
+                answer = self._change_script(request)
+        return Exchange(whole(200, answer, keep_alive=request.keep_alive))
+
+    def _complete(self, request: Request) -> Exchange:
+        body = _json(request.body)
+        if not isinstance(body, dict):
+            raise InvalidParameter("The body must be a JSON object.")
+        script = self.script
+        if "simulate" in body:
+            script = _laid_over(script, body["simulate"], param="simulate")
+        steps: Iterator[Step] = plan(script, _facts(body, request))
+        return Exchange(steps, self._tally.on_request(request.headers, body))
+
+    def _feed(self, request: Request, query: str) -> Exchange:
+        values = parse_qs(query)
+        count, gap_ms = (_number(values, name) for name in ("count", "gap_ms"))
+        last_event_id = request.headers.get("last-event-id", "")
+        steps = feed(int(count), gap_ms / 1000, last_event_id, request.keep_alive)
+        return Exchange(steps, self._tally.on_request(request.headers, None))
+
+    def _models(self) -> bytes:
+        model = {"id": "sim", "object": "model", "created": 0, "owned_by": self.name}
+        return orjson.dumps({"object": "list", "data": [model]})
+
+    def _change_script(self, request: Request) -> bytes:
+        self.script = _laid_over(Script(), _json(request.body), param=None)
+        return orjson.dumps(self.script)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ClientError(f"The body is not JSON: {error}") from error
+
+
+def _laid_over(script: Script, changes: object, param: str | None) -> Script:
+    try:
+        return script.replace(changes)
+    except ValueError as error:
+        raise InvalidParameter(str(error), param=param) from error
+
+
+def _number(values: dict[str, list[str]], name: str) -> float:
+    """A number of the query, 0 if it is not there."""
+    value = values.get(name, ["0"])[-1]
+    if not value.replace(".", "", 1).isdigit() or not value.isascii():
+        raise InvalidParameter(f"{name}: must be a number, 0 or more, got {value!r}", param=name)
+    return float(value)
+
+
+def _facts(body: dict[str, Any], request: Request) -> Facts:
+    options = body.get("stream_options")
+    model = body.get("model")
+    return Facts(
+        model=model if isinstance(model, str) else "sim",
+        stream=body.get("stream") is True,
+        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        prompt=orjson.dumps(body.get("messages", [])),
+        keep_alive=request.keep_alive,
+        chunked=request.chunked,
+    )

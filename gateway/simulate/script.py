@@ -1,0 +1,131 @@
+"""Pure: how a simulated provider behaves, as one frozen value that is read from JSON.
+
+In: a mapping of field names. Out: a `Script`, or a `ValueError` that names the field at fault.
+A `Script` that exists is valid: every way of building one passes the same checks.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+OMITTABLE = ("created", "model", "index", "finish_reason", "role", "id", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One behaviour. `*_after` count content tokens (text or tool-call fragments); 0 is after the role chunk.
+
+    The head and the role chunk go out at `head_ms`; token k of the answer (reasoning first) is due at
+    `ttft_ms + k * gap_ms`, and so is the end, as if it were one token more. All from the request's last byte.
+    """
+
+    ttft_ms: float = 50.0
+    head_ms: float = 0.0  # also when an error answer is due
+    gap_ms: float = 10.0
+    tokens: int = 100
+    seed: int = 0
+    text: str | None = None  # said word by word instead of generated words
+    tool_calls: int = 0  # said instead of text, arguments in fragments
+    reasoning_tokens: int = 0
+    usage: str = "auto"  # auto = as stream_options.include_usage asks
+    stall_after: int | None = None  # silent for ever
+    stall_before: str = ""  # silence before the "head" or before the "role" chunk
+    reset_after: int | None = None  # RST in the middle of the next frame
+    close_after: int | None = None  # the body ends properly, but without a finish and [DONE]; then FIN
+    cut_after: int | None = None  # FIN in the middle of the next frame
+    done: bool = True
+    finish: bool = True
+    line_end: str = "\n"
+    space: bool = True  # "data: x" or "data:x"
+    comments: int = 0  # a ": ping" comment every n content tokens
+    bom: bool = False
+    event_names: bool = False
+    pretty: bool = False  # JSON over several data lines
+    omit: tuple[str, ...] = ()  # members left out; of finish_reason only the nulls
+    null_types: bool = False  # "type": null in tool-call fragments after the first
+    finish_in_delta: bool = False
+    error_null: bool = False
+    status: int = 200
+    retry_after: int | None = None  # header of error answers
+    error_after: int | None = None  # an error event, then the body ends and FIN
+    error_first: bool = False
+    html_error: bool = False
+    json_instead: bool = False  # 200 with a JSON error body
+    gzip: bool = False
+    body: str = "chunked"
+    split: int = 0  # pieces of that many bytes of the body on the wire, chunk framing included
+    keep_alive: bool = True
+    hold_body_ms: float = 0.0  # between [DONE] and the end of the body
+    unicode_separators: bool = False  # raw U+2028, U+2029, U+0085 in turn at the end of each token
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be played: a wrong type, a value out of range, a head after the first token."""
+        for field in fields(self):
+            _check(field.name, field.type, getattr(self, field.name))
+        if self.head_ms > self.ttft_ms:
+            raise ValueError(f"head_ms: must not be above ttft_ms ({self.ttft_ms:g}), got {self.head_ms:g}")
+
+    @classmethod
+    def parse(cls, mapping: object) -> Self:
+        """The defaults with the members of a JSON object laid over them; `ValueError` names what is wrong."""
+        return cls().replace(mapping)
+
+    def replace(self, mapping: object) -> Self:
+        """This script with the members of a JSON object laid over it; `ValueError` names what is wrong."""
+        if not isinstance(mapping, Mapping):
+            raise ValueError("a script must be a JSON object")
+        unknown = sorted(str(name) for name in mapping if name not in _NAMES)
+        if unknown:
+            raise ValueError(f"{unknown[0]}: no such field of a script")
+        members: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
+        for name, value in mapping.items():
+            members[name] = tuple(value) if isinstance(value, list) else value
+        return type(self)(**members)
+
+    @property
+    def is_error(self) -> bool:
+        """The answer is an error instead of a completion."""
+        return self.status != 200 or self.html_error or self.json_instead
+
+
+_NAMES = frozenset(field.name for field in fields(Script))
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "usage": ("auto", "always", "never", "on_finish", "null_everywhere"),
+    "stall_before": ("", "head", "role"),
+    "line_end": ("\n", "\r\n", "\r"),
+    "body": ("chunked", "close", "length"),
+}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(name in OMITTABLE for name in value)
+
+
+_KINDS: Mapping[object, tuple[str, Callable[[Any], bool]]] = {
+    float: ("a finite number, 0 or more", _is_number),
+    int: ("a whole number, 0 or more", _is_whole),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("a string", lambda value: isinstance(value, str)),
+    int | None: ("a whole number, 0 or more, or null", lambda value: value is None or _is_whole(value)),
+    str | None: ("a string or null", lambda value: value is None or isinstance(value, str)),
+    tuple[str, ...]: (f"a list of names out of {', '.join(OMITTABLE)}", _is_names),
+}
+
+
+def _check(name: str, kind: object, value: object) -> None:
+    expected, accepts = _KINDS[kind]
+    if not accepts(value):
+        raise ValueError(f"{name}: must be {expected}, got {value!r}")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"{name}: must be one of {', '.join(map(repr, _CHOICES[name]))}, got {value!r}")
+    if name == "status" and not 200 <= int(str(value)) <= 599:
+        raise ValueError(f"status: must be 200 to 599, got {value!r}")

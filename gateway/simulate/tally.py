@@ -1,0 +1,98 @@
+"""Pure: what a provider has seen, counted.
+
+In: one call per happening. Out: `Statistics`, a frozen snapshot. Only completions and feeds count as
+requests; asking for statistics or models does not.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+MAX_ABORTS = 4096  # the last ones kept: enough for a bench run, and bounded for a soak
+
+
+class Abort(TypedDict):
+    """One response that its client did not wait for."""
+
+    request: int  # its number, from 1
+    at: float  # time.monotonic() when the close was seen
+    tokens: int  # sent so far
+
+
+class LastRequest(TypedDict):
+    headers: dict[str, str]  # names in lower case
+    body: Any  # parsed JSON; null if it was none
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of a provider; also the JSON of `GET /stats`."""
+
+    requests: int
+    open_connections: int
+    connections_accepted: int
+    streams_running: int  # responses of counted requests that have not ended, stalled ones included
+    completed: int
+    broken: int  # broken off because the script said so
+    aborted: int  # the client closed before the response ended
+    aborts: tuple[Abort, ...]
+    last_request: LastRequest | None
+
+
+class Tally:
+    """Counts for one provider."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._open = 0
+        self._accepted = 0
+        self._running = 0
+        self._completed = 0
+        self._broken = 0
+        self._aborted = 0
+        self._aborts: deque[Abort] = deque(maxlen=MAX_ABORTS)
+        self._last_request: LastRequest | None = None
+
+    def on_connected(self) -> None:
+        self._open += 1
+        self._accepted += 1
+
+    def on_disconnected(self) -> None:
+        self._open -= 1
+
+    def on_request(self, headers: dict[str, str], body: Any) -> int:
+        """A request whose response starts now; returns its number."""
+        self._requests += 1
+        self._running += 1
+        self._last_request = {"headers": headers, "body": body}
+        return self._requests
+
+    def on_completed(self) -> None:
+        self._running -= 1
+        self._completed += 1
+
+    def on_broken(self) -> None:
+        self._running -= 1
+        self._broken += 1
+
+    def on_aborted(self, request: int, at: float, tokens: int) -> None:
+        self._running -= 1
+        self._aborted += 1
+        self._aborts.append({"request": request, "at": at, "tokens": tokens})
+
+    def on_dropped(self) -> None:
+        """The provider itself closes down: neither completed nor the client's doing."""
+        self._running -= 1
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            requests=self._requests,
+            open_connections=self._open,
+            connections_accepted=self._accepted,
+            streams_running=self._running,
+            completed=self._completed,
+            broken=self._broken,
+            aborted=self._aborted,
+            aborts=tuple(self._aborts),
+            last_request=self._last_request,
+        )

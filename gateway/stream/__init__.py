@@ -1,0 +1,1 @@
+"""The log, its readers, and the bookkeeping of who is listening."""

@@ -1,0 +1,61 @@
+"""Pure: the append-only log of one stream. Producers append frames, readers read from a position of their own.
+
+Positions are sequence numbers, counted from 0 over the life of an epoch. The end is state, one `Ending`, never a
+message that could be lost. The invariant: `first_seq <= position <= next_seq` for every position that can be read,
+and a closed log never changes but by trimming.
+"""
+
+from gateway.errors import Ending
+
+
+class StreamLog:
+    """Frames of one stream, in order."""
+
+    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "next_seq")
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.first_seq = 0
+        self.next_seq = 0
+        self.bytes = 0  # of the frames that are held
+        self.ending: Ending | None = None
+        self._frames: list[bytes] = []
+
+    def extend(self, frames: list[bytes]) -> None:
+        """Append frames. Raises `ValueError` once the log is closed."""
+        if self.ending is not None:
+            raise ValueError("the log is closed")
+        self._frames += frames
+        self.next_seq += len(frames)
+        for frame in frames:
+            self.bytes += len(frame)
+
+    def close(self, ending: Ending) -> None:
+        """Write the end. The first reason wins; closing again changes nothing."""
+        if self.ending is None:
+            self.ending = ending
+
+    def read(self, seq: int, max_bytes: int) -> list[bytes]:
+        """Frames from `seq` on, at most `max_bytes` of them but at least one if there is any.
+
+        Raises `LookupError` for a position that was trimmed or does not exist yet.
+        """
+        if not self.first_seq <= seq <= self.next_seq:
+            raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
+        start = seq - self.first_seq
+        if self.next_seq - seq <= 1:
+            return self._frames[start:]
+        frames: list[bytes] = []
+        for frame in self._frames[start:] if start else self._frames:
+            max_bytes -= len(frame)
+            if max_bytes < 0 and frames:
+                break
+            frames.append(frame)
+        return frames
+
+    def trim(self, seq: int) -> None:
+        """Forget the frames before `seq`."""
+        count = min(max(seq - self.first_seq, 0), len(self._frames))
+        self.bytes -= sum(map(len, self._frames[:count]))
+        del self._frames[:count]
+        self.first_seq += count

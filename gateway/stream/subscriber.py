@@ -1,0 +1,116 @@
+"""Shell: one reader of a log: a cursor, a view and a sink. It holds no frames of its own.
+
+The invariant: the bytes written to the sink are the view's pieces in order, each once, until the reader ends with
+exactly one `Ending`.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.errors import Ending
+from gateway.stream.log import StreamLog
+from gateway.stream.sink import Sink
+from gateway.stream.view import CompletionView
+
+
+class Subscriber:
+    """A reader. It counts as audience from its creation, and is sent bytes from `attach` on."""
+
+    __slots__ = (
+        "_log",
+        "_on_closed",
+        "_on_progress",
+        "_sink",
+        "_stalled_since",
+        "_unsent_at_check",
+        "_view",
+        "_waiter",
+        "ending",
+        "seq",
+    )
+
+    def __init__(
+        self,
+        log: StreamLog,
+        view: CompletionView,
+        *,
+        on_closed: Callable[["Subscriber"], None],
+        on_progress: Callable[[], None],
+        seq: int = 0,
+    ) -> None:
+        self._log = log
+        self._view = view
+        self._on_closed = on_closed
+        self._on_progress = on_progress
+        self._sink: Sink | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._stalled_since: float | None = None
+        self._unsent_at_check = 0
+        self.seq = seq  # the cursor: the next frame to send
+        self.ending: Ending | None = None
+
+    @property
+    def lag_events(self) -> int:
+        return self._log.next_seq - self.seq
+
+    def attach(self, sink: Sink) -> None:
+        """The head is out: send what is there and, from now on, what comes."""
+        self._sink = sink
+        self.pump()
+
+    def pump(self) -> None:
+        """Send until the log is read, the sink is blocked, or the reader is at the end."""
+        sink, log = self._sink, self._log
+        if sink is None or self.ending is not None:
+            return
+        while not sink.blocked and (self.seq < log.next_seq or log.ending is not None):
+            piece = self._view.piece(self.seq)
+            self.seq = piece.next_seq
+            sink.write(piece.data)
+            if piece.last:
+                self._close(Ending.COMPLETED)
+                return
+
+    def on_writable(self) -> None:
+        """The sink has room again."""
+        self._stalled_since = None
+        self.pump()
+        self._on_progress()
+
+    def keep_alive(self) -> None:
+        """Send a comment, if the reader is between two events and waits for the next."""
+        sink = self._sink
+        if sink is not None and not sink.blocked and self.ending is None and not self.lag_events:
+            sink.write(self._view.keepalive)
+
+    def check_stall(self, now: float, limit: float) -> None:
+        """Close as lagged if the client has taken no byte for `limit` seconds while some waited for it."""
+        sink = self._sink
+        if sink is None or not (unsent := sink.unsent_bytes()):
+            self._stalled_since = None
+        elif self._stalled_since is None or unsent < self._unsent_at_check:
+            self._stalled_since = now
+            self._unsent_at_check = unsent
+        elif now - self._stalled_since >= limit:
+            sink.abort()
+            self._close(Ending.LAGGED)
+
+    def leave(self, ending: Ending = Ending.LEFT) -> None:
+        """The reader is gone, or is sent away. Idempotent; after the end it changes nothing."""
+        self._close(ending)
+
+    async def wait_closed(self) -> Ending:
+        """The reader's ending, as soon as there is one."""
+        if self.ending is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        assert self.ending is not None
+        return self.ending
+
+    def _close(self, ending: Ending) -> None:
+        if self.ending is not None:
+            return
+        self.ending = ending
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._on_closed(self)

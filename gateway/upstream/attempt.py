@@ -1,0 +1,314 @@
+"""Shell: one try on one upstream, from the dial to the last byte.
+
+In: an endpoint and the bytes of a request. Out: calls to an `AttemptObserver`. The invariant: an attempt ends
+exactly once, by completing, failing or being cancelled; cancelled means that its connection is closed in that
+very call and never pooled.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from gateway import clock
+from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
+from gateway.tasks import Tasks
+from gateway.upstream.body import BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.endpoint import Endpoint
+from gateway.wire.repair import Identity
+
+LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
+IDLE_CHECKS = 8  # per idle_timeout_ms: a stall is told at most an eighth late
+ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
+
+
+class Phase(Enum):
+    DIALLING = "connect"
+    SENT = "head"
+    HEAD = "first content"
+    FLOWING = "streaming"
+    LINGERING = "linger"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Marks:
+    """When the phases of an attempt ended, by `clock.monotonic`; None: not reached."""
+
+    started: float
+    connected: float | None = None
+    head: float | None = None
+    first_byte: float | None = None
+    first_event: float | None = None
+    first_content: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an attempt is to fetch."""
+
+    endpoint: Endpoint
+    request: bytes
+    identity: Identity
+    streamed: bool
+    hold_finish: bool = False
+
+
+class AttemptObserver(Protocol):
+    def on_content(self, attempt: "Attempt") -> None:
+        """The first content is there: `flow_to` takes it, `cancel` declines."""
+
+    def on_complete(self, attempt: "Attempt") -> None:
+        """The completion is over and whole; only after `on_content`."""
+
+    def on_failed(self, attempt: "Attempt", error: RivergateError) -> None:
+        """The attempt is over and has closed its connection or given it back."""
+
+
+class Attempt:
+    """One try on one upstream."""
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_dial",
+        "_events_at_check",
+        "_loop",
+        "_observer",
+        "_order",
+        "_phase",
+        "_tasks",
+        "_timer",
+        "marks",
+    )
+
+    def __init__(self, order: Order, observer: AttemptObserver, tasks: Tasks) -> None:
+        self._order = order
+        self._observer = observer
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._phase = Phase.DIALLING
+        self._connection: Connection | None = None
+        self._dial: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._events_at_check = 0
+        self._body: BodyReader = (
+            StreamBody(self, order.identity, hold_finish=order.hold_finish)
+            if order.streamed
+            else WholeBody(self, order.identity)
+        )
+        self.marks = Marks(clock.monotonic())
+
+    @property
+    def upstream(self) -> str:
+        """The name of the upstream that is tried."""
+        return self._order.endpoint.name
+
+    @property
+    def stream(self) -> StreamBody:
+        """The reader of a streamed completion: usage, counts, the held finish."""
+        assert isinstance(self._body, StreamBody)
+        return self._body
+
+    @property
+    def whole(self) -> WholeBody:
+        """The reader of a completion that is not streamed."""
+        assert isinstance(self._body, WholeBody)
+        return self._body
+
+    def start(self) -> None:
+        """Send the request, on an idle connection at once or on a new one as soon as it is there."""
+        connection = self._order.endpoint.pool.take_nowait()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
+
+    def cancel(self) -> None:
+        """Close the connection now; the observer hears nothing more."""
+        if self._end():
+            self._hang_up()
+
+    def flow_to(self, receiver: FrameReceiver) -> None:
+        """This attempt won: its frames, held ones first, go to the receiver."""
+        self.stream.flow_to(receiver)
+
+    def pause(self) -> None:
+        """Stop reading from the upstream until `resume`: the log is full."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`; the time paused does not count as the upstream's silence."""
+        self._events_at_check = -1
+        if self._connection is not None:
+            self._connection.resume()
+
+    # --- the connection's side (Exchange)
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
+        self.marks.head = clock.monotonic()
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            self._fail(UpstreamError(f"the answer is compressed ({encoding}) though identity was asked for"))
+            return _ignore
+        self._phase = Phase.HEAD
+        limits = self._order.endpoint.limits
+        if self._is_completion(status, headers):
+            limit, word = (
+                (limits.first_content, "first_content_timeout_ms")
+                if self._order.streamed
+                else (limits.response, "response_timeout_ms")
+            )
+            self._arm(limit, f"no content within {word} ({limit * 1000:.0f})")
+        else:
+            expected = "an event stream" if self._order.streamed else "a completion"
+            self._body = ErrorBody(self, status, headers, expected)
+            self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
+        return self._first_bytes if self._order.streamed else self._body.feed
+
+    def on_end(self) -> None:
+        self._connection = None  # it went back to the pool, or is closed
+        if self._phase is Phase.LINGERING:
+            self._end()
+        else:
+            self._body.finish()
+
+    def on_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+        self._connection = None
+        if self._phase is Phase.LINGERING:
+            self._end()
+        elif untouched:
+            # The pooled connection had died before it heard us; the request was never read, so a second
+            # sending is safe (RFC 9110 section 9.2.2), and only once, since the next one is new.
+            self._phase = Phase.DIALLING
+            self._clear_timer()
+            self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
+        elif isinstance(self._body, ErrorBody) or (isinstance(self._body, StreamBody) and self._body.chat.finished):
+            self._body.finish()
+        else:
+            self._fail(error)
+
+    # --- the body's side (BodyOwner)
+
+    def on_content(self) -> None:
+        self.marks.first_content = clock.monotonic()
+        self._phase = Phase.FLOWING
+        if self._order.streamed:
+            self._watch_idle()
+        self._observer.on_content(self)
+
+    def on_complete(self) -> None:
+        if self._phase is Phase.ENDED:
+            return
+        if self._connection is None:
+            self._end()
+        else:
+            self._phase = Phase.LINGERING
+            self._connection.deliver_to(_ignore)
+            self._set_timer(LINGER_SECONDS, self.cancel)
+        self._observer.on_complete(self)
+
+    def on_broken(self, error: RivergateError) -> None:
+        self._fail(error)
+
+    # --- inside
+
+    def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether to read the body as asked for. Some providers stream under odd content types, never as JSON."""
+        if not 200 <= status < 300:
+            return False
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        return not self._order.streamed or kind not in ("application/json", "text/html")
+
+    def _first_bytes(self, data: bytes) -> None:
+        """Takes the body until its first event, for the marks; then the reader takes it directly."""
+        now = clock.monotonic()
+        if self.marks.first_byte is None:
+            self.marks.first_byte = now
+        body = self._body
+        body.feed(data)
+        if isinstance(body, StreamBody) and body.events:
+            self.marks.first_event = now
+            if self._connection is not None and self._phase is not Phase.LINGERING:
+                self._connection.deliver_to(body.feed)
+
+    async def _connect(self) -> None:
+        try:
+            connection = await self._order.endpoint.pool.dial()
+        except RivergateError as error:
+            self._dial = None
+            self._fail(error)
+            return
+        except Exception:
+            self._dial = None
+            self._fail(GatewayError("the gateway failed to connect"))
+            raise
+        self._dial = None
+        if self._phase is Phase.ENDED:
+            connection.abort()
+        else:
+            self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        self._connection = connection
+        self._phase = Phase.SENT
+        self.marks.connected = clock.monotonic()
+        limits = self._order.endpoint.limits
+        limit, word = (
+            (limits.head, "head_timeout_ms") if self._order.streamed else (limits.response, "response_timeout_ms")
+        )
+        self._arm(limit, f"no answer within {word} ({limit * 1000:.0f})")
+        connection.send(self._order.request, self)
+
+    def _watch_idle(self, silent: int = 0) -> None:
+        """Look now and then whether events came; a timer reset per token would cost more than the token."""
+        idle = self._order.endpoint.limits.idle
+        if self.stream.events != self._events_at_check:
+            self._events_at_check = self.stream.events
+            silent = 0
+        if silent == IDLE_CHECKS:
+            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))
+        else:
+            self._set_timer(idle / IDLE_CHECKS, self._watch_idle, silent + 1)
+
+    def _arm(self, seconds: float, message: str) -> None:
+        self._set_timer(seconds, self._fail, UpstreamError(message))
+
+    def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        self._clear_timer()
+        self._timer = self._loop.call_later(seconds, call, *args)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fail(self, error: RivergateError) -> None:
+        if self._end():
+            self._hang_up()
+            if not isinstance(error, UpstreamRefused):
+                error.blame(self.upstream)
+            self._observer.on_failed(self, error)
+
+    def _end(self) -> bool:
+        """Enter the last phase; False if it was entered before."""
+        if self._phase is Phase.ENDED:
+            return False
+        self._phase = Phase.ENDED
+        self._clear_timer()
+        return True
+
+    def _hang_up(self) -> None:
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+
+def _ignore(data: bytes) -> None:
+    """Takes the body of an answer that was given up."""

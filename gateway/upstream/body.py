@@ -1,0 +1,282 @@
+"""Pure: what the body of an upstream's answer means: a stream of chunks, a whole completion, or an error.
+
+In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the piece that caused them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.wire import chat, sse
+from gateway.wire.repair import Identity, complete_usage, repair_completion
+
+MAX_ERROR_BYTES = 65536  # of an error body; its message is cut far shorter
+MAX_COMPLETION_BYTES = 67108864  # of a non-streamed completion, images in base64 included
+MAX_HELD_BYTES = 1 << 20  # frames before the first content: a role chunk or two in real life
+
+_OUR_CREDENTIAL = frozenset({401, 403})  # the message may quote our key: never passed on
+_CLIENTS_FAULT = frozenset({400, 413, 422})
+
+
+class FrameReceiver(Protocol):
+    """Takes the frames of the attempt that won."""
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        """Frames to relay, in order; all that one read brought."""
+
+
+class BodyOwner(Protocol):
+    """The attempt, as its body reader sees it."""
+
+    def on_content(self) -> None:
+        """The first content-bearing event came (DESIGN.md 1.7)."""
+
+    def on_complete(self) -> None:
+        """The completion is over and whole."""
+
+    def on_broken(self, error: RivergateError) -> None:
+        """The answer is an error, or cannot be used."""
+
+
+class BodyReader(Protocol):
+    def feed(self, data: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """The body ended, or the connection did."""
+
+
+class StreamBody:
+    """A streamed completion: frames before the first content are held, later ones flow to the receiver."""
+
+    __slots__ = (
+        "_decoder",
+        "_held",
+        "_held_bytes",
+        "_hold_finish",
+        "_owner",
+        "_receiver",
+        "chat",
+        "content_seen",
+        "events",
+        "finish_frame",
+        "over",
+    )
+
+    def __init__(self, owner: BodyOwner, identity: Identity, *, hold_finish: bool = False) -> None:
+        self._owner = owner
+        self._decoder = sse.BlockDecoder()
+        self._receiver: FrameReceiver | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._hold_finish = hold_finish
+        self.chat = chat.ChatReader(identity)
+        self.content_seen = False
+        self.events = 0  # frames so far: a count that moves shows that the upstream lives
+        self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
+        self.over = False
+
+    def flow_to(self, receiver: FrameReceiver) -> None:
+        """Send what was held, and from now on every frame, to the receiver."""
+        self._receiver = receiver
+        held, self._held = self._held, []
+        if held:
+            receiver.on_frames(held)
+
+    def feed(self, data: bytes) -> None:
+        try:
+            blocks = self._decoder.feed(data)
+        except sse.EventTooLarge as error:
+            self._break(f"the upstream sent {error}")
+            return
+        fit = self.chat.fit
+        frames: list[bytes] = []
+        for block in blocks:
+            frame = fit(block)
+            if frame is not None:
+                frames.append(frame)
+            else:
+                frames = self._read(block, frames)
+                if self.over:
+                    return
+        if frames:
+            self._deliver(frames)
+
+    def finish(self) -> None:
+        if self.over:
+            return
+        if self._decoder.finish().strip() == b"data: [DONE]" and self.content_seen:
+            self._complete()
+        elif self.chat.finished:
+            self._complete()  # a finish without [DONE] is a clean end
+        else:
+            when = "in mid-stream" if self.content_seen else "before any content"
+            self._break(f"the upstream ended {when}, with neither a finish nor [DONE]")
+
+    def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
+        """Handle a block that is not plain text; return the frames that are still to be delivered."""
+        chunk = self.chat.read(block)
+        if chunk.error is not None:
+            self._deliver(frames)
+            self._break(chunk.error)
+            return []
+        if chunk.done:
+            self._deliver(frames)
+            if self.content_seen:
+                self._complete()
+            else:
+                self._break("the upstream ended before any content")
+            return []
+        if chunk.frame is not None:
+            self._keep(chunk, chunk.frame, frames)
+        if (chunk.content or chunk.finish) and not self.content_seen:
+            self.content_seen = True
+            self._deliver(frames)
+            self._owner.on_content()
+            return []
+        return frames
+
+    def _keep(self, chunk: chat.Chunk, frame: bytes, frames: list[bytes]) -> None:
+        if self.finish_frame is not None:  # another one follows, so it was not the last
+            frames.append(self.finish_frame)
+            self.finish_frame = None
+        if chunk.finish and self._hold_finish:
+            self.finish_frame = frame
+        else:
+            frames.append(frame)
+
+    def _deliver(self, frames: list[bytes]) -> None:
+        self.events += len(frames)
+        if self._receiver is not None:
+            if frames:
+                self._receiver.on_frames(frames)
+            return
+        self._held += frames
+        self._held_bytes += sum(map(len, frames))
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._break(f"the upstream sent {MAX_HELD_BYTES} bytes before any content")
+
+    def _complete(self) -> None:
+        self.over = True
+        self._owner.on_complete()
+
+    def _break(self, message: str) -> None:
+        if not self.over:
+            self.over = True
+            self._owner.on_broken(UpstreamError(message))
+
+
+class WholeBody:
+    """A completion that is not streamed: read to its end, then made acceptable to strict clients."""
+
+    __slots__ = ("_data", "_identity", "_owner", "completion", "over", "usage")
+
+    def __init__(self, owner: BodyOwner, identity: Identity) -> None:
+        self._owner = owner
+        self._identity = identity
+        self._data = bytearray()
+        self.completion: dict[str, Any] | None = None
+        self.usage: dict[str, Any] | None = None
+        self.over = False
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > MAX_COMPLETION_BYTES and not self.over:
+            self.over = True
+            self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
+
+    def finish(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        error = self._parse()
+        if error is not None:
+            self._owner.on_broken(UpstreamError(error))
+        else:
+            self._owner.on_content()
+            self._owner.on_complete()
+
+    def text_bytes(self) -> int:
+        """Length of the answer's choices as JSON, for an estimate of its tokens."""
+        return len(orjson.dumps(self.completion["choices"])) if self.completion else 0
+
+    def _parse(self) -> str | None:
+        try:
+            completion = orjson.loads(self._data)
+        except ValueError:
+            return "the upstream's answer is not JSON"
+        if not isinstance(completion, dict):
+            return "the upstream's answer is not a JSON object"
+        if (message := chat.error_message(completion)) is not None:
+            return message
+        try:
+            repair_completion(completion, self._identity)
+        except ValueError as problem:
+            return f"the upstream's answer is not a completion: {problem}"
+        self.usage = complete_usage(completion.pop("usage", None))
+        completion.pop("routing_metadata", None)
+        self.completion = completion
+        return None
+
+
+class ErrorBody:
+    """An answer that is no completion: its status and its message, in our terms."""
+
+    __slots__ = ("_data", "_expected", "_headers", "_owner", "_status", "over")
+
+    def __init__(self, owner: BodyOwner, status: int, headers: Mapping[str, str], expected: str) -> None:
+        self._owner = owner
+        self._status = status
+        self._headers = headers
+        self._expected = expected
+        self._data = bytearray()
+        self.over = False
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > MAX_ERROR_BYTES:
+            self.finish()
+
+    def finish(self) -> None:
+        if not self.over:
+            self.over = True
+            self._owner.on_broken(self._error())
+
+    def _error(self) -> RivergateError:
+        body = self._json()
+        message = chat.error_message(body) if body is not None else None
+        status = self._status
+        if status == 429:
+            return RateLimited(f"the upstream is over its limit: {message or 'HTTP 429'}", retry_after=self._wait())
+        if status in _OUR_CREDENTIAL:
+            return UpstreamError(f"the upstream refused the gateway's credential (HTTP {status})")
+        if status in _CLIENTS_FAULT:
+            return _refusal(body, message or f"the upstream refused the request (HTTP {status})")
+        if 200 <= status < 300:
+            kind = self._headers.get("content-type", "nothing").split(";")[0]
+            return UpstreamError(message or f"the upstream answered with {kind} instead of {self._expected}")
+        return UpstreamError(f"HTTP {status}" + (f": {message}" if message else ""), retry_after=self._wait())
+
+    def _json(self) -> dict[str, Any] | None:
+        try:
+            body = orjson.loads(self._data)
+        except ValueError:
+            return None
+        return body if isinstance(body, dict) else None
+
+    def _wait(self) -> int | None:
+        """`Retry-After` in whole seconds; a date or nonsense is no help to us (RFC 9110 section 10.2.3)."""
+        text = self._headers.get("retry-after", "").strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def _refusal(body: Mapping[str, Any] | None, message: str) -> UpstreamRefused:
+    error = body.get("error") if body else None
+    details = error if isinstance(error, dict) else {}
+    code, param = details.get("code"), details.get("param")
+    return UpstreamRefused(
+        message,
+        code=code if isinstance(code, str) and code else None,
+        param=param if isinstance(param, str) else None,
+    )

@@ -1,0 +1,189 @@
+"""Shell: one HTTP/1.1 client connection: requests out, response heads and bodies in, by callbacks.
+
+In: bytes of a request. Out: `Exchange` callbacks in the same call as the read that brought the bytes; no await,
+no queue. The invariant: an exchange ends exactly once, with `on_end` or `on_lost`; a connection is handed back
+to its owner only after a response that ended as it was framed.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+import httptools
+
+from gateway.errors import UpstreamError
+
+MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
+
+BodyHandler = Callable[[bytes], None]
+
+
+class Exchange(Protocol):
+    """One request and its response, as the connection sees it."""
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
+        """The response head came (names in lower case); the result takes the pieces of the body."""
+
+    def on_end(self) -> None:
+        """The body ended as it was framed (RFC 9112 section 6.3)."""
+
+    def on_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+        """The exchange failed. `untouched`: on a connection used before, with no byte of an answer."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one origin; carries one exchange at a time."""
+
+    __slots__ = (
+        "_body",
+        "_close_delimited",
+        "_exchange",
+        "_head_bytes",
+        "_headers",
+        "_on_idle",
+        "_on_lost",
+        "_parser",
+        "_reusable",
+        "_transport",
+        "_untouched",
+        "exchanges",
+    )
+
+    def __init__(self, on_idle: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
+        self._on_idle = on_idle
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._body: BodyHandler | None = None
+        self._close_delimited = False
+        self._reusable = False
+        self._untouched = True
+        self.exchanges = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can still be sent here."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes, exchange: Exchange) -> None:
+        """Begin an exchange; the connection must be open and idle."""
+        if self._transport is None or self._exchange is not None:
+            raise RuntimeError("a connection carries one exchange at a time")
+        self.exchanges += 1
+        self._exchange = exchange
+        self._untouched = True
+        self._headers = {}
+        self._head_bytes = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport.write(request)
+
+    def abort(self) -> None:
+        """Close at once, without a word to the exchange: it is its owner who gives it up."""
+        self._exchange = self._parser = self._body = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def deliver_to(self, body: BodyHandler) -> None:
+        """From now on the pieces of the body go there."""
+        if self._body is not None:
+            self._body = body
+
+    def pause(self) -> None:
+        """Stop reading: the peer's window fills and it has to wait."""
+        if self.is_open and self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again after `pause`."""
+        if self.is_open and self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports only quack like one
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            self.abort()  # bytes that nobody asked for: this connection cannot be trusted with a request
+            return
+        self._untouched = False
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._fail(UpstreamError(str(error.__context__ or error)))
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamError("the upstream switched to another protocol"))
+        except httptools.HttpParserError as error:
+            self._fail(UpstreamError(f"the upstream's answer is not HTTP/1.1: {error}"))
+
+    def eof_received(self) -> bool:
+        if self._exchange is not None and self._close_delimited and self._body is not None:
+            self._finish(reusable=False)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        untouched = self._untouched and self.exchanges > 1
+        if self._exchange is not None:
+            reason = "before it answered" if self._body is None else "in mid-answer"
+            self._end_lost(UpstreamError(f"the upstream closed the connection {reason}"), untouched=untouched)
+        self._on_lost(self)
+
+    # --- httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError(f"the upstream's response head is over {MAX_HEAD_BYTES} bytes")
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+
+    def on_headers_complete(self) -> None:
+        parser, exchange = self._parser, self._exchange
+        if parser is None or exchange is None:
+            return
+        headers, self._headers, self._head_bytes = self._headers, {}, 0
+        status = parser.get_status_code()
+        if status < 200 and status != 101:
+            return  # an interim answer (RFC 9110 section 15.2): the true one follows
+        chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        bodyless = status in (204, 304)
+        self._close_delimited = not chunked and not bodyless and "content-length" not in headers
+        self._reusable = parser.should_keep_alive() and not self._close_delimited
+        self._body = exchange.on_head(status, headers)
+
+    def on_body(self, body: bytes) -> None:
+        if self._body is not None:
+            self._body(body)
+
+    def on_message_complete(self) -> None:
+        if self._body is not None:  # else the end of an interim answer
+            self._finish(reusable=self._reusable)
+
+    # --- ends
+
+    def _finish(self, *, reusable: bool) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._parser = self._body = None
+        if reusable and self.is_open:
+            self._on_idle(self)
+        elif self._transport is not None:
+            self._transport.abort()
+        if exchange is not None:
+            exchange.on_end()
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._end_lost(error, untouched=False)
+        self.abort()
+
+    def _end_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._parser = self._body = None
+        if exchange is not None:
+            exchange.on_lost(error, untouched=untouched)

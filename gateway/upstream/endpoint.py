@@ -1,0 +1,83 @@
+"""Wiring: one configured upstream, ready to be tried: its pool, its credentials, its limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway import __version__, config
+from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.pool import Pool
+from gateway.wire import http1
+
+COMPLETIONS_PATH = "/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """Seconds that the phases of an attempt may take; `idle` is the silence between two events."""
+
+    head: float
+    first_content: float
+    response: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An upstream that requests can be sent to."""
+
+    name: str
+    pool: Pool
+    limits: AttemptLimits
+    include_usage: bool
+    target: str
+    fields: tuple[tuple[str, str], ...]  # of every request; hold the credential, so never logged
+
+    @classmethod
+    def build(cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str]) -> "Endpoint":
+        origin = Origin.parse(upstream.base_url)
+        dialer = Dialer(
+            origin,
+            DialLimits(upstream.connect_timeout_ms, upstream.tls_timeout_ms),
+            tls_context(str(upstream.tls_ca_file) if upstream.tls_ca_file else None) if origin.tls else None,
+            proxy_for(origin, proxies),
+        )
+        return cls(
+            name=upstream.name,
+            pool=Pool(dialer, max_idle=upstream.max_idle_connections, idle_seconds=upstream.idle_connection_seconds),
+            limits=AttemptLimits(
+                head=upstream.head_timeout_ms / 1000,
+                first_content=upstream.first_content_timeout_ms / 1000,
+                response=upstream.response_timeout_ms / 1000,
+                idle=idle_seconds,
+            ),
+            include_usage=upstream.include_usage,
+            target=origin.prefix + COMPLETIONS_PATH,
+            fields=_fields(origin, upstream),
+        )
+
+    def encode(self, body: Mapping[str, Any], upstream_id: str, request_id: str) -> bytes:
+        """The request that asks this upstream for the completion that `body` describes."""
+        sent = {**body, "model": upstream_id}
+        accept = "application/json"
+        if sent.get("stream"):
+            accept = "text/event-stream"
+            if self.include_usage:
+                sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        content = orjson.dumps(sent)
+        own = (("Accept", accept), ("x-request-id", request_id), ("Content-Length", str(len(content))))
+        return http1.encode_request("POST", self.target, (*self.fields, *own)) + content
+
+
+def _fields(origin: Origin, upstream: config.Upstream) -> tuple[tuple[str, str], ...]:
+    fields = [
+        ("Host", origin.authority),
+        ("User-Agent", f"rivergate/{__version__}"),
+        ("Content-Type", "application/json"),
+        ("Accept-Encoding", "identity"),
+    ]
+    if upstream.api_key is not None:
+        fields.append(("Authorization", f"Bearer {upstream.api_key.get_secret_value()}"))
+    return tuple(fields)

@@ -1,0 +1,90 @@
+"""Shell: the idle connections of one origin. The pool decides which to reuse; its callers do the sending."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from gateway.upstream.connection import Connection
+from gateway.upstream.dial import Dialer
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    open: int
+    idle: int
+    dialled: int
+    reused: int
+
+
+class Pool:
+    """Keep-alive connections to one origin: newest reused first, oldest dropped first.
+
+    A connection rests here only after a response that ended as it was framed; one that was aborted never returns.
+    """
+
+    def __init__(self, dialer: Dialer, *, max_idle: int, idle_seconds: float) -> None:
+        self._dialer = dialer
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._idle: deque[tuple[Connection, float]] = deque()  # oldest first, with the time it came to rest
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._dialled = 0
+        self._reused = 0
+        self._closed = False
+
+    def take_nowait(self) -> Connection | None:
+        """A connection that is idle and, as far as can be known, alive; None: `dial` one."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if connection.is_open:
+                self._reused += 1
+                return connection
+        return None
+
+    async def dial(self) -> Connection:
+        """A new connection. Raises `UpstreamError`."""
+        connection = await self._dialer.dial(lambda: Connection(self._rest, self._forget))
+        self._dialled += 1
+        self._open.add(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every connection, idle or not, and let no more rest."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        self._idle.clear()
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(len(self._open), len(self._idle), self._dialled, self._reused)
+
+    def _rest(self, connection: Connection) -> None:
+        if self._closed:
+            connection.abort()
+            return
+        self._idle.append((connection, asyncio.get_running_loop().time()))
+        if len(self._idle) > self._max_idle:
+            self._idle.popleft()[0].abort()
+        if self._sweep is None:
+            self._schedule_sweep(self._idle_seconds)
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        for entry in self._idle:
+            if entry[0] is connection:
+                self._idle.remove(entry)
+                break
+
+    def _schedule_sweep(self, delay: float) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(delay, self._drop_expired)
+
+    def _drop_expired(self) -> None:
+        self._sweep = None
+        now = asyncio.get_running_loop().time()
+        while self._idle and self._idle[0][1] + self._idle_seconds <= now:
+            self._idle.popleft()[0].abort()
+        if self._idle:
+            self._schedule_sweep(max(self._idle[0][1] + self._idle_seconds - now, 0.01))

@@ -1,0 +1,31 @@
+"""Pure: the HTTP/1.1 bytes that we write ourselves: request heads to upstreams, chunked framing to readers.
+
+Source: RFC 9112 sections 3 (request line), 5 (fields) and 7.1 (chunked transfer coding).
+"""
+
+import re
+from collections.abc import Iterable
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TARGET = re.compile(r"[\x21-\x7e]+")
+
+
+def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """A request head. Raises `ValueError` for anything that could end a line early (request splitting)."""
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        raise ValueError("the request line holds a character that HTTP does not allow")
+    lines = [f"{method} {target} HTTP/1.1\r\n"]
+    for name, value in fields:
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
+        lines.append(f"{name}: {value}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One transfer chunk. Empty data gives no bytes, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -1,0 +1,211 @@
+"""Pure: makes chunks and completions of lax providers acceptable to strict clients (CONTRACT.md 0, 1.4, 4).
+
+Each function changes the object in place and returns whether it had to.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import orjson
+
+CHUNK_OBJECT = "chat.completion.chunk"
+COMPLETION_OBJECT = "chat.completion"
+
+# What a reader waits for: any of these, non-empty, is content (DESIGN.md 1.7).
+_CONTENT_KEYS = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "images",
+    "audio",
+    "reasoning_details",
+)
+
+
+@dataclass(slots=True)
+class Identity:
+    """What all chunks of one completion share; the first chunk decides, these are the fallbacks."""
+
+    id: str
+    created: int
+    model: str
+    id_seen: bool = False
+    roles_seen: set[int] = field(default_factory=set)
+
+
+def has_content(delta: dict[str, Any]) -> bool:
+    """Whether a delta bears content: a role, an empty string or an empty list does not."""
+    return any(delta.get(key) for key in _CONTENT_KEYS)
+
+
+def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:
+    """Fill in and put right what strict clients demand of a chunk. Raises `ValueError` if it is beyond repair."""
+    choices = chunk["choices"]
+    changed = _repair_envelope(chunk, identity, CHUNK_OBJECT)
+    stray_finish = chunk.pop("finish_reason", None)
+    if stray_finish is not None:
+        changed = True
+        if isinstance(choices[0], dict):
+            choices[0]["finish_reason"] = choices[0].get("finish_reason") or stray_finish
+    for position, choice in enumerate(choices):
+        if not isinstance(choice, dict):
+            raise ValueError(f"choices[{position}] is not an object")
+        changed |= _repair_choice(choice, position, "delta")
+        changed |= _repair_role(choice, identity)
+    return changed
+
+
+def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
+    """The same for a whole, non-streamed completion. Raises `ValueError` if it is beyond repair."""
+    choices = completion.get("choices")
+    if not isinstance(choices, list):
+        raise ValueError("a completion without choices")
+    changed = _repair_envelope(completion, identity, COMPLETION_OBJECT)
+    for position, choice in enumerate(choices):
+        if not isinstance(choice, dict):
+            raise ValueError(f"choices[{position}] is not an object")
+        changed |= _repair_choice(choice, position, "message")
+        if not choice["message"].get("role"):
+            choice["message"]["role"] = "assistant"
+            changed = True
+    return changed
+
+
+def complete_usage(usage: Any) -> dict[str, Any] | None:
+    """Usage with all three counts, or None if they cannot be known: clients take complete usage or none."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    if completion is None and _is_int(total) and _is_int(prompt):
+        completion = total - prompt
+    if not (_is_int(prompt) and _is_int(completion)):
+        return None
+    if not _is_int(total):
+        total = prompt + completion
+    return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _repair_envelope(chunk: dict[str, Any], identity: Identity, kind: str) -> bool:
+    changed = False
+    if "error" in chunk:  # null here: a true error never comes this far
+        del chunk["error"]
+        changed = True
+    if not identity.id_seen:
+        identity.id_seen = True
+        _adopt(chunk, identity)
+    if chunk.get("id") != identity.id:
+        chunk["id"] = identity.id
+        changed = True
+    if not _is_int(chunk.get("created")):
+        chunk["created"] = identity.created
+        changed = True
+    if not isinstance(chunk.get("model"), str):
+        chunk["model"] = identity.model
+        changed = True
+    if chunk.get("object") != kind:
+        chunk["object"] = kind
+        changed = True
+    return changed
+
+
+def _adopt(chunk: dict[str, Any], identity: Identity) -> None:
+    given_id, created, model = chunk.get("id"), chunk.get("created"), chunk.get("model")
+    if isinstance(given_id, str) and given_id:
+        identity.id = given_id
+    if isinstance(created, int | float) and not isinstance(created, bool):
+        identity.created = int(created)
+    if isinstance(model, str) and model:
+        identity.model = model
+
+
+def _repair_choice(choice: dict[str, Any], position: int, body_key: str) -> bool:
+    changed = False
+    if not _is_int(choice.get("index")):
+        choice["index"] = position
+        changed = True
+    body = choice.get(body_key)
+    if not isinstance(body, dict):
+        other = choice.pop("message" if body_key == "delta" else "delta", None)
+        body = choice[body_key] = other if isinstance(other, dict) else {}
+        changed = True
+    changed |= _repair_finish(choice, body)
+    return _repair_body(body) or changed
+
+
+def _repair_finish(choice: dict[str, Any], body: dict[str, Any]) -> bool:
+    stray = body.pop("finish_reason", choice)  # `choice` stands for: not there
+    reason = choice.get("finish_reason", choice)
+    if stray is choice and ((isinstance(reason, str) and reason) or reason is None):
+        return False
+    reason = next((r for r in (reason, stray) if isinstance(r, str) and r), None)
+    choice["finish_reason"] = reason
+    return True
+
+
+def _repair_role(choice: dict[str, Any], identity: Identity) -> bool:
+    index, delta = choice["index"], choice["delta"]
+    changed = False
+    if "role" in delta and not isinstance(delta["role"], str):
+        del delta["role"]
+        changed = True
+    if index not in identity.roles_seen:
+        identity.roles_seen.add(index)
+        if "role" not in delta:
+            delta["role"] = "assistant"
+            changed = True
+    return changed
+
+
+def _repair_body(body: dict[str, Any]) -> bool:
+    changed = False
+    content = body.get("content")
+    if content is not None and not isinstance(content, str):
+        body["content"] = _flatten(content)
+        changed = True
+    if "tool_calls" in body:
+        calls = body["tool_calls"]
+        if isinstance(calls, list):
+            for position, call in enumerate(calls):
+                changed |= _repair_tool_call(call, position)
+        else:
+            del body["tool_calls"]
+            changed = True
+    return changed
+
+
+def _flatten(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
+    return str(content)
+
+
+def _repair_tool_call(call: Any, position: int) -> bool:
+    if not isinstance(call, dict):
+        raise ValueError(f"tool_calls[{position}] is not an object")
+    changed = False
+    if not _is_int(call.get("index")):
+        call["index"] = position
+        changed = True
+    changed |= _drop_nulls(call, ("type", "id", "function"))
+    function = call.get("function")
+    if isinstance(function, dict):
+        changed |= _drop_nulls(function, ("name", "arguments"))
+        arguments = function.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):
+            function["arguments"] = orjson.dumps(arguments).decode()
+            changed = True
+    return changed
+
+
+def _drop_nulls(mapping: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    found = [key for key in keys if key in mapping and mapping[key] is None]
+    for key in found:
+        del mapping[key]
+    return bool(found)

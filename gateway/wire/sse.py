@@ -1,0 +1,145 @@
+"""Pure: bytes of a `text/event-stream` to whole event blocks, blocks to events, and events to frames.
+
+In: pieces of the stream, cut anywhere. Out: *blocks*, the bytes of one event with LF line ends up to and
+including its blank line. A block in the canonical form (`data: <one line>\\n\\n`) is already a frame and goes
+out as the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-sent events).
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+MAX_EVENT_BYTES = 1 << 20  # beyond this an upstream is broken, not verbose
+
+_BOM = b"\xef\xbb\xbf"
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
+
+KEEPALIVE = b": keepalive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+class EventTooLarge(ValueError):
+    """An event grew over the decoder's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One dispatched event. `data` is None when the block had no `data` field; `retry` is in milliseconds."""
+
+    data: bytes | None
+    name: bytes | None = None
+    id: bytes | None = None
+    retry: int | None = None
+
+
+class BlockDecoder:
+    """Cuts a byte stream into event blocks, whatever the line ends and wherever the reads fall.
+
+    >>> BlockDecoder().feed(b"data: a\\r\\n\\r\\ndata: b\\n\\ndata: c")
+    [b'data: a\\n\\n', b'data: b\\n\\n']
+    """
+
+    __slots__ = ("_after_cr", "_max_bytes", "_start", "_tail")
+
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._tail = bytearray()
+        self._start: bytes | None = b""  # first bytes, held until it is clear whether they are a BOM
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes, return the blocks that they complete. Raises `EventTooLarge`."""
+        if self._start is not None:
+            data = self._strip_bom(data)
+        if self._after_cr or b"\r" in data:
+            data = self._normalise(data)
+        # One whole event in one read is what a streaming provider nearly always sends: no copy, no buffer.
+        end = len(data) - 2
+        if (
+            not self._tail
+            and data.endswith(b"\n\n")
+            and data.find(b"\n\n") == end < self._max_bytes - 1
+            and data[0] != 10
+        ):
+            return [data]
+        return self._cut(data)
+
+    def finish(self) -> bytes:
+        """The unterminated rest at the end of the stream (WHATWG: an incomplete event is discarded)."""
+        rest = (self._start or b"") + bytes(self._tail)
+        self._tail.clear()
+        return rest
+
+    def _strip_bom(self, data: bytes) -> bytes:
+        data = (self._start or b"") + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._start = data
+            return b""
+        self._start = None
+        return data.removeprefix(_BOM)
+
+    def _normalise(self, data: bytes) -> bytes:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]  # the second half of a CRLF that two reads cut apart
+            if not data:
+                self._after_cr = False
+                return data
+        self._after_cr = data.endswith(b"\r") or (self._after_cr and not data)
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _cut(self, data: bytes) -> list[bytes]:
+        tail = self._tail
+        search_from = max(len(tail) - 1, 0)  # the blank line may straddle the reads
+        tail += data
+        blocks: list[bytes] = []
+        start = 0
+        while (end := tail.find(b"\n\n", search_from)) >= 0:
+            block = bytes(tail[start : end + 2]).lstrip(b"\n")
+            if block:
+                blocks.append(self._within_limit(block))
+            start = search_from = end + 2
+        del tail[:start]
+        if tail.startswith(b"\n"):
+            del tail[: len(tail) - len(tail.lstrip(b"\n"))]
+        self._within_limit(tail)
+        return blocks
+
+    def _within_limit(self, block: _Bytes) -> _Bytes:
+        if len(block) > self._max_bytes:
+            raise EventTooLarge(f"an event of more than {self._max_bytes} bytes")
+        return block
+
+
+def decode(block: bytes) -> Event:
+    """The event in one block (WHATWG 9.2.6): fields split at the first colon, one space taken off the value."""
+    data: list[bytes] = []
+    name: bytes | None = None
+    event_id: bytes | None = None
+    retry: int | None = None
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+        elif field == b"id" and b"\0" not in value:
+            event_id = value
+        elif field == b"retry" and value.isdigit():
+            retry = int(value)
+    return Event(b"\n".join(data) if data else None, name or None, event_id, retry)
+
+
+def is_frame(block: bytes) -> bool:
+    """Whether a block is one `data: ` line and nothing else, as hand-written parsers need it."""
+    return block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2
+
+
+def frame(data: bytes, name: bytes | None = None) -> bytes:
+    """The frame of an event: `event:` if named, then a `data: ` line for each line of the data."""
+    head = b"event: %b\n" % name if name else b""
+    return head + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """A comment frame: keeps a connection alive and is ignored by every client."""
+    return f": {text}\n\n".encode()
