@@ -16,9 +16,7 @@ KEEPALIVE = b": keepalive"  # the one comment a proxy may add between events
 LAST_CHUNK = b"0\r\n\r\n"
 FIRST_CONTENT = 1  # event 0 carries the role alone, as real providers send it; content begins with event 1
 FRAMING_EVENTS = 3  # role, finish and [DONE]: events beside the tokens
-MAX_TAIL_BYTES = (
-    1 << 20
-)  # an unfinished chunk or event beyond this is broken: the longest of ours has 250 bytes
+MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of ours has 250 bytes
 
 _EVENT = (
     'data: {"id":"chatcmpl-%08d","object":"chat.completion.chunk","created":1760000000,"model":"%s",'
@@ -42,9 +40,7 @@ class Script:
 @lru_cache(maxsize=4096)  # built once per slot and length: later rounds start at once
 def script(slot: int, tokens: int) -> Script:
     """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`."""
-    texts = tuple(
-        f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens)
-    )
+    texts = tuple(f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
     deltas = ['{"role":"assistant","content":""}', *(f'{{"content":"{text}"}}' for text in texts)]
     events = [(_EVENT % (slot, MODEL, delta, "null")).encode() for delta in deltas]
     events += [(_EVENT % (slot, MODEL, "{}", '"stop"')).encode(), DONE]
@@ -60,6 +56,7 @@ class Exchange:
     key: str  # travels in the request's message, so that the upstream finds the exchange
     script: Script
     gap: float
+    turn: int = 1  # the how manieth of its connection
     asked_at: float = 0.0
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
@@ -67,8 +64,10 @@ class Exchange:
     def ttft(self) -> float:
         return self.receipts[FIRST_CONTENT] - self.asked_at
 
-    def latencies(self) -> list[float]:
-        return [received - sent for sent, received in zip(self.sends, self.receipts, strict=False)]
+    def latencies(self, since: float, until: float) -> list[float]:
+        """From send to receipt, of the events sent in between these times."""
+        pairs = zip(self.sends, self.receipts, strict=False)
+        return [received - sent for sent, received in pairs if since <= sent < until]
 
     def lateness(self) -> list[float]:
         """How late the upstream sent each event after the first content, against its schedule."""

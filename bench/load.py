@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,17 +75,22 @@ class Outcome:
     reasons: list[str] = field(default_factory=list)
     whole: Sample | None = None
     window: Sample | None = None
+    window_span: tuple[float, float] = (-math.inf, math.inf)  # by the clock; everything if the plan has no window
     upstream_connections: int = 0
 
     @property
     def events(self) -> int:
         return sum(len(exchange.receipts) for exchange in self.exchanges)
 
-    def ttfts(self) -> list[float]:
-        return [exchange.ttft() for exchange in self.exchanges if len(exchange.receipts) > 1]
+    def ttfts(self, first_turn: int = 1) -> list[float]:
+        """From `first_turn` on: with 2, the request that opens the connection does not count."""
+        kept = (one for one in self.exchanges if one.turn >= first_turn and len(one.receipts) > 1)
+        return [one.ttft() for one in kept]
 
     def latencies(self) -> list[float]:
-        return list(itertools.chain.from_iterable(exchange.latencies() for exchange in self.exchanges))
+        """Of the events sent within the window: starts of streams are not in it."""
+        since, until = self.window_span
+        return list(itertools.chain.from_iterable(one.latencies(since, until) for one in self.exchanges))
 
     def lateness(self) -> list[float]:
         return list(itertools.chain.from_iterable(exchange.lateness() for exchange in self.exchanges))
@@ -123,9 +129,7 @@ class Load:
 class _Run:
     """One plan on one target."""
 
-    def __init__(
-        self, loop: Loop, upstream: Upstream, plan: Plan, target: Target, probe: Probe, name: str
-    ) -> None:
+    def __init__(self, loop: Loop, upstream: Upstream, plan: Plan, target: Target, probe: Probe, name: str) -> None:
         self._loop, self._upstream, self._plan, self._probe, self._name = loop, upstream, plan, probe, name
         self._clients = {Client(loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
@@ -146,6 +150,7 @@ class _Run:
         outcome.reasons += [f"stray bytes {client.stray!r}" for client in self._clients if client.stray]
         if len(self._marks) == 2:
             outcome.window = self._marks[1] - self._marks[0]
+            outcome.window_span = (self._marks[0].at, self._marks[1].at)
         outcome.unfinished = len(outcome.exchanges) - outcome.completed - outcome.failed
         outcome.upstream_connections = self._upstream.connections_made - connections
         return outcome
@@ -167,7 +172,7 @@ class _Run:
         slot = self._clients[client]
         self._turns[client] += 1
         key = f"{self._name}.{slot}.{self._turns[client]}"
-        exchange = Exchange(key, script(slot, self._plan.tokens), self._plan.gap)
+        exchange = Exchange(key, script(slot, self._plan.tokens), self._plan.gap, self._turns[client])
         self._outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)

@@ -64,9 +64,7 @@ class Peer:
     def target(self, port: int, headers: tuple[Header, ...]) -> Target:
         """The peer's own headers win over the given ones of the same name."""
         own = {name.lower() for name, _ in self.headers}
-        return Target(
-            port, self.check, tuple(one for one in headers if one[0].lower() not in own) + self.headers
-        )
+        return Target(port, self.check, tuple(one for one in headers if one[0].lower() not in own) + self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +189,7 @@ http {{
 
 
 def plain_aiohttp() -> Peer:
-    return Peer(
-        "aiohttp", lambda site: [sys.executable, "-m", "bench.plain_proxy", str(site.port), site.upstream]
-    )
+    return Peer("aiohttp", lambda site: [sys.executable, "-m", "bench.plain_proxy", str(site.port), site.upstream])
 
 
 def gateway(ledger: Path | None = None) -> Peer:

@@ -37,9 +37,7 @@ class Results:
         """`name` minus direct, round by round."""
         return self._paired(name, DIRECT, key, lambda mine, theirs: mine - theirs)
 
-    def _paired(
-        self, name: str, other: str, key: str, combine: Callable[[float, float], float]
-    ) -> Spread | None:
+    def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Spread | None:
         pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
         return Spread.of(combine(mine[key], theirs[key]) for mine, theirs in pairs)
 

@@ -47,7 +47,6 @@ class Relay:
         self._failure: RivergateError | None = None
         limit = limits.max_duration_seconds
         self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
-        self._append = self.stream.append
 
     def start(self) -> None:
         """Send the request to the first candidate."""
@@ -61,16 +60,13 @@ class Relay:
             raise self._failure
         return self._committed.done()
 
-    # --- the dispatcher's side (DispatchOwner) and the attempt's (FrameReceiver)
+    # --- the dispatcher's side (DispatchOwner)
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         self.answer.on_won(attempt, candidate)
-        attempt.flow_to(self)
+        attempt.flow_to(self.stream)
         if not self._committed.done():
             self._committed.set_result(None)
-
-    def on_frames(self, frames: list[bytes]) -> None:
-        self._append(frames)
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)

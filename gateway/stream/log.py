@@ -11,7 +11,7 @@ from gateway.errors import Ending
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "next_seq")
+    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "last", "next_seq")
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
@@ -19,16 +19,22 @@ class StreamLog:
         self.next_seq = 0
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
+        self.last = b""  # the newest frame
         self._frames: list[bytes] = []
 
-    def extend(self, frames: list[bytes]) -> None:
-        """Append frames. Raises `ValueError` once the log is closed."""
+    def append(self, frame: bytes) -> None:
+        """Append one frame. Raises `ValueError` once the log is closed."""
         if self.ending is not None:
             raise ValueError("the log is closed")
-        self._frames += frames
-        self.next_seq += len(frames)
+        self._frames.append(frame)
+        self.last = frame
+        self.next_seq += 1
+        self.bytes += len(frame)
+
+    def extend(self, frames: list[bytes]) -> None:
+        """Append frames in order. Raises `ValueError` once the log is closed."""
         for frame in frames:
-            self.bytes += len(frame)
+            self.append(frame)
 
     def close(self, ending: Ending) -> None:
         """Write the end. The first reason wins; closing again changes nothing."""
@@ -43,8 +49,6 @@ class StreamLog:
         if not self.first_seq <= seq <= self.next_seq:
             raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
         start = seq - self.first_seq
-        if self.next_seq - seq <= 1:
-            return self._frames[start:]
         frames: list[bytes] = []
         for frame in self._frames[start:] if start else self._frames:
             max_bytes -= len(frame)

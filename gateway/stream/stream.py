@@ -42,9 +42,28 @@ class StreamStatistics:
 class Stream:
     """A log with readers. Created with its producer; `close` writes the end that every reader then reaches."""
 
+    __slots__ = (
+        "_audience",
+        "_bytes_total",
+        "_limits",
+        "_log",
+        "_loop",
+        "_max_log_bytes",
+        "_paused",
+        "_producer",
+        "_quiet_seconds",
+        "_seq_at_tick",
+        "_subscribers",
+        "_tick",
+        "_tick_seconds",
+        "_views",
+        "id",
+    )
+
     def __init__(self, stream_id: str, epoch: str, limits: StreamConfig, producer: Producer) -> None:
         self.id = stream_id
         self._limits = limits
+        self._max_log_bytes = limits.max_log_bytes
         self._producer = producer
         self._loop = asyncio.get_running_loop()
         self._log = StreamLog(epoch)
@@ -75,13 +94,19 @@ class Stream:
         self._audience.join()
         return subscriber
 
-    def append(self, frames: list[bytes]) -> None:
-        """Frames for every reader; they are on their way when this returns."""
+    def on_frame(self, frame: bytes) -> None:
+        """A frame for every reader; it is on its way when this returns."""
         log = self._log
-        log.extend(frames)
-        for subscriber in self._subscribers:
-            subscriber.pump()
-        if log.bytes > self._limits.max_log_bytes:
+        log.append(frame)
+        self._send_news()
+        if log.bytes > self._max_log_bytes:
+            self._make_room()
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        """Several frames at once: a reader gets them in one piece."""
+        self._log.extend(frames)
+        self._send_news()
+        if self._log.bytes > self._max_log_bytes:
             self._make_room()
 
     def close(self, ending: Ending, last_frames: list[bytes]) -> None:
@@ -111,6 +136,22 @@ class Stream:
             ending=log.ending,
         )
 
+    def _send_news(self) -> None:
+        """Send what is new to every reader that can take it; readers at one cursor share the bytes."""
+        at: tuple[CompletionView, int] | None = None
+        data, next_seq = b"", 0
+        for reader in self._subscribers:
+            sink = reader.sink
+            if sink is None or sink.blocked:
+                continue
+            if at != (reader.view, reader.seq):
+                at = (reader.view, reader.seq)
+                data, next_seq, _ = reader.view.piece(reader.seq)
+            reader.seq = next_seq
+            sink.write(data)
+            if next_seq != self._log.next_seq:
+                reader.pump()
+
     def _on_left(self, subscriber: Subscriber) -> None:
         del self._subscribers[subscriber]
         self._audience.leave()
@@ -124,7 +165,7 @@ class Stream:
 
     def _make_room(self) -> None:
         """Keep the log within `max_log_bytes`: forget what all have read; pause the producer if that is nothing."""
-        log, limit = self._log, self._limits.max_log_bytes
+        log, limit = self._log, self._max_log_bytes
         if log.bytes > limit:
             before = log.bytes
             log.trim(min((reader.seq for reader in self._subscribers), default=log.next_seq))

@@ -20,13 +20,13 @@ class Subscriber:
         "_log",
         "_on_closed",
         "_on_progress",
-        "_sink",
         "_stalled_since",
         "_unsent_at_check",
-        "_view",
         "_waiter",
         "ending",
         "seq",
+        "sink",
+        "view",
     )
 
     def __init__(
@@ -39,13 +39,13 @@ class Subscriber:
         seq: int = 0,
     ) -> None:
         self._log = log
-        self._view = view
         self._on_closed = on_closed
         self._on_progress = on_progress
-        self._sink: Sink | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
         self._unsent_at_check = 0
+        self.view = view
+        self.sink: Sink | None = None
         self.seq = seq  # the cursor: the next frame to send
         self.ending: Ending | None = None
 
@@ -55,19 +55,18 @@ class Subscriber:
 
     def attach(self, sink: Sink) -> None:
         """The head is out: send what is there and, from now on, what comes."""
-        self._sink = sink
+        self.sink = sink
         self.pump()
 
     def pump(self) -> None:
         """Send until the log is read, the sink is blocked, or the reader is at the end."""
-        sink, log = self._sink, self._log
+        sink, log = self.sink, self._log
         if sink is None or self.ending is not None:
             return
         while not sink.blocked and (self.seq < log.next_seq or log.ending is not None):
-            piece = self._view.piece(self.seq)
-            self.seq = piece.next_seq
-            sink.write(piece.data)
-            if piece.last:
+            data, self.seq, last = self.view.piece(self.seq)
+            sink.write(data)
+            if last:
                 self._close(Ending.COMPLETED)
                 return
 
@@ -79,13 +78,13 @@ class Subscriber:
 
     def keep_alive(self) -> None:
         """Send a comment, if the reader is between two events and waits for the next."""
-        sink = self._sink
+        sink = self.sink
         if sink is not None and not sink.blocked and self.ending is None and not self.lag_events:
-            sink.write(self._view.keepalive)
+            sink.write(self.view.keepalive)
 
     def check_stall(self, now: float, limit: float) -> None:
         """Close as lagged if the client has taken no byte for `limit` seconds while some waited for it."""
-        sink = self._sink
+        sink = self.sink
         if sink is None or not (unsent := sink.unsent_bytes()):
             self._stalled_since = None
         elif self._stalled_since is None or unsent < self._unsent_at_check:
@@ -111,6 +110,9 @@ class Subscriber:
         if self.ending is not None:
             return
         self.ending = ending
+        if self.sink is not None:
+            self.sink.close()
+            self.sink = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._on_closed(self)

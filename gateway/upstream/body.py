@@ -3,7 +3,7 @@
 In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the piece that caused them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -23,8 +23,11 @@ _CLIENTS_FAULT = frozenset({400, 413, 422})
 class FrameReceiver(Protocol):
     """Takes the frames of the attempt that won."""
 
+    def on_frame(self, frame: bytes) -> None:
+        """The next frame to relay."""
+
     def on_frames(self, frames: list[bytes]) -> None:
-        """Frames to relay, in order; all that one read brought."""
+        """The next frames, in order; all that one read brought."""
 
 
 class BodyOwner(Protocol):
@@ -55,13 +58,14 @@ class StreamBody:
         "_held",
         "_held_bytes",
         "_hold_finish",
+        "_on_frame",
         "_owner",
         "_receiver",
         "chat",
         "content_seen",
-        "events",
         "finish_frame",
         "over",
+        "read_events",
     )
 
     def __init__(self, owner: BodyOwner, identity: Identity, *, hold_finish: bool = False) -> None:
@@ -73,18 +77,29 @@ class StreamBody:
         self._hold_finish = hold_finish
         self.chat = chat.ChatReader(identity)
         self.content_seen = False
-        self.events = 0  # frames so far: a count that moves shows that the upstream lives
+        self._on_frame: Callable[[bytes], None] = self._hold
+        self.read_events = 0  # frames that did not fit the template
         self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
         self.over = False
 
     def flow_to(self, receiver: FrameReceiver) -> None:
         """Send what was held, and from now on every frame, to the receiver."""
         self._receiver = receiver
+        self._on_frame = receiver.on_frame
         held, self._held = self._held, []
         if held:
             receiver.on_frames(held)
 
+    @property
+    def events(self) -> int:
+        """A count that moves with every event: it shows that the upstream lives."""
+        return self.read_events + self.chat.text_events
+
     def feed(self, data: bytes) -> None:
+        # A read that is exactly one more text chunk, as nearly all are, needs no cutting into blocks.
+        if self._decoder.at_boundary and (frame := self.chat.fit(data)) is not None:
+            self._on_frame(frame)
+            return
         try:
             blocks = self._decoder.feed(data)
         except sse.EventTooLarge as error:
@@ -147,15 +162,19 @@ class StreamBody:
             frames.append(frame)
 
     def _deliver(self, frames: list[bytes]) -> None:
-        self.events += len(frames)
+        self.read_events += len(frames)
         if self._receiver is not None:
             if frames:
                 self._receiver.on_frames(frames)
             return
-        self._held += frames
-        self._held_bytes += sum(map(len, frames))
+        for frame in frames:
+            self._hold(frame)
+
+    def _hold(self, frame: bytes) -> None:
+        self._held.append(frame)
+        self._held_bytes += len(frame)
         if self._held_bytes > MAX_HELD_BYTES:
-            self._break(f"the upstream sent {MAX_HELD_BYTES} bytes before any content")
+            self._break(f"the upstream sent {MAX_HELD_BYTES} bytes that nobody could be given")
 
     def _complete(self) -> None:
         self.over = True

@@ -11,9 +11,10 @@ from typing import Protocol, cast
 
 import httptools
 
-from gateway.errors import UpstreamError
+from gateway.errors import GatewayError, RivergateError, UpstreamError
 
 MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
+_FIELD_FRAMING = len(": \r\n")  # counted too, else empty fields would be free
 
 BodyHandler = Callable[[bytes], None]
 
@@ -27,7 +28,7 @@ class Exchange(Protocol):
     def on_end(self) -> None:
         """The body ended as it was framed (RFC 9112 section 6.3)."""
 
-    def on_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         """The exchange failed. `untouched`: on a connection used before, with no byte of an answer."""
 
 
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_reusable",
         "_transport",
+        "_unparsed_bytes",
         "_untouched",
         "exchanges",
     )
@@ -56,7 +58,8 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._headers: dict[str, str] = {}
-        self._head_bytes = 0
+        self._head_bytes = 0  # of complete fields
+        self._unparsed_bytes = 0  # read for a head that is not complete
         self._body: BodyHandler | None = None
         self._close_delimited = False
         self._reusable = False
@@ -76,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         self._untouched = True
         self._headers = {}
-        self._head_bytes = 0
+        self._head_bytes = self._unparsed_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
 
@@ -111,15 +114,13 @@ class Connection(asyncio.Protocol):
         if parser is None:
             self.abort()  # bytes that nobody asked for: this connection cannot be trusted with a request
             return
-        self._untouched = False
         try:
             parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            self._fail(UpstreamError(str(error.__context__ or error)))
-        except httptools.HttpParserUpgrade:
-            self._fail(UpstreamError("the upstream switched to another protocol"))
-        except httptools.HttpParserError as error:
-            self._fail(UpstreamError(f"the upstream's answer is not HTTP/1.1: {error}"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._on_unreadable(error)
+        else:
+            if self._body is None:  # never between two pieces of a body
+                self._after_read(len(data))
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:
@@ -136,10 +137,15 @@ class Connection(asyncio.Protocol):
 
     # --- httptools callbacks
 
+    def on_message_begin(self) -> None:
+        self._untouched = False
+        if self._parser is None:
+            self._reusable = False  # something follows the response that ended in this very read
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
+        self._head_bytes += len(name) + len(value) + _FIELD_FRAMING
         if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError(f"the upstream's response head is over {MAX_HEAD_BYTES} bytes")
+            raise _head_too_large()
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
@@ -148,15 +154,18 @@ class Connection(asyncio.Protocol):
         parser, exchange = self._parser, self._exchange
         if parser is None or exchange is None:
             return
-        headers, self._headers, self._head_bytes = self._headers, {}, 0
+        headers, self._headers = self._headers, {}
+        self._head_bytes = self._unparsed_bytes = 0
         status = parser.get_status_code()
-        if status < 200 and status != 101:
-            return  # an interim answer (RFC 9110 section 15.2): the true one follows
+        if status < 200:
+            return  # an interim answer (RFC 9110 section 15.2): the true one follows, or the parser tells an upgrade
         chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         bodyless = status in (204, 304)
         self._close_delimited = not chunked and not bodyless and "content-length" not in headers
         self._reusable = parser.should_keep_alive() and not self._close_delimited
-        self._body = exchange.on_head(status, headers)
+        body = exchange.on_head(status, headers)
+        if self._exchange is exchange:  # else it gave up just now
+            self._body = body
 
     def on_body(self, body: bytes) -> None:
         if self._body is not None:
@@ -164,26 +173,58 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._body is not None:  # else the end of an interim answer
-            self._finish(reusable=self._reusable)
+            # The end is told after the read, when it is known whether anything follows it.
+            self._parser = self._body = None
 
     # --- ends
+
+    def _after_read(self, size: int) -> None:
+        """A read is over, and no body is under way: the head is not complete yet, or the response has ended."""
+        if self._parser is None:
+            if self._exchange is not None:
+                self._finish(reusable=self._reusable)
+            return
+        self._unparsed_bytes += size
+        if self._unparsed_bytes > 2 * MAX_HEAD_BYTES:  # a field that does not end was not counted yet
+            self._fail(_head_too_large())
+
+    def _on_unreadable(self, error: Exception) -> None:
+        if self._parser is None and self._exchange is not None:
+            self._finish(reusable=False)  # the response is whole; what cannot be read comes after it
+            return
+        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None
+        if isinstance(cause, RivergateError):
+            self._fail(cause)
+        elif cause is not None:
+            self._fail(GatewayError("the gateway failed to read the answer"))
+            raise cause  # a fault of ours: the loop logs it
+        elif isinstance(error, httptools.HttpParserUpgrade):
+            self._fail(UpstreamError("the upstream switched to another protocol"))
+        else:
+            self._fail(UpstreamError(f"the upstream's answer is not HTTP/1.1: {error}"))
 
     def _finish(self, *, reusable: bool) -> None:
         exchange, self._exchange = self._exchange, None
         self._parser = self._body = None
-        if reusable and self.is_open:
+        # An answer that overtook its request ends the connection: the server may not read the rest of it.
+        if reusable and self._transport is not None and not self._transport.get_write_buffer_size() and self.is_open:
+            self.resume()
             self._on_idle(self)
         elif self._transport is not None:
             self._transport.abort()
         if exchange is not None:
             exchange.on_end()
 
-    def _fail(self, error: UpstreamError) -> None:
+    def _fail(self, error: RivergateError) -> None:
         self._end_lost(error, untouched=False)
         self.abort()
 
-    def _end_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+    def _end_lost(self, error: RivergateError, *, untouched: bool) -> None:
         exchange, self._exchange = self._exchange, None
         self._parser = self._body = None
         if exchange is not None:
             exchange.on_lost(error, untouched=untouched)
+
+
+def _head_too_large() -> UpstreamError:
+    return UpstreamError(f"the upstream's response head is over {MAX_HEAD_BYTES} bytes")

@@ -3,6 +3,7 @@
 Each function changes the object in place and returns whether it had to.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -81,11 +82,23 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
     if completion is None and _is_int(total) and _is_int(prompt):
         completion = total - prompt
-    if not (_is_int(prompt) and _is_int(completion)):
+    if not (_is_int(prompt) and _is_int(completion)) or completion < 0:
         return None
     if not _is_int(total):
         total = prompt + completion
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+
+def to_json(value: Any) -> bytes:
+    """What was parsed, as compact JSON in UTF-8. Raises `ValueError` for nesting that no client could read."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # lone surrogates, integers over 64 bits, 255 levels
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -152,12 +165,12 @@ def _repair_finish(choice: dict[str, Any], body: dict[str, Any]) -> bool:
 def _repair_role(choice: dict[str, Any], identity: Identity) -> bool:
     index, delta = choice["index"], choice["delta"]
     changed = False
-    if "role" in delta and not isinstance(delta["role"], str):
+    if not isinstance(delta.get("role"), str | None):
         del delta["role"]
         changed = True
     if index not in identity.roles_seen:
         identity.roles_seen.add(index)
-        if "role" not in delta:
+        if not delta.get("role"):
             delta["role"] = "assistant"
             changed = True
     return changed
@@ -169,21 +182,21 @@ def _repair_body(body: dict[str, Any]) -> bool:
     if content is not None and not isinstance(content, str):
         body["content"] = _flatten(content)
         changed = True
-    if "tool_calls" in body:
-        calls = body["tool_calls"]
-        if isinstance(calls, list):
-            for position, call in enumerate(calls):
-                changed |= _repair_tool_call(call, position)
-        else:
-            del body["tool_calls"]
-            changed = True
+    calls = body.get("tool_calls")
+    if isinstance(calls, list):
+        for position, call in enumerate(calls):
+            changed |= _repair_tool_call(call, position)
+    elif calls is not None:
+        del body["tool_calls"]
+        changed = True
     return changed
 
 
 def _flatten(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
-    return str(content)
+    """The text of content parts; a part of another kind has no place in a string."""
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(str(text) for text in texts if isinstance(text, str | int | float))
 
 
 def _repair_tool_call(call: Any, position: int) -> bool:
@@ -194,12 +207,15 @@ def _repair_tool_call(call: Any, position: int) -> bool:
         call["index"] = position
         changed = True
     changed |= _drop_nulls(call, ("type", "id", "function"))
+    if call.get("type") == "":
+        del call["type"]
+        changed = True
     function = call.get("function")
     if isinstance(function, dict):
         changed |= _drop_nulls(function, ("name", "arguments"))
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
-            function["arguments"] = orjson.dumps(arguments).decode()
+            function["arguments"] = to_json(arguments).decode()
             changed = True
     return changed
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 MAX_EVENT_BYTES = 1 << 20  # beyond this an upstream is broken, not verbose
+MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
 
 _BOM = b"\xef\xbb\xbf"
 _Bytes = TypeVar("_Bytes", bytes, bytearray)
@@ -38,13 +39,14 @@ class BlockDecoder:
     [b'data: a\\n\\n', b'data: b\\n\\n']
     """
 
-    __slots__ = ("_after_cr", "_max_bytes", "_start", "_tail")
+    __slots__ = ("_after_cr", "_max_bytes", "_start", "_tail", "at_boundary")
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._tail = bytearray()
         self._start: bytes | None = b""  # first bytes, held until it is clear whether they are a BOM
         self._after_cr = False
+        self.at_boundary = False  # between two events, nothing held: the next byte begins a line
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes, return the blocks that they complete. Raises `EventTooLarge`."""
@@ -60,8 +62,11 @@ class BlockDecoder:
             and data.find(b"\n\n") == end < self._max_bytes - 1
             and data[0] != 10
         ):
+            self.at_boundary = not self._after_cr
             return [data]
-        return self._cut(data)
+        blocks = self._cut(data)
+        self.at_boundary = not self._tail and not self._after_cr and self._start is None
+        return blocks
 
     def finish(self) -> bytes:
         """The unterminated rest at the end of the stream (WHATWG: an incomplete event is discarded)."""
@@ -124,7 +129,7 @@ def decode(block: bytes) -> Event:
             name = value
         elif field == b"id" and b"\0" not in value:
             event_id = value
-        elif field == b"retry" and value.isdigit():
+        elif field == b"retry" and value.isdigit() and len(value) <= MAX_RETRY_DIGITS:
             retry = int(value)
     return Event(b"\n".join(data) if data else None, name or None, event_id, retry)
 

@@ -33,7 +33,17 @@ def is_safe_text(text: bytes) -> bool:
 class Template:
     """The bytes around the one string that changes; `match` gives the frame to relay or None."""
 
-    __slots__ = ("_head", "_head_length", "_out_head", "_out_tail", "_same", "_tail", "_tail_length", "text_length")
+    __slots__ = (
+        "_head",
+        "_head_length",
+        "_out_head",
+        "_out_tail",
+        "_same",
+        "_tail",
+        "_tail_length",
+        "hits",
+        "text_bytes",
+    )
 
     def __init__(self, block: tuple[bytes, bytes], frame: tuple[bytes, bytes]) -> None:
         self._head, self._tail = block
@@ -41,7 +51,8 @@ class Template:
         self._head_length = len(self._head)
         self._tail_length = len(self._tail)
         self._same = block == frame
-        self.text_length = 0  # bytes of text in the last match
+        self.hits = 0  # blocks that fitted
+        self.text_bytes = 0  # of the text in them
 
     def match(self, block: bytes) -> bytes | None:
         """The frame for a block of this shape (the very block if nothing needs repair), else None."""
@@ -50,7 +61,8 @@ class Template:
         text = block[self._head_length : -self._tail_length]
         if not text or not (_ASCII_TEXT(text) or is_safe_text(text)):
             return None
-        self.text_length = len(text)
+        self.hits += 1
+        self.text_bytes += len(text)
         return block if self._same else self._out_head + text + self._out_tail
 
 
@@ -86,6 +98,6 @@ def _holds(frame: bytes, probed: bytes, path: tuple[str | int, ...]) -> bool:
         for step in path[:-1]:
             parent = parent[step]
         parent[path[-1]] = _PROBE
-    except (ValueError, LookupError, TypeError):
+        return bool(expected == found)
+    except (ValueError, LookupError, TypeError, RecursionError):
         return False
-    return bool(expected == found)

@@ -1,0 +1,85 @@
+"""What the gateways of all live tests have written; runs after them, and after requests of its own."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import KEYS
+from .processes import Gateway
+from .rawhttp import fetch
+from .upstreams import CLIENT_KEY, MODEL, PROMPT, QUICK, UPSTREAM_KEY, ClosedPort, body, configuration, text
+
+FIELDS = {"at", "level", "logger", "event"}
+
+
+class Talkative(ClosedPort):
+    """A provider that answers every request with an error that quotes the request."""
+
+    name = "talkative"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        super().close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            with client:
+                request = client.recv(65536).decode()
+                status = 400 if '"n":2' in request else 500
+                content = json.dumps({"error": {"message": f"cannot answer {request}"}}).encode()
+                head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+                client.sendall(head.encode() + content)
+
+
+@pytest.fixture
+def talkative() -> Iterator[Talkative]:
+    talkative = Talkative()
+    yield talkative
+    talkative.close()
+
+
+def test_an_error_that_quotes_the_request_is_not_logged_with_it(logs: Path, talkative: Talkative) -> None:
+    gateway = Gateway(logs, configuration([(talkative, [MODEL])]), KEYS)
+    try:
+        for request in (body(), body(stream=True), body(stream=True, n=2)):
+            answer = fetch(gateway.port, request, Authorization=f"Bearer {CLIENT_KEY}")
+            assert answer.status in (400, 502)
+            assert UPSTREAM_KEY not in answer.body.decode()
+    finally:
+        gateway.terminate()
+    assert PROMPT not in gateway.errors()
+    assert UPSTREAM_KEY not in gateway.errors()
+
+
+def test_no_log_holds_a_prompt_a_completion_or_a_key(gateway: Gateway, logs: Path) -> None:
+    fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}", x_request_id="the-last")
+    gateway.ending("the-last")
+    for file in logs.glob("*.err"):
+        written = file.read_text()
+        for secret in (PROMPT, CLIENT_KEY, UPSTREAM_KEY, text(4), "Bearer"):
+            assert secret not in written, f"{file.name}: {secret}"
+
+
+def test_no_log_holds_a_traceback(gateway: Gateway, logs: Path) -> None:
+    for file in logs.glob("*.err"):
+        written = file.read_text()
+        assert "Traceback" not in written, file.name
+        assert '"level":"error"' not in written, file.name
+
+
+def test_every_line_of_a_gateway_is_an_object_with_the_known_fields(gateway: Gateway) -> None:
+    for line in gateway.errors().splitlines():
+        assert json.loads(line).keys() >= FIELDS

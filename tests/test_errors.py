@@ -1,0 +1,109 @@
+"""Every error of the tree is one that the strictest client understands, and says truly whether to try again."""
+
+import pytest
+from auriko.errors import mapping
+
+from gateway import errors
+from gateway.errors import Ending, RivergateError
+
+TYPES = (
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "not_found_error",
+    "rate_limit_error",
+    "api_error",
+)
+
+
+def tree(root: type[RivergateError]) -> list[type[RivergateError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in tree(child))]
+
+
+ALL = [kind for kind in tree(RivergateError) if kind.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_has_a_type_and_a_code_that_clients_know(kind: type[RivergateError]) -> None:
+    error = kind("no")
+    assert error.envelope() == {"error": {"message": "no", "type": kind.type, "code": kind.code, "param": None}}
+    assert kind.type in TYPES
+    assert kind.code.isidentifier()
+    assert isinstance(kind.ending, Ending)
+    assert 400 <= kind.status < 600
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_strict_client_reads_the_envelope_of_every_error(kind: type[RivergateError]) -> None:
+    error = kind("no", param="model")
+    told = mapping._map_error_from_envelope(  # noqa: SLF001 - the client's own reader, which has no public name
+        status_code=error.status, body=error.envelope(), response_headers=None
+    )
+    assert (told.status_code, told.type, told.code, told.param) == (error.status, error.type, error.code, "model")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_client_is_told_not_to_repeat_what_is_its_own_fault(kind: type[RivergateError]) -> None:
+    told = kind("no").headers()
+    if issubclass(kind, errors.ClientError):
+        assert kind.status < 500
+        assert told == {"x-should-retry": "false"}
+    else:
+        assert kind.status in (429, 500, 502, 503, 504)
+        assert told == {}
+
+
+def test_each_error_is_at_one_fault_only() -> None:
+    blamed = (errors.ClientError, errors.UpstreamError, errors.GatewayError, errors.RateLimited)
+    for kind in ALL:
+        if kind is not RivergateError:
+            assert sum(issubclass(kind, blame) for blame in blamed) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "type_", "code"),
+    [
+        (errors.ClientError, 400, "invalid_request_error", "invalid_request"),
+        (errors.InvalidParameter, 400, "invalid_request_error", "invalid_parameter_value"),
+        (errors.AuthenticationFailed, 401, "authentication_error", "invalid_api_key"),
+        (errors.InsufficientQuota, 402, "rate_limit_error", "insufficient_quota"),
+        (errors.PermissionDenied, 403, "permission_error", "insufficient_permissions"),
+        (errors.ModelNotFound, 404, "not_found_error", "model_not_found"),
+        (errors.NotFound, 404, "not_found_error", "resource_not_found"),
+        (errors.StreamKeyConflict, 409, "invalid_request_error", "stream_key_conflict"),
+        (errors.PayloadTooLarge, 413, "invalid_request_error", "payload_too_large"),
+        (errors.RateLimited, 429, "rate_limit_error", "rate_limit_exceeded"),
+        (errors.UpstreamError, 502, "api_error", "upstream_error"),
+        (errors.ServiceUnavailable, 503, "api_error", "service_unavailable"),
+        (errors.NoProviderAvailable, 503, "api_error", "no_provider_available"),
+        (errors.TtftBudgetExceeded, 504, "api_error", "ttft_budget_exceeded"),
+    ],
+)
+def test_the_table_of_the_design_holds(kind: type[RivergateError], status: int, type_: str, code: str) -> None:
+    assert (kind.status, kind.type, kind.code) == (status, type_, code)
+
+
+def test_a_wait_is_told_in_whole_seconds() -> None:
+    assert errors.RateLimited("no", retry_after=3).headers() == {"Retry-After": "3"}
+    assert errors.RateLimited("no", retry_after=0).headers() == {"Retry-After": "0"}
+
+
+def test_a_code_of_its_own_belongs_to_one_error_and_not_to_its_class() -> None:
+    assert errors.UpstreamRefused("no", code="context_length_exceeded").code == "context_length_exceeded"
+    assert errors.UpstreamRefused("no").code == "invalid_request"
+
+
+def test_blame_puts_the_upstream_before_the_message() -> None:
+    error = errors.UpstreamError("HTTP 500")
+    error.blame("alpha")
+    assert error.envelope()["error"]["message"] == "alpha: HTTP 500"
+
+
+def test_an_ending_is_its_word() -> None:
+    assert [f"{ending}" for ending in Ending] == [ending.name.lower() for ending in Ending]
+
+
+def test_a_configuration_error_holds_every_fault_on_its_line() -> None:
+    error = errors.ConfigError(["a: bad", "b: worse"])
+    assert error.faults == ["a: bad", "b: worse"]
+    assert str(error) == "a: bad\nb: worse"

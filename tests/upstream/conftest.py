@@ -1,0 +1,34 @@
+"""Every test of the upstream side runs on asyncio's own loop and on uvloop, and leaves nothing behind."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from .certificates import Certificates
+from .fakes import open_sockets, until
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def leaves_nothing_behind() -> AsyncIterator[None]:
+    """No task but the test's own, no socket, no unclosed transport."""
+    before = open_sockets()
+    yield
+    mine = asyncio.current_task()
+    others = [task for task in asyncio.all_tasks() if task is not mine]
+    assert not others
+    await until(lambda: open_sockets() <= before)
+    gc.collect()  # an unclosed transport warns, and a warning is an error
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    return Certificates.make(folder)

@@ -1,0 +1,344 @@
+"""What the tests of the upstream side speak with: raw peers on loopback, and recorders of callbacks."""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+from pydantic import SecretStr
+
+from gateway import clock, config
+from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
+from gateway.tasks import Tasks
+from gateway.upstream.attempt import Attempt, Order
+from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.endpoint import Endpoint
+from gateway.wire.repair import Identity
+
+BOUND = 1.0  # seconds that "at once" may take on a loaded machine
+KEY = "sk-never-to-be-told"
+PROMPT = "the prompt that stays private"
+SECRETS = ("127.0.0.1", "localhost", KEY, PROMPT)
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for what has no event of its own."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition has no event to wait on
+            await asyncio.sleep(0.001)
+
+
+async def passes(count: int) -> None:
+    """Let the loop run so many passes."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def open_sockets() -> int:
+    """How many sockets this process has open; other files are none of our doing (libuv keeps a /dev/null)."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return found
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with an RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+class Recorder:
+    """An exchange that writes down what it hears. `then` is called with the name of each callback."""
+
+    def __init__(self, then: Callable[[str], None] = lambda name: None) -> None:
+        self.calls: list[str] = []
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.body = b""
+        self.error: RivergateError | None = None
+        self.untouched: bool | None = None
+        self._then = then
+
+    @property
+    def ends(self) -> list[str]:
+        return [call for call in self.calls if call in ("end", "lost")]
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
+        self.status, self.headers = status, headers
+        self._told("head")
+        return self.on_body
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+        self._told("body")
+
+    def on_end(self) -> None:
+        self._told("end")
+
+    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
+        self.error, self.untouched = error, untouched
+        self._told("lost")
+
+    def _told(self, name: str) -> None:
+        self.calls.append(name)
+        self._then(name)
+
+
+class Line:
+    """A `Connection`, the other end of its socket, and what its owner hears."""
+
+    def __init__(self) -> None:
+        self.idle: list[Connection] = []
+        self.lost: list[Connection] = []
+        self.connection = Connection(self.idle.append, self.lost.append)
+        self.peer: socket.socket
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator["Line"]:
+        line = cls()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            await asyncio.get_running_loop().create_connection(lambda: line.connection, "127.0.0.1", port)
+            line.peer, _ = listener.accept()
+        line.peer.settimeout(5)
+        try:
+            yield line
+        finally:
+            line.connection.abort()
+            line.peer.close()
+            await until(lambda: line.lost)
+
+    def ask(self, recorder: Recorder | None = None) -> Recorder:
+        """Send a request; what comes of it is in the recorder."""
+        recorder = recorder or Recorder()
+        self.connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", recorder)
+        return recorder
+
+    def hang_up(self) -> None:
+        """Close the peer's end with a FIN: without unread bytes, which would make it an RST."""
+        self.peer.recv(65536)
+        self.peer.close()
+
+
+class Peer:
+    """The upstream's end of one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def request(self) -> bytes:
+        """One request, head and body."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        length = next((int(line[16:]) for line in lines if line.startswith(b"content-length: ")), 0)
+        return head + await self._reader.readexactly(length)
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    def events(self, *data: bytes) -> None:
+        """The head of a chunked event stream, and its first events in one chunk."""
+        self.send(STREAM_HEAD)
+        self.chunk(*data)
+
+    def chunk(self, *data: bytes) -> None:
+        body = b"".join(data)
+        if body:
+            self.send(b"%x\r\n%b\r\n" % (len(body), body))
+
+    async def hung_up(self) -> bool:
+        """Wait for the close by the other side; whether it came within the bound."""
+        try:
+            async with asyncio.timeout(BOUND):
+                with suppress(ConnectionError):
+                    while await self._reader.read(65536):
+                        pass
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def reset(self) -> None:
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        return self._writer.transport
+
+
+class Server:
+    """A listener that does nothing by itself: a test takes its connections and plays the upstream."""
+
+    def __init__(self) -> None:
+        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self._all: list[Peer] = []
+        self.accepted = 0
+        self.port = 0
+        self.scheme = "http"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, ssl: Any = None, play: Callable[[Peer], Awaitable[None]] | None = None) -> AsyncIterator["Server"]:
+        server = cls()
+
+        async def on_connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            server.accepted += 1
+            peer = Peer(reader, writer)
+            server._all.append(peer)
+            if play is None:
+                server._peers.put_nowait(peer)
+            else:
+                with suppress(ConnectionError, asyncio.IncompleteReadError):
+                    await play(peer)
+
+        listener = await asyncio.start_server(on_connected, "127.0.0.1", 0, ssl=ssl)
+        server.port = listener.sockets[0].getsockname()[1]
+        server.scheme = "https" if ssl else "http"
+        try:
+            yield server
+        finally:
+            listener.close()
+            for peer in server._all:
+                peer.transport.abort()
+            await listener.wait_closed()
+            await passes(3)
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}/v1"
+
+    async def peer(self) -> Peer:
+        async with asyncio.timeout(5):
+            return await self._peers.get()
+
+
+def endpoint(base_url: str, idle_ms: int = 60_000, proxies: Mapping[str, str] | None = None, **more: Any) -> Endpoint:
+    """An endpoint named `alpha` with our key."""
+    upstream = config.Upstream.model_validate(
+        {"name": "alpha", "base_url": base_url, "api_key": SecretStr(KEY), "models": [{"id": "m"}], **more}
+    )
+    return Endpoint.build(upstream, idle_ms / 1000, proxies or {})
+
+
+class Observer:
+    """Both the observer of an attempt and the receiver of its frames, writing down what it hears."""
+
+    def __init__(self, then: Callable[[str], None] = lambda name: None) -> None:
+        self.calls: list[str] = []
+        self.frames: list[bytes] = []
+        self.error: RivergateError | None = None
+        self.last_at = 0.0
+        self.flows = True
+        self._then = then
+
+    @property
+    def text(self) -> str:
+        """The content of the frames, joined."""
+        choices = [choice for frame in self.frames for choice in orjson.loads(frame[6:])["choices"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+    @property
+    def outcome(self) -> list[str]:
+        """The calls without the frames."""
+        return [call for call in self.calls if call != "frames"]
+
+    def on_content(self, attempt: Attempt) -> None:
+        self._told("content")
+        if self.flows and attempt._order.streamed:  # noqa: SLF001 - the observer of a test knows what it asked for
+            attempt.flow_to(self)
+
+    def on_frame(self, frame: bytes) -> None:
+        self.on_frames([frame])
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        self.frames += frames
+        self._told("frames")
+
+    def on_complete(self, attempt: Attempt) -> None:
+        self._told("complete")
+
+    def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
+        self.error = error
+        self._told("failed")
+
+    async def over(self) -> None:
+        await until(lambda: "complete" in self.calls or "failed" in self.calls)
+
+    def _told(self, name: str) -> None:
+        self.last_at = clock.monotonic()
+        self.calls.append(name)
+        self._then(name)
+
+
+class Trial:
+    """One attempt on an endpoint, with its observer and the owner of its tasks."""
+
+    def __init__(self, to: Endpoint, *, streamed: bool = True, observer: Observer | None = None, **order: Any) -> None:
+        self.endpoint = to
+        self.observer = observer or Observer()
+        self.tasks = Tasks()
+        body = {"model": "m", "messages": [{"role": "user", "content": PROMPT}], **({"stream": True} if streamed else {})}
+        request = to.encode(body, "m-at-alpha", "req-1")
+        identity = Identity("chatcmpl-1", 1_700_000_000, "m")
+        self.attempt = Attempt(Order(to, request, identity, streamed, **order), self.observer, self.tasks)
+        self.started = clock.monotonic()
+        self.attempt.start()
+
+    @classmethod
+    async def run(cls, to: Endpoint, **more: Any) -> "Trial":
+        """An attempt that has ended."""
+        trial = cls(to, **more)
+        await trial.observer.over()
+        return trial
+
+    @property
+    def error(self) -> RivergateError:
+        """The failure: told once, and fit for the eyes of clients."""
+        error = self.observer.error
+        assert error is not None, self.observer.calls
+        assert self.observer.calls.count("failed") == 1
+        assert self.observer.calls[-1] == "failed"
+        assert_fit_for_clients(error)
+        return error
+
+
+def assert_fit_for_clients(error: RivergateError) -> None:
+    if not isinstance(error, UpstreamRefused):
+        assert error.message.startswith("alpha: ")
+    assert not [secret for secret in SECRETS if secret in error.message], error.message
+
+
+def assert_names_no_host(error: UpstreamError) -> None:
+    assert not [secret for secret in SECRETS if secret in error.message], error.message
+
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def event(delta: Mapping[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
+    """A conforming chunk of a completion."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+ROLE = event({"role": "assistant", "content": ""})
+FINISH = event({}, "stop")
+
+
+def word(text: str) -> bytes:
+    return event({"content": text})

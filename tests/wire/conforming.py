@@ -1,0 +1,50 @@
+"""What every frame of a completion must be (CONTRACT.md 1.4, 2.3 and 4), checked with a real client's own model."""
+
+from typing import Any
+
+import orjson
+from auriko.models.chat import ChatCompletionChunk
+
+from gateway.wire.chat import ChatReader
+from gateway.wire.repair import Identity
+
+RAW_LINE_ENDS = (b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
+
+
+def reader() -> ChatReader:
+    return ChatReader(Identity("chatcmpl-own", 1_700_000_000, "public-model"))
+
+
+def chunk(
+    delta: dict[str, Any] | None = None, *, finish: str | None = None, index: int = 0, **more: Any
+) -> dict[str, Any]:
+    """A chunk that nobody has to repair but for its role."""
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1_750_000_000,
+        "model": "gpt-x",
+        "choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}],
+        **more,
+    }
+
+
+def block(value: Any) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def conforming(frame: bytes | None) -> dict[str, Any]:
+    """The chunk in a frame, after every check that a strict client or a simple one makes."""
+    assert frame is not None
+    assert frame.startswith(b"data: {")
+    assert frame.endswith(b"}\n\n")
+    assert frame.find(b"\n") == len(frame) - 2
+    assert not any(raw in frame for raw in RAW_LINE_ENDS)
+    value: dict[str, Any] = orjson.loads(frame[6:])
+    assert "error" not in value
+    assert "usage" not in value
+    assert value["object"] == "chat.completion.chunk"
+    for choice in value["choices"]:
+        assert {"index", "delta", "finish_reason"} <= choice.keys()
+    ChatCompletionChunk.model_validate(value)
+    return value

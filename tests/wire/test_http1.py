@@ -1,0 +1,100 @@
+"""What we write is what a parser of HTTP/1.1 reads, and nothing can be smuggled in."""
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire.http1 import LAST_CHUNK, encode_chunk, encode_request
+
+
+class Parsed:
+    """Everything that httptools tells of a message."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.url = b""
+        self.body = b""
+        self.chunks = 0
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_chunk_header(self) -> None:
+        self.chunks += 1
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def parsed_request(data: bytes) -> tuple[Parsed, bytes]:
+    parsed = Parsed()
+    parser = httptools.HttpRequestParser(parsed)
+    parser.feed_data(data)
+    return parsed, parser.get_method()
+
+
+@given(st.lists(st.binary(max_size=300), max_size=10))
+def test_chunks_are_read_back_as_the_data(pieces: list[bytes]) -> None:
+    parsed = Parsed()
+    parser = httptools.HttpResponseParser(parsed)
+    parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    parser.feed_data(b"".join(map(encode_chunk, pieces)))
+    assert not parsed.complete
+    parser.feed_data(LAST_CHUNK)
+    assert parsed.body == b"".join(pieces)
+    assert parsed.chunks == sum(map(bool, pieces)) + 1
+    assert parsed.complete
+
+
+def test_no_data_is_no_chunk() -> None:
+    assert encode_chunk(b"") == b""
+
+
+def test_a_request_is_read_back_as_it_was_meant() -> None:
+    fields = [("Host", "api.example.com"), ("content-length", "0"), ("x-name", 'caf\xe9 \t; a="b"'), ("x-empty", "")]
+    parsed, method = parsed_request(encode_request("POST", "/v1/chat/completions?a=%20", fields))
+    assert method == b"POST"
+    assert parsed.url == b"/v1/chat/completions?a=%20"
+    assert parsed.headers == [(name.encode(), value.encode("latin-1")) for name, value in fields]
+    assert parsed.complete
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20))
+def test_any_latin_value_stays_one_header(value: str) -> None:
+    parsed, _ = parsed_request(encode_request("GET", "/", [("x", value), ("y", "1")]))
+    assert parsed.headers == [(b"x", value.strip(" ").encode("latin-1")), (b"y", b"1")]
+
+
+INJECTIONS = ["a\r\nx: y", "a\nb", "a\rb", "a\0b", "a\x0bb", "a\x7f", "\u2028", "a\r\n\r\nGET / HTTP/1.1"]
+
+
+@pytest.mark.parametrize("value", INJECTIONS)
+def test_a_value_that_could_end_its_line_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="the header 'x' holds a character"):
+        encode_request("GET", "/", [("x", value)])
+
+
+@pytest.mark.parametrize("name", ["", "x y", "x:", "x\r\ny", "x\n", "\xe9", "x\0"])
+def test_a_name_that_is_no_token_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="the header"):
+        encode_request("GET", "/", [(name, "1")])
+
+
+@pytest.mark.parametrize("target", ["", "/a b", "/a\r\nx: y", "/a\n", "/\xe9", "/\0", *INJECTIONS])
+def test_a_target_that_could_end_its_line_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="the request line"):
+        encode_request("GET", target, [])
+
+
+@pytest.mark.parametrize("method", ["", "GET ", "GET\r\n", "G\nT", "GET /"])
+def test_a_method_that_is_no_token_is_refused(method: str) -> None:
+    with pytest.raises(ValueError, match="the request line"):
+        encode_request(method, "/", [])
