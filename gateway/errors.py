@@ -39,18 +39,34 @@ class RivergateError(Exception):
     ending: ClassVar[Ending] = Ending.INTERNAL_ERROR
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after: int | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        quoted: str = "",
+        param: str | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.reason = message  # in our words: safe to log
+        self.quoted = quoted  # in an upstream's words, which may repeat a prompt: for the client only
         self.param = param
         self.retry_after = retry_after
         if code is not None:
             self.code = code
 
+    @property
+    def message(self) -> str:
+        """What the client is told."""
+        return f"{self.reason}: {self.quoted}" if self.quoted else self.reason
+
     def blame(self, upstream: str) -> None:
         """Put the upstream's name before the message."""
-        self.message = f"{upstream}: {self.message}"
+        self.reason = f"{upstream}: {self.reason}"
+
+    def redact(self, secret: str) -> None:
+        """Take a credential of ours out of what an upstream said."""
+        self.quoted = self.quoted.replace(secret, "[redacted]")
 
     def envelope(self) -> dict[str, Any]:
         """The body that every SDK understands: `{"error": {"message", "type", "code", "param"}}`."""
@@ -122,9 +138,21 @@ class StreamKeyConflict(ClientError):
     code = "stream_key_conflict"
 
 
+class RequestTimeout(ClientError):
+    """The request did not come in time; another try may."""
+
+    status = 408
+    code = "request_timeout"
+    retryable = True
+
+
 class PayloadTooLarge(ClientError):
     status = 413
     code = "payload_too_large"
+
+
+class ExpectationFailed(ClientError):
+    status = 417
 
 
 class RateLimited(RivergateError):
@@ -152,7 +180,7 @@ class UpstreamStalled(UpstreamError):
 
 
 class UpstreamRefused(ClientError):
-    """A provider's 400/404/413/422: the client's fault, told at once in the provider's words."""
+    """A provider's 400, 413 or 422: the client's fault, told at once in the provider's words."""
 
 
 class GatewayError(RivergateError):

@@ -24,6 +24,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.endpoint import Endpoint
 
 KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s of common proxies
+SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
@@ -44,7 +45,7 @@ class Service:
             settle=self._settle,
             started_at=int(clock.wall_time()),
         )
-        self._runner = web.AppRunner(build_app(self._context), access_log=None)
+        self._runner = web.AppRunner(build_app(self._context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._server: asyncio.Server | None = None
 
     @property
@@ -153,8 +154,7 @@ class Service:
         )
 
     def _settle(self, record: Record) -> None:
-        if record.stream_id is not None:
-            self._context.hub.remove(record.stream_id)
+        self._context.hub.remove(record.id)
         _log.info("completion ended", extra={"fields": _line(record)})
 
 
@@ -163,7 +163,7 @@ def _line(record: Record) -> dict[str, object]:
     usage = record.usage
     return {
         "request_id": record.request_id,
-        "stream_id": record.stream_id,
+        "stream_id": record.id,
         "model": record.model_id,
         "upstream": record.upstream,
         "ending": record.ending,

@@ -212,10 +212,7 @@ def test_upstream_id_defaults_to_the_id(tmp_path: Path) -> None:
 
 def test_a_syntax_error_is_told_with_file_line_and_column(tmp_path: Path) -> None:
     [fault] = faults(tmp_path, "[server]\nlisten 5\n")
-    assert (
-        fault
-        == f"{tmp_path / 'rivergate.toml'}, line 2, column 8: Expected '=' after a key in a key/value pair"
-    )
+    assert fault == f"{tmp_path / 'rivergate.toml'}, line 2, column 8: Expected '=' after a key in a key/value pair"
 
 
 def test_a_syntax_error_at_the_end_has_a_line_and_a_column_too(tmp_path: Path) -> None:
@@ -338,9 +335,7 @@ def test_an_upstream_name_is_a_plain_word(tmp_path: Path, name: str) -> None:
     assert fault.startswith("upstreams[0].name: must be 1 to 64 letters")
 
 
-@pytest.mark.parametrize(
-    "model", ["", "a b", "a\\tb", "a\\n", "a\\u0000", "a\\u2028b", "a\\u200b", "x" * 257]
-)
+@pytest.mark.parametrize("model", ["", "a b", "a\\tb", "a\\n", "a\\u0000", "a\\u2028b", "a\\u200b", "x" * 257])
 def test_a_model_id_has_no_blanks_and_no_control_characters(tmp_path: Path, model: str) -> None:
     [fault] = faults(tmp_path, MINIMAL.replace('"m"', f'"{model}"'))
     assert fault.startswith("upstreams[0].models[0].id: must be 1 to 256 characters")
@@ -369,9 +364,7 @@ def test_hedge_after_is_nothing_else(tmp_path: Path, value: str) -> None:
     assert fault.startswith('ttft.hedge_after: must be "off", "auto" or a whole number, at least 1')
 
 
-@pytest.mark.parametrize(
-    "origin", ["*", "https://app.example.com", "http://localhost:3000", "tauri://localhost"]
-)
+@pytest.mark.parametrize("origin", ["*", "https://app.example.com", "http://localhost:3000", "tauri://localhost"])
 def test_an_origin_is_scheme_and_host(tmp_path: Path, origin: str) -> None:
     config = configuration(tmp_path, f'[server]\ncors_origins = ["{origin}"]\n{MINIMAL}')
     assert config.server.cors_origins == (origin,)
@@ -408,9 +401,7 @@ def tree_with(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_every_number_has_a_lower_and_an_upper_limit() -> None:
-    numbers = {
-        path for path, field in leaves(Config) if re.search(r"\b(int|float|Decimal)\b", str(field.annotation))
-    }
+    numbers = {path for path, field in leaves(Config) if re.search(r"\b(int|float|Decimal)\b", str(field.annotation))}
     assert numbers == set(RANGED)
     assert all(None not in bounds(field) for field in RANGED.values())
 
@@ -567,8 +558,7 @@ def test_an_unusable_key_is_a_fault_that_does_not_repeat_it(
     flawed = key[:place] + flaw + key[place:]
     told = faults(tmp_path_factory.getbasetemp(), KEYED, {"ALPHA_API_KEY": flawed})
     assert told == [
-        "upstreams[0].api_key_env: $ALPHA_API_KEY holds no usable key: "
-        "blanks, control or non-ASCII characters in it"
+        "upstreams[0].api_key_env: $ALPHA_API_KEY holds no usable key: blanks, control or non-ASCII characters in it"
     ]
 
 
@@ -595,9 +585,7 @@ def test_a_key_in_the_file_is_a_fault_that_says_where_it_belongs(tmp_path: Path)
     told = "a key does not belong here; use api_key_env or api_key_file"
     assert upstream_fault(tmp_path, f'api_key = "{SECRET}"') == f"upstreams[0].api_key: {told}"
     variable = "RIVERGATE_UPSTREAMS__0__API_KEY"
-    assert faults(tmp_path, MINIMAL, {variable: SECRET}) == [
-        f"upstreams[0].api_key: {told} [from ${variable}]"
-    ]
+    assert faults(tmp_path, MINIMAL, {variable: SECRET}) == [f"upstreams[0].api_key: {told} [from ${variable}]"]
 
 
 def test_other_faults_beside_a_good_key_do_not_show_it(tmp_path: Path) -> None:
@@ -628,9 +616,7 @@ def test_no_reference_means_no_key(tmp_path: Path) -> None:
 
 def test_a_key_file_is_looked_for_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "alpha.key").write_text(SECRET + "\r\n")
-    upstream = configuration(
-        tmp_path, KEYED.replace("env = ", "file = ").replace("ALPHA_API_KEY", "alpha.key")
-    )
+    upstream = configuration(tmp_path, KEYED.replace("env = ", "file = ").replace("ALPHA_API_KEY", "alpha.key"))
     key = upstream.upstreams[0].api_key
     assert key is not None
     assert key.get_secret_value() == SECRET
@@ -652,21 +638,14 @@ def test_a_key_file_is_looked_for_among_the_credentials_when_there_are_any(tmp_p
 @pytest.mark.parametrize("content", [b"", b"\n", b"a b", b"a\0b", b"a\nb", b"\xff\xfe", "ä".encode()])
 def test_a_key_file_with_anything_but_one_word_is_a_fault(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "k").write_bytes(content)
-    assert upstream_fault(tmp_path, 'api_key_file = "k"').startswith(
-        "upstreams[0].api_key_file: the file holds no"
-    )
+    assert upstream_fault(tmp_path, 'api_key_file = "k"').startswith("upstreams[0].api_key_file: the file holds no")
 
 
 def test_a_key_file_has_a_largest_size(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("x" * MAX_SECRET_BYTES)
-    assert (
-        configuration(tmp_path, MINIMAL.replace("models", 'api_key_file = "k"\nmodels')).upstreams[0].api_key
-    )
+    assert configuration(tmp_path, MINIMAL.replace("models", 'api_key_file = "k"\nmodels')).upstreams[0].api_key
     (tmp_path / "k").write_text("x" * (MAX_SECRET_BYTES + 1))
-    assert (
-        upstream_fault(tmp_path, 'api_key_file = "k"')
-        == "upstreams[0].api_key_file: is larger than 8192 bytes"
-    )
+    assert upstream_fault(tmp_path, 'api_key_file = "k"') == "upstreams[0].api_key_file: is larger than 8192 bytes"
 
 
 def test_a_key_file_that_is_a_directory_is_a_fault(tmp_path: Path) -> None:
@@ -758,10 +737,8 @@ def test_a_fault_from_the_environment_names_the_variable(tmp_path: Path) -> None
     environ = {"RIVERGATE_SERVER__DRAIN_SECONDS": "-1", "RIVERGATE_SERVER__CORS_ORIGINS": '["x"]'}
     told = faults(tmp_path, "[stream]\nretain_seconds = -1\n" + MINIMAL, environ)
     assert told == [
-        "server.drain_seconds: must be at least 0 and at most 3600 (is -1)"
-        " [from $RIVERGATE_SERVER__DRAIN_SECONDS]",
-        'server.cors_origins[0]: must be "*" or scheme://host[:port] (is "x")'
-        " [from $RIVERGATE_SERVER__CORS_ORIGINS]",
+        "server.drain_seconds: must be at least 0 and at most 3600 (is -1) [from $RIVERGATE_SERVER__DRAIN_SECONDS]",
+        'server.cors_origins[0]: must be "*" or scheme://host[:port] (is "x") [from $RIVERGATE_SERVER__CORS_ORIGINS]',
         "stream.retain_seconds: must be at least 0 and at most 86400 (is -1)",
     ]
 

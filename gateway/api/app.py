@@ -3,17 +3,18 @@
 from aiohttp import web
 
 from gateway.api import completions, health, models
-from gateway.api.context import CONTEXT, Context
+from gateway.api.body import on_expect
+from gateway.api.context import CONTEXT, Context, refuse_while_draining
 from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
 
 
 def build_app(context: Context) -> web.Application:
     limit = context.config.server.max_body_bytes
-    app = web.Application(middlewares=[envelope_middleware], client_max_size=limit)
+    app = web.Application(middlewares=[envelope_middleware, refuse_while_draining], client_max_size=limit)
     app[CONTEXT] = context
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.append(add_request_id)
-    app.router.add_post("/v1/chat/completions", completions.create_completion)
+    app.router.add_post("/v1/chat/completions", completions.create_completion, expect_handler=on_expect)
     app.router.add_get("/v1/models", models.list_models)
     app.router.add_get("/v1/models/{id:.+}", models.get_model)
     app.router.add_get("/healthz", health.healthz)

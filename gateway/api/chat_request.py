@@ -13,6 +13,8 @@ from gateway.errors import ClientError, InvalidParameter
 
 MAX_FAULT_TEXT = 300  # characters of a fault's description; it may quote the request
 
+MAX_DEPTH = 254  # what can be written again for an upstream
+
 Number = StrictFloat | StrictInt
 Count = Annotated[StrictInt, Field(ge=1)]
 
@@ -84,6 +86,7 @@ def parse(content: bytes) -> tuple[ChatRequest, dict[str, Any]]:
         raise ClientError(f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise ClientError("the body must be a JSON object")
+    _check_depth(content, body)
     try:
         request = ChatRequest.model_validate(body)
     except ValidationError as error:
@@ -93,6 +96,14 @@ def parse(content: bytes) -> tuple[ChatRequest, dict[str, Any]]:
     if request.model is not None and request.gateway is not None and request.gateway.models:
         raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
     return request, {key: value for key, value in body.items() if key not in GATEWAY_FIELDS}
+
+
+def _check_depth(content: bytes, body: dict[str, Any]) -> None:
+    if content.count(b"[") + content.count(b"{") > MAX_DEPTH:
+        try:
+            orjson.dumps(body)
+        except TypeError:
+            raise ClientError(f"the body is nested more than {MAX_DEPTH} levels deep") from None
 
 
 def _invalid(error: ValidationError) -> InvalidParameter:

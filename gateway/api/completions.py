@@ -7,9 +7,10 @@ from typing import Any, cast
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
+from gateway.api.body import read_body
 from gateway.api.chat_request import ChatRequest, parse
 from gateway.api.context import CONTEXT, Context
-from gateway.api.envelope import json_response, request_id_of
+from gateway.api.envelope import request_id_of
 from gateway.api.protocol import ClientProtocol
 from gateway.errors import Ending, InvalidParameter, StreamAborted
 from gateway.relay.relay import Relay, UsageEvent
@@ -30,7 +31,7 @@ _USAGE_EVENTS = ("auto", "event", "finish", "none")
 async def create_completion(request: web.Request) -> web.StreamResponse:
     """Validate, find the upstreams, relay."""
     context = request.app[CONTEXT]
-    chat, body = parse(await request.read())
+    chat, body = parse(await read_body(request))
     candidates = [one for model_id in chat.model_ids() for one in context.catalog.candidates(model_id)]
     usage_event = _usage_event(request, chat, context.config.stream.usage_event)
     call = Call(
@@ -109,6 +110,7 @@ async def _whole(
     relay = WholeRelay(call, candidates, settle=context.settle, tasks=context.tasks)
     gone = StreamAborted("the client is gone")
     client.watch(lambda: relay.stop_with(gone, Ending.ABANDONED))
+    context.hub.add(relay)
     try:
         answer = await relay.fetch()
     except StreamAborted as error:
@@ -117,7 +119,7 @@ async def _whole(
         raise ConnectionResetError("the client is gone") from None
     finally:
         client.unwatch()
-    return json_response(answer.completion, headers=answer.headers)
+    return web.Response(body=answer.content, content_type="application/json", headers=answer.headers)
 
 
 def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> UsageEvent:
@@ -129,7 +131,7 @@ def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> Usage
         )
     if policy != "auto":
         return cast(UsageEvent, policy)
-    auriko = request.headers.get("User-Agent", "").startswith("auriko-")
+    auriko = request.headers.get("User-Agent", "").lower().startswith("auriko")
     return "event" if chat.wants_usage() or chat.routing_options() or auriko else "none"
 
 

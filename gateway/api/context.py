@@ -1,10 +1,12 @@
-"""Wiring: what the handlers share; built by the service, read-only here."""
+"""Wiring: what the handlers share; built by the service."""
 
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.api.envelope import Handler
 from gateway.config import Config
+from gateway.errors import ServiceUnavailable
 from gateway.relay.answer import Settle
 from gateway.routing.catalog import Catalog
 from gateway.stream.hub import Hub
@@ -23,3 +25,11 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+
+
+@web.middleware
+async def refuse_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A connection that was kept alive over the beginning of the drain gets no new completion out of it."""
+    if not request.app[CONTEXT].ready and request.method == "POST":
+        raise ServiceUnavailable("the gateway is shutting down; try again", retry_after=1)
+    return await handler(request)

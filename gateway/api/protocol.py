@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 from gateway.api.envelope import error_response, new_request_id
 from gateway.errors import ClientError
@@ -18,13 +19,14 @@ from gateway.stream.sink import Sink
 class ClientProtocol(web.RequestHandler):
     """One client connection. At most one request at a time watches it."""
 
-    __slots__ = ("_on_gone", "_on_room", "_sink")
+    __slots__ = ("_body", "_on_gone", "_on_room", "_sink")
 
     def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
+        self._body: StreamReader | None = None
 
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call this when the client hangs up, by FIN or by RST."""
@@ -38,6 +40,17 @@ class ClientProtocol(web.RequestHandler):
     def unwatch(self) -> None:
         """The request is over; the connection may serve another."""
         self._on_gone = self._on_room = self._sink = None
+
+    def reads(self, body: StreamReader | None) -> None:
+        """A handler is reading this body; None: it has done so."""
+        self._body = body
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
+        # handler would wait for the rest for ever.
+        if self._body is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._body.set_exception(web.RequestPayloadError("the framing is broken"))
 
     def eof_received(self) -> None:
         # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway import clock
-from gateway.errors import Ending
+from gateway.errors import Draining, Ending, GatewayError, StreamAborted
 from gateway.relay.usage import Usage, cost_usd, measure
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
@@ -19,7 +19,7 @@ STRATEGY = "priority"  # the order of the configuration
 class Record:
     """What is known of a completion when it is over: the line of the log and of the ledger."""
 
-    stream_id: str | None
+    id: str  # the stream's, or one for a whole completion
     request_id: str
     model_id: str
     upstream: str | None
@@ -33,6 +33,13 @@ class Record:
 
 
 Settle = Callable[[Record], None]
+
+
+def ending_error(ending: Ending) -> GatewayError:
+    """What readers are told when the gateway ends a completion on its own account."""
+    if ending is Ending.DRAINED:
+        return Draining("the gateway is shutting down; try again", retry_after=1)
+    return StreamAborted(f"the stream was ended: {ending}")
 
 
 class Answer:
@@ -98,10 +105,10 @@ class Answer:
             metadata["warnings"] = list(self._call.warnings)
         return metadata
 
-    def record(self, stream_id: str | None, ending: Ending, error: str | None) -> Record:
+    def record(self, record_id: str, ending: Ending, error: str | None) -> Record:
         usage = self.usage()
         return Record(
-            stream_id=stream_id,
+            id=record_id,
             request_id=self._call.request_id,
             model_id=self._call.model_id,
             upstream=self._candidate.endpoint.name if self._candidate else None,

@@ -11,14 +11,14 @@ from typing import Literal
 import orjson
 
 from gateway.config import Stream as StreamConfig
-from gateway.errors import Draining, DurationExceeded, Ending, GatewayError, RivergateError, StreamAborted
-from gateway.relay.answer import Answer, Settle
+from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateError
+from gateway.relay.answer import Answer, Settle, ending_error
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import sse
+from gateway.wire import chat, sse
 
 UsageEvent = Literal["event", "finish", "none"]
 
@@ -86,10 +86,7 @@ class Relay:
 
     def stop(self, ending: Ending) -> None:
         """End the stream for this reason; its upstream connections are closed in this call."""
-        if ending is Ending.DRAINED:
-            self._end_with(Draining("the gateway is shutting down; try again", retry_after=1), ending)
-        else:
-            self._end_with(StreamAborted(f"the stream was ended: {ending}"), ending)
+        self._end_with(ending_error(ending), ending)
 
     def stop_with(self, error: GatewayError) -> None:
         """End the stream with this error for its readers."""
@@ -107,7 +104,7 @@ class Relay:
         if not self._committed.done():
             self._failure = error
             self._committed.set_result(None)
-        self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.message)
+        self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.reason)
 
     def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
         if self._duration_limit is not None:
@@ -122,5 +119,5 @@ class Relay:
         told = {"usage": usage.as_json(), "routing_metadata": self.answer.metadata()}
         body = self.answer.winner.stream
         if self._usage_event == "finish" and body.finish_frame is not None:
-            return [sse.frame(orjson.dumps({**orjson.loads(body.finish_frame[6:]), **told}))]
+            return [chat.extended(body.finish_frame, told)]
         return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]

@@ -1,23 +1,24 @@
 """Shell: a completion that is not streamed: the same dispatch, one JSON answer."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from gateway.errors import Ending, GatewayError, RivergateError, StreamAborted
-from gateway.relay.answer import Answer, Settle
+from gateway.errors import Ending, GatewayError, RivergateError, StreamAborted, UpstreamError
+from gateway.relay.answer import Answer, Settle, ending_error
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
+from gateway.wire import json_text
 
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """A completion with `usage` and `routing_metadata` added, and the headers that go with it."""
+    """A completion as JSON with `usage` and `routing_metadata` added, and the headers that go with it."""
 
-    completion: dict[str, Any]
+    content: bytes
     headers: dict[str, str]
 
 
@@ -25,6 +26,7 @@ class WholeRelay:
     """One completion, from its request to its settlement."""
 
     def __init__(self, call: Call, candidates: Sequence[Candidate], *, settle: Settle, tasks: Tasks) -> None:
+        self.id = f"whole_{secrets.token_hex(8)}"
         self._settle = settle
         self._over = False
         self._dispatcher = Dispatcher(call, candidates, self, tasks)
@@ -39,12 +41,15 @@ class WholeRelay:
         finally:
             self.stop_with(StreamAborted("the request was given up"), Ending.ABANDONED)
 
+    def stop(self, ending: Ending) -> None:
+        """End the request for this reason."""
+        self.stop_with(ending_error(ending), ending)
+
     def stop_with(self, error: GatewayError, ending: Ending | None = None) -> None:
         """End the request with this error; after its end it changes nothing."""
-        if self._end(ending or error.ending, error.message):
+        if not self._over:
             self._dispatcher.stop()
-            if not self._done.done():
-                self._done.set_exception(error)
+            self._fail(error, ending or error.ending)
 
     # --- the dispatcher's side (DispatchOwner)
 
@@ -55,21 +60,25 @@ class WholeRelay:
         usage, winner = self._answer.usage(), self._answer.winner
         assert usage is not None
         assert winner is not None
-        completion = {
-            **(winner.whole.completion or {}),
-            "usage": usage.as_json(),
-            "routing_metadata": self._answer.metadata(),
-        }
+        told = {"usage": usage.as_json(), "routing_metadata": self._answer.metadata()}
+        try:
+            content = json_text.dumps({**(winner.whole.completion or {}), **told})
+        except ValueError as problem:
+            self.on_failed(UpstreamError(f"the upstream's answer cannot be told: {problem}"))
+            return
         if self._end(Ending.COMPLETED, None) and not self._done.done():
-            self._done.set_result(WholeAnswer(completion, self._answer.headers()))
+            self._done.set_result(WholeAnswer(content, self._answer.headers()))
 
     def on_failed(self, error: RivergateError) -> None:
-        if self._end(error.ending, error.message) and not self._done.done():
+        self._fail(error, error.ending)
+
+    def _fail(self, error: RivergateError, ending: Ending) -> None:
+        if self._end(ending, error.reason) and not self._done.done():
             self._done.set_exception(error)
 
     def _end(self, ending: Ending, error: str | None) -> bool:
         if self._over:
             return False
         self._over = True
-        self._settle(self._answer.record(None, ending, error))
+        self._settle(self._answer.record(self.id, ending, error))
         return True

@@ -95,11 +95,9 @@ def _verdict(errors: list[RivergateError]) -> RivergateError:
     """What to say when every attempt failed: 429 if all were over their limit, else 502 with all reasons."""
     if len(errors) == 1:
         return errors[0]
+    reasons = f"all {len(errors)} upstreams failed: " + "; ".join(error.reason for error in errors)
+    quoted = errors[-1].quoted
     if all(isinstance(error, RateLimited) for error in errors):
         waits = [error.retry_after for error in errors if error.retry_after is not None]
-        return RateLimited(_reasons(errors), retry_after=min(waits) if waits else None)
-    return UpstreamError(_reasons(errors))
-
-
-def _reasons(errors: list[RivergateError]) -> str:
-    return f"all {len(errors)} upstreams failed: " + "; ".join(error.message for error in errors)
+        return RateLimited(reasons, quoted=quoted, retry_after=min(waits) if waits else None)
+    return UpstreamError(reasons, quoted=quoted)

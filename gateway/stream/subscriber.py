@@ -17,11 +17,11 @@ class Subscriber:
     """A reader. It counts as audience from its creation, and is sent bytes from `attach` on."""
 
     __slots__ = (
+        "_at_check",
         "_log",
         "_on_closed",
         "_on_progress",
         "_stalled_since",
-        "_unsent_at_check",
         "_waiter",
         "ending",
         "seq",
@@ -43,7 +43,7 @@ class Subscriber:
         self._on_progress = on_progress
         self._waiter: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
-        self._unsent_at_check = 0
+        self._at_check = (seq, 0)  # the cursor and the unsent bytes at the last look
         self.view = view
         self.sink: Sink | None = None
         self.seq = seq  # the cursor: the next frame to send
@@ -57,6 +57,7 @@ class Subscriber:
         """The head is out: send what is there and, from now on, what comes."""
         self.sink = sink
         self.pump()
+        self._on_progress()
 
     def pump(self) -> None:
         """Send until the log is read, the sink is blocked, or the reader is at the end."""
@@ -85,11 +86,14 @@ class Subscriber:
     def check_stall(self, now: float, limit: float) -> None:
         """Close as lagged if the client has taken no byte for `limit` seconds while some waited for it."""
         sink = self.sink
-        if sink is None or not (unsent := sink.unsent_bytes()):
+        if sink is None:
+            return
+        unsent, before = sink.unsent_bytes(), self._at_check
+        self._at_check = (self.seq, unsent)
+        if not unsent or self.seq != before[0] or unsent < before[1]:
             self._stalled_since = None
-        elif self._stalled_since is None or unsent < self._unsent_at_check:
+        elif self._stalled_since is None:
             self._stalled_since = now
-            self._unsent_at_check = unsent
         elif now - self._stalled_since >= limit:
             sink.abort()
             self._close(Ending.LAGGED)

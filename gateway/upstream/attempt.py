@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from gateway import clock
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.tasks import Tasks
-from gateway.upstream.body import BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.body import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.connection import BodyHandler, Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.wire.repair import Identity
@@ -79,6 +79,7 @@ class Attempt:
         "_observer",
         "_order",
         "_phase",
+        "_quiet_since",
         "_tasks",
         "_timer",
         "marks",
@@ -93,7 +94,8 @@ class Attempt:
         self._connection: Connection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._events_at_check = 0
+        self._events_at_check = -1  # no count: the next check finds that something came
+        self._quiet_since = 0.0
         self._body: BodyReader = (
             StreamBody(self, order.identity, hold_finish=order.hold_finish)
             if order.streamed
@@ -137,36 +139,33 @@ class Attempt:
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume`: the log is full."""
-        if self._connection is not None:
+        if self._phase is Phase.FLOWING and self._connection is not None:
             self._connection.pause()
+            self._clear_timer()
 
     def resume(self) -> None:
         """Undo `pause`; the time paused does not count as the upstream's silence."""
-        self._events_at_check = -1
-        if self._connection is not None:
+        if self._phase is Phase.FLOWING and self._connection is not None:
             self._connection.resume()
+            self._events_at_check = -1
+            self._watch_idle()
 
     # --- the connection's side (Exchange)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         self.marks.head = clock.monotonic()
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            self._fail(UpstreamError(f"the answer is compressed ({encoding}) though identity was asked for"))
-            return _ignore
         self._phase = Phase.HEAD
-        limits = self._order.endpoint.limits
-        if self._is_completion(status, headers):
-            limit, word = (
-                (limits.first_content, "first_content_timeout_ms")
-                if self._order.streamed
-                else (limits.response, "response_timeout_ms")
-            )
-            self._arm(limit, f"no content within {word} ({limit * 1000:.0f})")
-        else:
+        encoding = headers.get("content-encoding", "").strip().lower() or "identity"
+        if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
             self._body = ErrorBody(self, status, headers, expected)
             self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
+        elif encoding != "identity":
+            what = encoding[:MAX_TOLD_VALUE]
+            self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
+            return _ignore
+        elif self._order.streamed:
+            self._await_content(self.marks.head)
         return self._first_bytes if self._order.streamed else self._body.feed
 
     def on_end(self) -> None:
@@ -176,7 +175,7 @@ class Attempt:
         else:
             self._body.finish()
 
-    def on_lost(self, error: UpstreamError, *, untouched: bool) -> None:
+    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
         if self._phase is Phase.LINGERING:
             self._end()
@@ -208,6 +207,7 @@ class Attempt:
         else:
             self._phase = Phase.LINGERING
             self._connection.deliver_to(_ignore)
+            self._connection.resume()  # else the end of the body would not be seen
             self._set_timer(LINGER_SECONDS, self.cancel)
         self._observer.on_complete(self)
 
@@ -257,25 +257,35 @@ class Attempt:
         self._phase = Phase.SENT
         self.marks.connected = clock.monotonic()
         limits = self._order.endpoint.limits
-        limit, word = (
-            (limits.head, "head_timeout_ms") if self._order.streamed else (limits.response, "response_timeout_ms")
-        )
-        self._arm(limit, f"no answer within {word} ({limit * 1000:.0f})")
+        if not self._order.streamed:
+            self._arm(limits.response, "no answer within response_timeout_ms")
+        elif limits.head < limits.first_content:
+            self._arm(limits.head, "no answer within head_timeout_ms")
+        else:
+            self._await_content(self.marks.connected)
         connection.send(self._order.request, self)
 
-    def _watch_idle(self, silent: int = 0) -> None:
+    def _await_content(self, now: float) -> None:
+        limit = self._order.endpoint.limits.first_content
+        spent = now - (self.marks.connected or now)
+        self._arm(limit, "no content within first_content_timeout_ms", spent)
+
+    def _watch_idle(self) -> None:
         """Look now and then whether events came; a timer reset per token would cost more than the token."""
-        idle = self._order.endpoint.limits.idle
+        idle, now = self._order.endpoint.limits.idle, clock.monotonic()
         if self.stream.events != self._events_at_check:
             self._events_at_check = self.stream.events
-            silent = 0
-        if silent == IDLE_CHECKS:
-            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))
+            self._quiet_since = now
+        left = self._quiet_since + idle - now
+        if left > 0:
+            self._set_timer(max(min(left, idle / IDLE_CHECKS), 0.001), self._watch_idle)
+        elif self.stream.chat.finished:
+            self.stream.finish()  # all is said; only the end of the body is missing
         else:
-            self._set_timer(idle / IDLE_CHECKS, self._watch_idle, silent + 1)
+            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))
 
-    def _arm(self, seconds: float, message: str) -> None:
-        self._set_timer(seconds, self._fail, UpstreamError(message))
+    def _arm(self, limit: float, message: str, spent: float = 0.0) -> None:
+        self._set_timer(max(limit - spent, 0.0), self._fail, UpstreamError(f"{message} ({limit * 1000:.0f})"))
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self._clear_timer()
@@ -291,6 +301,7 @@ class Attempt:
             self._hang_up()
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
+            self._order.endpoint.redact(error)
             self._observer.on_failed(self, error)
 
     def _end(self) -> bool:
@@ -298,6 +309,7 @@ class Attempt:
         if self._phase is Phase.ENDED:
             return False
         self._phase = Phase.ENDED
+        self._body.over = True  # also the rest of a read that is being taken right now
         self._clear_timer()
         return True
 

@@ -6,15 +6,14 @@ In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the pie
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import orjson
-
 from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
-from gateway.wire import chat, sse
+from gateway.wire import chat, json_text, sse
 from gateway.wire.repair import Identity, complete_usage, repair_completion
 
 MAX_ERROR_BYTES = 65536  # of an error body; its message is cut far shorter
 MAX_COMPLETION_BYTES = 67108864  # of a non-streamed completion, images in base64 included
 MAX_HELD_BYTES = 1 << 20  # frames before the first content: a role chunk or two in real life
+MAX_TOLD_VALUE = 80  # characters of a header's value that a message repeats
 
 _OUR_CREDENTIAL = frozenset({401, 403})  # the message may quote our key: never passed on
 _CLIENTS_FAULT = frozenset({400, 413, 422})
@@ -44,6 +43,8 @@ class BodyOwner(Protocol):
 
 
 class BodyReader(Protocol):
+    over: bool  # nothing more is told to the owner, and nothing more is relayed
+
     def feed(self, data: bytes) -> None: ...
 
     def finish(self) -> None:
@@ -100,11 +101,11 @@ class StreamBody:
         if self._decoder.at_boundary and (frame := self.chat.fit(data)) is not None:
             self._on_frame(frame)
             return
+        too_large: sse.EventTooLarge | None = None
         try:
             blocks = self._decoder.feed(data)
         except sse.EventTooLarge as error:
-            self._break(f"the upstream sent {error}")
-            return
+            too_large, blocks = error, error.blocks
         fit = self.chat.fit
         frames: list[bytes] = []
         for block in blocks:
@@ -117,11 +118,13 @@ class StreamBody:
                     return
         if frames:
             self._deliver(frames)
+        if too_large is not None:
+            self._break(f"the upstream sent {too_large}")
 
     def finish(self) -> None:
         if self.over:
             return
-        if self._decoder.finish().strip() == b"data: [DONE]" and self.content_seen:
+        if sse.decode(self._decoder.finish()).data == b"[DONE]" and self.content_seen:
             self._complete()
         elif self.chat.finished:
             self._complete()  # a finish without [DONE] is a clean end
@@ -134,7 +137,7 @@ class StreamBody:
         chunk = self.chat.read(block)
         if chunk.error is not None:
             self._deliver(frames)
-            self._break(chunk.error)
+            self._break(chunk.error, chunk.quoted)
             return []
         if chunk.done:
             self._deliver(frames)
@@ -180,10 +183,10 @@ class StreamBody:
         self.over = True
         self._owner.on_complete()
 
-    def _break(self, message: str) -> None:
+    def _break(self, message: str, quoted: str = "") -> None:
         if not self.over:
             self.over = True
-            self._owner.on_broken(UpstreamError(message))
+            self._owner.on_broken(UpstreamError(message, quoted=quoted))
 
 
 class WholeBody:
@@ -211,28 +214,28 @@ class WholeBody:
         self.over = True
         error = self._parse()
         if error is not None:
-            self._owner.on_broken(UpstreamError(error))
+            self._owner.on_broken(error)
         else:
             self._owner.on_content()
             self._owner.on_complete()
 
     def text_bytes(self) -> int:
         """Length of the answer's choices as JSON, for an estimate of its tokens."""
-        return len(orjson.dumps(self.completion["choices"])) if self.completion else 0
+        return len(json_text.dumps(self.completion["choices"])) if self.completion else 0
 
-    def _parse(self) -> str | None:
+    def _parse(self) -> UpstreamError | None:
         try:
-            completion = orjson.loads(self._data)
+            completion = json_text.loads(self._data)
         except ValueError:
-            return "the upstream's answer is not JSON"
+            return UpstreamError("the upstream's answer is not JSON")
         if not isinstance(completion, dict):
-            return "the upstream's answer is not a JSON object"
+            return UpstreamError("the upstream's answer is not a JSON object")
         if (message := chat.error_message(completion)) is not None:
-            return message
+            return UpstreamError("the upstream reported an error", quoted=message)
         try:
             repair_completion(completion, self._identity)
         except ValueError as problem:
-            return f"the upstream's answer is not a completion: {problem}"
+            return UpstreamError(f"the upstream's answer is not a completion: {problem}")
         self.usage = complete_usage(completion.pop("usage", None))
         completion.pop("routing_metadata", None)
         self.completion = completion
@@ -264,22 +267,22 @@ class ErrorBody:
 
     def _error(self) -> RivergateError:
         body = self._json()
-        message = chat.error_message(body) if body is not None else None
+        quoted = (chat.error_message(body) if body is not None else None) or ""
         status = self._status
         if status == 429:
-            return RateLimited(f"the upstream is over its limit: {message or 'HTTP 429'}", retry_after=self._wait())
+            return RateLimited("over its limit (HTTP 429)", quoted=quoted, retry_after=self._wait())
         if status in _OUR_CREDENTIAL:
-            return UpstreamError(f"the upstream refused the gateway's credential (HTTP {status})")
+            return UpstreamError(f"it refused the gateway's credential (HTTP {status})")
         if status in _CLIENTS_FAULT:
-            return _refusal(body, message or f"the upstream refused the request (HTTP {status})")
+            return _refusal(body, f"the upstream refused the request (HTTP {status})", quoted)
         if 200 <= status < 300:
-            kind = self._headers.get("content-type", "nothing").split(";")[0]
-            return UpstreamError(message or f"the upstream answered with {kind} instead of {self._expected}")
-        return UpstreamError(f"HTTP {status}" + (f": {message}" if message else ""), retry_after=self._wait())
+            kind = self._headers.get("content-type", "nothing").split(";")[0][:MAX_TOLD_VALUE]
+            return UpstreamError(f"it answered with {kind} instead of {self._expected}", quoted=quoted)
+        return UpstreamError(f"HTTP {status}", quoted=quoted, retry_after=self._wait())
 
     def _json(self) -> dict[str, Any] | None:
         try:
-            body = orjson.loads(self._data)
+            body = json_text.loads(self._data)
         except ValueError:
             return None
         return body if isinstance(body, dict) else None
@@ -290,12 +293,13 @@ class ErrorBody:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
-def _refusal(body: Mapping[str, Any] | None, message: str) -> UpstreamRefused:
+def _refusal(body: Mapping[str, Any] | None, message: str, quoted: str) -> UpstreamRefused:
     error = body.get("error") if body else None
     details = error if isinstance(error, dict) else {}
     code, param = details.get("code"), details.get("param")
     return UpstreamRefused(
         message,
+        quoted=quoted,
         code=code if isinstance(code, str) and code else None,
         param=param if isinstance(param, str) else None,
     )

@@ -89,6 +89,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close(self) -> None:
+        """Close at once, and tell the exchange if there is one."""
+        self._fail(GatewayError("the gateway closed the connection"))
+
     def deliver_to(self, body: BodyHandler) -> None:
         """From now on the pieces of the body go there."""
         if self._body is not None:

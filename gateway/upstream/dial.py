@@ -6,6 +6,8 @@ cancelled leaves no socket behind.
 
 import asyncio
 import base64
+import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +21,7 @@ from gateway.upstream.connection import Connection
 from gateway.wire import http1
 
 MAX_PROXY_HEAD_BYTES = 16384  # a CONNECT answer is a status line and a few fields
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
 
 _Result = TypeVar("_Result")
 
@@ -66,28 +69,27 @@ class Dialer:
         connection = build()
         if self.proxy is None:
             protocol, host, port = cast(asyncio.Protocol, connection), self.origin.host, self.origin.port
-            via = ""
+            what = "connecting"
         else:
-            proxy = urlsplit(self.proxy)
-            protocol, host, port = _Tunnel(), proxy.hostname or "", proxy.port or 80
-            via = " to the proxy"
-        transport = await self._limited(
-            loop.create_connection(lambda: protocol, host, port), f"connecting{via}", "connect"
-        )
+            protocol, (host, port) = _Tunnel(), _address(self.proxy)
+            what = "connecting to the proxy"
+        transport, _ = await self._limited(loop.create_connection(lambda: protocol, host, port), what, "connect")
         try:
             if isinstance(protocol, _Tunnel):
-                await self._limited(protocol.open(self.origin, self.proxy or ""), "the proxy's CONNECT", "connect")
-                transport[0].set_protocol(connection)
-                connection.connection_made(transport[0])
+                what = "the proxy's CONNECT"
+                await self._limited(protocol.open(self.origin, self.proxy or ""), what, "connect")
+                transport.set_protocol(connection)
+                connection.connection_made(transport)
             if self.tls is not None:
-                secured = await self._limited(
-                    loop.start_tls(transport[0], connection, self.tls, server_hostname=self.origin.host),
-                    "the TLS handshake",
-                    "tls",
-                )
-                connection.connection_made(cast(asyncio.BaseTransport, secured))
+                what = "the TLS handshake"
+                secure = loop.start_tls(transport, connection, self.tls, server_hostname=self.origin.host)
+                secured = await self._limited(secure, what, "tls")
+                if connection.is_open:
+                    connection.connection_made(cast(asyncio.BaseTransport, secured))
+            if not connection.is_open:  # lost before anyone could tell it
+                raise UpstreamError(f"{what} failed: the connection was closed")
         except BaseException:
-            transport[0].abort()
+            transport.abort()
             raise
         return connection
 
@@ -98,12 +100,32 @@ class Dialer:
                 return await step
         except TimeoutError:
             raise UpstreamError(f"{what} took longer than {phase}_timeout_ms ({limit_ms})") from None
-        except ssl.SSLCertVerificationError as error:
-            raise UpstreamError(f"{what} failed: the certificate is not trusted: {error.verify_message}") from None
-        except socket.gaierror:
-            raise UpstreamError(f"{what} failed: the host name does not resolve") from None
-        except OSError as error:
-            raise UpstreamError(f"{what} failed: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:
+            raise UpstreamError(f"{what} failed: {_reason(error)}") from None
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Why a step failed, without the names and addresses that asyncio and ssl put into their messages."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "the certificate is not trusted: " + error.verify_message.split(", certificate is not valid for")[0]
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "TLS error").replace("_", " ").lower()
+    if isinstance(error, socket.gaierror | UnicodeError):  # the latter: no name that DNS allows
+        return "the host name does not resolve"
+    if error.errno:
+        return os.strerror(error.errno)
+    return "the connection was closed" if isinstance(error, ConnectionError) else "no address could be reached"
+
+
+def _address(proxy_url: str) -> tuple[str, int]:
+    proxy = urlsplit(proxy_url)
+    try:
+        port = proxy.port or 80
+    except ValueError:
+        port = 0
+    if proxy.scheme != "http" or not proxy.hostname or not port:
+        raise UpstreamError("HTTPS_PROXY is not an http:// URL")
+    return proxy.hostname, port
 
 
 class _Tunnel(asyncio.Protocol):
@@ -118,9 +140,10 @@ class _Tunnel(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._done.done():
+            return
         self._answer += data
-        complete = b"\r\n\r\n" in self._answer
-        if not self._done.done() and (complete or len(self._answer) > MAX_PROXY_HEAD_BYTES):
+        if b"\r\n\r\n" in self._answer or len(self._answer) > MAX_PROXY_HEAD_BYTES:
             self._done.set_result(bytes(self._answer))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,9 +160,16 @@ class _Tunnel(asyncio.Protocol):
             fields.append(("Proxy-Authorization", "Basic " + base64.b64encode(secret).decode()))
         assert self._transport is not None
         self._transport.write(http1.encode_request("CONNECT", target, fields))
-        status_line = (await self._done).split(b"\r\n", 1)[0].decode("latin-1")
-        if status_line.split(" ")[1:2] != ["200"]:
-            raise UpstreamError(f"the proxy refused the tunnel: {status_line[:80] or 'it hung up'}")
+        answer = await self._done
+        if not answer:
+            raise UpstreamError("the proxy hung up")
+        if b"\r\n\r\n" not in answer:
+            raise UpstreamError(f"the proxy's answer is over {MAX_PROXY_HEAD_BYTES} bytes")
+        status = _STATUS_LINE.match(answer)
+        if status is None:
+            raise UpstreamError("the proxy's answer is not HTTP")
+        if not status[1].startswith(b"2"):
+            raise UpstreamError(f"the proxy refused the tunnel: HTTP {status[1].decode()}")
 
 
 def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway import __version__, config
+from gateway.errors import RivergateError
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.pool import Pool
 from gateway.wire import http1
@@ -57,6 +58,12 @@ class Endpoint:
             target=origin.prefix + COMPLETIONS_PATH,
             fields=_fields(origin, upstream),
         )
+
+    def redact(self, error: RivergateError) -> None:
+        """Take our credential out of an error that quotes the upstream: it may have quoted our request."""
+        for name, value in self.fields:
+            if name == "Authorization":
+                error.redact(value.removeprefix("Bearer "))
 
     def encode(self, body: Mapping[str, Any], upstream_id: str, request_id: str) -> bytes:
         """The request that asks this upstream for the completion that `body` describes."""

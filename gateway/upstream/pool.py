@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from gateway.errors import UpstreamError
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
 
@@ -45,18 +46,21 @@ class Pool:
     async def dial(self) -> Connection:
         """A new connection. Raises `UpstreamError`."""
         connection = await self._dialer.dial(lambda: Connection(self._rest, self._forget))
+        if self._closed:
+            connection.abort()
+            raise UpstreamError("the gateway has closed its connections")
         self._dialled += 1
         self._open.add(connection)
         return connection
 
     def close(self) -> None:
-        """Close every connection, idle or not, and let no more rest."""
+        """Close every connection, let no more rest, and tell the exchanges that were under way."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
-        for connection in list(self._open):
-            connection.abort()
         self._idle.clear()
+        for connection in list(self._open):
+            connection.close()
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(len(self._open), len(self._idle), self._dialled, self._reused)

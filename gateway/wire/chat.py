@@ -5,16 +5,12 @@ In: blocks from `sse.BlockDecoder`. Out: the frame to relay, the very bytes that
 of the chunks here and told once, at the end, by the relay.
 """
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-import orjson
-
-from gateway.wire import sse
-from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk, to_json
+from gateway.wire import json_text, sse
+from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk
 from gateway.wire.template import Template, learn
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that we pass on
@@ -26,13 +22,17 @@ _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one block means. `frame` is None when readers get nothing of it; `error` is the upstream's message."""
+    """What one block means. `frame` is None when readers get nothing of it.
+
+    `error` says in our words what is wrong, `quoted` in the upstream's, if it was the upstream that said so.
+    """
 
     frame: bytes | None = None
     content: bool = False
     finish: bool = False
     done: bool = False
     error: str | None = None
+    quoted: str = ""
 
 
 _NOTHING = Chunk()
@@ -93,11 +93,14 @@ class ChatReader:
             name, data = event.name, event.data
         if data.strip() == b"[DONE]":
             return _DONE
-        chunk = _loads(data)
+        try:
+            chunk = json_text.loads(data)
+        except ValueError:
+            chunk = None
         if not isinstance(chunk, dict):
             return Chunk(error="the upstream sent an event that is not a JSON object")
         if (error := error_message(chunk, named=name == b"error")) is not None:
-            return Chunk(error=error)
+            return Chunk(error="the upstream reported an error", quoted=error)
         if not isinstance(chunk.get("choices"), list):
             chunk["choices"] = []
         try:
@@ -151,13 +154,20 @@ class ChatReader:
         if len(chunk["choices"]) != 1 or self._useless >= _USELESS_TEMPLATES:
             return
         texts = list(_texts(chunk["choices"][0]["delta"]))
-        if len(texts) != 1 or (template := learn(block, frame, ("choices", 0, "delta", *texts[0][0]))) is None:
+        if len(texts) != 1:
             return
-        self._read_events, self._read_bytes = self.text_events, self.text_bytes
-        useless = self._template is None or not self._template.hits
-        self._useless = self._useless + 1 if useless else 0
-        self._template = template
-        self.fit = template.match
+        useful = self._template is not None and self._template.hits
+        self._useless = 0 if useful else self._useless + 1
+        template = learn(block, frame, ("choices", 0, "delta", *texts[0][0]))
+        if template is not None:
+            self._read_events, self._read_bytes = self.text_events, self.text_bytes
+            self._template = template
+            self.fit = template.match
+
+
+def extended(frame: bytes, fields: dict[str, Any]) -> bytes:
+    """A chunk's frame with more fields at its top level."""
+    return _encode({**json_text.loads(frame[6:]), **fields})
 
 
 def _fits_nothing(block: bytes) -> bytes | None:
@@ -178,7 +188,7 @@ def error_message(body: dict[str, Any], *, named: bool = False) -> str | None:
     if isinstance(error, dict):
         error = next((error[key] for key in ("message", "detail", "error") if error.get(key)), None)
     try:
-        text = to_json(error).decode() if isinstance(error, list | dict) else str(error or "")
+        text = json_text.dumps(error).decode() if isinstance(error, list | dict) else str(error or "")
     except ValueError:
         text = ""
     # A lone surrogate could not be told on.
@@ -198,29 +208,8 @@ def _texts(delta: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     return found
 
 
-def _loads(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except ValueError:
-        pass
-    try:
-        # Takes lone surrogates, which orjson refuses; NaN and infinity stay refused, JavaScript cannot read them.
-        return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse(text)
-
-
 def _encode(chunk: dict[str, Any]) -> bytes:
-    return _escape_line_ends(sse.frame(to_json(chunk)))
+    return _escape_line_ends(sse.frame(json_text.dumps(chunk)))
 
 
 def _escape_line_ends(frame: bytes) -> bytes:

@@ -3,11 +3,10 @@
 Each function changes the object in place and returns whether it had to.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-import orjson
+from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
@@ -35,6 +34,7 @@ class Identity:
     model: str
     id_seen: bool = False
     roles_seen: set[int] = field(default_factory=set)
+    tool_ids: dict[str, int] = field(default_factory=dict)  # of calls that came without an index
 
 
 def has_content(delta: dict[str, Any]) -> bool:
@@ -55,6 +55,7 @@ def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:
         if not isinstance(choice, dict):
             raise ValueError(f"choices[{position}] is not an object")
         changed |= _repair_choice(choice, position, "delta")
+        changed |= _repair_tool_indexes(choice["delta"], identity)
         changed |= _repair_role(choice, identity)
     return changed
 
@@ -87,18 +88,6 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     if not _is_int(total):
         total = prompt + completion
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
-
-
-def to_json(value: Any) -> bytes:
-    """What was parsed, as compact JSON in UTF-8. Raises `ValueError` for nesting that no client could read."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # lone surrogates, integers over 64 bits, 255 levels
-        pass
-    try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -180,33 +169,48 @@ def _repair_body(body: dict[str, Any]) -> bool:
     changed = False
     content = body.get("content")
     if content is not None and not isinstance(content, str):
-        body["content"] = _flatten(content)
+        body["content"] = _flatten(content, "text")
+        if thoughts := _flatten(content, "thinking"):  # Mistral's way to send reasoning
+            body["reasoning_content"] = thoughts
         changed = True
     calls = body.get("tool_calls")
     if isinstance(calls, list):
-        for position, call in enumerate(calls):
-            changed |= _repair_tool_call(call, position)
+        for call in calls:
+            changed |= _repair_tool_call(call)
     elif calls is not None:
         del body["tool_calls"]
         changed = True
     return changed
 
 
-def _flatten(content: Any) -> str:
-    """The text of content parts; a part of another kind has no place in a string."""
-    parts = content if isinstance(content, list) else [content]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+def _flatten(content: Any, kind: str) -> str:
+    """The text of content parts under the key `kind`; a part of another kind has no place in a string.
+
+    Mistral's thinking parts hold text parts once more.
+    """
+    texts: list[Any] = []
+    for part in content if isinstance(content, list) else [content]:
+        value = part.get(kind) if isinstance(part, dict) else part if kind == "text" else None
+        texts += [one.get("text") for one in value if isinstance(one, dict)] if isinstance(value, list) else [value]
     return "".join(str(text) for text in texts if isinstance(text, str | int | float))
 
 
-def _repair_tool_call(call: Any, position: int) -> bool:
-    if not isinstance(call, dict):
-        raise ValueError(f"tool_calls[{position}] is not an object")
+def _repair_tool_indexes(delta: dict[str, Any], identity: Identity) -> bool:
+    """Calls without an index: each new id is the next call, a fragment without an id belongs to the last one."""
     changed = False
-    if not _is_int(call.get("index")):
-        call["index"] = position
-        changed = True
-    changed |= _drop_nulls(call, ("type", "id", "function"))
+    for call in delta.get("tool_calls") or ():
+        if not _is_int(call.get("index")):
+            known, call_id = identity.tool_ids, call.get("id")
+            last = max(len(known) - 1, 0)
+            call["index"] = known.setdefault(call_id, len(known)) if isinstance(call_id, str) and call_id else last
+            changed = True
+    return changed
+
+
+def _repair_tool_call(call: Any) -> bool:
+    if not isinstance(call, dict):
+        raise ValueError("a tool call is not an object")
+    changed = _drop_nulls(call, ("type", "id", "function"))
     if call.get("type") == "":
         del call["type"]
         changed = True
@@ -215,7 +219,7 @@ def _repair_tool_call(call: Any, position: int) -> bool:
         changed |= _drop_nulls(function, ("name", "arguments"))
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):
-            function["arguments"] = to_json(arguments).decode()
+            function["arguments"] = json_text.dumps(arguments).decode()
             changed = True
     return changed
 

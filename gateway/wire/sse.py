@@ -6,20 +6,22 @@ out as the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (s
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
-MAX_EVENT_BYTES = 1 << 20  # beyond this an upstream is broken, not verbose
+MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; beyond this an upstream is broken, not verbose
 MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
 
 _BOM = b"\xef\xbb\xbf"
-_Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
 
 
 class EventTooLarge(ValueError):
-    """An event grew over the decoder's limit."""
+    """An event grew over the decoder's limit. `blocks` came whole before it, in the same read."""
+
+    def __init__(self, limit: int, blocks: list[bytes]) -> None:
+        super().__init__(f"an event of more than {limit} bytes")
+        self.blocks = blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +101,17 @@ class BlockDecoder:
         start = 0
         while (end := tail.find(b"\n\n", search_from)) >= 0:
             block = bytes(tail[start : end + 2]).lstrip(b"\n")
+            if len(block) > self._max_bytes:
+                raise EventTooLarge(self._max_bytes, blocks)
             if block:
-                blocks.append(self._within_limit(block))
+                blocks.append(block)
             start = search_from = end + 2
         del tail[:start]
         if tail.startswith(b"\n"):
             del tail[: len(tail) - len(tail.lstrip(b"\n"))]
-        self._within_limit(tail)
+        if len(tail) > self._max_bytes:
+            raise EventTooLarge(self._max_bytes, blocks)
         return blocks
-
-    def _within_limit(self, block: _Bytes) -> _Bytes:
-        if len(block) > self._max_bytes:
-            raise EventTooLarge(f"an event of more than {self._max_bytes} bytes")
-        return block
 
 
 def decode(block: bytes) -> Event:

@@ -129,7 +129,13 @@ def node(node_folder: Path) -> Callable[..., Any]:
         command = ["node", script, *arguments]
         environment = {"PATH": os.environ["PATH"], "NODE_NO_WARNINGS": "1"}
         ended = subprocess.run(
-            command, cwd=node_folder, capture_output=True, text=True, timeout=NODE_SECONDS, env=environment, check=False
+            command,
+            cwd=node_folder,
+            capture_output=True,
+            text=True,
+            timeout=NODE_SECONDS,
+            env=environment,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)

@@ -16,7 +16,7 @@ from .upstreams import ENDLESS, MODEL, QUICK, Upstream, Upstreams, body, configu
 ROUNDS = 30
 LEAVERS = 200
 AT_ONCE = 20
-ALLOWED_MEDIAN = 0.2  # seconds; of another order on an idle machine, which the test prints
+ALLOWED_MEDIAN_MS = 200  # of another order on an idle machine, which the test prints
 
 WAYS = ("fin", "half", "rst")
 
@@ -137,10 +137,10 @@ def test_the_close_reaches_the_provider_fast(
     prompt_gateway: Gateway, origin: Upstream, capsys: pytest.CaptureFixture[str], moment: str
 ) -> None:
     seconds = [leave(prompt_gateway, origin, moment, WAYS[n % 3]) for n in range(ROUNDS)]
-    median, worst = statistics.median(seconds), max(seconds)
+    median, worst = statistics.median(seconds) * 1000, max(seconds) * 1000
     with capsys.disabled():
-        print(f"\nclient closes {moment} -> provider sees it: median {median * 1000:.2f} ms, worst {worst * 1000:.2f} ms")
-    assert median < ALLOWED_MEDIAN
+        print(f"\nclient closes {moment} -> provider sees it: median {median:.2f} ms, worst {worst:.2f} ms")
+    assert median < ALLOWED_MEDIAN_MS
 
 
 def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams) -> None:
@@ -156,10 +156,10 @@ def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams
                 behaviour = ({"stall_before": "head"}, {"stall_before": "role"}, ENDLESS)[number % 3]
                 client.post(body(behaviour, stream=number % 4 != 3))
             total = (group + 1) * AT_ONCE
-            origin.wait_until(lambda now, total=total: now.requests == total + 1, "all requests")  # type: ignore[misc]
+            origin.wait_until(lambda now, total=total: now.requests == total + 1, "all requests")
             for number, client in enumerate(clients):
                 client.hang_up("rst" if number % 2 else "fin")
-            origin.wait_until(lambda now, total=total: now.aborted == total, "all aborts")  # type: ignore[misc]
+            origin.wait_until(lambda now, total=total: now.aborted == total, "all aborts")
         wait_for(lambda: gateway.open_files() <= files, "as many open files as before")
         assert origin.statistics().streams_running == 0
         endings = [line for line in gateway.lines() if line["event"] == "completion ended"]

@@ -52,7 +52,11 @@ def test_a_stream_ends_with_usage_and_routing_metadata(client: auriko.Client, ga
     assert stream.usage.completion_tokens == 8
     metadata = stream.routing_metadata
     assert isinstance(metadata, RoutingMetadata)
-    assert (metadata.provider, metadata.provider_model_id, metadata.model_canonical) == ("alpha", "gpt-4o-2024", MODEL)
+    assert (metadata.provider, metadata.provider_model_id, metadata.model_canonical) == (
+        "alpha",
+        "gpt-4o-2024",
+        MODEL,
+    )
     assert metadata.cost is not None
     assert metadata.cost.usd > 0
     assert metadata.ttft_ms is not None
@@ -86,7 +90,9 @@ def test_an_answer_that_is_not_streamed_has_usage_and_routing_metadata(client: a
     assert completion.routing_metadata.cost.usd > 0
 
 
-async def test_an_answer_that_is_not_streamed_has_usage_and_routing_metadata_async(aclient: auriko.AsyncClient) -> None:
+async def test_an_answer_that_is_not_streamed_has_usage_and_routing_metadata_async(
+    aclient: auriko.AsyncClient,
+) -> None:
     completion = await aclient.chat.completions.create(**ask(QUICK))
     assert completion.choices[0].message.content == WHOLE_TEXT
     assert completion.routing_metadata.provider == "alpha"
@@ -247,7 +253,9 @@ def test_an_error_has_the_right_class_and_number_of_tries(
         assert caught.value.retry_after_seconds == 1
 
 
-def test_an_error_after_content_is_told_in_the_stream_with_its_code(client: auriko.Client, tries: list[object]) -> None:
+def test_an_error_after_content_is_told_in_the_stream_with_its_code(
+    client: auriko.Client, tries: list[object]
+) -> None:
     seen = []
     with pytest.raises(auriko.APIStatusError) as caught:
         seen.extend(client.chat.completions.create(**ask({**QUICK, "error_after": 3}, stream=True)))

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it refuses, and how it ends."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -108,9 +109,7 @@ def test_serve_refuses_a_key_that_is_not_there(run: Run, tmp_path: Path, alpha: 
 
 
 def test_serve_takes_keys_of_the_configuration_from_the_environment(logs: Path, alpha: Upstream) -> None:
-    gateway = Gateway(
-        logs, configuration([(alpha, [MODEL])]), {**KEYS, "RIVERGATE_SERVER__MAX_BODY_BYTES": "2000"}
-    )
+    gateway = Gateway(logs, configuration([(alpha, [MODEL])]), {**KEYS, "RIVERGATE_SERVER__MAX_BODY_BYTES": "2000"})
     try:
         assert fetch(gateway.port, body(QUICK, stream=True)).status == 200
         assert fetch(gateway.port, b" " * 2001).status == 413
@@ -232,6 +231,55 @@ def test_streams_that_outlast_the_drain_are_told_so(logs: Path, alpha: Upstream,
             alpha.wait_for_abort(before)
         assert gateway.wait() == 0
     finally:
+        gateway.terminate()
+
+
+def test_a_draining_gateway_takes_nothing_more_on_connections_it_still_has(logs: Path, alpha: Upstream) -> None:
+    gateway = Gateway(logs, configuration([(alpha, [MODEL])]), KEYS)
+    try:
+        with RawClient(gateway.port) as streaming, RawClient(gateway.port) as other:
+            other.request("GET", "/readyz")
+            assert other.answer().status == 200
+            streaming.post(body(ENDLESS, stream=True))
+            streaming.head()
+            gateway.process.send_signal(signal.SIGTERM)
+            gateway.wait_for_event("draining")
+            other.request("GET", "/readyz")
+            assert other.answer().status == 503
+            for streamed in (True, False):
+                with contextlib.suppress(EOFError, OSError):  # to close the connection is as good
+                    other.post(body(QUICK, stream=streamed))
+                    refused = other.answer()
+                    assert refused.status == 503
+                    assert int(refused.headers["retry-after"]) >= 1
+        assert gateway.wait() == 0
+    finally:
+        gateway.terminate()
+
+
+@pytest.mark.parametrize("request_bytes", ["whole", "half"])
+@pytest.mark.parametrize("signals", [1, 2])
+def test_nothing_outlasts_the_drain(logs: Path, alpha: Upstream, request_bytes: str, signals: int) -> None:
+    drain = "0.3" if signals == 1 else "60"
+    sections = f'[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = {drain}\n'
+    gateway = Gateway(logs, configuration([(alpha, [MODEL])], sections), KEYS)
+    before = alpha.statistics()
+    try:
+        with RawClient(gateway.port) as client:
+            if request_bytes == "whole":
+                client.post(body({"ttft_ms": 600_000}))
+                alpha.wait_for_request(before)
+            else:
+                client.request("GET", "/healthz")
+                client.answer()
+                client.request("POST", "/v1/chat/completions", b"{", Content_Length="100")
+            gateway.process.send_signal(signal.SIGTERM)
+            gateway.wait_for_event("draining")
+            if signals == 2:
+                gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.process.wait(5) == 0
+    finally:
+        gateway.process.kill()
         gateway.terminate()
 
 

@@ -40,8 +40,8 @@ class Talkative(ClosedPort):
                 request = client.recv(65536).decode()
                 status = 400 if '"n":2' in request else 500
                 content = json.dumps({"error": {"message": f"cannot answer {request}"}}).encode()
-                head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-                client.sendall(head.encode() + content)
+                fields = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+                client.sendall(f"HTTP/1.1 {status} No\r\n{fields}\r\n".encode() + content)
 
 
 @pytest.fixture
@@ -51,17 +51,27 @@ def talkative() -> Iterator[Talkative]:
     talkative.close()
 
 
-def test_an_error_that_quotes_the_request_is_not_logged_with_it(logs: Path, talkative: Talkative) -> None:
-    gateway = Gateway(logs, configuration([(talkative, [MODEL])]), KEYS)
+@pytest.fixture
+def quoted(tmp_path: Path, talkative: Talkative) -> tuple[list[str], str]:
+    """What the clients of such a provider are told, and what is logged."""
+    gateway = Gateway(tmp_path, configuration([(talkative, [MODEL])]), KEYS)
     try:
-        for request in (body(), body(stream=True), body(stream=True, n=2)):
-            answer = fetch(gateway.port, request, Authorization=f"Bearer {CLIENT_KEY}")
-            assert answer.status in (400, 502)
-            assert UPSTREAM_KEY not in answer.body.decode()
+        requests = (body(), body(stream=True), body(stream=True, n=2))
+        told = [fetch(gateway.port, one, Authorization=f"Bearer {CLIENT_KEY}").body.decode() for one in requests]
     finally:
         gateway.terminate()
-    assert PROMPT not in gateway.errors()
-    assert UPSTREAM_KEY not in gateway.errors()
+    return told, gateway.errors()
+
+
+def test_an_error_that_quotes_the_gateways_own_key_does_not_tell_it_to_the_client(
+    quoted: tuple[list[str], str],
+) -> None:
+    assert all(UPSTREAM_KEY not in told for told in quoted[0])
+
+
+def test_an_error_that_quotes_the_request_is_not_logged_with_it(quoted: tuple[list[str], str]) -> None:
+    assert PROMPT not in quoted[1]
+    assert UPSTREAM_KEY not in quoted[1]
 
 
 def test_no_log_holds_a_prompt_a_completion_or_a_key(gateway: Gateway, logs: Path) -> None:

@@ -42,11 +42,11 @@ def test_a_completion_that_is_not_streamed_arrives(run: Run) -> None:
     assert run("whole") == {"text": WHOLE_TEXT, "upstream": "alpha"}
 
 
-def test_the_stream_helper_accumulates_the_message(run: Run) -> None:
-    assert run("helper") == {"text": WHOLE_TEXT, "whole": WHOLE_TEXT, "role": "assistant"}
+def test_the_stream_method_accumulates_the_message(run: Run) -> None:
+    assert run("accumulated") == {"text": WHOLE_TEXT, "whole": WHOLE_TEXT, "role": "assistant"}
 
 
-def test_the_stream_helper_accumulates_tool_calls(run: Run) -> None:
+def test_the_stream_method_accumulates_tool_calls(run: Run) -> None:
     first, second = run("tools")
     assert (first["name"], first["limit"], second["limit"]) == ("lookup", 1, 2)
     assert first["id"] != second["id"]

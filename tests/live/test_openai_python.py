@@ -102,7 +102,7 @@ def test_tool_call_fragments_join_up_to_the_whole_calls(client: openai.OpenAI) -
     assert calls[0]["name"] == "lookup"
 
 
-def test_the_stream_helper_of_the_sdk_accumulates_the_answer(client: openai.OpenAI) -> None:
+def test_the_stream_method_of_the_sdk_accumulates_the_answer(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(**ask(QUICK)) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.content == WHOLE_TEXT
@@ -119,7 +119,9 @@ def test_usage_comes_last_and_alone_if_it_was_asked_for(client: openai.OpenAI) -
 
 
 def test_usage_rides_on_the_finish_chunk_if_the_header_says_so(client: openai.OpenAI) -> None:
-    chunks = list(client.chat.completions.create(**ask(QUICK, stream=True), extra_headers={"X-Usage-Event": "finish"}))
+    chunks = list(
+        client.chat.completions.create(**ask(QUICK, stream=True), extra_headers={"X-Usage-Event": "finish"})
+    )
     assert all(chunk.choices for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert chunks[-1].usage is not None
@@ -197,7 +199,11 @@ def test_models_are_listed_and_found_by_an_id_with_a_slash(client: openai.OpenAI
 def test_an_unknown_model_is_not_found_at_the_first_try(counted: Counted, streamed: bool) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         counted.client.chat.completions.create(**ask(QUICK, model="no-such-model", stream=streamed))
-    assert (caught.value.code, caught.value.type, caught.value.param) == ("model_not_found", "not_found_error", "model")
+    assert (caught.value.code, caught.value.type, caught.value.param) == (
+        "model_not_found",
+        "not_found_error",
+        "model",
+    )
     assert counted.requests == 1
 
 
@@ -239,7 +245,9 @@ def test_the_limit_of_a_provider_is_told_with_its_wait_and_tried_again(counted: 
     assert counted.requests == 3
 
 
-@pytest.mark.parametrize("behaviour", [{"status": 500}, {"status": 401}, {"json_instead": True}, {"error_first": True}])
+@pytest.mark.parametrize(
+    "behaviour", [{"status": 500}, {"status": 401}, {"json_instead": True}, {"error_first": True}]
+)
 def test_a_failed_provider_is_a_bad_gateway_and_tried_again(counted: Counted, behaviour: dict[str, Any]) -> None:
     client = counted.client.with_options(max_retries=1)
     with pytest.raises(openai.InternalServerError) as caught:
@@ -292,7 +300,9 @@ def test_a_close_before_anything_was_read_aborts_the_provider(client: openai.Ope
     alpha.wait_for_abort(before)
 
 
-async def test_a_cancelled_task_in_mid_stream_aborts_the_provider(aclient: openai.AsyncOpenAI, alpha: Upstream) -> None:
+async def test_a_cancelled_task_in_mid_stream_aborts_the_provider(
+    aclient: openai.AsyncOpenAI, alpha: Upstream
+) -> None:
     begun = asyncio.Event()
 
     async def read() -> None:

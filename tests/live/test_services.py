@@ -13,7 +13,7 @@ import requests
 from aiohttp import web
 
 from .processes import Gateway
-from .upstreams import CLIENT_KEY, ENDLESS, MODEL, QUICK, Upstream, ask, body, text
+from .upstreams import CLIENT_KEY, ENDLESS, QUICK, Upstream, ask, body, text
 
 WHOLE_TEXT = text(8)
 
@@ -84,7 +84,7 @@ class TestAgnic:
     def test_an_api_error_carries_its_status(self, openai_client: openai.OpenAI) -> None:
         with pytest.raises(openai.APIError) as caught:
             openai_client.chat.completions.create(**ask(QUICK, model="openai/gpt-99", stream=True))
-        assert caught.value.status_code == 404  # type: ignore[attr-defined]  # as its documents catch it
+        assert caught.value.status_code == 404
 
 
 class TestParrotRouter:
@@ -174,7 +174,9 @@ class TestAssisters:
                             said = json.dumps({"content": chunk.choices[0].delta.content})
                             await response.write(f"data: {said}\n\n".encode())
                         if chunk.usage:
-                            await response.write(f"data: {json.dumps({'tokens': chunk.usage.total_tokens})}\n\n".encode())
+                            await response.write(
+                                f"data: {json.dumps({'tokens': chunk.usage.total_tokens})}\n\n".encode()
+                            )
                 await response.write(b"data: [DONE]\n\n")
                 return response
 

@@ -123,9 +123,7 @@ async def test_a_request_that_is_not_streamed_gets_json(client: Client) -> None:
 
 async def test_a_request_in_pieces_is_put_together(client: Client) -> None:
     body = b'{"model":"m","messages":[]}'
-    request = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    )
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: s\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     for n in range(len(request)):
         client.writer.write(request[n : n + 1])
         await asyncio.sleep(0)
@@ -333,9 +331,7 @@ async def test_a_feed_can_be_resumed(provider: Provider, client: Client) -> None
     client.send("GET", "/v1/events?count=3&gap_ms=0", Last_Event_ID="1")
     await client.head()
     chunks = await client.chunks()
-    assert chunks == [b"retry: 100\n\n"] + [
-        b'event: tick\nid: %d\ndata: {"n":%d}\n\n' % (n, n) for n in (2, 3)
-    ]
+    assert chunks == [b"retry: 100\n\n"] + [b'event: tick\nid: %d\ndata: {"n":%d}\n\n' % (n, n) for n in (2, 3)]
     client.send("GET", "/v1/events?count=3", Last_Event_ID="3")
     assert (await client.head())[0] == 204
     last = provider.statistics().last_request
@@ -363,8 +359,6 @@ async def test_it_speaks_tls_and_can_break_it_off(tmp_path: Path) -> None:
 
 
 def _make_certificate(key: Path, certificate: Path) -> None:
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=sim"
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=sim"
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command.split() + files, check=True, capture_output=True)

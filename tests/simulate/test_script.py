@@ -138,9 +138,7 @@ def test_the_usage_event_comes_exactly_when_it_should(usage: str, include: bool,
 
 def test_usage_can_ride_on_the_finish_chunk_alone() -> None:
     chunks = payloads(stream(usage="on_finish"))
-    assert [("usage" in chunk, bool(chunk["choices"])) for chunk in chunks] == [(False, True)] * 4 + [
-        (True, True)
-    ]
+    assert [("usage" in chunk, bool(chunk["choices"])) for chunk in chunks] == [(False, True)] * 4 + [(True, True)]
 
 
 def test_usage_can_be_null_on_every_chunk_before_the_event() -> None:
@@ -234,9 +232,7 @@ def test_choice_members_and_the_role_can_be_omitted() -> None:
 
 
 def test_the_finish_reason_can_stand_in_the_delta_and_error_null_in_every_chunk() -> None:
-    assert payloads(stream(finish_in_delta=True))[-1]["choices"] == [
-        {"index": 0, "delta": {"finish_reason": "stop"}}
-    ]
+    assert payloads(stream(finish_in_delta=True))[-1]["choices"] == [{"index": 0, "delta": {"finish_reason": "stop"}}]
     assert all(chunk["error"] is None for chunk in payloads(stream(error_null=True)))
 
 

@@ -190,7 +190,9 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, ssl: Any = None, play: Callable[[Peer], Awaitable[None]] | None = None) -> AsyncIterator["Server"]:
+    async def open(
+        cls, ssl: Any = None, play: Callable[[Peer], Awaitable[None]] | None = None
+    ) -> AsyncIterator["Server"]:
         server = cls()
 
         async def on_connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,6 +204,7 @@ class Server:
             else:
                 with suppress(ConnectionError, asyncio.IncompleteReadError):
                     await play(peer)
+                peer.close()
 
         listener = await asyncio.start_server(on_connected, "127.0.0.1", 0, ssl=ssl)
         server.port = listener.sockets[0].getsockname()[1]
@@ -285,11 +288,17 @@ class Observer:
 class Trial:
     """One attempt on an endpoint, with its observer and the owner of its tasks."""
 
-    def __init__(self, to: Endpoint, *, streamed: bool = True, observer: Observer | None = None, **order: Any) -> None:
+    def __init__(
+        self, to: Endpoint, *, streamed: bool = True, observer: Observer | None = None, **order: Any
+    ) -> None:
         self.endpoint = to
         self.observer = observer or Observer()
         self.tasks = Tasks()
-        body = {"model": "m", "messages": [{"role": "user", "content": PROMPT}], **({"stream": True} if streamed else {})}
+        body = {
+            "model": "m",
+            "messages": [{"role": "user", "content": PROMPT}],
+            **({"stream": True} if streamed else {}),
+        }
         request = to.encode(body, "m-at-alpha", "req-1")
         identity = Identity("chatcmpl-1", 1_700_000_000, "m")
         self.attempt = Attempt(Order(to, request, identity, streamed, **order), self.observer, self.tasks)

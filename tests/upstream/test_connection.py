@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Head: a\r\n\r\n"
-    b"5;name=value;q=\"a b\"\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\nX-Trailer: t\r\n\r\n"
+    b'5;name=value;q="a b"\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\nX-Trailer: t\r\n\r\n'
 )
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nX-Head: a\r\n\r\nhello world"
 CLOSE = b"HTTP/1.1 200 OK\r\nX-Head: a\r\n\r\nhello world"

@@ -177,7 +177,7 @@ def test_a_block_without_data_is_nothing(given: bytes) -> None:
 @pytest.mark.parametrize("place", ["text", "model"])
 def test_raw_line_ends_of_unicode_are_escaped_wherever_they_stand(raw: str, place: str) -> None:
     chat = reader()
-    more = {"model": f"m{raw}"} if place == "model" else {}
+    more: dict[str, Any] = {"model": f"m{raw}"} if place == "model" else {}
     text = f"a{raw}b" if place == "text" else "ab"
     for _ in range(4):
         read = relayed(chat, block(chunk({"role": "assistant", "content": text}, **more)))
@@ -210,12 +210,13 @@ def test_raw_line_ends_of_unicode_are_escaped_wherever_they_stand(raw: str, plac
 )
 def test_an_error_is_known_in_every_usual_shape(body: dict[str, Any], message: str) -> None:
     assert error_message(body) == message
-    assert reader().read(block(body)) == Chunk(error=message)
+    told = reader().read(block(body))
+    assert (told.error, told.quoted) == ("the upstream reported an error", message)
 
 
 @pytest.mark.parametrize("data", [b'{"message":"overloaded"}', b'{"error":"overloaded"}', b'{"detail":"overloaded"}'])
 def test_an_event_named_error_is_one_whatever_it_holds(data: bytes) -> None:
-    assert reader().read(sse.frame(data, b"error")) == Chunk(error="overloaded")
+    assert reader().read(sse.frame(data, b"error")).quoted == "overloaded"
 
 
 @pytest.mark.parametrize("body", [{"error": None}, {"error": {}}, {"message": "x"}, {"choices": None}, {}])
@@ -425,3 +426,11 @@ def test_each_content_event_is_counted_exactly_once(texts: list[str], fitted: bo
     chat.read(block(STOP))
     assert chat.text_events == sum(map(bool, texts))
     assert chat.text_bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_a_chunk_with_text_and_finish_is_never_taken_for_plain_text() -> None:
+    chat = reader()
+    given = block(chunk({"content": "x"}, finish="stop"))
+    for _ in range(3):
+        assert chat.fit(given) is None
+        assert chat.read(given).finish

@@ -129,6 +129,10 @@ def test_a_crlf_cut_in_the_middle_is_one_line_end() -> None:
     assert [decoder.feed(read) for read in reads] == [[], [], [], [b"data: a\ndata: b\n\n"], [], [], [b"data: c\n\n"]]
 
 
+def test_an_empty_read_within_a_crlf_changes_nothing() -> None:
+    assert blocks_of([b"data: a\r", b"", b"\ndata: b\r\n\r\n"]) == [b"data: a\ndata: b\n\n"]
+
+
 def test_a_bom_is_taken_off_the_start_and_only_there() -> None:
     bom = b"\xef\xbb\xbf"
     for reads in halves(bom + b"data: a\n\n" + bom + b"data: b\n\n"):

@@ -66,7 +66,7 @@ const scenarios = {
     const { data, response } = await client.chat.completions.create(ask(quick, { stream: false })).withResponse();
     return { text: data.choices[0].message.content, upstream: response.headers.get("x-upstream") };
   },
-  async helper() {
+  async accumulated() {
     const stream = client.chat.completions.stream(ask(quick));
     let text = "";
     stream.on("content", (delta) => (text += delta));

@@ -1,0 +1,103 @@
+"""Pure: viewer tokens: read-only, for one stream or feed, until they expire.
+
+A token is `rgv_<key id>_<expiry>_<audience>_<signature>`, the last two in unpadded base64url: readable enough to
+debug, short enough for a query string. The signature is HMAC-SHA-256 (RFC 2104) over everything before it. The key
+id tells which key signed, so that keys can be rotated: the first key signs, every key verifies.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.errors import AuthenticationFailed, PermissionDenied
+
+PREFIX = "rgv"
+MIN_KEY_BYTES = 32  # as long as the digest: a shorter key would be the weaker part
+MAX_TOKEN_CHARACTERS = 1024  # a stream id or a feed's name, signed; beyond it is not a token
+
+_KEY_ID = re.compile(r"[a-z0-9]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A secret and its public name."""
+
+    id: str
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        if not _KEY_ID.fullmatch(self.id):
+            raise ValueError("a key id is 1 to 16 lower-case letters and digits")
+        if len(self.secret) < MIN_KEY_BYTES:
+            raise ValueError(f"a signing key has at least {MIN_KEY_BYTES} bytes")
+
+    def __repr__(self) -> str:
+        return f"SigningKey(id={self.id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerToken:
+    """What a token says: it may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`, Unix seconds."""
+
+    audience: str
+    expires_at: int
+
+
+def mint(token: ViewerToken, key: SigningKey) -> str:
+    """The token as text."""
+    signed = f"{PREFIX}_{key.id}_{token.expires_at}_{_encode(token.audience.encode())}"
+    return f"{signed}.{_encode(_signature(signed, key))}"
+
+
+def verify(text: str, keys: Sequence[SigningKey], audience: str, now: float) -> ViewerToken:
+    """The token, if it is ours, still good and for this audience.
+
+    Raises `AuthenticationFailed` for anything that we did not sign, `PermissionDenied` for a token that has expired
+    or is for something else.
+    """
+    token = _authentic(text, keys)
+    if token is None:
+        raise AuthenticationFailed("the viewer token is not valid")
+    if token.expires_at <= now:
+        raise PermissionDenied("the viewer token has expired")
+    if not hmac.compare_digest(token.audience.encode(), audience.encode()):
+        raise PermissionDenied("the viewer token is for another stream")
+    return token
+
+
+def _authentic(text: str, keys: Sequence[SigningKey]) -> ViewerToken | None:
+    signed, dot, signature = text.partition(".")
+    parts = signed.split("_", 3)
+    if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii() or not dot or len(parts) != 4 or parts[0] != PREFIX:
+        return None
+    given = _decode(signature)
+    key = next((key for key in keys if key.id == parts[1]), None)
+    # Compared even without a key, so that the time tells nothing about which ids exist.
+    expected = _signature(signed, key) if key is not None else bytes(32)
+    if given is None or not hmac.compare_digest(given, expected) or key is None:
+        return None
+    audience = _decode(parts[3])
+    if audience is None or not parts[2].isdigit():
+        return None
+    return ViewerToken(audience.decode(), int(parts[2]))
+
+
+def _signature(signed: str, key: SigningKey) -> bytes:
+    return hmac.digest(key.secret, signed.encode(), hashlib.sha256)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes | None:
+    """Strict: only the one spelling that `_encode` makes is accepted."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if _encode(data) == text else None

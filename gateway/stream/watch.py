@@ -1,0 +1,64 @@
+"""Shell: one edge-triggered epoll for every socket that was taken over from the HTTP server.
+
+The event loop watches a single descriptor however many subscribers there are; each of them is a row in the kernel's
+table and one dictionary entry here. What is reported: the peer hung up (FIN, RST), or there is room to write again.
+"""
+
+import asyncio
+import contextlib
+import select
+from typing import Protocol
+
+# A pass takes so many events at most; what is left keeps the descriptor readable, so that the loop comes back.
+MAX_EVENTS = 256
+
+_INTEREST = select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+
+class Watched(Protocol):
+    def on_hang_up(self) -> None:
+        """The peer is gone; the descriptor is no longer watched."""
+
+    def on_room(self) -> None:
+        """There is room in the socket's buffer, after there was none."""
+
+
+class Watch:
+    """Hang-up and writability of many sockets."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._watched: dict[int, Watched] = {}
+        self._loop.add_reader(self._epoll.fileno(), self._on_events)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, descriptor: int, watched: Watched) -> None:
+        """Watch a socket. An edge that came before is reported too: epoll tells the state at registration."""
+        self._watched[descriptor] = watched
+        self._epoll.register(descriptor, _INTEREST)
+
+    def remove(self, descriptor: int) -> None:
+        """Watch it no more; to be called before the descriptor is closed."""
+        if self._watched.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._epoll.fileno())
+        self._watched.clear()
+        self._epoll.close()
+
+    def _on_events(self) -> None:
+        for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
+            watched = self._watched.get(descriptor)
+            if watched is None:
+                continue  # removed by an earlier event of this very pass
+            if events & _GONE:
+                self.remove(descriptor)
+                watched.on_hang_up()
+            else:
+                watched.on_room()

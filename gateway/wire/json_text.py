@@ -1,0 +1,44 @@
+"""Pure: JSON as providers really write it: orjson's speed, and the standard library where orjson is too strict.
+
+Accepted beyond orjson: lone surrogates as escapes and integers over 64 bits. Refused in both directions: NaN and
+infinity, which JavaScript cannot read, and bytes that are not UTF-8.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+import orjson
+
+
+def loads(data: bytes | bytearray) -> Any:
+    """The value of a JSON text. Raises `ValueError`."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON in UTF-8. Raises `ValueError` for nesting that no client could read."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # lone surrogates, integers over 64 bits, 255 levels
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
