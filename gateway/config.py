@@ -183,7 +183,9 @@ class Stream(Section):
     on_last_reader: Literal["abort", "drain"] = _told("abort", "Then abort the upstream, or read it to its end.")
     detached_max_seconds: Seconds = _number(3600.0, 0.01, _WEEK, "Longest run of a stream without a reader.")
     retain_seconds: Seconds = _number(300.0, 0, 86_400, "How long a finished stream can be replayed.")
+    max_retained_bytes: Whole = _number(268_435_456, 0, 1 << 40, "All ended streams; the oldest go first.")
     max_log_bytes: Whole = _number(16_777_216, 4096, 1 << 30, "Largest log of one stream.")
+    max_subscribers: Whole = _number(20_000, 1, 1_000_000, "Readers of one stream or feed; beyond it: 503.")
     subscriber_stall_seconds: Seconds = _number(30.0, 0.01, 3600, "A reader that takes no byte for so long lags.")
     usage_event: Literal["auto", "event", "finish", "none"] = _told("auto", "Where usage and metadata are sent.")
 

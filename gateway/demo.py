@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import tempfile
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,11 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
 
   curl -N http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{{"model": "demo", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+  and watch it, join it late, resume it:
+  curl -s http://127.0.0.1:{port}/v1/streams \
+    -d '{{"model": "demo/slow", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+  curl -N http://127.0.0.1:{port}/v1/streams/ID/events
 
   from openai import OpenAI
   client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="demo")
@@ -36,11 +42,12 @@ async def run(port: int) -> None:
     fast = await Provider.start(script=Script(ttft_ms=120, gap_ms=25, text=_TEXT), name="swift")
     slow = await Provider.start(script=Script(ttft_ms=900, gap_ms=60, text=_TEXT, seed=1), name="steady")
     broken = await Provider.start(script=Script(status=503), name="broken")
-    service = Service(_config(port, fast, slow, broken))
     try:
-        await service.start()
-        print(_TRY.format(port=service.port), flush=True)
-        await service.run_until_signal()
+        with tempfile.TemporaryDirectory(prefix="rivergate-demo-") as folder:
+            service = Service(_config(port, folder, fast, slow, broken))
+            await service.start()
+            print(_TRY.format(port=service.port), flush=True)
+            await service.run_until_signal()
     finally:
         for provider in (fast, slow, broken):
             await provider.close()
@@ -63,11 +70,12 @@ def parse_script(text: str) -> dict[str, Any]:
     return parsed
 
 
-def _config(port: int, fast: Provider, slow: Provider, broken: Provider) -> Config:
+def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Provider) -> Config:
     price = {"input_usd_per_mtok": Decimal("0.15"), "output_usd_per_mtok": Decimal("0.60")}
     return Config.model_validate(
         {
             "server": {"listen": f"127.0.0.1:{port}", "drain_seconds": 2.0},
+            "storage": {"path": f"{folder}/rivergate.db"},
             "upstreams": [
                 {
                     "name": "broken",

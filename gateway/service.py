@@ -6,12 +6,14 @@ import os
 import resource
 import signal
 import ssl
+import sys
 import urllib.request
 from pathlib import Path
 
 from aiohttp import web
 
 from gateway import clock
+from gateway.access import token_keys
 from gateway.api.app import build_app
 from gateway.api.context import Context
 from gateway.api.protocol import ClientProtocol
@@ -20,6 +22,7 @@ from gateway.errors import ConfigError
 from gateway.relay.answer import Record
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.stream.hub import Hub
+from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
 from gateway.upstream.endpoint import Endpoint
 
@@ -40,10 +43,11 @@ class Service:
         self._context = Context(
             config=config,
             catalog=self._build_catalog(),
-            hub=Hub(),
+            hub=Hub(config.stream.retain_seconds, config.stream.max_retained_bytes),
             tasks=self._tasks,
             settle=self._settle,
             started_at=int(clock.wall_time()),
+            signing_keys=token_keys.load(Path(config.storage.path)),
         )
         self._runner = web.AppRunner(build_app(self._context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._server: asyncio.Server | None = None
@@ -63,6 +67,7 @@ class Service:
                 [f"server.listen: {listen} is open to the network, and there is no API key: listen on 127.0.0.1"]
             )
         raise_fd_limit()
+        self._context.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
         try:
             self._server = await self._listen()
@@ -95,7 +100,10 @@ class Service:
         if self._server is not None:
             self._server.close()
         await self._context.hub.drain(0)
+        self._context.hub.close()
         await self._runner.cleanup()
+        if self._context.watch is not None:
+            self._context.watch.close()
         for endpoint in self._endpoints.values():
             endpoint.pool.close()
         await self._tasks.close()
@@ -154,7 +162,7 @@ class Service:
         )
 
     def _settle(self, record: Record) -> None:
-        self._context.hub.remove(record.id)
+        self._context.hub.end(record.id)
         _log.info("completion ended", extra={"fields": _line(record)})
 
 

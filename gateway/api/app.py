@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway.api import completions, health, models
+from gateway.api import completions, health, models, streams
 from gateway.api.body import on_expect
 from gateway.api.context import CONTEXT, Context, refuse_while_draining
 from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
@@ -15,6 +15,12 @@ def build_app(context: Context) -> web.Application:
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.append(add_request_id)
     app.router.add_post("/v1/chat/completions", completions.create_completion, expect_handler=on_expect)
+    app.router.add_post("/v1/streams", streams.create_stream, expect_handler=on_expect)
+    app.router.add_get("/v1/streams", streams.list_streams)
+    app.router.add_get("/v1/streams/{id}", streams.get_stream)
+    app.router.add_delete("/v1/streams/{id}", streams.stop_stream)
+    app.router.add_get("/v1/streams/{id}/events", streams.stream_events)
+    app.router.add_post("/v1/streams/{id}/tokens", streams.create_token)
     app.router.add_get("/v1/models", models.list_models)
     app.router.add_get("/v1/models/{id:.+}", models.get_model)
     app.router.add_get("/healthz", health.healthz)

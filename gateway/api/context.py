@@ -1,15 +1,18 @@
 """Wiring: what the handlers share; built by the service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.access.viewer_token import SigningKey
 from gateway.api.envelope import Handler
 from gateway.config import Config
 from gateway.errors import ServiceUnavailable
 from gateway.relay.answer import Settle
 from gateway.routing.catalog import Catalog
 from gateway.stream.hub import Hub
+from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
 
 
@@ -21,6 +24,8 @@ class Context:
     tasks: Tasks
     settle: Settle
     started_at: int  # Unix seconds
+    signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs
+    watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
 
 

@@ -105,6 +105,23 @@ class Answer:
             metadata["warnings"] = list(self._call.warnings)
         return metadata
 
+    def describe(self) -> dict[str, Any]:
+        """Who answers, how fast, and what it took so far."""
+        usage = self.usage()
+        cost = self._cost(usage) if usage else None
+        marks = self._winner.marks if self._winner is not None else None
+        return {
+            "upstream": self._candidate.endpoint.name if self._candidate else None,
+            "ttft": {
+                "first_byte_ms": self._since_start(marks.first_byte if marks else None),
+                "first_event_ms": self._since_start(marks.first_event if marks else None),
+                "first_content_ms": self._ttft_ms(),
+            },
+            "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
+            "cost_usd": None if cost is None else float(cost),
+            "attempts": [record.as_json() for record in self._dispatcher.records()],
+        }
+
     def record(self, record_id: str, ending: Ending, error: str | None) -> Record:
         usage = self.usage()
         return Record(
@@ -128,7 +145,10 @@ class Answer:
         return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
 
     def _ttft_ms(self) -> float | None:
-        return None if self._first_content is None else round((self._first_content - self._started) * 1000, 3)
+        return self._since_start(self._first_content)
+
+    def _since_start(self, at: float | None) -> float | None:
+        return None if at is None else round((at - self._started) * 1000, 3)
 
     def _elapsed_ms(self) -> float:
         return round((clock.monotonic() - self._started) * 1000, 3)

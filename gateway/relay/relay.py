@@ -5,8 +5,10 @@ invariant: the log is closed exactly once, and settled in the same call.
 """
 
 import asyncio
+import secrets
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import orjson
 
@@ -15,12 +17,24 @@ from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateErro
 from gateway.relay.answer import Answer, Settle, ending_error
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 from gateway.wire import chat, sse
 
 UsageEvent = Literal["event", "finish", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a stream is kept: whose it is, by which key it is found again, what becomes of it without readers."""
+
+    owner: str
+    policy: Policy
+    usage_event: UsageEvent = "none"
+    key: str | None = None  # X-Stream-Key
+    fingerprint: bytes = b""  # of the request, so that a key is not used for another
 
 
 class Relay:
@@ -30,23 +44,50 @@ class Relay:
         self,
         call: Call,
         candidates: Sequence[Candidate],
+        plan: Plan,
         *,
-        stream_id: str,
         limits: StreamConfig,
-        usage_event: UsageEvent,
         settle: Settle,
         tasks: Tasks,
     ) -> None:
-        self._usage_event = usage_event
+        self.id = f"st_{secrets.token_urlsafe(18)}"  # 144 bits: not to be guessed
+        self.owner = plan.owner
+        self.key = plan.key
+        self.fingerprint = plan.fingerprint
+        self.created = call.created
+        self._call = call
+        self._usage_event = plan.usage_event
         self._settle = settle
         self._dispatcher = Dispatcher(call, candidates, self, tasks)
         self.answer = Answer(call, self._dispatcher)
-        self.stream = Stream(stream_id, stream_id[-8:], limits, self)
+        self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
         self._committed: asyncio.Future[None] = loop.create_future()
         self._failure: RivergateError | None = None
         limit = limits.max_duration_seconds
         self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
+
+    def describe(self) -> dict[str, Any]:
+        """The stream as `GET /v1/streams/{id}` tells it; times in milliseconds from the request."""
+        numbers = self.stream.statistics()
+        state = "ended" if numbers.ending else "streaming" if self.answer.winner else "pending"
+        return {
+            "id": self.id,
+            "object": "stream",
+            "created": self.created,
+            "model": self._call.model_id,
+            "state": state,
+            "ending": numbers.ending,
+            "readers": numbers.readers,
+            "readers_total": numbers.readers_total,
+            "lag_events": numbers.lag_events,
+            "lagged_readers": numbers.lagged_readers,
+            "events": numbers.events,
+            "bytes": numbers.bytes,
+            "deliveries": numbers.deliveries,
+            "sends": numbers.sends,
+            **self.answer.describe(),
+        }
 
     def start(self) -> None:
         """Send the request to the first candidate."""

@@ -1,24 +1,44 @@
-"""Shell: who is listening to a stream. Decides when nobody is, which is when the upstream has to go.
+"""Shell: who is listening to a stream. Decides when nobody is, and what follows from that.
 
-Three different events (DESIGN.md 1.6): a reader left, the last reader left (then, after a grace, `on_empty`),
-and an explicit stop, which is not decided here.
+Three different events (DESIGN.md 1.6): a reader left; the last reader left, whereupon the stream is abandoned after
+a grace, or runs on without readers for a while; and an explicit stop, which is not decided here.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.errors import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What becomes of a stream without readers.
+
+    `detached`: it began without one. `on_last_reader`: "abort" ends it `grace_seconds` after the last reader left,
+    "drain" lets it run on. No stream runs longer than `lonely_seconds` without a reader.
+    """
+
+    detached: bool = False
+    on_last_reader: Literal["abort", "drain"] = "abort"
+    grace_seconds: float = 0.0
+    lonely_seconds: float = 3600.0
 
 
 class Audience:
     """Counts the readers of one stream, those that still wait for the first token included."""
 
-    __slots__ = ("_grace", "_on_empty", "_timer", "readers", "total")
+    __slots__ = ("_on_empty", "_policy", "_timer", "readers", "total")
 
-    def __init__(self, grace_seconds: float, on_empty: Callable[[], None]) -> None:
-        self._grace = grace_seconds
-        self._on_empty = on_empty
+    def __init__(self, policy: Policy, on_empty: Callable[[Ending], None]) -> None:
+        self._policy = policy
+        self._on_empty = on_empty  # is given the ending that follows
         self._timer: asyncio.TimerHandle | None = None
         self.readers = 0
         self.total = 0  # readers there ever were
+        if policy.detached:
+            self._wait(policy.lonely_seconds, Ending.EXPIRED)
 
     def join(self) -> None:
         self.readers += 1
@@ -27,14 +47,21 @@ class Audience:
 
     def leave(self) -> None:
         self.readers -= 1
-        if self.readers == 0:
-            if self._grace <= 0:
-                self._on_empty()
-            else:
-                self._timer = asyncio.get_running_loop().call_later(self._grace, self._on_empty)
+        if self.readers:
+            return
+        policy = self._policy
+        if policy.on_last_reader == "drain":
+            self._wait(policy.lonely_seconds, Ending.EXPIRED)
+        elif policy.grace_seconds > 0:
+            self._wait(policy.grace_seconds, Ending.ABANDONED)
+        else:
+            self._on_empty(Ending.ABANDONED)
 
     def close(self) -> None:
-        """Forget a pending `on_empty`."""
+        """Forget what was to follow."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _wait(self, seconds: float, ending: Ending) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_empty, ending)

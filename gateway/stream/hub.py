@@ -1,10 +1,15 @@
-"""Shell: what runs in this process, by id: streams, and completions that are not streamed."""
+"""Shell: the streams of this process, by id: those that run, and for a while those that have ended.
+
+Completions that are not streamed are here only while they run, so that a drain waits for them too.
+"""
 
 import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.errors import Ending
+from gateway.stream.stream import Stream
 
 
 class Running(Protocol):
@@ -15,31 +20,73 @@ class Running(Protocol):
     def stop(self, ending: Ending) -> None: ...
 
 
+class Production(Running, Protocol):
+    """A stream with what makes it."""
+
+    stream: Stream
+    owner: str  # whose it is: the id of an API key, "" for the machine's own users
+    key: str | None  # X-Stream-Key
+    fingerprint: bytes  # of the request
+
+    def describe(self) -> dict[str, Any]:
+        """The stream as `GET /v1/streams/{id}` tells it."""
+
+
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
     running: int
     ended: int
+    kept: int
+    kept_bytes: int
 
 
 class Hub:
-    """Knows everything that runs. It enters at its start and leaves at its end."""
+    """Knows every stream. It enters at its start, is kept after its end for replay, and leaves in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, retain_seconds: float, max_retained_bytes: int) -> None:
+        self._retain_seconds = retain_seconds
+        self._max_retained_bytes = max_retained_bytes
         self._running: dict[str, Running] = {}
+        self._streams: dict[str, Production] = {}  # running and kept
+        self._by_key: dict[tuple[str, str], Production] = {}
+        self._kept: OrderedDict[str, float] = OrderedDict()  # ended, oldest first, with the time of leaving
+        self._kept_bytes = 0
         self._ended = 0
+        self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, running: Running) -> None:
+        """A completion that is not streamed begins."""
         self._running[running.id] = running
         self._empty.clear()
 
-    def remove(self, running_id: str) -> None:
-        """Forget one; unknown ids are fine, so that an end may be told twice."""
-        if self._running.pop(running_id, None) is not None:
-            self._ended += 1
+    def add_stream(self, production: Production) -> None:
+        """A stream begins; it can be found from now on."""
+        self.add(production)
+        self._streams[production.id] = production
+        if production.key is not None:
+            self._by_key[production.owner, production.key] = production
+
+    def end(self, running_id: str) -> None:
+        """One has ended; a stream is kept for replay. Unknown ids are fine, so that an end may be told twice."""
+        if self._running.pop(running_id, None) is None:
+            return
+        self._ended += 1
         if not self._running:
             self._empty.set()
+        if running_id in self._streams:
+            self._keep(running_id)
+
+    def find(self, stream_id: str) -> Production | None:
+        return self._streams.get(stream_id)
+
+    def find_key(self, owner: str, key: str) -> Production | None:
+        return self._by_key.get((owner, key))
+
+    def streams(self) -> list[Production]:
+        """All that can be found, oldest first."""
+        return list(self._streams.values())
 
     async def drain(self, seconds: float) -> None:
         """Wait until all have ended by themselves, at most so long; then end the rest as drained."""
@@ -50,5 +97,37 @@ class Hub:
             for running in list(self._running.values()):
                 running.stop(Ending.DRAINED)
 
+    def close(self) -> None:
+        """Forget all that has ended."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        while self._kept:
+            self._forget_oldest()
+
     def statistics(self) -> HubStatistics:
-        return HubStatistics(len(self._running), self._ended)
+        return HubStatistics(len(self._running), self._ended, len(self._kept), self._kept_bytes)
+
+    def _keep(self, stream_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._kept[stream_id] = now + self._retain_seconds
+        self._kept_bytes += self._streams[stream_id].stream.log.bytes
+        while self._kept and (self._kept_bytes > self._max_retained_bytes or self._retain_seconds <= 0):
+            self._forget_oldest()
+        if self._kept and self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self._retain_seconds, self._forget_expired)
+
+    def _forget_expired(self) -> None:
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        while self._kept and next(iter(self._kept.values())) <= loop.time() + 0.001:
+            self._forget_oldest()
+        if self._kept:
+            self._sweep = loop.call_at(next(iter(self._kept.values())), self._forget_expired)
+
+    def _forget_oldest(self) -> None:
+        stream_id, _ = self._kept.popitem(last=False)
+        production = self._streams.pop(stream_id)
+        self._kept_bytes -= production.stream.log.bytes
+        if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
+            del self._by_key[production.owner, production.key]

@@ -5,15 +5,20 @@ from its readers (`Producer`).
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending
-from gateway.stream.audience import Audience
+from gateway.stream.audience import Audience, Policy
+from gateway.stream.fanout import Fanout
 from gateway.stream.log import StreamLog
 from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import CompletionView
+from gateway.stream.view import CompletionView, EventsView, View
+
+_log = logging.getLogger("rivergate.stream")
 
 
 class Producer(Protocol):
@@ -29,6 +34,23 @@ class Producer(Protocol):
         """End the production for this reason."""
 
 
+def policy_of(limits: StreamConfig, *, detached: bool = False) -> Policy:
+    """The configured policy: a detached stream waits for readers, whatever is configured for the others."""
+    return Policy(
+        detached=detached,
+        on_last_reader="drain" if detached else limits.on_last_reader,
+        grace_seconds=limits.abort_grace_ms / 1000,
+        lonely_seconds=limits.detached_max_seconds,
+    )
+
+
+class Framing(Enum):
+    """How a reader wants the log."""
+
+    COMPLETION = CompletionView
+    EVENTS = EventsView
+
+
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
     readers: int
@@ -36,6 +58,9 @@ class StreamStatistics:
     events: int
     bytes: int
     lag_events: int
+    lagged_readers: int  # closed because they took nothing
+    deliveries: int  # events handed to readers; over the sends it is the coalescing ratio
+    sends: int
     ending: Ending | None
 
 
@@ -44,7 +69,9 @@ class Stream:
 
     __slots__ = (
         "_audience",
-        "_bytes_total",
+        "_delivered",
+        "_fanout",
+        "_lagged",
         "_limits",
         "_log",
         "_loop",
@@ -52,60 +79,75 @@ class Stream:
         "_paused",
         "_producer",
         "_quiet_seconds",
+        "_readers",
         "_seq_at_tick",
-        "_subscribers",
         "_tick",
         "_tick_seconds",
+        "_trimmed_bytes",
         "_views",
+        "_wake",
         "id",
     )
 
-    def __init__(self, stream_id: str, epoch: str, limits: StreamConfig, producer: Producer) -> None:
+    def __init__(
+        self, stream_id: str, epoch: str, limits: StreamConfig, producer: Producer, policy: Policy | None = None
+    ) -> None:
         self.id = stream_id
         self._limits = limits
         self._max_log_bytes = limits.max_log_bytes
         self._producer = producer
         self._loop = asyncio.get_running_loop()
         self._log = StreamLog(epoch)
-        self._bytes_total = 0
-        self._views: dict[bool, CompletionView] = {}
-        self._subscribers: dict[Subscriber, None] = {}  # an ordered set: first come, first served
-        self._audience = Audience(limits.abort_grace_ms / 1000, self._on_abandoned)
+        self._trimmed_bytes = 0
+        self._views: dict[tuple[Framing, bool], View] = {}
+        self._readers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet
+        self._lagged = 0
+        self._delivered = 0  # events that readers who have ended were sent
+        self._fanout = Fanout(self._log, self._make_room)
+        self._wake = self._fanout.wake
+        self._audience = Audience(policy or policy_of(limits), self._on_empty)
         self._paused = False
         self._seq_at_tick = 0
         self._tick_seconds = min(limits.keepalive_seconds / 2, limits.subscriber_stall_seconds / 4)
         self._quiet_seconds = 0.0
-        self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)
+        self._tick: asyncio.TimerHandle | None = None
 
     @property
     def ending(self) -> Ending | None:
         """Why the stream ended; None while it runs."""
         return self._log.ending
 
-    def join(self, *, chunked: bool) -> Subscriber:
-        """A reader from the start of the log, counted as audience from now on."""
-        view = self._views.get(chunked)
+    @property
+    def log(self) -> StreamLog:
+        """The log, for positions; only this stream appends to it."""
+        return self._log
+
+    def join(self, *, chunked: bool, framing: Framing = Framing.COMPLETION, seq: int = 0) -> Subscriber:
+        """A reader from `seq` on, counted as audience from now on."""
+        view = self._views.get((framing, chunked))
         if view is None:
-            view = self._views[chunked] = CompletionView(self._log, chunked=chunked)
-        subscriber = Subscriber(
-            self._log, view, on_closed=self._on_left, on_progress=self._make_room, seq=self._log.first_seq
-        )
-        self._subscribers[subscriber] = None
+            view = self._views[framing, chunked] = framing.value(self._log, chunked=chunked)
+        reader = Subscriber(self, view, seq)
+        self._readers[reader] = None
         self._audience.join()
-        return subscriber
+        if self._tick is None:
+            self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)
+        return reader
+
+    # --- the producer's side
 
     def on_frame(self, frame: bytes) -> None:
         """A frame for every reader; it is on its way when this returns."""
         log = self._log
         log.append(frame)
-        self._send_news()
+        self._wake()
         if log.bytes > self._max_log_bytes:
             self._make_room()
 
     def on_frames(self, frames: list[bytes]) -> None:
         """Several frames at once: a reader gets them in one piece."""
         self._log.extend(frames)
-        self._send_news()
+        self._wake()
         if self._log.bytes > self._max_log_bytes:
             self._make_room()
 
@@ -116,10 +158,7 @@ class Stream:
         self._log.extend(last_frames)
         self._log.close(ending)
         self._audience.close()
-        for subscriber in list(self._subscribers):
-            subscriber.pump()
-        if not self._subscribers:
-            self._tick.cancel()
+        self._wake()
 
     def stop(self, ending: Ending) -> None:
         """End the stream on purpose: its producer stops, its readers are told."""
@@ -131,45 +170,49 @@ class Stream:
             readers=self._audience.readers,
             readers_total=self._audience.total,
             events=log.next_seq,
-            bytes=self._bytes_total + log.bytes,
-            lag_events=max((reader.lag_events for reader in self._subscribers), default=0),
+            bytes=self._trimmed_bytes + log.bytes,
+            lag_events=max((log.next_seq - reader.seq for reader in self._readers), default=0),
+            lagged_readers=self._lagged,
+            deliveries=self._delivered + sum(reader.seq - reader.first_seq for reader in self._readers),
+            sends=self._fanout.sends,
             ending=log.ending,
         )
 
-    def _send_news(self) -> None:
-        """Send what is new to every reader that can take it; readers at one cursor share the bytes."""
-        at: tuple[CompletionView, int] | None = None
-        data, next_seq = b"", 0
-        for reader in self._subscribers:
-            sink = reader.sink
-            if sink is None or sink.blocked:
-                continue
-            if at != (reader.view, reader.seq):
-                at = (reader.view, reader.seq)
-                data, next_seq, _ = reader.view.piece(reader.seq)
-            reader.seq = next_seq
-            sink.write(data)
-            if next_seq != self._log.next_seq:
-                reader.pump()
+    # --- the readers' side (Host)
 
-    def _on_left(self, subscriber: Subscriber) -> None:
-        del self._subscribers[subscriber]
+    def on_ready(self, reader: Subscriber) -> None:
+        self._fanout.add(reader)
+        if self._paused:
+            self._make_room()
+
+    def on_closed(self, reader: Subscriber) -> None:
+        if reader.ending is Ending.LAGGED:
+            self._lagged += 1
+            lag = {"stream_id": self.id, "lag_events": self._log.next_seq - reader.seq}
+            _log.warning("reader lagged", extra={"fields": lag})
+        self._delivered += reader.seq - reader.first_seq
+        del self._readers[reader]
+        self._fanout.remove(reader)
         self._audience.leave()
-        self._make_room()
-        if self._log.ending is not None and not self._subscribers:
+        if self._paused:
+            self._make_room()
+        if not self._readers and self._tick is not None:
             self._tick.cancel()
+            self._tick = None
 
-    def _on_abandoned(self) -> None:
+    # --- inside
+
+    def _on_empty(self, ending: Ending) -> None:
         if self._log.ending is None:
-            self._producer.stop(Ending.ABANDONED)
+            self._producer.stop(ending)
 
     def _make_room(self) -> None:
         """Keep the log within `max_log_bytes`: forget what all have read; pause the producer if that is nothing."""
         log, limit = self._log, self._max_log_bytes
         if log.bytes > limit:
             before = log.bytes
-            log.trim(min((reader.seq for reader in self._subscribers), default=log.next_seq))
-            self._bytes_total += before - log.bytes
+            log.trim(min((reader.seq for reader in self._readers), default=log.next_seq))
+            self._trimmed_bytes += before - log.bytes
         full = log.bytes > limit
         if full != self._paused and log.ending is None:
             self._paused = full
@@ -180,10 +223,12 @@ class Stream:
         moved = self._log.next_seq != self._seq_at_tick
         self._seq_at_tick = self._log.next_seq
         self._quiet_seconds = 0.0 if moved else self._quiet_seconds + self._tick_seconds
-        now = self._loop.time()
-        for subscriber in list(self._subscribers):
-            subscriber.check_stall(now, self._limits.subscriber_stall_seconds)
-        if self._quiet_seconds >= self._limits.keepalive_seconds - 1e-6:
+        quiet = self._quiet_seconds >= self._limits.keepalive_seconds - 1e-6
+        if quiet:
             self._quiet_seconds = 0.0
-            for subscriber in self._subscribers:
-                subscriber.keep_alive()
+        now, limit = self._loop.time(), self._limits.subscriber_stall_seconds
+        for reader in list(self._readers):
+            if reader.check_stall(now, limit):
+                reader.end(Ending.LAGGED)
+            elif quiet and reader.seq >= self._log.next_seq:
+                reader.keep_alive()

@@ -5,12 +5,21 @@ exactly one `Ending`.
 """
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from gateway.errors import Ending
-from gateway.stream.log import StreamLog
 from gateway.stream.sink import Sink
-from gateway.stream.view import CompletionView
+from gateway.stream.view import View
+
+
+class Host(Protocol):
+    """The stream that is read."""
+
+    def on_ready(self, reader: "Subscriber") -> None:
+        """The reader can take bytes: it has been attached, or has room again."""
+
+    def on_closed(self, reader: "Subscriber") -> None:
+        """The reader has ended."""
 
 
 class Subscriber:
@@ -18,105 +27,98 @@ class Subscriber:
 
     __slots__ = (
         "_at_check",
-        "_log",
-        "_on_closed",
-        "_on_progress",
+        "_expiry",
+        "_host",
         "_stalled_since",
         "_waiter",
         "ending",
+        "first_seq",
         "seq",
         "sink",
         "view",
     )
 
-    def __init__(
-        self,
-        log: StreamLog,
-        view: CompletionView,
-        *,
-        on_closed: Callable[["Subscriber"], None],
-        on_progress: Callable[[], None],
-        seq: int = 0,
-    ) -> None:
-        self._log = log
-        self._on_closed = on_closed
-        self._on_progress = on_progress
+    def __init__(self, host: Host, view: View, seq: int) -> None:
+        self._host = host
         self._waiter: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._at_check = (seq, 0)  # the cursor and the unsent bytes at the last look
         self.view = view
         self.sink: Sink | None = None
+        self.first_seq = seq  # where it began
         self.seq = seq  # the cursor: the next frame to send
         self.ending: Ending | None = None
 
-    @property
-    def lag_events(self) -> int:
-        return self._log.next_seq - self.seq
-
     def attach(self, sink: Sink) -> None:
         """The head is out: send what is there and, from now on, what comes."""
-        self.sink = sink
-        self.pump()
-        self._on_progress()
-
-    def pump(self) -> None:
-        """Send until the log is read, the sink is blocked, or the reader is at the end."""
-        sink, log = self.sink, self._log
-        if sink is None or self.ending is not None:
+        if self.ending is not None:
+            sink.close()
             return
-        while not sink.blocked and (self.seq < log.next_seq or log.ending is not None):
-            data, self.seq, last = self.view.piece(self.seq)
-            sink.write(data)
-            if last:
-                self._close(Ending.COMPLETED)
-                return
+        self.sink = sink
+        self._host.on_ready(self)
 
     def on_writable(self) -> None:
         """The sink has room again."""
         self._stalled_since = None
-        self.pump()
-        self._on_progress()
+        if self.ending is None:
+            self._host.on_ready(self)
+
+    def on_hang_up(self) -> None:
+        """The client is gone."""
+        self.end(Ending.LEFT)
 
     def keep_alive(self) -> None:
-        """Send a comment, if the reader is between two events and waits for the next."""
-        sink = self.sink
-        if sink is not None and not sink.blocked and self.ending is None and not self.lag_events:
-            sink.write(self.view.keepalive)
+        """Send a comment, if there is room: the reader is between two events and waits for the next."""
+        if self.sink is not None and not self.sink.blocked:
+            self.sink.write(self.view.keepalive)
 
-    def check_stall(self, now: float, limit: float) -> None:
-        """Close as lagged if the client has taken no byte for `limit` seconds while some waited for it."""
-        sink = self.sink
-        if sink is None:
-            return
-        unsent, before = sink.unsent_bytes(), self._at_check
+    def check_stall(self, now: float, limit: float) -> bool:
+        """Whether the client has taken no byte for `limit` seconds while some waited for it."""
+        if self.sink is None:
+            return False
+        unsent, before = self.sink.unsent_bytes(), self._at_check
         self._at_check = (self.seq, unsent)
         if not unsent or self.seq != before[0] or unsent < before[1]:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = now
-        elif now - self._stalled_since >= limit:
-            sink.abort()
-            self._close(Ending.LAGGED)
+        return self._stalled_since is not None and now - self._stalled_since >= limit
 
-    def leave(self, ending: Ending = Ending.LEFT) -> None:
-        """The reader is gone, or is sent away. Idempotent; after the end it changes nothing."""
-        self._close(ending)
+    def expire_in(self, seconds: float) -> None:
+        """Send the reader away as expired then, if it is still there."""
+        self._expiry = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.send_away, Ending.EXPIRED)
+
+    def finish(self) -> None:
+        """The last piece has been written."""
+        self.end(Ending.COMPLETED)
+
+    def send_away(self, ending: Ending) -> None:
+        """End the reader before its stream ends, and tell it so if there is room."""
+        if self.sink is not None and not self.sink.blocked:
+            self.sink.write(self.view.farewell(ending))
+        self.end(ending)
+
+    def end(self, ending: Ending = Ending.LEFT) -> None:
+        """The reader is gone, or is given up. Idempotent; the first reason wins."""
+        if self.ending is not None:
+            return
+        self.ending = ending
+        if self._expiry is not None:
+            self._expiry.cancel()
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            if ending is Ending.LAGGED:
+                sink.abort()
+            sink.close()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._host.on_closed(self)
 
     async def wait_closed(self) -> Ending:
-        """The reader's ending, as soon as there is one."""
+        """The reader's ending, as soon as there is one; for one waiter."""
         if self.ending is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         assert self.ending is not None
         return self.ending
-
-    def _close(self, ending: Ending) -> None:
-        if self.ending is not None:
-            return
-        self.ending = ending
-        if self.sink is not None:
-            self.sink.close()
-            self.sink = None
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        self._on_closed(self)

@@ -4,6 +4,9 @@ A piece is what one `send` carries: the frames from a cursor on, up to a limit, 
 transfer chunk (RFC 9112 section 7.1), so that an event is never split over two of them.
 """
 
+from typing import Protocol
+
+from gateway.errors import Ending
 from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
 
@@ -13,6 +16,18 @@ MAX_PIECE_BYTES = 65536
 # Bytes for a reader, the position behind them, and whether they hold the end of the body. A plain tuple: it is made
 # per token, and a dataclass would cost more than the framing itself.
 Piece = tuple[bytes, int, bool]
+
+
+class View(Protocol):
+    """One framing of one log."""
+
+    keepalive: bytes  # what may stand between two pieces
+
+    def piece(self, seq: int) -> Piece:
+        """The next bytes for a reader at `seq`; none if there are none yet."""
+
+    def farewell(self, ending: Ending) -> bytes:
+        """What a reader is told that is sent away before the end, the end of its body included."""
 
 
 class CompletionView:
@@ -29,7 +44,6 @@ class CompletionView:
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
     def piece(self, seq: int) -> Piece:
-        """The next bytes for a reader at `seq`."""
         log = self._log
         next_seq = log.next_seq
         if next_seq - seq == 1 and log.ending is None:  # one new token, as nearly always
@@ -40,7 +54,52 @@ class CompletionView:
         last = log.ending is not None and next_seq == log.next_seq
         if last:
             frames.append(sse.DONE)
-        data = b"".join(frames)
-        if self._chunked:
-            data = http1.encode_chunk(data) + (http1.LAST_CHUNK if last else b"")
-        return data, next_seq, last
+        return _body(b"".join(frames), chunked=self._chunked, last=last), next_seq, last
+
+    def farewell(self, ending: Ending) -> bytes:
+        """Nothing: a POST client that is sent away sees its connection close, never a false `[DONE]`."""
+        return b""
+
+
+class EventsView:
+    """The framing of subscriptions: an `id: <epoch>-<seq>` on every event, and control events by name.
+
+    `gap` tells how many events were trimmed before the reader came to them; `end` is the last event.
+    """
+
+    __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
+
+    def __init__(self, log: StreamLog, *, chunked: bool) -> None:
+        self._log = log
+        self._chunked = chunked
+        self._prefix = b"id: %b-" % log.epoch.encode()
+        self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
+
+    def piece(self, seq: int) -> Piece:
+        log, prefix = self._log, self._prefix
+        next_seq = log.next_seq
+        if next_seq - seq == 1 and log.ending is None and seq >= log.first_seq:
+            data = b"%b%d\n%b" % (prefix, seq, log.last)
+            return (http1.encode_chunk(data) if self._chunked else data), next_seq, False
+        parts: list[bytes] = []
+        if seq < log.first_seq:
+            parts.append(sse.control("gap", {"missed": log.first_seq - seq}))
+            seq = log.first_seq
+        if seq > next_seq:
+            return b"", seq, False  # everything, the `end` event too, was delivered before
+        for frame in log.read(seq, MAX_PIECE_BYTES):
+            parts.append(b"%b%d\n%b" % (prefix, seq, frame))
+            seq += 1
+        last = log.ending is not None and seq == next_seq
+        if last:
+            parts.append(b"%b%d\n%b" % (prefix, seq, sse.control("end", {"ending": log.ending})))
+        return _body(b"".join(parts), chunked=self._chunked, last=last), seq, last
+
+    def farewell(self, ending: Ending) -> bytes:
+        return _body(sse.control("end", {"ending": ending}), chunked=self._chunked, last=True)
+
+
+def _body(data: bytes, *, chunked: bool, last: bool) -> bytes:
+    if not chunked:
+        return data
+    return http1.encode_chunk(data) + http1.LAST_CHUNK if last else http1.encode_chunk(data)

@@ -7,6 +7,8 @@ out as the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (s
 
 from dataclasses import dataclass
 
+import orjson
+
 MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; beyond this an upstream is broken, not verbose
 MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
 
@@ -143,6 +145,11 @@ def frame(data: bytes, name: bytes | None = None) -> bytes:
     """The frame of an event: `event:` if named, then a `data: ` line for each line of the data."""
     head = b"event: %b\n" % name if name else b""
     return head + b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+
+
+def control(name: str, fields: dict[str, object]) -> bytes:
+    """The frame of an event of our own: named, with a JSON object as its data."""
+    return frame(orjson.dumps(fields), name.encode())
 
 
 def comment(text: str) -> bytes:

@@ -1,0 +1,51 @@
+"""Shell: the file of the keys that sign viewer tokens, beside the ledger.
+
+One key a line, `<id> <secret in hex>`, the newest first: it signs, all verify. To rotate, put a new line on top; to
+revoke what a key has signed, take its line out. The file is made at the first start, readable by its owner only.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from gateway.access.viewer_token import MIN_KEY_BYTES, SigningKey
+from gateway.errors import ConfigError
+
+SUFFIX = ".token-keys"
+
+
+def load(storage: Path) -> list[SigningKey]:
+    """The keys beside the ledger at `storage`. Raises `ConfigError`."""
+    path = storage.with_name(storage.name + SUFFIX)
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        text = _create(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"storage.path: cannot read {path}: {error}"]) from None
+    try:
+        keys = [SigningKey(key_id, bytes.fromhex(secret)) for key_id, secret in map(str.split, text.splitlines())]
+    except ValueError:
+        # Without the line, which holds a secret.
+        raise ConfigError([f"storage.path: {path}: each line must be a key id and 64 or more hex digits"]) from None
+    if not keys or len({key.id for key in keys}) < len(keys):
+        raise ConfigError([f"storage.path: {path}: at least one key, and each id once"])
+    return keys
+
+
+def _create(path: Path) -> str:
+    text = f"{secrets.token_hex(4)} {secrets.token_hex(MIN_KEY_BYTES)}\n"
+    try:
+        # Made whole under another name, so that two processes that start at once cannot read half a key.
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial.touch(mode=0o600, exist_ok=False)
+        partial.write_text(text, "ascii")
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            text = path.read_text("ascii")
+        finally:
+            partial.unlink()
+    except OSError as error:
+        raise ConfigError([f"storage.path: cannot create {path}: {error.strerror or error}"]) from None
+    return text

@@ -1,0 +1,113 @@
+"""Shell: from a request body to a running relay: shared by completions and detached streams."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from aiohttp import web
+
+from gateway import clock
+from gateway.access.caller import Caller, caller_of
+from gateway.api.body import read_body
+from gateway.api.chat_request import ChatRequest, parse
+from gateway.api.context import Context
+from gateway.api.envelope import request_id_of
+from gateway.errors import Ending, InvalidParameter, StreamKeyConflict
+from gateway.relay.relay import Plan, Relay, UsageEvent
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import Call
+from gateway.stream.stream import policy_of
+
+MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
+_USAGE_EVENTS = ("auto", "event", "finish", "none")
+
+
+class Opening:
+    """One checked request: what to ask of whom, for whom."""
+
+    def __init__(self, request: web.Request, context: Context, content: bytes, *, detached: bool) -> None:
+        self._context = context
+        self._detached = detached
+        chat, body = parse(content)
+        self.caller: Caller = caller_of(request.headers.get("Authorization"))
+        self.candidates: list[Candidate] = [
+            one for model_id in chat.model_ids() for one in context.catalog.candidates(model_id)
+        ]
+        self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
+        self._key = _stream_key(request)
+        self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
+        streamed = detached or bool(chat.stream)
+        self.call = Call(
+            request_id=request_id_of(request),
+            model_id=chat.model_ids()[0],
+            body={**body, "stream": True} if streamed else body,
+            streamed=streamed,
+            created=int(clock.wall_time()),
+            hold_finish=self._usage_event == "finish",
+            warnings=_warnings(chat.routing_options()),
+        )
+
+    def open(self) -> Relay:
+        """The running relay: a new one, or the one that runs or ran under the same `X-Stream-Key`."""
+        context = self._context
+        if self._key is not None:
+            known = context.hub.find_key(self.caller.id, self._key)
+            if isinstance(known, Relay) and known.stream.ending in (None, Ending.COMPLETED):
+                if known.fingerprint != self._fingerprint:
+                    raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
+                return known
+        relay = Relay(
+            self.call,
+            self.candidates,
+            Plan(
+                owner=self.caller.id,
+                policy=policy_of(context.config.stream, detached=self._detached),
+                usage_event=self._usage_event,
+                key=self._key,
+                fingerprint=self._fingerprint,
+            ),
+            limits=context.config.stream,
+            settle=context.settle,
+            tasks=context.tasks,
+        )
+        context.hub.add_stream(relay)
+        relay.start()
+        return relay
+
+
+async def opening_of(request: web.Request, context: Context, *, detached: bool = False) -> Opening:
+    """Read and check a request. Raises `ClientError`."""
+    return Opening(request, context, await read_body(request), detached=detached)
+
+
+def _stream_key(request: web.Request) -> str | None:
+    key = request.headers.get("X-Stream-Key")
+    if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
+        message = f"X-Stream-Key must have 1 to {MAX_KEY_CHARACTERS} printable characters"
+        raise InvalidParameter(message, param="X-Stream-Key")
+    return key
+
+
+def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> UsageEvent:
+    """The usage policy of DESIGN.md section 5, `auto` resolved for this client."""
+    policy = request.headers.get("X-Usage-Event", default)
+    if policy not in _USAGE_EVENTS:
+        raise InvalidParameter(
+            f"X-Usage-Event must be one of {', '.join(_USAGE_EVENTS)}, not {policy[:50]!r}", param="X-Usage-Event"
+        )
+    if policy != "auto":
+        return cast(UsageEvent, policy)
+    auriko = request.headers.get("User-Agent", "").lower().startswith("auriko")
+    return "event" if chat.wants_usage() or chat.routing_options() or auriko else "none"
+
+
+def _warnings(options: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    """What the client asked of the routing and does not get: told, never silently ignored (CONTRACT.md 4.7)."""
+    return tuple(
+        {
+            "type": "unsupported_feature",
+            "code": "routing_option_ignored",
+            "message": f"the routing option {name[:60]!r} is accepted but not acted on",
+        }
+        for name in options
+    )

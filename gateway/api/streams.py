@@ -1,0 +1,123 @@
+"""Shell: `/v1/streams`: detached generations, and any running or kept stream for any number of subscribers."""
+
+import secrets
+
+from aiohttp import HttpVersion11, web
+
+from gateway import clock
+from gateway.access.caller import caller_of
+from gateway.access.viewer_token import ViewerToken, mint, verify
+from gateway.api.body import read_body
+from gateway.api.context import CONTEXT, Context
+from gateway.api.envelope import json_response
+from gateway.api.opening import opening_of
+from gateway.api.stream_request import token_ttl
+from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
+from gateway.errors import Ending, NotFound, ServiceUnavailable
+from gateway.stream.hub import Production
+from gateway.stream.resume import start_of
+from gateway.stream.stream import Framing
+from gateway.wire import http1, sse
+
+VIEWER_SECONDS = 3600  # of the token in the answer to POST /v1/streams
+
+
+async def create_stream(request: web.Request) -> web.Response:
+    """Start a generation without a reader."""
+    context = request.app[CONTEXT]
+    opening = await opening_of(request, context, detached=True)
+    relay = opening.open()
+    expires_at = int(clock.wall_time()) + VIEWER_SECONDS
+    token = mint(ViewerToken(f"stream:{relay.id}", expires_at), context.signing_keys[0])
+    events_url = f"/v1/streams/{relay.id}/events"
+    told = {
+        "id": relay.id,
+        "events_url": events_url,
+        "viewer_url": f"{events_url}?token={token}",
+        "expires_at": expires_at,
+    }
+    return json_response(told, status=201, headers={"Location": f"/v1/streams/{relay.id}", "x-stream-id": relay.id})
+
+
+async def list_streams(request: web.Request) -> web.Response:
+    """The caller's streams, newest first."""
+    context = request.app[CONTEXT]
+    caller = caller_of(request.headers.get("Authorization"))
+    mine = [one.describe() for one in reversed(context.hub.streams()) if caller.may_see(one.owner)]
+    return json_response({"object": "list", "data": mine})
+
+
+async def get_stream(request: web.Request) -> web.Response:
+    return json_response(_readable(request, request.app[CONTEXT])[0].describe())
+
+
+async def stop_stream(request: web.Request) -> web.Response:
+    """End a stream on purpose; one that has ended already stays as it is."""
+    production = _owned(request, request.app[CONTEXT])
+    production.stop(Ending.STOPPED)
+    return json_response(production.describe())
+
+
+async def create_token(request: web.Request) -> web.Response:
+    """A viewer token for one stream."""
+    context = request.app[CONTEXT]
+    production = _owned(request, context)
+    expires_at = int(clock.wall_time()) + token_ttl(await read_body(request))
+    token = mint(ViewerToken(f"stream:{production.id}", expires_at), context.signing_keys[0])
+    return json_response({"token": token, "expires_at": expires_at}, status=201)
+
+
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """The log as server-sent events, from the start, from now, or from behind the last event seen."""
+    context = request.app[CONTEXT]
+    production, token = _readable(request, context)
+    stream = production.stream
+    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    start = start_of(stream.log, last_event_id, from_now=request.query.get("from") == "now")
+    if start is None:
+        return web.Response(status=204)
+    if stream.statistics().readers >= context.config.stream.max_subscribers:
+        raise ServiceUnavailable("this stream has all the readers it may have", retry_after=1 + secrets.randbelow(5))
+    chunked = request.version >= HttpVersion11
+    reader = stream.join(chunked=chunked, framing=Framing.EVENTS, seq=start.seq)
+    if token is not None:
+        reader.expire_in(token.expires_at - clock.wall_time())
+    response = EventStream(headers={**STREAM_HEADERS, "x-stream-id": production.id})
+    return await serve_events(
+        request, response, reader, prelude(stream.log.epoch if start.reset else None, chunked=chunked), context.watch
+    )
+
+
+def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
+    """The first bytes: a comment, so that no proxy sits on the headers, and when to come again, jittered.
+
+    Ten thousand subscribers of a server that restarts do not all come back in the same moment.
+    """
+    frames = sse.comment("connected") + b"retry: %d\n\n" % (1000 + secrets.randbelow(2000))
+    if reset_to is not None:
+        frames += sse.control("reset", {"epoch": reset_to})
+    return http1.encode_chunk(frames) if chunked else frames
+
+
+def _owned(request: web.Request, context: Context) -> Production:
+    production = context.hub.find(request.match_info["id"])
+    if production is None or not caller_of(request.headers.get("Authorization")).may_see(production.owner):
+        raise _not_found(request)
+    return production
+
+
+def _readable(request: web.Request, context: Context) -> tuple[Production, ViewerToken | None]:
+    """The stream, for its owner or for the bearer of a viewer token."""
+    text = request.query.get("token")
+    if text is None:
+        return _owned(request, context), None
+    stream_id = request.match_info["id"]
+    token = verify(text, context.signing_keys, f"stream:{stream_id}", clock.wall_time())
+    production = context.hub.find(stream_id)
+    if production is None:
+        raise _not_found(request)
+    return production, token
+
+
+def _not_found(request: web.Request) -> NotFound:
+    return NotFound(f"there is no stream {request.match_info['id'][:100]!r} (any more)", param="id")

@@ -1,0 +1,95 @@
+"""Shell: takes the socket of a GET subscription out of the HTTP server once its head is out.
+
+From then on a subscriber is a cursor and a socket; aiohttp's connection, request and task go. What cannot be taken
+over (TLS, HTTP/1.0, other platforms than Linux) stays on its transport behind the same `Sink`.
+"""
+
+import asyncio
+import sys
+from typing import cast
+
+from aiohttp import HttpVersion11, web
+
+from gateway.api.protocol import ClientProtocol
+from gateway.stream.sink import TransportSink
+from gateway.stream.socket_sink import SocketSink
+from gateway.stream.subscriber import Subscriber
+from gateway.stream.watch import Watch
+
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream(web.StreamResponse):
+    """A response whose body is written by a sink, its end included."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+async def serve_events(
+    request: web.Request, response: EventStream, reader: Subscriber, prelude: bytes, watch: Watch | None
+) -> web.StreamResponse:
+    """Send the head, the prelude, and from then on what the reader's view makes of the log.
+
+    Returns at once if the socket could be taken over, else when the reader has ended.
+    """
+    client = cast(ClientProtocol, request.protocol)
+    client.watch(reader.on_hang_up)
+    taken = False
+    try:
+        if request.version < HttpVersion11:
+            response.force_close()
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        if watch is not None and can_be_taken(request, transport):
+            sink = await _take(transport, watch)
+            client.unwatch()
+            taken = True
+            sink.write(prelude)
+            sink.start(reader)
+            reader.attach(sink)
+            return response
+        await _serve_on_transport(client, transport, reader, prelude)
+        return response
+    finally:
+        if not taken:
+            client.unwatch()
+            reader.end()
+
+
+def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
+    """Whether the bytes on the wire are ours to write, and the platform can watch the socket."""
+    return (
+        sys.platform == "linux"
+        and request.version >= HttpVersion11
+        and transport.get_extra_info("sslcontext") is None
+        and transport.get_extra_info("socket") is not None
+    )
+
+
+async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink:
+    """The socket as a sink, the transport closed: two descriptors of one socket, of which one stays."""
+    while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(0)  # the head goes out at the end of a pass of the loop
+    if transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    sink = SocketSink(transport.get_extra_info("socket").dup(), watch)
+    transport.abort()
+    return sink
+
+
+async def _serve_on_transport(
+    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, prelude: bytes
+) -> None:
+    sink = TransportSink(transport)
+    client.feed_sink(sink, reader.on_writable)
+    sink.write(prelude)
+    reader.attach(sink)
+    await reader.wait_closed()
+    transport.close()  # after what is still unsent

@@ -1,0 +1,109 @@
+"""Shell: the pass that brings what is new in a log to its readers.
+
+A pass goes over the readers that can take bytes; those at one cursor share one piece. It is cut into slices of about
+a millisecond, with the event loop's other work between them, so that ten thousand readers of one stream do not hold
+up the tokens of another. What comes while a pass is under way is joined to what its later readers get.
+
+The invariant: when no pass is under way, every reader that is not blocked has read the whole log.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gateway.stream.log import StreamLog
+from gateway.stream.subscriber import Subscriber
+from gateway.stream.view import View
+
+SLICE_SECONDS = 0.001
+STEP = 32  # readers between two looks at the clock: about a tenth of a slice
+
+
+class Fanout:
+    """The readers of one log that can take bytes, and the pass over them."""
+
+    __slots__ = ("_live", "_log", "_next_slice", "_on_progress", "_queue", "_upto", "sends")
+
+    def __init__(self, log: StreamLog, on_progress: Callable[[], None]) -> None:
+        self._log = log
+        self._on_progress = on_progress  # a pass of several slices has come to its end
+        self._live: dict[Subscriber, None] = {}  # an ordered set: first come, first served
+        self._queue: deque[Subscriber] = deque()  # who is still to be served in the pass under way
+        self._upto = 0  # the log's position when it began
+        self._next_slice: asyncio.Handle | None = None
+        self.sends = 0  # pieces handed to sinks
+
+    def add(self, reader: Subscriber) -> None:
+        """A reader that has been attached, or has room again: bring it up to date."""
+        self._live[reader] = None
+        self._queue.append(reader)
+        if self._next_slice is None:
+            self._upto = self._log.next_seq
+            self._run()
+
+    def remove(self, reader: Subscriber) -> None:
+        """A reader that has ended."""
+        self._live.pop(reader, None)
+
+    def wake(self) -> None:
+        """The log has grown, or ended."""
+        if self._next_slice is not None:
+            self._upto = -1  # those that this pass has served already are behind again
+            return
+        live = self._live
+        self._upto = self._log.next_seq
+        if len(live) <= STEP:
+            self._serve(tuple(live))  # too few for a slice: no queue, no clock
+        else:
+            self._queue.extend(live)
+        if self._queue:
+            self._run()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._live.clear()
+        self._queue.clear()
+        if self._next_slice is not None:
+            self._next_slice.cancel()
+            self._next_slice = None
+
+    def _run(self) -> None:
+        """One slice: to the end of the pass, or of its time."""
+        until = time.perf_counter() + SLICE_SECONDS
+        while self._queue:
+            self._serve([self._queue.popleft() for _ in range(min(STEP, len(self._queue)))])
+            if not self._queue and self._upto != self._log.next_seq:
+                self._queue.extend(self._live)
+                self._upto = self._log.next_seq
+            if self._queue and time.perf_counter() >= until:
+                self._next_slice = asyncio.get_running_loop().call_soon(self._run)
+                return
+        if self._next_slice is not None:
+            self._next_slice = None
+            self._on_progress()
+
+    def _serve(self, readers: Iterable[Subscriber]) -> None:
+        """One piece for each; who is behind even then goes back into the queue."""
+        view: View | None = None
+        data, seq, next_seq, last = b"", -1, 0, False
+        sends = 0
+        for reader in readers:
+            sink = reader.sink
+            if sink is None or sink.blocked:
+                continue
+            if reader.seq != seq or reader.view is not view:
+                view, seq = reader.view, reader.seq
+                data, next_seq, last = view.piece(seq)
+            if not data:
+                continue
+            reader.seq = next_seq
+            sink.write(data)
+            sends += 1
+            if last:
+                reader.finish()
+            elif sink.blocked:
+                self._live.pop(reader, None)
+            elif next_seq != self._upto:
+                self._queue.append(reader)
+        self.sends += sends
