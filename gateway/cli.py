@@ -9,7 +9,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from gateway import __version__, config, demo
+from gateway import __version__, clock, config, demo
+from gateway.access import token_keys
+from gateway.access.viewer_token import ViewerToken, mint
+from gateway.api.stream_request import MAX_TTL_SECONDS
 from gateway.errors import ConfigError
 from gateway.observe import logs
 from gateway.service import Service
@@ -68,6 +71,22 @@ def check(file: Annotated[Path, typer.Argument(help="The TOML file to check.")])
     """Validate a configuration; print every fault, exit 2 if there is one."""
     for line in config.summary(_load(file)):
         typer.echo(line)
+
+
+@app.command()
+def token(
+    stream: Annotated[str, typer.Argument(help="A stream's id, or feed:NAME.")],
+    ttl: Annotated[int, typer.Option(min=1, max=MAX_TTL_SECONDS, help="Seconds until it expires.")] = 3600,
+    config_file: ConfigOption = None,
+) -> None:
+    """Mint a viewer token: whoever has it may read this one stream until it expires."""
+    loaded = _load(config_file or config.find(os.environ, Path.cwd()))
+    try:
+        keys = token_keys.load(Path(loaded.storage.path))
+    except ConfigError as error:
+        _fail(error.faults)
+    audience = stream if stream.startswith("feed:") else f"stream:{stream}"
+    typer.echo(mint(ViewerToken(audience, int(clock.wall_time()) + ttl), keys[0]))
 
 
 @app.command()

@@ -21,6 +21,7 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
   curl -s http://127.0.0.1:{port}/v1/streams \
     -d '{{"model": "demo/slow", "messages": [{{"role": "user", "content": "Hello"}}]}}'
   curl -N http://127.0.0.1:{port}/v1/streams/ID/events
+  curl -N http://127.0.0.1:{port}/v1/feeds/ticker/events
 
   from openai import OpenAI
   client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="demo")
@@ -76,6 +77,7 @@ def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Prov
         {
             "server": {"listen": f"127.0.0.1:{port}", "drain_seconds": 2.0},
             "storage": {"path": f"{folder}/rivergate.db"},
+            "feeds": [{"name": "ticker", "url": f"{fast.base_url}/events?gap_ms=500", "retain_events": 100}],
             "upstreams": [
                 {
                     "name": "broken",

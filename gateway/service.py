@@ -3,32 +3,40 @@
 import asyncio
 import logging
 import os
+import random
 import resource
+import secrets
 import signal
 import ssl
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from gateway import clock
+from gateway import clock, config
 from gateway.access import token_keys
 from gateway.api.app import build_app
 from gateway.api.context import Context
 from gateway.api.protocol import ClientProtocol
-from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.relay.answer import Record
+from gateway.relay.feed import Feed
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
+from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
 
 KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s of common proxies
+RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
+
+FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 _log = logging.getLogger("rivergate")
 
@@ -36,20 +44,22 @@ _log = logging.getLogger("rivergate")
 class Service:
     """One gateway in one event loop."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, settings: config.Config) -> None:
+        self._config = settings
         self._tasks = Tasks()
         self._endpoints = self._build_endpoints()
         self._context = Context(
-            config=config,
+            config=settings,
             catalog=self._build_catalog(),
-            hub=Hub(config.stream.retain_seconds, config.stream.max_retained_bytes),
+            hub=Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes),
             tasks=self._tasks,
             settle=self._settle,
             started_at=int(clock.wall_time()),
-            signing_keys=token_keys.load(Path(config.storage.path)),
+            feeds=self._build_feeds(),
+            signing_keys=token_keys.load(Path(settings.storage.path)),
         )
-        self._runner = web.AppRunner(build_app(self._context), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(build_app(self._context), access_log=None, shutdown_timeout=RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
+SHUTDOWN_SECONDS)
         self._server: asyncio.Server | None = None
 
     @property
@@ -66,7 +76,7 @@ class Service:
             raise ConfigError(
                 [f"server.listen: {listen} is open to the network, and there is no API key: listen on 127.0.0.1"]
             )
-        raise_fd_limit()
+        self._context.max_connections = self._room_for_connections()
         self._context.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
         try:
@@ -101,6 +111,8 @@ class Service:
             self._server.close()
         await self._context.hub.drain(0)
         self._context.hub.close()
+        for feed in self._context.feeds.values():
+            feed.close()
         await self._runner.cleanup()
         if self._context.watch is not None:
             self._context.watch.close()
@@ -127,13 +139,22 @@ class Service:
         await asyncio.gather(drain, again, return_exceptions=True)
         await self.stop()
 
+    def _room_for_connections(self) -> int:
+        """`max_connections`, or what the file descriptors allow if that is less."""
+        wanted, descriptors = self._config.server.max_connections, raise_fd_limit()
+        room = max(descriptors - RESERVED_DESCRIPTORS, 1)
+        if room < wanted:
+            fields = {"max_connections": wanted, "open_files": descriptors, "now": room}
+            _log.warning("max_connections is capped by the limit of open files", extra={"fields": fields})
+        return min(wanted, room)
+
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
 
         def build() -> ClientProtocol:
-            return ClientProtocol(server, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
+            return ClientProtocol(server, self._context.census, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
 
         tls = self._tls()
         if listen.path is not None:
@@ -153,6 +174,26 @@ class Service:
         idle = self._config.stream.idle_timeout_ms / 1000
         proxies = urllib.request.getproxies_environment()
         return {one.name: Endpoint.build(one, idle, proxies) for one in self._config.upstreams}
+
+    def _build_feeds(self) -> dict[str, Feed]:
+        proxies = urllib.request.getproxies_environment()
+        return {one.name: self._build_feed(one, proxies) for one in self._config.feeds}
+
+    def _build_feed(self, feed: config.Feed, proxies: Mapping[str, str]) -> Feed:
+        origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
+        dialer = Dialer(
+            origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy_for(origin, proxies)
+        )
+        target = (origin.prefix or "/") + (f"?{query}" if query else "")
+        return Feed(
+            feed,
+            self._config.stream,
+            dialer,
+            target,
+            epoch=secrets.token_hex(6),
+            jitter=random.random,
+            tasks=self._tasks,
+        )
 
     def _build_catalog(self) -> Catalog:
         return Catalog(

@@ -2,15 +2,15 @@
 
 from aiohttp import web
 
-from gateway.api import completions, health, models, streams
+from gateway.api import completions, feeds, health, models, streams
 from gateway.api.body import on_expect
-from gateway.api.context import CONTEXT, Context, refuse_while_draining
+from gateway.api.context import CONTEXT, Context, refuse_beyond_capacity
 from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
 
 
 def build_app(context: Context) -> web.Application:
     limit = context.config.server.max_body_bytes
-    app = web.Application(middlewares=[envelope_middleware, refuse_while_draining], client_max_size=limit)
+    app = web.Application(middlewares=[envelope_middleware, refuse_beyond_capacity], client_max_size=limit)
     app[CONTEXT] = context
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.append(add_request_id)
@@ -21,6 +21,8 @@ def build_app(context: Context) -> web.Application:
     app.router.add_delete("/v1/streams/{id}", streams.stop_stream)
     app.router.add_get("/v1/streams/{id}/events", streams.stream_events)
     app.router.add_post("/v1/streams/{id}/tokens", streams.create_token)
+    app.router.add_get("/v1/feeds", feeds.list_feeds)
+    app.router.add_get("/v1/feeds/{name}/events", feeds.feed_events)
     app.router.add_get("/v1/models", models.list_models)
     app.router.add_get("/v1/models/{id:.+}", models.get_model)
     app.router.add_get("/healthz", health.healthz)

@@ -1,15 +1,18 @@
 """Wiring: what the handlers share; built by the service."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from gateway.access.viewer_token import SigningKey
-from gateway.api.envelope import Handler
+from gateway.api.envelope import Handler, error_response
+from gateway.api.protocol import Census
 from gateway.config import Config
 from gateway.errors import ServiceUnavailable
 from gateway.relay.answer import Settle
+from gateway.relay.feed import Feed
 from gateway.routing.catalog import Catalog
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
@@ -24,17 +27,37 @@ class Context:
     tasks: Tasks
     settle: Settle
     started_at: int  # Unix seconds
+    feeds: Mapping[str, Feed]
     signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs
+    census: Census = field(default_factory=Census)
+    max_connections: int = 0  # as far as the file descriptors go
     watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
+
+    def connections(self) -> int:
+        """Client connections, those that were taken over included."""
+        return self.census.connections + (len(self.watch) if self.watch is not None else 0)
 
 
 CONTEXT = web.AppKey("context", Context)
 
 
 @web.middleware
-async def refuse_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A connection that was kept alive over the beginning of the drain gets no new completion out of it."""
-    if not request.app[CONTEXT].ready and request.method == "POST":
-        raise ServiceUnavailable("the gateway is shutting down; try again", retry_after=1)
+async def refuse_beyond_capacity(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nothing new while draining, nor over `max_connections`; those that are served already are not touched.
+
+    A connection that was kept alive over the beginning of the drain gets no new completion out of it.
+    """
+    context = request.app[CONTEXT]
+    if request.path.startswith("/v1/"):
+        refusal: ServiceUnavailable | None = None
+        if not context.ready and request.method == "POST":
+            refusal = ServiceUnavailable("the gateway is shutting down; try again", retry_after=1)
+        elif context.connections() > context.max_connections:
+            wait = 1 + secrets.randbelow(5)  # jittered: they do not all come back at once
+            refusal = ServiceUnavailable("the gateway has all the connections it may have", retry_after=wait)
+        if refusal is not None:
+            response = error_response(refusal)
+            response.force_close()
+            return response
     return await handler(request)

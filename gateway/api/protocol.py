@@ -16,13 +16,25 @@ from gateway.errors import ClientError
 from gateway.stream.sink import Sink
 
 
+class Census:
+    """How many client connections the HTTP server holds; sockets that were taken over have left it."""
+
+    __slots__ = ("connections",)
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+
 class ClientProtocol(web.RequestHandler):
     """One client connection. At most one request at a time watches it."""
 
-    __slots__ = ("_body", "_on_gone", "_on_room", "_sink")
+    __slots__ = ("_body", "_census", "_on_gone", "_on_room", "_sink")
 
-    def __init__(self, server: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, census: Census, *, loop: asyncio.AbstractEventLoop, **options: Any
+    ) -> None:
         super().__init__(server, loop=loop, **options)
+        self._census = census
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -62,7 +74,12 @@ class ClientProtocol(web.RequestHandler):
             on_gone()
         super().eof_received()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._census.connections += 1
+        super().connection_made(transport)
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._census.connections -= 1
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()

@@ -76,7 +76,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     start = start_of(stream.log, last_event_id, from_now=request.query.get("from") == "now")
     if start is None:
         return web.Response(status=204)
-    if stream.statistics().readers >= context.config.stream.max_subscribers:
+    if stream.readers >= context.config.stream.max_subscribers:
         raise ServiceUnavailable("this stream has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
     reader = stream.join(chunked=chunked, framing=Framing.EVENTS, seq=start.seq)

@@ -47,8 +47,8 @@ async def serve_events(
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        if watch is not None and can_be_taken(request, transport):
-            sink = await _take(transport, watch)
+        sink = await _take(transport, watch) if watch is not None and can_be_taken(request, transport) else None
+        if sink is not None:
             client.unwatch()
             taken = True
             sink.write(prelude)
@@ -73,13 +73,20 @@ def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
     )
 
 
-async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink:
-    """The socket as a sink, the transport closed: two descriptors of one socket, of which one stays."""
+async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None:
+    """The socket as a sink, the transport closed: two descriptors of one socket, of which one stays.
+
+    None when there is no descriptor left for the moment in which there are two.
+    """
     while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(0)  # the head goes out at the end of a pass of the loop
     if transport.is_closing():
         raise ConnectionResetError("the client is gone")
-    sink = SocketSink(transport.get_extra_info("socket").dup(), watch)
+    try:
+        taken = transport.get_extra_info("socket").dup()
+    except OSError:
+        return None
+    sink = SocketSink(taken, watch)
     transport.abort()
     return sink
 

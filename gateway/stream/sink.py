@@ -1,6 +1,7 @@
 """Shell: where a subscriber's bytes go. A sink takes bytes until it is blocked; it never waits and never queues."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Protocol
 
@@ -44,9 +45,11 @@ class TransportSink:
         encrypted = transport.get_extra_info("sslcontext") is not None
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
-        self._socket: socket.socket | None = None if encrypted or shared is None else shared.dup()
-        if self._socket is not None:
-            self._socket.setblocking(False)
+        self._socket: socket.socket | None = None
+        if not encrypted and shared is not None:
+            with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
+                self._socket = shared.dup()
+                self._socket.setblocking(False)
 
     def write(self, data: bytes) -> None:
         transport = self._transport

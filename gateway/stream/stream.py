@@ -8,7 +8,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending
@@ -42,6 +42,17 @@ def policy_of(limits: StreamConfig, *, detached: bool = False) -> Policy:
         grace_seconds=limits.abort_grace_ms / 1000,
         lonely_seconds=limits.detached_max_seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A log that keeps the newest `events` and forgets the rest, read or not; nobody pauses its producer.
+
+    `lag`: a reader that falls out of the ring skips what it missed (a `gap` event tells how many), or is closed.
+    """
+
+    events: int
+    lag: Literal["skip", "close"]
 
 
 class Framing(Enum):
@@ -80,6 +91,7 @@ class Stream:
         "_producer",
         "_quiet_seconds",
         "_readers",
+        "_ring",
         "_seq_at_tick",
         "_tick",
         "_tick_seconds",
@@ -90,11 +102,18 @@ class Stream:
     )
 
     def __init__(
-        self, stream_id: str, epoch: str, limits: StreamConfig, producer: Producer, policy: Policy | None = None
+        self,
+        stream_id: str,
+        epoch: str,
+        limits: StreamConfig,
+        producer: Producer,
+        policy: Policy | None = None,
+        ring: Ring | None = None,
     ) -> None:
         self.id = stream_id
         self._limits = limits
-        self._max_log_bytes = limits.max_log_bytes
+        self._ring = ring
+        self._max_log_bytes = limits.max_log_bytes if ring is None else -1  # a ring is looked at after every frame
         self._producer = producer
         self._loop = asyncio.get_running_loop()
         self._log = StreamLog(epoch)
@@ -121,6 +140,11 @@ class Stream:
     def log(self) -> StreamLog:
         """The log, for positions; only this stream appends to it."""
         return self._log
+
+    @property
+    def readers(self) -> int:
+        """How many read it now."""
+        return self._audience.readers
 
     def join(self, *, chunked: bool, framing: Framing = Framing.COMPLETION, seq: int = 0) -> Subscriber:
         """A reader from `seq` on, counted as audience from now on."""
@@ -208,6 +232,9 @@ class Stream:
 
     def _make_room(self) -> None:
         """Keep the log within `max_log_bytes`: forget what all have read; pause the producer if that is nothing."""
+        if self._ring is not None:
+            self._turn(self._ring)
+            return
         log, limit = self._log, self._max_log_bytes
         if log.bytes > limit:
             before = log.bytes
@@ -217,6 +244,20 @@ class Stream:
         if full != self._paused and log.ending is None:
             self._paused = full
             (self._producer.pause if full else self._producer.resume)()
+
+    def _turn(self, ring: Ring) -> None:
+        """Keep the newest events; in steps of an eighth of the ring, since each costs a move of the whole."""
+        log, limit = self._log, self._limits.max_log_bytes
+        if log.next_seq - log.first_seq <= ring.events + ring.events // 8 and log.bytes <= limit:
+            return
+        before = log.bytes
+        log.trim(log.next_seq - ring.events)
+        while log.bytes > limit and log.next_seq - log.first_seq > 1:
+            log.trim(log.first_seq + max((log.next_seq - log.first_seq) // 8, 1))
+        self._trimmed_bytes += before - log.bytes
+        if ring.lag == "close":
+            for reader in [one for one in self._readers if one.seq < log.first_seq]:
+                reader.end(Ending.LAGGED)
 
     def _on_tick(self) -> None:
         self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)

@@ -1,0 +1,51 @@
+"""Shell: `GET /v1/feeds/{name}/events`: a configured feed for any number of subscribers."""
+
+import secrets
+
+from aiohttp import HttpVersion11, web
+
+from gateway import clock
+from gateway.access.viewer_token import verify
+from gateway.api.context import CONTEXT
+from gateway.api.envelope import json_response
+from gateway.api.streams import prelude
+from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
+from gateway.errors import NotFound, ServiceUnavailable
+from gateway.relay.feed import Feed
+from gateway.stream.resume import start_of
+
+
+async def list_feeds(request: web.Request) -> web.Response:
+    feeds = request.app[CONTEXT].feeds.values()
+    return json_response({"object": "list", "data": [feed.describe() for feed in feeds]})
+
+
+async def feed_events(request: web.Request) -> web.StreamResponse:
+    """The newest events and then what comes; the first subscriber connects the source."""
+    context = request.app[CONTEXT]
+    feed = _feed(request)
+    text = request.query.get("token")
+    token = verify(text, context.signing_keys, feed.id, clock.wall_time()) if text is not None else None
+    log = feed.stream.log
+    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    start = start_of(log, last_event_id, from_now=request.query.get("from") == "now")
+    if start is None:
+        return web.Response(status=204)
+    if feed.stream.readers >= context.config.stream.max_subscribers:
+        raise ServiceUnavailable("this feed has all the readers it may have", retry_after=1 + secrets.randbelow(5))
+    chunked = request.version >= HttpVersion11
+    reader = feed.join(chunked=chunked, seq=start.seq)
+    if token is not None:
+        reader.expire_in(token.expires_at - clock.wall_time())
+    first = prelude(log.epoch if start.reset else None, chunked=chunked)
+    return await serve_events(request, EventStream(headers=STREAM_HEADERS), reader, first, context.watch)
+
+
+def _feed(request: web.Request) -> Feed:
+    context = request.app[CONTEXT]
+    name = request.match_info["name"]
+    feed = context.feeds.get(name)
+    if feed is None:
+        known = ", ".join(context.feeds) or "none"
+        raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
+    return feed
