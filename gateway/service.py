@@ -58,8 +58,8 @@ class Service:
             feeds=self._build_feeds(),
             signing_keys=token_keys.load(Path(settings.storage.path)),
         )
-        self._runner = web.AppRunner(build_app(self._context), access_log=None, shutdown_timeout=RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
-SHUTDOWN_SECONDS)
+        app = build_app(self._context)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._server: asyncio.Server | None = None
 
     @property
@@ -149,12 +149,12 @@ SHUTDOWN_SECONDS)
         return min(wanted, room)
 
     async def _listen(self) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
+        loop, census = asyncio.get_running_loop(), self._context.census
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
 
         def build() -> ClientProtocol:
-            return ClientProtocol(server, self._context.census, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
+            return ClientProtocol(server, census, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
 
         tls = self._tls()
         if listen.path is not None:
