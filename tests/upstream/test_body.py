@@ -318,7 +318,8 @@ def test_the_clients_fault_is_told_in_the_upstreams_words(status: int) -> None:
         status, b'{"error": {"message": "too hot", "type": "t", "code": "invalid_value", "param": "temperature"}}'
     )
     assert type(error) is UpstreamRefused
-    assert (error.message, error.code, error.param, error.status) == ("too hot", "invalid_value", "temperature", 400)
+    assert error.message == f"the upstream refused the request (HTTP {status}): too hot"
+    assert (error.quoted, error.code, error.param, error.status) == ("too hot", "invalid_value", "temperature", 400)
     assert error.headers() == {"x-should-retry": "false"}
 
 
@@ -332,7 +333,7 @@ def test_an_odd_code_or_param_is_not_passed_on(code: object) -> None:
 def test_what_an_upstream_says_of_our_credential_is_not_passed_on(status: int) -> None:
     error = refused(status, b'{"error": {"message": "Incorrect API key provided: sk-never-to-be-told"}}')
     assert type(error) is UpstreamError
-    assert error.message == f"the upstream refused the gateway's credential (HTTP {status})"
+    assert error.message == f"it refused the gateway's credential (HTTP {status})"
 
 
 @pytest.mark.parametrize(
