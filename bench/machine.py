@@ -69,6 +69,26 @@ def _ticks(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def memory_kib(pid: int) -> dict[str, float]:
+    """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss` and `private` (smaps_rollup)."""
+    total = {"rss": 0.0, "pss": 0.0, "private": 0.0}
+    for one in process_tree(pid):
+        try:
+            lines = (_PROC / str(one) / "smaps_rollup").read_text().splitlines()[1:]
+        except OSError:
+            continue  # it has just ended
+        sizes = {name: float(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
+        total["rss"] += sizes["Rss"]
+        total["pss"] += sizes["Pss"]
+        total["private"] += sizes["Private_Clean"] + sizes["Private_Dirty"]
+    return total
+
+
+def open_files(pid: int) -> int:
+    """Descriptors that `pid` has open."""
+    return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+
+
 def raise_open_files() -> int:
     """Raise the soft limit of open files to the hard one; children inherit it. Return the limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

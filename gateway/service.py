@@ -76,7 +76,7 @@ class Service:
             raise ConfigError(
                 [f"server.listen: {listen} is open to the network, and there is no API key: listen on 127.0.0.1"]
             )
-        self._context.max_connections = self._room_for_connections()
+        descriptors = raise_fd_limit()
         self._context.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
         try:
@@ -85,6 +85,7 @@ class Service:
             await self._runner.cleanup()
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {listen}: {reason}"]) from None
+        self._context.max_connections = self._room_for_connections(descriptors)
         self._context.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address()}})
 
@@ -139,9 +140,9 @@ class Service:
         await asyncio.gather(drain, again, return_exceptions=True)
         await self.stop()
 
-    def _room_for_connections(self) -> int:
+    def _room_for_connections(self, descriptors: int) -> int:
         """`max_connections`, or what the file descriptors allow if that is less."""
-        wanted, descriptors = self._config.server.max_connections, raise_fd_limit()
+        wanted = self._config.server.max_connections
         room = max(descriptors - RESERVED_DESCRIPTORS, 1)
         if room < wanted:
             fields = {"max_connections": wanted, "open_files": descriptors, "now": room}

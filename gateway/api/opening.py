@@ -52,7 +52,7 @@ class Opening:
         context = self._context
         if self._key is not None:
             known = context.hub.find_key(self.caller.id, self._key)
-            if isinstance(known, Relay) and known.stream.ending in (None, Ending.COMPLETED):
+            if isinstance(known, Relay) and _whole(known):
                 if known.fingerprint != self._fingerprint:
                     raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
                 return known
@@ -73,6 +73,11 @@ class Opening:
         context.hub.add_stream(relay)
         relay.start()
         return relay
+
+
+def _whole(relay: Relay) -> bool:
+    """Whether a new reader would get all of it: it did not break off, and its beginning is still there."""
+    return relay.stream.ending in (None, Ending.COMPLETED) and relay.stream.log.first_seq == 0
 
 
 async def opening_of(request: web.Request, context: Context, *, detached: bool = False) -> Opening:

@@ -1,7 +1,7 @@
 """Shell: what the winner of a dispatch brought and what it took: the source of headers, metadata and records."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -52,6 +52,7 @@ class Answer:
         self._first_content: float | None = None
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
+        self._last_words: tuple[dict[str, str], dict[str, Any]] | None = None
 
     @property
     def winner(self) -> Attempt | None:
@@ -64,6 +65,8 @@ class Answer:
 
     def headers(self) -> dict[str, str]:
         """The response headers that tell who answered, how fast and at which try."""
+        if self._last_words is not None:
+            return self._last_words[0]
         if self._candidate is None:
             return {}
         return {
@@ -107,6 +110,8 @@ class Answer:
 
     def describe(self) -> dict[str, Any]:
         """Who answers, how fast, and what it took so far."""
+        if self._last_words is not None:
+            return self._last_words[1]
         usage = self.usage()
         cost = self._cost(usage) if usage else None
         marks = self._winner.marks if self._winner is not None else None
@@ -122,7 +127,16 @@ class Answer:
             "attempts": [record.as_json() for record in self._dispatcher.records()],
         }
 
-    def record(self, record_id: str, ending: Ending, error: str | None) -> Record:
+    def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """The record of it all. Then the attempts are let go: a kept stream does not keep its prompt."""
+        record = self._record(record_id, ending, error)
+        self._last_words = (self.headers(), self.describe())
+        self._winner = None
+        self._call = replace(self._call, body={})
+        self._dispatcher.release()
+        return record
+
+    def _record(self, record_id: str, ending: Ending, error: str | None) -> Record:
         usage = self.usage()
         return Record(
             id=record_id,

@@ -55,7 +55,7 @@ class Relay:
         self.key = plan.key
         self.fingerprint = plan.fingerprint
         self.created = call.created
-        self._call = call
+        self._model_id = call.model_id
         self._usage_event = plan.usage_event
         self._settle = settle
         self._dispatcher = Dispatcher(call, candidates, self, tasks)
@@ -75,7 +75,7 @@ class Relay:
             "id": self.id,
             "object": "stream",
             "created": self.created,
-            "model": self._call.model_id,
+            "model": self._model_id,
             "state": state,
             "ending": numbers.ending,
             "readers": numbers.readers,
@@ -151,7 +151,7 @@ class Relay:
         if self._duration_limit is not None:
             self._duration_limit.cancel()
         self.stream.close(ending, last_frames)
-        self._settle(self.answer.record(self.stream.id, ending, error))
+        self._settle(self.answer.settle(self.id, ending, error))
 
     def _closing_frames(self) -> list[bytes]:
         """What goes between the last chunk and `[DONE]`: the usage, as the policy has it."""

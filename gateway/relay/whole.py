@@ -80,5 +80,5 @@ class WholeRelay:
         if self._over:
             return False
         self._over = True
-        self._settle(self._answer.record(self.id, ending, error))
+        self._settle(self._answer.settle(self.id, ending, error))
         return True

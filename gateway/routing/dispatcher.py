@@ -1,7 +1,7 @@
 """Shell: runs the attempts of one request as the race commands, until one of them is the answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gateway.errors import RivergateError
@@ -79,6 +79,13 @@ class Dispatcher:
         self._obey(self._race.on_stop())
         if self._winner is not None:
             self._winner.cancel()
+
+    def release(self) -> None:
+        """Forget the attempts, and with them the requests; all that could be told has been told."""
+        self._attempts.clear()
+        self._outcomes.clear()
+        self._winner = None
+        self._call = replace(self._call, body={})
 
     def records(self) -> list[AttemptRecord]:
         """The attempts so far, in the order of their start."""

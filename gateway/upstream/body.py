@@ -12,7 +12,7 @@ from gateway.wire.repair import Identity, complete_usage, repair_completion
 
 MAX_ERROR_BYTES = 65536  # of an error body; its message is cut far shorter
 MAX_COMPLETION_BYTES = 67108864  # of a non-streamed completion, images in base64 included
-MAX_HELD_BYTES = 1 << 20  # frames before the first content: a role chunk or two in real life
+MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, be it an image, and what came before it
 MAX_TOLD_VALUE = 80  # characters of a header's value that a message repeats
 
 _OUR_CREDENTIAL = frozenset({401, 403})  # the message may quote our key: never passed on

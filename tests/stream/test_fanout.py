@@ -314,3 +314,23 @@ async def test_readers_of_both_framings_and_all_positions_get_their_own_in_one_p
         assert sink.body == told(batch[number % 40 :], number % 40)
     assert plain.body == b"".join(batch)
     assert sse.DONE not in plain.body
+
+
+@pytest.mark.xfail(reason="a reader whose position is forgotten breaks the pass, and no other is ever scheduled", strict=True)
+async def test_a_reader_whose_position_is_forgotten_stops_nobody_else() -> None:
+    """What a POST client does that joins by `X-Stream-Key` after the log has been trimmed."""
+    stream = stream_of(max_log_bytes=4096)
+    sinks: list[MemorySink] = [CostlySink() for _ in range(MANY)]
+    readers = crowd(stream, sinks)
+    for frame in frames(10, size=1000):
+        stream.on_frame(frame)
+        await all_read(stream, readers)
+    assert stream.log.first_seq > 0
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    stream.on_frame(b"data: a\n\n")
+    late = stream.join(chunked=False)
+    late.attach(MemorySink())
+    stream.close(Ending.COMPLETED, [])
+    for _ in range(MANY):
+        await asyncio.sleep(0)
+    assert {reader.ending for reader in readers} == {Ending.COMPLETED}

@@ -1,4 +1,7 @@
-"""What readers are sent is the frames of the log, whole, in order, and then the end in the same piece."""
+"""What readers are sent is the frames of the log, whole, in order, and then the end in the same piece.
+
+For subscribers each event has an id, and what was forgotten before they came to it is told as a gap.
+"""
 
 import httptools
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import Ending
 from gateway.stream.log import StreamLog
-from gateway.stream.view import MAX_PIECE_BYTES, CompletionView
+from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView, View
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK
 
@@ -37,7 +40,7 @@ class Client:
         self.complete = True
 
 
-def read_all(view: CompletionView, log: StreamLog, seq: int = 0) -> tuple[list[bytes], int]:
+def read_all(view: View, log: StreamLog, seq: int = 0) -> tuple[list[bytes], int]:
     """The pieces that are there for a reader at `seq`, and where it stands then."""
     pieces: list[bytes] = []
     last = False
@@ -154,3 +157,144 @@ def test_a_keepalive_is_a_comment_in_the_framing_of_the_view() -> None:
     log = StreamLog("e1")
     assert CompletionView(log, chunked=False).keepalive == b": keepalive\n\n"
     assert CompletionView(log, chunked=True).keepalive == b"d\r\n: keepalive\n\n\r\n"
+
+
+# --- subscriptions
+
+
+def closed_log(*frames: bytes, ending: Ending = Ending.COMPLETED, epoch: str = "e1") -> StreamLog:
+    log = StreamLog(epoch)
+    log.extend(list(frames))
+    log.close(ending)
+    return log
+
+
+def events_of(body: bytes) -> list[sse.Event]:
+    return [sse.decode(block) for block in sse.BlockDecoder().feed(body)]
+
+
+def test_every_event_has_an_id_of_epoch_and_position() -> None:
+    log = StreamLog("abc123")
+    view = EventsView(log, chunked=False)
+    log.append(b"data: a\n\n")
+    assert view.piece(0) == (b"id: abc123-0\ndata: a\n\n", 1, False)
+    log.extend([b"data: b\n\n", b"event: x\ndata: c\n\n"])
+    assert view.piece(1) == (b"id: abc123-1\ndata: b\n\nid: abc123-2\nevent: x\ndata: c\n\n", 3, False)
+
+
+@pytest.mark.parametrize("ending", list(Ending))
+def test_the_last_event_tells_the_ending_and_has_an_id_too(ending: Ending) -> None:
+    told, seq, last = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
+    assert told == b'id: e1-1\nevent: end\ndata: {"ending":"%b"}\n\n' % ending.encode()
+    assert (seq, last) == (1, True)
+
+
+def test_the_end_comes_in_one_piece_with_the_last_events_and_ends_the_body() -> None:
+    log = closed_log(b"data: a\n\n", b"data: b\n\n")
+    plain, _, _ = EventsView(log, chunked=False).piece(0)
+    chunked, seq, last = EventsView(log, chunked=True).piece(0)
+    assert [event.id for event in events_of(plain)] == [b"e1-0", b"e1-1", b"e1-2"]
+    assert chunked == b"%x\r\n%b\r\n" % (len(plain), plain) + LAST_CHUNK
+    assert (seq, last) == (2, True)
+
+
+def test_a_subscription_has_no_done() -> None:
+    assert sse.DONE not in EventsView(closed_log(b"data: a\n\n"), chunked=False).piece(0)[0]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_behind_the_end_event_there_is_nothing(chunked: bool) -> None:
+    log = closed_log(b"data: a\n\n")
+    assert EventsView(log, chunked=chunked).piece(2) == (b"", 2, False)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_reader_that_has_read_all_is_sent_nothing_until_more_comes(chunked: bool) -> None:
+    log = StreamLog("e1")
+    view = EventsView(log, chunked=chunked)
+    assert view.piece(0) == (b"", 0, False)
+    log.extend([b"data: a\n\n", b"data: b\n\n"])
+    assert view.piece(2) == (b"", 2, False)
+
+
+@pytest.mark.parametrize(("kept", "appended"), [(1, 4), (2, 4), (0, 4)])
+def test_a_gap_tells_how_many_events_were_forgotten(kept: int, appended: int) -> None:
+    log = StreamLog("e1")
+    log.extend([b"data: %d\n\n" % n for n in range(appended)])
+    log.trim(appended - kept)
+    told, seq, _ = EventsView(log, chunked=False).piece(1)
+    gap, *rest = events_of(told)
+    assert (gap.name, gap.data, gap.id) == (b"gap", b'{"missed":%d}' % (appended - kept - 1), None)
+    assert [event.id for event in rest] == [b"e1-%d" % n for n in range(appended - kept, appended)]
+    assert seq == appended
+
+
+def test_a_gap_before_the_end_is_told_with_it() -> None:
+    log = closed_log(b"data: a\n\n", b"data: b\n\n")
+    log.trim(2)
+    told, seq, last = EventsView(log, chunked=False).piece(0)
+    assert [(event.name, event.data) for event in events_of(told)] == [
+        (b"gap", b'{"missed":2}'),
+        (b"end", b'{"ending":"completed"}'),
+    ]
+    assert (seq, last) == (2, True)
+
+
+def test_at_the_first_event_that_is_kept_there_is_no_gap() -> None:
+    log = StreamLog("e1")
+    log.extend([b"data: %d\n\n" % n for n in range(4)])
+    log.trim(2)
+    assert EventsView(log, chunked=False).piece(2)[0] == b"id: e1-2\ndata: 2\n\nid: e1-3\ndata: 3\n\n"
+
+
+def test_one_event_behind_a_gap_is_told_with_the_gap() -> None:
+    log = StreamLog("e1")
+    log.append(b"data: a\n\n")
+    log.trim(1)
+    assert EventsView(log, chunked=False).piece(0) == (b'event: gap\ndata: {"missed":1}\n\n', 1, False)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_farewell_is_an_end_event_without_an_id_and_the_end_of_the_body(chunked: bool) -> None:
+    told = EventsView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED)
+    event = b'event: end\ndata: {"ending":"expired"}\n\n'
+    assert told == (b"%x\r\n%b\r\n" % (len(event), event) + LAST_CHUNK if chunked else event)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_post_client_is_never_told_a_false_done(chunked: bool) -> None:
+    assert CompletionView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED) == b""
+
+
+def test_a_keepalive_of_a_subscription_is_a_comment_too() -> None:
+    assert EventsView(StreamLog("e1"), chunked=False).keepalive == b": keepalive\n\n"
+    assert EventsView(StreamLog("e1"), chunked=True).keepalive == b"d\r\n: keepalive\n\n\r\n"
+
+
+def test_large_events_are_sent_in_bounded_pieces() -> None:
+    log = closed_log(*[b"data: " + b"x" * 992 + b"\n\n"] * 500)
+    pieces, seq = read_all(EventsView(log, chunked=False), log)
+    assert (seq, len(pieces)) == (500, 8)
+    assert [event.id for event in events_of(b"".join(pieces))] == [b"e1-%d" % n for n in range(501)]
+
+
+@given(FRAMES, st.integers(0, 30), st.integers(0, 30), st.booleans())
+def test_what_a_subscriber_is_sent_is_the_log_from_its_position(
+    frames: list[bytes], start: int, closed_after: int, chunked: bool
+) -> None:
+    log = StreamLog("e1")
+    view = EventsView(log, chunked=chunked)
+    log.extend(frames[:closed_after])
+    seq = min(start, log.next_seq)
+    before, middle = read_all(view, log, seq)
+    log.extend(frames[closed_after:])
+    log.close(Ending.COMPLETED)
+    after, _ = read_all(view, log, middle)
+    body = b"".join(before + after)
+    if chunked:
+        client = Client()
+        client.feed(body)
+        assert client.complete
+        body = b"".join(client.chunks)
+    expected = b"".join(b"id: e1-%d\n%b" % (n, frame) for n, frame in enumerate(frames) if n >= seq)
+    assert body == expected + b'id: e1-%d\nevent: end\ndata: {"ending":"completed"}\n\n' % len(frames)

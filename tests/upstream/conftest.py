@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from gateway.simulate import Provider
+
 from .certificates import Certificates
-from .fakes import open_sockets, until
+from .fakes import Server, open_sockets, passes, until
+from .faults import FAST
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -32,3 +35,17 @@ async def leaves_nothing_behind() -> AsyncIterator[None]:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     folder: Path = tmp_path_factory.mktemp("certificates")
     return Certificates.make(folder)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    provider = await Provider.start(script=FAST)
+    yield provider
+    await provider.close()
+    await passes(3)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with Server.open() as server:
+        yield server

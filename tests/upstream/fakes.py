@@ -141,6 +141,9 @@ class Peer:
         length = next((int(line[16:]) for line in lines if line.startswith(b"content-length: ")), 0)
         return head + await self._reader.readexactly(length)
 
+    async def read(self, size: int) -> bytes:
+        return await self._reader.read(size)
+
     def send(self, data: bytes) -> None:
         self._writer.write(data)
 
@@ -235,6 +238,12 @@ def endpoint(base_url: str, idle_ms: int = 60_000, proxies: Mapping[str, str] | 
     return Endpoint.build(upstream, idle_ms / 1000, proxies or {})
 
 
+async def close(to: Endpoint) -> None:
+    """Close the pool, and see every connection go."""
+    to.pool.close()
+    await until(lambda: to.pool.statistics().open == 0)
+
+
 class Observer:
     """Both the observer of an attempt and the receiver of its frames, writing down what it hears."""
 
@@ -259,7 +268,7 @@ class Observer:
 
     def on_content(self, attempt: Attempt) -> None:
         self._told("content")
-        if self.flows and attempt._order.streamed:  # noqa: SLF001 - the observer of a test knows what it asked for
+        if self.flows:
             attempt.flow_to(self)
 
     def on_frame(self, frame: bytes) -> None:
@@ -293,6 +302,7 @@ class Trial:
     ) -> None:
         self.endpoint = to
         self.observer = observer or Observer()
+        self.observer.flows = self.observer.flows and streamed
         self.tasks = Tasks()
         body = {
             "model": "m",
@@ -351,3 +361,15 @@ FINISH = event({}, "stop")
 
 def word(text: str) -> bytes:
     return event({"content": text})
+
+
+async def used(server: Server, to: Endpoint) -> Peer:
+    """The peer of a connection that has served a request and rests."""
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.events(ROLE, word("a"), FINISH, DONE)
+    peer.send(LAST_CHUNK)
+    await trial.observer.over()
+    await until(lambda: to.pool.statistics().idle == 1)
+    return peer

@@ -1,6 +1,7 @@
 """What a body means, piece by piece: no socket, no clock."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamR
 from gateway.upstream import body as bodies
 from gateway.upstream.body import MAX_ERROR_BYTES, MAX_HELD_BYTES, ErrorBody, StreamBody, WholeBody
 from gateway.wire.repair import Identity
+from gateway.wire.sse import MAX_EVENT_BYTES
 
 from .fakes import DONE, FINISH, ROLE, event, word
 
@@ -77,7 +79,7 @@ def play(pieces: list[bytes], *, finish: bool = True, **more: Any) -> Owner:
 def test_a_stream_cut_anywhere_is_the_same_stream(cuts: list[int]) -> None:
     data = b"".join(TEXT)
     edges = [0, *sorted(cuts), len(data)]
-    owner = play([data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start])
+    owner = play([data[start:end] for start, end in pairwise(edges) if end > start])
     assert owner.calls == ["content", "complete"]
     assert owner.frames == TEXT[:-1]
 
@@ -171,8 +173,14 @@ def test_what_is_held_has_a_limit(size: int) -> None:
     assert owner.calls == (["broken"] if size else [])
 
 
+def test_the_first_content_may_be_as_large_as_an_event_may_be() -> None:
+    image = word("x" * (MAX_EVENT_BYTES - len(word(""))))
+    assert len(image) == MAX_EVENT_BYTES
+    assert play([ROLE, image, FINISH, DONE]).frames == [ROLE, image, FINISH]
+
+
 def test_an_event_that_is_too_large_breaks_the_stream() -> None:
-    owner = play([b"data: " + b"x" * (2 << 20)])
+    owner = play([b"data: " + b"x" * MAX_EVENT_BYTES])
     assert owner.calls == ["broken"]
     assert owner.error is not None
     assert "bytes" in owner.error.message

@@ -185,7 +185,7 @@ async def test_a_server_that_does_not_speak_tls_says_so() -> None:
 async def test_a_server_that_hangs_up_in_the_handshake_says_so(way: str, hello: bool) -> None:
     async def hang_up(peer: Peer) -> None:
         if hello:
-            await peer._reader.read(10)  # noqa: SLF001 - in the middle of the client's hello
+            await peer.read(10)  # in the middle of the client's hello
         (peer.reset if way == "reset" else peer.close)()
 
     async with Server.open(play=hang_up) as server:
@@ -223,13 +223,13 @@ async def tunnel(peer: Peer, port: int, seen: list[bytes]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     peer.send(b"HTTP/1.1 200 Connection established\r\nVia: us\r\n\r\n")
 
-    async def copy(source: asyncio.StreamReader, write: Callable[[bytes], None]) -> None:
+    async def copy(source: asyncio.StreamReader | Peer, write: Callable[[bytes], None]) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
                 write(data)
 
     back = asyncio.ensure_future(copy(reader, peer.send))
-    await copy(peer._reader, writer.write)  # noqa: SLF001
+    await copy(peer, writer.write)
     writer.transport.abort()
     await back
 

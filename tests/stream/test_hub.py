@@ -1,0 +1,343 @@
+"""Streams are found while they run and for a while after; then time, or the bytes of newer ones, take them away."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.config import Stream as Limits
+from gateway.errors import Ending
+from gateway.stream.hub import Hub
+from gateway.stream.stream import Framing, Stream
+
+from .test_stream import PATIENCE, MemorySink
+
+PLENTY = 1 << 30
+FOR_EVER = 3600.0
+SOON = 0.03  # seconds of retention that a test waits for
+
+
+class Talk:
+    """A production: a stream, and the one who asked for it."""
+
+    def __init__(self, hub: Hub, name: str, *, owner: str = "me", key: str | None = None, **limits: Any) -> None:
+        self.id = name
+        self.owner = owner
+        self.key = key
+        self.fingerprint = b""
+        self.stops: list[Ending] = []
+        self._hub = hub
+        self.stream = Stream(name, "e1", Limits(**limits), self)
+
+    def describe(self) -> dict[str, Any]:
+        return {"id": self.id}
+
+    def pause(self) -> None:
+        """The log is full."""
+
+    def resume(self) -> None:
+        """There is room again."""
+
+    def stop(self, ending: Ending) -> None:
+        self.stops.append(ending)
+        self.end(ending)
+
+    def end(self, ending: Ending = Ending.COMPLETED, size: int = 0) -> None:
+        self.stream.close(ending, [b"x" * size] if size else [])
+        self._hub.end(self.id)
+
+
+class Whole:
+    """A completion that is not streamed."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.stops: list[Ending] = []
+
+    def stop(self, ending: Ending) -> None:
+        self.stops.append(ending)
+
+
+def started(hub: Hub, name: str, **fields: Any) -> Talk:
+    talk = Talk(hub, name, **fields)
+    hub.add_stream(talk)
+    return talk
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk = started(hub, "a")
+    assert hub.find("a") is talk
+    assert hub.statistics().running == 1
+    talk.end(size=10)
+    assert hub.find("a") is talk
+    told = hub.statistics()
+    assert (told.running, told.ended, told.kept, told.kept_bytes) == (0, 1, 1, 10)
+    hub.close()
+
+
+async def test_an_unknown_id_finds_nothing() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    assert hub.find("a") is None
+    assert hub.find("") is None
+
+
+async def test_an_end_told_twice_or_of_somebody_unknown_counts_once() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk = started(hub, "a")
+    talk.end()
+    hub.end("a")
+    hub.end("nobody")
+    assert hub.statistics().ended == 1
+    assert hub.statistics().kept == 1
+    hub.close()
+
+
+async def test_streams_are_told_oldest_first_running_ones_too() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talks = [started(hub, name) for name in "abc"]
+    talks[1].end()
+    assert hub.streams() == talks
+    hub.close()
+
+
+async def test_a_completion_that_is_not_streamed_is_only_here_while_it_runs() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    hub.add(Whole("w"))
+    assert hub.statistics().running == 1
+    assert hub.find("w") is None
+    assert hub.streams() == []
+    hub.end("w")
+    assert hub.statistics().running == 0
+    assert hub.statistics().kept == 0
+
+
+# --- until when
+
+
+async def test_a_stream_is_forgotten_when_its_time_is_over() -> None:
+    hub = Hub(SOON, PLENTY)
+    started(hub, "a").end()
+    assert hub.find("a") is not None
+    await until(lambda: hub.find("a") is None)
+    assert hub.statistics().kept == 0
+    assert hub.statistics().kept_bytes == 0
+    assert hub.streams() == []
+
+
+async def test_each_stream_has_its_own_time_and_running_ones_have_no_end() -> None:
+    hub = Hub(SOON, PLENTY)
+    running = started(hub, "running")
+    started(hub, "first").end()
+    await until(lambda: hub.find("first") is None)
+    started(hub, "second").end()
+    assert hub.find("second") is not None
+    await until(lambda: hub.find("second") is None)
+    assert hub.streams() == [running]
+
+
+async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
+    hub = Hub(SOON, PLENTY)
+    talks = {name: started(hub, name) for name in "abcd"}
+    gone: list[str] = []
+    for name in "cadb":
+        talks[name].end()
+        before = asyncio.get_running_loop().time()
+        await until(lambda before=before: asyncio.get_running_loop().time() > before + 0.002)
+    while len(gone) < 4:
+        gone += [name for name in "abcd" if name not in gone and hub.find(name) is None]
+        await asyncio.sleep(0)
+    assert gone == list("cadb")
+
+
+async def test_with_no_retention_a_stream_leaves_with_its_end() -> None:
+    hub = Hub(0.0, PLENTY)
+    talk = started(hub, "a", key="k")
+    assert hub.find("a") is talk
+    talk.end(size=5)
+    assert hub.find("a") is None
+    assert hub.find_key("me", "k") is None
+    assert hub.statistics().kept_bytes == 0
+
+
+async def test_a_reader_of_a_stream_that_is_forgotten_reads_on() -> None:
+    hub = Hub(FOR_EVER, 0)
+    talk = started(hub, "a")
+    sink = MemorySink(blocked=True)
+    reader = talk.stream.join(chunked=False, framing=Framing.EVENTS)
+    reader.attach(sink)
+    talk.end(size=10)
+    assert hub.find("a") is None
+    sink.blocked = False
+    reader.on_writable()
+    assert b"x" * 10 in sink.body
+    assert reader.ending is Ending.COMPLETED
+
+
+# --- how much
+
+
+async def test_bytes_at_the_limit_are_kept_and_one_more_takes_the_oldest() -> None:
+    hub = Hub(FOR_EVER, 100)
+    talks = [started(hub, name) for name in "abc"]
+    talks[1].end(size=60)
+    talks[0].end(size=40)
+    assert {one.id for one in hub.streams()} == {"a", "b", "c"}
+    assert hub.statistics().kept_bytes == 100
+    talks[2].end(size=1)
+    assert {one.id for one in hub.streams()} == {"a", "c"}
+    assert hub.statistics().kept_bytes == 41
+    hub.close()
+
+
+async def test_a_stream_larger_than_all_that_may_be_kept_takes_everything_and_itself() -> None:
+    hub = Hub(FOR_EVER, 100)
+    started(hub, "small").end(size=10)
+    started(hub, "large").end(size=101)
+    assert hub.streams() == []
+    assert hub.statistics().kept_bytes == 0
+
+
+async def test_running_streams_are_never_forgotten_for_their_bytes() -> None:
+    hub = Hub(FOR_EVER, 10)
+    running = started(hub, "running")
+    running.stream.on_frame(b"x" * 1000)
+    started(hub, "small").end(size=10)
+    assert len(hub.streams()) == 2
+    hub.close()
+
+
+@pytest.mark.xfail(reason="what is subtracted is the log's size then, not the size that was added", strict=True)
+async def test_a_log_that_is_trimmed_after_its_end_leaves_no_bytes_in_the_count() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk = started(hub, "a", max_log_bytes=4096)
+    sink = MemorySink(blocked=True)
+    slow = talk.stream.join(chunked=False)
+    slow.attach(sink)
+    talk.stream.on_frame(b"x" * 5000)
+    talk.end()
+    sink.blocked = False
+    slow.on_writable()
+    hub.close()
+    assert hub.statistics().kept == 0
+    assert hub.statistics().kept_bytes == 0
+
+
+@pytest.mark.xfail(reason="a full log is trimmed after its end too, and the start of a replay is not to be found", strict=True)
+async def test_a_kept_stream_can_be_replayed_after_a_slow_reader_has_read_it() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk = started(hub, "a", max_log_bytes=4096)
+    sink = MemorySink(blocked=True)
+    slow = talk.stream.join(chunked=False)
+    slow.attach(sink)
+    talk.stream.on_frame(b"x" * 5000)
+    talk.end()
+    sink.blocked = False
+    slow.on_writable()
+    late = MemorySink()
+    talk.stream.join(chunked=False).attach(late)
+    assert late.body == sink.body
+    hub.close()
+
+
+async def test_close_forgets_everything_that_has_ended() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    for name in "abc":
+        started(hub, name).end(size=3)
+    running = started(hub, "running")
+    hub.close()
+    assert hub.streams() == [running]
+    hub.close()
+
+
+# --- by key
+
+
+async def test_a_key_finds_the_stream_of_its_owner_only() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    mine = started(hub, "a", owner="me", key="k")
+    yours = started(hub, "b", owner="you", key="k")
+    assert hub.find_key("me", "k") is mine
+    assert hub.find_key("you", "k") is yours
+    assert hub.find_key("me", "other") is None
+    assert hub.find_key("somebody", "k") is None
+
+
+async def test_a_key_goes_with_its_stream() -> None:
+    hub = Hub(SOON, PLENTY)
+    talk = started(hub, "a", key="k")
+    talk.end()
+    assert hub.find_key("me", "k") is talk
+    await until(lambda: hub.find_key("me", "k") is None)
+
+
+async def test_the_key_of_a_newer_stream_stays_when_the_older_one_goes() -> None:
+    hub = Hub(FOR_EVER, 10)
+    old = started(hub, "old", key="k")
+    old.end(Ending.UPSTREAM_ERROR, size=10)
+    new = started(hub, "new", key="k")
+    started(hub, "other").end(size=10)
+    assert hub.find("old") is None
+    assert hub.find_key("me", "k") is new
+    hub.close()
+
+
+# --- drain
+
+
+async def test_a_drain_of_nothing_is_over_at_once() -> None:
+    await asyncio.wait_for(Hub(FOR_EVER, PLENTY).drain(FOR_EVER), PATIENCE)
+
+
+async def test_a_drain_waits_for_all_to_end_by_themselves() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk, whole = started(hub, "a"), Whole("w")
+    hub.add(whole)
+    draining = asyncio.ensure_future(hub.drain(FOR_EVER))
+    await asyncio.sleep(0)
+    talk.end()
+    await asyncio.sleep(0)
+    assert not draining.done()
+    hub.end("w")
+    await asyncio.wait_for(draining, PATIENCE)
+    assert talk.stops == whole.stops == []
+    hub.close()
+
+
+async def test_a_drain_ends_the_rest_as_drained() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talks, whole = [started(hub, name) for name in "ab"], Whole("w")
+    hub.add(whole)
+    await asyncio.wait_for(hub.drain(0.0), PATIENCE)
+    assert [talk.stops for talk in talks] == [[Ending.DRAINED]] * 2
+    assert whole.stops == [Ending.DRAINED]
+    hub.close()
+
+
+async def test_what_begins_during_a_drain_is_waited_for_too() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    first = started(hub, "a")
+    draining = asyncio.ensure_future(hub.drain(FOR_EVER))
+    await asyncio.sleep(0)
+    second = started(hub, "b")
+    first.end()
+    await asyncio.sleep(0)
+    assert not draining.done()
+    second.end()
+    await asyncio.wait_for(draining, PATIENCE)
+    hub.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, FOR_EVER])
+async def test_after_everything_has_ended_no_drain_waits(seconds: float) -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    started(hub, "a").end()
+    await asyncio.wait_for(hub.drain(seconds), PATIENCE)
+    hub.close()

@@ -1,0 +1,161 @@
+"""When the connection of an attempt is used again, and when the request is sent again."""
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.simulate import Provider
+from gateway.upstream.attempt import LINGER_SECONDS
+from gateway.upstream.pool import PoolStatistics
+
+from .fakes import (
+    BOUND,
+    DONE,
+    FINISH,
+    LAST_CHUNK,
+    ROLE,
+    STREAM_HEAD,
+    Server,
+    Trial,
+    close,
+    endpoint,
+    until,
+    used,
+    word,
+)
+from .faults import FAST
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
+
+
+async def test_a_connection_is_reused_after_done_when_the_body_ends_in_time(provider: Provider) -> None:
+    provider.script = FAST.replace({"hold_body_ms": 100})
+    to = endpoint(provider.base_url)
+    for _ in range(3):
+        trial = await Trial.run(to)
+        assert trial.observer.outcome == ["content", "complete"]
+        assert to.pool.statistics().idle == 0
+        await until(lambda: to.pool.statistics().idle == 1)
+    assert to.pool.statistics() == PoolStatistics(open=1, idle=1, dialled=1, reused=2)
+    assert provider.statistics().connections_accepted == 1
+    await close(to)
+
+
+async def test_a_connection_whose_body_lingers_after_done_is_closed(provider: Provider) -> None:
+    provider.script = FAST.replace({"hold_body_ms": 60_000})
+    to = endpoint(provider.base_url)
+    trial = await Trial.run(to)
+    completed = trial.observer.last_at
+    await until(lambda: provider.statistics().aborted == 1)
+    assert LINGER_SECONDS * 0.9 <= provider.statistics().aborts[0]["at"] - completed < LINGER_SECONDS + BOUND
+    assert trial.observer.outcome == ["content", "complete"]
+    await until(lambda: to.pool.statistics() == PoolStatistics(0, 0, 1, 0))
+    await close(to)
+
+
+async def test_what_follows_done_is_not_relayed(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.events(ROLE, word("a"), FINISH, DONE, word("b"))
+    peer.chunk(word("c"))
+    peer.send(LAST_CHUNK)
+    await until(lambda: to.pool.statistics().idle == 1)
+    assert trial.observer.outcome == ["content", "complete"]
+    assert trial.observer.text == "a"
+    await close(to)
+
+
+async def test_a_loss_while_lingering_is_nobodys_business(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.events(ROLE, word("a"), FINISH, DONE)
+    await trial.observer.over()
+    peer.reset()
+    await until(lambda: to.pool.statistics().open == 0)
+    assert trial.observer.outcome == ["content", "complete"]
+    await close(to)
+
+
+async def test_an_error_answer_leaves_the_connection_for_the_next_request(provider: Provider) -> None:
+    to = endpoint(provider.base_url)
+    for status in (500, 429, 400, 401):
+        provider.script = FAST.replace({"status": status})
+        await Trial.run(to)
+        await until(lambda: to.pool.statistics().idle == 1)
+    assert provider.statistics().connections_accepted == 1
+    await close(to)
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+async def test_a_dead_pooled_connection_costs_one_silent_retry(server: Server, way: str) -> None:
+    to = endpoint(server.base_url)
+    old = await used(server, to)
+    trial = Trial(to)
+    request = await old.request()
+    getattr(old, way)()
+    new = await server.peer()
+    assert await new.request() == request
+    new.events(ROLE, word("b"), FINISH, DONE)
+    await trial.observer.over()
+    assert trial.observer.outcome == ["content", "complete"]
+    assert trial.observer.text == "b"
+    assert server.accepted == 2
+    await close(to)
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+async def test_a_second_death_is_a_failure(server: Server, way: str) -> None:
+    to = endpoint(server.base_url)
+    old = await used(server, to)
+    trial = Trial(to)
+    await old.request()
+    getattr(old, way)()
+    new = await server.peer()
+    await new.request()
+    getattr(new, way)()
+    await trial.observer.over()
+    assert trial.error.message == "alpha: the upstream closed the connection before it answered"
+    assert server.accepted == 2
+    await close(to)
+
+
+@pytest.mark.parametrize("bytes_before", [b"H", b"HTTP/1.1 200 OK\r\n", STREAM_HEAD])
+async def test_a_pooled_connection_that_dies_after_a_byte_is_not_retried(server: Server, bytes_before: bytes) -> None:
+    to = endpoint(server.base_url)
+    old = await used(server, to)
+    trial = Trial(to)
+    await old.request()
+    old.send(bytes_before)
+    old.close()
+    await trial.observer.over()
+    assert "closed the connection" in trial.error.message
+    assert server.accepted == 1
+    await close(to)
+
+
+async def test_a_new_connection_that_dies_is_not_retried(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.close()
+    await trial.observer.over()
+    assert trial.error.message == "alpha: the upstream closed the connection before it answered"
+    assert server.accepted == 1
+    await close(to)
+
+
+async def test_a_closed_pool_fails_what_is_under_way(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.events(ROLE, word("a"))
+    await until(lambda: trial.observer.frames)
+    to.pool.close()
+    await trial.observer.over()
+    assert isinstance(trial.error, GatewayError)
+    assert await peer.hung_up()
