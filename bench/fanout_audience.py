@@ -119,7 +119,9 @@ class Audience:
         if ready:
             self._read(ready)
         elif clock() > until:
-            raise Late(f"{self.missing} of {len(self) * self.published} deliveries, {len(self._joining)} heads missing")
+            raise Late(
+                f"{self.missing} of {len(self) * self.published} deliveries, {len(self._joining)} heads missing"
+            )
         else:
             time.sleep(LOOK_SECONDS)
 

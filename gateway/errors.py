@@ -182,6 +182,10 @@ class UpstreamStalled(UpstreamError):
 class UpstreamRefused(ClientError):
     """A provider's 400, 413 or 422: the client's fault, told at once in the provider's words."""
 
+    @property
+    def message(self) -> str:
+        return self.quoted or self.reason
+
 
 class GatewayError(RivergateError):
     """This process cannot serve the request now."""

@@ -20,6 +20,7 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.wire.repair import Identity
 
 LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
+DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
 IDLE_CHECKS = 8  # per idle_timeout_ms: a stall is told at most an eighth late
 ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
 
@@ -179,9 +180,9 @@ class Attempt:
         self._connection = None
         if self._phase is Phase.LINGERING:
             self._end()
-        elif untouched:
-            # The pooled connection had died before it heard us; the request was never read, so a second
-            # sending is safe (RFC 9110 section 9.2.2), and only once, since the next one is new.
+        elif untouched and clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS:
+            # The pooled connection died as we wrote to it: the request was hardly read, so a second sending is
+            # safe (RFC 9112 section 9.3.1), and only once, since the next connection is new.
             self._phase = Phase.DIALLING
             self._clear_timer()
             self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")

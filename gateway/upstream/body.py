@@ -3,6 +3,7 @@
 In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the piece that caused them.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,8 +14,10 @@ from gateway.wire.repair import Identity, complete_usage, repair_completion
 MAX_ERROR_BYTES = 65536  # of an error body; its message is cut far shorter
 MAX_COMPLETION_BYTES = 67108864  # of a non-streamed completion, images in base64 included
 MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, be it an image, and what came before it
+MAX_RETRY_AFTER = 120  # seconds: openai's SDK does not wait longer, auriko's would wait for ever
 MAX_TOLD_VALUE = 80  # characters of a header's value that a message repeats
 
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OUR_CREDENTIAL = frozenset({401, 403})  # the message may quote our key: never passed on
 _CLIENTS_FAULT = frozenset({400, 413, 422})
 
@@ -290,7 +293,9 @@ class ErrorBody:
     def _wait(self) -> int | None:
         """`Retry-After` in whole seconds; a date or nonsense is no help to us (RFC 9110 section 10.2.3)."""
         text = self._headers.get("retry-after", "").strip()
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+        if not (text.isascii() and text.isdigit()):
+            return None
+        return min(int(text[:9]), MAX_RETRY_AFTER)
 
 
 def _refusal(body: Mapping[str, Any] | None, message: str, quoted: str) -> UpstreamRefused:
@@ -300,6 +305,6 @@ def _refusal(body: Mapping[str, Any] | None, message: str, quoted: str) -> Upstr
     return UpstreamRefused(
         message,
         quoted=quoted,
-        code=code if isinstance(code, str) and code else None,
-        param=param if isinstance(param, str) else None,
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
+        param=param[:MAX_TOLD_VALUE] if isinstance(param, str) else None,
     )

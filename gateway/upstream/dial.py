@@ -16,11 +16,14 @@ from typing import TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
 
+import aiohappyeyeballs
+
 from gateway.errors import UpstreamError
 from gateway.upstream.connection import Connection
 from gateway.wire import http1
 
 MAX_PROXY_HEAD_BYTES = 16384  # a CONNECT answer is a status line and a few fields
+HAPPY_EYEBALLS_SECONDS = 0.25  # until the next address is tried beside the first (RFC 8305 section 5)
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
 
 _Result = TypeVar("_Result")
@@ -73,7 +76,7 @@ class Dialer:
         else:
             protocol, (host, port) = _Tunnel(), _address(self.proxy)
             what = "connecting to the proxy"
-        transport, _ = await self._limited(loop.create_connection(lambda: protocol, host, port), what, "connect")
+        transport, _ = await self._limited(_connect(loop, protocol, host, port), what, "connect")
         try:
             if isinstance(protocol, _Tunnel):
                 what = "the proxy's CONNECT"
@@ -102,6 +105,23 @@ class Dialer:
             raise UpstreamError(f"{what} took longer than {phase}_timeout_ms ({limit_ms})") from None
         except (OSError, UnicodeError) as error:
             raise UpstreamError(f"{what} failed: {_reason(error)}") from None
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, host: str, port: int
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    """A TCP connection to the first address that answers (RFC 8305; uvloop cannot do that by itself)."""
+    if ":" in host or host.replace(".", "").isdigit():
+        return await loop.create_connection(lambda: protocol, host, port)
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    connected = await aiohappyeyeballs.start_connection(
+        addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS, loop=loop
+    )
+    try:
+        return await loop.create_connection(lambda: protocol, sock=connected)
+    except BaseException:
+        connected.close()
+        raise
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -59,6 +59,11 @@ def text_of(events: Sequence[Event]) -> str:
     return "".join(part or "" for part in parts)
 
 
+def encrypted(plain: socket.socket, trust: Path) -> ssl.SSLSocket:
+    """The socket with TLS on it, the server's certificate checked against this authority."""
+    return ssl.create_default_context(cafile=str(trust)).wrap_socket(plain, server_hostname="localhost")
+
+
 class Subscriber(RawClient):
     """A GET on a connection of its own; the head has been read when it is made."""
 
@@ -67,8 +72,7 @@ class Subscriber(RawClient):
     ) -> None:
         super().__init__(port)
         if trust is not None:
-            context = ssl.create_default_context(cafile=str(trust))
-            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = encrypted(self.socket, trust)
         self.request("GET", path, version=version, **EVENT_STREAM, **headers)
         self.told = self.head()
         self.comments: list[str] = []
@@ -129,7 +133,7 @@ class Subscriber(RawClient):
 
     def _some(self) -> bytes:
         """Bytes of a body that ends with its connection, up to the end of an event."""
-        data = self._take()
+        data, self._buffer = self._buffer, b""
         while not data.endswith(b"\n\n"):
             more = self.receive()
             if not more:

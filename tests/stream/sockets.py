@@ -33,9 +33,7 @@ def tcp_pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
     return _prepared(ours, client, buffer)
 
 
-def _prepared(
-    ours: socket.socket, client: socket.socket, buffer: int | None
-) -> tuple[socket.socket, socket.socket]:
+def _prepared(ours: socket.socket, client: socket.socket, buffer: int | None) -> tuple[socket.socket, socket.socket]:
     if buffer is not None:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     ours.setblocking(False)

@@ -316,7 +316,9 @@ async def test_readers_of_both_framings_and_all_positions_get_their_own_in_one_p
     assert sse.DONE not in plain.body
 
 
-@pytest.mark.xfail(reason="a reader whose position is forgotten breaks the pass, and no other is ever scheduled", strict=True)
+@pytest.mark.xfail(
+    reason="a reader whose position is forgotten breaks the pass, and no other is ever scheduled", strict=True
+)
 async def test_a_reader_whose_position_is_forgotten_stops_nobody_else() -> None:
     """What a POST client does that joins by `X-Stream-Key` after the log has been trimmed."""
     stream = stream_of(max_log_bytes=4096)

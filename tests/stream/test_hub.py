@@ -230,7 +230,9 @@ async def test_a_log_that_is_trimmed_after_its_end_leaves_no_bytes_in_the_count(
     assert hub.statistics().kept_bytes == 0
 
 
-@pytest.mark.xfail(reason="a full log is trimmed after its end too, and the start of a replay is not to be found", strict=True)
+@pytest.mark.xfail(
+    reason="a full log is trimmed after its end too, and the start of a replay is not to be found", strict=True
+)
 async def test_a_kept_stream_can_be_replayed_after_a_slow_reader_has_read_it() -> None:
     hub = Hub(FOR_EVER, PLENTY)
     talk = started(hub, "a", max_log_bytes=4096)

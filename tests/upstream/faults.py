@@ -8,7 +8,7 @@ from gateway.simulate import Script
 
 FAST = Script(ttft_ms=0, gap_ms=0, tokens=5)
 SIMULATED = "The simulated provider failed with status {0}, as it was told."
-REFUSED = "the upstream refused the request (HTTP {0}): " + SIMULATED
+REFUSED = SIMULATED
 REPORTED = "alpha: the upstream reported an error: " + SIMULATED.format(500)
 
 

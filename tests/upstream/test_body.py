@@ -326,7 +326,7 @@ def test_the_clients_fault_is_told_in_the_upstreams_words(status: int) -> None:
         status, b'{"error": {"message": "too hot", "type": "t", "code": "invalid_value", "param": "temperature"}}'
     )
     assert type(error) is UpstreamRefused
-    assert error.message == f"the upstream refused the request (HTTP {status}): too hot"
+    assert error.message == "too hot"
     assert (error.quoted, error.code, error.param, error.status) == ("too hot", "invalid_value", "temperature", 400)
     assert error.headers() == {"x-should-retry": "false"}
 
@@ -346,8 +346,8 @@ def test_what_an_upstream_says_of_our_credential_is_not_passed_on(status: int) -
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("7", 7), (" 7 ", 7), ("0", 0), ("999999", 999999)]
-    + [(text, None) for text in ("", "-1", "1e3", "Wed, 21 Oct 2015 07:28:00 GMT", "9999999", "\u0667", "nan")],
+    [("7", 7), (" 7 ", 7), ("0", 0), ("121", 120), ("9999999", 120)]
+    + [(text, None) for text in ("", "-1", "1e3", "Wed, 21 Oct 2015 07:28:00 GMT", "\u0667", "nan")],
 )
 def test_retry_after_is_taken_in_whole_seconds_only(text: str, seconds: int | None) -> None:
     for status in (429, 503):
