@@ -55,7 +55,8 @@ class Checker:
         if known is not None and known[0] == data:
             return known[1]
         new = self._read(position, data)
-        self._moves[position] = (data, new)
+        if position.chunked is not None:  # heads are read one by one: each says that somebody has joined
+            self._moves[position] = (data, new)
         return new
 
     def _read(self, position: Position, data: bytes) -> Position:

@@ -52,9 +52,11 @@ class _OneSocket:
         """What the peer has answered so far."""
         assert self._sock is not None
         parts = []
+        self._sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            while data := self._sock.recv(1 << 16, socket.MSG_DONTWAIT):
+            while data := self._sock.recv(1 << 16):
                 parts.append(data)
+        self._sock.settimeout(TIMEOUT)
         return b"".join(parts)
 
     def close(self) -> None:

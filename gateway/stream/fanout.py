@@ -23,12 +23,13 @@ STEP = 32  # readers between two looks at the clock: about a tenth of a slice
 class Fanout:
     """The readers of one log that can take bytes, and the pass over them."""
 
-    __slots__ = ("_live", "_log", "_next_slice", "_on_progress", "_queue", "_upto", "sends")
+    __slots__ = ("_live", "_log", "_next_slice", "_on_progress", "_queue", "_sole", "_upto", "sends")
 
     def __init__(self, log: StreamLog, on_progress: Callable[[], None]) -> None:
         self._log = log
         self._on_progress = on_progress  # a pass of several slices has come to its end
         self._live: dict[Subscriber, None] = {}  # an ordered set: first come, first served
+        self._sole: Subscriber | None = None  # the only live one
         self._queue: deque[Subscriber] = deque()  # who is still to be served in the pass under way
         self._upto = 0  # the log's position when it began
         self._next_slice: asyncio.Handle | None = None
@@ -37,14 +38,31 @@ class Fanout:
     def add(self, reader: Subscriber) -> None:
         """A reader that has been attached, or has room again: bring it up to date."""
         self._live[reader] = None
+        self._find_sole()
         self._queue.append(reader)
         if self._next_slice is None:
             self._upto = self._log.next_seq
             self._run()
 
     def remove(self, reader: Subscriber) -> None:
-        """A reader that has ended."""
+        """A reader that has ended, or is blocked."""
         self._live.pop(reader, None)
+        self._find_sole()
+
+    def publish(self, frame: bytes) -> None:
+        """Append a frame and send it: what a token costs is mostly this."""
+        log = self._log
+        log.append(frame)
+        reader, seq = self._sole, log.next_seq
+        if reader is None or reader.seq + 1 != seq or (sink := reader.sink) is None or sink.blocked:
+            self.wake()
+            return
+        # The only reader, as of every completion that nobody shares, and up to date: no pass is needed.
+        sink.write(reader.view.one(frame, reader.seq))
+        reader.seq = seq
+        self.sends += 1
+        if sink.blocked:
+            self.remove(reader)
 
     def wake(self) -> None:
         """The log has grown, or ended."""
@@ -59,6 +77,9 @@ class Fanout:
             self._queue.extend(live)
         if self._queue:
             self._run()
+
+    def _find_sole(self) -> None:
+        self._sole = next(iter(self._live)) if len(self._live) == 1 else None
 
     def close(self) -> None:
         """Send nothing more."""
@@ -103,7 +124,7 @@ class Fanout:
             if last:
                 reader.finish()
             elif sink.blocked:
-                self._live.pop(reader, None)
+                self.remove(reader)
             elif next_seq != self._upto:
                 self._queue.append(reader)
         self.sends += sends

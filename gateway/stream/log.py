@@ -11,7 +11,7 @@ from gateway.errors import Ending
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "last", "next_seq")
+    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "next_seq")
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
@@ -19,7 +19,6 @@ class StreamLog:
         self.next_seq = 0
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
-        self.last = b""  # the newest frame
         self._frames: list[bytes] = []
 
     def append(self, frame: bytes) -> None:
@@ -27,7 +26,6 @@ class StreamLog:
         if self.ending is not None:
             raise ValueError("the log is closed")
         self._frames.append(frame)
-        self.last = frame
         self.next_seq += 1
         self.bytes += len(frame)
 

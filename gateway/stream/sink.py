@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 # Bytes that may wait in user space for a client's window. Above it the reader is a cursor, not memory.
@@ -35,7 +36,7 @@ class TransportSink:
     the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_socket", "_transport", "blocked")
+    __slots__ = ("_queued", "_send", "_socket", "_transport", "blocked")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -46,25 +47,29 @@ class TransportSink:
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
         self._socket: socket.socket | None = None
+        self._send: Callable[[bytes], int] | None = None
+        self._queued = True  # the transport may still hold bytes, now those of the head
         if not encrypted and shared is not None:
             with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
                 self._socket = shared.dup()
                 self._socket.setblocking(False)
+                self._send = self._socket.send
 
     def write(self, data: bytes) -> None:
-        transport = self._transport
-        if self._socket is not None and not transport.get_write_buffer_size():
+        if self._send is not None and not (self._queued and self._transport.get_write_buffer_size()):
             try:
-                sent = self._socket.send(data)
+                sent = self._send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self.blocked = True  # the client is gone; the transport is about to say so
                 return
             if sent == len(data):
+                self._queued = False
                 return
             data = data[sent:]
-        transport.write(data)
+        self._queued = True
+        self._transport.write(data)
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
@@ -75,4 +80,4 @@ class TransportSink:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket = self._send = None

@@ -89,6 +89,7 @@ class Stream:
         "_max_log_bytes",
         "_paused",
         "_producer",
+        "_publish",
         "_quiet_seconds",
         "_readers",
         "_ring",
@@ -97,7 +98,6 @@ class Stream:
         "_tick_seconds",
         "_trimmed_bytes",
         "_views",
-        "_wake",
         "id",
     )
 
@@ -123,7 +123,7 @@ class Stream:
         self._lagged = 0
         self._delivered = 0  # events that readers who have ended were sent
         self._fanout = Fanout(self._log, self._make_room)
-        self._wake = self._fanout.wake
+        self._publish = self._fanout.publish
         self._audience = Audience(policy or policy_of(limits), self._on_empty)
         self._paused = False
         self._seq_at_tick = 0
@@ -162,16 +162,14 @@ class Stream:
 
     def on_frame(self, frame: bytes) -> None:
         """A frame for every reader; it is on its way when this returns."""
-        log = self._log
-        log.append(frame)
-        self._wake()
-        if log.bytes > self._max_log_bytes:
+        self._publish(frame)
+        if self._log.bytes > self._max_log_bytes:
             self._make_room()
 
     def on_frames(self, frames: list[bytes]) -> None:
         """Several frames at once: a reader gets them in one piece."""
         self._log.extend(frames)
-        self._wake()
+        self._fanout.wake()
         if self._log.bytes > self._max_log_bytes:
             self._make_room()
 
@@ -182,7 +180,7 @@ class Stream:
         self._log.extend(last_frames)
         self._log.close(ending)
         self._audience.close()
-        self._wake()
+        self._fanout.wake()
 
     def stop(self, ending: Ending) -> None:
         """End the stream on purpose: its producer stops, its readers are told."""

@@ -23,6 +23,9 @@ class View(Protocol):
 
     keepalive: bytes  # what may stand between two pieces
 
+    def one(self, frame: bytes, seq: int) -> bytes:
+        """The bytes of one frame, the one at `seq`."""
+
     def piece(self, seq: int) -> Piece:
         """The next bytes for a reader at `seq`; none if there are none yet."""
 
@@ -43,12 +46,11 @@ class CompletionView:
         self._chunked = chunked
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
+    def one(self, frame: bytes, seq: int) -> bytes:
+        return http1.encode_chunk(frame) if self._chunked else frame
+
     def piece(self, seq: int) -> Piece:
         log = self._log
-        next_seq = log.next_seq
-        if next_seq - seq == 1 and log.ending is None:  # one new token, as nearly always
-            frame = log.last
-            return (http1.encode_chunk(frame) if self._chunked else frame), next_seq, False
         frames = log.read(seq, MAX_PIECE_BYTES)
         next_seq = seq + len(frames)
         last = log.ending is not None and next_seq == log.next_seq
@@ -75,12 +77,13 @@ class EventsView:
         self._prefix = b"id: %b-" % log.epoch.encode()
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
+    def one(self, frame: bytes, seq: int) -> bytes:
+        data = b"%b%d\n%b" % (self._prefix, seq, frame)
+        return http1.encode_chunk(data) if self._chunked else data
+
     def piece(self, seq: int) -> Piece:
         log, prefix = self._log, self._prefix
         next_seq = log.next_seq
-        if next_seq - seq == 1 and log.ending is None and seq >= log.first_seq:
-            data = b"%b%d\n%b" % (prefix, seq, log.last)
-            return (http1.encode_chunk(data) if self._chunked else data), next_seq, False
         parts: list[bytes] = []
         if seq < log.first_seq:
             parts.append(sse.control("gap", {"missed": log.first_seq - seq}))

@@ -185,7 +185,7 @@ def test_blanks_around_or_in_a_token_are_refused(blank: str) -> None:
         refused(text)
 
 
-@pytest.mark.parametrize("text", ["rgv_new1_１_YQ.YQ", TEXT.replace("rgv", "ʀɢᴠ"), TEXT + "é", TEXT + "\ud800"])
+@pytest.mark.parametrize("text", ["rgv_new1_\uff11_YQ.YQ", TEXT.replace("rgv", "ʀɢᴠ"), TEXT + "é", TEXT + "\ud800"])
 def test_anything_but_ascii_is_refused(text: str) -> None:
     refused(text)
 

@@ -13,7 +13,8 @@ from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import EventsView
 from gateway.wire import sse
 
-from .test_stream import PATIENCE, MemorySink, Source, frames, stream_of
+from .sockets import until
+from .test_stream import MemorySink, Source, frames, stream_of
 
 MANY = 200  # readers: more than one step of a pass
 COSTLY = 0.0001  # seconds that a slow sink takes for one write, so that MANY of them need several slices
@@ -41,15 +42,15 @@ def crowd(stream: Stream, sinks: list[MemorySink]) -> list[Subscriber]:
 
 async def all_read(stream: Stream, readers: list[Subscriber]) -> None:
     """Return when nobody that can take bytes is behind."""
-    async with asyncio.timeout(PATIENCE):
-        while any(one.sink is not None and not one.sink.blocked and one.seq < stream.log.next_seq for one in readers):
-            await asyncio.sleep(0)
+    await until(lambda: not any(one.seq < stream.log.next_seq for one in readers if can_take(one)))
+
+
+def can_take(reader: Subscriber) -> bool:
+    return reader.sink is not None and not reader.sink.blocked
 
 
 async def ended(readers: list[Subscriber]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while any(one.ending is None for one in readers):
-            await asyncio.sleep(0)
+    await until(lambda: all(one.ending is not None for one in readers))
 
 
 def told(batch: list[bytes], seq: int = 0) -> bytes:
@@ -58,10 +59,6 @@ def told(batch: list[bytes], seq: int = 0) -> bytes:
 
 def the_end(seq: int, ending: str = "completed") -> bytes:
     return b'id: e1-%d\nevent: end\ndata: {"ending":"%b"}\n\n' % (seq, ending.encode())
-
-
-def events_in(sink: MemorySink) -> int:
-    return sink.body.count(b"\nid: ") + sink.body.startswith(b"id: ")
 
 
 @pytest.mark.parametrize("count", [1, STEP - 1, STEP, STEP + 1, 2 * STEP, MANY])
@@ -260,9 +257,7 @@ async def test_after_a_pass_of_several_slices_the_log_is_told_once() -> None:
         fanout.add(reader)
     log.append(b"data: a\n\n")
     fanout.wake()
-    async with asyncio.timeout(PATIENCE):
-        while not progress:
-            await asyncio.sleep(0)
+    await until(lambda: progress)
     assert progress == [1]
     assert {reader.seq for reader in readers} == {1}
 

@@ -1,7 +1,6 @@
 """Streams are found while they run and for a while after; then time, or the bytes of newer ones, take them away."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from gateway.errors import Ending
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Framing, Stream
 
-from .test_stream import PATIENCE, MemorySink
+from .sockets import PATIENCE, until
+from .test_stream import MemorySink
 
 PLENTY = 1 << 30
 FOR_EVER = 3600.0
@@ -63,12 +63,6 @@ def started(hub: Hub, name: str, **fields: Any) -> Talk:
     talk = Talk(hub, name, **fields)
     hub.add_stream(talk)
     return talk
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> None:
