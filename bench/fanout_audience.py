@@ -57,6 +57,11 @@ class Audience:
         return self._checker.published
 
     @property
+    def joining(self) -> int:
+        """Subscribers without a response head."""
+        return len(self._joining)
+
+    @property
     def missing(self) -> int:
         """Deliveries that are still to come, over all subscribers."""
         return len(self._sockets) * self._checker.published - self.received
@@ -125,9 +130,13 @@ class Audience:
         else:
             time.sleep(LOOK_SECONDS)
 
-    def close(self) -> None:
+    def drop_all(self) -> None:
+        """Everybody hangs up."""
         for fd in list(self._sockets):
             self.drop(fd)
+
+    def close(self) -> None:
+        self.drop_all()
         self._epoll.close()
 
     def _read(self, ready: list[tuple[int, int]]) -> None:

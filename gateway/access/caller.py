@@ -23,4 +23,4 @@ def caller_of(authorization: str | None) -> Caller:
     scheme, _, secret = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         return Caller("", everything=True)
-    return Caller("open_" + hashlib.sha256(secret.strip().encode()).hexdigest()[:24])
+    return Caller("open_" + hashlib.sha256(secret.strip().encode("utf-8", "surrogateescape")).hexdigest()[:24])

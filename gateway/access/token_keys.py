@@ -19,6 +19,8 @@ def load(storage: Path) -> list[SigningKey]:
     path = storage.with_name(storage.name + SUFFIX)
     try:
         text = path.read_text("ascii")
+        if path.stat().st_mode & 0o077:
+            raise ConfigError([f"storage.path: {path} holds secrets and can be read by others: chmod 600 it"])
     except FileNotFoundError:
         text = _create(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -37,7 +39,7 @@ def _create(path: Path) -> str:
     text = f"{secrets.token_hex(4)} {secrets.token_hex(MIN_KEY_BYTES)}\n"
     try:
         # Made whole under another name, so that two processes that start at once cannot read half a key.
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         partial.touch(mode=0o600, exist_ok=False)
         partial.write_text(text, "ascii")
         try:

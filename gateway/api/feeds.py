@@ -8,7 +8,7 @@ from gateway import clock
 from gateway.access.viewer_token import verify
 from gateway.api.context import CONTEXT
 from gateway.api.envelope import json_response
-from gateway.api.streams import prelude
+from gateway.api.streams import position_of, prelude
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
 from gateway.errors import NotFound, ServiceUnavailable
 from gateway.relay.feed import Feed
@@ -27,8 +27,7 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     text = request.query.get("token")
     token = verify(text, context.signing_keys, feed.id, clock.wall_time()) if text is not None else None
     log = feed.stream.log
-    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    start = start_of(log, last_event_id, from_now=request.query.get("from") == "now")
+    start = start_of(log, *position_of(request), oldest=log.first_seq)
     if start is None:
         return web.Response(status=204)
     if feed.stream.readers >= context.config.stream.max_subscribers:

@@ -37,6 +37,8 @@ class Opening:
         self._key = _stream_key(request)
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
         streamed = detached or bool(chat.stream)
+        if self._key is not None and not streamed:
+            raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
         self.call = Call(
             request_id=request_id_of(request),
             model_id=chat.model_ids()[0],

@@ -1,5 +1,6 @@
 """Shell: `/v1/streams`: detached generations, and any running or kept stream for any number of subscribers."""
 
+import math
 import secrets
 
 from aiohttp import HttpVersion11, web
@@ -13,7 +14,7 @@ from gateway.api.envelope import json_response
 from gateway.api.opening import opening_of
 from gateway.api.stream_request import token_ttl
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
-from gateway.errors import Ending, NotFound, ServiceUnavailable
+from gateway.errors import Ending, InvalidParameter, NotFound, ServiceUnavailable
 from gateway.stream.hub import Production
 from gateway.stream.resume import start_of
 from gateway.stream.stream import Framing
@@ -27,7 +28,7 @@ async def create_stream(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     opening = await opening_of(request, context, detached=True)
     relay = opening.open()
-    expires_at = int(clock.wall_time()) + VIEWER_SECONDS
+    expires_at = math.ceil(clock.wall_time()) + VIEWER_SECONDS
     token = mint(ViewerToken(f"stream:{relay.id}", expires_at), context.signing_keys[0])
     events_url = f"/v1/streams/{relay.id}/events"
     told = {
@@ -62,7 +63,7 @@ async def create_token(request: web.Request) -> web.Response:
     """A viewer token for one stream."""
     context = request.app[CONTEXT]
     production = _owned(request, context)
-    expires_at = int(clock.wall_time()) + token_ttl(await read_body(request))
+    expires_at = math.ceil(clock.wall_time()) + token_ttl(await read_body(request))
     token = mint(ViewerToken(f"stream:{production.id}", expires_at), context.signing_keys[0])
     return json_response({"token": token, "expires_at": expires_at}, status=201)
 
@@ -72,8 +73,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     production, token = _readable(request, context)
     stream = production.stream
-    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-    start = start_of(stream.log, last_event_id, from_now=request.query.get("from") == "now")
+    start = start_of(stream.log, *position_of(request), oldest=0)
     if start is None:
         return web.Response(status=204)
     if stream.readers >= context.config.stream.max_subscribers:
@@ -86,6 +86,15 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     return await serve_events(
         request, response, reader, prelude(stream.log.epoch if start.reset else None, chunked=chunked), context.watch
     )
+
+
+def position_of(request: web.Request) -> tuple[str | None, bool]:
+    """The last event that the client has seen, and whether it wants only what comes from now on."""
+    wanted = request.query.get("from", "start")
+    if wanted not in ("start", "now"):
+        raise InvalidParameter("from must be start or now", param="from")
+    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    return last_event_id or None, wanted == "now"
 
 
 def prelude(reset_to: str | None, *, chunked: bool) -> bytes:

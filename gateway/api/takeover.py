@@ -41,8 +41,7 @@ async def serve_events(
     client.watch(reader.on_hang_up)
     taken = False
     try:
-        if request.version < HttpVersion11:
-            response.force_close()
+        response.force_close()  # the connection serves nothing else after it (RFC 9112 section 9.6)
         await response.prepare(request)
         transport = request.transport
         if transport is None or transport.is_closing():

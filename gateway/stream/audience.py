@@ -29,12 +29,13 @@ class Policy:
 class Audience:
     """Counts the readers of one stream, those that still wait for the first token included."""
 
-    __slots__ = ("_on_empty", "_policy", "_timer", "readers", "total")
+    __slots__ = ("_closed", "_on_empty", "_policy", "_timer", "readers", "total")
 
     def __init__(self, policy: Policy, on_empty: Callable[[Ending], None]) -> None:
         self._policy = policy
         self._on_empty = on_empty  # is given the ending that follows
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self.readers = 0
         self.total = 0  # readers there ever were
         if policy.detached:
@@ -43,11 +44,11 @@ class Audience:
     def join(self) -> None:
         self.readers += 1
         self.total += 1
-        self.close()
+        self._forget()
 
     def leave(self) -> None:
         self.readers -= 1
-        if self.readers:
+        if self.readers or self._closed:
             return
         policy = self._policy
         if policy.on_last_reader == "drain":
@@ -58,7 +59,11 @@ class Audience:
             self._on_empty(Ending.ABANDONED)
 
     def close(self) -> None:
-        """Forget what was to follow."""
+        """The stream has ended: nothing follows from anybody's leaving."""
+        self._closed = True
+        self._forget()
+
+    def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -49,7 +49,8 @@ class Hub:
         self._running: dict[str, Running] = {}
         self._streams: dict[str, Production] = {}  # running and kept
         self._by_key: dict[tuple[str, str], Production] = {}
-        self._kept: OrderedDict[str, float] = OrderedDict()  # ended, oldest first, with the time of leaving
+        # Ended, oldest first, with the time of leaving and the bytes that were counted.
+        self._kept: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._kept_bytes = 0
         self._ended = 0
         self._sweep: asyncio.TimerHandle | None = None
@@ -110,8 +111,9 @@ class Hub:
 
     def _keep(self, stream_id: str) -> None:
         now = asyncio.get_running_loop().time()
-        self._kept[stream_id] = now + self._retain_seconds
-        self._kept_bytes += self._streams[stream_id].stream.log.bytes
+        size = self._streams[stream_id].stream.log.bytes
+        self._kept[stream_id] = (now + self._retain_seconds, size)
+        self._kept_bytes += size
         while self._kept and (self._kept_bytes > self._max_retained_bytes or self._retain_seconds <= 0):
             self._forget_oldest()
         if self._kept and self._sweep is None:
@@ -120,14 +122,14 @@ class Hub:
     def _forget_expired(self) -> None:
         self._sweep = None
         loop = asyncio.get_running_loop()
-        while self._kept and next(iter(self._kept.values())) <= loop.time() + 0.001:
+        while self._kept and next(iter(self._kept.values()))[0] <= loop.time() + 0.001:
             self._forget_oldest()
         if self._kept:
-            self._sweep = loop.call_at(next(iter(self._kept.values())), self._forget_expired)
+            self._sweep = loop.call_at(next(iter(self._kept.values()))[0], self._forget_expired)
 
     def _forget_oldest(self) -> None:
-        stream_id, _ = self._kept.popitem(last=False)
+        stream_id, (_, size) = self._kept.popitem(last=False)
         production = self._streams.pop(stream_id)
-        self._kept_bytes -= production.stream.log.bytes
+        self._kept_bytes -= size
         if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
             del self._by_key[production.owner, production.key]

@@ -17,13 +17,15 @@ class Start:
     reset: bool = False
 
 
-def start_of(log: StreamLog, last_event_id: str | None, *, from_now: bool) -> Start | None:
+def start_of(log: StreamLog, last_event_id: str | None, from_now: bool, *, oldest: int) -> Start | None:
     """Where to begin; None when everything, the end included, was delivered.
 
+    `oldest` is where a stream begins for a new reader: 0, so that it is told what was forgotten before it came, or
+    for a ring, whose nature is to forget, its first event.
     Raises `InvalidParameter` for an id that is none of ours: a position is refused, never guessed.
     """
     if last_event_id is None:
-        return Start(log.next_seq if from_now else log.first_seq)
+        return Start(log.next_seq if from_now else oldest)
     matched = _POSITION.fullmatch(last_event_id)
     if matched is None:
         raise InvalidParameter(
@@ -31,7 +33,7 @@ def start_of(log: StreamLog, last_event_id: str | None, *, from_now: bool) -> St
         )
     epoch, seq = matched[1], int(matched[2]) + 1
     if epoch != log.epoch:
-        return Start(log.first_seq, reset=True)
+        return Start(oldest, reset=True)
     if seq > log.next_seq + (log.ending is not None):
         raise InvalidParameter("Last-Event-ID is ahead of this stream", param="last_event_id")
     if log.ending is not None and seq > log.next_seq:

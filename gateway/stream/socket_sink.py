@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.stream.watch import Watch
 
+MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
 CLOSE_SECONDS = 30.0  # for a client to take the last bytes of an ended stream
 
 
@@ -104,5 +105,8 @@ class SocketSink:
         self._watch.remove(taken.fileno())
         # Unread bytes of the client would turn the close into a reset, and that would take the last events with it.
         with contextlib.suppress(OSError):
-            taken.recv(65536)
+            taken.shutdown(socket.SHUT_WR)
+            for _ in range(MAX_UNREAD_BYTES // 65536):
+                if not taken.recv(65536):
+                    break
         taken.close()

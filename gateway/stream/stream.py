@@ -234,12 +234,14 @@ class Stream:
             self._turn(self._ring)
             return
         log, limit = self._log, self._max_log_bytes
+        if log.ending is not None:
+            return  # it grows no more, and is kept whole for replay
         if log.bytes > limit:
             before = log.bytes
-            log.trim(min((reader.seq for reader in self._readers), default=log.next_seq))
+            log.trim(min((reader.seq for reader in self._readers), default=log.first_seq))
             self._trimmed_bytes += before - log.bytes
         full = log.bytes > limit
-        if full != self._paused and log.ending is None:
+        if full != self._paused:
             self._paused = full
             (self._producer.pause if full else self._producer.resume)()
 

@@ -130,7 +130,6 @@ async def test_after_close_nothing_follows() -> None:
         assert await watcher.is_told_nothing()
 
 
-@pytest.mark.xfail(reason="whoever leaves after the end starts a timer, which holds the log for so long", strict=True)
 @pytest.mark.parametrize("leaves_after_the_end", [0, 1, 2])
 @pytest.mark.parametrize("policy", [{"on_last_reader": "drain"}, {"grace_seconds": 3600.0}])
 async def test_what_has_ended_is_held_by_no_timer_whoever_leaves_then(

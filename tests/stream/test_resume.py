@@ -19,59 +19,64 @@ def log_of(count: int, *, ended: bool = False, trimmed: int = 0) -> StreamLog:
 
 
 def test_without_an_id_a_subscriber_begins_at_the_start_or_now() -> None:
-    assert start_of(log_of(5), None, from_now=False) == Start(0)
-    assert start_of(log_of(5), None, from_now=True) == Start(5)
-    assert start_of(log_of(0), None, from_now=True) == Start(0)
+    assert start_of(log_of(5), None, from_now=False, oldest=0) == Start(0)
+    assert start_of(log_of(5), None, from_now=True, oldest=0) == Start(5)
+    assert start_of(log_of(0), None, from_now=True, oldest=0) == Start(0)
 
 
 def test_now_in_a_stream_that_has_ended_is_its_end() -> None:
-    assert start_of(log_of(5, ended=True), None, from_now=True) == Start(5)
+    assert start_of(log_of(5, ended=True), None, from_now=True, oldest=0) == Start(5)
 
 
 @pytest.mark.parametrize("seq", [0, 1, 4])
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_subscriber_goes_on_behind_the_last_event_it_has_seen(seq: int, ended: bool) -> None:
-    assert start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False) == Start(seq + 1)
+    assert start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False, oldest=0) == Start(seq + 1)
 
 
 def test_an_id_says_more_than_from_now() -> None:
-    assert start_of(log_of(5), "e1-1", from_now=True) == Start(2)
+    assert start_of(log_of(5), "e1-1", from_now=True, oldest=0) == Start(2)
 
 
 def test_after_the_end_event_nothing_is_left() -> None:
-    assert start_of(log_of(5, ended=True), "e1-5", from_now=False) is None
-    assert start_of(log_of(0, ended=True), "e1-0", from_now=False) is None
+    assert start_of(log_of(5, ended=True), "e1-5", from_now=False, oldest=0) is None
+    assert start_of(log_of(0, ended=True), "e1-0", from_now=False, oldest=0) is None
 
 
 def test_the_last_event_alone_is_not_the_end() -> None:
-    assert start_of(log_of(5, ended=True), "e1-4", from_now=False) == Start(5)
+    assert start_of(log_of(5, ended=True), "e1-4", from_now=False, oldest=0) == Start(5)
 
 
 @pytest.mark.parametrize(("seq", "ended"), [(5, False), (6, False), (6, True), (10**17, True)])
 def test_an_id_ahead_of_the_stream_is_refused(seq: int, ended: bool) -> None:
     with pytest.raises(InvalidParameter, match="ahead") as caught:
-        start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False)
+        start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False, oldest=0)
     assert caught.value.param == "last_event_id"
 
 
 @pytest.mark.parametrize("ended", [False, True])
 @pytest.mark.parametrize("text", ["e2-0", "e2-4", "e2-999999", "E1-0", "e11-0"])
 def test_another_epoch_starts_over_with_a_reset(text: str, ended: bool) -> None:
-    assert start_of(log_of(5, ended=ended), text, from_now=False) == Start(0, reset=True)
+    assert start_of(log_of(5, ended=ended), text, from_now=False, oldest=0) == Start(0, reset=True)
 
 
 def test_a_position_that_was_trimmed_is_where_the_gap_begins() -> None:
-    assert start_of(log_of(9, trimmed=6), "e1-2", from_now=False) == Start(3)
+    assert start_of(log_of(9, trimmed=6), "e1-2", from_now=False, oldest=0) == Start(3)
 
 
-def test_a_new_subscriber_and_a_reset_begin_at_what_is_kept() -> None:
-    assert start_of(log_of(9, trimmed=6), None, from_now=False) == Start(6)
-    assert start_of(log_of(9, trimmed=6), "e2-2", from_now=False) == Start(6, reset=True)
+def test_a_new_subscriber_and_a_reset_begin_where_they_are_told_what_is_missing() -> None:
+    assert start_of(log_of(9, trimmed=6), None, from_now=False, oldest=0) == Start(0)
+    assert start_of(log_of(9, trimmed=6), "e2-2", from_now=False, oldest=0) == Start(0, reset=True)
+
+
+def test_a_new_subscriber_of_a_ring_begins_at_its_oldest_event() -> None:
+    assert start_of(log_of(9, trimmed=6), None, from_now=False, oldest=6) == Start(6)
+    assert start_of(log_of(9, trimmed=6), "e2-2", from_now=False, oldest=6) == Start(6, reset=True)
 
 
 def test_the_sources_own_id_behind_a_slash_is_not_looked_at() -> None:
-    assert start_of(log_of(5), "e1-1/anything at all, 42", from_now=False) == Start(2)
-    assert start_of(log_of(5), "e1-1/", from_now=False) == Start(2)
+    assert start_of(log_of(5), "e1-1/anything at all, 42", from_now=False, oldest=0) == Start(2)
+    assert start_of(log_of(5), "e1-1/", from_now=False, oldest=0) == Start(2)
 
 
 BAD = [
@@ -84,7 +89,7 @@ BAD = [
 @pytest.mark.parametrize("text", BAD)
 def test_an_id_that_is_none_of_ours_is_refused(text: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        start_of(log_of(5), text, from_now=False)
+        start_of(log_of(5), text, from_now=False, oldest=0)
     assert caught.value.status == 400
     assert caught.value.param == "last_event_id"
 
@@ -95,7 +100,7 @@ def test_any_text_is_refused_or_gives_a_position_that_can_be_read(
 ) -> None:
     log = log_of(count, ended=ended, trimmed=min(trimmed, count))
     try:
-        start = start_of(log, text, from_now=from_now)
+        start = start_of(log, text, from_now=from_now, oldest=0)
     except InvalidParameter:
         return
     assert start is None or 0 <= start.seq <= log.next_seq
@@ -107,7 +112,7 @@ def test_every_id_that_was_sent_resumes_right_behind_it(count: int, trimmed: int
     sent = count + ended  # ids 0 to count - 1, and of the end event
     if seq >= sent:
         with pytest.raises(InvalidParameter):
-            start_of(log, f"e1-{seq}", from_now=False)
+            start_of(log, f"e1-{seq}", from_now=False, oldest=0)
     else:
         expected = None if ended and seq == count else Start(seq + 1)
-        assert start_of(log, f"e1-{seq}", from_now=False) == expected
+        assert start_of(log, f"e1-{seq}", from_now=False, oldest=0) == expected

@@ -100,7 +100,7 @@ class StreamMachine(RuleBasedStateMachine):
     # --- readers
 
     def join_at(self, last_event_id: str | None, *, from_now: bool, room: int | None, blocked: bool) -> Reader | None:
-        start = start_of(self.stream.log, last_event_id, from_now=from_now)
+        start = start_of(self.stream.log, last_event_id, from_now=from_now, oldest=self.stream.log.first_seq)
         if start is None:
             assert self.stream.ending is not None
             return None
