@@ -188,8 +188,11 @@ http {{
     return [nginx_binary(), "-p", str(site.folder), "-e", str(site.folder / "error.log"), "-c", str(config)]
 
 
-def plain_aiohttp() -> Peer:
-    return Peer("aiohttp", lambda site: [sys.executable, "-m", "bench.plain_proxy", str(site.port), site.upstream])
+def plain_aiohttp(loop: str = "") -> Peer:
+    """On asyncio's own loop, as in DESIGN.md section 7; `loop`: "uvloop", for those who know of it."""
+    name = f"aiohttp+{loop}" if loop else "aiohttp"
+    command = [sys.executable, "-m", "bench.plain_proxy"]
+    return Peer(name, lambda site: [*command, str(site.port), site.upstream, *([loop] if loop else [])])
 
 
 def gateway(ledger: Path | None = None) -> Peer:

@@ -1,7 +1,8 @@
-"""Shell: the peer "aiohttp": the proxy one writes in an afternoon, idiomatic, under uvloop.
+"""Shell: the peers "aiohttp" and "aiohttp+uvloop": the proxy one writes in an afternoon, idiomatic.
 
 In: any POST. Out: the upstream's answer, written on as it arrives. Run by `bench.peers`:
-`python -m bench.plain_proxy PORT UPSTREAM_URL`.
+`python -m bench.plain_proxy PORT UPSTREAM_URL [uvloop]`; without the last word on asyncio's own loop, as aiohttp
+comes.
 """
 
 from __future__ import annotations
@@ -54,4 +55,5 @@ async def serve(port: int, upstream: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))
+    run = uvloop.run if sys.argv[3:] == ["uvloop"] else asyncio.run
+    run(serve(int(sys.argv[1]), sys.argv[2]))

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _line_up(given: argparse.Namespace) -> list[Peer]:
-    everyone = [peers.nginx(), peers.plain_aiohttp(), peers.gateway(given.ledger)]
+    everyone = [peers.nginx(), peers.plain_aiohttp(), peers.plain_aiohttp("uvloop"), peers.gateway(given.ledger)]
     if given.litellm:
         everyone.append(peers.litellm(given.litellm))
     names = {peer.name for peer in everyone}

@@ -131,7 +131,11 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"the limit of open files allows {most} subscribers instead of {given.subscribers}")
         given.subscribers = most
     given.resume = min(given.resume, given.subscribers)
-    facts = {"bench": "storm", "machine": machine.facts(), "versions": machine.versions("uvloop", "aiohttp", "rivergate")}
+    facts = {
+        "bench": "storm",
+        "machine": machine.facts(),
+        "versions": machine.versions("uvloop", "aiohttp", "rivergate"),
+    }
     facts["options"] = {name: getattr(given, name) for name in ("subscribers", "seconds", "resume", "rate")}
     peer_core, load_core = machine.take_cores()
     os.sched_setaffinity(0, {load_core})
@@ -142,9 +146,11 @@ def main(arguments: list[str] | None = None) -> int:
     figures: Figures = {}
     failure = ""
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-storm-") as folder:
-            with seated(GATEWAY, Path(folder) / GATEWAY, prepared, peer_core) as seat:
-                figures = storm(seat, given)
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-storm-") as folder,
+            seated(GATEWAY, Path(folder) / GATEWAY, prepared, peer_core) as seat,
+        ):
+            figures = storm(seat, given)
     except (PeerFailed, BrokenStream, Late, OSError) as error:
         failure = str(error)
     judged = _targets(figures)

@@ -1,6 +1,7 @@
 """Wiring: a configuration becomes a running gateway; start, drain and stop in one readable order."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -86,6 +87,8 @@ class Service:
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {listen}: {reason}"]) from None
         self._context.max_connections = self._room_for_connections(descriptors)
+        gc.collect()
+        gc.freeze()  # what start-up made stays: no collection has to look at it again
         self._context.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address()}})
 

@@ -24,11 +24,22 @@ STEP = 16  # readers between two looks at the clock: about a twentieth of a slic
 class Fanout:
     """The readers of one log that can take bytes, and the pass over them."""
 
-    __slots__ = ("_live", "_log", "_next_slice", "_on_progress", "_queue", "_sole", "_upto", "sends")
+    __slots__ = (
+        "_live",
+        "_log",
+        "_max_log_bytes",
+        "_next_slice",
+        "_on_progress",
+        "_queue",
+        "_sole",
+        "_upto",
+        "sends",
+    )
 
-    def __init__(self, log: StreamLog, on_progress: Callable[[], None]) -> None:
+    def __init__(self, log: StreamLog, on_progress: Callable[[], None], max_log_bytes: int = 1 << 62) -> None:
         self._log = log
-        self._on_progress = on_progress  # a pass of several slices has come to its end
+        self._max_log_bytes = max_log_bytes
+        self._on_progress = on_progress  # the log is over its limit, or a pass of several slices is at its end
         self._live: dict[Subscriber, None] = {}  # an ordered set: first come, first served
         self._sole: Subscriber | None = None  # the only live one
         self._queue: deque[Subscriber] = deque()  # who is still to be served in the pass under way
@@ -57,13 +68,15 @@ class Fanout:
         reader, seq = self._sole, log.next_seq
         if reader is None or reader.seq + 1 != seq or (sink := reader.sink) is None or sink.blocked:
             self.wake()
-            return
-        # The only reader, as of every completion that nobody shares, and up to date: no pass is needed.
-        sink.write(reader.view.one(frame, reader.seq))
-        reader.seq = seq
-        self.sends += 1
-        if sink.blocked:
-            self.remove(reader)
+        else:
+            # The only reader, as of every completion that nobody shares, and up to date: no pass is needed.
+            sink.write(reader.view.one(frame, reader.seq))
+            reader.seq = seq
+            self.sends += 1
+            if sink.blocked:
+                self.remove(reader)
+        if log.bytes > self._max_log_bytes:
+            self._on_progress()
 
     def wake(self) -> None:
         """The log has grown, or ended."""

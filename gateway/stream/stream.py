@@ -89,7 +89,6 @@ class Stream:
         "_max_log_bytes",
         "_paused",
         "_producer",
-        "_publish",
         "_quiet_seconds",
         "_readers",
         "_ring",
@@ -99,6 +98,7 @@ class Stream:
         "_trimmed_bytes",
         "_views",
         "id",
+        "on_frame",
     )
 
     def __init__(
@@ -122,8 +122,8 @@ class Stream:
         self._readers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet
         self._lagged = 0
         self._delivered = 0  # events that readers who have ended were sent
-        self._fanout = Fanout(self._log, self._make_room)
-        self._publish = self._fanout.publish
+        self._fanout = Fanout(self._log, self._make_room, self._max_log_bytes)
+        self.on_frame = self._fanout.publish  # takes a frame for every reader; on its way when it returns
         self._audience = Audience(policy or policy_of(limits), self._on_empty)
         self._paused = False
         self._seq_at_tick = 0
@@ -159,12 +159,6 @@ class Stream:
         return reader
 
     # --- the producer's side
-
-    def on_frame(self, frame: bytes) -> None:
-        """A frame for every reader; it is on its way when this returns."""
-        self._publish(frame)
-        if self._log.bytes > self._max_log_bytes:
-            self._make_room()
 
     def on_frames(self, frames: list[bytes]) -> None:
         """Several frames at once: a reader gets them in one piece."""
