@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 from bench import machine, peers
-from bench.fanout_peers import GATEWAY, NAMES, NCHAN, nchan_module
-from bench.fanout_report import json_report, text_report
+from bench.fanout_peers import nchan_module
+from bench.fanout_report import GATEWAY, NAMES, NCHAN, json_report, text_report
 from bench.fanout_rounds import RESERVED_FILES, Options, Round
 from bench.frames import script
 from bench.peers import PeerFailed

@@ -16,11 +16,10 @@ from pathlib import Path
 from bench import machine, peers
 from bench.fanout_audience import Audience
 from bench.fanout_publish import Posts, Provider, Publisher, RawUpload, Upload
+from bench.fanout_report import AIOHTTP, GATEWAY, NCHAN, C
 from bench.frames import Script
 from bench.peers import Peer, PeerFailed, Running, Site
 
-GATEWAY, NCHAN, C, AIOHTTP = "gateway", "nchan", "c", "aiohttp"
-NAMES = (GATEWAY, NCHAN, C, AIOHTTP)
 NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
 NCHAN_BUFFER = 20_000  # messages it keeps: a subscriber that lags must not lose any, as with the others
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from bench.fanout_peers import AIOHTTP, GATEWAY, NCHAN, C
 from bench.measure import Spread, Target, spread_text, table
 from bench.relay_report import Results
 
+GATEWAY, NCHAN, C, AIOHTTP = "gateway", "nchan", "c", "aiohttp"
+NAMES = (GATEWAY, NCHAN, C, AIOHTTP)
 BySize = Mapping[int, Results]
-RATIOS = (("single_per_cpu_s", "one at a time"), ("burst_per_cpu_s", "bursts"))
+RATIOS = ("single_per_cpu_s", "burst_per_cpu_s")
 PROMISED_SIZE = 1000  # of the two CPU targets; if it was not measured, the nearest
 
 
@@ -82,7 +83,7 @@ def _size_json(results: Results) -> dict[str, object]:
     for name, rounds in results.rounds.items():
         report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
         for other in (C, NCHAN, AIOHTTP):
-            report |= {f"{key}_vs_{other}": _json(results.ratio(name, other, key)) for key, _ in RATIOS}
+            report |= {f"{key}_vs_{other}": _json(results.ratio(name, other, key)) for key in RATIOS}
         peers[name] = report | {"rounds": rounds}
     return {"peers": peers, "failures": results.failures}
 

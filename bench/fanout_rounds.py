@@ -29,7 +29,6 @@ JOIN_SECONDS = 60.0
 SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory
 MAX_BURST_PASSES = 60  # per turn
 RESERVED_FILES = 500
-Experiment = Callable[[Seat, Figures], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from bench import machine
 from bench.fanout_audience import Late
-from bench.fanout_peers import GATEWAY, Seat, seated
+from bench.fanout_peers import Seat, seated
+from bench.fanout_report import GATEWAY
 from bench.fanout_rounds import RESERVED_FILES
 from bench.frames import BrokenStream, script
 from bench.loop import clock
