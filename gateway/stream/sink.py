@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import Callable
 from typing import Protocol
 
 # Bytes that may wait in user space for a client's window. Above it the reader is a cursor, not memory.
@@ -13,10 +13,14 @@ MAX_UNSENT_BYTES = 65536
 class Sink(Protocol):
     """The way to one reader."""
 
+    fd: int  # of a socket that may be written to directly as long as nothing is blocked, else -1
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again
 
     def write(self, data: bytes) -> None:
         """Hand over bytes; may set `blocked`."""
+
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        """Of bytes that were written to `fd` the kernel took only so many; -1: the peer is gone."""
 
     def unsent_bytes(self) -> int:
         """Bytes handed over that the kernel has not taken yet."""
@@ -36,7 +40,8 @@ class TransportSink:
     the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_queued", "_send", "_socket", "_transport", "blocked")
+    fd = -1
+    __slots__ = ("_direct", "_queued", "_socket", "_transport", "blocked")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -47,18 +52,18 @@ class TransportSink:
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
         self._socket: socket.socket | None = None
-        self._send: Callable[[bytes], int] | None = None
+        self._direct = -1  # its descriptor
         self._queued = True  # the transport may still hold bytes, now those of the head
         if not encrypted and shared is not None:
             with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
                 self._socket = shared.dup()
                 self._socket.setblocking(False)
-                self._send = self._socket.send
+                self._direct = self._socket.fileno()
 
     def write(self, data: bytes) -> None:
-        if self._send is not None and not (self._queued and self._transport.get_write_buffer_size()):
+        if self._direct >= 0 and not (self._queued and self._transport.get_write_buffer_size()):
             try:
-                sent = self._send(data)
+                sent = os.write(self._direct, data)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -71,6 +76,9 @@ class TransportSink:
         self._queued = True
         self._transport.write(data)
 
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        """Never: `fd` says that a transport is not written to directly."""
+
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
@@ -80,4 +88,5 @@ class TransportSink:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
-            self._socket = self._send = None
+            self._socket = None
+            self._direct = -1

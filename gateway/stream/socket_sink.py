@@ -6,6 +6,7 @@ until the watch says that there is room. The sink owns the socket: it closes it 
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class Reader(Protocol):
 class SocketSink:
     """Bytes to one taken-over socket."""
 
-    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_socket", "_watch", "blocked")
+    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_socket", "_watch", "blocked", "fd")
 
     def __init__(self, taken: socket.socket, watch: Watch) -> None:
         self._socket: socket.socket | None = taken
@@ -36,6 +37,7 @@ class SocketSink:
         self._sent = 0
         self._close_timer: asyncio.TimerHandle | None = None
         self.blocked = False
+        self.fd = taken.fileno()
         taken.setblocking(False)
 
     def start(self, reader: Reader) -> None:
@@ -46,15 +48,18 @@ class SocketSink:
 
     def write(self, data: bytes) -> None:
         try:
-            sent = self._socket.send(data)  # type: ignore[union-attr]  # a closed sink is never written to
+            sent = os.write(self.fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.blocked = True  # the client is gone; the watch is about to say so
-            return
+            sent = -1
         if sent != len(data):
-            self._rest, self._sent = data, sent
-            self.blocked = True
+            self.on_short_write(data, sent)
+
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        self.blocked = True
+        if sent >= 0:
+            self._rest, self._sent = data, sent  # else the client is gone; the watch is about to say so
 
     def unsent_bytes(self) -> int:
         return len(self._rest) - self._sent
@@ -100,6 +105,7 @@ class SocketSink:
             self._close_timer.cancel()
             self._close_timer = None
         taken, self._socket = self._socket, None
+        self.fd = -1
         if taken is None:
             return
         self._watch.remove(taken.fileno())

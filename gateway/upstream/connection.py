@@ -44,11 +44,13 @@ class Connection(asyncio.Protocol):
         "_on_idle",
         "_on_lost",
         "_parser",
+        "_pieces",
         "_reusable",
         "_transport",
         "_unparsed_bytes",
         "_untouched",
         "exchanges",
+        "on_body",
     )
 
     def __init__(self, on_idle: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
@@ -61,6 +63,10 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0  # of complete fields
         self._unparsed_bytes = 0  # read for a head that is not complete
         self._body: BodyHandler | None = None
+        # The pieces of the body in one read: a burst of chunks goes on as one, so that readers get it in one send.
+        # The parser appends them itself, without a call into Python.
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
         self._close_delimited = False
         self._reusable = False
         self._untouched = True
@@ -86,6 +92,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, without a word to the exchange: it is its owner who gives it up."""
         self._exchange = self._parser = self._body = None
+        self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
 
@@ -121,10 +128,13 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._deliver()
             self._on_unreadable(error)
-        else:
-            if self._body is None:  # never between two pieces of a body
-                self._after_read(len(data))
+            return
+        if self._pieces:
+            self._deliver()
+        if self._body is None:  # never between two pieces of a body
+            self._after_read(len(data))
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:
@@ -171,14 +181,25 @@ class Connection(asyncio.Protocol):
         if self._exchange is exchange:  # else it gave up just now
             self._body = body
 
-    def on_body(self, body: bytes) -> None:
-        if self._body is not None:
-            self._body(body)
-
     def on_message_complete(self) -> None:
+        self._deliver()
         if self._body is not None:  # else the end of an interim answer
             # The end is told after the read, when it is known whether anything follows it.
             self._parser = self._body = None
+
+    def _deliver(self) -> None:
+        """Hand on what a read has brought of the body."""
+        pieces = self._pieces
+        if not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._body is not None:
+            try:
+                self._body(data)
+            except Exception:
+                self._fail(GatewayError("the gateway failed to relay the answer"))
+                raise  # a fault of ours: the loop logs it
 
     # --- ends
 

@@ -20,6 +20,8 @@ PATIENCE = 5.0  # seconds until a test gives up; none waits for it to pass
 class MemorySink:
     """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
 
+    fd = -1  # nothing to write to but itself
+
     def __init__(self, *, blocked: bool = False, room: int | None = None) -> None:
         self.blocked = blocked
         self.room = room
@@ -41,6 +43,9 @@ class MemorySink:
         if self.room is not None:
             self.room -= len(data)
             self.blocked = self.room <= 0
+
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        raise AssertionError("written to directly")
 
     def unsent_bytes(self) -> int:
         return self.unsent
