@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.errors import Ending
 from gateway.stream.log import StreamLog
+from gateway.stream.sink import write_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import View
 
@@ -71,8 +72,17 @@ class Fanout:
             self.wake()
         else:
             # The only reader, as of every completion that nobody shares, and up to date: no pass is needed.
-            sink.write(reader.view.one(frame, reader.seq))
+            data = reader.view.one(frame, reader.seq)
             reader.seq = seq
+            if (fd := sink.fd) < 0:
+                sink.write(data)
+            else:
+                try:
+                    sent = os.write(fd, data)
+                except OSError:
+                    sent = write_nowait(fd, data)  # tells why it failed
+                if sent != len(data):
+                    sink.on_short_write(data, sent)
             self.sends += 1
             if sink.blocked:
                 self.remove(reader)
@@ -137,10 +147,8 @@ class Fanout:
             if (fd := sink.fd) >= 0:
                 try:
                     sent = os.write(fd, data)
-                except BlockingIOError:
-                    sent = 0
                 except OSError:
-                    sent = -1
+                    sent = write_nowait(fd, data)  # tells why it failed
                 if sent != size:
                     sink.on_short_write(data, sent)
             else:

@@ -6,10 +6,10 @@ until the watch says that there is room. The sink owns the socket: it closes it 
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import Protocol
 
+from gateway.stream.sink import write_nowait
 from gateway.stream.watch import Watch
 
 MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
@@ -47,12 +47,7 @@ class SocketSink:
         self._watch.add(self._socket.fileno(), self)
 
     def write(self, data: bytes) -> None:
-        try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            sent = -1
+        sent = write_nowait(self.fd, data)
         if sent != len(data):
             self.on_short_write(data, sent)
 

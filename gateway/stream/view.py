@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.errors import Ending
 from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
+from gateway.wire.http1 import SIZE_LINES
 
 # One join below 64 KiB costs less than the second send it saves; above it the socket buffer is full anyway.
 MAX_PIECE_BYTES = 65536
@@ -47,6 +48,9 @@ class CompletionView:
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
     def one(self, frame: bytes, seq: int) -> bytes:
+        size = len(frame)
+        if self._chunked and size < len(SIZE_LINES):
+            return SIZE_LINES[size] + frame + b"\r\n"  # `encode_chunk`, without the call
         return http1.encode_chunk(frame) if self._chunked else frame
 
     def piece(self, seq: int) -> Piece:

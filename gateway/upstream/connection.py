@@ -125,16 +125,21 @@ class Connection(asyncio.Protocol):
         if parser is None:
             self.abort()  # bytes that nobody asked for: this connection cannot be trusted with a request
             return
+        pieces = self._pieces
         try:
             parser.feed_data(data)
+            if len(pieces) == 1 and self._body is not None:
+                self._body(pieces.pop())  # as nearly always: one read, one chunk, one token
+            else:
+                self._deliver()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._deliver()
             self._on_unreadable(error)
-            return
-        if self._pieces:
-            self._deliver()
-        if self._body is None:  # never between two pieces of a body
-            self._after_read(len(data))
+        except Exception:
+            self._fail(GatewayError("the gateway failed to relay the answer"))
+            raise  # a fault of ours: the loop logs it
+        else:
+            if self._body is None:  # never between two pieces of a body
+                self._after_read(len(data))
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:
@@ -192,14 +197,10 @@ class Connection(asyncio.Protocol):
         pieces = self._pieces
         if not pieces:
             return
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = b"".join(pieces)
         pieces.clear()
         if self._body is not None:
-            try:
-                self._body(data)
-            except Exception:
-                self._fail(GatewayError("the gateway failed to relay the answer"))
-                raise  # a fault of ours: the loop logs it
+            self._body(data)
 
     # --- ends
 
@@ -214,6 +215,7 @@ class Connection(asyncio.Protocol):
             self._fail(_head_too_large())
 
     def _on_unreadable(self, error: Exception) -> None:
+        self._deliver()  # what could be read before
         if self._parser is None and self._exchange is not None:
             self._finish(reusable=False)  # the response is whole; what cannot be read comes after it
             return

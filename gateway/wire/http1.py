@@ -26,12 +26,12 @@ def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) 
     return "".join(lines).encode("latin-1")
 
 
-_SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have
+SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have
 
 
 def encode_chunk(data: bytes) -> bytes:
     """One transfer chunk. Empty data gives no bytes, since an empty chunk would end the body."""
     size = len(data)
     if 0 < size < 2048:
-        return _SIZE_LINES[size] + data + b"\r\n"
+        return SIZE_LINES[size] + data + b"\r\n"
     return b"%x\r\n%b\r\n" % (size, data) if data else b""
