@@ -15,6 +15,7 @@ import orjson
 _ASCII_TEXT = re.compile(rb'[ !#-\[\]-\x7f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[ !#-\[\]-\x7f]*+)*+').fullmatch
 # U+0085, U+2028 and U+2029 are legal JSON but cut lines in clients that split on Unicode line ends.
 _UNICODE_TEXT = re.compile(r'(?:[^"\\\x00-\x1f\x85\u2028\u2029]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+').fullmatch
+_UNUSUAL = re.compile(rb"[^ !#-\[\]-\x7f]").search  # anything but plain ASCII: most tokens have none
 _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+')
 
 _PROBE = "hole"
@@ -59,7 +60,7 @@ class Template:
         if not (block.startswith(self._head) and block.endswith(self._tail)):
             return None
         text = block[self._head_length : -self._tail_length]
-        if not text or not (_ASCII_TEXT(text) or is_safe_text(text)):
+        if not text or (_UNUSUAL(text) is not None and not is_safe_text(text)):
             return None
         self.hits += 1
         self.text_bytes += len(text)
