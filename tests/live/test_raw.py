@@ -39,7 +39,7 @@ def test_each_read_is_whole_for_a_client_that_carries_nothing_over(gateway: Gate
     with RawClient(gateway.port) as client:
         client.post(body({"ttft_ms": 20, "gap_ms": 20, "tokens": 20}, stream=True))
         reads = []
-        while not reads or not reads[-1].endswith(b"0\r\n\r\n"):
+        while not reads or not reads[-1].endswith(b"\r\n0\r\n\r\n"):
             reads.append(client.receive())
             assert reads[-1]
     told = ""
