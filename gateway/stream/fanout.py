@@ -63,8 +63,8 @@ class Fanout:
         self._live.pop(reader, None)
         self._find_sole()
 
-    def publish(self, frame: bytes) -> None:
-        """Append a frame and send it: what a token costs is mostly this."""
+    def publish(self, frame: bytes, chunk: bytes = b"") -> None:
+        """Append a frame and send it: what a token costs is mostly this. `chunk`: the frame as a transfer chunk."""
         log = self._log
         log.append(frame)
         reader, seq = self._sole, log.next_seq
@@ -72,7 +72,8 @@ class Fanout:
             self.wake()
         else:
             # The only reader, as of every completion that nobody shares, and up to date: no pass is needed.
-            data = reader.view.one(frame, reader.seq)
+            view = reader.view
+            data = chunk if chunk and view.bare_chunks else view.one(frame, reader.seq)
             reader.seq = seq
             if (fd := sink.fd) < 0:
                 sink.write(data)

@@ -23,6 +23,7 @@ class View(Protocol):
     """One framing of one log."""
 
     keepalive: bytes  # what may stand between two pieces
+    bare_chunks: bool  # a frame goes out as a transfer chunk of its own, with nothing added
 
     def one(self, frame: bytes, seq: int) -> bytes:
         """The bytes of one frame, the one at `seq`."""
@@ -40,18 +41,18 @@ class CompletionView:
     `chunked`: HTTP/1.1; otherwise the body ends with the connection (HTTP/1.0).
     """
 
-    __slots__ = ("_chunked", "_log", "keepalive")
+    __slots__ = ("_log", "bare_chunks", "keepalive")
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
-        self._chunked = chunked
+        self.bare_chunks = chunked
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
     def one(self, frame: bytes, seq: int) -> bytes:
         size = len(frame)
-        if self._chunked and size < len(SIZE_LINES):
+        if self.bare_chunks and size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # `encode_chunk`, without the call
-        return http1.encode_chunk(frame) if self._chunked else frame
+        return http1.encode_chunk(frame) if self.bare_chunks else frame
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -60,7 +61,7 @@ class CompletionView:
         last = log.ending is not None and next_seq == log.next_seq
         if last:
             frames.append(sse.DONE)
-        return _body(b"".join(frames), chunked=self._chunked, last=last), next_seq, last
+        return _body(b"".join(frames), chunked=self.bare_chunks, last=last), next_seq, last
 
     def farewell(self, ending: Ending) -> bytes:
         """Nothing: a POST client that is sent away sees its connection close, never a false `[DONE]`."""
@@ -74,6 +75,8 @@ class EventsView:
     """
 
     __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
+
+    bare_chunks = False
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log

@@ -234,7 +234,7 @@ class Attempt:
         if isinstance(body, StreamBody) and body.events:
             self.marks.first_event = now
             if self._connection is not None and self._phase is not Phase.LINGERING:
-                self._connection.deliver_to(body.feed)
+                self._connection.deliver_to(body.feed, body.feed_chunk)
 
     async def _connect(self) -> None:
         try:

@@ -17,6 +17,7 @@ MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile on
 _FIELD_FRAMING = len(": \r\n")  # counted too, else empty fields would be free
 
 BodyHandler = Callable[[bytes], None]
+ChunkHandler = Callable[[bytes], bool]
 
 
 class Exchange(Protocol):
@@ -37,8 +38,11 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_chunk_ended",
+        "_chunk_handler",
         "_close_delimited",
         "_exchange",
+        "_express",
         "_head_bytes",
         "_headers",
         "_on_idle",
@@ -63,6 +67,11 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0  # of complete fields
         self._unparsed_bytes = 0  # read for a head that is not complete
         self._body: BodyHandler | None = None
+        self._chunk_handler: ChunkHandler | None = None
+        self._chunk_ended = False  # the parser stands behind a transfer chunk
+        # The chunk handler while the parser stands exactly between two chunks: a read that is one whole chunk, and
+        # that the handler takes, changes nothing for the parser, which then need not see it.
+        self._express: ChunkHandler | None = None
         # The pieces of the body in one read: a burst of chunks goes on as one, so that readers get it in one send.
         # The parser appends them itself, without a call into Python.
         self._pieces: list[bytes] = []
@@ -91,7 +100,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, without a word to the exchange: it is its owner who gives it up."""
-        self._exchange = self._parser = self._body = None
+        self._exchange = self._parser = None
+        self._end_body()
         self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
@@ -100,10 +110,12 @@ class Connection(asyncio.Protocol):
         """Close at once, and tell the exchange if there is one."""
         self._fail(GatewayError("the gateway closed the connection"))
 
-    def deliver_to(self, body: BodyHandler) -> None:
-        """From now on the pieces of the body go there."""
+    def deliver_to(self, body: BodyHandler, chunks: ChunkHandler | None = None) -> None:
+        """From now on the pieces of the body go there; reads that are one whole chunk are offered to `chunks`."""
         if self._body is not None:
             self._body = body
+            self._chunk_handler = chunks
+            self._express = None
 
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""
@@ -127,6 +139,8 @@ class Connection(asyncio.Protocol):
             return
         pieces = self._pieces
         try:
+            if (express := self._express) is not None and express(data):
+                return
             parser.feed_data(data)
             if len(pieces) == 1 and self._body is not None:
                 self._body(pieces.pop())  # as nearly always: one read, one chunk, one token
@@ -140,6 +154,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._body is None:  # never between two pieces of a body
                 self._after_read(len(data))
+            else:
+                self._express = self._chunk_handler if self._chunk_ended and data.endswith(b"\r\n") else None
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:
@@ -186,11 +202,18 @@ class Connection(asyncio.Protocol):
         if self._exchange is exchange:  # else it gave up just now
             self._body = body
 
+    def on_chunk_header(self) -> None:
+        self._chunk_ended = False
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_ended = True
+
     def on_message_complete(self) -> None:
         self._deliver()
         if self._body is not None:  # else the end of an interim answer
             # The end is told after the read, when it is known whether anything follows it.
-            self._parser = self._body = None
+            self._parser = None
+            self._end_body()
 
     def _deliver(self) -> None:
         """Hand on what a read has brought of the body."""
@@ -203,6 +226,10 @@ class Connection(asyncio.Protocol):
             self._body(data)
 
     # --- ends
+
+    def _end_body(self) -> None:
+        self._body = self._chunk_handler = self._express = None
+        self._chunk_ended = False
 
     def _after_read(self, size: int) -> None:
         """A read is over, and no body is under way: the head is not complete yet, or the response has ended."""
@@ -232,7 +259,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, *, reusable: bool) -> None:
         exchange, self._exchange = self._exchange, None
-        self._parser = self._body = None
+        self._parser = None
+        self._end_body()
         # An answer that overtook its request ends the connection: the server may not read the rest of it.
         if reusable and self._transport is not None and not self._transport.get_write_buffer_size() and self.is_open:
             self.resume()
@@ -248,7 +276,8 @@ class Connection(asyncio.Protocol):
 
     def _end_lost(self, error: RivergateError, *, untouched: bool) -> None:
         exchange, self._exchange = self._exchange, None
-        self._parser = self._body = None
+        self._parser = None
+        self._end_body()
         if exchange is not None:
             exchange.on_lost(error, untouched=untouched)
 

@@ -51,6 +51,7 @@ class ChatReader:
         "_template",
         "_useless",
         "fit",
+        "fit_chunk",
         "usage",
     )
 
@@ -62,6 +63,7 @@ class ChatReader:
         # The frame of a plain content chunk of the shape seen before, else None: `read` it then. It is the
         # template's own method, since a call between the two would be a tenth of what a token costs here.
         self.fit: Callable[[bytes], bytes | None] = _fits_nothing
+        self.fit_chunk: Callable[[bytes], bytes | None] = _fits_nothing  # the same for a block in a transfer chunk
         self._useless = 0
         self.usage: dict[str, Any] | None = None  # the provider's own counts, complete, or None
         self._read_events = 0
@@ -163,6 +165,7 @@ class ChatReader:
             self._read_events, self._read_bytes = self.text_events, self.text_bytes
             self._template = template
             self.fit = template.match
+            self.fit_chunk = template.match_chunk
 
 
 def extended(frame: bytes, fields: dict[str, Any]) -> bytes:

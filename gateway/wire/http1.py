@@ -27,6 +27,19 @@ def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) 
 
 
 SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have
+CRLF = b"\r\n"
+NO_CHUNK = b"-"  # no chunk begins so
+
+
+def _lines_by_chunk_size() -> list[bytes]:
+    lines = [NO_CHUNK] * (len(SIZE_LINES) + len(SIZE_LINES[-1]) + len(CRLF))
+    for size, line in enumerate(SIZE_LINES[1:], 1):
+        lines[len(line) + size + len(CRLF)] = line
+    return lines
+
+
+# The size line of a whole chunk of so many bytes, framing included; `NO_CHUNK` where there is none.
+CHUNK_LINES = _lines_by_chunk_size()
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -271,7 +271,7 @@ class Observer:
         if self.flows:
             attempt.flow_to(self)
 
-    def on_frame(self, frame: bytes) -> None:
+    def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self.on_frames([frame])
 
     def on_frames(self, frames: list[bytes]) -> None:

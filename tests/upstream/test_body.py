@@ -43,7 +43,7 @@ class Owner:
         self.calls.append("broken")
         self.error = error
 
-    def on_frame(self, frame: bytes) -> None:
+    def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self.on_frames([frame])
 
     def on_frames(self, frames: list[bytes]) -> None:

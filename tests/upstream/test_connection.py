@@ -2,9 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.upstream.connection import MAX_HEAD_BYTES, Connection
 
@@ -466,3 +469,108 @@ async def test_an_idle_connection_notices_the_close_of_the_other_side() -> None:
 
 async def test_a_connection_has_no_dictionary() -> None:
     assert not hasattr(Connection(lambda connection: None, lambda connection: None), "__dict__")
+
+
+# Data that looks like framing: a reader that loses its place in the chunks takes one of these for a chunk.
+LOOKALIKES = st.lists(
+    st.one_of(
+        st.binary(min_size=1, max_size=40),
+        st.sampled_from([b"5\r\nhello\r\n", b"\r\n", b"0\r\n\r\n", b"1\r\nx\r\n1\r\ny\r\n", b"a\r\n"]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def whole_chunk(data: bytes) -> bytes | None:
+    """What stands in a read that has the form of exactly one transfer chunk, read naively."""
+    line, separator, rest = data.partition(b"\r\n")
+    try:
+        size = int(line, 16) if line and line.isalnum() else 0
+    except ValueError:
+        size = 0
+    whole = separator and size and len(rest) == size + 2 and rest.endswith(b"\r\n")
+    return rest[:size] if whole else None
+
+
+@given(LOOKALIKES, st.lists(st.integers(1, 60), max_size=12), st.booleans())
+def test_chunks_that_are_taken_whole_change_nothing_wherever_the_reads_fall(
+    pieces: list[bytes], cuts: list[int], aligned: bool
+) -> None:
+    taken: list[bytes] = []
+
+    def take(chunk: bytes) -> bool:
+        if (data := whole_chunk(chunk)) is None:
+            return False
+        taken.append(data)
+        return True
+
+    class Whole:
+        def on_head(self, status: int, headers: Any) -> Any:
+            return taken.append
+
+        def on_end(self) -> None:
+            taken.append(b"<end>")
+
+        def on_lost(self, error: Exception, *, untouched: bool) -> None:
+            raise error
+
+    connection = Connection(lambda connection: None, lambda connection: None)
+    connection.connection_made(StandingTransport())
+    connection.send(b"GET / HTTP/1.1\r\n\r\n", Whole())
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.deliver_to(taken.append, take)
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [b"first", *pieces]]
+    reads = chunks if aligned else list(cut(b"".join(chunks), cuts))
+    for read in reads:
+        connection.data_received(read)
+    connection.data_received(b"0\r\n\r\n")
+    assert b"".join(taken) == b"first" + b"".join(pieces) + b"<end>"
+
+
+def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
+    """The data in pieces of these sizes, and the rest."""
+    start = 0
+    for size in sizes:
+        if start < len(data):
+            yield data[start : start + size]
+        start += size
+    if start < len(data):
+        yield data[start:]
+
+
+class StandingTransport(asyncio.Transport):
+    """A transport to a peer that takes everything."""
+
+    def write(self, data: Any) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_reading(self) -> bool:
+        return True
+
+
+async def test_a_read_that_is_one_chunk_of_the_known_shape_is_taken_whole() -> None:
+    offered: list[bytes] = []
+    async with Line.open() as line:
+        recorder = line.ask()
+        line.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        line.connection.deliver_to(recorder.on_body, lambda chunk: offered.append(chunk) or chunk == b"1\r\nb\r\n")
+        for read in (
+            b"1\r\na\r\n",
+            b"1\r\nb\r\n",
+            b"1\r\n",
+            b"c\r\n",
+            b"2\r\nd",
+            b"d\r\n",
+            b"1\r\ne\r\n",
+            b"0\r\n\r\n",
+        ):
+            line.connection.data_received(read)
+        # The first read shows where the parser stands; a read in the middle of a chunk is never offered.
+        assert offered == [b"1\r\nb\r\n", b"1\r\n", b"2\r\nd", b"1\r\ne\r\n", b"0\r\n\r\n"]
+        assert (recorder.body, recorder.ends) == (b"acdde", ["end"])

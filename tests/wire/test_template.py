@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.wire import sse
 from gateway.wire.chat import ChatReader
+from gateway.wire.http1 import CHUNK_LINES, encode_chunk
 from gateway.wire.template import Template, is_safe_text, learn
 from tests.wire.conforming import RAW_LINE_ENDS, block, chunk, reader
 
@@ -253,3 +254,31 @@ def test_repairs_are_applied_to_chunks_that_fit() -> None:
     first, second, third = (chat.read(block(lax)).frame for _ in range(3))
     assert first != second == third
     assert chat.fit(block(lax)) == second
+
+
+@given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6), STYLES, st.binary(max_size=3))
+def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_came(
+    texts: list[str], style: dict[str, bool], junk: bytes
+) -> None:
+    by_block, by_chunk = reader(), reader()
+    for text in ["warm", "up", *texts]:
+        given = written(chunk({"content": text}), **style)
+        expected = by_block.fit(given)
+        framed = encode_chunk(given)
+        taken = by_chunk.fit_chunk(framed)
+        assert taken == (expected if expected == given else None)
+        for other in (junk + framed, framed + junk, framed[:-1], framed[1:], b"0" + framed, framed * 2):
+            assert other == framed or by_chunk.fit_chunk(other) is None
+        if expected is None:
+            by_block.read(given)
+        if taken is None:
+            relayed(by_chunk, given)
+    assert by_chunk.text_events == by_block.text_events
+    assert by_chunk.text_bytes == by_block.text_bytes
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 255, 256, 2047])
+def test_every_size_line_is_found_by_the_size_of_its_chunk(size: int) -> None:
+    framed = encode_chunk(b"x" * size)
+    assert framed.startswith(CHUNK_LINES[len(framed)])
+    assert CHUNK_LINES[len(framed)] == b"%x\r\n" % size
