@@ -4,7 +4,7 @@ Only what the gateway acts on, and the plain types of the well-known fields, are
 upstream's to judge, and its refusal reaches the client in its words.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
@@ -27,8 +27,19 @@ class StreamOptions(_Lenient):
     include_usage: StrictBool | None = None
 
 
+class StreamPolicy(BaseModel):
+    """`gateway.stream`: what becomes of this one stream without readers; unset is as configured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    on_last_reader: Literal["abort", "drain"] | None = None
+    abort_grace_ms: Annotated[StrictInt, Field(ge=0, le=3_600_000)] | None = None
+
+
 class Gateway(_Lenient):
     """The extension object `gateway` of a request (CONTRACT.md 1.3)."""
+
+    stream: StreamPolicy = StreamPolicy()
 
     routing: dict[str, Any] | None = None
     models: Annotated[list[StrictStr], Field(min_length=1, max_length=20)] | None = None
@@ -69,6 +80,9 @@ class ChatRequest(_Lenient):
         """`gateway.routing` over the top-level `routing` of older documents."""
         nested = self.gateway.routing if self.gateway is not None else None
         return {**(self.routing or {}), **(nested or {})}
+
+    def stream_policy(self) -> StreamPolicy:
+        return self.gateway.stream if self.gateway is not None else StreamPolicy()
 
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)

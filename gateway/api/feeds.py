@@ -10,7 +10,7 @@ from gateway.api.context import CONTEXT
 from gateway.api.envelope import json_response
 from gateway.api.streams import position_of, prelude
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
-from gateway.errors import NotFound, ServiceUnavailable
+from gateway.errors import InvalidParameter, NotFound, ServiceUnavailable
 from gateway.relay.feed import Feed
 from gateway.stream.resume import start_of
 
@@ -26,6 +26,7 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     feed = _feed(request)
     text = request.query.get("token")
     token = verify(text, context.signing_keys, feed.id, clock.wall_time()) if text is not None else None
+    source_ids = _wants_source_ids(request)
     log = feed.stream.log
     start = start_of(log, *position_of(request), oldest=log.first_seq)
     if start is None:
@@ -33,11 +34,19 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     if feed.stream.readers >= context.config.stream.max_subscribers:
         raise ServiceUnavailable("this feed has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
-    reader = feed.join(chunked=chunked, seq=start.seq)
+    reader = feed.join(chunked=chunked, seq=start.seq, source_ids=source_ids)
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
     first = prelude(log.epoch if start.reset else None, chunked=chunked)
     return await serve_events(request, EventStream(headers=STREAM_HEADERS), reader, first, context.watch)
+
+
+def _wants_source_ids(request: web.Request) -> bool:
+    """`?ids=source`: the ids of the source behind ours, for clients that can read no field but `id`."""
+    wanted = request.query.get("ids", "position")
+    if wanted not in ("position", "source"):
+        raise InvalidParameter("ids must be position or source", param="ids")
+    return wanted == "source"
 
 
 def _feed(request: web.Request) -> Feed:

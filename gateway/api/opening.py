@@ -27,7 +27,6 @@ class Opening:
 
     def __init__(self, request: web.Request, context: Context, content: bytes, *, detached: bool) -> None:
         self._context = context
-        self._detached = detached
         chat, body = parse(content)
         self.caller: Caller = caller_of(request.headers.get("Authorization"))
         self.candidates: list[Candidate] = [
@@ -36,6 +35,13 @@ class Opening:
         self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
         self._key = _stream_key(request)
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
+        asked = chat.stream_policy()
+        self._policy = policy_of(
+            context.config.stream,
+            detached=detached,
+            on_last_reader=asked.on_last_reader,
+            abort_grace_ms=asked.abort_grace_ms,
+        )
         streamed = detached or bool(chat.stream)
         if self._key is not None and not streamed:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
@@ -63,7 +69,7 @@ class Opening:
             self.candidates,
             Plan(
                 owner=self.caller.id,
-                policy=policy_of(context.config.stream, detached=self._detached),
+                policy=self._policy,
                 usage_event=self._usage_event,
                 key=self._key,
                 fingerprint=self._fingerprint,

@@ -17,6 +17,7 @@ from gateway.errors import Ending, RivergateError
 from gateway.stream.audience import Policy
 from gateway.stream.stream import Framing, Ring, Stream
 from gateway.stream.subscriber import Subscriber
+from gateway.stream.view import SOURCE_ID
 from gateway.tasks import Tasks
 from gateway.upstream.connection import BodyHandler, Connection
 from gateway.upstream.dial import Dialer
@@ -71,9 +72,10 @@ class Feed:
         self._connections = 0
         self._last_error: str | None = None
 
-    def join(self, *, chunked: bool, seq: int) -> Subscriber:
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
         """A reader from `seq` on; the first one connects the source."""
-        reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=seq)
+        framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
+        reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
         if self.state is State.IDLE:
             self._connect()
         return reader
@@ -162,7 +164,7 @@ class Feed:
             self._last_id = event.id
         if event.data is None:
             return None
-        source_id = b"source-id: %b\n" % event.id if event.id else b""
+        source_id = b"%b%b\n" % (SOURCE_ID, event.id) if event.id else b""
         return source_id + sse.frame(event.data, event.name)
 
     def _connect(self) -> None:

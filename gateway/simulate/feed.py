@@ -13,7 +13,9 @@ from .steps import End, Send, Step
 RETRY_MS = 100  # how soon an EventSource comes back; short, as this is for tests and demos
 
 
-def feed(count: int, gap: float, last_event_id: str, keep_alive: bool = True) -> Iterator[Step]:
+def feed(
+    count: int, gap: float, last_event_id: str, keep_alive: bool = True, padding_bytes: int = 0
+) -> Iterator[Step]:
     """Events up to number `count` (0 = without end), one each `gap` seconds; 204 once all were seen."""
     seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
     connection = () if keep_alive else (("Connection", "close"),)
@@ -28,9 +30,10 @@ def feed(count: int, gap: float, last_event_id: str, keep_alive: bool = True) ->
     )
     yield Send(0.0, head(200, (*headers, *connection)))
     yield Send(0.0, chunk(b"retry: %d\n\n" % RETRY_MS))
+    padding = b',"padding":"%b"' % (b"x" * padding_bytes) if padding_bytes else b""
     at = 0.0
     for n in range(seen + 1, count + 1) if count else counting(seen + 1):
         at = (n - seen - 1) * gap
-        yield Send(at, chunk(b'event: tick\nid: %d\ndata: {"n":%d}\n\n' % (n, n)), 1)
+        yield Send(at, chunk(b'event: tick\nid: %d\ndata: {"n":%d%b}\n\n' % (n, n, padding)), 1)
     yield Send(at, LAST_CHUNK)
     yield End(at, keep_alive)

@@ -22,6 +22,7 @@ from .steps import Facts, Step
 from .tally import Statistics, Tally
 
 BACKLOG = 4096  # a bench connects all its streams at once
+MAX_PADDING_BYTES = 1 << 20  # of an event of the feed
 
 _METHODS = {
     "/v1/chat/completions": "POST",
@@ -138,9 +139,10 @@ class Provider:
 
     def _feed(self, request: Request, query: str) -> Exchange:
         values = parse_qs(query)
-        count, gap_ms = (_number(values, name) for name in ("count", "gap_ms"))
+        count, gap_ms, padding = (_number(values, name) for name in ("count", "gap_ms", "padding_bytes"))
         last_event_id = request.headers.get("last-event-id", "")
-        steps = feed(int(count), gap_ms / 1000, last_event_id, request.keep_alive)
+        padding_bytes = min(int(padding), MAX_PADDING_BYTES)
+        steps = feed(int(count), gap_ms / 1000, last_event_id, request.keep_alive, padding_bytes)
         return Exchange(steps, self._tally.on_request(request.headers, None))
 
     def _models(self) -> bytes:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from gateway.errors import Ending
 
+OnLastReader = Literal["abort", "drain"]
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -21,7 +23,7 @@ class Policy:
     """
 
     detached: bool = False
-    on_last_reader: Literal["abort", "drain"] = "abort"
+    on_last_reader: OnLastReader = "abort"
     grace_seconds: float = 0.0
     lonely_seconds: float = 3600.0
 

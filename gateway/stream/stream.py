@@ -12,11 +12,11 @@ from typing import Literal, Protocol
 
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending
-from gateway.stream.audience import Audience, Policy
+from gateway.stream.audience import Audience, OnLastReader, Policy
 from gateway.stream.fanout import Fanout
 from gateway.stream.log import StreamLog
 from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import CompletionView, EventsView, View
+from gateway.stream.view import CompletionView, EventsView, SourceEventsView, View
 
 _log = logging.getLogger("rivergate.stream")
 
@@ -34,12 +34,19 @@ class Producer(Protocol):
         """End the production for this reason."""
 
 
-def policy_of(limits: StreamConfig, *, detached: bool = False) -> Policy:
-    """The configured policy: a detached stream waits for readers, whatever is configured for the others."""
+def policy_of(
+    limits: StreamConfig,
+    *,
+    detached: bool = False,
+    on_last_reader: OnLastReader | None = None,
+    abort_grace_ms: int | None = None,
+) -> Policy:
+    """What was asked for this stream, else what is configured; a detached one outlives its readers unless asked."""
+    grace_ms = limits.abort_grace_ms if abort_grace_ms is None else abort_grace_ms
     return Policy(
         detached=detached,
-        on_last_reader="drain" if detached else limits.on_last_reader,
-        grace_seconds=limits.abort_grace_ms / 1000,
+        on_last_reader=on_last_reader or ("drain" if detached else limits.on_last_reader),
+        grace_seconds=grace_ms / 1000,
         lonely_seconds=limits.detached_max_seconds,
     )
 
@@ -60,6 +67,7 @@ class Framing(Enum):
 
     COMPLETION = CompletionView
     EVENTS = EventsView
+    SOURCE_EVENTS = SourceEventsView
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,10 @@ class CompletionView:
         return b""
 
 
+# The line before an event of a feed in its log: the id that its source gave it.
+SOURCE_ID = b"source-id: "
+
+
 class EventsView:
     """The framing of subscriptions: an `id: <epoch>-<seq>` on every event, and control events by name.
 
@@ -85,11 +89,11 @@ class EventsView:
         self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
 
     def one(self, frame: bytes, seq: int) -> bytes:
-        data = b"%b%d\n%b" % (self._prefix, seq, frame)
+        data = self._event(frame, seq)
         return http1.encode_chunk(data) if self._chunked else data
 
     def piece(self, seq: int) -> Piece:
-        log, prefix = self._log, self._prefix
+        log = self._log
         next_seq = log.next_seq
         parts: list[bytes] = []
         if seq < log.first_seq:
@@ -98,15 +102,33 @@ class EventsView:
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
         for frame in log.read(seq, MAX_PIECE_BYTES):
-            parts.append(b"%b%d\n%b" % (prefix, seq, frame))
+            parts.append(self._event(frame, seq))
             seq += 1
         last = log.ending is not None and seq == next_seq
         if last:
-            parts.append(b"%b%d\n%b" % (prefix, seq, sse.control("end", {"ending": log.ending})))
+            parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
         return _body(b"".join(parts), chunked=self._chunked, last=last), seq, last
 
     def farewell(self, ending: Ending) -> bytes:
         return _body(sse.control("end", {"ending": ending}), chunked=self._chunked, last=True)
+
+    def _event(self, frame: bytes, seq: int) -> bytes:
+        return b"%b%d\n%b" % (self._prefix, seq, frame)
+
+
+class SourceEventsView(EventsView):
+    """The same with the id of the source, if it gave one, behind ours: `id: <epoch>-<seq>/<source id>`.
+
+    A browser's `EventSource` shows its page no other field than `id`.
+    """
+
+    __slots__ = ()
+
+    def _event(self, frame: bytes, seq: int) -> bytes:
+        if not frame.startswith(SOURCE_ID):
+            return super()._event(frame, seq)
+        source_id, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
+        return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
 
 
 def _body(data: bytes, *, chunked: bool, last: bool) -> bytes:

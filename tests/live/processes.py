@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -33,7 +34,13 @@ class Command:
 
     running: list["Command"] = []  # noqa: RUF012  (a registry, for the reports of failed tests)
 
-    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        open_files: int | None = None,
+    ) -> None:
         number = len(list(folder.glob("*.err")))
         self._errors = folder / f"{number:02d}-{arguments[0]}.err"
         self._output = folder / f"{number:02d}-{arguments[0]}.out"
@@ -45,6 +52,7 @@ class Command:
                 stdout=output,
                 stderr=errors,
                 env={**clean, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                preexec_fn=None if open_files is None else lambda: _limit_open_files(open_files),
             )
         self.running.append(self)
 
@@ -98,14 +106,25 @@ class Command:
             raise AssertionError(f"ended with {self.process.returncode}: {self.errors()}")
 
 
+def _limit_open_files(limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
 class Gateway(Command):
     """`rivergate serve` with a configuration of which port 0 is a part."""
 
-    def __init__(self, folder: Path, configuration: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configuration: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        open_files: int | None = None,
+    ) -> None:
         number = len(list(folder.glob("*.toml")))
         file = folder / f"{number:02d}.toml"
         file.write_text(configuration)
-        super().__init__(folder, "serve", "--config", str(file), environment=environment)
+        super().__init__(folder, "serve", "--config", str(file), environment=environment, open_files=open_files)
         listening = self.wait_for_event("listening")
         self.port = int(str(listening["listen"]).rpartition(":")[2])
         self.url = f"http://127.0.0.1:{self.port}/v1"

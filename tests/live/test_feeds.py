@@ -1,16 +1,21 @@
 """Feeds: any SSE source for any number of subscribers, connected while somebody reads."""
 
 import json
+import math
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.access.token_keys import load
+from gateway.access.viewer_token import ViewerToken, mint
 from gateway.simulate import Statistics
 
 from .conftest import KEYS
-from .processes import Gateway
-from .rawhttp import Answer
+from .processes import Gateway, wait_for
+from .rawhttp import Answer, RawClient
 from .subscribers import Event, Subscriber, call
 from .upstreams import MODEL, Upstream, Upstreams, configuration
 
@@ -35,6 +40,7 @@ def gateway(logs: Path, source: Upstream, tmp_path: Path) -> Iterator[Gateway]:
         feed("ticker", source, "gap_ms=10", "retain_events = 8"),
         feed("short", source, "count=5&gap_ms=2"),
         feed("nowhere", source, "count=nonsense"),
+        feed("strict", source, "gap_ms=2&padding_bytes=20000", 'retain_events = 16\nlag = "close"'),
     ]
     started = Gateway(logs, configuration([(source, [MODEL])], sections) + "\n".join(feeds), KEYS)
     try:
@@ -107,6 +113,57 @@ def test_a_source_that_refuses_is_tried_again_and_says_why(gateway: Gateway) -> 
         subscriber.wait_for_comment("connected")
         gateway.wait_for_event("feed lost its source")
         assert "HTTP 400" in str(described(gateway, "nowhere")["last_error"])
+
+
+def test_the_ids_of_the_source_stand_in_the_id_for_those_who_can_read_no_other_field(gateway: Gateway) -> None:
+    with Subscriber(gateway.port, TICKER + "?ids=source") as subscriber:
+        told = subscriber.events(3)
+    for event in told:
+        position, slash, source_id = (event.id or "").partition("/")
+        assert slash
+        assert source_id == str(event.json["n"])
+        assert position.rpartition("-")[2].isdigit()
+    with Subscriber(gateway.port, TICKER + "?ids=source", Last_Event_ID=told[1].id or "") as back:
+        assert back.events(1) == [told[2]]
+    refused = call(gateway, "GET", TICKER + "?ids=mine")
+    assert (refused.status, refused.error()["param"]) == (400, "ids")
+
+
+def test_a_reader_that_falls_out_of_a_strict_ring_is_closed_and_others_are_not(gateway: Gateway) -> None:
+    path = "/v1/feeds/strict/events"
+    with Subscriber(gateway.port, path) as quick, RawClient(gateway.port) as slow:
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.request("GET", path, Accept="text/event-stream")
+        seen = quick.events(1)
+
+        def closed() -> bool:
+            seen.extend(quick.events(50))
+            return any(line["event"] == "reader lagged" for line in gateway.lines())
+
+        wait_for(closed, "the slow reader to fall out of the ring", 60.0)
+        seen.extend(quick.events(50))
+    assert numbers(seen) == list(range(seen[0].json["n"], seen[0].json["n"] + len(seen)))
+
+
+def minted(gateway: Gateway, storage: Path, audience: str, seconds: float) -> str:
+    return mint(ViewerToken(audience, math.ceil(time.time() + seconds)), load(storage)[0])
+
+
+def test_a_viewer_token_opens_its_feed_and_no_other_and_ends_with_its_time(gateway: Gateway, tmp_path: Path) -> None:
+    storage = tmp_path / "feeds.db"
+    token = minted(gateway, storage, "feed:ticker", 0.5)
+    with Subscriber(gateway.port, f"{TICKER}?token={token}") as viewer:
+        told = viewer.all_events()
+    assert (told[-1].name, told[-1].json) == ("end", {"ending": "expired"})
+    assert numbers(told[:-1])
+    for query, status in (
+        (f"token={token}", 403),
+        (f"token={minted(gateway, storage, 'feed:short', 60)}", 403),
+        (f"token={minted(gateway, storage, 'stream:ticker', 60)}", 403),
+        (f"token={token[:-2]}", 401),
+    ):
+        assert call(gateway, "GET", f"{TICKER}?{query}").status == status
+    assert token not in gateway.errors()
 
 
 def test_an_unknown_feed_is_not_found(gateway: Gateway) -> None:
