@@ -26,6 +26,7 @@ TURNS = 100_000
 class _Sink:
     """Takes everything and keeps nothing."""
 
+    steady = False
     fd = -1
     blocked = False
 

@@ -1,8 +1,9 @@
 """Shell: the pass that brings what is new in a log to its readers.
 
-A pass goes over the readers that can take bytes; those at one cursor share one piece. It is cut into slices of about
-a millisecond, with the event loop's other work between them, so that ten thousand readers of one stream do not hold
-up the tokens of another. What comes while a pass is under way is joined to what its later readers get.
+Readers that are up to date and can be written to directly move in step (`cohort.py`); the others, those behind and
+those on a transport, are served one by one. A pass is cut into slices of about a millisecond, with the event loop's
+other work between them, so that ten thousand readers of one stream do not hold up the tokens of another. What comes
+while a pass is under way is joined to what the next one, or its later readers, get.
 
 The invariant: when no pass is under way, every reader that is not blocked has read the whole log.
 """
@@ -10,57 +11,68 @@ The invariant: when no pass is under way, every reader that is not blocked has r
 import asyncio
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from gateway.errors import Ending
+from gateway.stream.cohort import STEP, Cohort
 from gateway.stream.log import StreamLog
 from gateway.stream.sink import write_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import View
 
 SLICE_SECONDS = 0.001
-STEP = 64  # readers between two looks at the clock: a fifth of a slice for a token, two slices for full pieces
 
 
 class Fanout:
     """The readers of one log that can take bytes, and the pass over them."""
 
     __slots__ = (
-        "_live",
+        "_apart",
+        "_behind",
+        "_cohorts",
         "_log",
         "_max_log_bytes",
-        "_next_slice",
         "_on_progress",
-        "_queue",
+        "_pass",
+        "_sends",
         "_sole",
-        "_upto",
-        "sends",
     )
 
     def __init__(self, log: StreamLog, on_progress: Callable[[], None], max_log_bytes: int = 1 << 62) -> None:
         self._log = log
         self._max_log_bytes = max_log_bytes
         self._on_progress = on_progress  # the log is over its limit, or a pass of several slices is at its end
-        self._live: dict[Subscriber, None] = {}  # an ordered set: first come, first served
-        self._sole: Subscriber | None = None  # the only live one
-        self._queue: deque[Subscriber] = deque()  # who is still to be served in the pass under way
-        self._upto = 0  # the log's position when it began
-        self._next_slice: asyncio.Handle | None = None
-        self.sends = 0  # pieces handed to sinks
+        self._cohorts: dict[View, Cohort] = {}
+        self._apart: dict[Subscriber, None] = {}  # an ordered set: those with a cursor of their own
+        self._sole: Subscriber | None = None  # the only reader; always apart
+        self._pass: Iterator[None] | None = None  # the one under way
+        self._behind = False  # somebody is not up to date at the end of it
+        self._sends = 0  # pieces handed to sinks outside of cohorts
+
+    @property
+    def sends(self) -> int:
+        """Pieces handed to sinks."""
+        return self._sends + sum(cohort.sends for cohort in self._cohorts.values())
 
     def add(self, reader: Subscriber) -> None:
         """A reader that has been attached, or has room again: bring it up to date."""
-        self._live[reader] = None
+        if reader.cohort is not None:
+            return
+        self._apart[reader] = None
         self._find_sole()
-        self._queue.append(reader)
-        if self._next_slice is None:
-            self._upto = self._log.next_seq
-            self._run()
+        if self._pass is not None:
+            self._behind = True
+            return
+        self._behind = False
+        self._serve((reader,))
+        if self._behind:
+            self._begin()
 
     def remove(self, reader: Subscriber) -> None:
         """A reader that has ended, or is blocked."""
-        self._live.pop(reader, None)
+        if isinstance(reader.cohort, Cohort):
+            reader.cohort.leave(reader)
+        self._apart.pop(reader, None)
         self._find_sole()
 
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
@@ -84,7 +96,7 @@ class Fanout:
                     sent = write_nowait(fd, data)  # tells why it failed
                 if sent != len(data):
                     sink.on_short_write(data, sent)
-            self.sends += 1
+            self._sends += 1
             if sink.blocked:
                 self.remove(reader)
         if log.bytes > self._max_log_bytes:
@@ -92,41 +104,60 @@ class Fanout:
 
     def wake(self) -> None:
         """The log has grown, or ended."""
-        if self._next_slice is not None:
-            self._upto = -1  # those that this pass has served already are behind again
-            return
-        live = self._live
-        self._upto = self._log.next_seq
-        if len(live) <= STEP:
-            self._serve(tuple(live))  # too few for a slice: no queue, no clock
+        if self._pass is None:
+            self._begin()
         else:
-            self._queue.extend(live)
-        if self._queue:
-            self._run()
+            self._behind = True
 
     def _find_sole(self) -> None:
-        self._sole = next(iter(self._live)) if len(self._live) == 1 else None
+        together = sum(map(len, self._cohorts.values()))
+        if together == 1 and not self._apart:
+            for cohort in self._cohorts.values():
+                self._apart.update(dict.fromkeys(cohort.dissolve()))
+            together = 0
+        self._sole = next(iter(self._apart)) if len(self._apart) == 1 and not together else None
 
-    def _run(self) -> None:
+    def _begin(self) -> None:
+        self._pass = self._steps()
+        self._run(first=True)
+
+    def _run(self, first: bool = False) -> None:
         """One slice: to the end of the pass, or of its time."""
+        assert self._pass is not None
         until = time.perf_counter() + SLICE_SECONDS
-        sliced, self._next_slice = self._next_slice is not None, None
-        while self._queue:
-            self._serve([self._queue.popleft() for _ in range(min(STEP, len(self._queue)))])
-            if not self._queue and self._upto != self._log.next_seq:
-                self._queue.extend(self._live)
-                self._upto = self._log.next_seq
-            if self._queue and time.perf_counter() >= until:
-                self._next_slice = asyncio.get_running_loop().call_soon(self._run)
-                return
-        if sliced:
+        try:
+            for _ in self._pass:
+                if time.perf_counter() >= until:
+                    asyncio.get_running_loop().call_soon(self._run)
+                    return
+        except BaseException:
+            self._pass = None
+            raise
+        self._pass = None
+        if not first:
             self._on_progress()
 
+    def _steps(self) -> Iterator[None]:
+        """A pass, to be run step by step until nobody is behind."""
+        self._behind = True
+        while self._behind:
+            self._behind = False
+            for cohort in [one for one in self._cohorts.values() if one]:
+                try:
+                    yield from cohort.advance()
+                except LookupError:
+                    self._apart.update(dict.fromkeys(cohort.dissolve()))  # each is told for itself
+                if cohort and cohort.seq != self._log.next_seq:
+                    self._behind = True
+            apart = tuple(self._apart)
+            for start in range(0, len(apart), STEP):
+                self._serve(apart[start : start + STEP])
+                yield
+
     def _serve(self, readers: Iterable[Subscriber]) -> None:
-        """One piece for each; who is behind even then goes back into the queue."""
+        """One piece for each that is apart."""
         view: View | None = None
-        data, size, seq, next_seq, last = b"", 0, -1, 0, False
-        sends = 0
+        data, seq, next_seq, last = b"", -1, 0, False
         for reader in readers:
             sink = reader.sink
             if sink is None or sink.blocked:
@@ -139,26 +170,23 @@ class Fanout:
                     view = None
                     reader.end(Ending.LAGGED)
                     continue
-                size = len(data)
-            if not size:
-                continue
-            reader.seq = next_seq
-            # Straight to the kernel: with a call of `sink.write` between, and `socket.send` in place of `os.write`,
-            # a delivery costs a tenth more (bench/fanout.py).
-            if (fd := sink.fd) >= 0:
-                try:
-                    sent = os.write(fd, data)
-                except OSError:
-                    sent = write_nowait(fd, data)  # tells why it failed
-                if sent != size:
-                    sink.on_short_write(data, sent)
-            else:
+            if data:
+                self._sends += 1
+                reader.seq = next_seq
                 sink.write(data)
-            sends += 1
-            if last:
+            if last and data:
                 reader.finish()
             elif sink.blocked:
                 self.remove(reader)
-            elif next_seq != self._upto:
-                self._queue.append(reader)
-        self.sends += sends
+            elif next_seq != self._log.next_seq:
+                self._behind = True
+            elif sink.steady and reader is not self._sole and reader.cohort is None:
+                self._fall_in(reader, sink.fd)
+
+    def _fall_in(self, reader: Subscriber, fd: int) -> None:
+        """A reader that is up to date goes with the others, if they are too."""
+        cohort = self._cohorts.get(reader.view)
+        if cohort is None:
+            cohort = self._cohorts[reader.view] = Cohort(reader.view, reader.seq)
+        if reader in self._apart and cohort.join(reader, fd):
+            del self._apart[reader]

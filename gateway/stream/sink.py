@@ -23,6 +23,7 @@ def write_nowait(fd: int, data: bytes) -> int:
 class Sink(Protocol):
     """The way to one reader."""
 
+    steady: bool  # as long as it is not blocked, `fd` is the way and does not change
     fd: int  # of a socket that may be written to directly as long as nothing is blocked, else -1
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again
 
@@ -50,10 +51,11 @@ class TransportSink:
     of the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_socket", "_transport", "blocked", "fd")
+    __slots__ = ("_socket", "_transport", "blocked", "fd", "steady")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         shared = transport.get_extra_info("socket")

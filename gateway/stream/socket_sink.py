@@ -27,7 +27,7 @@ class Reader(Protocol):
 class SocketSink:
     """Bytes to one taken-over socket."""
 
-    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_socket", "_watch", "blocked", "fd")
+    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_socket", "_watch", "blocked", "fd", "steady")
 
     def __init__(self, taken: socket.socket, watch: Watch) -> None:
         self._socket: socket.socket | None = taken
@@ -36,6 +36,7 @@ class SocketSink:
         self._rest = b""  # the piece that was sent in part
         self._sent = 0
         self._close_timer: asyncio.TimerHandle | None = None
+        self.steady = True
         self.blocked = False
         self.fd = taken.fileno()
         taken.setblocking(False)

@@ -195,9 +195,9 @@ class Stream:
             readers_total=self._audience.total,
             events=log.next_seq,
             bytes=self._trimmed_bytes + log.bytes,
-            lag_events=max((log.next_seq - reader.seq for reader in self._readers), default=0),
+            lag_events=max((log.next_seq - reader.position for reader in self._readers), default=0),
             lagged_readers=self._lagged,
-            deliveries=self._delivered + sum(reader.seq - reader.first_seq for reader in self._readers),
+            deliveries=self._delivered + sum(reader.position - reader.first_seq for reader in self._readers),
             sends=self._fanout.sends,
             ending=log.ending,
         )
@@ -209,12 +209,15 @@ class Stream:
         if self._paused:
             self._make_room()
 
+    def on_blocked(self, reader: Subscriber) -> None:
+        self._fanout.remove(reader)
+
     def on_closed(self, reader: Subscriber) -> None:
         if reader.ending is Ending.LAGGED:
             self._lagged += 1
-            lag = {"stream_id": self.id, "lag_events": self._log.next_seq - reader.seq}
+            lag = {"stream_id": self.id, "lag_events": self._log.next_seq - reader.position}
             _log.warning("reader lagged", extra={"fields": lag})
-        self._delivered += reader.seq - reader.first_seq
+        self._delivered += reader.position - reader.first_seq
         del self._readers[reader]
         self._fanout.remove(reader)
         self._audience.leave()
@@ -240,7 +243,7 @@ class Stream:
             return  # it grows no more, and is kept whole for replay
         if log.bytes > limit:
             before = log.bytes
-            log.trim(min((reader.seq for reader in self._readers), default=log.first_seq))
+            log.trim(min((reader.position for reader in self._readers), default=log.first_seq))
             self._trimmed_bytes += before - log.bytes
         full = log.bytes > limit
         if full != self._paused:
@@ -258,7 +261,7 @@ class Stream:
             log.trim(log.first_seq + max((log.next_seq - log.first_seq) // 8, 1))
         self._trimmed_bytes += before - log.bytes
         if ring.lag == "close":
-            for reader in [one for one in self._readers if one.seq < log.first_seq]:
+            for reader in [one for one in self._readers if one.position < log.first_seq]:
                 reader.end(Ending.LAGGED)
 
     def _on_tick(self) -> None:
@@ -273,5 +276,5 @@ class Stream:
         for reader in list(self._readers):
             if reader.check_stall(now, limit):
                 reader.end(Ending.LAGGED)
-            elif quiet and reader.seq >= self._log.next_seq:
+            elif quiet and reader.position >= self._log.next_seq:
                 reader.keep_alive()

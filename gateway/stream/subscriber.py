@@ -18,8 +18,18 @@ class Host(Protocol):
     def on_ready(self, reader: "Subscriber") -> None:
         """The reader can take bytes: it has been attached, or has room again."""
 
+    def on_blocked(self, reader: "Subscriber") -> None:
+        """The reader can take nothing more for now."""
+
     def on_closed(self, reader: "Subscriber") -> None:
         """The reader has ended."""
+
+
+class Companions(Protocol):
+    """Readers that share one cursor."""
+
+    def position_of(self, slot: int) -> int:
+        """What the one in this slot has read."""
 
 
 class Subscriber:
@@ -31,10 +41,12 @@ class Subscriber:
         "_host",
         "_stalled_since",
         "_waiter",
+        "cohort",
         "ending",
         "first_seq",
         "seq",
         "sink",
+        "slot",
         "view",
     )
 
@@ -47,8 +59,15 @@ class Subscriber:
         self.view = view
         self.sink: Sink | None = None
         self.first_seq = seq  # where it began
-        self.seq = seq  # the cursor: the next frame to send
+        self.seq = seq  # the cursor: the next frame to send; while in a cohort, that one's counts
+        self.cohort: Companions | None = None
+        self.slot = 0  # its place there
         self.ending: Ending | None = None
+
+    @property
+    def position(self) -> int:
+        """The next frame that it is to be sent."""
+        return self.seq if self.cohort is None else self.cohort.position_of(self.slot)
 
     def attach(self, sink: Sink) -> None:
         """The head is out: send what is there and, from now on, what comes."""
@@ -72,14 +91,16 @@ class Subscriber:
         """Send a comment, if there is room: the reader is between two events and waits for the next."""
         if self.sink is not None and not self.sink.blocked:
             self.sink.write(self.view.keepalive)
+            if self.sink.blocked:
+                self._host.on_blocked(self)
 
     def check_stall(self, now: float, limit: float) -> bool:
         """Whether the client has taken no byte for `limit` seconds while some waited for it."""
         if self.sink is None:
             return False
         unsent, before = self.sink.unsent_bytes(), self._at_check
-        self._at_check = (self.seq, unsent)
-        if not unsent or self.seq != before[0] or unsent < before[1]:
+        self._at_check = (self.position, unsent)
+        if not unsent or self.position != before[0] or unsent < before[1]:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = now

@@ -20,6 +20,7 @@ PATIENCE = 5.0  # seconds until a test gives up; none waits for it to pass
 class MemorySink:
     """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
 
+    steady = False
     fd = -1  # nothing to write to but itself
 
     def __init__(self, *, blocked: bool = False, room: int | None = None) -> None:
