@@ -148,7 +148,7 @@ ListenOn = Annotated[
     PlainSerializer(str),
     Words("host:port, [IPv6]:port, :port or unix:/path"),
 ]
-Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced"]
+Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "priority"]
 _OPTIMIZE_WORDS = Words("one of " + ", ".join((*get_args(Optimize), *OPTIMIZE_ALIASES)))
 _UNALIASED = BeforeValidator(lambda word: OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word)
 _ONE_WORKER = "more than one worker is not built yet: run several instances behind a balancer"
@@ -185,6 +185,8 @@ class Stream(Section):
     retain_seconds: Seconds = _number(300.0, 0, 86_400, "How long a finished stream can be replayed.")
     max_retained_bytes: Whole = _number(268_435_456, 0, 1 << 40, "All ended streams; the oldest go first.")
     max_log_bytes: Whole = _number(16_777_216, 4096, 1 << 30, "Largest log of one stream.")
+    max_output_tokens: Whole = _number(0, 0, 1 << 31, "Longest answer of a stream; 0 is no limit.")
+    max_output_bytes: Whole = _number(0, 0, 1 << 40, "The same in bytes of text; 0 is no limit.")
     max_subscribers: Whole = _number(20_000, 1, 1_000_000, "Readers of one stream or feed; beyond it: 503.")
     subscriber_stall_seconds: Seconds = _number(30.0, 0.01, 3600, "A reader that takes no byte for so long lags.")
     usage_event: Literal["auto", "event", "finish", "none"] = _told("auto", "Where usage and metadata are sent.")
@@ -198,6 +200,9 @@ class Ttft(Section):
 
 class Routing(Section):
     optimize: Annotated[Optimize, _UNALIASED, _OPTIMIZE_WORDS] = _told("balanced", "What upstreams are ordered by.")
+    breaker_failures: Whole = _number(5, 0, 1000, "So many in a row and an upstream is left alone; 0 is never.")
+    breaker_seconds: Seconds = _number(10.0, 0.1, 3600, "For so long, then one request tries it; doubled each time.")
+    max_cooldown_seconds: Seconds = _number(120.0, 0, 3600, "Longest Retry-After of an upstream that is obeyed.")
 
 
 class Model(Section):

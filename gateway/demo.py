@@ -76,6 +76,7 @@ def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Prov
     return Config.model_validate(
         {
             "server": {"listen": f"127.0.0.1:{port}", "drain_seconds": 2.0, "max_connections": 1000},
+            "routing": {"optimize": "priority"},
             "storage": {"path": f"{folder}/rivergate.db"},
             "feeds": [{"name": "ticker", "url": f"{fast.base_url}/events?gap_ms=500", "retain_events": 100}],
             "upstreams": [

@@ -19,6 +19,7 @@ class Ending(StrEnum):
     STALLED = "stalled"
     TTFT_BUDGET_EXCEEDED = "ttft_budget_exceeded"
     MAX_DURATION = "max_duration"
+    MAX_OUTPUT = "max_output"
     BUDGET_EXHAUSTED = "budget_exhausted"
     ABANDONED = "abandoned"  # the last reader left
     STOPPED = "stopped"  # somebody asked for the end
@@ -52,6 +53,7 @@ class RivergateError(Exception):
         self.quoted = quoted  # in an upstream's words, which may repeat a prompt: for the client only
         self.param = param
         self.retry_after = retry_after
+        self.details: Mapping[str, Any] = {}  # told beside the error object
         if code is not None:
             self.code = code
 
@@ -71,7 +73,7 @@ class RivergateError(Exception):
     def envelope(self) -> dict[str, Any]:
         """The body that every SDK understands: `{"error": {"message", "type", "code", "param"}}`."""
         error = {"message": self.message, "type": self.type, "code": self.code, "param": self.param}
-        return {"error": error}
+        return {"error": error, **self.details}
 
     def headers(self) -> Mapping[str, str]:
         """Headers that tell SDKs whether and when to try again (CONTRACT.md 2.1)."""
@@ -151,6 +153,10 @@ class PayloadTooLarge(ClientError):
     code = "payload_too_large"
 
 
+class ConstraintNotMet(ClientError):
+    """A routing option that no upstream of the model satisfies; `code` says which kind (CONTRACT.md 1.6)."""
+
+
 class ExpectationFailed(ClientError):
     status = 417
 
@@ -177,6 +183,13 @@ class UpstreamStalled(UpstreamError):
 
     code = "upstream_stalled"
     ending = Ending.STALLED
+
+
+class UpstreamTimeout(UpstreamError):
+    """No content in the time that this attempt was given."""
+
+    status = 504
+    code = "upstream_timeout"
 
 
 class UpstreamRefused(ClientError):
@@ -213,9 +226,31 @@ class TtftBudgetExceeded(GatewayError):
     ending = Ending.TTFT_BUDGET_EXCEEDED
 
 
+class DeadlineExceeded(GatewayError):
+    """The request's own `deadline_ms` passed before the first content."""
+
+    status = 504
+    code = "upstream_timeout"
+    ending = Ending.MAX_DURATION
+
+
 class DurationExceeded(GatewayError):
     code = "stream_duration_exceeded"
     ending = Ending.MAX_DURATION
+
+
+class OutputExceeded(GatewayError):
+    """The answer is longer than the configuration, or the request, allows."""
+
+    code = "stream_output_exceeded"
+    ending = Ending.MAX_OUTPUT
+
+
+class CostExceeded(GatewayError):
+    """The answer has cost what it may cost."""
+
+    code = "budget_exhausted"
+    ending = Ending.BUDGET_EXHAUSTED
 
 
 class StreamAborted(GatewayError):

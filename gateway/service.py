@@ -26,6 +26,8 @@ from gateway.errors import ConfigError
 from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
 from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.health import Health, Rules
+from gateway.routing.router import Router
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
@@ -51,7 +53,7 @@ class Service:
         self._endpoints = self._build_endpoints()
         self._context = Context(
             config=settings,
-            catalog=self._build_catalog(),
+            router=self._build_router(),
             hub=Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes),
             tasks=self._tasks,
             settle=self._settle,
@@ -199,12 +201,15 @@ class Service:
             tasks=self._tasks,
         )
 
-    def _build_catalog(self) -> Catalog:
-        return Catalog(
-            Candidate(self._endpoints[upstream.name], model)
+    def _build_router(self) -> Router:
+        routing = self._config.routing
+        rules = Rules(routing.breaker_failures, routing.breaker_seconds, routing.max_cooldown_seconds)
+        catalog = Catalog(
+            Candidate(self._endpoints[upstream.name], model, Health(rules))
             for upstream in self._config.upstreams
             for model in upstream.models
         )
+        return Router(catalog, routing, self._config.ttft, dice=random.random, jitter=random.random)
 
     def _settle(self, record: Record) -> None:
         self._context.hub.end(record.id)
@@ -227,6 +232,8 @@ def _line(record: Record) -> dict[str, object]:
         "completion_tokens": usage.completion_tokens if usage else None,
         "usage_estimated": usage.estimated if usage else None,
         "cost_usd": None if record.cost_usd is None else str(record.cost_usd),
+        "hedge_cost_usd": str(record.hedge_cost_usd),
+        "strategy": record.strategy,
         "attempts": [f"{one.upstream}:{one.outcome}" for one in record.attempts],
     }
 

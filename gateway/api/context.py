@@ -13,7 +13,7 @@ from gateway.config import Config
 from gateway.errors import ServiceUnavailable
 from gateway.relay.answer import Settle
 from gateway.relay.feed import Feed
-from gateway.routing.catalog import Catalog
+from gateway.routing.router import Router
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
@@ -22,7 +22,7 @@ from gateway.tasks import Tasks
 @dataclass(slots=True)
 class Context:
     config: Config
-    catalog: Catalog
+    router: Router
     hub: Hub
     tasks: Tasks
     settle: Settle

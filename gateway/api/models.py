@@ -11,7 +11,9 @@ from gateway.config import Model
 
 async def list_models(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
-    return json_response({"object": "list", "data": [_model(context, one) for one in context.catalog.model_ids()]})
+    return json_response(
+        {"object": "list", "data": [_model(context, one) for one in context.router.catalog.model_ids()]}
+    )
 
 
 async def get_model(request: web.Request) -> web.Response:
@@ -20,7 +22,7 @@ async def get_model(request: web.Request) -> web.Response:
 
 
 def _model(context: Context, model_id: str) -> dict[str, Any]:
-    candidates = context.catalog.candidates(model_id)
+    candidates = context.router.catalog.candidates(model_id)
     return {
         "id": model_id,
         "object": "model",

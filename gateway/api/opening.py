@@ -1,8 +1,8 @@
 """Shell: from a request body to a running relay: shared by completions and detached streams."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, cast
+from decimal import Decimal
+from typing import cast
 
 from aiohttp import web
 
@@ -13,12 +13,15 @@ from gateway.api.chat_request import ChatRequest, parse
 from gateway.api.context import Context
 from gateway.api.envelope import request_id_of
 from gateway.errors import Ending, InvalidParameter, StreamKeyConflict
+from gateway.relay.meter import OutputLimits
 from gateway.relay.relay import Plan, Relay, UsageEvent
-from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call
+from gateway.routing.options import parse as parse_options
+from gateway.routing.router import Ask
 from gateway.stream.stream import policy_of
 
 MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
+MAX_BUDGET_DIGITS = 8  # of X-Max-TTFT-Ms: a day
 _USAGE_EVENTS = ("auto", "event", "finish", "none")
 
 
@@ -29,10 +32,18 @@ class Opening:
         self._context = context
         chat, body = parse(content)
         self.caller: Caller = caller_of(request.headers.get("Authorization"))
-        self.candidates: list[Candidate] = [
-            one for model_id in chat.model_ids() for one in context.catalog.candidates(model_id)
-        ]
+        options = parse_options(chat.routing_options())
+        streamed = detached or bool(chat.stream)
+        ask = Ask(chat.model_ids(), options, streamed, _budget_ms(request))
+        self.route = context.router.route(ask, clock.monotonic())
         self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
+        limits = context.config.stream
+        cost = options.max_cost_usd
+        self._output = OutputLimits(
+            tokens=limits.max_output_tokens,
+            text_bytes=limits.max_output_bytes,
+            cost_usd=None if cost is None else Decimal(str(cost)),
+        )
         self._key = _stream_key(request)
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
         asked = chat.stream_policy()
@@ -42,7 +53,6 @@ class Opening:
             on_last_reader=asked.on_last_reader,
             abort_grace_ms=asked.abort_grace_ms,
         )
-        streamed = detached or bool(chat.stream)
         if self._key is not None and not streamed:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
         self.call = Call(
@@ -52,7 +62,6 @@ class Opening:
             streamed=streamed,
             created=int(clock.wall_time()),
             hold_finish=self._usage_event == "finish",
-            warnings=_warnings(chat.routing_options()),
         )
 
     def open(self) -> Relay:
@@ -66,13 +75,14 @@ class Opening:
                 return known
         relay = Relay(
             self.call,
-            self.candidates,
+            self.route,
             Plan(
                 owner=self.caller.id,
                 policy=self._policy,
                 usage_event=self._usage_event,
                 key=self._key,
                 fingerprint=self._fingerprint,
+                output=self._output,
             ),
             limits=context.config.stream,
             settle=context.settle,
@@ -114,13 +124,12 @@ def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> Usage
     return "event" if chat.wants_usage() or chat.routing_options() or auriko else "none"
 
 
-def _warnings(options: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
-    """What the client asked of the routing and does not get: told, never silently ignored (CONTRACT.md 4.7)."""
-    return tuple(
-        {
-            "type": "unsupported_feature",
-            "code": "routing_option_ignored",
-            "message": f"the routing option {name[:60]!r} is accepted but not acted on",
-        }
-        for name in options
-    )
+def _budget_ms(request: web.Request) -> int | None:
+    """The TTFT budget of a client that cannot send `routing` (DESIGN.md section 5); 0 is none."""
+    text = request.headers.get("X-Max-TTFT-Ms")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_BUDGET_DIGITS):
+        message = f"X-Max-TTFT-Ms must be a whole number of milliseconds, not {text[:50]!r}"
+        raise InvalidParameter(message, param="X-Max-TTFT-Ms")
+    return int(text)

@@ -6,13 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 from gateway import clock
-from gateway.errors import Draining, Ending, GatewayError, StreamAborted
-from gateway.relay.usage import Usage, cost_usd, measure
+from gateway.errors import Draining, Ending, GatewayError, RivergateError, StreamAborted
+from gateway.relay.usage import Usage, cost_usd, estimate_prompt_tokens, measure
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
-
-STRATEGY = "priority"  # the order of the configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,8 @@ class Record:
     error: str | None
     usage: Usage | None
     cost_usd: Decimal | None
+    hedge_cost_usd: Decimal  # of attempts that lost: their prompts were paid for too, as far as is known
+    strategy: str
     ttft_ms: float | None
     duration_ms: float
     attempts: tuple[AttemptRecord, ...]
@@ -45,8 +46,10 @@ def ending_error(ending: Ending) -> GatewayError:
 class Answer:
     """The answer to one call, as far as it has come."""
 
-    def __init__(self, call: Call, dispatcher: Dispatcher) -> None:
+    def __init__(self, call: Call, route: Route, dispatcher: Dispatcher) -> None:
         self._call = call
+        self._strategy = route.strategy
+        self._warnings = route.warnings
         self._dispatcher = dispatcher
         self._started = clock.monotonic()
         self._first_content: float | None = None
@@ -85,6 +88,14 @@ class Answer:
         whole = self._winner.whole
         return measure(whole.usage, self._call.body, 0, whole.text_bytes())
 
+    def prompt_cost(self) -> Decimal:
+        """What the prompt costs at the winner, by our own count of its tokens."""
+        assert self._candidate is not None
+        tokens = estimate_prompt_tokens(self._call.body)
+        return cost_usd(Usage(tokens, 0, estimated=True), self._candidate.model.input_usd_per_mtok, None) or Decimal(
+            0
+        )
+
     def metadata(self) -> dict[str, Any]:
         """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
         candidate, usage = self._candidate, self.usage()
@@ -94,8 +105,8 @@ class Answer:
         metadata: dict[str, Any] = {
             "provider": candidate.endpoint.name,
             "provider_model_id": candidate.model.upstream_id,
-            "model_canonical": self._call.model_id,
-            "routing_strategy": STRATEGY,
+            "model_canonical": candidate.model.id,
+            "routing_strategy": self._strategy,
             "ttft_ms": self._ttft_ms(),
             "total_latency_ms": self._elapsed_ms(),
             "throughput_tps": self._throughput_tps(usage),
@@ -104,8 +115,10 @@ class Answer:
         }
         if usage.estimated:
             metadata["usage_estimated"] = True
-        if self._call.warnings:
-            metadata["warnings"] = list(self._call.warnings)
+        if hedge_cost := self._hedge_cost():
+            metadata["hedge_cost_usd"] = float(hedge_cost)
+        if self._warnings:
+            metadata["warnings"] = list(self._warnings)
         return metadata
 
     def describe(self) -> dict[str, Any]:
@@ -117,11 +130,13 @@ class Answer:
         marks = self._winner.marks if self._winner is not None else None
         return {
             "upstream": self._candidate.endpoint.name if self._candidate else None,
+            "routing_strategy": self._strategy,
             "ttft": {
                 "first_byte_ms": self._since_start(marks.first_byte if marks else None),
                 "first_event_ms": self._since_start(marks.first_event if marks else None),
                 "first_content_ms": self._ttft_ms(),
             },
+            "inter_token_gap_ms": self._gaps(),
             "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
             "cost_usd": None if cost is None else float(cost),
             "attempts": [record.as_json() for record in self._dispatcher.records()],
@@ -147,6 +162,8 @@ class Answer:
             error=error,
             usage=usage,
             cost_usd=self._cost(usage) if usage else None,
+            hedge_cost_usd=self._hedge_cost(),
+            strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
             duration_ms=self._elapsed_ms(),
             attempts=tuple(self._dispatcher.records()),
@@ -157,6 +174,31 @@ class Answer:
             return None
         model = self._candidate.model
         return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
+
+    def _hedge_cost(self) -> Decimal:
+        """What the attempts cost that lost a race: an estimate, since nobody waited for their usage."""
+        total = Decimal(0)
+        for entry in self._dispatcher.lost():
+            model = entry.candidate.model
+            tokens = entry.attempt.stream.chat.text_events if self._call.streamed else 0
+            used = Usage(estimate_prompt_tokens(self._call.body), tokens, estimated=True)
+            total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
+        return total
+
+    def _gaps(self) -> dict[str, float | None] | None:
+        """Quantiles of the pauses between two tokens, from samples; None while there are none."""
+        gaps = self._winner.gaps if self._winner is not None and self._call.streamed else None
+        if gaps is None or not (samples := gaps.count(0.0)):
+            return None
+        middle, tail = ((gaps.quantile(share) or 0.0) * 1000 for share in (0.5, 0.95))
+        return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
+
+    def failure(self, error: RivergateError) -> RivergateError:
+        """The error, with what the attempts did with the time."""
+        error.details = {
+            "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
+        }
+        return error
 
     def _ttft_ms(self) -> float | None:
         return self._since_start(self._first_content)

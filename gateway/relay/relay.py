@@ -6,8 +6,7 @@ invariant: the log is closed exactly once, and settled in the same call.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -15,8 +14,10 @@ import orjson
 from gateway.config import Stream as StreamConfig
 from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateError
 from gateway.relay.answer import Answer, Settle, ending_error
+from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.routing.router import Route
 from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
@@ -35,6 +36,7 @@ class Plan:
     usage_event: UsageEvent = "none"
     key: str | None = None  # X-Stream-Key
     fingerprint: bytes = b""  # of the request, so that a key is not used for another
+    output: OutputLimits = field(default_factory=OutputLimits)
 
 
 class Relay:
@@ -43,7 +45,7 @@ class Relay:
     def __init__(
         self,
         call: Call,
-        candidates: Sequence[Candidate],
+        route: Route,
         plan: Plan,
         *,
         limits: StreamConfig,
@@ -58,8 +60,9 @@ class Relay:
         self._model_id = call.model_id
         self._usage_event = plan.usage_event
         self._settle = settle
-        self._dispatcher = Dispatcher(call, candidates, self, tasks)
-        self.answer = Answer(call, self._dispatcher)
+        self._output = plan.output
+        self._dispatcher = Dispatcher(call, route, self, tasks)
+        self.answer = Answer(call, route, self._dispatcher)
         self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
         self._committed: asyncio.Future[None] = loop.create_future()
@@ -105,9 +108,9 @@ class Relay:
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         self.answer.on_won(attempt, candidate)
-        attempt.flow_to(self.stream)
         if not self._committed.done():
             self._committed.set_result(None)
+        attempt.flow_to(self._metered(attempt, candidate) if self._output else self.stream)
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)
@@ -135,6 +138,14 @@ class Relay:
 
     # --- inside
 
+    def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
+        limits, affordable = self._output, None
+        if limits.cost_usd is not None:
+            affordable = affordable_tokens(
+                limits.cost_usd, self.answer.prompt_cost(), candidate.model.output_usd_per_mtok
+            )
+        return Meter(self.stream, attempt.stream.chat, limits, affordable, self.stop_with)
+
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
 
@@ -142,6 +153,8 @@ class Relay:
         if self.stream.ending is not None:
             return
         self._dispatcher.stop()
+        if self.answer.winner is None:
+            self.answer.failure(error)
         if not self._committed.done():
             self._failure = error
             self._committed.set_result(None)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 _PER_MTOK = Decimal(1_000_000)
-_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
+BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ def measure(told: Mapping[str, Any] | None, body: Mapping[str, Any], text_events
     """
     if told is not None:
         return Usage(told["prompt_tokens"], told["completion_tokens"], estimated=False, told=told)
-    completion = max(text_events, -(-text_bytes // _BYTES_PER_TOKEN))
+    completion = max(text_events, -(-text_bytes // BYTES_PER_TOKEN))
     return Usage(estimate_prompt_tokens(body), completion, estimated=True)
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
     """Tokens of the messages, by the length of their text. Images and other parts are not counted."""
-    return -(-sum(_text_bytes(message) for message in body.get("messages") or ()) // _BYTES_PER_TOKEN)
+    return -(-sum(_text_bytes(message) for message in body.get("messages") or ()) // BYTES_PER_TOKEN)
 
 
 def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mtok: Decimal | None) -> Decimal | None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.errors import Ending, GatewayError, RivergateError, StreamAborted, UpstreamError
 from gateway.relay.answer import Answer, Settle, ending_error
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
@@ -25,12 +25,12 @@ class WholeAnswer:
 class WholeRelay:
     """One completion, from its request to its settlement."""
 
-    def __init__(self, call: Call, candidates: Sequence[Candidate], *, settle: Settle, tasks: Tasks) -> None:
+    def __init__(self, call: Call, route: Route, *, settle: Settle, tasks: Tasks) -> None:
         self.id = f"whole_{secrets.token_hex(8)}"
         self._settle = settle
         self._over = False
-        self._dispatcher = Dispatcher(call, candidates, self, tasks)
-        self._answer = Answer(call, self._dispatcher)
+        self._dispatcher = Dispatcher(call, route, self, tasks)
+        self._answer = Answer(call, route, self._dispatcher)
         self._done: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
 
     async def fetch(self) -> WholeAnswer:
@@ -73,6 +73,7 @@ class WholeRelay:
         self._fail(error, error.ending)
 
     def _fail(self, error: RivergateError, ending: Ending) -> None:
+        self._answer.failure(error)
         if self._end(ending, error.reason) and not self._done.done():
             self._done.set_exception(error)
 

@@ -1,19 +1,21 @@
-"""Pure: which upstreams serve which public model, in the order of the configuration."""
+"""Wiring: which upstreams serve which public model, in the order of the configuration."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.config import Model
 from gateway.errors import ModelNotFound
+from gateway.routing.health import Health
 from gateway.upstream.endpoint import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One upstream that can serve one model."""
+    """One upstream that can serve one model, and how it has done that lately."""
 
     endpoint: Endpoint
     model: Model
+    health: Health
 
 
 class Catalog:
@@ -26,6 +28,13 @@ class Catalog:
 
     def model_ids(self) -> list[str]:
         return list(self._candidates)
+
+    def all(self) -> list[Candidate]:
+        """Every upstream with every model."""
+        return [one for candidates in self._candidates.values() for one in candidates]
+
+    def __contains__(self, model_id: str) -> bool:
+        return model_id in self._candidates
 
     def candidates(self, model_id: str) -> list[Candidate]:
         """The upstreams of a model. Raises `ModelNotFound`, which names what there is."""

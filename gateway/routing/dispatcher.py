@@ -1,15 +1,20 @@
 """Shell: runs the attempts of one request as the race commands, until one of them is the answer."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from gateway.errors import RivergateError
+from gateway import clock
+from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
-from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Start
+from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Start, Why
+from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
 from gateway.wire.repair import Identity
+
+LOOP_GRAIN = 0.0005  # seconds: half of the grain of uvloop's timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +27,19 @@ class Call:
     streamed: bool
     created: int
     hold_finish: bool = False
-    warnings: tuple[Mapping[str, str], ...] = ()  # for routing_metadata: what was asked for and not acted on
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """How one attempt went; times in milliseconds from its start, None if it did not come that far."""
+    """How one attempt went; times in milliseconds from its start, None if it did not come that far.
+
+    `start_ms`: from the start of the request.
+    """
 
     upstream: str
     outcome: str
+    hedge: bool
+    start_ms: float
     connect_ms: float | None
     head_ms: float | None
     first_content_ms: float | None
@@ -39,10 +48,23 @@ class AttemptRecord:
         return {
             "upstream": self.upstream,
             "outcome": self.outcome,
+            "hedge": self.hedge,
+            "start_ms": self.start_ms,
             "connect_ms": self.connect_ms,
             "head_ms": self.head_ms,
             "first_content_ms": self.first_content_ms,
         }
+
+
+@dataclass(slots=True)
+class Entry:
+    """An attempt, whom it asks, and what became of it; "" while that is open."""
+
+    number: int
+    attempt: Attempt
+    candidate: Candidate
+    hedge: bool
+    outcome: str = ""
 
 
 class DispatchOwner(Protocol):
@@ -61,99 +83,170 @@ class DispatchOwner(Protocol):
 class Dispatcher:
     """The attempts of one request."""
 
-    def __init__(self, call: Call, candidates: Sequence[Candidate], owner: DispatchOwner, tasks: Tasks) -> None:
+    def __init__(self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks) -> None:
         self._call = call
-        self._candidates = candidates
+        self._candidates = route.candidates
         self._owner = owner
         self._tasks = tasks
-        self._race = Race(len(candidates))
-        self._attempts: dict[Attempt, int] = {}  # those that ran or run, with the candidate's position
-        self._outcomes: dict[Attempt, str] = {}
-        self._winner: Attempt | None = None
+        self._rules = route.rules
+        self._race = Race(len(route.candidates), route.rules, route.throttle)
+        self._entries: dict[Attempt, Entry] = {}
+        self._winner: Entry | None = None
+        self._began = clock.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        self._obey(self._race.on_go())
+        self._obey(self._race.on_go(clock.monotonic()))
 
     def stop(self) -> None:
         """Close every attempt, the winner too."""
         self._obey(self._race.on_stop())
-        if self._winner is not None:
-            self._winner.cancel()
+        self._clear_timer()
+        winner = self._winner
+        if winner is not None and not winner.outcome:
+            winner.outcome = "won"
+            winner.attempt.cancel()
+            winner.candidate.health.on_given_up(None, clock.monotonic())
 
     def release(self) -> None:
         """Forget the attempts, and with them the requests; all that could be told has been told."""
-        self._attempts.clear()
-        self._outcomes.clear()
+        self._entries.clear()
         self._winner = None
         self._call = replace(self._call, body={})
 
     def records(self) -> list[AttemptRecord]:
         """The attempts so far, in the order of their start."""
-        return [self._record(attempt) for attempt in self._attempts]
+        return [self._record(entry) for entry in self._entries.values()]
+
+    def lost(self) -> list[Entry]:
+        """The attempts whose request was sent and whose answer was not waited for, because another one won."""
+        return [one for one in self._entries.values() if one.outcome == Why.LOST and one.attempt.marks.connected]
 
     # --- the attempts' side (AttemptObserver)
 
     def on_content(self, attempt: Attempt) -> None:
-        self._obey(self._race.on_content(self._attempts[attempt]))
+        entry, marks = self._entries[attempt], attempt.marks
+        now = clock.monotonic()
+        entry.candidate.health.on_content((marks.first_content or now) - marks.started, now)
+        self._obey(self._race.on_content(entry.number))
 
     def on_complete(self, attempt: Attempt) -> None:
-        self._outcomes[attempt] = "completed"
+        entry = self._entries[attempt]
+        entry.outcome = "won"
+        self._clear_timer()
+        entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
         self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
-        self._outcomes[attempt] = error.code
-        if attempt is self._winner:
+        entry, now = self._entries[attempt], clock.monotonic()
+        entry.outcome = error.code
+        entry.candidate.health.on_failed(error, now)
+        if entry is self._winner:
             self._owner.on_failed(error)
         else:
-            self._obey(self._race.on_failed(self._attempts[attempt], error))
+            self._obey(self._race.on_failed(entry.number, error, now))
 
     # --- commands
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case Start(candidate):
-                    self._start(candidate)
-                case Cancel(candidate):
-                    self._cancel(candidate)
-                case Commit(candidate):
-                    self._commit(candidate)
+                case Start(number, candidate, hedge):
+                    self._start(number, self._candidates[candidate], hedge)
+                case Cancel(number, why):
+                    self._cancel(self._entry(number), why)
+                case Commit(number):
+                    self._commit(self._entry(number))
                 case GiveUp(error):
                     self._owner.on_failed(error)
+        if self._winner is None:
+            self._set_timer(self._race.wake_at, self._on_time)
 
-    def _start(self, position: int) -> None:
-        candidate, call = self._candidates[position], self._call
-        upstream_id = candidate.model.upstream_id
+    def _set_timer(self, at: float | None, call: Callable[[], None]) -> None:
+        """The one timer for all that time decides here."""
+        self._clear_timer()
+        if at is not None:
+            # Rounded up to the loop's grain, so that it never wakes before there is something to do.
+            seconds = max(at - clock.monotonic(), 0.0) + LOOP_GRAIN
+            self._timer = asyncio.get_running_loop().call_later(seconds, call)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._obey(self._race.on_time(clock.monotonic()))
+
+    def _commit(self, entry: Entry) -> None:
+        self._winner = entry
+        rules = self._rules
+        limits = [self._began + rules.deadline] if rules.deadline is not None else []
+        limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
+        self._set_timer(min(limits, default=None), self._on_overrun)
+        self._owner.on_won(entry.attempt, entry.candidate)
+
+    def _on_overrun(self) -> None:
+        """The answer takes longer than `timeout_ms` or `deadline_ms` of the request."""
+        entry = self._winner
+        if entry is not None and not entry.outcome:
+            entry.outcome = Why.TIMED_OUT.value
+            entry.attempt.cancel()
+            entry.candidate.health.on_given_up(None, clock.monotonic())
+            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+
+    def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
+        call = self._call
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=candidate.endpoint.encode(call.body, upstream_id, call.request_id),
-                identity=Identity(f"chatcmpl-{call.request_id}", call.created, call.model_id),
+                request=candidate.endpoint.encode(call.body, candidate.model.upstream_id, call.request_id),
+                identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
             ),
             self,
             self._tasks,
         )
-        self._attempts[attempt] = position
+        self._entries[attempt] = Entry(number, attempt, candidate, hedge)
+        candidate.health.on_start(clock.monotonic())
         attempt.start()
 
-    def _cancel(self, position: int) -> None:
-        for attempt, at in self._attempts.items():
-            if at == position and attempt not in self._outcomes:
-                self._outcomes[attempt] = "cancelled"
-                attempt.cancel()
+    def _cancel(self, entry: Entry, why: Why) -> None:
+        if entry.outcome:
+            return
+        entry.outcome = why.value
+        entry.attempt.cancel()
+        now, started = clock.monotonic(), entry.attempt.marks.started
+        waited = None
+        if why is Why.TIMED_OUT:
+            waited = now - started
+        elif why is Why.LOST and self._winner is not None and not entry.hedge:
+            # Slow by as much as it took us to ask another one; what came after is that one's time.
+            waited = self._winner.attempt.marks.started - started
+        entry.candidate.health.on_given_up(waited, now)
 
-    def _commit(self, position: int) -> None:
-        self._winner = next(attempt for attempt, at in self._attempts.items() if at == position)
-        self._owner.on_won(self._winner, self._candidates[position])
+    def _entry(self, number: int) -> Entry:
+        return next(entry for entry in self._entries.values() if entry.number == number)
 
-    def _record(self, attempt: Attempt) -> AttemptRecord:
-        marks = attempt.marks
-        outcome = self._outcomes.get(attempt) or ("won" if attempt is self._winner else "running")
+    def _tps(self, attempt: Attempt) -> float | None:
+        """Tokens a second behind the first content; None if there were too few to tell."""
+        if not self._call.streamed or attempt.marks.first_content is None:
+            return None
+        usage = attempt.stream.chat.usage
+        tokens = int(usage["completion_tokens"]) if usage else attempt.stream.chat.text_events
+        seconds = clock.monotonic() - attempt.marks.first_content
+        return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
+
+    def _record(self, entry: Entry) -> AttemptRecord:
+        marks = entry.attempt.marks
+        running = "won" if entry is self._winner else "running"
         return AttemptRecord(
-            upstream=attempt.upstream,
-            outcome="won" if outcome == "completed" else outcome,
+            upstream=entry.attempt.upstream,
+            outcome=entry.outcome or running,
+            hedge=entry.hedge,
+            start_ms=round((marks.started - self._began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),

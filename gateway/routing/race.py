@@ -1,32 +1,55 @@
 """Pure: which attempt starts when, and which one wins. Events in, commands out; it never acts.
 
-The invariant: at most one `Commit`; before it a failure starts the next candidate, after it nothing starts.
+One budget of time to the first token is spent over all attempts of a request. The invariant: at most one `Commit`;
+nothing starts after it, nor after the end of the budget; every attempt that started and neither won nor failed is
+cancelled.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from gateway.errors import ClientError, RateLimited, RivergateError, UpstreamError
+from gateway.errors import (
+    ClientError,
+    DeadlineExceeded,
+    RateLimited,
+    RivergateError,
+    TtftBudgetExceeded,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from gateway.routing.throttle import Throttle
+
+
+class Why(StrEnum):
+    """Why an attempt was cancelled."""
+
+    LOST = "lost"  # another one was faster
+    TIMED_OUT = "timed_out"  # no content in the time it was given
+    STOPPED = "stopped"  # nobody wants the answer any more, or none can be given
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Try this candidate."""
+    """Begin this attempt, on this candidate. `hedge`: while another one runs."""
 
+    attempt: int
     candidate: int
+    hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
     """Close this attempt at once."""
 
-    candidate: int
+    attempt: int
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
     """This attempt's answer is the answer."""
 
-    candidate: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +62,167 @@ class GiveUp:
 Command = Start | Cancel | Commit | GiveUp
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Of one race; times in seconds. `budget` and `deadline` count from its beginning, `timeout` from an attempt's.
+
+    `hedge_after`: per candidate, how long it may run alone; None: for as long as it likes. `hedge_order`: who is
+    asked then, the fastest first.
+    """
+
+    attempts: int = 20
+    budget: float | None = None
+    deadline: float | None = None
+    timeout: float | None = None
+    hedge_after: tuple[float | None, ...] = ()
+    hedge_order: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class _Running:
+    candidate: int
+    gives_way_at: float | None  # to the next candidate
+
+
+@dataclass(slots=True)
 class Race:
-    """The attempts of one request: one after the other, until one brings content."""
+    """The attempts of one request."""
 
-    def __init__(self, candidates: int) -> None:
-        self._candidates = candidates
-        self._next = 0
-        self._running: set[int] = set()
-        self._errors: list[RivergateError] = []
-        self._over = False
+    candidates: int
+    rules: Rules = field(default_factory=Rules)
+    throttle: Throttle = field(default_factory=Throttle)
+    _untried: list[int] = field(init=False)
+    _running: dict[int, _Running] = field(init=False, default_factory=dict)
+    _errors: list[RivergateError] = field(init=False, default_factory=list)
+    _started: int = field(init=False, default=0)
+    _budget_ends: float | None = field(init=False, default=None)
+    _deadline: float | None = field(init=False, default=None)
+    _hedge_at: float | None = field(init=False, default=None)
+    _over: bool = field(init=False, default=False)
 
-    def on_go(self) -> list[Command]:
-        return self._start_next()
+    def __post_init__(self) -> None:
+        self._untried = list(range(self.candidates))
 
-    def on_content(self, candidate: int) -> list[Command]:
+    @property
+    def wake_at(self) -> float | None:
+        """When `on_time` is to be called next; None: there is nothing to wait for."""
+        if self._over:
+            return None
+        limits = [self._budget_ends, self._deadline, self._hedge_at]
+        limits += [one.gives_way_at for one in self._running.values()]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def on_go(self, now: float) -> list[Command]:
+        rules = self.rules
+        self._budget_ends = None if rules.budget is None else now + rules.budget
+        self._deadline = None if rules.deadline is None else now + rules.deadline
+        self.throttle.on_request()
+        return self._start_next(now)
+
+    def on_content(self, attempt: int) -> list[Command]:
         """The first content of an attempt: it wins if nobody has."""
         if self._over:
-            return [Cancel(candidate)] if candidate in self._running else []
+            return [Cancel(attempt, Why.LOST)] if self._running.pop(attempt, None) else []
         self._over = True
-        self._running.discard(candidate)
-        return [Commit(candidate), *self._cancel_running()]
+        del self._running[attempt]
+        return [Commit(attempt), *self._cancel_running(Why.LOST)]
 
-    def on_failed(self, candidate: int, error: RivergateError) -> list[Command]:
+    def on_failed(self, attempt: int, error: RivergateError, now: float) -> list[Command]:
         """An attempt ended before its content."""
-        self._running.discard(candidate)
+        self._running.pop(attempt, None)
         if self._over:
             return []
         self._errors.append(error)
         if isinstance(error, ClientError):
-            self._over = True
-            return [GiveUp(error), *self._cancel_running()]
-        if self._next < self._candidates:
-            return self._start_next()
-        if self._running:
+            return self._give_up(error, Why.STOPPED)
+        return self._expire(now) or self._go_on(now)
+
+    def on_time(self, now: float) -> list[Command]:
+        """The clock has reached `wake_at`, or any other time."""
+        if self._over:
             return []
-        self._over = True
-        return [GiveUp(_verdict(self._errors))]
+        commands = self._expire(now) or self._give_way(now)
+        if not self._over and self._hedge_at is not None and now >= self._hedge_at:
+            commands += self._hedge(now)
+        return commands
 
     def on_stop(self) -> list[Command]:
         """Nobody wants the answer any more."""
         self._over = True
-        return self._cancel_running()
+        return self._cancel_running(Why.STOPPED)
 
-    def _start_next(self) -> list[Command]:
-        candidate, self._next = self._next, self._next + 1
-        self._running.add(candidate)
-        return [Start(candidate)]
+    # --- inside
 
-    def _cancel_running(self) -> list[Command]:
-        running, self._running = sorted(self._running), set()
-        return [Cancel(candidate) for candidate in running]
+    def _expire(self, now: float) -> list[Command]:
+        """Give up if the time of the whole request is over."""
+        if self._budget_ends is not None and now >= self._budget_ends:
+            spent = (self.rules.budget or 0.0) * 1000
+            message = f"no first token within the TTFT budget of {spent:.0f} ms"
+            return self._give_up(TtftBudgetExceeded(message, retry_after=1), Why.TIMED_OUT)
+        if self._deadline is not None and now >= self._deadline:
+            spent = (self.rules.deadline or 0.0) * 1000
+            return self._give_up(DeadlineExceeded(f"no answer within deadline_ms ({spent:.0f})"), Why.TIMED_OUT)
+        return []
+
+    def _give_way(self, now: float) -> list[Command]:
+        """Cancel those whose time is up, and go on with the next."""
+        late = [attempt for attempt, one in self._running.items() if (one.gives_way_at or now + 1) <= now]
+        for attempt in late:
+            del self._running[attempt]
+            self._errors.append(UpstreamTimeout("no token in the time that it was given"))
+        commands: list[Command] = [Cancel(attempt, Why.TIMED_OUT) for attempt in late]
+        return commands + self._go_on(now) if late else commands
+
+    def _go_on(self, now: float) -> list[Command]:
+        """After a failure: another one runs, or starts, or there is none."""
+        if self._running:
+            return []
+        if self._may_start and self._untried:
+            return self._start_next(now)
+        return self._give_up(_verdict(self._errors), Why.STOPPED)
+
+    def _hedge(self, now: float) -> list[Command]:
+        self._hedge_at = None  # once in a race
+        if not self._may_start or not self.throttle.take():
+            return []
+        order = [one for one in self.rules.hedge_order if one in self._untried] or self._untried
+        alone = next(iter(self._running.values()))
+        return self._start(order[0] if order else alone.candidate, now, hedge=True)
+
+    @property
+    def _may_start(self) -> bool:
+        return self._started < self.rules.attempts
+
+    def _start_next(self, now: float) -> list[Command]:
+        candidate = self._untried[0]
+        if self._started == 0 and candidate < len(self.rules.hedge_after):
+            after = self.rules.hedge_after[candidate]
+            self._hedge_at = None if after is None else now + after
+        return self._start(candidate, now)
+
+    def _start(self, candidate: int, now: float, *, hedge: bool = False) -> list[Command]:
+        if candidate in self._untried:
+            self._untried.remove(candidate)
+        attempt, self._started = self._started, self._started + 1
+        self._running[attempt] = _Running(candidate, self._turn_ends(now, shared=not hedge))
+        return [Start(attempt, candidate, hedge)]
+
+    def _turn_ends(self, now: float, *, shared: bool) -> float | None:
+        """Each attempt has an equal share of what is left of the budget; the last one has all of it."""
+        ends = None if self.rules.timeout is None else now + self.rules.timeout
+        left = min(len(self._untried), self.rules.attempts - self._started)
+        if shared and self._budget_ends is not None and left > 0:
+            share = now + (self._budget_ends - now) / (left + 1)
+            ends = share if ends is None else min(ends, share)
+        return ends
+
+    def _give_up(self, error: RivergateError, why: Why) -> list[Command]:
+        self._over = True
+        return [*self._cancel_running(why), GiveUp(error)]
+
+    def _cancel_running(self, why: Why) -> list[Command]:
+        running, self._running = sorted(self._running), {}
+        return [Cancel(attempt, why) for attempt in running]
 
 
 def _verdict(errors: list[RivergateError]) -> RivergateError:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
+from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
 from gateway.upstream.body import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.connection import BodyHandler, Connection
@@ -22,6 +23,7 @@ from gateway.wire.repair import Identity
 LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
 IDLE_CHECKS = 8  # per idle_timeout_ms: a stall is told at most an eighth late
+SAMPLE_SECONDS = 1.0  # between two samples of the gap between tokens
 ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
 
 
@@ -76,6 +78,7 @@ class Attempt:
         "_connection",
         "_dial",
         "_events_at_check",
+        "_gap_from",
         "_loop",
         "_observer",
         "_order",
@@ -83,6 +86,7 @@ class Attempt:
         "_quiet_since",
         "_tasks",
         "_timer",
+        "gaps",
         "marks",
     )
 
@@ -103,6 +107,8 @@ class Attempt:
             else WholeBody(self, order.identity)
         )
         self.marks = Marks(clock.monotonic())
+        self.gaps: Quantiles | None = None  # seconds between two reads of tokens; sampled, of streams only
+        self._gap_from: float | None = None  # when the sample under way began
 
     @property
     def upstream(self) -> str:
@@ -143,6 +149,7 @@ class Attempt:
         if self._phase is Phase.FLOWING and self._connection is not None:
             self._connection.pause()
             self._clear_timer()
+            self._gap_from = None
 
     def resume(self) -> None:
         """Undo `pause`; the time paused does not count as the upstream's silence."""
@@ -279,11 +286,30 @@ class Attempt:
             self._quiet_since = now
         left = self._quiet_since + idle - now
         if left > 0:
-            self._set_timer(max(min(left, idle / IDLE_CHECKS), 0.001), self._watch_idle)
+            self._set_timer(max(min(left, idle / IDLE_CHECKS, SAMPLE_SECONDS), 0.001), self._watch_idle)
+            self._sample_gap()
         elif self.stream.chat.finished:
             self.stream.finish()  # all is said; only the end of the body is missing
         else:
             self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))
+
+    def _sample_gap(self) -> None:
+        """Measure the time between the next two reads. Each one would cost a look at the clock per token."""
+        body, connection = self._body, self._connection
+        if connection is not None and isinstance(body, StreamBody) and body.events and self._gap_from is None:
+            connection.deliver_to(self._timed)
+
+    def _timed(self, data: bytes) -> None:
+        now = clock.monotonic()
+        if self._gap_from is None:
+            self._gap_from = now
+        else:
+            self.gaps = self.gaps or Quantiles(0.0001, 600.0)
+            self.gaps.add(now - self._gap_from, 0.0)
+            self._gap_from = None
+            if self._connection is not None:
+                self._connection.deliver_to(self.stream.feed, self.stream.feed_chunk)
+        self._body.feed(data)
 
     def _arm(self, limit: float, message: str, spent: float = 0.0) -> None:
         self._set_timer(max(limit - spent, 0.0), self._fail, UpstreamError(f"{message} ({limit * 1000:.0f})"))

@@ -17,6 +17,8 @@ from .upstreams import MODEL, UPSTREAM_KEY, ClosedPort, Upstream, Upstreams, con
 
 NODE_FOLDER = Path(__file__).parent / "node"
 NODE_SECONDS = 30
+# Upstreams in the order of the configuration, however they fail: tests make them fail by the dozen.
+ORDERED = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
 KEYS = {"TEST_UPSTREAM_KEY": UPSTREAM_KEY}
 
 
@@ -81,8 +83,8 @@ def served(alpha: Upstream, frail_all_session: Upstream) -> Iterator[list[tuple[
 
 @pytest.fixture(scope="session")
 def gateway(logs: Path, served: Any) -> Iterator[Gateway]:
-    """The gateway with nothing configured but its port and its upstreams."""
-    gateway = Gateway(logs, configuration(served), KEYS)
+    """The gateway with nothing configured but its port, its upstreams and their order."""
+    gateway = Gateway(logs, configuration(served, ORDERED), KEYS)
     try:
         yield gateway
     finally:
@@ -92,7 +94,7 @@ def gateway(logs: Path, served: Any) -> Iterator[Gateway]:
 @pytest.fixture(scope="session")
 def eager(logs: Path, served: Any) -> Iterator[Gateway]:
     """A gateway that commits early and says that it lives all the time."""
-    sections = "[stream]\ncommit_after_ms = 200\nkeepalive_seconds = 0.2\n"
+    sections = "[stream]\ncommit_after_ms = 200\nkeepalive_seconds = 0.2\n" + ORDERED
     gateway = Gateway(logs, configuration(served, sections), KEYS)
     try:
         yield gateway

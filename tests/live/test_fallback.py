@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import KEYS
+from .conftest import KEYS, ORDERED
 from .processes import Gateway
 from .rawhttp import RawClient, fetch
 from .upstreams import QUICK, Upstream, body, configuration, text
@@ -18,7 +18,7 @@ WHOLE_TEXT = text(8)
 @pytest.fixture(scope="module")
 def strict(logs: Path, served: Any) -> Iterator[Gateway]:
     """A gateway with little patience."""
-    sections = "[stream]\nidle_timeout_ms = 400\nmax_duration_seconds = 2\n"
+    sections = "[stream]\nidle_timeout_ms = 400\nmax_duration_seconds = 2\n" + ORDERED
     limits = "head_timeout_ms = 300\nfirst_content_timeout_ms = 600\nresponse_timeout_ms = 600\n"
     told = configuration(served, sections).replace("api_key_env", limits + "api_key_env")
     gateway = Gateway(logs, told, KEYS)

@@ -2,7 +2,8 @@
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,12 +13,23 @@ import pytest
 import requests
 from aiohttp import web
 
+from .conftest import KEYS
 from .processes import Gateway
-from .upstreams import CLIENT_KEY, ENDLESS, QUICK, Upstream, ask, body, text
+from .upstreams import CLIENT_KEY, ENDLESS, MODEL, QUICK, Upstream, ask, body, configuration, text
 
 WHOLE_TEXT = text(8)
 
 Node = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def gateway(logs: Path, alpha: Upstream) -> Iterator[Gateway]:
+    """One gateway with nothing configured but its port and its upstream."""
+    gateway = Gateway(logs, configuration([(alpha, [MODEL, "gpt-4o"])]), KEYS)
+    try:
+        yield gateway
+    finally:
+        gateway.terminate()
 
 
 @pytest.fixture

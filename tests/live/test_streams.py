@@ -16,7 +16,7 @@ from gateway.access.token_keys import load
 from gateway.access.viewer_token import SigningKey, ViewerToken, mint
 from tests.upstream.certificates import Certificates
 
-from .conftest import KEYS
+from .conftest import KEYS, ORDERED
 from .processes import Gateway, wait_for
 from .rawhttp import RawClient, fetch
 from .subscribers import (
@@ -75,7 +75,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(logs: Path, origin: Upstream, storage: Path, stream: str = "", server: str = "") -> Iterator[Gateway]:
     listen = f'[server]\nlisten = "127.0.0.1:0"\n{server}\n'
-    sections = f'{listen}[stream]\n{stream}\n[storage]\npath = "{storage}"\n'
+    sections = f'{listen}[stream]\n{stream}\n[storage]\npath = "{storage}"\n{ORDERED}'
     gateway = Gateway(logs, configuration([(origin, [MODEL])], sections), KEYS)
     try:
         yield gateway

@@ -1,0 +1,55 @@
+"""Pure: quantiles of what was measured lately, in constant memory.
+
+A histogram of buckets that grow by a factor, in which the past fades: a value counts half after `half_life` seconds.
+Kept by forward decay: instead of ageing every bucket, newer values weigh more, and all are scaled down now and then.
+"""
+
+import math
+
+GROWTH = 1.08  # from one bucket to the next: a quantile is true within 4 %
+_RESCALE_AT = 40.0  # doublings of the weight, far from where a float overflows
+
+
+class Quantiles:
+    """Of positive values between `low` and `high`; what lies beyond counts as the nearest bucket."""
+
+    __slots__ = ("_base", "_epoch", "_half_life", "_low", "_total", "_weights")
+
+    def __init__(self, low: float, high: float, half_life: float = math.inf) -> None:
+        self._low = low
+        self._base = math.log(GROWTH)
+        self._half_life = half_life
+        self._weights = [0.0] * (math.ceil(math.log(high / low) / self._base) + 1)
+        self._total = 0.0
+        self._epoch = 0.0  # the time at which a value weighs one
+
+    def add(self, value: float, now: float) -> None:
+        weight = self._weight_at(now)
+        place = int(math.log(value / self._low) / self._base) if value > self._low else 0
+        self._weights[min(place, len(self._weights) - 1)] += weight
+        self._total += weight
+
+    def count(self, now: float) -> float:
+        """How many values there are, each by what it counts now."""
+        return self._total / self._weight_at(now)
+
+    def quantile(self, share: float) -> float | None:
+        """The value below which this share lies; None if there is none."""
+        if not self._total:
+            return None
+        wanted, seen = share * self._total, 0.0
+        for place, weight in enumerate(self._weights):
+            if weight and seen + weight >= wanted:
+                within = min(max((wanted - seen) / weight, 0.0), 1.0)
+                return float(self._low * GROWTH ** (place + within))
+            seen += weight
+        return float(self._low * GROWTH ** len(self._weights))
+
+    def _weight_at(self, now: float) -> float:
+        doublings = (now - self._epoch) / self._half_life
+        if doublings > _RESCALE_AT:
+            factor = 2.0 ** -min(doublings, 1000.0)
+            self._weights = [weight * factor for weight in self._weights]
+            self._total *= factor
+            self._epoch, doublings = now, 0.0
+        return float(2.0**doublings)

@@ -1,0 +1,71 @@
+"""Shell: stands between an attempt and its stream where an answer may only be so long, or cost so much.
+
+A stream without such a limit has no meter: its tokens go to the log directly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gateway.errors import CostExceeded, GatewayError, OutputExceeded
+from gateway.relay.usage import BYTES_PER_TOKEN
+from gateway.stream.stream import Stream
+from gateway.wire.chat import ChatReader
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    """Of one answer; 0 or None: no limit. The chunk that goes beyond a limit is the last one."""
+
+    tokens: int = 0
+    text_bytes: int = 0
+    cost_usd: Decimal | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens or self.text_bytes or self.cost_usd is not None)
+
+
+def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mtok: Decimal | None) -> int | None:
+    """How many tokens of an answer the money is enough for, the prompt paid; None: any number, they have no price."""
+    if not output_usd_per_mtok:
+        return None if prompt_usd <= cost_usd else 0
+    return max(int((cost_usd - prompt_usd) * 1_000_000 / output_usd_per_mtok), 0)
+
+
+class Meter:
+    """Passes frames on, and says when there were too many (FrameReceiver)."""
+
+    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_stream")
+
+    def __init__(
+        self,
+        stream: Stream,
+        chat: ChatReader,
+        limits: OutputLimits,
+        affordable: int | None,
+        on_exceeded: Callable[[GatewayError], None],
+    ) -> None:
+        self._stream = stream
+        self._chat = chat
+        self._limits = limits
+        self._affordable = affordable
+        self._on_exceeded = on_exceeded
+
+    def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
+        self._stream.on_frame(frame, chunk)
+        self._check()
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        self._stream.on_frames(frames)
+        self._check()
+
+    def _check(self) -> None:
+        chat, limits = self._chat, self._limits
+        text_bytes = chat.text_bytes
+        tokens = max(chat.text_events, -(-text_bytes // BYTES_PER_TOKEN))
+        if limits.tokens and tokens > limits.tokens:
+            self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_tokens ({limits.tokens})"))
+        elif limits.text_bytes and text_bytes > limits.text_bytes:
+            self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_bytes ({limits.text_bytes})"))
+        elif self._affordable is not None and tokens > self._affordable:
+            self._on_exceeded(CostExceeded(f"the answer has cost max_cost_usd ({limits.cost_usd})"))

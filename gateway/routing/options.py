@@ -1,0 +1,140 @@
+"""Pure: the routing options of a request, checked (CONTRACT.md 1.3).
+
+In: `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning for each
+option that is accepted and not acted on.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from gateway.config import OPTIMIZE_ALIASES, Optimize
+from gateway.errors import InvalidParameter
+
+# Endings of a model's name that choose a strategy: `gpt-4o:ttft`.
+SHORTCUTS: Mapping[str, str] = {
+    **{name: name for name in get_args(Optimize)},
+    **OPTIMIZE_ALIASES,
+    "floor": "cost",
+    "nitro": "tps",
+    "fast": "ttft",
+}
+_MAX_NAMES = 100
+_MAX_FAULT_TEXT = 300
+
+Warning_ = Mapping[str, str]
+Finite = Annotated[StrictFloat | StrictInt, Field(allow_inf_nan=False)]
+Positive = Annotated[Finite, Field(gt=0)]
+Milliseconds = Annotated[StrictInt, Field(gt=0, le=86_400_000)]
+Names = Annotated[list[StrictStr], Field(max_length=_MAX_NAMES)]
+Percentile = Literal["p50", "p95"]
+
+
+class Weights(BaseModel):
+    """How much cost, TTFT and throughput count; at least one above zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    cost: Annotated[Finite, Field(ge=0)] = 0
+    ttft: Annotated[Finite, Field(ge=0)] = 0
+    throughput: Annotated[Finite, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> "Weights":
+        if not self.cost + self.ttft + self.throughput > 0:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class RoutingOptions(BaseModel):
+    """What a client asks of the choice of its upstream. Unset is the server's default."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    optimize: Annotated[Optimize | None, BeforeValidator(lambda word: _unaliased(word))] = None
+    weights: Weights | None = None
+    max_cost_per_1m: Positive | None = None
+    max_ttft_ms: Milliseconds | None = None
+    min_throughput_tps: Positive | None = None
+    ttft_percentile: Percentile = "p50"
+    throughput_percentile: Percentile = "p50"
+    providers: Annotated[Names, Field(min_length=1)] | None = None
+    exclude_providers: Names = []
+    prefer: StrictStr | None = None
+    mode: Literal["pool", "fallback"] = "pool"
+    allow_fallbacks: StrictBool = True
+    max_fallback_attempts: Annotated[StrictInt, Field(ge=1, le=19)] | None = None
+    timeout_ms: Milliseconds | None = None
+    deadline_ms: Milliseconds | None = None
+    max_cost_usd: Positive | None = None  # of this request; not in Auriko's list
+    data_policy: Literal["none", "no_training", "zdr"] | None = None
+    only_byok: StrictBool | None = None
+    only_platform: StrictBool | None = None
+    require_parameters: StrictBool | None = None
+    tier: StrictStr | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RoutingOptions":
+        if self.only_byok and self.only_platform:
+            raise ValueError("only_platform: contradicts only_byok; at most one of them can be true")
+        if self.deadline_ms is not None and self.timeout_ms is not None and self.deadline_ms < self.timeout_ms:
+            raise ValueError("deadline_ms: must be at least timeout_ms")
+        return self
+
+
+# Accepted, since SDKs send them, and told as not acted on; `data_policy: none` asks for nothing.
+_IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "tier")
+_ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
+
+
+def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOptions:
+    """The options. Raises `InvalidParameter` that names the field at fault, below `field`."""
+    try:
+        return RoutingOptions.model_validate(given)
+    except ValidationError as problem:
+        fault = problem.errors(include_url=False, include_input=False)[0]
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        steps = [str(step) for step in fault["loc"] if isinstance(step, int) or str(step) in _STEPS]
+        if not steps:  # a rule over several fields names the one at fault itself
+            name, _, message = message.partition(": ")
+            steps = [name]
+        path = ".".join([field, *steps])
+        raise InvalidParameter(f"{path}: {message}"[:_MAX_FAULT_TEXT], param=path) from None
+
+
+def warnings(options: RoutingOptions) -> Iterator[Warning_]:
+    """What was asked for and is not done: told, never silently ignored (CONTRACT.md section 4, rule 7)."""
+    for name in _IGNORED:
+        if getattr(options, name) not in _ASKS_NOTHING:
+            yield warning(
+                "unsupported_feature",
+                "routing_option_ignored",
+                f"the routing option {name!r} is accepted but not acted on",
+            )
+    for name in options.model_extra or {}:
+        message = f"there is no routing option {name[:60]!r}"
+        yield warning("unsupported_field", "routing_option_unknown", message)
+
+
+def warning(kind: str, code: str, message: str) -> Warning_:
+    """An entry of `routing_metadata.warnings`; `kind` is one that Auriko's SDK knows (CONTRACT.md 1.4)."""
+    return {"type": kind, "code": code, "message": message}
+
+
+def _unaliased(word: Any) -> Any:
+    return OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word
+
+
+_STEPS = frozenset([*RoutingOptions.model_fields, *Weights.model_fields])

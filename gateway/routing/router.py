@@ -1,0 +1,154 @@
+"""Wiring: a request's models and options become a route: whom to ask, in which order, by which rules.
+
+In: what the client asks, what the configuration has by default, what is known of the upstreams now. Out: a `Route`,
+or the error that says why there is none.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.config import Routing, Ttft
+from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
+from gateway.routing import race
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.health import Breaker
+from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
+from gateway.routing.strategy import Offer, Ranking, check_provider_names, rank
+from gateway.routing.throttle import Throttle
+
+ALL_ATTEMPTS = 20  # when nothing else limits them
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client wants. `budget_ms`: to the first token, None: the server's default, 0: none."""
+
+    model_ids: Sequence[str]
+    options: RoutingOptions
+    streamed: bool = True
+    budget_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who is asked, in this order, and by which rules."""
+
+    candidates: tuple[Candidate, ...]
+    strategy: str
+    rules: race.Rules
+    throttle: Throttle
+    warnings: tuple[Warning_, ...] = ()
+
+
+class Router:
+    """Knows every upstream, and how each has done lately."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        routing: Routing,
+        ttft: Ttft,
+        dice: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.catalog = catalog
+        self.throttle = Throttle(ttft.hedge_max_share)
+        self._routing = routing
+        self._ttft = ttft
+        self._dice = dice  # 0.0 to 1.0, for equal offers
+        self._jitter = jitter  # 0.0 to 1.0, for Retry-After
+        self._upstreams = list(dict.fromkeys(one.endpoint.name for one in catalog.all()))
+
+    def route(self, ask: Ask, now: float) -> Route:
+        """The route of one request. Raises `ClientError`, or `NoProviderAvailable` while all are left alone."""
+        check_provider_names(ask.options, self._upstreams)
+        options = ask.options
+        candidates: list[Candidate] = []
+        for asked in ask.model_ids:
+            model_id, strategy = self._model(asked)
+            if strategy is not None and options.optimize is None and options.weights is None:
+                options = options.model_copy(update={"optimize": strategy})
+            candidates += self.catalog.candidates(model_id)
+        budget_ms = options.max_ttft_ms or (self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms)
+        budget = budget_ms / 1000 if budget_ms else None
+        ranking = self._rank(candidates, options, budget, now)
+        chosen = [candidates[position] for position in ranking.order]
+        usable = [one for one in chosen if one.health.wait(now) <= 0]
+        if not usable:
+            raise self._unavailable(chosen, now)
+        return Route(
+            candidates=tuple(usable),
+            strategy=ranking.strategy,
+            rules=self._rules(usable, options, budget if ask.streamed else None, ask.streamed, now),
+            throttle=self.throttle,
+            warnings=(*warnings(options), *ranking.warnings),
+        )
+
+    def _model(self, asked: str) -> tuple[str, str | None]:
+        """A model's id, and the strategy that a shortcut behind it asks for (`gpt-4o:ttft`)."""
+        base, colon, ending = asked.rpartition(":")
+        if asked not in self.catalog and colon and ":" not in base and ending in SHORTCUTS and base in self.catalog:
+            return base, SHORTCUTS[ending]
+        return asked, None
+
+    def _rank(
+        self, candidates: list[Candidate], options: RoutingOptions, budget: float | None, now: float
+    ) -> Ranking:
+        offers = [_offer(one, now) for one in candidates]
+        return rank(offers, options, self._routing.optimize, self._dice, budget)
+
+    def _rules(
+        self,
+        candidates: list[Candidate],
+        options: RoutingOptions,
+        budget: float | None,
+        streamed: bool,
+        now: float,
+    ) -> race.Rules:
+        attempts = options.max_fallback_attempts or ALL_ATTEMPTS
+        rules = race.Rules(
+            attempts=attempts if options.allow_fallbacks else 1,
+            budget=budget,
+            deadline=options.deadline_ms / 1000 if options.deadline_ms else None,
+            timeout=options.timeout_ms / 1000 if options.timeout_ms else None,
+        )
+        if not streamed or self._ttft.hedge_after == "off" or not options.allow_fallbacks:
+            return rules  # a whole answer is not hedged: it would cost twice
+        speed = [one.health.statistics(now).ttft_p50 or math.inf for one in candidates]
+        return replace(
+            rules,
+            hedge_after=tuple(self._hedge_after(one, now) for one in candidates),
+            hedge_order=tuple(sorted(range(len(candidates)), key=speed.__getitem__)),
+        )
+
+    def _hedge_after(self, candidate: Candidate, now: float) -> float | None:
+        after = self._ttft.hedge_after
+        return candidate.health.tail(now) if isinstance(after, str) else after / 1000
+
+    def _unavailable(self, candidates: list[Candidate], now: float) -> RivergateError:
+        """All are left alone: 429 if that is their own wish, 503 if a breaker is open."""
+        soonest = min(one.health.wait(now) for one in candidates)
+        names = ", ".join(dict.fromkeys(one.endpoint.name for one in candidates))
+        if all(one.health.breaker is Breaker.CLOSED for one in candidates):
+            return RateLimited(f"{names}: over the limit, and asked for time", retry_after=math.ceil(soonest))
+        wait = math.ceil(soonest * (1.0 + self._jitter()))
+        return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=max(wait, 1))
+
+
+def _offer(candidate: Candidate, now: float) -> Offer:
+    known = candidate.health.statistics(now)
+    cold = candidate.health.is_cold(now)
+    model = candidate.model
+    prices = (model.input_usd_per_mtok, model.output_usd_per_mtok)
+    given = [float(price) for price in prices if price is not None]
+    return Offer(
+        upstream=candidate.endpoint.name,
+        model_id=model.id,
+        usd_per_mtok=sum(given) / 2 if given else None,
+        ttft_p50=None if cold else known.ttft_p50,
+        ttft_p95=None if cold else known.ttft_p95,
+        tps_p50=None if cold else known.tps_p50,
+        tps_p95=None if cold else known.tps_p95,
+        error_rate=known.error_rate,
+    )
