@@ -3,13 +3,13 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from gateway import __version__, clock, config, demo
+from gateway import __version__, clock, config, demo, keys
 from gateway.access import token_keys
 from gateway.access.viewer_token import ViewerToken, mint
 from gateway.api.stream_request import MAX_TTL_SECONDS
@@ -17,6 +17,8 @@ from gateway.errors import ConfigError
 from gateway.observe import logs
 from gateway.service import Service
 from gateway.simulate import Provider, Script
+
+_Result = TypeVar("_Result")
 
 app = typer.Typer(
     name="rivergate",
@@ -30,7 +32,11 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="TOML file; else ./rivergate.toml, then /etc/rivergate/rivergate.toml."),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+keys_app = typer.Typer(help="API keys in the ledger.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback(invoke_without_command=True)
@@ -80,13 +86,60 @@ def token(
     config_file: ConfigOption = None,
 ) -> None:
     """Mint a viewer token: whoever has it may read this one stream until it expires."""
-    loaded = _load(config_file or config.find(os.environ, Path.cwd()))
-    try:
-        keys = token_keys.load(Path(loaded.storage.path))
-    except ConfigError as error:
-        _fail(error.faults)
+    loaded = _found(config_file)
+    signing = _asked(lambda: token_keys.load(Path(loaded.storage.path)))
     audience = stream if stream.startswith("feed:") else f"stream:{stream}"
-    typer.echo(mint(ViewerToken(audience, int(clock.wall_time()) + ttl), keys[0]))
+    typer.echo(mint(ViewerToken(audience, int(clock.wall_time()) + ttl), signing[0]))
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Whose it is.")],
+    models: Annotated[str | None, typer.Option(help="Only these, a,b,c; else all.")] = None,
+    balance_usd: Annotated[str | None, typer.Option(help="What it may spend; else any amount.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Requests running at once.")] = None,
+    expires: Annotated[str | None, typer.Option(help="2027-01-31, 2027-01-31T12:00:00Z, 90d or 12h.")] = None,
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Make an API key. Its secret is shown this once."""
+    wish = keys.Wish(name, models, balance_usd, rpm, max_streams, expires)
+    secret, key = _asked(lambda: keys.create(_found(config_file), wish))
+    if as_json:
+        typer.echo(keys.in_json({"secret": secret, **keys.as_json(key)}))
+    else:
+        typer.echo(f"{secret}\n\nThis is shown only once. Its id is {key.id}.")
+
+
+@keys_app.command("list")
+def list_keys(as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
+    """All keys, without their secrets."""
+    found = _asked(lambda: keys.listed(_found(config_file)))
+    typer.echo(keys.in_json([keys.as_json(key) for key in found]) if as_json else keys.table(found))
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Refuse a key from now on; a running server knows within two seconds."""
+    _asked(lambda: keys.revoke(_found(config_file), key_id))
+    typer.echo(keys.in_json({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked")
+
+
+@keys_app.command("credit")
+def credit_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    usd: Annotated[str, typer.Argument(metavar="USD")],
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Add US dollars to a key's balance."""
+    balance = _asked(lambda: keys.credit(_found(config_file), key_id, usd)) / 1_000_000
+    typer.echo(keys.in_json({"id": key_id, "balance_usd": balance}) if as_json else f"{key_id} has {balance:.6f} USD")
 
 
 @app.command()
@@ -133,6 +186,18 @@ async def _simulate(host: str, port: int, script: Script) -> None:
 def _load(path: Path | None) -> config.Config:
     try:
         return config.load(path, os.environ)
+    except ConfigError as error:
+        _fail(error.faults)
+
+
+def _found(config_file: Path | None) -> config.Config:
+    return _load(config_file or config.find(os.environ, Path.cwd()))
+
+
+def _asked(call: Callable[[], _Result]) -> _Result:
+    """What a command does; its faults on standard error, exit 2."""
+    try:
+        return call()
     except ConfigError as error:
         _fail(error.faults)
 

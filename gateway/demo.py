@@ -75,7 +75,12 @@ def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Prov
     price = {"input_usd_per_mtok": Decimal("0.15"), "output_usd_per_mtok": Decimal("0.60")}
     return Config.model_validate(
         {
-            "server": {"listen": f"127.0.0.1:{port}", "drain_seconds": 2.0, "max_connections": 1000},
+            "server": {
+                "listen": f"127.0.0.1:{port}",
+                "drain_seconds": 2.0,
+                "max_connections": 1000,
+                "cors_origins": ["http://localhost:*", "http://127.0.0.1:*"],
+            },
             "routing": {"optimize": "priority"},
             "storage": {"path": f"{folder}/rivergate.db"},
             "feeds": [{"name": "ticker", "url": f"{fast.base_url}/events?gap_ms=500", "retain_events": 100}],

@@ -249,6 +249,8 @@ class OutputExceeded(GatewayError):
 class CostExceeded(GatewayError):
     """The answer has cost what it may cost."""
 
+    status = 402
+    type = "rate_limit_error"
     code = "budget_exhausted"
     ending = Ending.BUDGET_EXHAUSTED
 

@@ -12,6 +12,7 @@ import ssl
 import sys
 import urllib.request
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,12 +20,17 @@ from aiohttp import web
 
 from gateway import clock, config
 from gateway.access import token_keys
+from gateway.access.accounts import Accounts, Lease
+from gateway.access.caller import Gate
+from gateway.access.cors import Cors
+from gateway.access.ledger import Ledger, Usage
 from gateway.api.app import build_app
 from gateway.api.context import Context
 from gateway.api.protocol import ClientProtocol
 from gateway.errors import ConfigError
 from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
+from gateway.relay.purse import ceil_microusd
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import Health, Rules
 from gateway.routing.router import Router
@@ -36,6 +42,7 @@ from gateway.upstream.endpoint import Endpoint
 
 KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s of common proxies
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
+LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
@@ -50,6 +57,7 @@ class Service:
     def __init__(self, settings: config.Config) -> None:
         self._config = settings
         self._tasks = Tasks()
+        self._accounts = Accounts(Ledger.open(Path(settings.storage.path)))
         self._endpoints = self._build_endpoints()
         self._context = Context(
             config=settings,
@@ -57,10 +65,14 @@ class Service:
             hub=Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes),
             tasks=self._tasks,
             settle=self._settle,
+            accounts=self._accounts,
+            gate=Gate(self._accounts, clock.wall_time),
+            cors=Cors(settings.server.cors_origins),
             started_at=int(clock.wall_time()),
             feeds=self._build_feeds(),
             signing_keys=token_keys.load(Path(settings.storage.path)),
         )
+        self._write_ledger: asyncio.Task[None] | None = None
         app = build_app(self._context)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._server: asyncio.Server | None = None
@@ -75,10 +87,10 @@ class Service:
     async def start(self) -> None:
         """Listen. Raises `ConfigError` if that cannot or must not be."""
         listen = self._config.server.listen
-        if not listen.is_loopback:
-            raise ConfigError(
-                [f"server.listen: {listen} is open to the network, and there is no API key: listen on 127.0.0.1"]
-            )
+        self._accounts.load()
+        if self._accounts.is_open and not listen.is_loopback:
+            advice = "make one with `rivergate keys create --name NAME`, or listen on 127.0.0.1"
+            raise ConfigError([f"server.listen: {listen} is open to the network, and there is no API key: {advice}"])
         descriptors = raise_fd_limit()
         self._context.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
@@ -89,6 +101,7 @@ class Service:
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {listen}: {reason}"]) from None
         self._context.max_connections = self._room_for_connections(descriptors)
+        self._write_ledger = self._tasks.start(self._accounts.run(), "ledger")
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection has to look at it again
         self._context.ready = True
@@ -124,7 +137,11 @@ class Service:
             self._context.watch.close()
         for endpoint in self._endpoints.values():
             endpoint.pool.close()
+        await self._accounts.close(LEDGER_SECONDS)
+        if self._write_ledger is not None:
+            await asyncio.wait([self._write_ledger], timeout=LEDGER_SECONDS)
         await self._tasks.close()
+        self._accounts.shut()
         path = self._config.server.listen.path
         if path is not None:
             _remove_stale_socket(path)
@@ -211,17 +228,40 @@ class Service:
         )
         return Router(catalog, routing, self._config.ttft, dice=random.random, jitter=random.random)
 
-    def _settle(self, record: Record) -> None:
+    def _settle(self, record: Record, lease: Lease | None) -> None:
         self._context.hub.end(record.id)
-        _log.info("completion ended", extra={"fields": _line(record)})
+        self._accounts.settle(_usage(record, lease), lease)
+        _log.info("completion ended", extra={"fields": _line(record, lease)})
 
 
-def _line(record: Record) -> dict[str, object]:
+def _usage(record: Record, lease: Lease | None) -> Usage:
+    """The record as it is billed, in whole micro-dollars."""
+    usage = record.usage
+    return Usage(
+        id=record.id,
+        request_id=record.request_id,
+        key_id=lease.account.key.id if lease else None,
+        model=record.model_id,
+        upstream=record.upstream,
+        ending=record.ending,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        estimated=bool(usage and usage.estimated),
+        cost_microusd=ceil_microusd((record.cost_usd or 0) * Decimal(1_000_000)),
+        hedge_cost_microusd=ceil_microusd(record.hedge_cost_usd * 1_000_000),
+        ttft_ms=record.ttft_ms,
+        duration_ms=record.duration_ms,
+        ended_at=int(clock.wall_time()),
+    )
+
+
+def _line(record: Record, lease: Lease | None) -> dict[str, object]:
     """The record as an operator reads it: counts and reasons, never content."""
     usage = record.usage
     return {
         "request_id": record.request_id,
         "stream_id": record.id,
+        "key": lease.account.key.id if lease else None,
         "model": record.model_id,
         "upstream": record.upstream,
         "ending": record.ending,

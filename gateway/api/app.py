@@ -2,18 +2,21 @@
 
 from aiohttp import web
 
-from gateway.api import completions, feeds, health, models, streams
+from gateway.api import account, completions, directory, feeds, health, models, streams
 from gateway.api.body import on_expect
 from gateway.api.context import CONTEXT, Context, refuse_beyond_capacity
 from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
+from gateway.api.identity import VIEWABLE, add_headers, identify
 
 
 def build_app(context: Context) -> web.Application:
     limit = context.config.server.max_body_bytes
-    app = web.Application(middlewares=[envelope_middleware, refuse_beyond_capacity], client_max_size=limit)
+    app = web.Application(middlewares=[envelope_middleware, refuse_beyond_capacity, identify], client_max_size=limit)
     app[CONTEXT] = context
     app[MAX_BODY_BYTES] = limit
+    app[VIEWABLE] = frozenset([streams.get_stream, streams.stream_events, feeds.feed_events])
     app.on_response_prepare.append(add_request_id)
+    app.on_response_prepare.append(add_headers)
     app.router.add_post("/v1/chat/completions", completions.create_completion, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create_stream, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list_streams)
@@ -25,6 +28,11 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/v1/feeds/{name}/events", feeds.feed_events, allow_head=False)
     app.router.add_get("/v1/models", models.list_models)
     app.router.add_get("/v1/models/{id:.+}", models.get_model)
+    app.router.add_get("/v1/directory/models", directory.list_directory)
+    app.router.add_get("/v1/registry/models", directory.list_models)
+    app.router.add_get("/v1/registry/providers", directory.list_providers)
+    app.router.add_get("/v1/me", account.get_me)
+    app.router.add_get("/v1/usage", account.get_usage)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     return app

@@ -84,6 +84,11 @@ class ChatRequest(_Lenient):
     def stream_policy(self) -> StreamPolicy:
         return self.gateway.stream if self.gateway is not None else StreamPolicy()
 
+    def max_output_tokens(self) -> int | None:
+        """The longest answer that is asked for, all choices together; None: not said."""
+        each = self.max_completion_tokens or self.max_tokens
+        return each * (self.n or 1) if each else None
+
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 

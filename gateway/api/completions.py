@@ -60,7 +60,10 @@ def _attach(client: ClientProtocol, reader: Subscriber, request: web.Request) ->
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    relay = WholeRelay(opening.call, opening.route, settle=context.settle, tasks=context.tasks)
+    lease = opening.lease()
+    relay = WholeRelay(
+        opening.call, opening.route, settle=lambda record: context.settle(record, lease), tasks=context.tasks
+    )
     gone = StreamAborted("the client is gone")
     client.watch(lambda: relay.stop_with(gone, Ending.ABANDONED))
     context.hub.add(relay)

@@ -1,17 +1,20 @@
 """Wiring: what the handlers share; built by the service."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gateway.access.accounts import Accounts, Lease
+from gateway.access.caller import Gate
+from gateway.access.cors import Cors
 from gateway.access.viewer_token import SigningKey
 from gateway.api.envelope import Handler, error_response
 from gateway.api.protocol import Census
 from gateway.config import Config
 from gateway.errors import ServiceUnavailable
-from gateway.relay.answer import Settle
+from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
 from gateway.routing.router import Router
 from gateway.stream.hub import Hub
@@ -25,7 +28,10 @@ class Context:
     router: Router
     hub: Hub
     tasks: Tasks
-    settle: Settle
+    settle: Callable[[Record, Lease | None], None]
+    accounts: Accounts
+    gate: Gate
+    cors: Cors
     started_at: int  # Unix seconds
     feeds: Mapping[str, Feed]
     signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs

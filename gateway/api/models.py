@@ -28,12 +28,14 @@ def _model(context: Context, model_id: str) -> dict[str, Any]:
         "object": "model",
         "created": context.started_at,
         "owned_by": candidates[0].endpoint.name,
-        "providers": [_provider(one.endpoint.name, one.model) for one in candidates],
+        # Those with a price: Auriko's SDK takes no null for one.
+        "providers": [told for one in candidates if (told := _provider(one.endpoint.name, one.model)) is not None],
     }
 
 
-def _provider(name: str, model: Model) -> dict[str, Any]:
-    """Prices per million tokens in US dollars, null if unknown."""
-    prices = (model.input_usd_per_mtok, model.output_usd_per_mtok)
-    given, output = (None if price is None else float(price) for price in prices)
-    return {"name": name, "input_price": given, "output_price": output}
+def _provider(name: str, model: Model) -> dict[str, Any] | None:
+    """Prices per million tokens in US dollars; None if they are not known."""
+    given, output = model.input_usd_per_mtok, model.output_usd_per_mtok
+    if given is None or output is None:
+        return None
+    return {"name": name, "input_price": float(given), "output_price": float(output)}

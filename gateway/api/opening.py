@@ -7,20 +7,24 @@ from typing import cast
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.caller import Caller, caller_of
+from gateway.access.accounts import Lease
 from gateway.api.body import read_body
 from gateway.api.chat_request import ChatRequest, parse
 from gateway.api.context import Context
 from gateway.api.envelope import request_id_of
-from gateway.errors import Ending, InvalidParameter, StreamKeyConflict
+from gateway.api.identity import CALLER
+from gateway.errors import Ending, InvalidParameter, ServiceUnavailable, StreamKeyConflict
 from gateway.relay.meter import OutputLimits
+from gateway.relay.purse import microusd
 from gateway.relay.relay import Plan, Relay, UsageEvent
+from gateway.relay.usage import estimate_prompt_tokens
 from gateway.routing.dispatcher import Call
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
 from gateway.stream.stream import policy_of
 
 MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
+RESERVED_TOKENS = 1024  # of an answer whose length the client does not limit; more is reserved as it grows
 MAX_BUDGET_DIGITS = 8  # of X-Max-TTFT-Ms: a day
 _USAGE_EVENTS = ("auto", "event", "finish", "none")
 
@@ -31,12 +35,16 @@ class Opening:
     def __init__(self, request: web.Request, context: Context, content: bytes, *, detached: bool) -> None:
         self._context = context
         chat, body = parse(content)
-        self.caller: Caller = caller_of(request.headers.get("Authorization"))
+        self.caller = request[CALLER]
         options = parse_options(chat.routing_options())
         streamed = detached or bool(chat.stream)
         ask = Ask(chat.model_ids(), options, streamed, _budget_ms(request))
-        self.route = context.router.route(ask, clock.monotonic())
+        now = clock.monotonic()
+        self.route = context.router.route(ask, now)
+        self._admit(now)
         self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
+        self._prompt_tokens = estimate_prompt_tokens(body)
+        self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
         limits = context.config.stream
         cost = options.max_cost_usd
         self._output = OutputLimits(
@@ -64,6 +72,27 @@ class Opening:
             hold_finish=self._usage_event == "finish",
         )
 
+    def _admit(self, now: float) -> None:
+        """Whether this key may ask this now. Raises `PermissionDenied`, `RateLimited`, `ServiceUnavailable`."""
+        account = self.caller.account
+        if account is None:
+            return
+        for candidate in self.route.candidates:
+            account.check_model(candidate.model.id)
+        if self._context.accounts.failure is not None:
+            raise ServiceUnavailable("the ledger cannot be written; try again later", retry_after=5)
+        account.admit(now)
+
+    def lease(self) -> Lease | None:
+        """Reserve what the answer may cost, at the dearest of the upstreams. Raises `InsufficientQuota`."""
+        account = self.caller.account
+        if account is None:
+            return None
+        models = [candidate.model for candidate in self.route.candidates]
+        prompt = max(microusd(self._prompt_tokens, model.input_usd_per_mtok) for model in models)
+        answer = max(microusd(self._max_tokens, model.output_usd_per_mtok) for model in models)
+        return account.lease(prompt, prompt + answer)
+
     def open(self) -> Relay:
         """The running relay: a new one, or the one that runs or ran under the same `X-Stream-Key`."""
         context = self._context
@@ -73,6 +102,7 @@ class Opening:
                 if known.fingerprint != self._fingerprint:
                     raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
                 return known
+        lease = self.lease()
         relay = Relay(
             self.call,
             self.route,
@@ -83,9 +113,10 @@ class Opening:
                 key=self._key,
                 fingerprint=self._fingerprint,
                 output=self._output,
+                lease=lease,
             ),
             limits=context.config.stream,
-            settle=context.settle,
+            settle=lambda record: context.settle(record, lease),
             tasks=context.tasks,
         )
         context.hub.add_stream(relay)

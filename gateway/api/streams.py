@@ -6,11 +6,11 @@ import secrets
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
-from gateway.access.caller import caller_of
 from gateway.access.viewer_token import ViewerToken, mint, verify
 from gateway.api.body import read_body
 from gateway.api.context import CONTEXT, Context
 from gateway.api.envelope import json_response
+from gateway.api.identity import CALLER
 from gateway.api.opening import opening_of
 from gateway.api.stream_request import token_ttl
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
@@ -43,7 +43,7 @@ async def create_stream(request: web.Request) -> web.Response:
 async def list_streams(request: web.Request) -> web.Response:
     """The caller's streams, newest first."""
     context = request.app[CONTEXT]
-    caller = caller_of(request.headers.get("Authorization"))
+    caller = request[CALLER]
     mine = [one.describe() for one in reversed(context.hub.streams()) if caller.may_see(one.owner)]
     return json_response({"object": "list", "data": mine})
 
@@ -110,7 +110,7 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
 def _owned(request: web.Request, context: Context) -> Production:
     production = context.hub.find(request.match_info["id"])
-    if production is None or not caller_of(request.headers.get("Authorization")).may_see(production.owner):
+    if production is None or not request[CALLER].may_see(production.owner):
         raise _not_found(request)
     return production
 

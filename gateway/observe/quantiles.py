@@ -6,17 +6,18 @@ Kept by forward decay: instead of ageing every bucket, newer values weigh more, 
 
 import math
 
-GROWTH = 1.08  # from one bucket to the next: a quantile is true within 4 %
+GROWTH = 1.08  # from one bucket to the next: a quantile, told as a bucket's middle, is true within 4 %
 _RESCALE_AT = 40.0  # doublings of the weight, far from where a float overflows
 
 
 class Quantiles:
     """Of positive values between `low` and `high`; what lies beyond counts as the nearest bucket."""
 
-    __slots__ = ("_base", "_epoch", "_half_life", "_low", "_total", "_weights")
+    __slots__ = ("_base", "_epoch", "_half_life", "_high", "_low", "_total", "_weights")
 
     def __init__(self, low: float, high: float, half_life: float = math.inf) -> None:
         self._low = low
+        self._high = high
         self._base = math.log(GROWTH)
         self._half_life = half_life
         self._weights = [0.0] * (math.ceil(math.log(high / low) / self._base) + 1)
@@ -25,8 +26,8 @@ class Quantiles:
 
     def add(self, value: float, now: float) -> None:
         weight = self._weight_at(now)
-        place = int(math.log(value / self._low) / self._base) if value > self._low else 0
-        self._weights[min(place, len(self._weights) - 1)] += weight
+        within = max(self._low, min(value, self._high))
+        self._weights[int(math.log(within / self._low) / self._base)] += weight
         self._total += weight
 
     def count(self, now: float) -> float:
@@ -37,19 +38,19 @@ class Quantiles:
         """The value below which this share lies; None if there is none."""
         if not self._total:
             return None
-        wanted, seen = share * self._total, 0.0
+        wanted, seen, found = share * self._total, 0.0, 0
         for place, weight in enumerate(self._weights):
-            if weight and seen + weight >= wanted:
-                within = min(max((wanted - seen) / weight, 0.0), 1.0)
-                return float(self._low * GROWTH ** (place + within))
-            seen += weight
-        return float(self._low * GROWTH ** len(self._weights))
+            if weight:
+                seen, found = seen + weight, place
+                if seen >= wanted:
+                    break
+        return float(self._low * GROWTH ** (found + 0.5))
 
     def _weight_at(self, now: float) -> float:
         doublings = (now - self._epoch) / self._half_life
         if doublings > _RESCALE_AT:
             factor = 2.0 ** -min(doublings, 1000.0)
             self._weights = [weight * factor for weight in self._weights]
-            self._total *= factor
+            self._total = sum(self._weights)
             self._epoch, doublings = now, 0.0
         return float(2.0**doublings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from gateway.errors import CostExceeded, GatewayError, OutputExceeded
+from gateway.relay.purse import Purse
 from gateway.relay.usage import BYTES_PER_TOKEN
 from gateway.stream.stream import Stream
 from gateway.wire.chat import ChatReader
@@ -35,7 +36,7 @@ def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mto
 class Meter:
     """Passes frames on, and says when there were too many (FrameReceiver)."""
 
-    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_stream")
+    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_stream")
 
     def __init__(
         self,
@@ -44,12 +45,15 @@ class Meter:
         limits: OutputLimits,
         affordable: int | None,
         on_exceeded: Callable[[GatewayError], None],
+        purse: Purse | None = None,
     ) -> None:
         self._stream = stream
         self._chat = chat
         self._limits = limits
         self._affordable = affordable
         self._on_exceeded = on_exceeded
+        self._purse = purse
+        self._paid: int | None = 0  # tokens that the purse has paid for
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self._stream.on_frame(frame, chunk)
@@ -69,3 +73,7 @@ class Meter:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_bytes ({limits.text_bytes})"))
         elif self._affordable is not None and tokens > self._affordable:
             self._on_exceeded(CostExceeded(f"the answer has cost max_cost_usd ({limits.cost_usd})"))
+        elif self._purse is not None and self._paid is not None and tokens > self._paid:
+            self._paid = self._purse.tokens(tokens)
+            if self._paid is not None and tokens > self._paid:
+                self._on_exceeded(CostExceeded("the balance of this API key is used up"))

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import orjson
 
+from gateway.access.accounts import Lease
 from gateway.config import Stream as StreamConfig
 from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateError
 from gateway.relay.answer import Answer, Settle, ending_error
 from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
+from gateway.relay.purse import Purse, ceil_microusd
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher
 from gateway.routing.router import Route
@@ -37,6 +39,7 @@ class Plan:
     key: str | None = None  # X-Stream-Key
     fingerprint: bytes = b""  # of the request, so that a key is not used for another
     output: OutputLimits = field(default_factory=OutputLimits)
+    lease: Lease | None = None  # of the key's money; None: nobody pays
 
 
 class Relay:
@@ -61,6 +64,7 @@ class Relay:
         self._usage_event = plan.usage_event
         self._settle = settle
         self._output = plan.output
+        self._lease = plan.lease
         self._dispatcher = Dispatcher(call, route, self, tasks)
         self.answer = Answer(call, route, self._dispatcher)
         self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
@@ -110,7 +114,7 @@ class Relay:
         self.answer.on_won(attempt, candidate)
         if not self._committed.done():
             self._committed.set_result(None)
-        attempt.flow_to(self._metered(attempt, candidate) if self._output else self.stream)
+        attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)
@@ -139,12 +143,16 @@ class Relay:
     # --- inside
 
     def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
-        limits, affordable = self._output, None
+        limits, affordable, lease = self._output, None, self._lease
+        purse = None
+        if lease is not None and lease.account.balance is not None:
+            prompt = ceil_microusd(self.answer.prompt_cost() * 1_000_000)
+            purse = Purse(lease.reserved, prompt, candidate.model.output_usd_per_mtok, lease.extend)
         if limits.cost_usd is not None:
             affordable = affordable_tokens(
                 limits.cost_usd, self.answer.prompt_cost(), candidate.model.output_usd_per_mtok
             )
-        return Meter(self.stream, attempt.stream.chat, limits, affordable, self.stop_with)
+        return Meter(self.stream, attempt.stream.chat, limits, affordable, self.stop_with, purse)
 
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))

@@ -106,7 +106,7 @@ class Dispatcher:
         if winner is not None and not winner.outcome:
             winner.outcome = "won"
             winner.attempt.cancel()
-            winner.candidate.health.on_given_up(None, clock.monotonic())
+            winner.candidate.health.on_complete(None, clock.monotonic())
 
     def release(self) -> None:
         """Forget the attempts, and with them the requests; all that could be told has been told."""
@@ -127,8 +127,11 @@ class Dispatcher:
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        entry.candidate.health.on_content((marks.first_content or now) - marks.started, now)
+        ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
+        entry.candidate.health.on_content(ttft, now)
         self._obey(self._race.on_content(entry.number))
+        if entry is self._winner:
+            self._commit(entry)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
@@ -156,7 +159,7 @@ class Dispatcher:
                 case Cancel(number, why):
                     self._cancel(self._entry(number), why)
                 case Commit(number):
-                    self._commit(self._entry(number))
+                    self._winner = self._entry(number)
                 case GiveUp(error):
                     self._owner.on_failed(error)
         if self._winner is None:
@@ -180,7 +183,7 @@ class Dispatcher:
         self._obey(self._race.on_time(clock.monotonic()))
 
     def _commit(self, entry: Entry) -> None:
-        self._winner = entry
+        """The others are cancelled by now: what the owner does with the winner may be the end of it all."""
         rules = self._rules
         limits = [self._began + rules.deadline] if rules.deadline is not None else []
         limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
@@ -193,7 +196,7 @@ class Dispatcher:
         if entry is not None and not entry.outcome:
             entry.outcome = Why.TIMED_OUT.value
             entry.attempt.cancel()
-            entry.candidate.health.on_given_up(None, clock.monotonic())
+            entry.candidate.health.on_complete(None, clock.monotonic())
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
@@ -218,14 +221,18 @@ class Dispatcher:
             return
         entry.outcome = why.value
         entry.attempt.cancel()
-        now, started = clock.monotonic(), entry.attempt.marks.started
-        waited = None
-        if why is Why.TIMED_OUT:
-            waited = now - started
-        elif why is Why.LOST and self._winner is not None and not entry.hedge:
+        now = clock.monotonic()
+        entry.candidate.health.on_given_up(self._waited(entry, why, now), now)
+
+    def _waited(self, entry: Entry, why: Why, now: float) -> float | None:
+        """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""
+        started = entry.attempt.marks.started
+        if self._call.streamed and why is Why.TIMED_OUT:
+            return now - started
+        if self._call.streamed and why is Why.LOST and self._winner is not None and not entry.hedge:
             # Slow by as much as it took us to ask another one; what came after is that one's time.
-            waited = self._winner.attempt.marks.started - started
-        entry.candidate.health.on_given_up(waited, now)
+            return self._winner.attempt.marks.started - started
+        return None
 
     def _entry(self, number: int) -> Entry:
         return next(entry for entry in self._entries.values() if entry.number == number)

@@ -100,14 +100,15 @@ class Health:
         if self.breaker is Breaker.OPEN and now >= self._open_until:
             self.breaker = Breaker.HALF_OPEN
 
-    def on_content(self, ttft: float, now: float) -> None:
-        """The first content came after so many seconds."""
-        self._ttft.add(ttft, now)
+    def on_content(self, ttft: float | None, now: float) -> None:
+        """The first content came after so many seconds; None: of an answer that came whole."""
+        if ttft is not None:
+            self._ttft.add(ttft, now)
         if self.breaker is not Breaker.CLOSED:
             self._close()
 
     def on_complete(self, tps: float | None, now: float) -> None:
-        """The answer is whole. `tps`: tokens a second behind the first, if it can be told."""
+        """The answer is whole, or as much as we wanted. `tps`: tokens a second behind the first, if it can be told."""
         self.in_flight -= 1
         self._in_a_row = 0
         self._answers.add(1.0, now)
@@ -134,7 +135,7 @@ class Health:
             self._open(now)
 
     def on_given_up(self, waited: float | None, now: float) -> None:
-        """We closed it. `waited`: how long for a content that had not come, which makes the TTFT at least that."""
+        """We closed it before its content. `waited`: how long for that, which makes the TTFT at least as long."""
         self.in_flight -= 1
         if self.breaker is Breaker.HALF_OPEN:
             self.breaker, self._open_until = Breaker.OPEN, now  # the probe said nothing: another may

@@ -53,7 +53,7 @@ class Weights(BaseModel):
 
     @model_validator(mode="after")
     def _some(self) -> "Weights":
-        if not self.cost + self.ttft + self.throughput > 0:
+        if not (self.cost or self.ttft or self.throughput):
             raise ValueError("at least one weight must be above 0")
         return self
 
@@ -100,9 +100,9 @@ _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
 
 def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOptions:
-    """The options. Raises `InvalidParameter` that names the field at fault, below `field`."""
+    """The options; null is unset. Raises `InvalidParameter` that names the field at fault, below `field`."""
     try:
-        return RoutingOptions.model_validate(given)
+        return RoutingOptions.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as problem:
         fault = problem.errors(include_url=False, include_input=False)[0]
         message = str(fault["msg"]).removeprefix("Value error, ")

@@ -67,7 +67,7 @@ class Rules:
     """Of one race; times in seconds. `budget` and `deadline` count from its beginning, `timeout` from an attempt's.
 
     `hedge_after`: per candidate, how long it may run alone; None: for as long as it likes. `hedge_order`: who is
-    asked then, the fastest first.
+    asked then, the fastest first; once in a race.
     """
 
     attempts: int = 20
@@ -81,7 +81,10 @@ class Rules:
 @dataclass(slots=True)
 class _Running:
     candidate: int
-    gives_way_at: float | None  # to the next candidate
+    times_out_at: float | None
+
+    def is_late(self, now: float) -> bool:
+        return self.times_out_at is not None and now >= self.times_out_at
 
 
 @dataclass(slots=True)
@@ -97,19 +100,22 @@ class Race:
     _started: int = field(init=False, default=0)
     _budget_ends: float | None = field(init=False, default=None)
     _deadline: float | None = field(init=False, default=None)
+    _turn_ends: float | None = field(init=False, default=None)  # then those who run give way to the next candidate
+    _hedge_after: tuple[float | None, ...] = field(init=False)
     _hedge_at: float | None = field(init=False, default=None)
     _over: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._untried = list(range(self.candidates))
+        self._hedge_after = self.rules.hedge_after
 
     @property
     def wake_at(self) -> float | None:
         """When `on_time` is to be called next; None: there is nothing to wait for."""
         if self._over:
             return None
-        limits = [self._budget_ends, self._deadline, self._hedge_at]
-        limits += [one.gives_way_at for one in self._running.values()]
+        limits = [self._budget_ends, self._deadline, self._turn_ends, self._hedge_at]
+        limits += [one.times_out_at for one in self._running.values()]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def on_go(self, now: float) -> list[Command]:
@@ -121,16 +127,14 @@ class Race:
 
     def on_content(self, attempt: int) -> list[Command]:
         """The first content of an attempt: it wins if nobody has."""
-        if self._over:
-            return [Cancel(attempt, Why.LOST)] if self._running.pop(attempt, None) else []
+        if self._running.pop(attempt, None) is None:
+            return []
         self._over = True
-        del self._running[attempt]
         return [Commit(attempt), *self._cancel_running(Why.LOST)]
 
     def on_failed(self, attempt: int, error: RivergateError, now: float) -> list[Command]:
         """An attempt ended before its content."""
-        self._running.pop(attempt, None)
-        if self._over:
+        if self._running.pop(attempt, None) is None:
             return []
         self._errors.append(error)
         if isinstance(error, ClientError):
@@ -166,7 +170,8 @@ class Race:
 
     def _give_way(self, now: float) -> list[Command]:
         """Cancel those whose time is up, and go on with the next."""
-        late = [attempt for attempt, one in self._running.items() if (one.gives_way_at or now + 1) <= now]
+        turn_over = self._turn_ends is not None and now >= self._turn_ends
+        late = [attempt for attempt, one in self._running.items() if turn_over or one.is_late(now)]
         for attempt in late:
             del self._running[attempt]
             self._errors.append(UpstreamTimeout("no token in the time that it was given"))
@@ -182,7 +187,7 @@ class Race:
         return self._give_up(_verdict(self._errors), Why.STOPPED)
 
     def _hedge(self, now: float) -> list[Command]:
-        self._hedge_at = None  # once in a race
+        self._hedge_at, self._hedge_after = None, ()
         if not self._may_start or not self.throttle.take():
             return []
         order = [one for one in self.rules.hedge_order if one in self._untried] or self._untried
@@ -195,26 +200,27 @@ class Race:
 
     def _start_next(self, now: float) -> list[Command]:
         candidate = self._untried[0]
-        if self._started == 0 and candidate < len(self.rules.hedge_after):
-            after = self.rules.hedge_after[candidate]
-            self._hedge_at = None if after is None else now + after
+        after = self._hedge_after[candidate] if candidate < len(self._hedge_after) else None
+        self._hedge_at = None if after is None else now + after
         return self._start(candidate, now)
 
     def _start(self, candidate: int, now: float, *, hedge: bool = False) -> list[Command]:
         if candidate in self._untried:
             self._untried.remove(candidate)
         attempt, self._started = self._started, self._started + 1
-        self._running[attempt] = _Running(candidate, self._turn_ends(now, shared=not hedge))
+        self._running[attempt] = _Running(candidate, None if self.rules.timeout is None else now + self.rules.timeout)
+        self._turn_ends = self._share(now)
         return [Start(attempt, candidate, hedge)]
 
-    def _turn_ends(self, now: float, *, shared: bool) -> float | None:
-        """Each attempt has an equal share of what is left of the budget; the last one has all of it."""
-        ends = None if self.rules.timeout is None else now + self.rules.timeout
+    def _share(self, now: float) -> float | None:
+        """Each turn has an equal share of what is left of the budget; the last one has all of it.
+
+        A hedge is the next candidate's turn, begun early: whom it hedges runs on beside it.
+        """
         left = min(len(self._untried), self.rules.attempts - self._started)
-        if shared and self._budget_ends is not None and left > 0:
-            share = now + (self._budget_ends - now) / (left + 1)
-            ends = share if ends is None else min(ends, share)
-        return ends
+        if self._budget_ends is None or left <= 0:
+            return None
+        return now + (self._budget_ends - now) / (left + 1)
 
     def _give_up(self, error: RivergateError, why: Why) -> list[Command]:
         self._over = True

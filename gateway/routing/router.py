@@ -16,8 +16,9 @@ from gateway.routing.health import Breaker
 from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
 from gateway.routing.strategy import Offer, Ranking, check_provider_names, rank
 from gateway.routing.throttle import Throttle
+from gateway.upstream.body import MAX_RETRY_AFTER
 
-ALL_ATTEMPTS = 20  # when nothing else limits them
+MAX_FALLBACKS = 19  # when nothing else limits them
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Router:
             model_id, strategy = self._model(asked)
             if strategy is not None and options.optimize is None and options.weights is None:
                 options = options.model_copy(update={"optimize": strategy})
-            candidates += self.catalog.candidates(model_id)
+            candidates += [one for one in self.catalog.candidates(model_id) if one not in candidates]
         budget_ms = options.max_ttft_ms or (self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms)
         budget = budget_ms / 1000 if budget_ms else None
         ranking = self._rank(candidates, options, budget, now)
@@ -106,9 +107,9 @@ class Router:
         streamed: bool,
         now: float,
     ) -> race.Rules:
-        attempts = options.max_fallback_attempts or ALL_ATTEMPTS
+        fallbacks = options.max_fallback_attempts or MAX_FALLBACKS
         rules = race.Rules(
-            attempts=attempts if options.allow_fallbacks else 1,
+            attempts=1 + fallbacks if options.allow_fallbacks else 1,
             budget=budget,
             deadline=options.deadline_ms / 1000 if options.deadline_ms else None,
             timeout=options.timeout_ms / 1000 if options.timeout_ms else None,
@@ -131,9 +132,10 @@ class Router:
         soonest = min(one.health.wait(now) for one in candidates)
         names = ", ".join(dict.fromkeys(one.endpoint.name for one in candidates))
         if all(one.health.breaker is Breaker.CLOSED for one in candidates):
-            return RateLimited(f"{names}: over the limit, and asked for time", retry_after=math.ceil(soonest))
-        wait = math.ceil(soonest * (1.0 + self._jitter()))
-        return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=max(wait, 1))
+            wait = min(math.ceil(soonest), MAX_RETRY_AFTER)
+            return RateLimited(f"{names}: over the limit, and asked for time", retry_after=wait)
+        wait = min(math.ceil(soonest * (1.0 + self._jitter())), MAX_RETRY_AFTER)
+        return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=wait)
 
 
 def _offer(candidate: Candidate, now: float) -> Offer:

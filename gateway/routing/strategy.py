@@ -79,11 +79,11 @@ def rank(
         order = [position for _, _, position in keyed]
     if budget is not None:
         order.sort(key=lambda position: (offers[position].ttft(options.ttft_percentile) or 0.0) > budget)
+    if options.prefer is not None:
+        order.sort(key=lambda position: offers[position].upstream != options.prefer)
     if options.mode == "fallback":
         models = list(dict.fromkeys(offer.model_id for offer in offers))
         order.sort(key=lambda position: models.index(offers[position].model_id))
-    if options.prefer is not None:
-        order.sort(key=lambda position: offers[position].upstream != options.prefer)
     return Ranking(tuple(order), strategy, told)
 
 
@@ -153,8 +153,10 @@ def _at_least(value: float | None, limit: float) -> bool:
 def _strategy(options: RoutingOptions, default: str) -> tuple[str, tuple[float, float, float]]:
     if options.weights is not None:
         weights = options.weights
-        total = weights.cost + weights.ttft + weights.throughput
-        return "custom", (weights.cost / total, weights.ttft / total, weights.throughput / total)
+        most = max(weights.cost, weights.ttft, weights.throughput)  # by it first: the sum may be beyond a float
+        cost, ttft, throughput = weights.cost / most, weights.ttft / most, weights.throughput / most
+        total = cost + ttft + throughput
+        return "custom", (cost / total, ttft / total, throughput / total)
     name = options.optimize or default
     return name, WEIGHTS.get(name, (0.0, 0.0, 0.0))
 

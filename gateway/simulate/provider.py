@@ -15,6 +15,7 @@ import orjson
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
 
 from .connection import Connection, Exchange, Request
+from .dice import settled
 from .feed import feed
 from .plan import plan, whole
 from .script import Script
@@ -134,8 +135,9 @@ class Provider:
         script = self.script
         if "simulate" in body:
             script = _laid_over(script, body["simulate"], param="simulate")
-        steps: Iterator[Step] = plan(script, _facts(body, request))
-        return Exchange(steps, self._tally.on_request(request.headers, body))
+        number = self._tally.on_request(request.headers, body)
+        steps: Iterator[Step] = plan(settled(script, number), _facts(body, request))
+        return Exchange(steps, number)
 
     def _feed(self, request: Request, query: str) -> Exchange:
         values = parse_qs(query)

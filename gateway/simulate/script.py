@@ -18,9 +18,13 @@ class Script:
 
     The head and the role chunk go out at `head_ms`; token k of the answer (reasoning first) is due at
     `ttft_ms + k * gap_ms`, and so is the end, as if it were one token more. All from the request's last byte.
+    Where the TTFT varies, the seed and the number of the request decide (`dice.py`).
     """
 
     ttft_ms: float = 50.0
+    ttft_jitter_ms: float = 0.0  # uniform, plus or minus so much
+    slow_share: float = 0.0  # of the requests: they wait `slow_ttft_ms` for the first token, with no jitter
+    slow_ttft_ms: float = 1000.0
     head_ms: float = 0.0  # also when an error answer is due
     gap_ms: float = 10.0
     tokens: int = 100
@@ -63,8 +67,14 @@ class Script:
         """Refuse what cannot be played: a wrong type, a value out of range, a head after the first token."""
         for field in fields(self):
             _check(field.name, field.type, getattr(self, field.name))
-        if self.head_ms > self.ttft_ms:
-            raise ValueError(f"head_ms: must not be above ttft_ms ({self.ttft_ms:g}), got {self.head_ms:g}")
+        ttft, jitter, slow = self.ttft_ms, self.ttft_jitter_ms, self.slow_ttft_ms
+        if self.head_ms > ttft:
+            raise ValueError(f"head_ms: must not be above ttft_ms ({ttft:g}), got {self.head_ms:g}")
+        if jitter > ttft - self.head_ms:
+            limit = f"ttft_ms - head_ms ({ttft - self.head_ms:g})"
+            raise ValueError(f"ttft_jitter_ms: must not be above {limit}, got {jitter:g}")
+        if self.slow_share and slow < ttft:
+            raise ValueError(f"slow_ttft_ms: must not be below ttft_ms ({ttft:g}), got {slow:g}")
 
     @classmethod
     def parse(cls, mapping: object) -> Self:
@@ -127,5 +137,7 @@ def _check(name: str, kind: object, value: object) -> None:
         raise ValueError(f"{name}: must be {expected}, got {value!r}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name}: must be one of {', '.join(map(repr, _CHOICES[name]))}, got {value!r}")
+    if name == "slow_share" and float(str(value)) > 1:
+        raise ValueError(f"slow_share: must be 0 to 1, got {value!r}")
     if name == "status" and not 200 <= int(str(value)) <= 599:
         raise ValueError(f"status: must be 200 to 599, got {value!r}")

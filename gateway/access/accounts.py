@@ -1,0 +1,258 @@
+"""Shell: the keys of the ledger in memory: who may ask, how often, for how much money; and the writer of the ledger.
+
+What is settled here is taken off a key's money at once and written soon, in batches, by a thread. The invariant: for
+every key with a balance, what may still be spent is the balance in the ledger, less what is settled and not written
+yet, less what running streams have reserved.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway import clock
+from gateway.access.ledger import Key, Ledger, Usage
+from gateway.access.limits import Allowance, RequestLimit
+from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
+
+REFRESH_SECONDS = 1.0  # a revocation, a credit, a new key: known after so long at most
+RETRY_SECONDS = 1.0  # between two tries to write while the disk refuses
+MAX_BATCH = 1000  # records in one transaction
+MISS_SECONDS = 0.05  # between two looks at the ledger for keys that are not known, however many are tried
+
+_log = logging.getLogger("rivergate.access")
+
+
+class Account:
+    """One key and what it does now. Money in micro-dollars; `balance` None: without a limit."""
+
+    __slots__ = ("_limit", "balance", "key", "pending", "reserved", "streams")
+
+    def __init__(self, key: Key, now: float) -> None:
+        self.key = key
+        self.balance = key.balance_microusd
+        self.pending = 0  # settled, not in the ledger's balance yet
+        self.reserved = 0  # by running streams
+        self.streams = 0
+        self._limit = RequestLimit(key.rpm, now) if key.rpm is not None else None
+
+    @property
+    def available(self) -> int | None:
+        """What may still be reserved; None: any amount."""
+        return None if self.balance is None else self.balance - self.pending - self.reserved
+
+    def update(self, key: Key, now: float) -> None:
+        """The ledger has changed."""
+        if key.rpm != self.key.rpm:
+            self._limit = RequestLimit(key.rpm, now) if key.rpm is not None else None
+        self.key, self.balance = key, key.balance_microusd
+
+    def allowance(self, now: float) -> Allowance | None:
+        return self._limit.allowance(now) if self._limit is not None else None
+
+    def check_model(self, model_id: str) -> None:
+        """Raises `PermissionDenied`."""
+        if self.key.models and model_id not in self.key.models:
+            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param="model")
+
+    def admit(self, now: float) -> None:
+        """Count a request. Raises `RateLimited`, and then it does not count."""
+        if self.key.max_streams is not None and self.streams >= self.key.max_streams:
+            message = f"this API key has {self.streams} requests running and may have no more at once"
+            raise RateLimited(message, retry_after=1)
+        if self._limit is not None and (wait := self._limit.allow(now)) > 0:
+            message = f"this API key may send {self.key.rpm} requests a minute"
+            raise RateLimited(message, retry_after=max(1, -int(-wait // 1)))
+
+    def lease(self, least: int, wanted: int) -> "Lease":
+        """Reserve money for a stream: what it may cost, as far as there is. Raises `InsufficientQuota`.
+
+        `least`: without this it cannot begin.
+        """
+        available = self.available
+        if available is not None and (available <= 0 or available < least):
+            raise InsufficientQuota("the balance of this API key is used up")
+        self.streams += 1
+        lease = Lease(self, wanted if available is None else min(wanted, available))
+        self.reserved += lease.reserved
+        return lease
+
+
+class Lease:
+    """What one running stream has reserved of its key's money."""
+
+    __slots__ = ("account", "closed", "reserved")
+
+    def __init__(self, account: Account, reserved: int) -> None:
+        self.account = account
+        self.reserved = reserved
+        self.closed = False
+
+    def extend(self, amount: int) -> int:
+        """Reserve more, as far as there is; what is reserved now."""
+        available = self.account.available
+        more = amount if available is None else max(min(amount, available), 0)
+        self.reserved += more
+        self.account.reserved += more
+        return self.reserved
+
+    def close(self) -> None:
+        """Give back what was reserved. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self.account.reserved -= self.reserved
+            self.account.streams -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsStatistics:
+    keys: int
+    unwritten: int
+    failure: str | None
+
+
+class Accounts:
+    """All keys of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._accounts: dict[str, Account] = {}
+        self._by_digest: dict[bytes, Account] = {}
+        self._queue: list[Usage] = []
+        self._wake = asyncio.Event()
+        self._version = -1
+        self._missed_at = -1.0
+        self._closing = False
+        self.failure: str | None = None  # why the ledger cannot be written
+
+    @property
+    def is_open(self) -> bool:
+        """No key was ever made: whoever reaches the listener may ask."""
+        return not self._accounts
+
+    def statistics(self) -> AccountsStatistics:
+        return AccountsStatistics(len(self._accounts), len(self._queue), self.failure)
+
+    def load(self) -> None:
+        """Read the keys, at the start. Raises `sqlite3.Error`."""
+        self._version = self._ledger.version()
+        self._take(self._ledger.all_keys())
+
+    async def run(self) -> None:
+        """Write what is settled and notice what others wrote, until `close`."""
+        loop = asyncio.get_running_loop()
+        refresh_at = loop.time() + REFRESH_SECONDS
+        while not (self._closing and not self._queue):
+            wait = RETRY_SECONDS if self.failure else max(refresh_at - loop.time(), 0.0)
+            if not self._queue or self.failure:
+                await self._sleep(wait)
+            self._wake.clear()
+            if self._queue:
+                await self._write()
+                if self.failure and self._closing:
+                    _log.error("records are lost", extra={"fields": {"records": len(self._queue)}})
+                    return
+            if loop.time() >= refresh_at:
+                await self._refresh()
+                refresh_at = loop.time() + REFRESH_SECONDS
+
+    async def close(self, seconds: float) -> None:
+        """Let `run` write what is left, for so long, and end."""
+        self._closing = True
+        self._wake.set()
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._queue and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - the writer's own pace
+            await asyncio.sleep(0.01)
+
+    def shut(self) -> None:
+        """End the thread and close the file, once `run` has ended."""
+        self._thread.shutdown(wait=True)
+        self._ledger.close()
+
+    async def find(self, digest: bytes) -> Account | None:
+        """The key with this digest, also one that was made a moment ago."""
+        account = self._by_digest.get(digest)
+        now = asyncio.get_running_loop().time()
+        if account is None and now - self._missed_at >= MISS_SECONDS:
+            self._missed_at = now
+            await self._refresh()
+            account = self._by_digest.get(digest)
+        return account
+
+    def settle(self, usage: Usage, lease: Lease | None) -> None:
+        """Book a record: its money is gone from now on, and it will be written."""
+        if lease is not None:
+            lease.close()
+            if lease.account.balance is not None:
+                lease.account.pending += usage.cost_microusd + usage.hedge_cost_microusd
+        self._queue.append(usage)
+        self._wake.set()
+
+    async def report(
+        self, key_id: str | None, start: int, end: int, group_by: Literal["day", "model"]
+    ) -> list[dict[str, Any]]:
+        """Sums of records; what is not written yet is not in them. Raises `sqlite3.Error`."""
+        rows: list[dict[str, Any]] = await self._in_thread(self._ledger.report, key_id, start, end, group_by)
+        return rows
+
+    # --- inside
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await (asyncio.sleep(seconds + 1) if self.failure else self._wake.wait())
+        except TimeoutError:
+            pass
+
+    async def _write(self) -> None:
+        batch = self._queue[:MAX_BATCH]
+        try:
+            balances = await self._in_thread(self._ledger.settle, batch)
+        except sqlite3.Error as error:
+            if self.failure is None:
+                fields = {"reason": str(error), "records": len(self._queue)}
+                _log.error("the ledger cannot be written; new requests of keys are refused", extra={"fields": fields})
+            self.failure = str(error)
+            return
+        if self.failure is not None:
+            _log.warning("the ledger can be written again", extra={"fields": {"records": len(self._queue)}})
+            self.failure = None
+        del self._queue[: len(batch)]
+        self._on_written(batch, balances)
+
+    def _on_written(self, batch: Sequence[Usage], balances: dict[str, int]) -> None:
+        for usage in batch:
+            account = self._accounts.get(usage.key_id or "")
+            if account is not None and account.balance is not None:
+                account.pending = max(account.pending - usage.cost_microusd - usage.hedge_cost_microusd, 0)
+        for key_id, balance in balances.items():
+            if (account := self._accounts.get(key_id)) is not None:
+                account.balance = balance
+
+    async def _refresh(self) -> None:
+        """Take over what another process has written, if it has."""
+        try:
+            version = await self._in_thread(self._ledger.version)
+            if version != self._version:
+                keys = await self._in_thread(self._ledger.all_keys)
+                self._version = version
+                self._take(keys)
+        except sqlite3.Error as error:
+            _log.warning("the ledger cannot be read", extra={"fields": {"reason": str(error)}})
+
+    def _take(self, keys: list[Key]) -> None:
+        now = clock.monotonic()
+        for key in keys:
+            account = self._accounts.get(key.id)
+            if account is None:
+                account = self._accounts[key.id] = Account(key, now)
+                self._by_digest[key.digest] = account
+            else:
+                account.update(key, now)
+
+    async def _in_thread(self, call: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)

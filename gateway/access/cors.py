@@ -1,0 +1,52 @@
+"""Pure: which browser origins may call, and what they are told (WHATWG Fetch, section 3.2).
+
+No credentials but the headers that a page sets itself: there are no cookies here, so `*` is never paired with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+EXPOSED = (
+    "x-request-id, x-stream-id, x-upstream, x-ttft-ms, x-attempts, retry-after, x-ratelimit-limit-requests, "
+    "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-credits-balance-microdollars"
+)
+METHODS = "GET, POST, DELETE"
+MAX_AGE_SECONDS = 86400
+_MAX_ASKED = 2000  # characters of the header names that a preflight asks for
+
+
+class Cors:
+    """Of one server. An origin is `scheme://host[:port]`, with `*` for any port, or `*` for any origin."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._any = "*" in origins
+        self._exact = frozenset(origins)
+        self._any_port = tuple(origin[:-1] for origin in origins if origin.endswith(":*"))
+
+    def allows(self, origin: str) -> bool:
+        if self._any or origin in self._exact:
+            return True
+        return any(origin.startswith(start) and origin[len(start) :].isdigit() for start in self._any_port)
+
+    def is_foreign(self, origin: str | None, host: str | None) -> bool:
+        """Whether a page of another site asks that may not."""
+        if origin is None or self.allows(origin):
+            return False
+        return urlsplit(origin).netloc.lower() != (host or "").lower()
+
+    def headers(self, origin: str | None) -> Mapping[str, str]:
+        """For an answer to a request from `origin`."""
+        if not self._exact:
+            return {}
+        if origin is None or not self.allows(origin):
+            return {"Vary": "Origin"}
+        allowed = "*" if self._any else origin
+        return {"Access-Control-Allow-Origin": allowed, "Access-Control-Expose-Headers": EXPOSED, "Vary": "Origin"}
+
+    def preflight(self, asked_headers: str) -> Mapping[str, str]:
+        """More of an answer to a preflight of an origin that is allowed."""
+        return {
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": asked_headers[:_MAX_ASKED] or "Authorization, Content-Type",
+            "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
+        }

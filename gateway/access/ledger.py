@@ -1,0 +1,226 @@
+"""Shell: the ledger: API keys, balances and usage records, in one SQLite file.
+
+Blocking calls, for a thread of their own or a command. The invariant: a usage record and what it takes off a balance
+are written in one transaction, once for each record, however often it is told.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gateway.errors import ConfigError
+
+BUSY_SECONDS = 5.0  # for the command line and the server, which may write at the same moment
+SCHEMA = 1
+_MIGRATIONS = [
+    """
+    CREATE TABLE keys (
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, prefix TEXT NOT NULL, name TEXT NOT NULL,
+        models TEXT, rpm INTEGER, max_streams INTEGER, balance_microusd INTEGER,
+        created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER
+    ) STRICT;
+    CREATE TABLE usage (
+        id TEXT PRIMARY KEY, request_id TEXT NOT NULL, key_id TEXT, model TEXT NOT NULL, upstream TEXT,
+        ending TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER, estimated INTEGER NOT NULL,
+        cost_microusd INTEGER NOT NULL, hedge_cost_microusd INTEGER NOT NULL,
+        ttft_ms REAL, duration_ms REAL NOT NULL, ended_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX usage_by_key ON usage (key_id, ended_at);
+    """
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key. Times are Unix seconds; None: no limit, no end. `models` empty: all."""
+
+    id: str
+    digest: bytes
+    prefix: str
+    name: str
+    models: tuple[str, ...]
+    rpm: int | None
+    max_streams: int | None
+    balance_microusd: int | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One completion, as it is billed. `key_id` None: in open mode, for nobody."""
+
+    id: str
+    request_id: str
+    key_id: str | None
+    model: str
+    upstream: str | None
+    ending: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    estimated: bool
+    cost_microusd: int
+    hedge_cost_microusd: int
+    ttft_ms: float | None
+    duration_ms: float
+    ended_at: int
+
+    def row(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in _USAGE_COLUMNS)
+
+
+_KEY_COLUMNS = tuple(Key.__dataclass_fields__)
+_USAGE_COLUMNS = tuple(Usage.__dataclass_fields__)
+_TAKES_IN = (
+    f"INSERT OR IGNORE INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))})"
+)
+_SUMS = (
+    "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(estimated), 0), "
+    "sum(cost_microusd), sum(hedge_cost_microusd)"
+)
+_SUM_NAMES = (
+    "requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "estimated_requests",
+    "cost_microusd",
+    "hedge_cost_microusd",
+)
+
+
+class Ledger:
+    """One open ledger file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> "Ledger":
+        """Open the file, make it if there is none, bring its schema forward. Raises `ConfigError`."""
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it holds names and balances: nobody else's
+            connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a record that was told as settled survives a power cut
+            _migrate(connection, path)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError([f"storage.path: cannot use {path} as the ledger: {error}"]) from None
+        return cls(connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def version(self) -> int:
+        """A number that changes when another process has written."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    # --- keys
+
+    def all_keys(self) -> list[Key]:
+        """All, the revoked too, oldest first."""
+        rows = self._connection.execute(f"SELECT {', '.join(_KEY_COLUMNS)} FROM keys ORDER BY created_at, rowid")
+        return [_key(row) for row in rows]
+
+    def add(self, key: Key) -> None:
+        models = json.dumps(key.models) if key.models else None
+        values = [models if name == "models" else getattr(key, name) for name in _KEY_COLUMNS]
+        places = ", ".join("?" * len(values))
+        self._connection.execute(f"INSERT INTO keys ({', '.join(_KEY_COLUMNS)}) VALUES ({places})", values)
+
+    def revoke(self, key_id: str, now: int) -> bool:
+        """Whether there was such a key that was not revoked yet."""
+        done = self._connection.execute(
+            "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, key_id)
+        )
+        return done.rowcount == 1
+
+    def credit(self, key_id: str, microusd: int) -> int | None:
+        """Add to a balance; the new one, None if there is no such key, or it has no balance to add to."""
+        row = self._connection.execute(
+            "UPDATE keys SET balance_microusd = balance_microusd + ? "
+            "WHERE id = ? AND balance_microusd IS NOT NULL RETURNING balance_microusd",
+            (microusd, key_id),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    # --- usage
+
+    def settle(self, batch: Sequence[Usage]) -> dict[str, int]:
+        """Write records and take their cost off the balances, in one transaction; the balances that changed.
+
+        A record that is there already changes nothing. Raises `sqlite3.Error`, and then nothing is written.
+        """
+        balances: dict[str, int] = {}
+        with self._transaction():
+            for usage in batch:
+                new = self._connection.execute(_TAKES_IN, usage.row()).rowcount == 1
+                cost = usage.cost_microusd + usage.hedge_cost_microusd
+                if new and usage.key_id is not None:
+                    balance = self.credit(usage.key_id, -cost)
+                    if balance is not None:
+                        balances[usage.key_id] = balance
+        return balances
+
+    def report(
+        self, key_id: str | None, start: int, end: int, group_by: Literal["day", "model"]
+    ) -> list[dict[str, Any]]:
+        """Sums of a key's records that ended from `start` until before `end`, by UTC day or by model."""
+        group = "model" if group_by == "model" else "strftime('%Y-%m-%d', ended_at, 'unixepoch')"
+        rows: Iterable[tuple[Any, ...]] = self._connection.execute(
+            f"SELECT {group}, {_SUMS} FROM usage WHERE key_id IS ? AND ended_at >= ? AND ended_at < ? "
+            "GROUP BY 1 ORDER BY 1",
+            (key_id, start, end),
+        )
+        return [dict(zip((group_by, *_SUM_NAMES), row, strict=True)) for row in rows]
+
+    def totals(self) -> Mapping[str, tuple[int, int]]:
+        """Per key: how many records there are, and what they took off its balance."""
+        rows = self._connection.execute(
+            "SELECT key_id, count(*), sum(cost_microusd + hedge_cost_microusd) FROM usage "
+            "WHERE key_id IS NOT NULL GROUP BY key_id"
+        )
+        return {str(key_id): (int(count), int(cost)) for key_id, count, cost in rows}
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE, then COMMIT or ROLLBACK."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            self._connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if kind is None:
+                raise
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA:
+        message = f"storage.path: {path} was written by a newer version (schema {version}, this one knows {SCHEMA})"
+        raise ConfigError([message])
+    for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def _key(row: tuple[Any, ...]) -> Key:
+    values = dict(zip(_KEY_COLUMNS, row, strict=True))
+    values["models"] = tuple(json.loads(values["models"])) if values["models"] else ()
+    return Key(**values)

@@ -1,0 +1,40 @@
+"""Pure: how many requests a minute a key may send."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a limit has to say to its client. `reset`: seconds until all of it is there again."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+class RequestLimit:
+    """A token bucket that holds a minute's worth of requests and fills evenly."""
+
+    __slots__ = ("_at", "_filled", "per_minute")
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self.per_minute = per_minute
+        self._filled = float(per_minute)
+        self._at = now
+
+    def allow(self, now: float) -> float:
+        """Count a request; 0.0 = go, else the seconds to wait, and nothing is counted."""
+        self._fill(now)
+        if self._filled >= 1.0 - 1e-9:
+            self._filled -= 1.0
+            return 0.0
+        return (1.0 - self._filled) * 60.0 / self.per_minute
+
+    def allowance(self, now: float) -> Allowance:
+        self._fill(now)
+        missing = self.per_minute - self._filled
+        return Allowance(self.per_minute, int(self._filled + 1e-9), missing * 60.0 / self.per_minute)
+
+    def _fill(self, now: float) -> None:
+        self._filled = min(self._filled + max(now - self._at, 0.0) * self.per_minute / 60.0, float(self.per_minute))
+        self._at = now

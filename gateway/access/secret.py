@@ -1,0 +1,42 @@
+"""Pure: the text of API keys: `rg_`, 32 random letters and digits, and one more that checks them.
+
+The last character is a Luhn check digit of base 62: a mistyped character, or two neighbours in the wrong order, are
+told from a key that does not exist. Only the SHA-256 of a secret is ever stored.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+PREFIX = "rg_"
+LENGTH = 32  # 190 bits
+SHOWN = 9  # characters of a secret that lists show: `rg_` and six more
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BASE = len(_ALPHABET)
+
+
+def make(choose: Callable[[str], str]) -> str:
+    """A new secret; `choose` picks a character at random (`secrets.choice`)."""
+    body = "".join(choose(_ALPHABET) for _ in range(LENGTH))
+    return PREFIX + body + _check_digit(body)
+
+
+def digest(secret: str) -> bytes:
+    """What is stored of a secret, and looked up."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def is_mistyped(secret: str) -> bool:
+    """Whether this was meant to be one of our keys, and is none."""
+    body = secret.removeprefix(PREFIX)
+    if body == secret:
+        return False
+    return len(body) != LENGTH + 1 or not set(body) <= set(_ALPHABET) or _check_digit(body[:-1]) != body[-1]
+
+
+def _check_digit(body: str) -> str:
+    """Luhn mod N."""
+    total = 0
+    for place, character in enumerate(reversed(body)):
+        value = _ALPHABET.index(character) * (2 if place % 2 == 0 else 1)
+        total += value // _BASE + value % _BASE
+    return _ALPHABET[-total % _BASE]
