@@ -1,6 +1,7 @@
 """Wiring: the command line."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,7 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from gateway import __version__, clock, config, demo, keys
+from gateway import __version__, clock, config, demo, keys, supervision, systemd
 from gateway.access import token_keys
 from gateway.access.viewer_token import ViewerToken, mint
 from gateway.api.stream_request import MAX_TTL_SECONDS
@@ -59,7 +60,7 @@ def serve(config_file: ConfigOption = None, log_level: LogLevel = "info") -> Non
         )
     loaded = _load(path)
     _configure_logs(log_level)
-    _run(_serve(loaded))
+    _run(_serve(loaded, path))
 
 
 @app.command("demo")
@@ -165,10 +166,19 @@ def main() -> None:
     app()
 
 
-async def _serve(loaded: config.Config) -> None:
-    service = Service(loaded)
+async def _serve(loaded: config.Config, path: Path | None) -> None:
+    service = Service(loaded, systemd.take_sockets(os.environ))
     await service.start()
-    await service.run_until_signal()
+    await supervision.run(service, lambda: _reload(service, path))
+
+
+def _reload(service: Service, path: Path | None) -> None:
+    try:
+        service.reload(config.load(path, os.environ))
+    except ConfigError as error:
+        logging.getLogger("rivergate").error(
+            "the new configuration is faulty; the old one stays", extra={"fields": {"faults": error.faults}}
+        )
 
 
 async def _simulate(host: str, port: int, script: Script) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from decimal import Decimal
 from typing import Any
 
+from gateway import supervision
 from gateway.config import Config
 from gateway.service import Service
 from gateway.simulate import Provider, Script
@@ -48,7 +49,7 @@ async def run(port: int) -> None:
             service = Service(_config(port, folder, fast, slow, broken))
             await service.start()
             print(_TRY.format(port=service.port), flush=True)
-            await service.run_until_signal()
+            await supervision.run(service)
     finally:
         for provider in (fast, slow, broken):
             await provider.close()

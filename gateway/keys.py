@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ MAX_NAME_CHARACTERS = 100
 MAX_USD = Decimal(1_000_000_000)
 MAX_LIMIT = 1_000_000
 _MICRO = 1_000_000
+_KEY_ID = re.compile("key_[0-9a-f]{12}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -64,6 +66,7 @@ def listed(config: Config) -> list[Key]:
 
 def revoke(config: Config, key_id: str) -> None:
     """Raises `ConfigError` if there is no such key, or it is revoked already."""
+    _check_id(key_id)
     with _opened(config) as ledger:
         if not ledger.revoke(key_id, int(clock.wall_time())):
             known = any(key.id == key_id for key in ledger.all_keys())
@@ -72,6 +75,7 @@ def revoke(config: Config, key_id: str) -> None:
 
 def credit(config: Config, key_id: str, usd: str) -> int:
     """Add to a balance; the new one in micro-dollars. Raises `ConfigError`."""
+    _check_id(key_id)
     amount = _microusd("USD", usd)
     if amount == 0:
         raise ConfigError(["USD: must be above 0"])
@@ -143,6 +147,11 @@ def _opened(config: Config) -> Iterator[Ledger]:
         raise ConfigError([f"storage.path: cannot write {config.storage.path}: {error}"]) from None
     finally:
         ledger.close()
+
+
+def _check_id(text: str) -> None:
+    if not _KEY_ID.fullmatch(text):  # not repeated: it may be a secret
+        raise ConfigError(["ID: must be the id of a key, such as key_0123456789ab; `rivergate keys list` shows them"])
 
 
 def _name(text: str) -> str:

@@ -21,7 +21,7 @@ from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
 REFRESH_SECONDS = 1.0  # a revocation, a credit, a new key: known after so long at most
 RETRY_SECONDS = 1.0  # between two tries to write while the disk refuses
 MAX_BATCH = 1000  # records in one transaction
-MISS_SECONDS = 0.05  # between two looks at the ledger for keys that are not known, however many are tried
+LOOK_SECONDS = 0.05  # between two looks at the ledger for keys that are not known, however many are tried
 
 _log = logging.getLogger("rivergate.access")
 
@@ -92,7 +92,9 @@ class Lease:
         self.closed = False
 
     def extend(self, amount: int) -> int:
-        """Reserve more, as far as there is; what is reserved now."""
+        """Reserve more, as far as there is and while it is open; what is reserved now."""
+        if self.closed:
+            return self.reserved
         available = self.account.available
         more = amount if available is None else max(min(amount, available), 0)
         self.reserved += more
@@ -125,7 +127,8 @@ class Accounts:
         self._queue: list[Usage] = []
         self._wake = asyncio.Event()
         self._version = -1
-        self._missed_at = -1.0
+        self._looking = asyncio.Lock()
+        self._looked_at = 0.0
         self._closing = False
         self.failure: str | None = None  # why the ledger cannot be written
 
@@ -175,13 +178,14 @@ class Accounts:
 
     async def find(self, digest: bytes) -> Account | None:
         """The key with this digest, also one that was made a moment ago."""
-        account = self._by_digest.get(digest)
-        now = asyncio.get_running_loop().time()
-        if account is None and now - self._missed_at >= MISS_SECONDS:
-            self._missed_at = now
-            await self._refresh()
-            account = self._by_digest.get(digest)
-        return account
+        if digest not in self._by_digest:
+            asked_at = clock.monotonic()
+            async with self._looking:
+                if self._looked_at < asked_at:  # else somebody has looked while this one waited for its turn
+                    await asyncio.sleep(self._looked_at + LOOK_SECONDS - clock.monotonic())
+                    self._looked_at = clock.monotonic()
+                    await self._refresh()
+        return self._by_digest.get(digest)
 
     def settle(self, usage: Usage, lease: Lease | None) -> None:
         """Book a record: its money is gone from now on, and it will be written."""
@@ -212,7 +216,7 @@ class Accounts:
         batch = self._queue[:MAX_BATCH]
         try:
             balances = await self._in_thread(self._ledger.settle, batch)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:  # the latter: a count that no ledger can hold
             if self.failure is None:
                 fields = {"reason": str(error), "records": len(self._queue)}
                 _log.error("the ledger cannot be written; new requests of keys are refused", extra={"fields": fields})

@@ -4,11 +4,11 @@ No credentials but the headers that a page sets itself: there are no cookies her
 """
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 EXPOSED = (
-    "x-request-id, x-stream-id, x-upstream, x-ttft-ms, x-attempts, retry-after, x-ratelimit-limit-requests, "
-    "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-credits-balance-microdollars"
+    "x-request-id, x-stream-id, x-upstream, x-ttft-ms, x-attempts, retry-after, x-should-retry, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-credits-balance-microdollars"
 )
 METHODS = "GET, POST, DELETE"
 MAX_AGE_SECONDS = 86400
@@ -32,7 +32,7 @@ class Cors:
         """Whether a page of another site asks that may not."""
         if origin is None or self.allows(origin):
             return False
-        return urlsplit(origin).netloc.lower() != (host or "").lower()
+        return origin.partition("://")[2].lower() != (host or "").lower()
 
     def headers(self, origin: str | None) -> Mapping[str, str]:
         """For an answer to a request from `origin`."""

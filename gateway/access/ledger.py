@@ -16,21 +16,25 @@ from gateway.errors import ConfigError
 
 BUSY_SECONDS = 5.0  # for the command line and the server, which may write at the same moment
 SCHEMA = 1
-_MIGRATIONS = [
-    """
+_MIGRATIONS = [  # from each schema to the next, statement by statement
+    (
+        """
     CREATE TABLE keys (
         id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, prefix TEXT NOT NULL, name TEXT NOT NULL,
         models TEXT, rpm INTEGER, max_streams INTEGER, balance_microusd INTEGER,
         created_at INTEGER NOT NULL, expires_at INTEGER, revoked_at INTEGER
-    ) STRICT;
+    ) STRICT
+    """,
+        """
     CREATE TABLE usage (
         id TEXT PRIMARY KEY, request_id TEXT NOT NULL, key_id TEXT, model TEXT NOT NULL, upstream TEXT,
         ending TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER, estimated INTEGER NOT NULL,
         cost_microusd INTEGER NOT NULL, hedge_cost_microusd INTEGER NOT NULL,
         ttft_ms REAL, duration_ms REAL NOT NULL, ended_at INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX usage_by_key ON usage (key_id, ended_at);
-    """
+    ) STRICT
+    """,
+        "CREATE INDEX usage_by_key ON usage (key_id, ended_at)",
+    ),
 ]
 
 
@@ -77,13 +81,14 @@ class Usage:
 _KEY_COLUMNS = tuple(Key.__dataclass_fields__)
 _USAGE_COLUMNS = tuple(Usage.__dataclass_fields__)
 _TAKES_IN = (
-    f"INSERT OR IGNORE INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))})"
+    f"INSERT INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))}) "
+    "ON CONFLICT (id) DO NOTHING"
 )
 _SUMS = (
     "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(estimated), 0), "
     "sum(cost_microusd), sum(hedge_cost_microusd)"
 )
-_SUM_NAMES = (
+SUM_NAMES = (  # of a report, beside the day or the model
     "requests",
     "prompt_tokens",
     "completion_tokens",
@@ -107,9 +112,11 @@ class Ledger:
             connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # a record that was told as settled survives a power cut
-            _migrate(connection, path)
+            try:
+                _prepare(connection, path)
+            except BaseException:
+                connection.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise ConfigError([f"storage.path: cannot use {path} as the ledger: {error}"]) from None
         return cls(connection)
@@ -155,15 +162,16 @@ class Ledger:
     def settle(self, batch: Sequence[Usage]) -> dict[str, int]:
         """Write records and take their cost off the balances, in one transaction; the balances that changed.
 
-        A record that is there already changes nothing. Raises `sqlite3.Error`, and then nothing is written.
+        A record that is there already changes nothing, and the balance is told. Raises `sqlite3.Error`, and then
+        nothing is written.
         """
         balances: dict[str, int] = {}
         with self._transaction():
             for usage in batch:
                 new = self._connection.execute(_TAKES_IN, usage.row()).rowcount == 1
                 cost = usage.cost_microusd + usage.hedge_cost_microusd
-                if new and usage.key_id is not None:
-                    balance = self.credit(usage.key_id, -cost)
+                if usage.key_id is not None:
+                    balance = self.credit(usage.key_id, -cost if new else 0)
                     if balance is not None:
                         balances[usage.key_id] = balance
         return balances
@@ -178,7 +186,7 @@ class Ledger:
             "GROUP BY 1 ORDER BY 1",
             (key_id, start, end),
         )
-        return [dict(zip((group_by, *_SUM_NAMES), row, strict=True)) for row in rows]
+        return [dict(zip((group_by, *SUM_NAMES), row, strict=True)) for row in rows]
 
     def totals(self) -> Mapping[str, tuple[int, int]]:
         """Per key: how many records there are, and what they took off its balance."""
@@ -211,13 +219,23 @@ class _Transaction:
                 raise
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA:
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema forward, once for all who open the file at the same moment."""
+    if (version := _schema(connection)) > SCHEMA:
         message = f"storage.path: {path} was written by a newer version (schema {version}, this one knows {SCHEMA})"
         raise ConfigError([message])
-    for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a record that was told as settled survives a power cut
+    if version < SCHEMA:
+        with _Transaction(connection):
+            for statements in _MIGRATIONS[_schema(connection) :]:
+                for statement in statements:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _schema(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _key(row: tuple[Any, ...]) -> Key:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from gateway import clock
+from gateway.access.ledger import SUM_NAMES
 from gateway.api.context import CONTEXT
 from gateway.api.envelope import json_response
 from gateway.api.identity import CALLER
@@ -50,7 +51,7 @@ async def get_usage(request: web.Request) -> web.Response:
     group: Literal["day", "model"] = "model" if group_by == "model" else "day"
     today = int(clock.wall_time()) // _DAY * _DAY
     end = _day(request, "to", today)
-    start = _day(request, "from", end - (REPORT_DAYS - 1) * _DAY)
+    start = _day(request, "from", max(end - (REPORT_DAYS - 1) * _DAY, 0))
     if start > end:
         raise InvalidParameter("from must not be after to", param="from")
     try:
@@ -58,8 +59,7 @@ async def get_usage(request: web.Request) -> web.Response:
     except sqlite3.Error:
         raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
     data = [_in_usd(row) for row in rows]
-    names = [name for name in (data[0] if data else {}) if name != group]
-    total = {name: round(sum(row[name] for row in data), 6) for name in names}
+    total = _in_usd({name: sum(row[name] for row in rows) for name in SUM_NAMES})
     told = {"object": "list", "from": _date(start), "to": _date(end), "group_by": group, "data": data, "total": total}
     return json_response(told)
 
@@ -80,10 +80,12 @@ def _day(request: web.Request, name: str, default: int) -> int:
     if text is None:
         return default
     try:
-        day = datetime.date.fromisoformat(text)
+        days = (datetime.date.fromisoformat(text) - datetime.date(1970, 1, 1)).days
     except ValueError:
-        raise InvalidParameter(f"{name} must be a day: YYYY-MM-DD", param=name) from None
-    return int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp())
+        days = -1
+    if days < 0:
+        raise InvalidParameter(f"{name} must be a day from 1970 on: YYYY-MM-DD", param=name)
+    return days * _DAY
 
 
 def _date(seconds: int) -> str:

@@ -35,4 +35,5 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/v1/usage", account.get_usage)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
+    app.router.add_get("/metrics", health.metrics)
     return app

@@ -16,6 +16,7 @@ from gateway.config import Config
 from gateway.errors import ServiceUnavailable
 from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
+from gateway.relay.local_feed import LocalFeed
 from gateway.routing.router import Router
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
@@ -33,12 +34,13 @@ class Context:
     gate: Gate
     cors: Cors
     started_at: int  # Unix seconds
-    feeds: Mapping[str, Feed]
+    feeds: Mapping[str, Feed | LocalFeed]
     signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs
     census: Census = field(default_factory=Census)
     max_connections: int = 0  # as far as the file descriptors go
     watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
+    exposition: Callable[[], bytes] = bytes  # of the metrics
 
     def connections(self) -> int:
         """Client connections, those that were taken over included."""

@@ -12,6 +12,7 @@ from gateway.api.streams import position_of, prelude
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
 from gateway.errors import InvalidParameter, NotFound, ServiceUnavailable
 from gateway.relay.feed import Feed
+from gateway.relay.local_feed import LocalFeed
 from gateway.stream.resume import start_of
 
 
@@ -49,7 +50,7 @@ def _wants_source_ids(request: web.Request) -> bool:
     return wanted == "source"
 
 
-def _feed(request: web.Request) -> Feed:
+def _feed(request: web.Request) -> Feed | LocalFeed:
     context = request.app[CONTEXT]
     name = request.match_info["name"]
     feed = context.feeds.get(name)

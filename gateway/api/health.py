@@ -1,14 +1,20 @@
-"""Shell: `/healthz` (the process lives) and `/readyz` (it takes requests)."""
+"""Shell: `/healthz` (the process lives), `/readyz` (it takes requests), `/metrics`."""
 
 from aiohttp import web
 
 from gateway.api.context import CONTEXT
 from gateway.api.envelope import json_response
 from gateway.errors import ServiceUnavailable
+from gateway.observe.metrics import CONTENT_TYPE
 
 
 async def healthz(request: web.Request) -> web.Response:
     return json_response({"status": "ok"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """For Prometheus."""
+    return web.Response(body=request.app[CONTEXT].exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def readyz(request: web.Request) -> web.Response:

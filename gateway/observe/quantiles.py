@@ -32,7 +32,8 @@ class Quantiles:
 
     def count(self, now: float) -> float:
         """How many values there are, each by what it counts now."""
-        return self._total / self._weight_at(now)
+        weight = self._weight_at(now)  # first: it may scale the total
+        return self._total / weight
 
     def quantile(self, share: float) -> float | None:
         """The value below which this share lies; None if there is none."""

@@ -29,6 +29,7 @@ class Record:
     hedge_cost_usd: Decimal  # of attempts that lost: their prompts were paid for too, as far as is known
     strategy: str
     ttft_ms: float | None
+    gap_p50_ms: float | None  # between two tokens
     duration_ms: float
     attempts: tuple[AttemptRecord, ...]
 
@@ -165,6 +166,7 @@ class Answer:
             hedge_cost_usd=self._hedge_cost(),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
+            gap_p50_ms=(self._gaps() or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
             attempts=tuple(self._dispatcher.records()),
         )

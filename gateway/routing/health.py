@@ -108,7 +108,7 @@ class Health:
             self._close()
 
     def on_complete(self, tps: float | None, now: float) -> None:
-        """The answer is whole, or as much as we wanted. `tps`: tokens a second behind the first, if it can be told."""
+        """The answer is whole, or all that we wanted. `tps`: tokens a second behind the first, if it can be told."""
         self.in_flight -= 1
         self._in_a_row = 0
         self._answers.add(1.0, now)
@@ -150,7 +150,7 @@ class Health:
             tps_p50=self._tps.quantile(0.5),
             tps_p95=self._tps.quantile(0.05),
             samples=self._ttft.count(now),
-            error_rate=self._failures.count(now) / answers if answers > 0.01 else 0.0,
+            error_rate=min(self._failures.count(now) / answers, 1.0) if answers > 0.01 else 0.0,
             in_flight=self.in_flight,
             breaker=self.breaker,
             wait=self.wait(now),

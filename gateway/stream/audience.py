@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway import clock
 from gateway.errors import Ending
 
 OnLastReader = Literal["abort", "drain"]
@@ -31,7 +32,7 @@ class Policy:
 class Audience:
     """Counts the readers of one stream, those that still wait for the first token included."""
 
-    __slots__ = ("_closed", "_on_empty", "_policy", "_timer", "readers", "total")
+    __slots__ = ("_alone", "_alone_since", "_closed", "_on_empty", "_policy", "_timer", "readers", "total")
 
     def __init__(self, policy: Policy, on_empty: Callable[[Ending], None]) -> None:
         self._policy = policy
@@ -40,10 +41,18 @@ class Audience:
         self._closed = False
         self.readers = 0
         self.total = 0  # readers there ever were
+        self._alone = 0.0  # seconds without a reader, but for those that run now
+        self._alone_since: float | None = clock.monotonic() if policy.detached else None
         if policy.detached:
             self._wait(policy.lonely_seconds, Ending.EXPIRED)
 
+    @property
+    def orphan_seconds(self) -> float:
+        """How long the stream has run for nobody."""
+        return self._alone + (0.0 if self._alone_since is None else clock.monotonic() - self._alone_since)
+
     def join(self) -> None:
+        self._stop_alone()
         self.readers += 1
         self.total += 1
         self._forget()
@@ -52,6 +61,7 @@ class Audience:
         self.readers -= 1
         if self.readers or self._closed:
             return
+        self._alone_since = clock.monotonic()
         policy = self._policy
         if policy.on_last_reader == "drain":
             self._wait(policy.lonely_seconds, Ending.EXPIRED)
@@ -63,7 +73,11 @@ class Audience:
     def close(self) -> None:
         """The stream has ended: nothing follows from anybody's leaving."""
         self._closed = True
+        self._stop_alone()
         self._forget()
+
+    def _stop_alone(self) -> None:
+        self._alone, self._alone_since = self.orphan_seconds, None
 
     def _forget(self) -> None:
         if self._timer is not None:

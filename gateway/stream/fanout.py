@@ -54,6 +54,11 @@ class Fanout:
         """Pieces handed to sinks."""
         return self._sends + sum(cohort.sends for cohort in self._cohorts.values())
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether a pass is under way, between two of its slices."""
+        return self._pass is not None
+
     def add(self, reader: Subscriber) -> None:
         """A reader that has been attached, or has room again: bring it up to date."""
         if reader.cohort is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.errors import Ending
-from gateway.stream.stream import Stream
+from gateway.stream.stream import Stream, StreamStatistics
 
 
 class Running(Protocol):
@@ -38,6 +38,27 @@ class HubStatistics:
     ended: int
     kept: int
     kept_bytes: int
+    # Over all streams there ever were:
+    deliveries: int
+    sends: int
+    lagged_readers: int
+    orphan_seconds: float
+
+
+@dataclass(slots=True)
+class _Gone:
+    """What streams did that are forgotten."""
+
+    deliveries: int = 0
+    sends: int = 0
+    lagged_readers: int = 0
+    orphan_seconds: float = 0.0
+
+    def add(self, numbers: StreamStatistics) -> None:
+        self.deliveries += numbers.deliveries
+        self.sends += numbers.sends
+        self.lagged_readers += numbers.lagged_readers
+        self.orphan_seconds += numbers.orphan_seconds
 
 
 class Hub:
@@ -53,6 +74,7 @@ class Hub:
         self._kept: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._kept_bytes = 0
         self._ended = 0
+        self._gone = _Gone()
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -107,7 +129,18 @@ class Hub:
             self._forget_oldest()
 
     def statistics(self) -> HubStatistics:
-        return HubStatistics(len(self._running), self._ended, len(self._kept), self._kept_bytes)
+        numbers = [production.stream.statistics() for production in self._streams.values()]
+        gone = self._gone
+        return HubStatistics(
+            len(self._running),
+            self._ended,
+            len(self._kept),
+            self._kept_bytes,
+            gone.deliveries + sum(one.deliveries for one in numbers),
+            gone.sends + sum(one.sends for one in numbers),
+            gone.lagged_readers + sum(one.lagged_readers for one in numbers),
+            gone.orphan_seconds + sum(one.orphan_seconds for one in numbers),
+        )
 
     def _keep(self, stream_id: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -130,6 +163,7 @@ class Hub:
     def _forget_oldest(self) -> None:
         stream_id, (_, size) = self._kept.popitem(last=False)
         production = self._streams.pop(stream_id)
+        self._gone.add(production.stream.statistics())
         self._kept_bytes -= size
         if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
             del self._by_key[production.owner, production.key]

@@ -55,6 +55,11 @@ class StreamLog:
             frames.append(frame)
         return frames
 
+    def bytes_from(self, seq: int) -> int:
+        """Bytes of the frames that a reader at `seq` still has before it."""
+        start = max(seq - self.first_seq, 0)
+        return sum(map(len, self._frames[start:])) if start else self.bytes
+
     def trim(self, seq: int) -> None:
         """Forget the frames before `seq`."""
         count = min(max(seq - self.first_seq, 0), len(self._frames))

@@ -80,6 +80,8 @@ class StreamStatistics:
     lagged_readers: int  # closed because they took nothing
     deliveries: int  # events handed to readers; over the sends it is the coalescing ratio
     sends: int
+    lag_bytes: int  # of the reader that is furthest behind
+    orphan_seconds: float  # without any reader
     ending: Ending | None
 
 
@@ -199,8 +201,14 @@ class Stream:
             lagged_readers=self._lagged,
             deliveries=self._delivered + sum(reader.position - reader.first_seq for reader in self._readers),
             sends=self._fanout.sends,
+            lag_bytes=log.bytes_from(min((reader.position for reader in self._readers), default=log.next_seq)),
+            orphan_seconds=self._audience.orphan_seconds,
             ending=log.ending,
         )
+
+    def pass_under_way(self) -> int | None:
+        """The sends so far, while a pass over the readers is cut into slices; it moves as long as the pass does."""
+        return self._fanout.sends if self._fanout.is_passing else None
 
     # --- the readers' side (Host)
 

@@ -62,6 +62,12 @@ class Pool:
         for connection in list(self._open):
             connection.close()
 
+    def retire(self) -> None:
+        """Keep no connection from now on; what is under way ends by itself."""
+        self._max_idle = 0
+        while self._idle:
+            self._idle.popleft()[0].abort()
+
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(len(self._open), len(self._idle), self._dialled, self._reused)
 

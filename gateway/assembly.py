@@ -1,0 +1,85 @@
+"""Wiring: a configuration becomes the parts of a gateway; a new one, what can be exchanged while it runs."""
+
+import random
+import secrets
+import urllib.request
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway import config
+from gateway.relay.feed import Feed
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.health import Health, Rules
+from gateway.routing.router import Router
+from gateway.tasks import Tasks
+from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.endpoint import Endpoint
+
+FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """The upstreams of one configuration, with their connections, and what is known of them."""
+
+    settings: config.Config
+    endpoints: dict[str, Endpoint]
+    router: Router
+
+    def close(self) -> None:
+        for endpoint in self.endpoints.values():
+            endpoint.pool.close()
+
+
+def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
+    """The upstreams of a configuration. Those that were there `before` and are the same keep their connections."""
+    endpoints = {one.name: _endpoint(one, settings, before) for one in settings.upstreams}
+    return Upstreams(settings, endpoints, _router(settings, endpoints, before))
+
+
+def retire(before: Upstreams, now: Upstreams) -> None:
+    """Let go of the endpoints that are used no more; what runs on them ends by itself."""
+    for name, endpoint in before.endpoints.items():
+        if now.endpoints.get(name) is not endpoint:
+            endpoint.pool.retire()
+
+
+def build_feeds(settings: config.Config, tasks: Tasks) -> dict[str, Feed]:
+    return {one.name: _feed(one, settings.stream, tasks) for one in settings.feeds}
+
+
+def _endpoint(upstream: config.Upstream, settings: config.Config, before: Upstreams | None) -> Endpoint:
+    if before is not None:
+        same_limits = before.settings.stream.idle_timeout_ms == settings.stream.idle_timeout_ms
+        for old in before.settings.upstreams:
+            if same_limits and _reached_alike(old, upstream):
+                return before.endpoints[old.name]
+    idle = settings.stream.idle_timeout_ms / 1000
+    return Endpoint.build(upstream, idle, urllib.request.getproxies_environment())
+
+
+def _reached_alike(old: config.Upstream, new: config.Upstream) -> bool:
+    """Whether all but the models is the same."""
+    return old.model_copy(update={"models": new.models}) == new
+
+
+def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
+    routing = settings.routing
+    rules = Rules(routing.breaker_failures, routing.breaker_seconds, routing.max_cooldown_seconds)
+    known: dict[tuple[str, str], Health] = {}
+    if before is not None and before.settings.routing == routing:
+        known = {(one.endpoint.name, one.model.id): one.health for one in before.router.catalog.all()}
+    catalog = Catalog(
+        Candidate(endpoints[upstream.name], model, known.get((upstream.name, model.id)) or Health(rules))
+        for upstream in settings.upstreams
+        for model in upstream.models
+    )
+    return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random)
+
+
+def _feed(feed: config.Feed, limits: config.Stream, tasks: Tasks) -> Feed:
+    origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
+    proxy = proxy_for(origin, urllib.request.getproxies_environment())
+    dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
+    target = (origin.prefix or "/") + (f"?{query}" if query else "")
+    return Feed(feed, limits, dialer, target, epoch=secrets.token_hex(6), jitter=random.random, tasks=tasks)

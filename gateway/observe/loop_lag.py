@@ -1,0 +1,36 @@
+"""Shell: how late the event loop is: how long a callback that is due waits for its turn."""
+
+import asyncio
+
+from gateway import clock
+
+PERIOD = 0.25  # seconds between two looks
+
+
+class LoopLag:
+    """Measures as long as it runs. Seconds; the grain of uvloop's timers, a millisecond, is taken off."""
+
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.last = 0.0
+        self._worst = 0.0
+
+    def start(self) -> None:
+        self._due = clock.monotonic() + PERIOD
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def worst(self) -> float:
+        """The longest since the last time it was asked for."""
+        worst, self._worst = max(self._worst, self.last), 0.0
+        return worst
+
+    def _look(self) -> None:
+        self.last = max(clock.monotonic() - self._due - 0.001, 0.0)
+        self._worst = max(self._worst, self.last)
+        self.start()

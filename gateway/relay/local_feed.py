@@ -1,0 +1,70 @@
+"""Shell: a feed whose source is this process: one producer for any number of viewers, idle while nobody looks."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gateway.config import Stream as StreamConfig
+from gateway.errors import Ending
+from gateway.stream.audience import Policy
+from gateway.stream.stream import Framing, Ring, Stream
+from gateway.stream.subscriber import Subscriber
+
+KEPT_EVENTS = 2  # each one tells everything: who comes late needs only the newest
+
+
+class LocalFeed:
+    """Publishes what `produce` makes, every `seconds`."""
+
+    def __init__(
+        self, name: str, produce: Callable[[], bytes], seconds: float, limits: StreamConfig, *, epoch: str
+    ) -> None:
+        self.id = f"feed:{name}"
+        self._produce = produce  # gives a frame
+        self._seconds = seconds
+        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+        """A reader; the first one starts the production."""
+        reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=seq)
+        if self._timer is None:
+            self._publish()
+        return reader
+
+    def describe(self) -> dict[str, Any]:
+        numbers = self.stream.statistics()
+        return {
+            "id": self.id,
+            "object": "feed",
+            "state": "idle" if self._timer is None else "reading",
+            "readers": numbers.readers,
+            "lag_events": numbers.lag_events,
+            "events": numbers.events,
+            "bytes": numbers.bytes,
+            "connections": 0,
+            "last_error": None,
+        }
+
+    def close(self) -> None:
+        """End the feed for good."""
+        self.stop(Ending.DRAINED)
+        self.stream.close(Ending.DRAINED, [])
+
+    # --- the stream's side (Producer)
+
+    def pause(self) -> None:
+        """Never asked for: a ring forgets."""
+
+    def resume(self) -> None:
+        """Never asked for."""
+
+    def stop(self, ending: Ending) -> None:
+        """Nobody looks any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _publish(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._publish)
+        self.stream.on_frame(self._produce())

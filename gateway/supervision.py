@@ -1,0 +1,82 @@
+"""Shell: a service under a service manager: signals, readiness, the watchdog.
+
+SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again. The watchdog is fed by the
+event loop, and only while the fan-out moves: a loop that is blocked, or a pass that is stuck, lets it bite.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from gateway import systemd
+from gateway.service import Service
+
+_log = logging.getLogger("rivergate")
+
+Reload = Callable[[], None]
+
+
+async def run(service: Service, reload: Reload | None = None, environ: Mapping[str, str] | None = None) -> None:
+    """Serve until a signal says stop, drain, stop; the service has been started."""
+    environ = os.environ if environ is None else environ
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Queue[signal.Signals]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload, reload, environ)
+    watchdog = _Watchdog(service, environ)
+    watchdog.start()
+    systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
+    try:
+        await asked.get()
+        systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
+        drain = loop.create_task(service.drain(), name="drain")
+        again = loop.create_task(asked.get(), name="second signal")
+        await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+        await asyncio.gather(drain, again, return_exceptions=True)
+        await service.stop()
+    finally:
+        watchdog.stop()
+        if reload is not None:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
+    systemd.notify(environ, *systemd.reloading())
+    try:
+        reload()
+    finally:
+        systemd.notify(environ, "READY=1")
+
+
+class _Watchdog:
+    """Tells the manager that the service lives, three times in the time it is given."""
+
+    def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
+        self._service = service
+        self._environ = environ
+        self._seconds = systemd.watchdog_seconds(environ)
+        self._timer: asyncio.TimerHandle | None = None
+        self._passes: Mapping[str, int] = {}
+
+    def start(self) -> None:
+        if self._seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        before, self._passes = self._passes, self._service.passes()
+        stuck = [stream for stream, sends in self._passes.items() if before.get(stream) == sends]
+        if stuck:
+            _log.error("the fan-out does not move", extra={"fields": {"streams": stuck[:10]}})
+        else:
+            systemd.notify(self._environ, "WATCHDOG=1")
+        self.start()

@@ -1,0 +1,49 @@
+"""Shell: the little of systemd's protocols that a service needs: readiness, the watchdog, sockets handed over.
+
+Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Outside of systemd every call does nothing.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+FIRST_FD = 3  # SD_LISTEN_FDS_START
+
+
+def notify(environ: Mapping[str, str], *lines: str) -> bool:
+    """Tell the service manager; whether there is one that was told."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.sendto("\n".join(lines).encode(), "\0" + address[1:] if address[0] == "@" else address)
+        except OSError:
+            return False
+    return True
+
+
+def reloading() -> tuple[str, str]:
+    """The lines that begin a reload (`Type=notify-reload` wants the time too)."""
+    return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+
+
+def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
+    """How often the manager wants a sign of life at least; None: it does not."""
+    pid, text = environ.get("WATCHDOG_PID"), environ.get("WATCHDOG_USEC", "")
+    if not text.isdigit() or int(text) == 0 or (pid is not None and pid != str(os.getpid())):
+        return None
+    return int(text) / 1_000_000
+
+
+def take_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
+    """The listening sockets that were handed over, in order; none if they are for somebody else."""
+    pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS", "")
+    if not count.isdigit() or (pid is not None and pid != str(os.getpid())):
+        return []
+    taken = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + int(count))]
+    for one in taken:
+        os.set_inheritable(one.fileno(), False)
+        one.setblocking(False)
+    return taken
