@@ -3,11 +3,13 @@
 import random
 import secrets
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway import config
 from gateway.relay.feed import Feed
+from gateway.relay.feed_state import FeedState
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import Health, Rules
 from gateway.routing.router import Router
@@ -44,8 +46,9 @@ def retire(before: Upstreams, now: Upstreams) -> None:
             endpoint.pool.retire()
 
 
-def build_feeds(settings: config.Config, tasks: Tasks) -> dict[str, Feed]:
-    return {one.name: _feed(one, settings.stream, tasks) for one in settings.feeds}
+def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, Feed]:
+    """The configured feeds; `states`: what the last process left of them."""
+    return {one.name: _feed(one, settings.stream, tasks, states.get(one.name)) for one in settings.feeds}
 
 
 def _endpoint(upstream: config.Upstream, settings: config.Config, before: Upstreams | None) -> Endpoint:
@@ -77,9 +80,10 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
     return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random)
 
 
-def _feed(feed: config.Feed, limits: config.Stream, tasks: Tasks) -> Feed:
+def _feed(feed: config.Feed, limits: config.Stream, tasks: Tasks, state: FeedState | None) -> Feed:
     origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
     proxy = proxy_for(origin, urllib.request.getproxies_environment())
     dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
     target = (origin.prefix or "/") + (f"?{query}" if query else "")
-    return Feed(feed, limits, dialer, target, epoch=secrets.token_hex(6), jitter=random.random, tasks=tasks)
+    epoch = secrets.token_hex(6)
+    return Feed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)

@@ -23,11 +23,14 @@ from gateway.api.app import build_app
 from gateway.api.context import Context
 from gateway.api.protocol import ClientProtocol
 from gateway.api.statistics import FEED, Statistics
+from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
 from gateway.errors import ConfigError
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
+from gateway.relay import feed_state
 from gateway.relay.answer import Record
+from gateway.relay.feed import Feed
 from gateway.stream.hub import Hub
 from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
@@ -65,10 +68,11 @@ class Service:
             feeds={},
             signing_keys=token_keys.load(Path(settings.storage.path)),
         )
+        feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
         self._statistics = Statistics(self._context, self._lag)
         self._metrics = Metrics(self._statistics.readings)
         self._context.exposition = self._metrics.exposition
-        self._context.feeds = {FEED: self._statistics.feed(), **assembly.build_feeds(settings, self._tasks)}
+        self._context.feeds = {FEED: self._statistics.feed(), **feeds}
         self._write_ledger: asyncio.Task[None] | None = None
         app = build_app(self._context)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -135,8 +139,7 @@ class Service:
         self._close_servers()
         running = self._context.hub.statistics().running
         _log.info("draining", extra={"fields": {"streams": running}})
-        for feed in self._context.feeds.values():
-            feed.close()
+        self._close_feeds()
         await self._context.hub.drain(self._config.server.drain_seconds)
 
     async def stop(self) -> None:
@@ -145,8 +148,7 @@ class Service:
         self._close_servers()
         await self._context.hub.drain(0)
         self._context.hub.close()
-        for feed in self._context.feeds.values():
-            feed.close()
+        self._close_feeds()
         await self._runner.cleanup()
         if self._context.watch is not None:
             self._context.watch.close()
@@ -166,6 +168,13 @@ class Service:
         """Accept no more. Sockets that were handed over stay open at the manager: clients wait there."""
         for server in self._servers:
             server.close()
+
+    def _close_feeds(self) -> None:
+        """Send the subscribers away to come again, and keep the rings for the process that they come to."""
+        for feed in self._context.feeds.values():
+            feed.close(jittered_retry_ms)
+        rings = {name: one.state_of_ring() for name, one in self._context.feeds.items() if isinstance(one, Feed)}
+        feed_state.save(Path(self._config.storage.path), rings)
 
     def _check_who_may_reach(self) -> None:
         open_to_network = [

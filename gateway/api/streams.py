@@ -102,10 +102,14 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
     Ten thousand subscribers of a server that restarts do not all come back in the same moment.
     """
-    frames = sse.comment("connected") + b"retry: %d\n\n" % (1000 + secrets.randbelow(2000))
+    frames = sse.comment("connected") + b"retry: %d\n\n" % jittered_retry_ms()
     if reset_to is not None:
         frames += sse.control("reset", {"epoch": reset_to})
     return http1.encode_chunk(frames) if chunked else frames
+
+
+def jittered_retry_ms() -> int:
+    return 1000 + secrets.randbelow(2000)
 
 
 def _owned(request: web.Request, context: Context) -> Production:

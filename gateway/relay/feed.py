@@ -14,6 +14,7 @@ from typing import Any
 from gateway.config import Feed as FeedConfig
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending, RivergateError
+from gateway.relay.feed_state import FeedState
 from gateway.stream.audience import Policy
 from gateway.stream.stream import Framing, Ring, Stream
 from gateway.stream.subscriber import Subscriber
@@ -52,7 +53,9 @@ class Feed:
         epoch: str,
         jitter: Callable[[], float],
         tasks: Tasks,
+        state: FeedState | None = None,
     ) -> None:
+        """`state`: what an earlier process left; it goes on where that one stopped."""
         self.id = f"feed:{config.name}"
         self.state = State.IDLE
         self._dialer = dialer
@@ -61,15 +64,18 @@ class Feed:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         policy = Policy(grace_seconds=limits.abort_grace_ms / 1000)
-        self.stream = Stream(self.id, epoch, limits, self, policy, Ring(config.retain_events, config.lag))
+        ring = Ring(config.retain_events, config.lag)
+        state = state or FeedState(epoch, 0, b"", [])
+        self.stream = Stream(self.id, state.epoch, limits, self, policy, ring, state.first_seq)
+        self.stream.on_frames(state.frames)
         self._decoder = sse.BlockDecoder()
         self._connection: Connection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_id = b""
+        self._last_id = state.last_id
         self._retry_seconds = FIRST_WAIT
         self._failures = 0
-        self._connections = 0
+        self._connections = 1 if state.frames else 0
         self._last_error: str | None = None
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
@@ -108,10 +114,15 @@ class Feed:
         self.state = State.IDLE
         self._failures = 0
 
-    def close(self) -> None:
-        """End the feed for good."""
+    def state_of_ring(self) -> FeedState:
+        """What the next process needs to go on."""
+        log = self.stream.log
+        return FeedState(log.epoch, log.first_seq, self._last_id, log.frames())
+
+    def close(self, retry_ms: Callable[[], int]) -> None:
+        """Leave the source, and send the readers away to come again."""
         self.stop(Ending.DRAINED)
-        self.stream.close(Ending.DRAINED, [])
+        self.stream.dismiss(retry_ms)
 
     # --- the connection's side (Exchange)
 

@@ -46,10 +46,10 @@ class LocalFeed:
             "last_error": None,
         }
 
-    def close(self) -> None:
-        """End the feed for good."""
+    def close(self, retry_ms: Callable[[], int]) -> None:
+        """Send the readers away to come again."""
         self.stop(Ending.DRAINED)
-        self.stream.close(Ending.DRAINED, [])
+        self.stream.dismiss(retry_ms)
 
     # --- the stream's side (Producer)
 

@@ -13,10 +13,10 @@ class StreamLog:
 
     __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "next_seq")
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, first_seq: int = 0) -> None:
         self.epoch = epoch
-        self.first_seq = 0
-        self.next_seq = 0
+        self.first_seq = first_seq
+        self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
         self._frames: list[bytes] = []
@@ -59,6 +59,10 @@ class StreamLog:
         """Bytes of the frames that a reader at `seq` still has before it."""
         start = max(seq - self.first_seq, 0)
         return sum(map(len, self._frames[start:])) if start else self.bytes
+
+    def frames(self) -> list[bytes]:
+        """All that are held."""
+        return list(self._frames)
 
     def trim(self, seq: int) -> None:
         """Forget the frames before `seq`."""

@@ -6,6 +6,7 @@ from its readers (`Producer`).
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
@@ -119,6 +120,7 @@ class Stream:
         producer: Producer,
         policy: Policy | None = None,
         ring: Ring | None = None,
+        first_seq: int = 0,
     ) -> None:
         self.id = stream_id
         self._limits = limits
@@ -126,7 +128,7 @@ class Stream:
         self._max_log_bytes = limits.max_log_bytes if ring is None else -1  # a ring is looked at after every frame
         self._producer = producer
         self._loop = asyncio.get_running_loop()
-        self._log = StreamLog(epoch)
+        self._log = StreamLog(epoch, first_seq)
         self._trimmed_bytes = 0
         self._views: dict[tuple[Framing, bool], View] = {}
         self._readers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet
@@ -189,6 +191,11 @@ class Stream:
     def stop(self, ending: Ending) -> None:
         """End the stream on purpose: its producer stops, its readers are told."""
         self._producer.stop(ending)
+
+    def dismiss(self, retry_ms: Callable[[], int]) -> None:
+        """Send every reader away, to come again after so long: the stream goes on elsewhere, or after a restart."""
+        for reader in list(self._readers):
+            reader.send_away(Ending.DRAINED, retry_ms())
 
     def statistics(self) -> StreamStatistics:
         log = self._log

@@ -114,10 +114,10 @@ class Subscriber:
         """The last piece has been written."""
         self.end(Ending.COMPLETED)
 
-    def send_away(self, ending: Ending) -> None:
-        """End the reader before its stream ends, and tell it so if there is room."""
+    def send_away(self, ending: Ending, retry_ms: int | None = None) -> None:
+        """End the reader before its stream ends, and tell it so if there is room, or when to come again."""
         if self.sink is not None and not self.sink.blocked:
-            self.sink.write(self.view.farewell(ending))
+            self.sink.write(self.view.farewell(ending, retry_ms))
         self.end(ending)
 
     def end(self, ending: Ending = Ending.LEFT) -> None:

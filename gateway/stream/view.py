@@ -31,8 +31,11 @@ class View(Protocol):
     def piece(self, seq: int) -> Piece:
         """The next bytes for a reader at `seq`; none if there are none yet."""
 
-    def farewell(self, ending: Ending) -> bytes:
-        """What a reader is told that is sent away before the end, the end of its body included."""
+    def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
+        """What a reader is told that is sent away before the end, the end of its body included.
+
+        With `retry_ms` it is to come again, so that it is not told of an end.
+        """
 
 
 class CompletionView:
@@ -63,7 +66,7 @@ class CompletionView:
             frames.append(sse.DONE)
         return _body(b"".join(frames), chunked=self.bare_chunks, last=last), next_seq, last
 
-    def farewell(self, ending: Ending) -> bytes:
+    def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """Nothing: a POST client that is sent away sees its connection close, never a false `[DONE]`."""
         return b""
 
@@ -109,8 +112,9 @@ class EventsView:
             parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
         return _body(b"".join(parts), chunked=self._chunked, last=last), seq, last
 
-    def farewell(self, ending: Ending) -> bytes:
-        return _body(sse.control("end", {"ending": ending}), chunked=self._chunked, last=True)
+    def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
+        end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
+        return _body(end, chunked=self._chunked, last=True)
 
     def _event(self, frame: bytes, seq: int) -> bytes:
         return b"%b%d\n%b" % (self._prefix, seq, frame)
