@@ -26,8 +26,10 @@ from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
 from gateway.errors import ConfigError
+from gateway.observe import trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
+from gateway.observe.trace import Span
 from gateway.relay import feed_state
 from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
@@ -55,12 +57,14 @@ class Service:
         self._lag = LoopLag()
         self._accounts = Accounts(Ledger.open(Path(settings.storage.path)))
         self._upstreams = assembly.build_upstreams(settings)
+        self._tracing = trace.build(os.environ)
         self._context = Context(
             config=settings,
             router=self._upstreams.router,
             hub=Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes),
             tasks=self._tasks,
             settle=self._settle,
+            tracing=self._tracing,
             accounts=self._accounts,
             gate=Gate(self._accounts, clock.wall_time),
             cors=Cors(settings.server.cors_origins),
@@ -159,6 +163,7 @@ class Service:
             await asyncio.wait([self._write_ledger], timeout=LEDGER_SECONDS)
         await self._tasks.close()
         self._accounts.shut()
+        await asyncio.get_running_loop().run_in_executor(None, self._tracing.shut)
         path = self._config.server.listen.path
         if path is not None and not self._sockets:
             _remove_stale_socket(path)
@@ -226,10 +231,11 @@ class Service:
         context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
         return context
 
-    def _settle(self, record: Record, lease: Lease | None) -> None:
+    def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         self._context.hub.end(record.id)
         self._accounts.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)
+        span.end(settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
         _log.info("completion ended", extra={"fields": settlement.log_fields(record, lease)})
 

@@ -6,6 +6,7 @@ from gateway.access.accounts import Lease
 from gateway.access.ledger import Usage
 from gateway.errors import Ending
 from gateway.observe.metrics import Completion
+from gateway.observe.trace import Traced
 from gateway.relay.answer import Record
 from gateway.relay.purse import ceil_microusd
 
@@ -58,6 +59,28 @@ def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
         "strategy": record.strategy,
         "attempts": [f"{one.upstream}:{one.outcome}" for one in record.attempts],
     }
+
+
+def traced(record: Record) -> Traced:
+    """As a span tells it."""
+    used = record.usage
+    attributes: dict[str, str | int | float] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": record.model_id,
+        "gen_ai.provider.name": record.upstream or "none",
+        "rivergate.request_id": record.request_id,
+        "rivergate.stream_id": record.id,
+        "rivergate.ending": record.ending.value,
+        "rivergate.attempts": len(record.attempts),
+        "rivergate.strategy": record.strategy,
+    }
+    if used is not None:
+        attributes["gen_ai.usage.input_tokens"] = used.prompt_tokens
+        attributes["gen_ai.usage.output_tokens"] = used.completion_tokens
+    marks = {f"{one.upstream} started": one.start_ms / 1000 for one in record.attempts}
+    if record.ttft_ms is not None:
+        marks["first content"] = record.ttft_ms / 1000
+    return Traced(attributes, record.error, marks)
 
 
 def completion(record: Record) -> Completion:

@@ -60,10 +60,8 @@ def _attach(client: ClientProtocol, reader: Subscriber, request: web.Request) ->
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    lease = opening.lease()
-    relay = WholeRelay(
-        opening.call, opening.route, settle=lambda record: context.settle(record, lease), tasks=context.tasks
-    )
+    settle = opening.settled(opening.lease())
+    relay = WholeRelay(opening.call, opening.route, settle=settle, tasks=context.tasks)
     gone = StreamAborted("the client is gone")
     client.watch(lambda: relay.stop_with(gone, Ending.ABANDONED))
     context.hub.add(relay)

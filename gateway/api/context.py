@@ -14,6 +14,7 @@ from gateway.api.envelope import Handler, error_response
 from gateway.api.protocol import Census
 from gateway.config import Config
 from gateway.errors import ServiceUnavailable
+from gateway.observe.trace import Span, Tracing
 from gateway.relay.answer import Record
 from gateway.relay.feed import Feed
 from gateway.relay.local_feed import LocalFeed
@@ -29,7 +30,8 @@ class Context:
     router: Router
     hub: Hub
     tasks: Tasks
-    settle: Callable[[Record, Lease | None], None]
+    settle: Callable[[Record, Lease | None, Span], None]
+    tracing: Tracing
     accounts: Accounts
     gate: Gate
     cors: Cors

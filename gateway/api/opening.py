@@ -13,12 +13,15 @@ from gateway.api.chat_request import ChatRequest, parse
 from gateway.api.context import Context
 from gateway.api.envelope import request_id_of
 from gateway.api.identity import CALLER
+from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending, InvalidParameter, ServiceUnavailable, StreamKeyConflict
+from gateway.relay.answer import Settle
 from gateway.relay.meter import OutputLimits
 from gateway.relay.purse import microusd
 from gateway.relay.relay import Plan, Relay, UsageEvent
 from gateway.relay.usage import estimate_prompt_tokens
 from gateway.routing.dispatcher import Call
+from gateway.routing.options import RoutingOptions
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
 from gateway.stream.stream import policy_of
@@ -43,15 +46,11 @@ class Opening:
         self.route = context.router.route(ask, now)
         self._admit(now)
         self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
+        model = self.route.candidates[0].model.id
+        self.span = context.tracing.begin(f"chat {model}", request.headers.get("traceparent"), clock.wall_time())
         self._prompt_tokens = estimate_prompt_tokens(body)
         self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
-        limits = context.config.stream
-        cost = options.max_cost_usd
-        self._output = OutputLimits(
-            tokens=limits.max_output_tokens,
-            text_bytes=limits.max_output_bytes,
-            cost_usd=None if cost is None else Decimal(str(cost)),
-        )
+        self._output = _output_limits(context.config.stream, options)
         self._key = _stream_key(request)
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
         asked = chat.stream_policy()
@@ -70,6 +69,7 @@ class Opening:
             streamed=streamed,
             created=int(clock.wall_time()),
             hold_finish=self._usage_event == "finish",
+            traceparent=self.span.traceparent,
         )
 
     def _admit(self, now: float) -> None:
@@ -92,6 +92,10 @@ class Opening:
         prompt = max(microusd(self._prompt_tokens, model.input_usd_per_mtok) for model in models)
         answer = max(microusd(self._max_tokens, model.output_usd_per_mtok) for model in models)
         return account.lease(prompt, prompt + answer)
+
+    def settled(self, lease: Lease | None) -> Settle:
+        """Where the record goes when the answer is over."""
+        return lambda record: self._context.settle(record, lease, self.span)
 
     def open(self) -> Relay:
         """The running relay: a new one, or the one that runs or ran under the same `X-Stream-Key`."""
@@ -116,7 +120,7 @@ class Opening:
                 lease=lease,
             ),
             limits=context.config.stream,
-            settle=lambda record: context.settle(record, lease),
+            settle=self.settled(lease),
             tasks=context.tasks,
         )
         context.hub.add_stream(relay)
@@ -153,6 +157,15 @@ def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> Usage
         return cast(UsageEvent, policy)
     auriko = request.headers.get("User-Agent", "").lower().startswith("auriko")
     return "event" if chat.wants_usage() or chat.routing_options() or auriko else "none"
+
+
+def _output_limits(limits: StreamConfig, options: RoutingOptions) -> OutputLimits:
+    cost = options.max_cost_usd
+    return OutputLimits(
+        tokens=limits.max_output_tokens,
+        text_bytes=limits.max_output_bytes,
+        cost_usd=None if cost is None else Decimal(str(cost)),
+    )
 
 
 def _budget_ms(request: web.Request) -> int | None:

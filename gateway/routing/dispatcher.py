@@ -27,6 +27,7 @@ class Call:
     streamed: bool
     created: int
     hold_finish: bool = False
+    traceparent: str | None = None  # for the upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,9 @@ class Dispatcher:
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=candidate.endpoint.encode(call.body, candidate.model.upstream_id, call.request_id),
+                request=candidate.endpoint.encode(
+                    call.body, candidate.model.upstream_id, call.request_id, call.traceparent
+                ),
                 identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,

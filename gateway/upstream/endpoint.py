@@ -65,7 +65,9 @@ class Endpoint:
             if name == "Authorization":
                 error.redact(value.removeprefix("Bearer "))
 
-    def encode(self, body: Mapping[str, Any], upstream_id: str, request_id: str) -> bytes:
+    def encode(
+        self, body: Mapping[str, Any], upstream_id: str, request_id: str, traceparent: str | None = None
+    ) -> bytes:
         """The request that asks this upstream for the completion that `body` describes."""
         sent = {**body, "model": upstream_id}
         accept = "application/json"
@@ -74,7 +76,9 @@ class Endpoint:
             if self.include_usage:
                 sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         content = orjson.dumps(sent)
-        own = (("Accept", accept), ("x-request-id", request_id), ("Content-Length", str(len(content))))
+        own = [("Accept", accept), ("x-request-id", request_id), ("Content-Length", str(len(content)))]
+        if traceparent is not None:
+            own.append(("traceparent", traceparent))
         return http1.encode_request("POST", self.target, (*self.fields, *own)) + content
 
 

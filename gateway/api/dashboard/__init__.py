@@ -1,0 +1,1 @@
+"""The live page: its files, and what serves them."""

@@ -1,0 +1,77 @@
+// Puts values into the document, always as text.
+
+import { visible } from "./words.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const byId = (id) => document.getElementById(id);
+
+export function setText(node, text) {
+  const shown = visible(String(text));
+  if (node.textContent !== shown) node.textContent = shown;
+}
+
+export function setAttributes(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+export function element(name, attributes = {}, ...children) {
+  const node = setAttributes(document.createElement(name), attributes);
+  node.append(...children);
+  return node;
+}
+
+export const drawn = (name, attributes, ...children) => {
+  const node = setAttributes(document.createElementNS(SVG, name), attributes);
+  node.append(...children);
+  return node;
+};
+
+// A table whose rows stay the same elements, so that neither the focus nor a selection is lost every second.
+// The roles stand there because on a phone its rows are laid out as cards.
+export class Table {
+  #columns;
+  #body = element("tbody", { role: "rowgroup" });
+  #rows = new Map();
+
+  // columns: [label, fill(cell, record), class]
+  constructor(table, columns) {
+    this.#columns = columns;
+    const heads = columns.map(([label, , kind = ""]) =>
+      element("th", { scope: "col", role: "columnheader", class: kind }, label),
+    );
+    const head = element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...heads));
+    setAttributes(table, { role: "table" }).replaceChildren(head, this.#body);
+  }
+
+  show(records, keyOf) {
+    const wanted = new Map(records.map((record) => [keyOf(record), record]));
+    for (const [key, row] of this.#rows) {
+      if (!wanted.has(key)) {
+        row.remove();
+        this.#rows.delete(key);
+      }
+    }
+    let place = 0;
+    for (const [key, record] of wanted) {
+      const row = this.#rows.get(key) ?? this.#add(key);
+      this.#columns.forEach(([, fill], column) => fill(row.children[column], record));
+      if (this.#body.children[place] !== row) this.#body.insertBefore(row, this.#body.children[place] ?? null);
+      place += 1;
+    }
+  }
+
+  #add(key) {
+    const cells = this.#columns.map(([label, , kind = ""], column) =>
+      column === 0
+        ? element("th", { scope: "row", role: "rowheader", class: kind })
+        : element("td", { role: "cell", class: kind, "data-label": label }),
+    );
+    const row = element("tr", { role: "row" }, ...cells);
+    this.#rows.set(key, row);
+    return row;
+  }
+}
+
+export const says = (read) => (cell, record) => setText(cell, read(record));

@@ -1,0 +1,68 @@
+// An event stream that comes back.
+
+const RETRY_MS = 3000;
+
+// EventSource heals a cut by itself, but gives up at an HTTP error, and does not say at which.
+export class Source {
+  #url;
+  #on;
+  #events = null;
+  #timer = 0;
+  #closed = false;
+
+  // on: {message, end, state(word), refused(status, message)}
+  constructor(url, on) {
+    this.#url = url;
+    this.#on = on;
+    this.#open();
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#events?.close();
+  }
+
+  reopen() {
+    this.#events?.close();
+    clearTimeout(this.#timer);
+    this.#on.state("reconnecting");
+    this.#open();
+  }
+
+  #open() {
+    const events = (this.#events = new EventSource(this.#url));
+    events.onmessage = (event) => this.#on.message(event.data);
+    for (const name of ["end", "gap", "reset"]) {
+      events.addEventListener(name, (event) => this.#on[name]?.(JSON.parse(event.data)));
+    }
+    events.onopen = () => this.#on.state("live");
+    events.onerror = () => this.#onError(events);
+  }
+
+  #onError(events) {
+    if (this.#closed || events !== this.#events) return;
+    this.#on.state("reconnecting");
+    if (events.readyState === EventSource.CLOSED) this.#ask();
+  }
+
+  async #ask() {
+    const answer = await statusOf(this.#url);
+    if (this.#closed) return;
+    if ([401, 403, 404].includes(answer.status)) this.#on.refused(answer.status, answer.message);
+    else this.#timer = setTimeout(() => this.#open(), RETRY_MS);
+  }
+}
+
+async function statusOf(url) {
+  const abort = new AbortController();
+  try {
+    const answer = await fetch(url, { signal: abort.signal, cache: "no-store" });
+    const told = answer.ok ? {} : await answer.json();
+    return { status: answer.status, message: told.error?.message ?? "" };
+  } catch {
+    return { status: 0, message: "" }; // nobody answers, or something that is not the gateway
+  } finally {
+    abort.abort();
+  }
+}

@@ -1,0 +1,30 @@
+// Values as people read them.
+
+export const NONE = "–";
+
+export const number = (value, digits = 0) =>
+  value == null ? NONE : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+export function milliseconds(value) {
+  if (value == null) return NONE;
+  return value < 1000 ? `${number(value, value < 10 ? 1 : 0)} ms` : `${number(value / 1000, 2)} s`;
+}
+
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(seconds / 3600);
+  return hours < 48 ? `${hours} h ${Math.floor((seconds % 3600) / 60)} min` : `${Math.floor(hours / 24)} days`;
+}
+
+export const words = (name) => String(name).replaceAll("_", " ");
+export const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
+
+// Control characters are shown instead of obeyed: nothing hides in a text, nothing turns it around.
+export function visible(text) {
+  return text
+    .replace(/[\u0000-\u0008\u000b-\u001f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
+    .replace(/[\u007f-\u009f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g, codePoint);
+}
+
+const codePoint = (found) => `[U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;

@@ -1,0 +1,127 @@
+"""Shell: traces: one span a completion, with its marks, and W3C's `traceparent` in and out (extra `otel`).
+
+Spans go to where OpenTelemetry's own variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Without them, or without a
+`traceparent`, nothing is made; the header of a client is passed on to the upstream either way.
+Sources: W3C Trace Context; OpenTelemetry semantic conventions for generative AI, spans.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.errors import ConfigError
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a span tells at its end; `marks` are seconds from its start."""
+
+    attributes: Mapping[str, str | int | float]
+    error: str | None = None
+    marks: Mapping[str, float] = field(default_factory=dict)
+
+
+class Span(Protocol):
+    """One completion under way."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """For the upstream."""
+
+    def end(self, traced: Traced) -> None: ...
+
+
+class Tracing(Protocol):
+    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
+        """`started` is Unix seconds; `traceparent` the client's header, which may hold anything."""
+
+    def shut(self) -> None:
+        """Send what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """No span: only the client's own header goes on."""
+
+    traceparent: str | None
+
+    def end(self, traced: Traced) -> None: ...
+
+
+class NoTracing:
+    """Nobody collects spans."""
+
+    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
+        return PassedOn(valid(traceparent))
+
+    def shut(self) -> None: ...
+
+
+class OtelTracing:
+    """Spans by OpenTelemetry's SDK."""
+
+    def __init__(self, provider: Any) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("rivergate")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
+        from opentelemetry.trace import SpanKind
+
+        parent = valid(traceparent)
+        context = self._propagator.extract({"traceparent": parent} if parent else {})
+        span = self._tracer.start_span(name, context, kind=SpanKind.SERVER, start_time=int(started * _NANO))
+        own = span.get_span_context()
+        header = f"00-{own.trace_id:032x}-{own.span_id:016x}-{int(own.trace_flags):02x}"
+        return _OtelSpan(span, header, started)
+
+    def shut(self) -> None:
+        self._provider.shutdown()
+
+
+class _OtelSpan:
+    __slots__ = ("_span", "_started", "traceparent")
+
+    def __init__(self, span: Any, traceparent: str, started: float) -> None:
+        self._span = span
+        self._started = started
+        self.traceparent: str | None = traceparent
+
+    def end(self, traced: Traced) -> None:
+        from opentelemetry.trace import Status, StatusCode
+
+        self._span.set_attributes(dict(traced.attributes))
+        for name, seconds in traced.marks.items():
+            self._span.add_event(name, timestamp=int((self._started + seconds) * _NANO))
+        if traced.error is not None:
+            self._span.set_status(Status(StatusCode.ERROR, traced.error))
+        self._span.end()
+
+
+def build(environ: Mapping[str, str]) -> Tracing:
+    """Tracing as the environment has it. Raises `ConfigError` if it asks for what is not installed."""
+    if not any(environ.get(name) for name in _ENDPOINTS):
+        return NoTracing()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise ConfigError([f"{_ENDPOINTS[0]} is set: install rivergate[otel], or unset it"]) from None
+    name = environ.get("OTEL_SERVICE_NAME", "rivergate")
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return OtelTracing(provider)
+
+
+def valid(traceparent: str | None) -> str | None:
+    """The header if it is one (W3C Trace Context, section 3.2)."""
+    return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
