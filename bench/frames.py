@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
 
 MODEL = "bench"
@@ -49,6 +50,14 @@ def script(slot: int, tokens: int) -> Script:
     return Script(tuple(events), texts, tuple(chunks))
 
 
+class Says(Enum):
+    """How much of its script an upstream says before it falls silent for ever."""
+
+    NOTHING = "nothing"  # not even a head
+    ROLE = "role"  # the head and the event before the first content
+    ALL = "all"
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its stream, seen from both ends of the load by the same clock (seconds)."""
@@ -57,7 +66,10 @@ class Exchange:
     script: Script
     gap: float
     turn: int = 1  # the how manieth of its connection
+    says: Says = Says.ALL
     asked_at: float = 0.0
+    taken_at: float = 0.0  # when the upstream had the request
+    lost_at: float = 0.0  # when the upstream saw its connection closed before all was said
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
 

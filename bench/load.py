@@ -9,7 +9,6 @@ events and the CPU spent in the middle of the run. Invariant: bounded in time; n
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import time
@@ -20,7 +19,7 @@ from functools import partial
 from bench.frames import FRAMING_EVENTS, Exchange, script
 from bench.load_client import Client, Target
 from bench.load_upstream import Upstream
-from bench.loop import Loop, clock
+from bench.loop import Loop, clock, undisturbed
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
@@ -114,12 +113,8 @@ class Load:
         for slot in range(plan.streams):
             script(slot, plan.tokens)
         run = _Run(self._loop, self._upstream, plan, target, probe, f"{next(self._runs)}")
-        gc.collect()
-        gc.disable()  # a pause of the load must not show as latency of a peer
-        try:
+        with undisturbed():
             return run.play()
-        finally:
-            gc.enable()
 
     def close(self) -> None:
         self._upstream.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from bench.loop import Loop, clock
 RECEIVE_BYTES = 1 << 16
 CONNECT_TIMEOUT = 5.0
 MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
+RST_ON_CLOSE = struct.pack("ii", 1, 0)  # linger on, for no time
 Header = tuple[str, str]
 
 
@@ -79,6 +81,22 @@ class Client:
         except OSError as error:
             self._end(f"request failed: {error}")
 
+    def leave(self, *, reset: bool) -> float:
+        """Hang up in the middle of an answer, by FIN or RST; return when, 0.0 if the answer was over already.
+
+        What has arrived is taken and checked before: bytes left unread would turn a FIN into an RST.
+        """
+        while self._receive():
+            pass
+        sock = self._sock
+        if sock is None or self._exchange is None:
+            return 0.0
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+        left_at = clock()
+        self.close()
+        return left_at
+
     def close(self) -> None:
         sock, self._sock, self._exchange = self._sock, None, None
         if sock is not None:
@@ -94,13 +112,17 @@ class Client:
         return sock
 
     def _on_ready(self, mask: int) -> None:
+        self._receive()
+
+    def _receive(self) -> bool:
+        """Take what one read gives; False: there was nothing to read."""
         sock, exchange = self._sock, self._exchange
         if sock is None:
-            return
+            return False
         try:
             data = sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         now = clock()
@@ -113,6 +135,7 @@ class Client:
                 self._end("")
         else:
             self._take(exchange, data, now)
+        return True
 
     def _on_silent_data(self, data: bytes) -> None:
         """Between two requests: the proxy may close, but has nothing to say."""

@@ -2,7 +2,7 @@
 
 In: a POST whose message holds the key of an expected exchange. Out: a chunked SSE stream, one event per chunk
 and per send, on schedule: role and first token at once, event k at (k - 1) gaps. Invariant: the time of each
-send is noted before the send.
+send is noted before the send, and a close as soon as it is seen, in silence too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import select
 import socket
+from collections.abc import Callable
 
-from bench.frames import FIRST_CONTENT, Exchange
+from bench.frames import FIRST_CONTENT, Exchange, Says
 from bench.loop import Loop, clock
 
 MAX_REQUEST_BYTES = 1 << 20  # a proxy that sends more than this for our 200-byte body is broken
@@ -40,6 +41,7 @@ class Upstream:
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.connections_made = 0
+        self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
 
     def expect(self, exchange: Exchange) -> None:
@@ -98,6 +100,14 @@ class _Connection:
         self._sock.close()
         self._upstream.discard(self)
 
+    def _lose(self) -> None:
+        """The other side has closed, by FIN or RST."""
+        lost_at, exchange = clock(), self._exchange
+        self.close()
+        if exchange is not None:
+            exchange.lost_at = lost_at
+            self._upstream.on_lost(exchange)
+
     def _on_ready(self, mask: int) -> None:
         if mask & select.EPOLLOUT and self._backlog:
             backlog, self._backlog = self._backlog, b""
@@ -115,7 +125,9 @@ class _Connection:
         except OSError:
             data = b""
         self._buffer += data
-        if not data or len(self._buffer) > MAX_REQUEST_BYTES:
+        if not data:
+            self._lose()
+        elif len(self._buffer) > MAX_REQUEST_BYTES:
             self.close()
         elif self._exchange is None:
             self._serve()
@@ -136,9 +148,13 @@ class _Connection:
     def _begin(self, exchange: Exchange) -> None:
         chunks, sends = exchange.script.chunks, exchange.sends
         self._exchange, self._next = exchange, FIRST_CONTENT + 1
-        begun = clock()
+        begun = exchange.taken_at = clock()
+        if exchange.says is Says.NOTHING:
+            return
         sends.append(begun)
         self._send(_HEAD + chunks[0])
+        if exchange.says is Says.ROLE:
+            return
         sends.append(clock())
         self._send(chunks[FIRST_CONTENT])
         self._loop.call_at(begun + exchange.gap, self._on_time)
@@ -168,7 +184,7 @@ class _Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.close()
+            self._lose()
             return
         if sent < len(data):
             self._backlog = data[sent:]

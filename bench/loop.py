@@ -6,11 +6,13 @@ between, so that the load costs its system calls and little more.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import heapq
 import itertools
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 clock = time.perf_counter
 
@@ -19,6 +21,17 @@ TIMERS_PER_PASS = 8  # between two polls: keeps receipts from waiting behind a b
 
 OnReady = Callable[[int], None]
 OnTime = Callable[[float], float | None]
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """No garbage collection: a pause of the load must not show as latency of a peer."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Loop:

@@ -201,12 +201,9 @@ def gateway(ledger: Path | None = None) -> Peer:
 
 
 def _gateway_command(site: Site, ledger: Path) -> list[str]:
-    config = site.write(
-        "gateway.toml",
+    return gateway_command(
+        site,
         f"""
-[server]
-listen = "127.0.0.1:{site.port}"
-
 [[upstreams]]
 name = "bench"
 base_url = "{site.upstream}/v1"
@@ -217,6 +214,11 @@ id = "{MODEL}"
 path = "{ledger}"
 """,
     )
+
+
+def gateway_command(site: Site, sections: str) -> list[str]:
+    """The gateway with these sections of its configuration beside `[server]`."""
+    config = site.write("gateway.toml", f'[server]\nlisten = "127.0.0.1:{site.port}"\n{sections}')
     return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
 
 

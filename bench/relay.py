@@ -10,14 +10,12 @@ stderr, one line of JSON to stdout. Exit 1: the gateway did not start, or a stre
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import machine, peers
+from bench.command import bounded, take_machine, tell
 from bench.load import Load
 from bench.load_client import Header
 from bench.peers import Peer
@@ -30,10 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     line_up = _line_up(given)
     options = Options(given.streams, given.rate, given.seconds, given.ttft_streams, tuple(given.header))
     facts = _facts(given)
-    machine.raise_open_files()
-    peer_core, load_core = machine.take_cores()
-    os.sched_setaffinity(0, {load_core})
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
+    peer_core, load_core = take_machine()
     results, load = Results(), Load()
     try:
         for number in range(1, given.rounds + 1):
@@ -42,10 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         load.close()
     facts |= {"peer_core": peer_core, "load_core": load_core, "load_average_after": os.getloadavg()[0]}
     say(text_report(results))
-    line = json.dumps(json_report(results, facts))
-    print(line, flush=True)
-    if given.json:
-        given.json.write_text(line + "\n")
+    tell(json_report(results, facts), given.json)
     return 1 if GATEWAY in results.failures or DIRECT in results.failures else 0
 
 
@@ -78,29 +70,19 @@ def _header(text: str) -> Header:
     return name.strip(), value.strip()
 
 
-def _bounded(low: float, high: float, kind: type[int] | type[float]) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be from {low:g} to {high:g}")
-        return value
-
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.relay", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--streams", type=_bounded(1, 2000, int), default=300, help="concurrent streams of the CPU run")
-    add("--rate", type=_bounded(1, 1000, float), default=100.0, help="events/s of each of them")
+    add("--streams", type=bounded(1, 2000, int), default=300, help="concurrent streams of the CPU run")
+    add("--rate", type=bounded(1, 1000, float), default=100.0, help="events/s of each of them")
     add(
         "--seconds",
-        type=_bounded(0.5, 120, float),
+        type=bounded(0.5, 120, float),
         default=5.0,
         help="length of the window CPU is counted in",
     )
-    add("--rounds", type=_bounded(1, 50, int), default=3, help="rounds; peers take turns within each")
-    add("--ttft-streams", type=_bounded(1, 1000, int), default=100, help="concurrent streams of the TTFT run")
+    add("--rounds", type=bounded(1, 50, int), default=3, help="rounds; peers take turns within each")
+    add("--ttft-streams", type=bounded(1, 1000, int), default=100, help="concurrent streams of the TTFT run")
     add("--litellm", metavar="PYTHON", help="a python with litellm[proxy]; measured too, with a lighter load")
     add("--only", type=lambda text: text.split(","), default=[], metavar="A,B", help="only these peers")
     add(

@@ -68,16 +68,22 @@ def _reached_alike(old: config.Upstream, new: config.Upstream) -> bool:
 
 def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
     routing = settings.routing
-    rules = Rules(routing.breaker_failures, routing.breaker_seconds, routing.max_cooldown_seconds)
+    rules = _rules(routing)
     known: dict[tuple[str, str], Health] = {}
-    if before is not None and before.settings.routing == routing:
-        known = {(one.endpoint.name, one.model.id): one.health for one in before.router.catalog.all()}
+    if before is not None and _rules(before.settings.routing) == rules:
+        # Of what is reached in the same way: nothing is known of another address or another key.
+        same = [one for one in before.router.catalog.all() if endpoints.get(one.endpoint.name) is one.endpoint]
+        known = {(one.endpoint.name, one.model.id): one.health for one in same}
     catalog = Catalog(
         Candidate(endpoints[upstream.name], model, known.get((upstream.name, model.id)) or Health(rules))
         for upstream in settings.upstreams
         for model in upstream.models
     )
     return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random)
+
+
+def _rules(routing: config.Routing) -> Rules:
+    return Rules(routing.breaker_failures, routing.breaker_seconds, routing.max_cooldown_seconds)
 
 
 def _feed(feed: config.Feed, limits: config.Stream, tasks: Tasks, state: FeedState | None) -> Feed:

@@ -235,6 +235,7 @@ class DeadlineExceeded(GatewayError):
 
 
 class DurationExceeded(GatewayError):
+    status = 504
     code = "stream_duration_exceeded"
     ending = Ending.MAX_DURATION
 

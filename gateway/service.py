@@ -92,7 +92,15 @@ class Service:
         raise RuntimeError("not listening on a port")
 
     async def start(self) -> None:
-        """Listen. Raises `ConfigError` if that cannot or must not be."""
+        """Listen. Raises `ConfigError` if that cannot or must not be; the next process then finds the rings."""
+        try:
+            await self._start()
+        except ConfigError:
+            self._close_feeds()
+            self._accounts.shut()
+            raise
+
+    async def _start(self) -> None:
         self._accounts.load()
         self._check_who_may_reach()
         descriptors = raise_fd_limit()
@@ -129,7 +137,8 @@ class Service:
         self._context.router = self._upstreams.router
         self._context.config = settings
         self._context.cors = Cors(settings.server.cors_origins)
-        fixed = [name for name in ("server", "storage", "feeds") if _needs_restart(self._config, settings, name)]
+        at_start = _read_at_start(self._config)
+        fixed = [section for section, read in _read_at_start(settings).items() if read != at_start[section]]
         _log.info("configuration reloaded", extra={"fields": {"needs_restart": fixed}})
 
     def passes(self) -> Mapping[str, int]:
@@ -144,7 +153,7 @@ class Service:
         running = self._context.hub.statistics().running
         _log.info("draining", extra={"fields": {"streams": running}})
         self._close_feeds()
-        await self._context.hub.drain(self._config.server.drain_seconds)
+        await self._context.hub.drain(self._context.config.server.drain_seconds)
 
     async def stop(self) -> None:
         """Close what is left; after `drain` that is idle connections."""
@@ -190,7 +199,6 @@ class Service:
         if self._accounts.is_open and open_to_network:
             advice = "make one with `rivergate keys create --name NAME`, or listen on 127.0.0.1"
             message = f"server.listen: {open_to_network[0]} is open to the network, and there is no API key: {advice}"
-            self._accounts.shut()
             raise ConfigError([message])
 
     def _room_for_connections(self, descriptors: int) -> int:
@@ -242,15 +250,23 @@ class Service:
 
 def _listen_of(one: socket.socket) -> Listen:
     name = one.getsockname()
-    return Listen("", 0, str(name)) if one.family == socket.AF_UNIX else Listen(str(name[0]), int(name[1]))
+    if one.family == socket.AF_UNIX:
+        return Listen("", 0, os.fsdecode(name).replace("\0", "@", 1))  # an abstract one, as systemd writes it
+    return Listen(str(name[0]), int(name[1]))
 
 
 def _name(one: socket.socket) -> str:
     return str(_listen_of(one))
 
 
-def _needs_restart(old: config.Config, new: config.Config, section: str) -> bool:
-    return bool(getattr(old, section) != getattr(new, section))
+def _read_at_start(settings: config.Config) -> dict[str, object]:
+    """What a reload does not take over, by its section."""
+    return {
+        "server": settings.server.model_dump(exclude={"cors_origins", "drain_seconds"}),
+        "stream": settings.stream.model_dump(include={"retain_seconds", "max_retained_bytes"}),
+        "feeds": settings.feeds,
+        "storage": settings.storage,
+    }
 
 
 def raise_fd_limit() -> int:

@@ -8,15 +8,17 @@ import socket
 import time
 from collections.abc import Mapping
 
+from gateway.errors import ConfigError
+
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:
-    """Tell the service manager; whether there is one that was told."""
+    """Tell the service manager; whether there is one that was told. Never waits: not for one that does not read."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:
         try:
             channel.sendto("\n".join(lines).encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError:
@@ -32,18 +34,31 @@ def reloading() -> tuple[str, str]:
 def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
     """How often the manager wants a sign of life at least; None: it does not."""
     pid, text = environ.get("WATCHDOG_PID"), environ.get("WATCHDOG_USEC", "")
-    if not text.isdigit() or int(text) == 0 or (pid is not None and pid != str(os.getpid())):
+    if not text.isdecimal() or int(text) == 0 or (pid is not None and pid != str(os.getpid())):
         return None
     return int(text) / 1_000_000
 
 
 def take_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that were handed over, in order; none if they are for somebody else."""
+    """The listening sockets that were handed over, in order; none if they are for somebody else.
+
+    Raises `ConfigError` for one that clients cannot be accepted from.
+    """
     pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS", "")
-    if not count.isdigit() or (pid is not None and pid != str(os.getpid())):
+    if not count.isdecimal() or (pid is not None and pid != str(os.getpid())):
         return []
-    taken = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + int(count))]
-    for one in taken:
-        os.set_inheritable(one.fileno(), False)
-        one.setblocking(False)
-    return taken
+    return [_take(fd) for fd in range(FIRST_FD, FIRST_FD + int(count))]
+
+
+def _take(fd: int) -> socket.socket:
+    fault = ConfigError([f"LISTEN_FDS: descriptor {fd} is not a stream socket that listens"])
+    try:
+        one = socket.socket(fileno=fd)
+    except OSError:
+        raise fault from None
+    if one.type != socket.SOCK_STREAM or not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        one.detach()  # somebody else's
+        raise fault
+    os.set_inheritable(fd, False)
+    one.setblocking(False)
+    return one

@@ -5,6 +5,7 @@ from aiohttp import web
 from gateway.api import account, completions, directory, feeds, health, models, streams
 from gateway.api.body import on_expect
 from gateway.api.context import CONTEXT, Context, refuse_beyond_capacity
+from gateway.api.dashboard import pages
 from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
 from gateway.api.identity import VIEWABLE, add_headers, identify
 
@@ -36,4 +37,6 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
+    app.router.add_get("/dashboard", pages.get_page)
+    app.router.add_get("/dashboard/{name}", pages.get_file)
     return app

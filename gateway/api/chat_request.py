@@ -81,6 +81,10 @@ class ChatRequest(_Lenient):
         nested = self.gateway.routing if self.gateway is not None else None
         return {**(self.routing or {}), **(nested or {})}
 
+    def routing_field(self) -> str:
+        """Where the options stand that are told to be at fault."""
+        return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
+
     def stream_policy(self) -> StreamPolicy:
         return self.gateway.stream if self.gateway is not None else StreamPolicy()
 

@@ -18,7 +18,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     """Validate, find the upstreams, relay."""
     context = request.app[CONTEXT]
     opening = await opening_of(request, context)
-    if opening.call.streamed:
+    if opening.streamed:
         return await _stream(request, context, opening)
     return await _whole(request, context, opening)
 
@@ -31,6 +31,7 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
     client.watch(reader.on_hang_up)
     try:
         committed = await relay.wait_committed(context.config.stream.commit_after_ms / 1000)
+        relay.announced = True
         response = EventStream(headers={**STREAM_HEADERS, "x-stream-id": relay.id, **relay.answer.headers()})
         if not chunked:
             response.force_close()  # only the end of the connection tells an HTTP/1.0 client the end of the body

@@ -2,7 +2,7 @@
 
 import hashlib
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -39,20 +39,14 @@ class Opening:
         self._context = context
         chat, body = parse(content)
         self.caller = request[CALLER]
-        options = parse_options(chat.routing_options())
-        streamed = detached or bool(chat.stream)
-        ask = Ask(chat.model_ids(), options, streamed, _budget_ms(request))
-        now = clock.monotonic()
-        self.route = context.router.route(ask, now)
-        self._admit(now)
-        self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
-        model = self.route.candidates[0].model.id
-        self.span = context.tracing.begin(f"chat {model}", request.headers.get("traceparent"), clock.wall_time())
-        self._prompt_tokens = estimate_prompt_tokens(body)
-        self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
-        self._output = _output_limits(context.config.stream, options)
+        self.streamed = detached or bool(chat.stream)
         self._key = _stream_key(request)
+        if self._key is not None and not self.streamed:
+            raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
+        self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
+        options, budget_ms = parse_options(chat.routing_options(), chat.routing_field()), _budget_ms(request)
+        self._output = _output_limits(context.config.stream, options)
         asked = chat.stream_policy()
         self._policy = policy_of(
             context.config.stream,
@@ -60,17 +54,39 @@ class Opening:
             on_last_reader=asked.on_last_reader,
             abort_grace_ms=asked.abort_grace_ms,
         )
-        if self._key is not None and not streamed:
-            raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
+        self._joined = self._known()
+        if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
+            self._prepare(request, chat, body, Ask(chat.model_ids(), options, self.streamed, budget_ms))
+
+    def _prepare(self, request: web.Request, chat: ChatRequest, body: dict[str, Any], ask: Ask) -> None:
+        """Find the upstreams of a new answer, and ask whether this key may have it."""
+        context, now = self._context, clock.monotonic()
+        self.route = context.router.route(ask, now)
+        self._admit(now)
+        model_id = self.route.candidates[0].model.id
+        self.span = context.tracing.begin(f"chat {model_id}", request.headers.get("traceparent"), clock.wall_time())
+        self._prompt_tokens = estimate_prompt_tokens(body)
+        self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
         self.call = Call(
             request_id=request_id_of(request),
-            model_id=chat.model_ids()[0],
-            body={**body, "stream": True} if streamed else body,
-            streamed=streamed,
+            model_id=model_id,
+            body={**body, "stream": True} if self.streamed else body,
+            streamed=self.streamed,
             created=int(clock.wall_time()),
             hold_finish=self._usage_event == "finish",
             traceparent=self.span.traceparent,
         )
+
+    def _known(self) -> Relay | None:
+        """The relay that runs or ran under the same `X-Stream-Key`, if a new reader gets all of it."""
+        if self._key is None:
+            return None
+        known = self._context.hub.find_key(self.caller.id, self._key)
+        if not isinstance(known, Relay) or not _whole(known):
+            return None
+        if known.fingerprint != self._fingerprint:
+            raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
+        return known
 
     def _admit(self, now: float) -> None:
         """Whether this key may ask this now. Raises `PermissionDenied`, `RateLimited`, `ServiceUnavailable`."""
@@ -95,17 +111,14 @@ class Opening:
 
     def settled(self, lease: Lease | None) -> Settle:
         """Where the record goes when the answer is over."""
-        return lambda record: self._context.settle(record, lease, self.span)
+        settle, span = self._context.settle, self.span  # not the opening, which holds the prompt
+        return lambda record: settle(record, lease, span)
 
     def open(self) -> Relay:
         """The running relay: a new one, or the one that runs or ran under the same `X-Stream-Key`."""
+        if self._joined is not None:
+            return self._joined
         context = self._context
-        if self._key is not None:
-            known = context.hub.find_key(self.caller.id, self._key)
-            if isinstance(known, Relay) and _whole(known):
-                if known.fingerprint != self._fingerprint:
-                    raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
-                return known
         lease = self.lease()
         relay = Relay(
             self.call,

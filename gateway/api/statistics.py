@@ -99,9 +99,10 @@ class Statistics:
         yield _one(
             "rivergate_lag_bytes",
             "Of the reader furthest behind.",
-            max((one.lag_bytes for one in numbers), default=0),
+            max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
         )
-        yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", hub.lagged_readers, counts=True)
+        lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+        yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
         deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
         sends = hub.sends + sum(one.sends for one in feeds.values())
         yield _one("rivergate_deliveries", "Events handed to readers.", deliveries, counts=True)

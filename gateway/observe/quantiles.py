@@ -35,8 +35,8 @@ class Quantiles:
         weight = self._weight_at(now)  # first: it may scale the total
         return self._total / weight
 
-    def quantile(self, share: float) -> float | None:
-        """The value below which this share lies; None if there is none."""
+    def quantile(self, share: float, *, within: float = 0.5) -> float | None:
+        """The value below which this share lies, or None; `within` its bucket: 0 its lower end, 1 its upper."""
         if not self._total:
             return None
         wanted, seen, found = share * self._total, 0.0, 0
@@ -45,7 +45,7 @@ class Quantiles:
                 seen, found = seen + weight, place
                 if seen >= wanted:
                     break
-        return float(self._low * GROWTH ** (found + 0.5))
+        return float(self._low * GROWTH ** (found + within))
 
     def _weight_at(self, now: float) -> float:
         doublings = (now - self._epoch) / self._half_life

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from gateway import clock
 from gateway.errors import Draining, Ending, GatewayError, RivergateError, StreamAborted
 from gateway.relay.usage import Usage, cost_usd, estimate_prompt_tokens, measure
@@ -56,7 +58,7 @@ class Answer:
         self._first_content: float | None = None
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
-        self._last_words: tuple[dict[str, str], dict[str, Any]] | None = None
+        self._last_words: tuple[dict[str, str], bytes] | None = None  # headers, and the description as JSON
 
     @property
     def winner(self) -> Attempt | None:
@@ -125,7 +127,8 @@ class Answer:
     def describe(self) -> dict[str, Any]:
         """Who answers, how fast, and what it took so far."""
         if self._last_words is not None:
-            return self._last_words[1]
+            told: dict[str, Any] = orjson.loads(self._last_words[1])
+            return told
         usage = self.usage()
         cost = self._cost(usage) if usage else None
         marks = self._winner.marks if self._winner is not None else None
@@ -144,12 +147,16 @@ class Answer:
         }
 
     def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        """The record of it all. Then the attempts are let go: a kept stream does not keep its prompt."""
+        """The record of it all. Then the attempts are let go: a kept stream keeps neither its prompt nor much else.
+
+        What is kept by the thousand is one object where it can be: the garbage collector looks at each of them.
+        """
         record = self._record(record_id, ending, error)
-        self._last_words = (self.headers(), self.describe())
+        self._last_words = (self.headers(), orjson.dumps(self.describe()))
         self._winner = None
         self._call = replace(self._call, body={})
         self._dispatcher.release()
+        del self._dispatcher
         return record
 
     def _record(self, record_id: str, ending: Ending, error: str | None) -> Record:
@@ -157,7 +164,7 @@ class Answer:
         return Record(
             id=record_id,
             request_id=self._call.request_id,
-            model_id=self._call.model_id,
+            model_id=self._candidate.model.id if self._candidate else self._call.model_id,
             upstream=self._candidate.endpoint.name if self._candidate else None,
             ending=ending,
             error=error,

@@ -38,6 +38,7 @@ class State(Enum):
     CONNECTING = "connecting"
     READING = "reading"
     WAITING = "waiting"  # for the next try
+    CLOSED = "closed"  # for good: the process ends, and what it left to the next one must not change any more
 
 
 class Feed:
@@ -79,10 +80,12 @@ class Feed:
         self._last_error: str | None = None
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
-        """A reader from `seq` on; the first one connects the source."""
+        """A reader from `seq` on; the first one connects the source. Once closed: one that has to come again."""
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
         reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self.state is State.IDLE:
+        if self.state is State.CLOSED:
+            reader.end(Ending.DRAINED)
+        elif self.state is State.IDLE:
             self._connect()
         return reader
 
@@ -111,8 +114,9 @@ class Feed:
     def stop(self, ending: Ending) -> None:
         """Nobody reads any more: leave the source. The ring stays, for those who come back."""
         self._hang_up()
-        self.state = State.IDLE
         self._failures = 0
+        if self.state is not State.CLOSED:
+            self.state = State.IDLE
 
     def state_of_ring(self) -> FeedState:
         """What the next process needs to go on."""
@@ -121,6 +125,7 @@ class Feed:
 
     def close(self, retry_ms: Callable[[], int]) -> None:
         """Leave the source, and send the readers away to come again."""
+        self.state = State.CLOSED
         self.stop(Ending.DRAINED)
         self.stream.dismiss(retry_ms)
 
@@ -208,7 +213,7 @@ class Feed:
 
     def _fail(self, reason: str) -> None:
         """The connection is of no use: try again later, longer after each failure in a row."""
-        if self.state in (State.IDLE, State.WAITING):
+        if self.state not in (State.CONNECTING, State.READING):
             return
         self._hang_up()
         self.state = State.WAITING

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -63,20 +64,21 @@ def take(storage: Path) -> dict[str, FeedState]:
         told = orjson.loads(content)
         if told["version"] != _VERSION:
             return {}
-        return {
-            name: FeedState(
-                epoch=state["epoch"],
-                first_seq=state["first_seq"],
-                last_id=state["last_id"].encode("latin-1"),
-                frames=[base64.b64decode(frame) for frame in state["frames"]],
-            )
-            for name, state in told["feeds"].items()
-        }
+        return {name: _state(state) for name, state in told["feeds"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         _log.warning("the rings of the feeds cannot be read", extra={"fields": {"reason": str(error)}})
         return {}
+
+
+def _state(told: dict[str, Any]) -> FeedState:
+    """Raises as reading does: a start must not fail on it later."""
+    epoch, first_seq = told["epoch"], told["first_seq"]
+    if not (isinstance(epoch, str) and epoch.isalnum() and isinstance(first_seq, int) and first_seq >= 0):
+        raise ValueError("this is no position of a feed")
+    frames = [base64.b64decode(frame, validate=True) for frame in told["frames"]]
+    return FeedState(epoch, first_seq, told["last_id"].encode("latin-1"), frames)
 
 
 def _beside(storage: Path) -> Path:

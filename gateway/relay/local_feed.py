@@ -24,11 +24,14 @@ class LocalFeed:
         self._seconds = seconds
         self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
-        """A reader; the first one starts the production."""
+        """A reader; the first one starts the production. Once closed: one that has to come again."""
         reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=seq)
-        if self._timer is None:
+        if self._closed:
+            reader.end(Ending.DRAINED)
+        elif self._timer is None:
             self._publish()
         return reader
 
@@ -48,6 +51,7 @@ class LocalFeed:
 
     def close(self, retry_ms: Callable[[], int]) -> None:
         """Send the readers away to come again."""
+        self._closed = True
         self.stop(Ending.DRAINED)
         self.stream.dismiss(retry_ms)
 

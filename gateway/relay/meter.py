@@ -36,7 +36,7 @@ def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mto
 class Meter:
     """Passes frames on, and says when there were too many (FrameReceiver)."""
 
-    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_stream")
+    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_stream", "singly")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Meter:
         on_exceeded: Callable[[GatewayError], None],
         purse: Purse | None = None,
     ) -> None:
+        self.singly = True
         self._stream = stream
         self._chat = chat
         self._limits = limits

@@ -5,6 +5,7 @@ invariant: the log is closed exactly once, and settled in the same call.
 """
 
 import asyncio
+import copy
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import orjson
 from gateway.access.accounts import Lease
 from gateway.config import Stream as StreamConfig
 from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateError
-from gateway.relay.answer import Answer, Settle, ending_error
+from gateway.relay.answer import Answer, Record, Settle, ending_error
 from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
 from gateway.relay.purse import Purse, ceil_microusd
 from gateway.routing.catalog import Candidate
@@ -71,6 +72,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         self._committed: asyncio.Future[None] = loop.create_future()
         self._failure: RivergateError | None = None
+        self.announced = False  # somebody was told its id: it is kept for replay
         limit = limits.max_duration_seconds
         self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
 
@@ -105,7 +107,7 @@ class Relay:
         if not self._committed.done():
             await asyncio.wait([self._committed], timeout=seconds)
         if self._failure is not None:
-            raise self._failure
+            raise copy.copy(self._failure)  # what is raised holds on to its frames, and they to the request
         return self._committed.done()
 
     # --- the dispatcher's side (DispatchOwner)
@@ -172,7 +174,9 @@ class Relay:
         if self._duration_limit is not None:
             self._duration_limit.cancel()
         self.stream.close(ending, last_frames)
-        self._settle(self.answer.settle(self.id, ending, error))
+        settle, self._settle = self._settle, _settled
+        settle(self.answer.settle(self.id, ending, error))
+        del self._dispatcher
 
     def _closing_frames(self) -> list[bytes]:
         """What goes between the last chunk and `[DONE]`: the usage, as the policy has it."""
@@ -183,3 +187,7 @@ class Relay:
         if self._usage_event == "finish" and body.finish_frame is not None:
             return [chat.extended(body.finish_frame, told)]
         return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]
+
+
+def _settled(record: Record) -> None:
+    """Nothing: it is done once, and what it needed is let go of."""

@@ -81,16 +81,30 @@ class DispatchOwner(Protocol):
         """There is no answer, or, after `on_won`, it broke off."""
 
 
+class _Nobody:
+    """Wants no answer any more."""
+
+    def on_won(self, attempt: Attempt, candidate: Candidate) -> None: ...
+
+    def on_complete(self) -> None: ...
+
+    def on_failed(self, error: RivergateError) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Dispatcher:
     """The attempts of one request."""
 
     def __init__(self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks) -> None:
         self._call = call
         self._candidates = route.candidates
-        self._owner = owner
+        self._owner: DispatchOwner = owner
         self._tasks = tasks
         self._rules = route.rules
-        self._race = Race(len(route.candidates), route.rules, route.throttle)
+        names = tuple(one.endpoint.name for one in route.candidates)
+        self._race = Race(len(names), route.rules, route.throttle, names)
         self._entries: dict[Attempt, Entry] = {}
         self._winner: Entry | None = None
         self._began = clock.monotonic()
@@ -111,8 +125,11 @@ class Dispatcher:
 
     def release(self) -> None:
         """Forget the attempts, and with them the requests; all that could be told has been told."""
+        for entry in self._entries.values():
+            entry.attempt.release()
         self._entries.clear()
         self._winner = None
+        self._owner = _NOBODY
         self._call = replace(self._call, body={})
 
     def records(self) -> list[AttemptRecord]:

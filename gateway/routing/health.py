@@ -56,6 +56,7 @@ class Health:
         "_cool_until",
         "_failures",
         "_in_a_row",
+        "_limited",
         "_open_for",
         "_open_until",
         "_rules",
@@ -76,6 +77,7 @@ class Health:
         self._open_for = self._rules.seconds
         self._open_until = 0.0
         self._cool_until = 0.0
+        self._limited = False  # whether it cools down from a 429, and not from a 503
         self.breaker = Breaker.CLOSED
         self.in_flight = 0
 
@@ -85,13 +87,18 @@ class Health:
             return max(self._cool_until - now, 1.0)
         return max(self._cool_until - now, self._open_until - now, 0.0)
 
+    def is_limited(self, now: float) -> bool:
+        """Whether it is left alone only because a request was over its limit."""
+        return self.breaker is Breaker.CLOSED and self._limited and self._cool_until > now
+
     def is_cold(self, now: float) -> bool:
         """Whether too little is known of it to compare it with others."""
         return self._ttft.count(now) < KNOWN
 
     def tail(self, now: float) -> float | None:
         """The p95 of the TTFT in seconds; None while it would be a guess."""
-        return self._ttft.quantile(0.95) if self._ttft.count(now) >= TAIL_KNOWN else None
+        # The upper end: an answer that is only just late is no reason to ask a second upstream.
+        return self._ttft.quantile(0.95, within=1.0) if self._ttft.count(now) >= TAIL_KNOWN else None
 
     # --- what became of an attempt
 
@@ -121,6 +128,7 @@ class Health:
         if error.retry_after is not None or isinstance(error, RateLimited):
             wait = COOLDOWN if error.retry_after is None else float(error.retry_after)
             self._cool_until = max(self._cool_until, now + min(wait, self._rules.max_cooldown))
+            self._limited = isinstance(error, RateLimited)
         if isinstance(error, ClientError | RateLimited):
             if self.breaker is Breaker.HALF_OPEN:
                 self._close()  # it answers

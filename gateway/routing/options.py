@@ -33,6 +33,7 @@ SHORTCUTS: Mapping[str, str] = {
 }
 _MAX_NAMES = 100
 _MAX_FAULT_TEXT = 300
+MAX_WARNINGS = 20  # of unknown keys
 
 Warning_ = Mapping[str, str]
 Finite = Annotated[StrictFloat | StrictInt, Field(allow_inf_nan=False)]
@@ -114,16 +115,19 @@ def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOp
         raise InvalidParameter(f"{path}: {message}"[:_MAX_FAULT_TEXT], param=path) from None
 
 
-def warnings(options: RoutingOptions) -> Iterator[Warning_]:
-    """What was asked for and is not done: told, never silently ignored (CONTRACT.md section 4, rule 7)."""
-    for name in _IGNORED:
+def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warning_]:
+    """What was asked for and is not done: told, never silently ignored (CONTRACT.md section 4, rule 7).
+
+    A whole answer cannot be cut where it has cost enough.
+    """
+    for name in _IGNORED if streamed else (*_IGNORED, "max_cost_usd"):
         if getattr(options, name) not in _ASKS_NOTHING:
             yield warning(
                 "unsupported_feature",
                 "routing_option_ignored",
                 f"the routing option {name!r} is accepted but not acted on",
             )
-    for name in options.model_extra or {}:
+    for name in list(options.model_extra or {})[:MAX_WARNINGS]:
         message = f"there is no routing option {name[:60]!r}"
         yield warning("unsupported_field", "routing_option_unknown", message)
 

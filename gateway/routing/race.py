@@ -89,11 +89,12 @@ class _Running:
 
 @dataclass(slots=True)
 class Race:
-    """The attempts of one request."""
+    """The attempts of one request. `names` of the candidates are for messages."""
 
     candidates: int
     rules: Rules = field(default_factory=Rules)
     throttle: Throttle = field(default_factory=Throttle)
+    names: tuple[str, ...] = ()
     _untried: list[int] = field(init=False)
     _running: dict[int, _Running] = field(init=False, default_factory=dict)
     _errors: list[RivergateError] = field(init=False, default_factory=list)
@@ -173,8 +174,11 @@ class Race:
         turn_over = self._turn_ends is not None and now >= self._turn_ends
         late = [attempt for attempt, one in self._running.items() if turn_over or one.is_late(now)]
         for attempt in late:
-            del self._running[attempt]
-            self._errors.append(UpstreamTimeout("no token in the time that it was given"))
+            error = UpstreamTimeout("no token in the time that it was given")
+            candidate = self._running.pop(attempt).candidate
+            if self.names:
+                error.blame(self.names[candidate])
+            self._errors.append(error)
         commands: list[Command] = [Cancel(attempt, Why.TIMED_OUT) for attempt in late]
         return commands + self._go_on(now) if late else commands
 

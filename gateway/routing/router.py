@@ -12,13 +12,12 @@ from gateway.config import Routing, Ttft
 from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
 from gateway.routing import race
 from gateway.routing.catalog import Candidate, Catalog
-from gateway.routing.health import Breaker
 from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
 from gateway.routing.strategy import Offer, Ranking, check_provider_names, rank
 from gateway.routing.throttle import Throttle
 from gateway.upstream.body import MAX_RETRY_AFTER
 
-MAX_FALLBACKS = 19  # when nothing else limits them
+ALL_ATTEMPTS = 20  # when nothing else limits them
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Router:
             strategy=ranking.strategy,
             rules=self._rules(usable, options, budget if ask.streamed else None, ask.streamed, now),
             throttle=self.throttle,
-            warnings=(*warnings(options), *ranking.warnings),
+            warnings=(*warnings(options, streamed=ask.streamed), *ranking.warnings),
         )
 
     def _model(self, asked: str) -> tuple[str, str | None]:
@@ -107,9 +106,9 @@ class Router:
         streamed: bool,
         now: float,
     ) -> race.Rules:
-        fallbacks = options.max_fallback_attempts or MAX_FALLBACKS
+        attempts = options.max_fallback_attempts or ALL_ATTEMPTS
         rules = race.Rules(
-            attempts=1 + fallbacks if options.allow_fallbacks else 1,
+            attempts=attempts if options.allow_fallbacks else 1,
             budget=budget,
             deadline=options.deadline_ms / 1000 if options.deadline_ms else None,
             timeout=options.timeout_ms / 1000 if options.timeout_ms else None,
@@ -131,7 +130,7 @@ class Router:
         """All are left alone: 429 if that is their own wish, 503 if a breaker is open."""
         soonest = min(one.health.wait(now) for one in candidates)
         names = ", ".join(dict.fromkeys(one.endpoint.name for one in candidates))
-        if all(one.health.breaker is Breaker.CLOSED for one in candidates):
+        if all(one.health.is_limited(now) for one in candidates):
             wait = min(math.ceil(soonest), MAX_RETRY_AFTER)
             return RateLimited(f"{names}: over the limit, and asked for time", retry_after=wait)
         wait = min(math.ceil(soonest * (1.0 + self._jitter())), MAX_RETRY_AFTER)

@@ -73,6 +73,7 @@ class Audience:
     def close(self) -> None:
         """The stream has ended: nothing follows from anybody's leaving."""
         self._closed = True
+        self._on_empty = _nothing
         self._stop_alone()
         self._forget()
 
@@ -86,3 +87,7 @@ class Audience:
 
     def _wait(self, seconds: float, ending: Ending) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._on_empty, ending)
+
+
+def _nothing(ending: Ending) -> None:
+    """What follows from a leaving once the stream has ended."""

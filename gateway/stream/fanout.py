@@ -114,6 +114,10 @@ class Fanout:
         else:
             self._behind = True
 
+    def end(self) -> None:
+        """The log has ended: nobody has to make room in it any more."""
+        self._on_progress = _nothing
+
     def _find_sole(self) -> None:
         together = sum(map(len, self._cohorts.values()))
         if together == 1 and not self._apart:
@@ -195,3 +199,7 @@ class Fanout:
             cohort = self._cohorts[reader.view] = Cohort(reader.view, reader.seq)
         if reader in self._apart and cohort.join(reader, fd):
             del self._apart[reader]
+
+
+def _nothing() -> None:
+    """What follows from progress once the log has ended."""

@@ -27,6 +27,7 @@ class Production(Running, Protocol):
     owner: str  # whose it is: the id of an API key, "" for the machine's own users
     key: str | None  # X-Stream-Key
     fingerprint: bytes  # of the request
+    announced: bool  # somebody was told its id
 
     def describe(self) -> dict[str, Any]:
         """The stream as `GET /v1/streams/{id}` tells it."""
@@ -98,8 +99,12 @@ class Hub:
         self._ended += 1
         if not self._running:
             self._empty.set()
-        if running_id in self._streams:
+        if (production := self._streams.get(running_id)) is None:
+            return
+        if production.announced or production.key is not None:
             self._keep(running_id)
+        else:
+            self._forget(production)
 
     def find(self, stream_id: str) -> Production | None:
         return self._streams.get(stream_id)
@@ -162,8 +167,11 @@ class Hub:
 
     def _forget_oldest(self) -> None:
         stream_id, (_, size) = self._kept.popitem(last=False)
-        production = self._streams.pop(stream_id)
-        self._gone.add(production.stream.statistics())
         self._kept_bytes -= size
+        self._forget(self._streams[stream_id])
+
+    def _forget(self, production: Production) -> None:
+        del self._streams[production.id]
+        self._gone.add(production.stream.statistics())
         if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
             del self._by_key[production.owner, production.key]

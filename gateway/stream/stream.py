@@ -35,6 +35,19 @@ class Producer(Protocol):
         """End the production for this reason."""
 
 
+class _Nobody:
+    """Feeds nothing any more."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self, ending: Ending) -> None: ...
+
+
+NOBODY = _Nobody()
+
+
 def policy_of(
     limits: StreamConfig,
     *,
@@ -110,6 +123,7 @@ class Stream:
         "_views",
         "id",
         "on_frame",
+        "singly",
     )
 
     def __init__(
@@ -123,6 +137,7 @@ class Stream:
         first_seq: int = 0,
     ) -> None:
         self.id = stream_id
+        self.singly = False  # any number of frames at once
         self._limits = limits
         self._ring = ring
         self._max_log_bytes = limits.max_log_bytes if ring is None else -1  # a ring is looked at after every frame
@@ -186,6 +201,9 @@ class Stream:
         self._log.extend(last_frames)
         self._log.close(ending)
         self._audience.close()
+        # What knows this stream is let go of, so that it goes at once and not when the garbage is collected.
+        self._producer = NOBODY
+        self._fanout.end()
         self._fanout.wake()
 
     def stop(self, ending: Ending) -> None:

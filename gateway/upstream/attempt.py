@@ -140,6 +140,10 @@ class Attempt:
         if self._end():
             self._hang_up()
 
+    def release(self) -> None:
+        """Let go of the body, which knows this attempt: neither then waits for the garbage collector."""
+        self._body.release()
+
     def flow_to(self, receiver: FrameReceiver) -> None:
         """This attempt won: its frames, held ones first, go to the receiver."""
         self.stream.flow_to(receiver)

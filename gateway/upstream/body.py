@@ -23,7 +23,9 @@ _CLIENTS_FAULT = frozenset({400, 413, 422})
 
 
 class FrameReceiver(Protocol):
-    """Takes the frames of the attempt that won."""
+    """Takes the frames of the attempt that won. `singly`: one at a time, since it may have enough after each."""
+
+    singly: bool
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         """The next frame to relay; `chunk`: the same as a transfer chunk, if it came as one."""
@@ -53,6 +55,26 @@ class BodyReader(Protocol):
     def finish(self) -> None:
         """The body ended, or the connection did."""
 
+    def release(self) -> None:
+        """Forget the owner: nothing is told to it any more."""
+
+
+class _Nobody:
+    """Wants to hear nothing any more."""
+
+    def on_content(self) -> None: ...
+
+    def on_complete(self) -> None: ...
+
+    def on_broken(self, error: RivergateError) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _drop(frame: bytes, chunk: bytes = b"") -> None:
+    """Takes a frame for nobody."""
+
 
 class StreamBody:
     """A streamed completion: frames before the first content are held, later ones flow to the receiver."""
@@ -65,6 +87,7 @@ class StreamBody:
         "_on_frame",
         "_owner",
         "_receiver",
+        "_singly",
         "chat",
         "content_seen",
         "finish_frame",
@@ -73,9 +96,10 @@ class StreamBody:
     )
 
     def __init__(self, owner: BodyOwner, identity: Identity, *, hold_finish: bool = False) -> None:
-        self._owner = owner
+        self._owner: BodyOwner = owner
         self._decoder = sse.BlockDecoder()
         self._receiver: FrameReceiver | None = None
+        self._singly = False
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._hold_finish = hold_finish
@@ -90,6 +114,7 @@ class StreamBody:
         """Send what was held, and from now on every frame, to the receiver."""
         self._receiver = receiver
         self._on_frame = receiver.on_frame
+        self._singly = receiver.singly
         held, self._held = self._held, []
         if held:
             receiver.on_frames(held)
@@ -117,8 +142,11 @@ class StreamBody:
                 frames.append(frame)
             else:
                 frames = self._read(block, frames)
-                if self.over:
-                    return
+            if self._singly and frames:
+                self._deliver(frames)
+                frames = []
+            if self.over:
+                return
         if frames:
             self._deliver(frames)
         if too_large is not None:
@@ -144,6 +172,11 @@ class StreamBody:
         else:
             when = "in mid-stream" if self.content_seen else "before any content"
             self._break(f"the upstream ended {when}, with neither a finish nor [DONE]")
+
+    def release(self) -> None:
+        self._owner = _NOBODY
+        self._receiver = None
+        self._on_frame = _drop
 
     def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
         """Handle a block that is not plain text; return the frames that are still to be delivered."""
@@ -208,7 +241,7 @@ class WholeBody:
     __slots__ = ("_data", "_identity", "_owner", "completion", "over", "usage")
 
     def __init__(self, owner: BodyOwner, identity: Identity) -> None:
-        self._owner = owner
+        self._owner: BodyOwner = owner
         self._identity = identity
         self._data = bytearray()
         self.completion: dict[str, Any] | None = None
@@ -231,6 +264,9 @@ class WholeBody:
         else:
             self._owner.on_content()
             self._owner.on_complete()
+
+    def release(self) -> None:
+        self._owner = _NOBODY
 
     def text_bytes(self) -> int:
         """Length of the answer's choices as JSON, for an estimate of its tokens."""
@@ -261,7 +297,7 @@ class ErrorBody:
     __slots__ = ("_data", "_expected", "_headers", "_owner", "_status", "over")
 
     def __init__(self, owner: BodyOwner, status: int, headers: Mapping[str, str], expected: str) -> None:
-        self._owner = owner
+        self._owner: BodyOwner = owner
         self._status = status
         self._headers = headers
         self._expected = expected
@@ -277,6 +313,9 @@ class ErrorBody:
         if not self.over:
             self.over = True
             self._owner.on_broken(self._error())
+
+    def release(self) -> None:
+        self._owner = _NOBODY
 
     def _error(self) -> RivergateError:
         body = self._json()

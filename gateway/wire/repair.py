@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
+MAX_TOKENS = 1 << 31  # that one completion can have used
 COMPLETION_OBJECT = "chat.completion"
 
 # What a reader waits for: any of these, non-empty, is content (DESIGN.md 1.7).
@@ -83,11 +84,16 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
     if completion is None and _is_int(total) and _is_int(prompt):
         completion = total - prompt
-    if not (_is_int(prompt) and _is_int(completion)) or completion < 0:
+    if not (_is_count(prompt) and _is_count(completion)):
         return None
     if not _is_int(total):
         total = prompt + completion
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    """Whether these may be tokens: they are paid for, so a nonsense of a provider must not become money."""
+    return _is_int(value) and 0 <= value <= MAX_TOKENS
 
 
 def _is_int(value: Any) -> TypeGuard[int]:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from .processes import Command, Gateway
-from .upstreams import MODEL, UPSTREAM_KEY, ClosedPort, Upstream, Upstreams, configuration
+from .rivals import LONE, MODELS, Rivals
+from .upstreams import MODEL, QUICK, UPSTREAM_KEY, ClosedPort, Upstream, Upstreams, configuration
 
 NODE_FOLDER = Path(__file__).parent / "node"
 NODE_SECONDS = 30
@@ -67,6 +68,40 @@ def frail(frail_all_session: Upstream) -> Iterator[Upstream]:
     """The provider before alpha for the model `pair`; a test says how it fails."""
     yield frail_all_session
     frail_all_session.follow()
+
+
+@pytest.fixture(scope="module")
+def rivals_all_module(upstreams: Upstreams) -> Rivals:
+    return Rivals(upstreams.start("first", **QUICK), upstreams.start("second", **QUICK))
+
+
+@pytest.fixture
+def rivals(rivals_all_module: Rivals) -> Iterator[Rivals]:
+    """Two providers that answer quickly, unless a test says otherwise."""
+    yield rivals_all_module
+    rivals_all_module.reset()
+
+
+@pytest.fixture(scope="module")
+def unused_models() -> Iterator[str]:
+    return iter(MODELS)
+
+
+@pytest.fixture
+def model(unused_models: Iterator[str]) -> str:
+    """A model that no other test of the file has asked for: nothing is known of its upstreams."""
+    return next(unused_models)
+
+
+@pytest.fixture(scope="module")
+def unused_lone_models() -> Iterator[str]:
+    return iter(LONE)
+
+
+@pytest.fixture
+def lone_model(unused_lone_models: Iterator[str]) -> str:
+    """The same, and the first upstream has no alternative for it."""
+    return next(unused_lone_models)
 
 
 @pytest.fixture(scope="session")

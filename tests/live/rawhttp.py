@@ -38,7 +38,8 @@ class Answer:
 
     def text(self) -> str:
         """The content of all chunks."""
-        parts = [event["choices"][0]["delta"].get("content") for event in self.events() if "choices" in event]
+        chunks = [event for event in self.events() if event != "[DONE]" and event.get("choices")]
+        parts = [chunk["choices"][0]["delta"].get("content") for chunk in chunks]
         return "".join(part or "" for part in parts)
 
 

@@ -126,13 +126,21 @@ class ClosedPort:
         self._socket.close()
 
 
-def configuration(upstreams: Sequence[tuple[Upstream | ClosedPort, Sequence[str]]], sections: str = "") -> str:
-    """A configuration file: these upstreams with their models, and all else by default."""
+def configuration(
+    upstreams: Sequence[tuple[Upstream | ClosedPort, Sequence[str]]],
+    sections: str = "",
+    prices: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
+    """A configuration file: these upstreams with their models, and all else by default.
+
+    `prices`: of input and output, by the upstream's name; the others cost the same.
+    """
     parts = [sections if "[server]" in sections else f'[server]\nlisten = "127.0.0.1:0"\n{sections}']
     for upstream, models in upstreams:
         parts.append(f'[[upstreams]]\nname = "{upstream.name}"\nbase_url = "{upstream.base_url}"')
         parts.append('api_key_env = "TEST_UPSTREAM_KEY"')
+        given, output = (prices or {}).get(upstream.name, (2.5, 10.0))
         for model in models:
             parts.append(f'[[upstreams.models]]\nid = "{model}"\nupstream_id = "{model.rpartition("/")[2]}-2024"')
-            parts.append("input_usd_per_mtok = 2.5\noutput_usd_per_mtok = 10.0")
+            parts.append(f"input_usd_per_mtok = {given}\noutput_usd_per_mtok = {output}")
     return "\n".join(parts) + "\n"

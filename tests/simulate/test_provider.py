@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from gateway.simulate import Provider, Script
+from gateway.simulate.dice import settled
 
 FAST = Script(ttft_ms=0, gap_ms=0, tokens=5)
 
@@ -113,6 +114,18 @@ async def test_tokens_are_not_early_and_do_not_drift(client: Client) -> None:
     assert time.monotonic() - started >= 0.058
     await client.chunks()
     assert time.monotonic() - started >= 0.098
+
+
+async def test_a_slow_request_is_as_late_as_told_and_the_dice_are_those_of_its_number(client: Client) -> None:
+    dice: dict[str, Any] = {"ttft_ms": 1, "slow_share": 0.5, "slow_ttft_ms": 60, "tokens": 1}
+    waits = [settled(Script.parse(dice), number).ttft_ms for number in range(1, 9)]
+    assert set(waits) == {1, 60}
+    for wait in waits:
+        started = time.monotonic()
+        client.complete(**dice)
+        await client.head()
+        assert len(await client.chunks()) == 4
+        assert time.monotonic() - started >= wait / 1000 - 0.002
 
 
 async def test_a_request_that_is_not_streamed_gets_json(client: Client) -> None:

@@ -377,6 +377,10 @@ def test_a_script_is_read_from_json_over_the_defaults() -> None:
         ({"omit": ["choices"]}, "omit: must be a list of names"),
         ({"status": 99}, "status: must be 200 to 599"),
         ({"head_ms": 60}, "head_ms: must not be above ttft_ms"),
+        ({"ttft_jitter_ms": -1}, "ttft_jitter_ms: must be a finite number"),
+        ({"ttft_jitter_ms": 41, "head_ms": 10}, "ttft_jitter_ms: must not be above ttft_ms - head_ms"),
+        ({"slow_share": 1.01}, "slow_share: must be 0 to 1"),
+        ({"slow_share": 0.1, "slow_ttft_ms": 49}, "slow_ttft_ms: must not be below ttft_ms"),
         ([1], "a script must be a JSON object"),
     ],
 )

@@ -26,6 +26,7 @@ class Talk:
         self.owner = owner
         self.key = key
         self.fingerprint = b""
+        self.announced = True
         self.stops: list[Ending] = []
         self._hub = hub
         self.stream = Stream(name, "e1", Limits(**limits), self)
@@ -333,3 +334,12 @@ async def test_after_everything_has_ended_no_drain_waits(seconds: float) -> None
     started(hub, "a").end()
     await asyncio.wait_for(hub.drain(seconds), PATIENCE)
     hub.close()
+
+
+async def test_a_stream_whose_id_nobody_was_told_is_not_kept() -> None:
+    hub = Hub(FOR_EVER, PLENTY)
+    talk = started(hub, "a")
+    talk.announced = False
+    talk.end(Ending.UPSTREAM_ERROR)
+    assert hub.find("a") is None
+    assert (hub.statistics().kept, hub.statistics().ended) == (0, 1)

@@ -266,6 +266,8 @@ class Observer:
         """The calls without the frames."""
         return [call for call in self.calls if call != "frames"]
 
+    singly = False
+
     def on_content(self, attempt: Attempt) -> None:
         self._told("content")
         if self.flows:

@@ -43,6 +43,8 @@ class Owner:
         self.calls.append("broken")
         self.error = error
 
+    singly = False
+
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self.on_frames([frame])
 

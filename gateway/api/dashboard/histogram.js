@@ -13,18 +13,17 @@ function short(milliseconds) {
 }
 
 export class Histogram {
-  #bars = [];
+  #picture;
   #about;
   #what;
+  #bars = []; // with the numbers above them
 
+  // what: the words for the things that are counted
   constructor(id, what) {
-    setAttributes(byId(id), { viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
+    this.#picture = setAttributes(byId(id), { viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
     this.#about = byId(`${id}-about`);
     this.#what = what;
-    this.#picture = byId(id);
   }
-
-  #picture;
 
   show({ bounds, counts }) {
     if (!this.#bars.length) this.#draw(bounds);

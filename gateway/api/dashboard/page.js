@@ -22,11 +22,11 @@ export function element(name, attributes = {}, ...children) {
   return node;
 }
 
-export const drawn = (name, attributes, ...children) => {
+export function drawn(name, attributes, ...children) {
   const node = setAttributes(document.createElementNS(SVG, name), attributes);
   node.append(...children);
   return node;
-};
+}
 
 // A table whose rows stay the same elements, so that neither the focus nor a selection is lost every second.
 // The roles stand there because on a phone its rows are laid out as cards.

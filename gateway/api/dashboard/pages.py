@@ -1,13 +1,15 @@
-"""Shell: `GET /dashboard`: the live page and its two files. They are public; what they show needs a token."""
+"""Shell: `GET /dashboard`: the live page and its files. They are public; what they show may need a token."""
 
 from functools import cache
 from pathlib import Path
 
 from aiohttp import web
 
+from gateway.errors import NotFound
+
 FOLDER = Path(__file__).parent
 PAGE = "index.html"
-TYPES = {PAGE: "text/html", "dashboard.js": "text/javascript", "dashboard.css": "text/css"}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -23,18 +25,20 @@ async def get_page(request: web.Request) -> web.Response:
     return _served(PAGE)
 
 
-async def get_script(request: web.Request) -> web.Response:
-    return _served("dashboard.js")
-
-
-async def get_styles(request: web.Request) -> web.Response:
-    return _served("dashboard.css")
+async def get_file(request: web.Request) -> web.Response:
+    """A script or the styles of the page."""
+    name = request.match_info["name"]
+    if name not in _contents() or name == PAGE:
+        raise NotFound(f"there is nothing at {request.method} {request.path[:200]}")
+    return _served(name)
 
 
 def _served(name: str) -> web.Response:
-    return web.Response(body=_content(name), content_type=TYPES[name], charset="utf-8", headers=HEADERS)
+    content_type = TYPES[Path(name).suffix]
+    return web.Response(body=_contents()[name], content_type=content_type, charset="utf-8", headers=HEADERS)
 
 
 @cache
-def _content(name: str) -> bytes:
-    return (FOLDER / name).read_bytes()
+def _contents() -> dict[str, bytes]:
+    """The files by name, read once: nothing that a request says becomes a path."""
+    return {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.suffix in TYPES}

@@ -1,32 +1,47 @@
 // What a second brings, from the snapshots of the last seconds.
 
-const RATE_SECONDS = 5;
+const SECONDS = 5;
 
-export class History {
+export class Rates {
   #kept = [];
 
   add(now) {
     const last = this.#kept.at(-1);
-    if (last && (now.at < last.at || now.at > last.at + 2 * RATE_SECONDS || now.deliveries < last.deliveries)) {
+    if (last && (now.at < last.at || now.at > last.at + 2 * SECONDS || now.deliveries < last.deliveries)) {
       this.#kept = []; // another process, or a long silence
     }
     const tokens = new Map(now.list.map((stream) => [stream.id, stream.usage?.completion_tokens]));
-    this.#kept.push({ at: now.at, deliveries: now.deliveries, tokens });
-    while (now.at - this.#kept[0].at > RATE_SECONDS) this.#kept.shift();
+    const created = new Map(now.list.map((stream) => [stream.id, stream.created]));
+    this.#kept.push({ at: now.at, deliveries: now.deliveries, tokens, created });
+    while (now.at - this.#kept[0].at > SECONDS) this.#kept.shift();
   }
 
   deliveries() {
     return this.#rate((one) => one.deliveries);
   }
 
-  tokens(id) {
-    return this.#rate((one) => one.tokens.get(id));
+  // Of a running stream; null while nothing is known.
+  tokens(stream) {
+    return stream.ending === null ? this.#rate((one) => one.tokens.get(stream.id)) : null;
+  }
+
+  // Of all that are listed, those too that began and ended between two snapshots.
+  allTokens() {
+    const [first, last] = [this.#kept[0], this.#kept.at(-1)];
+    if (last.at <= first.at) return null;
+    let brought = 0;
+    for (const [id, tokens] of last.tokens) {
+      const isNew = last.created.get(id) >= Math.floor(first.at);
+      const before = first.tokens.get(id) ?? (isNew || first.tokens.has(id) ? 0 : tokens);
+      brought += Math.max(0, (tokens ?? 0) - (before ?? 0));
+    }
+    return brought / (last.at - first.at);
   }
 
   #rate(read) {
     const known = this.#kept.filter((one) => read(one) != null);
+    if (known.length < 2) return null;
     const [first, last] = [known[0], known.at(-1)];
-    if (known.length < 2 || last.at <= first.at) return null;
     return Math.max(0, (read(last) - read(first)) / (last.at - first.at));
   }
 }

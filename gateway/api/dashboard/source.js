@@ -7,10 +7,11 @@ export class Source {
   #url;
   #on;
   #events = null;
+  #lastId = "";
   #timer = 0;
   #closed = false;
 
-  // on: {message, end, state(word), refused(status, message)}
+  // on: message(text), state(word), refused(status, message), and if wanted end, gap and reset, each with its fields
   constructor(url, on) {
     this.#url = url;
     this.#on = on;
@@ -23,21 +24,25 @@ export class Source {
     this.#events?.close();
   }
 
-  reopen() {
-    this.#events?.close();
-    clearTimeout(this.#timer);
-    this.#on.state("reconnecting");
-    this.#open();
-  }
-
   #open() {
-    const events = (this.#events = new EventSource(this.#url));
-    events.onmessage = (event) => this.#on.message(event.data);
+    const events = (this.#events = new EventSource(this.#address()));
+    events.onmessage = (event) => this.#on.message(this.#dataOf(event));
     for (const name of ["end", "gap", "reset"]) {
-      events.addEventListener(name, (event) => this.#on[name]?.(JSON.parse(event.data)));
+      events.addEventListener(name, (event) => this.#on[name]?.(JSON.parse(this.#dataOf(event))));
     }
     events.onopen = () => this.#on.state("live");
     events.onerror = () => this.#onError(events);
+  }
+
+  // A new EventSource does not know where the one before it stopped.
+  #address() {
+    if (!this.#lastId) return this.#url;
+    return `${this.#url}${this.#url.includes("?") ? "&" : "?"}last_event_id=${encodeURIComponent(this.#lastId)}`;
+  }
+
+  #dataOf(event) {
+    this.#lastId = event.lastEventId;
+    return event.data;
   }
 
   #onError(events) {
@@ -47,7 +52,7 @@ export class Source {
   }
 
   async #ask() {
-    const answer = await statusOf(this.#url);
+    const answer = await statusOf(this.#address());
     if (this.#closed) return;
     if ([401, 403, 404].includes(answer.status)) this.#on.refused(answer.status, answer.message);
     else this.#timer = setTimeout(() => this.#open(), RETRY_MS);

@@ -7,7 +7,8 @@ export const number = (value, digits = 0) =>
 
 export function milliseconds(value) {
   if (value == null) return NONE;
-  return value < 1000 ? `${number(value, value < 10 ? 1 : 0)} ms` : `${number(value / 1000, 2)} s`;
+  if (value < 1000) return `${number(value, value < 10 && value % 1 ? 1 : 0)} ms`;
+  return `${number(value / 1000, value % 1000 ? 2 : 0)} s`;
 }
 
 export function duration(seconds) {
@@ -24,7 +25,7 @@ export const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
 export function visible(text) {
   return text
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g, codePoint);
+    .replace(/[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, codePoint);
 }
 
 const codePoint = (found) => `[U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;

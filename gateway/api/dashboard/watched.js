@@ -1,0 +1,143 @@
+// The tokens of one stream as they come, the newest of them.
+
+import { byId, element, setText } from "./page.js";
+import { Source } from "./source.js";
+import { visible, words } from "./words.js";
+
+const MAX_SHOWN = 200_000; // characters
+const MAX_NODE = 4000; // characters of one text node: the oldest go in such steps
+const STEP_MS = 50; // between two changes of the document
+
+// What a chunk says: text, reasoning, a refusal, the arguments of tool calls; or why there is no more.
+function saidBy(data) {
+  let chunk;
+  try {
+    chunk = JSON.parse(data);
+  } catch {
+    return "";
+  }
+  if (chunk.error) return `\n[${chunk.error.message}]`;
+  return (chunk.choices ?? []).map(({ delta }) => saidIn(delta ?? {})).join("");
+}
+
+function saidIn(delta) {
+  const calls = (delta.tool_calls ?? []).flatMap(({ function: called }) => [called?.name, called?.arguments]);
+  const reasoning = delta.reasoning_content ?? delta.reasoning;
+  return [reasoning, delta.content, delta.refusal, ...calls].filter((part) => typeof part === "string").join("");
+}
+
+// A text that only grows at its end and forgets at its start.
+class Text {
+  #node = byId("text");
+  #waiting = "";
+  #shown = 0;
+  #timer = 0;
+
+  clear() {
+    this.#node.replaceChildren();
+    this.#waiting = "";
+    this.#shown = 0;
+  }
+
+  add(text) {
+    this.#waiting = (this.#waiting + text).slice(-MAX_SHOWN);
+    this.#timer ||= setTimeout(() => this.#show(), STEP_MS);
+  }
+
+  #show() {
+    this.#timer = 0;
+    const node = this.#node;
+    const follows = node.scrollTop + node.clientHeight >= node.scrollHeight - 24;
+    const text = visible(this.#waiting);
+    this.#waiting = "";
+    for (let start = 0; start < text.length; start += MAX_NODE) this.#append(text.slice(start, start + MAX_NODE));
+    while (this.#shown > MAX_SHOWN) this.#forget();
+    if (follows) node.scrollTop = node.scrollHeight;
+  }
+
+  #append(text) {
+    const last = this.#node.lastChild;
+    if (last && last.data.length + text.length <= MAX_NODE) last.appendData(text);
+    else this.#node.append(text);
+    this.#shown += text.length;
+  }
+
+  #forget() {
+    this.#shown -= this.#node.firstChild.data.length;
+    this.#node.firstChild.remove();
+  }
+}
+
+export class Watched {
+  #text = new Text();
+  #source = null;
+  #tokens = new Map(); // of streams, by id: they stay in this page
+  #stream = null;
+
+  constructor() {
+    byId("stream-access").addEventListener("submit", (event) => this.#onToken(event));
+  }
+
+  get id() {
+    return this.#stream?.id;
+  }
+
+  // open: no token is needed
+  choose(stream, open) {
+    this.#source?.close();
+    this.#stream = stream;
+    this.#text.clear();
+    byId("text").hidden = false;
+    setText(byId("watched-title"), `Tokens of ${stream.model}`);
+    const token = this.#tokens.get(stream.id);
+    if (open || token) this.#connect(token);
+    else this.#askForToken("Its owner, or rivergate token, gives you one for this stream alone.");
+    byId("watched").scrollIntoView({ block: "nearest" });
+  }
+
+  #connect(token) {
+    byId("stream-access").hidden = true;
+    const query = token ? `?token=${encodeURIComponent(token)}` : "";
+    this.#text.clear();
+    this.#tell("connecting");
+    this.#source = new Source(`v1/streams/${encodeURIComponent(this.id)}/events${query}`, {
+      message: (data) => this.#text.add(saidBy(data)),
+      end: ({ ending }) => this.#onEnd(ending),
+      gap: ({ missed }) => this.#text.add(`\n[${missed ?? "some"} events are gone]\n`),
+      reset: () => this.#text.clear(),
+      state: (state) => this.#tell(state),
+      refused: (status, message) => this.#onRefused(status, message),
+    });
+  }
+
+  #onEnd(ending) {
+    this.#source.close();
+    this.#tell(`ended: ${words(ending)}`);
+  }
+
+  #onRefused(status, message) {
+    this.#tell(`refused (${status}): ${message}`);
+    if (status !== 404) this.#askForToken(`Refused: ${message}.`);
+  }
+
+  #askForToken(reason) {
+    byId("text").hidden = true;
+    byId("stream-access").hidden = false;
+    this.#tell("needs a viewer token");
+    const command = element("code", {}, `rivergate token ${this.id}`);
+    byId("stream-access-reason").replaceChildren(`${visible(reason)} `, command);
+  }
+
+  #onToken(event) {
+    event.preventDefault();
+    const token = byId("stream-token").value.trim();
+    byId("stream-token").value = "";
+    this.#tokens.set(this.id, token);
+    byId("text").hidden = false;
+    this.#connect(token);
+  }
+
+  #tell(state) {
+    setText(byId("watched-about"), `${this.id} · ${state}`);
+  }
+}

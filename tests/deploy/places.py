@@ -1,0 +1,34 @@
+"""Where the files of `deploy/` are, and the tools that judge them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
+
+
+def tool(name: str) -> str:
+    """The path of a program; where it is missing the test is skipped."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    told = {"capture_output": True, "text": True, "timeout": 60, "check": False, **options}
+    return subprocess.run([str(part) for part in command], **told)  # type: ignore[call-overload]
+
+
+def settings(unit: str) -> dict[str, list[str]]:
+    """The keys of a unit file with their values in order."""
+    told: dict[str, list[str]] = {}
+    for line in (DEPLOY / unit).read_text().splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            told.setdefault(key, []).append(value)
+    return told

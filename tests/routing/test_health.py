@@ -1,0 +1,401 @@
+"""What is known of an upstream: the breaker, the time it asked for, and how fast it is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import (
+    ClientError,
+    RateLimited,
+    RivergateError,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamStalled,
+    UpstreamTimeout,
+)
+from gateway.routing.health import COOLDOWN, HALF_LIFE, KNOWN, LONGEST_OPEN, TAIL_KNOWN, Breaker, Health, Rules
+
+DOWN = UpstreamError("HTTP 500")
+RULES = Rules(failures=3, seconds=10.0, max_cooldown=60.0)
+
+
+def fail(health: Health, now: float, *errors: RivergateError) -> None:
+    for error in errors:
+        health.on_start(now)
+        health.on_failed(error, now)
+
+
+def succeed(health: Health, now: float, ttft: float = 0.2, tps: float | None = None) -> None:
+    health.on_start(now)
+    health.on_content(ttft, now)
+    health.on_complete(tps, now)
+
+
+def opened(rules: Rules = RULES) -> Health:
+    """An upstream whose breaker opened at 0."""
+    health = Health(rules)
+    fail(health, 0.0, *[DOWN] * rules.failures)
+    assert health.breaker is Breaker.OPEN
+    return health
+
+
+def probed(now: float = 10.0) -> Health:
+    """One with a probe under way."""
+    health = opened()
+    health.on_start(now)
+    assert health.breaker is Breaker.HALF_OPEN
+    return health
+
+
+# --- the breaker
+
+
+def test_a_new_upstream_may_be_tried_at_once() -> None:
+    health = Health()
+    assert (health.breaker, health.wait(0.0), health.in_flight) == (Breaker.CLOSED, 0.0, 0)
+
+
+def test_so_many_failures_in_a_row_open_the_breaker_and_one_fewer_do_not() -> None:
+    health = Health(RULES)
+    fail(health, 5.0, DOWN, DOWN)
+    assert (health.breaker, health.wait(5.0)) == (Breaker.CLOSED, 0.0)
+    fail(health, 5.0, DOWN)
+    assert (health.breaker, health.wait(5.0)) == (Breaker.OPEN, 10.0)
+
+
+def test_a_whole_answer_between_failures_breaks_the_row() -> None:
+    health = Health(RULES)
+    for now in range(10):
+        fail(health, float(now), DOWN, DOWN)
+        succeed(health, float(now))
+    assert health.breaker is Breaker.CLOSED
+
+
+def test_content_alone_does_not_break_the_row_for_an_upstream_that_always_breaks_off() -> None:
+    health = Health(RULES)
+    for now in (0.0, 1.0, 2.0):
+        health.on_start(now)
+        health.on_content(0.2, now)
+        health.on_failed(UpstreamStalled("silence"), now)
+    assert health.breaker is Breaker.OPEN
+
+
+def test_an_attempt_that_was_given_up_says_nothing_about_the_row() -> None:
+    health = Health(RULES)
+    for now in (0.0, 1.0, 2.0):
+        assert health.breaker is Breaker.CLOSED
+        health.on_start(now)
+        health.on_given_up(1.0, now)
+        fail(health, now, DOWN)
+    assert health.breaker is Breaker.OPEN
+
+
+def test_no_number_of_given_up_attempts_opens_the_breaker() -> None:
+    health = Health(RULES)
+    for _ in range(100):
+        health.on_start(0.0)
+        health.on_given_up(0.5, 0.5)
+    assert (health.breaker, health.statistics(1.0).error_rate) == (Breaker.CLOSED, 0.0)
+
+
+@pytest.mark.parametrize("error", [ClientError("bad"), UpstreamRefused("too long"), RateLimited("slow")])
+def test_the_clients_fault_and_limits_never_open_the_breaker(error: RivergateError) -> None:
+    health = Health(RULES)
+    fail(health, 0.0, *[error] * 100)
+    assert (health.breaker, health.statistics(0.0).error_rate) == (Breaker.CLOSED, 0.0)
+
+
+@pytest.mark.parametrize("error", [DOWN, UpstreamStalled("silence"), UpstreamTimeout("slow")])
+def test_every_failure_of_its_own_counts(error: RivergateError) -> None:
+    health = Health(RULES)
+    fail(health, 0.0, *[error] * 3)
+    assert health.breaker is Breaker.OPEN
+
+
+def test_with_zero_failures_the_breaker_never_opens() -> None:
+    health = Health(Rules(failures=0))
+    fail(health, 0.0, *[DOWN] * 1000)
+    assert (health.breaker, health.wait(0.0)) == (Breaker.CLOSED, 0.0)
+
+
+def test_one_failure_may_be_enough() -> None:
+    assert opened(Rules(failures=1, seconds=2.0)).wait(0.5) == 1.5
+
+
+def test_an_open_breaker_counts_down_and_then_lets_one_probe_through() -> None:
+    health = opened()
+    assert [health.wait(now) for now in (0.0, 4.0, 10.0, 11.0)] == [10.0, 6.0, 0.0, 0.0]
+    health.on_start(10.0)
+    assert health.breaker is Breaker.HALF_OPEN
+    assert health.wait(10.0) > 0
+    assert health.wait(1000.0) > 0
+
+
+def test_an_attempt_on_an_open_breaker_is_no_probe_before_its_time() -> None:
+    health = opened()
+    health.on_start(9.9)
+    assert (health.breaker, health.wait(9.9)) == (Breaker.OPEN, pytest.approx(0.1))
+
+
+def test_a_probe_with_content_closes_the_breaker() -> None:
+    health = probed()
+    health.on_content(0.2, 10.2)
+    assert (health.breaker, health.wait(10.2)) == (Breaker.CLOSED, 0.0)
+    fail(health, 10.3, DOWN, DOWN)
+    assert health.breaker is Breaker.CLOSED  # the row began anew
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
+    health, now, waits = opened(), 0.0, []
+    for _ in range(8):
+        waits.append(health.wait(now))
+        now += waits[-1]
+        fail(health, now, DOWN)
+    assert waits == [10.0, 20.0, 40.0, 80.0, 160.0, LONGEST_OPEN, LONGEST_OPEN, LONGEST_OPEN]
+
+
+def test_after_a_good_probe_the_wait_is_short_again() -> None:
+    health = opened()
+    fail(health, 10.0, DOWN)
+    succeed(health, 30.0)
+    fail(health, 31.0, DOWN, DOWN, DOWN)
+    assert health.wait(31.0) == 10.0
+
+
+@pytest.mark.parametrize("error", [ClientError("bad"), UpstreamRefused("too long"), RateLimited("slow")])
+def test_a_probe_that_is_refused_closes_the_breaker_for_it_answers(error: RivergateError) -> None:
+    health = probed()
+    health.on_failed(error, 10.5)
+    assert health.breaker is Breaker.CLOSED
+
+
+def test_a_probe_over_its_limit_leaves_the_cooldown() -> None:
+    health = probed()
+    health.on_failed(RateLimited("slow", retry_after=7), 10.5)
+    assert (health.breaker, health.wait(10.5)) == (Breaker.CLOSED, 7.0)
+
+
+def test_a_probe_that_was_given_up_makes_room_for_another() -> None:
+    health = probed()
+    health.on_given_up(None, 10.5)
+    assert (health.breaker, health.wait(10.5)) == (Breaker.OPEN, 0.0)
+    health.on_start(10.5)
+    assert health.breaker is Breaker.HALF_OPEN
+
+
+def test_a_given_up_probe_does_not_lengthen_the_wait() -> None:
+    health = probed()
+    health.on_given_up(5.0, 15.0)
+    fail(health, 15.0, DOWN)
+    assert health.wait(15.0) == 20.0
+
+
+def test_failures_of_attempts_that_were_under_way_do_not_lengthen_the_wait() -> None:
+    health = Health(RULES)
+    for _ in range(10):
+        health.on_start(0.0)
+    for now in range(10):
+        health.on_failed(DOWN, float(now) / 10)
+    assert health.wait(0.2) == 10.0
+
+
+# --- the time it asked for
+
+
+def test_a_limit_without_a_time_cools_for_a_moment() -> None:
+    health = Health(RULES)
+    fail(health, 5.0, RateLimited("slow"))
+    assert [health.wait(now) for now in (5.0, 5.5, 6.0)] == [COOLDOWN, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(("asked", "obeyed"), [(0, 0.0), (1, 1.0), (59, 59.0), (60, 60.0), (61, 60.0), (3600, 60.0)])
+def test_a_retry_after_is_obeyed_up_to_its_cap(asked: int, obeyed: float) -> None:
+    health = Health(RULES)
+    fail(health, 5.0, RateLimited("slow", retry_after=asked))
+    assert health.wait(5.0) == obeyed
+
+
+def test_any_error_may_ask_for_time() -> None:
+    health = Health(RULES)
+    fail(health, 5.0, UpstreamError("HTTP 503", retry_after=30))
+    assert (health.breaker, health.wait(5.0)) == (Breaker.CLOSED, 30.0)
+
+
+def test_a_shorter_wait_does_not_undo_a_longer_one() -> None:
+    health = Health(RULES)
+    fail(health, 0.0, RateLimited("slow", retry_after=30), RateLimited("slow", retry_after=1), RateLimited("slow"))
+    assert health.wait(0.0) == 30.0
+
+
+def test_content_does_not_undo_the_time_that_was_asked_for() -> None:
+    health = Health(RULES)
+    fail(health, 0.0, RateLimited("slow", retry_after=30))
+    succeed(health, 1.0)
+    assert health.wait(1.0) == 29.0
+
+
+def test_the_longer_of_breaker_and_cooldown_counts() -> None:
+    health = opened()
+    fail(health, 0.0, UpstreamError("HTTP 503", retry_after=3))
+    assert health.wait(0.0) == 10.0
+    fail(health, 0.0, UpstreamError("HTTP 503", retry_after=30))
+    assert health.wait(0.0) == 30.0
+
+
+def test_a_cap_of_zero_obeys_nobody() -> None:
+    health = Health(Rules(max_cooldown=0.0))
+    fail(health, 0.0, RateLimited("slow", retry_after=30), RateLimited("slow"))
+    assert health.wait(0.0) == 0.0
+
+
+# --- how fast
+
+
+def near(value: float | None, wanted: float) -> bool:
+    return value is not None and abs(value / wanted - 1) < 0.05
+
+
+def test_nothing_is_known_of_a_new_upstream() -> None:
+    health = Health()
+    known = health.statistics(0.0)
+    assert (known.ttft_p50, known.ttft_p95, known.tps_p50, known.tps_p95) == (None, None, None, None)
+    assert (known.samples, known.error_rate, known.wait) == (0.0, 0.0, 0.0)
+    assert health.is_cold(0.0)
+    assert health.tail(0.0) is None
+
+
+def test_an_upstream_is_cold_below_so_many_values_and_again_when_they_have_faded() -> None:
+    health = Health()
+    for count in range(1, int(KNOWN) + 1):
+        succeed(health, 0.0)
+        assert health.is_cold(0.0) == (count < KNOWN)
+    for half_lives in (1, 39, 41, 5000):
+        assert health.is_cold(half_lives * HALF_LIFE)
+
+
+def test_the_tail_is_known_from_so_many_values_on() -> None:
+    health = Health()
+    for count in range(1, int(TAIL_KNOWN) + 1):
+        succeed(health, 0.0, ttft=0.4)
+        assert (health.tail(0.0) is not None) == (count >= TAIL_KNOWN)
+    assert near(health.tail(0.0), 0.4)
+    assert health.tail(HALF_LIFE) is None
+
+
+def test_statistics_tell_the_middle_and_the_tails() -> None:
+    health = Health()
+    for tenth in range(1, 101):
+        succeed(health, 0.0, ttft=tenth / 10, tps=float(tenth))
+    known = health.statistics(0.0)
+    assert near(known.ttft_p50, 5.0)
+    assert near(known.ttft_p95, 9.5)
+    assert near(known.tps_p50, 50.0)
+    assert (known.tps_p95 or 0.0) == pytest.approx(5.0, rel=0.05)  # what 95 % reach: the low end
+    assert known.samples == pytest.approx(100.0)
+
+
+def test_a_whole_answer_has_no_ttft() -> None:
+    health = opened()
+    health.on_start(10.0)
+    health.on_content(None, 40.0)
+    health.on_complete(None, 40.0)
+    assert (health.statistics(40.0).samples, health.breaker, health.in_flight) == (0.0, Breaker.CLOSED, 0)
+
+
+def test_an_answer_whose_speed_cannot_be_told_leaves_the_throughput_unknown() -> None:
+    health = Health()
+    succeed(health, 0.0, tps=None)
+    assert health.statistics(0.0).tps_p50 is None
+
+
+def test_waiting_in_vain_longer_than_usual_makes_the_ttft_at_least_that() -> None:
+    health = Health()
+    for _ in range(3):
+        succeed(health, 0.0, ttft=0.2)
+    for _ in range(7):
+        health.on_start(0.0)
+        health.on_given_up(2.0, 2.0)
+    known = health.statistics(2.0)
+    assert near(known.ttft_p50, 2.0)
+    assert known.samples == pytest.approx(10.0, rel=0.01)
+
+
+def test_waiting_in_vain_for_less_than_usual_says_nothing() -> None:
+    health = Health()
+    for _ in range(3):
+        succeed(health, 0.0, ttft=2.0)
+    before = health.statistics(0.0)
+    for waited in (0.01, 0.2, 1.5):
+        health.on_start(0.0)
+        health.on_given_up(waited, 0.0)
+    assert health.statistics(0.0) == before
+
+
+def test_the_first_thing_known_may_be_a_wait_in_vain() -> None:
+    health = Health()
+    health.on_start(0.0)
+    health.on_given_up(1.0, 1.0)
+    assert near(health.statistics(1.0).ttft_p50, 1.0)
+
+
+def test_an_attempt_that_nobody_wanted_any_more_is_no_sample() -> None:
+    health = Health()
+    health.on_start(0.0)
+    health.on_given_up(None, 50.0)
+    assert health.statistics(50.0) == Health().statistics(50.0)
+
+
+def test_the_error_rate_is_the_share_of_failures_and_fades_with_the_past() -> None:
+    health = Health(Rules(failures=0))
+    fail(health, 0.0, DOWN, DOWN, DOWN)
+    succeed(health, 0.0)
+    assert health.statistics(0.0).error_rate == pytest.approx(0.75)
+    for _ in range(3):
+        succeed(health, 2 * HALF_LIFE)
+    assert health.statistics(2 * HALF_LIFE).error_rate == pytest.approx(0.75 / 4)
+    assert health.statistics(1000 * HALF_LIFE).error_rate == 0.0
+
+
+# --- whatever happens
+
+LIMITS = (RateLimited("slow"), RateLimited("slow", retry_after=999))
+ERRORS = st.sampled_from([DOWN, UpstreamError("HTTP 503", retry_after=2), ClientError("bad"), *LIMITS])
+
+
+@given(st.integers(0, 4), st.sampled_from([0.0, 1e6]), st.data())
+def test_over_any_history_the_attempts_in_flight_and_the_waits_are_true(
+    failures: int, now: float, data: st.DataObject
+) -> None:
+    health = Health(Rules(failures, seconds=5.0, max_cooldown=20.0))
+    running: list[bool] = []  # each attempt in flight: whether its content has come
+    for _ in range(data.draw(st.integers(0, 40))):
+        now += data.draw(st.sampled_from([0.0, 0.1, 1.0, 6.0, 400.0]))
+        free = health.wait(now) == 0.0
+        happens = data.draw(st.sampled_from(["start", "start", "content", "complete", "fail", "fail", "give up"]))
+        at = data.draw(st.integers(0, len(running) - 1)) if running else None
+        if happens == "start":
+            health.on_start(now)
+            running.append(False)
+            assert health.breaker is not Breaker.OPEN or not free
+            assert health.breaker is not Breaker.HALF_OPEN or health.wait(now) > 0
+        elif at is None:
+            continue
+        elif happens == "content" and not running[at]:
+            running[at] = True
+            health.on_content(0.3, now)
+            assert health.breaker is Breaker.CLOSED
+        elif happens == "complete" and running[at]:
+            del running[at]
+            health.on_complete(10.0, now)
+        elif happens == "fail":
+            del running[at]
+            health.on_failed(data.draw(ERRORS), now)
+        elif happens == "give up" and not running[at]:
+            del running[at]
+            health.on_given_up(data.draw(st.sampled_from([None, 0.1, 30.0])), now)
+        known = health.statistics(now)
+        assert known.in_flight == health.in_flight == len(running)
+        assert 0.0 <= known.error_rate <= 1.0
+        assert 0.0 <= known.wait <= LONGEST_OPEN + 0.001
+        assert failures or known.breaker is Breaker.CLOSED
+        assert known.breaker is not Breaker.CLOSED or known.wait <= 20.001

@@ -1,0 +1,383 @@
+"""From what a client asks to whom is asked, by which rules; or why nobody is."""
+
+from typing import Any
+
+import pytest
+
+from gateway.config import Model, Routing, Ttft, Upstream
+from gateway.errors import (
+    ConstraintNotMet,
+    InvalidParameter,
+    ModelNotFound,
+    NoProviderAvailable,
+    RateLimited,
+    UpstreamError,
+)
+from gateway.routing.catalog import Candidate, Catalog
+from gateway.routing.health import KNOWN, TAIL_KNOWN, Breaker, Health
+from gateway.routing.health import Rules as HealthRules
+from gateway.routing.options import parse
+from gateway.routing.router import Ask, Route, Router
+from gateway.upstream.endpoint import Endpoint
+
+NOW = 1000.0
+
+
+def candidate(name: str, model_id: str = "gpt-4o", price: float | None = None, **rules: float) -> Candidate:
+    model = Model(id=model_id, input_usd_per_mtok=price, output_usd_per_mtok=price)
+    upstream = Upstream(name=name, base_url=f"http://{name}.test/v1", models=(model,))
+    health = Health(HealthRules(failures=2, seconds=rules.get("seconds", 10.0), max_cooldown=3600.0))
+    return Candidate(Endpoint.build(upstream, 60.0, {}), model, health)
+
+
+def router(
+    *candidates: Candidate, default: str = "priority", dice: float = 0.0, jitter: float = 0.0, **ttft: Any
+) -> Router:
+    routing = Routing(optimize=default)  # type: ignore[arg-type]
+    return Router(Catalog(candidates), routing, Ttft(**ttft), lambda: dice, lambda: jitter)
+
+
+def ask(
+    *model_ids: str, streamed: bool = True, budget_ms: int | None = None, options: dict[str, Any] | None = None
+) -> Ask:
+    return Ask(model_ids or ("gpt-4o",), parse(options or {}), streamed, budget_ms)
+
+
+def names(route: Route) -> list[str]:
+    return [one.endpoint.name for one in route.candidates]
+
+
+def measure(one: Candidate, ttft: float, times: float = TAIL_KNOWN, now: float = NOW) -> Candidate:
+    for _ in range(int(times)):
+        one.health.on_start(now)
+        one.health.on_content(ttft, now)
+        one.health.on_complete(50.0, now)
+    return one
+
+
+def open_breaker(one: Candidate, now: float = NOW) -> Candidate:
+    for _ in range(2):
+        one.health.on_start(now)
+        one.health.on_failed(UpstreamError("HTTP 500"), now)
+    assert one.health.breaker is Breaker.OPEN
+    return one
+
+
+def cool(one: Candidate, seconds: int, now: float = NOW) -> Candidate:
+    one.health.on_start(now)
+    one.health.on_failed(RateLimited("slow", retry_after=seconds), now)
+    return one
+
+
+# --- models
+
+
+def test_every_upstream_of_the_model_is_a_candidate_and_no_other() -> None:
+    route = router(candidate("a"), candidate("b", "other"), candidate("c")).route(ask(), NOW)
+    assert names(route) == ["a", "c"]
+    assert (route.strategy, route.warnings) == ("priority", ())
+
+
+def test_an_unknown_model_is_a_404_that_names_what_there_is() -> None:
+    with pytest.raises(ModelNotFound) as told:
+        router(candidate("a")).route(ask("gpt-5"), NOW)
+    assert (told.value.status, told.value.code, told.value.param) == (404, "model_not_found", "model")
+    assert "gpt-4o" in told.value.message
+
+
+def test_one_unknown_model_among_several_is_a_404_too() -> None:
+    with pytest.raises(ModelNotFound):
+        router(candidate("a")).route(ask("gpt-4o", "gpt-5"), NOW)
+
+
+def test_several_models_are_a_pool_or_one_after_the_other() -> None:
+    some = router(candidate("a", "big", 10.0), candidate("b", "small", 1.0), default="cost-focus")
+    assert names(some.route(ask("big", "small"), NOW)) == ["b", "a"]
+    assert names(some.route(ask("big", "small", options={"mode": "fallback"}), NOW)) == ["a", "b"]
+
+
+def test_a_model_that_is_named_twice_is_asked_once() -> None:
+    some = router(candidate("a"), candidate("b"))
+    assert names(some.route(ask("gpt-4o", "gpt-4o", "gpt-4o:cost"), NOW)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "strategy", "first"),
+    [
+        ("gpt-4o:ttft", "ttft", "fast"),
+        ("gpt-4o:fast", "ttft", "fast"),
+        ("gpt-4o:speed", "ttft", "fast"),
+        ("gpt-4o:ttft-focus", "ttft-focus", "fast"),
+        ("gpt-4o:cost", "cost", "cheap"),
+        ("gpt-4o:floor", "cost", "cheap"),
+        ("gpt-4o:cheapest", "cost", "cheap"),
+        ("gpt-4o:nitro", "tps", "cheap"),
+        ("gpt-4o:balanced", "balanced", "cheap"),
+        ("gpt-4o:priority", "priority", "cheap"),
+    ],
+)
+def test_the_ending_of_a_models_name_chooses_a_strategy(shortcut: str, strategy: str, first: str) -> None:
+    some = router(measure(candidate("cheap", price=1.0), 1.0), measure(candidate("fast", price=4.0), 0.5))
+    route = some.route(ask(shortcut), NOW)
+    assert route.strategy == strategy
+    if strategy != "balanced":
+        assert names(route)[0] == first
+
+
+def test_an_option_wins_over_a_shortcut() -> None:
+    some = router(candidate("a"))
+    assert some.route(ask("gpt-4o:ttft", options={"optimize": "cost"}), NOW).strategy == "cost"
+    assert some.route(ask("gpt-4o:ttft", options={"weights": {"cost": 1}}), NOW).strategy == "custom"
+
+
+def test_of_two_shortcuts_the_first_counts() -> None:
+    some = router(candidate("a"), candidate("b", "small"))
+    assert some.route(ask("gpt-4o:ttft", "small:cost"), NOW).strategy == "ttft"
+    assert some.route(ask("gpt-4o", "small:cost"), NOW).strategy == "cost"
+
+
+@pytest.mark.parametrize("asked", ["gpt-4o:", "gpt-4o:best", ":ttft", "gpt-4o:x:ttft", "gpt-4o::ttft", "no:ttft"])
+def test_other_endings_are_part_of_the_name(asked: str) -> None:
+    with pytest.raises(ModelNotFound):
+        router(candidate("a")).route(ask(asked), NOW)
+
+
+def test_a_model_whose_own_name_ends_like_a_shortcut_is_that_model() -> None:
+    some = router(candidate("a"), candidate("b", "gpt-4o:ttft"))
+    route = some.route(ask("gpt-4o:ttft"), NOW)
+    assert (names(route), route.strategy) == (["b"], "priority")
+
+
+# --- providers
+
+
+def test_an_unknown_provider_is_refused_before_anything_else() -> None:
+    for field in ("providers", "exclude_providers"):
+        with pytest.raises(InvalidParameter) as told:
+            router(candidate("a")).route(ask("gpt-5", options={field: ["b"]}), NOW)
+        assert told.value.param == f"gateway.routing.{field}"
+
+
+def test_a_provider_of_another_model_is_known_and_filtered() -> None:
+    some = router(candidate("a"), candidate("b", "other"))
+    with pytest.raises(ConstraintNotMet) as told:
+        some.route(ask(options={"providers": ["b"]}), NOW)
+    assert told.value.code == "provider_not_in_allowlist"
+    assert names(some.route(ask(options={"exclude_providers": ["b"]}), NOW)) == ["a"]
+
+
+def test_warnings_of_the_options_and_of_the_ranking_are_told_together() -> None:
+    route = router(candidate("a")).route(ask(options={"tier": "flex", "odd": 1, "prefer": "x"}), NOW)
+    kinds = [warning["type"] for warning in route.warnings]
+    assert kinds == ["unsupported_feature", "unsupported_field", "unknown_provider"]
+
+
+def test_the_price_of_an_offer_is_the_mean_and_one_price_alone_counts_the_other_as_free() -> None:
+    def priced(name: str, **prices: float) -> Candidate:
+        one = candidate(name)
+        return Candidate(one.endpoint, Model(id="gpt-4o", **prices), one.health)  # type: ignore[arg-type]
+
+    both = priced("both", input_usd_per_mtok=2.0, output_usd_per_mtok=4.0)
+    one = priced("one", output_usd_per_mtok=5.0)
+    none = priced("none")
+    some = router(both, one, none, default="cost-focus")
+    assert names(some.route(ask(), NOW))[0] == "one"
+    assert names(some.route(ask(options={"max_cost_per_1m": 3}), NOW)) == ["one", "both"]
+    assert names(some.route(ask(options={"max_cost_per_1m": 2.5}), NOW)) == ["one"]
+
+
+def test_what_is_measured_of_a_cold_upstream_says_nothing() -> None:
+    slow = measure(candidate("slow"), 9.0, KNOWN - 1)
+    assert names(router(slow).route(ask(options={"max_ttft_ms": 100}), NOW)) == ["slow"]
+    measure(slow, 9.0, 1)
+    with pytest.raises(ConstraintNotMet) as told:
+        router(slow).route(ask(options={"max_ttft_ms": 100}), NOW)
+    assert told.value.code == "latency_constraint_exceeded"
+
+
+# --- who is left alone
+
+
+def test_an_upstream_that_is_left_alone_is_no_candidate() -> None:
+    some = router(open_breaker(candidate("a")), cool(candidate("b"), 5), candidate("c"))
+    assert names(some.route(ask(), NOW)) == ["c"]
+    assert names(some.route(ask(), NOW + 5)) == ["b", "c"]
+    assert names(some.route(ask(), NOW + 10)) == ["a", "b", "c"]
+
+
+def test_all_breakers_open_are_a_503_with_the_soonest_time() -> None:
+    some = router(open_breaker(candidate("a")), open_breaker(candidate("b"), NOW - 4.5))
+    with pytest.raises(NoProviderAvailable) as told:
+        some.route(ask(), NOW)
+    assert (told.value.status, told.value.code, told.value.retry_after) == (503, "no_provider_available", 6)
+    assert "a, b" in told.value.message
+
+
+def test_the_time_of_a_503_is_jittered_up_to_twice() -> None:
+    for jitter, seconds in ((0.0, 10), (0.5, 15), (1.0, 20)):
+        with pytest.raises(NoProviderAvailable) as told:
+            router(open_breaker(candidate("a")), jitter=jitter).route(ask(), NOW)
+        assert told.value.retry_after == seconds
+
+
+def test_no_client_is_told_to_wait_longer_than_sdks_do() -> None:
+    with pytest.raises(NoProviderAvailable) as told:
+        router(open_breaker(candidate("a", seconds=300.0)), jitter=1.0).route(ask(), NOW)
+    assert told.value.retry_after == 120
+    with pytest.raises(RateLimited) as limited:
+        router(cool(candidate("a"), 3600)).route(ask(), NOW)
+    assert limited.value.retry_after == 120
+
+
+def test_while_a_probe_is_under_way_the_others_are_told_to_come_again() -> None:
+    one = open_breaker(candidate("a"))
+    some = router(one)
+    some.route(ask(), NOW + 10)
+    one.health.on_start(NOW + 10)
+    with pytest.raises(NoProviderAvailable) as told:
+        some.route(ask(), NOW + 10)
+    assert told.value.retry_after == 1
+
+
+@pytest.mark.parametrize("waited", [0.0, 0.5, 6.9])
+def test_all_cooling_are_a_429_with_the_soonest_whole_second(waited: float) -> None:
+    some = router(cool(candidate("a"), 20), cool(candidate("b"), 7), jitter=1.0)
+    with pytest.raises(RateLimited) as told:
+        some.route(ask(), NOW + waited)
+    assert (told.value.status, told.value.code) == (429, "rate_limit_exceeded")
+    assert told.value.retry_after == -(-(7 - waited) // 1) >= 1
+
+
+def test_one_cooling_and_one_open_are_a_503() -> None:
+    with pytest.raises(NoProviderAvailable):
+        router(cool(candidate("a"), 20), open_breaker(candidate("b"))).route(ask(), NOW)
+
+
+def test_only_those_that_the_options_leave_decide_which_error_it_is() -> None:
+    some = router(cool(candidate("a"), 20), open_breaker(candidate("b")))
+    with pytest.raises(RateLimited):
+        some.route(ask(options={"providers": ["a"]}), NOW)
+
+
+# --- the budget
+
+
+def test_without_a_budget_there_is_none() -> None:
+    rules = router(candidate("a")).route(ask(), NOW).rules
+    assert (rules.budget, rules.deadline, rules.timeout, rules.hedge_after) == (None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("configured", "header", "option", "budget"),
+    [
+        (800, None, None, 0.8),
+        (800, 500, None, 0.5),
+        (800, 0, None, None),
+        (800, 500, 300, 0.3),
+        (800, 0, 300, 0.3),
+        (0, None, None, None),
+        (0, 500, None, 0.5),
+        (0, None, 300, 0.3),
+    ],
+)
+def test_the_option_wins_over_the_header_and_that_over_the_configuration(
+    configured: int, header: int | None, option: int | None, budget: float | None
+) -> None:
+    some = router(candidate("a"), budget_ms=configured)
+    options = {} if option is None else {"max_ttft_ms": option}
+    assert some.route(ask(budget_ms=header, options=options), NOW).rules.budget == budget
+
+
+def test_a_budget_puts_who_has_not_kept_it_behind() -> None:
+    some = router(measure(candidate("slow"), 2.0), measure(candidate("fast"), 0.1))
+    assert names(some.route(ask(), NOW)) == ["slow", "fast"]
+    assert names(some.route(ask(budget_ms=500), NOW)) == ["fast", "slow"]
+
+
+def test_the_limits_of_time_are_told_to_the_race_in_seconds() -> None:
+    rules = router(candidate("a")).route(ask(options={"timeout_ms": 1500, "deadline_ms": 2500}), NOW).rules
+    assert (rules.timeout, rules.deadline) == (1.5, 2.5)
+
+
+def test_a_whole_answer_has_no_budget_and_no_hedge_but_the_budget_ranks() -> None:
+    slow, fast = measure(candidate("slow"), 2.0), measure(candidate("fast"), 0.1)
+    route = router(slow, fast, budget_ms=500, hedge_after=100).route(ask(streamed=False), NOW)
+    assert names(route) == ["fast", "slow"]
+    assert (route.rules.budget, route.rules.hedge_after, route.rules.hedge_order) == (None, (), ())
+
+
+def test_a_whole_answer_keeps_its_deadline_and_timeout() -> None:
+    options = {"timeout_ms": 1000, "deadline_ms": 2000}
+    rules = router(candidate("a")).route(ask(streamed=False, options=options), NOW).rules
+    assert (rules.timeout, rules.deadline) == (1.0, 2.0)
+
+
+# --- attempts
+
+
+def test_attempts_are_limited() -> None:
+    some = router(candidate("a"), candidate("b"))
+    for fallbacks in (1, 2, 19):
+        rules = some.route(ask(options={"max_fallback_attempts": fallbacks}), NOW).rules
+        assert rules.attempts == fallbacks
+    assert some.route(ask(), NOW).rules.attempts == 20
+
+
+def test_without_fallbacks_there_is_one_attempt_and_no_hedge() -> None:
+    some = router(candidate("a"), candidate("b"), hedge_after=100)
+    rules = some.route(ask(options={"allow_fallbacks": False, "max_fallback_attempts": 5}), NOW).rules
+    assert (rules.attempts, rules.hedge_after) == (1, ())
+
+
+# --- hedging
+
+
+def test_a_number_hedges_everybody_after_so_many_milliseconds() -> None:
+    route = router(candidate("a"), candidate("b"), hedge_after=250).route(ask(), NOW)
+    assert route.rules.hedge_after == (0.25, 0.25)
+
+
+def test_auto_hedges_after_the_tail_of_each_and_not_while_it_would_be_a_guess() -> None:
+    known, guess = measure(candidate("a"), 0.4), measure(candidate("b"), 0.4, TAIL_KNOWN - 1)
+    after, never = router(known, guess, hedge_after="auto").route(ask(), NOW).rules.hedge_after
+    assert after == pytest.approx(0.4, rel=0.09)
+    assert never is None
+
+
+def test_off_hedges_nobody() -> None:
+    rules = router(measure(candidate("a"), 0.4), hedge_after="off").route(ask(), NOW).rules
+    assert (rules.hedge_after, rules.hedge_order) == ((), ())
+
+
+def test_a_hedge_goes_to_the_fastest_first_and_to_the_unknown_last() -> None:
+    some = router(
+        candidate("unknown"),
+        measure(candidate("slow"), 3.0),
+        measure(candidate("fast"), 0.1),
+        measure(candidate("middle"), 0.5),
+        hedge_after=100,
+    )
+    route = some.route(ask(), NOW)
+    assert [names(route)[position] for position in route.rules.hedge_order] == ["fast", "middle", "slow", "unknown"]
+
+
+def test_delays_and_order_are_by_place_among_those_that_are_asked() -> None:
+    some = router(
+        cool(candidate("cooling"), 5),
+        measure(candidate("slow"), 3.0),
+        measure(candidate("b"), 0.4),
+        hedge_after="auto",
+    )
+    rules = some.route(ask(), NOW).rules
+    assert rules.hedge_after == (pytest.approx(3.0, rel=0.09), pytest.approx(0.4, rel=0.09))
+    assert rules.hedge_order == (1, 0)
+
+
+def test_every_route_shares_one_throttle_of_the_configured_share() -> None:
+    some = router(candidate("a"), hedge_after=100, hedge_max_share=0.5)
+    first, second = some.route(ask(), NOW).throttle, some.route(ask(), NOW).throttle
+    assert first is second is some.throttle
+    first.on_request()
+    assert not second.take()
+    first.on_request()
+    assert second.take()
