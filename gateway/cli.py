@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from gateway import __version__, clock, config, demo, keys, supervision, systemd
+from gateway import __version__, clock, config, demo, keys, supervision, systemd, top
 from gateway.access import token_keys
 from gateway.access.viewer_token import ViewerToken, mint
 from gateway.api.stream_request import MAX_TTL_SECONDS
@@ -91,6 +91,16 @@ def token(
     signing = _asked(lambda: token_keys.load(Path(loaded.storage.path)))
     audience = stream if stream.startswith("feed:") else f"stream:{stream}"
     typer.echo(mint(ViewerToken(audience, int(clock.wall_time()) + ttl), signing[0]))
+
+
+@app.command("top")
+def show_top(
+    url: Annotated[str, typer.Option(help="A running gateway.")] = "http://127.0.0.1:8080",
+    token: Annotated[str | None, typer.Option(help="A viewer token for feed:statistics.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and exit.")] = False,
+) -> None:
+    """Watch a gateway: streams, upstreams, latencies. Ctrl-C ends it."""
+    _run(top.run(top.Target(url, token), once=once))
 
 
 @keys_app.command("create")

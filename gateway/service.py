@@ -41,6 +41,7 @@ KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s o
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
+SWITCH_SECONDS = 0.0005  # the ledger's thread lets the loop go on after so long; Python's own 5 ms are a late token
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
@@ -115,6 +116,7 @@ class Service:
         self._context.max_connections = self._room_for_connections(descriptors)
         self._write_ledger = self._tasks.start(self._accounts.run(), "ledger")
         self._lag.start()
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection has to look at it again
         self._context.ready = True

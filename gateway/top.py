@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass
 
 import aiohttp
@@ -11,13 +12,14 @@ from rich.live import Live
 
 from gateway import demo
 from gateway.errors import ConfigError
-from gateway.top_picture import Rates, Snapshot, picture
+from gateway.top_picture import Rates, Snapshot, picture, plain
 from gateway.wire import sse
 
 FEED = "/v1/feeds/statistics/events"
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 12.0  # a snapshot comes every second
 RETRY_SECONDS = 2.0
+SNAPSHOTS_OF_ONE = 2  # `--once`: a rate needs two
 PIPED_LINES = 60  # of a picture that is not for a terminal
 ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
 
@@ -44,8 +46,7 @@ class _Lost(Exception):
 
 async def run(target: Target, *, once: bool) -> None:
     """Draw until a signal comes, or one picture. Raises `ConfigError` if there is nothing to draw."""
-    console = Console(highlight=False)
-    watching = asyncio.create_task(_Top(target, console, once=once).watch(), name="top")
+    watching = asyncio.create_task(_Top(target, once=once).watch(), name="top")
     stopping = asyncio.create_task(demo.wait_for_signal(), name="top-signal")
     try:
         await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,26 +61,86 @@ async def run(target: Target, *, once: bool) -> None:
 class _Top:
     """Reads snapshots and draws them; comes again when the connection is lost."""
 
-    def __init__(self, target: Target, console: Console, *, once: bool) -> None:
+    def __init__(self, target: Target, *, once: bool) -> None:
         self._target = target
-        self._console = console
         self._once = once
+        self._console = Console(highlight=False)
+        screen = self._console.is_terminal and not once
+        self._live = Live(console=self._console, screen=True, auto_refresh=False) if screen else None
         self._rates = Rates()
+        self._snapshots = 0
         self._latest: Snapshot | None = None
-        screen = console.is_terminal and not once
-        self._live = Live(console=console, screen=True, auto_refresh=False) if screen else None
 
     async def watch(self) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            while self._latest is None or not self._once:
-                try:
-                    await self._read(session)
-                except _Lost as lost:
-                    if self._latest is None:
-                        raise ConfigError([str(lost)]) from None
-                finally:
-                    self._draw("reconnecting")
-                await asyncio.sleep(RETRY_SECONDS)
+            with self._live or contextlib.nullcontext():
+                while not await self._read(session):
+                    if self._live is not None:
+                        self._draw("reconnecting")
+                    await asyncio.sleep(RETRY_SECONDS)
 
-    async def _read(self, session: aiohttp.ClientSession) -> None: ...
+    async def _read(self, session: aiohttp.ClientSession) -> bool:
+        """Draw what one connection brings; whether that was all that was wanted."""
+        try:
+            async with session.get(self._target.feed, params=self._target.query) as answer:
+                await _check(answer)
+                decoder = sse.BlockDecoder()
+                async for data in answer.content.iter_any():
+                    if any(self._on_block(block) for block in decoder.feed(data)):
+                        return True
+                raise _Lost(f"{self._target.url}: the gateway ended the connection")
+        except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
+            if self._latest is None:
+                raise ConfigError([_reason(self._target.url, error)]) from None
+            return False
+
+    def _on_block(self, block: bytes) -> bool:
+        event = sse.decode(block)
+        if event.name is not None or event.data is None:
+            return False
+        try:
+            self._latest = orjson.loads(event.data)
+            self._rates.add(self._latest)
+        except (ValueError, LookupError, TypeError):
+            raise ConfigError([f"{self._target.url} does not speak as this version of rivergate does"]) from None
+        self._snapshots += 1
+        if self._once and self._snapshots < SNAPSHOTS_OF_ONE:
+            return False
+        self._draw("live")
+        return self._once
+
+    def _draw(self, state: str) -> None:
+        assert self._latest is not None
+        lines = self._console.height if self._live is not None else PIPED_LINES
+        drawn = picture(self._latest, self._rates, state, self._console.width, lines)
+        if self._live is not None:
+            self._live.update(drawn, refresh=True)
+        else:
+            self._console.print(drawn)
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
+    url = str(answer.url.origin())
+    if answer.status == 200 and answer.content_type == "text/event-stream":
+        return
+    try:
+        message = orjson.loads(await answer.read())["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = f"{answer.reason}, with no word of rivergate's"
+    told = f"{url} answers {answer.status}: {plain(message)}"
+    if answer.status in (401, 403):
+        raise ConfigError([f"{told}; {ADVICE}"])
+    raise _Lost(told)
+
+
+def _reason(url: str, error: Exception) -> str:
+    if isinstance(error, _Lost):
+        return str(error)
+    if isinstance(error, aiohttp.InvalidURL):
+        return f"--url {url}: not an http address"
+    reason = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        reason = os.strerror(error.os_error.errno)
+    return f"cannot reach {url}: {reason}; is the gateway running there?"

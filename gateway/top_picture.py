@@ -15,8 +15,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+WIDE = 112  # columns, for whole ids of streams
 RATE_SECONDS = 5.0  # of snapshots that a rate is taken from
-NONE = "–"
+NONE = "-"
 LEVELS = "▁▂▃▄▅▆▇█"
 STATES = {"completed": "green", "streaming": "cyan", "pending": "yellow", "closed": "green", "live": "green"}
 FAULTS = ("upstream_error", "stalled", "ttft_budget_exceeded", "internal_error", "open")
@@ -48,13 +49,13 @@ class Rates:
         return max(0.0, (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0]))
 
 
-def picture(now: Snapshot, rates: Rates, state: str, lines: int) -> RenderableType:
+def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> RenderableType:
     """Everything, in about so many lines: the newest streams are as many as there is room for."""
     above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
     above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
     above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
     taken = 20 + len(now["upstreams"])
-    return Group(*above, _streams(now, rates, max(lines - taken, 3)))
+    return Group(*above, _streams(now, rates, width, max(lines - taken, 3)))
 
 
 def plain(value: object) -> Text:
@@ -177,9 +178,12 @@ def _upstreams(upstreams: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _streams(now: Snapshot, rates: Rates, most: int) -> Table:
+def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
     right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
     table = _table("stream", "model", "state", "upstream", *right)
+    if width < WIDE:
+        table.columns[0].max_width = 8
+        table.padding = (0, 0)
     for one in now["list"][:most]:
         running = one["ending"] is None
         table.add_row(
@@ -199,7 +203,7 @@ def _streams(now: Snapshot, rates: Rates, most: int) -> Table:
 
 def _table(*columns: str) -> Table:
     """`>` before a name: its values stand to the right."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
         table.add_column(name.removeprefix(">"), justify="right" if right else "left", no_wrap=True)

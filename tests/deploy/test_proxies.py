@@ -139,10 +139,11 @@ class Origin:
             assert self._connection.recv(1) == b""
 
     def close(self) -> None:
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closing does not
         if self._connection is not None:
             self._connection.close()
         self._thread.join()
+        self._listener.close()
 
     def _accept(self) -> None:
         """The first request that is none for readiness."""

@@ -17,10 +17,10 @@ NEEDED = frozenset(
     """
     accept4 access arch_prctl bind brk clock_nanosleep clone3 close connect dup epoll_create1 epoll_ctl epoll_pwait
     eventfd2 execve exit_group fcntl fdatasync fsync ftruncate futex getcwd getdents64 geteuid getpeername getpid
-    getrandom getsockname getsockopt gettid ioctl kill link listen lseek madvise mmap mprotect munmap newfstatat openat
-    pipe2 pread64 prlimit64 pwrite64 read readlink recvfrom rename rseq rt_sigaction rt_sigprocmask rt_sigreturn
-    sched_getaffinity sendmsg sendto set_robust_list set_tid_address setsockopt shutdown socket socketpair statx sysinfo
-    uname unlink write writev
+    getrandom getsockname getsockopt gettid ioctl kill link listen lseek madvise mmap mprotect munmap newfstatat
+    openat pipe2 pread64 prlimit64 pwrite64 read readlink recvfrom rename rseq rt_sigaction rt_sigprocmask
+    rt_sigreturn sched_getaffinity sendmsg sendto set_robust_list set_tid_address setsockopt shutdown socket
+    socketpair statx sysinfo uname unlink write writev
     """.split()  # noqa: SIM905
 )
 

@@ -94,10 +94,12 @@ class Unit:
         self.file.write_text(configuration)
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port: int = self._listening.getsockname()[1]
-        self.process = self.start()
+        self.process = Process(folder, self.file, self._listening, environment)
+        self.process.wait_for_event("listening")
 
     def start(self) -> Process:
-        """The next process; returns as soon as it serves."""
+        """The next process, when the one before has ended; returns as soon as it serves."""
+        self.process.terminate()
         self.process = Process(self._folder, self.file, self._listening, self._environment)
         self.process.wait_for_event("listening")
         return self.process

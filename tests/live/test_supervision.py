@@ -199,7 +199,7 @@ def process_state(gateway: Gateway) -> str:
 class Activated(Command):
     """A gateway behind `systemd-socket-activate`, which starts it for the first connection."""
 
-    def __init__(self, folder: Path, file: Path, *listen: str) -> None:
+    def __init__(self, folder: Path, file: Path, *listen: str, options: tuple[str, ...] = ()) -> None:
         activate = shutil.which("systemd-socket-activate")
         if activate is None:
             pytest.skip("systemd-socket-activate is not installed")
@@ -210,7 +210,7 @@ class Activated(Command):
         serve = [sys.executable, "-m", "gateway", "serve", "--config", str(file)]
         with self._errors.open("wb") as errors, self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [activate, *sockets, *passed, *serve], stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+                [activate, *options, *sockets, *passed, *serve], stdin=subprocess.DEVNULL, stdout=output, stderr=errors
             )
         self.running.append(self)
         wait_for(lambda: self.errors().count("Listening on") == len(listen), "systemd to listen")
@@ -312,7 +312,7 @@ def test_a_socket_that_is_open_to_the_network_is_served_with_keys(
 def test_a_datagram_socket_is_refused_in_words(tmp_path: Path, alpha: Upstream, sections: str, port: int) -> None:
     file = tmp_path / "activated.toml"
     file.write_text(configuration([(alpha, [MODEL])], sections))
-    activated = Activated(tmp_path, file, f"127.0.0.1:{port}", "--datagram")
+    activated = Activated(tmp_path, file, f"127.0.0.1:{port}", options=("--datagram",))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"x", ("127.0.0.1", port))
     assert activated.wait() == 2
