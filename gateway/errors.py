@@ -247,7 +247,7 @@ class OutputExceeded(GatewayError):
     ending = Ending.MAX_OUTPUT
 
 
-class CostExceeded(GatewayError):
+class CostExceeded(ClientError):
     """The answer has cost what it may cost."""
 
     status = 402

@@ -90,7 +90,7 @@ def completion(record: Record) -> Completion:
         model=record.model_id,
         upstream=record.upstream or "",
         ending=record.ending,
-        aborted=record.upstream is not None and record.ending not in _ENDED_BY_THEMSELVES,
+        aborted=bool(record.attempts) and record.ending not in _ENDED_BY_THEMSELVES,
         ttft=None if record.ttft_ms is None else record.ttft_ms / 1000,
         duration=record.duration_ms / 1000,
         prompt_tokens=used.prompt_tokens if used else None,

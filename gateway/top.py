@@ -84,7 +84,7 @@ class _Top:
         """Draw what one connection brings; whether that was all that was wanted."""
         try:
             async with session.get(self._target.feed, params=self._target.query) as answer:
-                await _check(answer)
+                await self._check(answer)
                 decoder = sse.BlockDecoder()
                 async for data in answer.content.iter_any():
                     if any(self._on_block(block) for block in decoder.feed(data)):
@@ -94,6 +94,16 @@ class _Top:
             if self._latest is None:
                 raise ConfigError([_reason(self._target.url, error)]) from None
             return False
+
+    async def _check(self, answer: aiohttp.ClientResponse) -> None:
+        """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
+        if answer.status == 200 and answer.content_type == "text/event-stream":
+            return
+        told = f"{self._target.url} answers {answer.status}: "
+        if answer.status in (401, 403):
+            reason = await _message_of(answer) if self._target.token else "it has API keys, and wants a viewer token"
+            raise ConfigError([f"{told}{reason}; {ADVICE}"])
+        raise _Lost(told + await _message_of(answer))
 
     def _on_block(self, block: bytes) -> bool:
         event = sse.decode(block)
@@ -120,19 +130,11 @@ class _Top:
             self._console.print(drawn)
 
 
-async def _check(answer: aiohttp.ClientResponse) -> None:
-    """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
-    url = str(answer.url.origin())
-    if answer.status == 200 and answer.content_type == "text/event-stream":
-        return
+async def _message_of(answer: aiohttp.ClientResponse) -> str:
     try:
-        message = orjson.loads(await answer.read())["error"]["message"]
+        return str(plain(orjson.loads(await answer.read())["error"]["message"]))
     except (ValueError, LookupError, TypeError):
-        message = f"{answer.reason}, with no word of rivergate's"
-    told = f"{url} answers {answer.status}: {plain(message)}"
-    if answer.status in (401, 403):
-        raise ConfigError([f"{told}; {ADVICE}"])
-    raise _Lost(told)
+        return f"{answer.reason}, with no word of rivergate's"
 
 
 def _reason(url: str, error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.errors import CostExceeded, GatewayError, OutputExceeded
+from gateway.errors import CostExceeded, OutputExceeded, RivergateError
 from gateway.relay.purse import Purse
 from gateway.relay.usage import BYTES_PER_TOKEN
 from gateway.stream.stream import Stream
@@ -44,7 +44,7 @@ class Meter:
         chat: ChatReader,
         limits: OutputLimits,
         affordable: int | None,
-        on_exceeded: Callable[[GatewayError], None],
+        on_exceeded: Callable[[RivergateError], None],
         purse: Purse | None = None,
     ) -> None:
         self.singly = True

@@ -14,7 +14,7 @@ import orjson
 
 from gateway.access.accounts import Lease
 from gateway.config import Stream as StreamConfig
-from gateway.errors import DurationExceeded, Ending, GatewayError, RivergateError
+from gateway.errors import DurationExceeded, Ending, RivergateError
 from gateway.relay.answer import Answer, Record, Settle, ending_error
 from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
 from gateway.relay.purse import Purse, ceil_microusd
@@ -138,7 +138,7 @@ class Relay:
         """End the stream for this reason; its upstream connections are closed in this call."""
         self._end_with(ending_error(ending), ending)
 
-    def stop_with(self, error: GatewayError) -> None:
+    def stop_with(self, error: RivergateError) -> None:
         """End the stream with this error for its readers."""
         self._end_with(error, error.ending)
 

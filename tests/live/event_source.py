@@ -1,4 +1,4 @@
-"""EventSource as browsers have it (WHATWG HTML section 9.2): comes back by itself, behind the last event it has seen."""
+"""EventSource as browsers have it (WHATWG HTML section 9.2): comes again by itself, behind the last event it saw."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The dashboard in a real browser: live, honest about a lost connection, and deaf to what completions say."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,44 @@ def browser() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def keyring(tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyring:
+    return Keyring(tmp_path_factory.mktemp("dashboard-keys"), [(alpha, [MODEL])])
+
+
+@pytest.fixture(scope="module")
+def key(keyring: Keyring) -> MadeKey:
+    return keyring.create()
+
+
+@pytest.fixture(scope="module")
+def closed(logs: Path, keyring: Keyring, key: MadeKey) -> Iterator[Gateway]:
+    gateway = keyring.start(logs)
+    try:
+        yield gateway
+    finally:
+        gateway.terminate()
+
+
+@pytest.fixture(scope="module")
+def mint(logs: Path, keyring: Keyring, closed: Gateway) -> Callable[[int], str]:
+    """A token for the statistics that is good for so many seconds."""
+
+    def mint(seconds: int) -> str:
+        arguments = ("token", "feed:statistics", "--ttl", str(seconds), "--config", str(keyring.file))
+        command = Command(logs, *arguments, environment=KEYS)
+        assert command.wait() == 0
+        command.terminate()
+        return command.output().strip()
+
+    return mint
+
+
+@pytest.fixture(scope="module")
+def token(mint: Callable[[int], str]) -> str:
+    return mint(3600)
 
 
 @contextmanager
@@ -262,72 +300,59 @@ def test_nothing_else_of_its_folder_is_served(gateway: Gateway, name: str) -> No
     assert call(gateway, "GET", f"/dashboard/{name}").status == 404
 
 
-class TestWithKeys:
-    @pytest.fixture(scope="class")
-    def keyring(self, tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyring:
-        return Keyring(tmp_path_factory.mktemp("dashboard-keys"), [(alpha, [MODEL])])
+def test_with_keys_but_no_token_it_asks_for_one_and_keeps_it_in_the_tab(
+    browser: Any, closed: Gateway, token: str
+) -> None:
+    with opened(browser, closed.port) as page:
+        wait_for_text(page, "#status", "refused (401)")
+        page.get_by_label("Viewer token", exact=True).fill(token)
+        page.get_by_role("button", name="Connect").click()
+        page.wait_for_function(LIVE)
+        assert "with API keys" in page.locator("#about").inner_text()
+        assert page.locator("#access").is_hidden()
+        page.reload()
+        page.wait_for_function(LIVE)
+        assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
 
-    @pytest.fixture(scope="class")
-    def key(self, keyring: Keyring) -> MadeKey:
-        return keyring.create()
 
-    @pytest.fixture(scope="class")
-    def closed(self, logs: Path, keyring: Keyring, key: MadeKey) -> Iterator[Gateway]:
-        gateway = keyring.start(logs)
-        try:
-            yield gateway
-        finally:
-            gateway.terminate()
+@pytest.mark.parametrize("mark", ["#", "?"])
+def test_a_token_in_the_address_is_taken_out_of_it(browser: Any, closed: Gateway, token: str, mark: str) -> None:
+    with opened(browser, closed.port, f"/dashboard{mark}token={token}") as page:
+        page.wait_for_function(LIVE)
+        assert page.evaluate("() => location.href") == f"http://127.0.0.1:{closed.port}/dashboard"
 
-    @pytest.fixture(scope="class")
-    def token(self, logs: Path, keyring: Keyring, closed: Gateway) -> str:
-        command = Command(logs, "token", "feed:statistics", "--config", str(keyring.file), environment=KEYS)
-        assert command.wait() == 0
-        command.terminate()
-        return command.output().strip()
 
-    def test_without_a_token_it_asks_for_one_and_keeps_it_in_the_tab(
-        self, browser: Any, closed: Gateway, token: str
-    ) -> None:
-        with opened(browser, closed.port) as page:
-            wait_for_text(page, "#status", "refused (401)")
-            page.get_by_label("Viewer token", exact=True).fill(token)
-            page.get_by_role("button", name="Connect").click()
-            page.wait_for_function(LIVE)
-            assert "with API keys" in page.locator("#about").inner_text()
-            assert page.locator("#access").is_hidden()
-            page.reload()
-            page.wait_for_function(LIVE)
-            assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
+def test_when_the_token_expires_it_asks_for_another(
+    browser: Any, closed: Gateway, mint: Callable[[int], str], token: str
+) -> None:
+    with opened(browser, closed.port, f"/dashboard#token={mint(2)}") as page:
+        page.wait_for_function(LIVE)
+        wait_for_text(page, "#status", "refused (403)")
+        wait_for_text(page, "#access-reason", "expired")
+        page.get_by_label("Viewer token", exact=True).fill(token)
+        page.get_by_role("button", name="Connect").click()
+        page.wait_for_function(LIVE)
 
-    @pytest.mark.parametrize("mark", ["#", "?"])
-    def test_a_token_in_the_address_is_taken_out_of_it(
-        self, browser: Any, closed: Gateway, token: str, mark: str
-    ) -> None:
-        with opened(browser, closed.port, f"/dashboard{mark}token={token}") as page:
-            page.wait_for_function(LIVE)
-            assert page.evaluate("() => location.href") == f"http://127.0.0.1:{closed.port}/dashboard"
 
-    def test_a_token_for_something_else_is_refused(self, browser: Any, closed: Gateway, key: MadeKey) -> None:
+def test_a_token_for_something_else_is_refused(browser: Any, closed: Gateway, key: MadeKey) -> None:
+    stream = create(closed, QUICK, Authorization=key.bearer)
+    other = stream["viewer_url"].partition("token=")[2]
+    with opened(browser, closed.port, f"/dashboard#token={other}") as page:
+        wait_for_text(page, "#status", "refused (403)")
+        wait_for_text(page, "#access-reason", "for another stream")
+        assert page.evaluate("() => sessionStorage.length") == 0
+
+
+def test_a_stream_is_read_with_a_token_of_its_own(browser: Any, closed: Gateway, key: MadeKey, token: str) -> None:
+    with opened(browser, closed.port, f"/dashboard#token={token}") as page:
         stream = create(closed, QUICK, Authorization=key.bearer)
-        other = stream["viewer_url"].partition("token=")[2]
-        with opened(browser, closed.port, f"/dashboard#token={other}") as page:
-            wait_for_text(page, "#status", "refused (403)")
-            wait_for_text(page, "#access-reason", "for another stream")
-            assert page.evaluate("() => sessionStorage.length") == 0
-
-    def test_a_stream_is_read_with_a_token_of_its_own(
-        self, browser: Any, closed: Gateway, key: MadeKey, token: str
-    ) -> None:
-        with opened(browser, closed.port, f"/dashboard#token={token}") as page:
-            stream = create(closed, QUICK, Authorization=key.bearer)
-            choose(page, stream)
-            wait_for_text(page, "#stream-access-reason", f"rivergate token {stream['id']}")
-            field = page.get_by_label("Viewer token of this stream")
-            field.fill(token)
-            field.press("Enter")
-            wait_for_text(page, "#stream-access-reason", "Refused")
-            field.fill(stream["viewer_url"].partition("token=")[2])
-            field.press("Enter")
-            wait_for_text(page, "#watched-about", "ended: completed")
-            page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(8))
+        choose(page, stream)
+        wait_for_text(page, "#stream-access-reason", f"rivergate token {stream['id']}")
+        field = page.get_by_label("Viewer token of this stream")
+        field.fill(token)
+        field.press("Enter")
+        wait_for_text(page, "#stream-access-reason", "Refused")
+        field.fill(stream["viewer_url"].partition("token=")[2])
+        field.press("Enter")
+        wait_for_text(page, "#watched-about", "ended: completed")
+        page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(8))

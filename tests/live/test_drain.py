@@ -146,9 +146,7 @@ def test_subscribers_of_a_feed_are_told_when_to_come_again_and_not_that_it_ended
     assert gateway.wait() == 0
 
 
-def test_new_connections_wait_in_the_managers_socket_for_the_next_process(
-    tmp_path: Path, provider: Upstream
-) -> None:
+def test_new_connections_wait_in_the_managers_socket_for_the_next_process(tmp_path: Path, provider: Upstream) -> None:
     unit = Unit(tmp_path, configured(provider, tmp_path, 60), KEYS)
     try:
         with RawClient(unit.port) as running:

@@ -1,4 +1,4 @@
-"""A restart under load, with the socket in the hands of the manager: nobody is refused, nothing is lost or repeated."""
+"""A restart under load, the socket in the hands of the manager: nobody is refused, nothing is lost or repeated."""
 
 import asyncio
 import json
@@ -172,7 +172,9 @@ def test_a_start_that_fails_leaves_the_rings_to_the_next_one(unit: Unit, storage
     assert unit.process.wait() == 0
     kept = storage.with_name(storage.name + ".feeds").read_bytes()
     good = unit.file.read_text()
-    unit.file.write_text(good.replace("[server]", '[server]\ntls_cert_file = "unit.toml"\ntls_key_file = "unit.toml"'))
+    unit.file.write_text(
+        good.replace("[server]", '[server]\ntls_cert_file = "unit.toml"\ntls_key_file = "unit.toml"')
+    )
     with pytest.raises(AssertionError, match="ended with"):
         unit.start()
     assert storage.with_name(storage.name + ".feeds").read_bytes() == kept

@@ -210,7 +210,10 @@ class Activated(Command):
         serve = [sys.executable, "-m", "gateway", "serve", "--config", str(file)]
         with self._errors.open("wb") as errors, self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [activate, *options, *sockets, *passed, *serve], stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+                [activate, *options, *sockets, *passed, *serve],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
             )
         self.running.append(self)
         wait_for(lambda: self.errors().count("Listening on") == len(listen), "systemd to listen")

@@ -101,7 +101,7 @@ def test_without_a_file_there_are_no_states_and_no_complaint(storage: Path, capl
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e"}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": 0, "last_id": 5, "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": ["%"]}}}',
-        b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": 0, "last_id": "\xe2\x82\xac", "frames": []}}}',
+        b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": 0, "frames": [], "last_id": "\xc4\x80"}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": 7, "first_seq": 0, "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": "0", "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": -1, "last_id": "", "frames": []}}}',

@@ -169,9 +169,10 @@ function onSnapshot(data) {
 function onRefused(status, message) {
   feed.close();
   feed = null;
+  const hadToken = sessionStorage.getItem(TOKEN) !== null;
   sessionStorage.removeItem(TOKEN);
   tell("refused", `refused (${status})`);
-  setText(byId("access-reason"), message);
+  setText(byId("access-reason"), hadToken ? message : "This gateway has API keys: its numbers want a viewer token.");
   byId("access").hidden = false;
 }
 
