@@ -30,6 +30,7 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
                                               messages=[{{"role": "user", "content": "Hello"}}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
+  dashboard: http://127.0.0.1:{port}/dashboard, or in a terminal: rivergate top --url http://127.0.0.1:{port}
   models: demo (both providers; if one fails, the other answers), demo/slow, demo/broken (falls back)
   Ctrl-C stops it."""
 

@@ -91,7 +91,7 @@ export class Watched {
     setText(byId("watched-title"), `Tokens of ${stream.model}`);
     const token = this.#tokens.get(stream.id);
     if (open || token) this.#connect(token);
-    else this.#askForToken("Its owner, or rivergate token, gives you one for this stream alone.");
+    else this.#askForToken("The tokens of a stream want a viewer token of that stream:");
     byId("watched").scrollIntoView({ block: "nearest" });
   }
 
@@ -117,7 +117,7 @@ export class Watched {
 
   #onRefused(status, message) {
     this.#tell(`refused (${status}): ${message}`);
-    if (status !== 404) this.#askForToken(`Refused: ${message}.`);
+    if (status !== 404) this.#askForToken(`Refused: ${message}. A token of this stream is wanted:`);
   }
 
   #askForToken(reason) {
