@@ -17,6 +17,10 @@ from gateway.routing.strategy import Offer, Ranking, check_provider_names, rank
 from gateway.routing.throttle import Throttle
 from gateway.upstream.body import MAX_RETRY_AFTER
 
+# Options that may refuse even the only upstream there is, or have a word to say about it.
+_CHOOSING = frozenset(
+    {"providers", "exclude_providers", "prefer", "max_cost_per_1m", "max_ttft_ms", "min_throughput_tps"}
+)
 ALL_ATTEMPTS = 20  # when nothing else limits them
 
 
@@ -95,6 +99,9 @@ class Router:
     def _rank(
         self, candidates: list[Candidate], options: RoutingOptions, budget: float | None, now: float
     ) -> Ranking:
+        if len(candidates) == 1 and _CHOOSING.isdisjoint(options.model_fields_set):
+            # Nothing to choose: the request goes out without a look at what is known of the upstream.
+            return Ranking((0,), "custom" if options.weights else options.optimize or self._routing.optimize)
         offers = [_offer(one, now) for one in candidates]
         return rank(offers, options, self._routing.optimize, self._dice, budget)
 

@@ -86,19 +86,17 @@ class Cohort:
             sent = _write_all(self._fds[start:stop], data)
             self._reached = stop
             self.sends += stop - start
-            if sent.count(size) != len(sent):
-                readers = self._readers[start:stop]
-                self._set_apart([one for one in zip(readers, sent, strict=True) if one[1] != size], data, last)
+            if last or sent.count(size) != len(sent):
+                served = zip(self._readers[start:stop], sent, strict=True)
+                self._set_apart([one for one in served if last or one[1] != size], data, last)
             yield
         self._reached, self.seq = 0, self._next_seq
-        if last:
-            for reader in self.dissolve():
-                reader.finish()
 
     def _set_apart(self, short: list[tuple[Subscriber, int]], data: bytes, last: bool) -> None:
+        """Let go of those that were not sent all; at the end also of those that were: nothing may follow it."""
         for reader, sent in short:
             self.leave(reader)
-            if reader.sink is not None:
+            if sent != len(data) and reader.sink is not None:
                 reader.sink.on_short_write(data, sent)
             if last:
                 reader.finish()

@@ -36,7 +36,7 @@ class _Costly:
         over = time.perf_counter() + SPIN
         while self.costly and time.perf_counter() < over:
             pass
-        return super().piece(seq)  # type: ignore[misc, no-any-return]
+        return super().piece(seq)
 
 
 class _CostlyCompletion(_Costly, CompletionView):
@@ -168,7 +168,7 @@ class Scene:
         """So many readers more, each attached to a socket of its own."""
         new = []
         for _ in range(count):
-            reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)  # type: ignore[arg-type]
+            reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
             new.append(Seat(reader, pair(), self.watch, self.log, chunked=chunked))
             reader.attach(new[-1].sink)
         self.seats += new
@@ -193,7 +193,7 @@ class Scene:
 
     def cut(self, cut: bool) -> None:
         for one in self.seats:
-            one.reader.view.costly = cut  # type: ignore[attr-defined]
+            one.reader.view.costly = cut
 
     def staying(self) -> list[Seat]:
         return [one for one in self.seats if one.reader.ending is None]

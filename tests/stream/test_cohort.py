@@ -40,7 +40,7 @@ class Crowd:
         self.watch = Watch()
         self.stream_log = StreamLog("e1")
         self.log: list[bytes] = []
-        self.view = view(self.stream_log, chunked=False)  # type: ignore[call-arg]
+        self.view = view(self.stream_log, chunked=False)
         self.cohort = Cohort(self.view, 0)
         self.seats = [self.sit(pair()) for _ in range(count)]
 

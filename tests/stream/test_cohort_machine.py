@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import Ending
-from gateway.stream.fanout import STEP
+from gateway.stream.cohort import STEP
 from gateway.stream.stream import Ring
 from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
