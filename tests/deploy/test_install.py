@@ -79,7 +79,6 @@ def test_what_cannot_be_done_is_refused_with_the_reason(arguments: list[str], to
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the program needs it")
 @pytest.mark.timeout(400)
 def test_it_installs_runs_stays_as_it_is_and_goes(tmp_path: Path) -> None:
     wheels = ["--wheels", os.environ["RIVERGATE_TEST_WHEELS"]] if "RIVERGATE_TEST_WHEELS" in os.environ else []
