@@ -26,7 +26,7 @@ from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
 from gateway.errors import ConfigError
-from gateway.observe import trace
+from gateway.observe import logs, trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Span
@@ -245,9 +245,9 @@ class Service:
         self._context.hub.end(record.id)
         self._accounts.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)
-        span.end(settlement.traced(record))
+        span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
-        _log.info("completion ended", extra={"fields": settlement.log_fields(record, lease)})
+        logs.tell(_log, "completion ended", settlement.log_fields(record, lease))
 
 
 def _listen_of(one: socket.socket) -> Listen:

@@ -18,6 +18,8 @@ async def read_body(request: web.Request) -> bytes:
     client = cast(ClientProtocol, request.protocol)
     client.reads(request.content)
     try:
+        if request.content.is_eof():  # it came with the head, as most do: there is nothing to wait for
+            return await request.read()
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except TimeoutError:

@@ -118,7 +118,9 @@ def parse(content: bytes) -> tuple[ChatRequest, dict[str, Any]]:
         raise InvalidParameter("model is required (or gateway.models)", param="model")
     if request.model is not None and request.gateway is not None and request.gateway.models:
         raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
-    return request, {key: value for key, value in body.items() if key not in GATEWAY_FIELDS}
+    for name in GATEWAY_FIELDS:
+        body.pop(name, None)
+    return request, body
 
 
 def _check_depth(content: bytes, body: dict[str, Any]) -> None:

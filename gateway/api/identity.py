@@ -23,11 +23,11 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in request.headers:
         return _preflight(request, origin)
-    if request.method != "GET" and context.cors.is_foreign(origin, request.host):
+    if origin is not None and request.method != "GET" and context.cors.is_foreign(origin, request.host):
         # Not left to the browser, which only keeps the answer from the page: the request itself may cost money.
         refusal = PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
         return error_response(refusal)
-    if "token" in request.query and request.match_info.handler in request.app[VIEWABLE]:
+    if request.match_info.handler in request.app[VIEWABLE] and "token" in request.query:
         return await handler(request)
     request[CALLER] = await context.gate.caller(request.headers.get("Authorization"))
     return await handler(request)

@@ -60,19 +60,21 @@ class Opening:
 
     def _prepare(self, request: web.Request, chat: ChatRequest, body: dict[str, Any], ask: Ask) -> None:
         """Find the upstreams of a new answer, and ask whether this key may have it."""
+        if self.streamed:
+            body["stream"] = True
         context, now = self._context, clock.monotonic()
         self.route = context.router.route(ask, now)
         self._admit(now)
         model_id = self.route.candidates[0].model.id
         self.span = context.tracing.begin(f"chat {model_id}", request.headers.get("traceparent"), clock.wall_time())
-        self._prompt_tokens = estimate_prompt_tokens(body)
         self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
         self.call = Call(
             request_id=request_id_of(request),
             model_id=model_id,
-            body={**body, "stream": True} if self.streamed else body,
+            body=body,
             streamed=self.streamed,
             created=int(clock.wall_time()),
+            prompt_tokens=estimate_prompt_tokens(body),
             hold_finish=self._usage_event == "finish",
             traceparent=self.span.traceparent,
         )
@@ -105,7 +107,7 @@ class Opening:
         if account is None:
             return None
         models = [candidate.model for candidate in self.route.candidates]
-        prompt = max(microusd(self._prompt_tokens, model.input_usd_per_mtok) for model in models)
+        prompt = max(microusd(self.call.prompt_tokens, model.input_usd_per_mtok) for model in models)
         answer = max(microusd(self._max_tokens, model.output_usd_per_mtok) for model in models)
         return account.lease(prompt, prompt + answer)
 

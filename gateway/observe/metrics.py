@@ -6,6 +6,7 @@ Source of names and buckets: OpenTelemetry semantic conventions for generative A
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,6 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LABELS = ("gen_ai_request_model", "gen_ai_provider_name")
 _OPERATION = "gen_ai_operation_name"
+_Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +77,34 @@ class Metrics:
         self._hedge_cost = Counter(
             "rivergate_hedge_cost_usd", "Cost of attempts that lost, estimated.", registry=registry
         )
+        self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
     def on_completion(self, done: Completion) -> None:
         labels = (done.model, done.upstream, "chat")
         if done.ttft is not None:
-            self._ttft.labels(*labels).observe(done.ttft)
+            self._of(self._ttft, *labels).observe(done.ttft)
             tokens = done.completion_tokens or 0
             if tokens > 1:
-                self._per_token.labels(*labels).observe((done.duration - done.ttft) / (tokens - 1))
-        self._duration.labels(*labels, done.ending).observe(done.duration)
+                self._of(self._per_token, *labels).observe((done.duration - done.ttft) / (tokens - 1))
+        self._of(self._duration, *labels, done.ending).observe(done.duration)
         for kind, count in (("input", done.prompt_tokens), ("output", done.completion_tokens)):
             if count is not None:
-                self._tokens.labels(*labels, kind).observe(count)
-        self._streams.labels(done.ending).inc()
+                self._of(self._tokens, *labels, kind).observe(count)
+        self._of(self._streams, done.ending).inc()
         if done.aborted:
-            self._aborts.labels(done.ending).inc()
+            self._of(self._aborts, done.ending).inc()
         if done.ending == "ttft_budget_exceeded":
             self._misses.inc()
         self._hedges.inc(done.hedges)
         self._hedge_cost.inc(done.hedge_cost_usd)
+
+    def _of(self, family: _Family, *labels: str) -> _Family:
+        """The family's series with these labels; its own look-up goes over every label again, under a lock."""
+        series = self._series.get((family, labels))
+        if series is None:
+            series = self._series[family, labels] = family.labels(*labels)
+        return cast(_Family, series)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *more_labels: str) -> Histogram:
         labels = (*_LABELS, _OPERATION, *more_labels)

@@ -6,7 +6,7 @@ Sources: W3C Trace Context; OpenTelemetry semantic conventions for generative AI
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,7 +33,8 @@ class Span(Protocol):
     def traceparent(self) -> str | None:
         """For the upstream."""
 
-    def end(self, traced: Traced) -> None: ...
+    def end(self, tell: Callable[[], Traced]) -> None:
+        """`tell` is asked only if somebody collects spans."""
 
 
 class Tracing(Protocol):
@@ -50,7 +51,7 @@ class PassedOn:
 
     traceparent: str | None
 
-    def end(self, traced: Traced) -> None: ...
+    def end(self, tell: Callable[[], Traced]) -> None: ...
 
 
 class NoTracing:
@@ -94,9 +95,10 @@ class _OtelSpan:
         self._started = started
         self.traceparent: str | None = traceparent
 
-    def end(self, traced: Traced) -> None:
+    def end(self, tell: Callable[[], Traced]) -> None:
         from opentelemetry.trace import Status, StatusCode
 
+        traced = tell()
         self._span.set_attributes(dict(traced.attributes))
         for name, seconds in traced.marks.items():
             self._span.add_event(name, timestamp=int((self._started + seconds) * _NANO))

@@ -1,7 +1,7 @@
 """Shell: what the winner of a dispatch brought and what it took: the source of headers, metadata and records."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +9,7 @@ import orjson
 
 from gateway import clock
 from gateway.errors import Draining, Ending, GatewayError, RivergateError, StreamAborted
-from gateway.relay.usage import Usage, cost_usd, estimate_prompt_tokens, measure
+from gateway.relay.usage import Usage, cost_usd, measure
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
 from gateway.routing.router import Route
@@ -78,7 +78,7 @@ class Answer:
         return {
             "x-upstream": self._candidate.endpoint.name,
             "x-ttft-ms": f"{self._ttft_ms() or 0:.3f}",
-            "x-attempts": str(len(self._dispatcher.records())),
+            "x-attempts": str(self._dispatcher.attempts),
         }
 
     def usage(self) -> Usage | None:
@@ -87,17 +87,15 @@ class Answer:
             return None
         if self._call.streamed:
             chat = self._winner.stream.chat
-            return measure(chat.usage, self._call.body, chat.text_events, chat.text_bytes)
+            return measure(chat.usage, self._call.prompt_tokens, chat.text_events, chat.text_bytes)
         whole = self._winner.whole
-        return measure(whole.usage, self._call.body, 0, whole.text_bytes())
+        return measure(whole.usage, self._call.prompt_tokens, 0, whole.text_bytes())
 
     def prompt_cost(self) -> Decimal:
         """What the prompt costs at the winner, by our own count of its tokens."""
         assert self._candidate is not None
-        tokens = estimate_prompt_tokens(self._call.body)
-        return cost_usd(Usage(tokens, 0, estimated=True), self._candidate.model.input_usd_per_mtok, None) or Decimal(
-            0
-        )
+        usage = Usage(self._call.prompt_tokens, 0, estimated=True)
+        return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
 
     def metadata(self) -> dict[str, Any]:
         """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
@@ -130,7 +128,11 @@ class Answer:
             told: dict[str, Any] = orjson.loads(self._last_words[1])
             return told
         usage = self.usage()
-        cost = self._cost(usage) if usage else None
+        return self._description(usage, self._cost(usage), self._dispatcher.records())
+
+    def _description(
+        self, usage: Usage | None, cost: Decimal | None, attempts: tuple[AttemptRecord, ...]
+    ) -> dict[str, Any]:
         marks = self._winner.marks if self._winner is not None else None
         return {
             "upstream": self._candidate.endpoint.name if self._candidate else None,
@@ -143,7 +145,7 @@ class Answer:
             "inter_token_gap_ms": self._gaps(),
             "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
             "cost_usd": None if cost is None else float(cost),
-            "attempts": [record.as_json() for record in self._dispatcher.records()],
+            "attempts": [record.as_json() for record in attempts],
         }
 
     def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
@@ -151,17 +153,9 @@ class Answer:
 
         What is kept by the thousand is one object where it can be: the garbage collector looks at each of them.
         """
-        record = self._record(record_id, ending, error)
-        self._last_words = (self.headers(), orjson.dumps(self.describe()))
-        self._winner = None
-        self._call = replace(self._call, body={})
-        self._dispatcher.release()
-        del self._dispatcher
-        return record
-
-    def _record(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        usage = self.usage()
-        return Record(
+        usage, attempts = self.usage(), self._dispatcher.records()
+        cost = self._cost(usage)
+        record = Record(
             id=record_id,
             request_id=self._call.request_id,
             model_id=self._candidate.model.id if self._candidate else self._call.model_id,
@@ -169,17 +163,22 @@ class Answer:
             ending=ending,
             error=error,
             usage=usage,
-            cost_usd=self._cost(usage) if usage else None,
+            cost_usd=cost,
             hedge_cost_usd=self._hedge_cost(),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
             gap_p50_ms=(self._gaps() or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
-            attempts=tuple(self._dispatcher.records()),
+            attempts=attempts,
         )
+        self._last_words = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
+        self._winner = None
+        self._dispatcher.release()
+        del self._dispatcher, self._call
+        return record
 
-    def _cost(self, usage: Usage) -> Decimal | None:
-        if self._candidate is None:
+    def _cost(self, usage: Usage | None) -> Decimal | None:
+        if usage is None or self._candidate is None:
             return None
         model = self._candidate.model
         return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
@@ -190,7 +189,7 @@ class Answer:
         for entry in self._dispatcher.lost():
             model = entry.candidate.model
             tokens = entry.attempt.stream.chat.text_events if self._call.streamed else 0
-            used = Usage(estimate_prompt_tokens(self._call.body), tokens, estimated=True)
+            used = Usage(self._call.prompt_tokens, tokens, estimated=True)
             total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
         return total
 

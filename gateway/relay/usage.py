@@ -29,15 +29,15 @@ class Usage:
         }
 
 
-def measure(told: Mapping[str, Any] | None, body: Mapping[str, Any], text_events: int, text_bytes: int) -> Usage:
-    """The provider's counts if it gave them, else an estimate from the request and from what was streamed.
+def measure(told: Mapping[str, Any] | None, prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
+    """The provider's counts if it gave them, else our own count of the prompt and an estimate of what was streamed.
 
     Providers send a token an event as a rule; those that join several are caught by the length of the text.
     """
     if told is not None:
         return Usage(told["prompt_tokens"], told["completion_tokens"], estimated=False, told=told)
     completion = max(text_events, -(-text_bytes // BYTES_PER_TOKEN))
-    return Usage(estimate_prompt_tokens(body), completion, estimated=True)
+    return Usage(prompt_tokens, completion, estimated=True)
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:

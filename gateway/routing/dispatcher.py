@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway import clock
@@ -26,6 +26,7 @@ class Call:
     body: Mapping[str, Any]
     streamed: bool
     created: int
+    prompt_tokens: int = 0  # by our own count
     hold_finish: bool = False
     traceparent: str | None = None  # for the upstream
 
@@ -130,11 +131,15 @@ class Dispatcher:
         self._entries.clear()
         self._winner = None
         self._owner = _NOBODY
-        self._call = replace(self._call, body={})
 
-    def records(self) -> list[AttemptRecord]:
+    @property
+    def attempts(self) -> int:
+        """How many there were so far."""
+        return len(self._entries)
+
+    def records(self) -> tuple[AttemptRecord, ...]:
         """The attempts so far, in the order of their start."""
-        return [self._record(entry) for entry in self._entries.values()]
+        return tuple([self._record(entry) for entry in self._entries.values()])
 
     def lost(self) -> list[Entry]:
         """The attempts whose request was sent and whose answer was not waited for, because another one won."""

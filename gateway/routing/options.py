@@ -95,6 +95,8 @@ class RoutingOptions(BaseModel):
         return self
 
 
+NO_OPTIONS = RoutingOptions()
+
 # Accepted, since SDKs send them, and told as not acted on; `data_policy: none` asks for nothing.
 _IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "tier")
 _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
@@ -102,6 +104,8 @@ _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
 def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOptions:
     """The options; null is unset. Raises `InvalidParameter` that names the field at fault, below `field`."""
+    if not given:
+        return NO_OPTIONS
     try:
         return RoutingOptions.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as problem:

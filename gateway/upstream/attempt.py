@@ -316,7 +316,10 @@ class Attempt:
         self._body.feed(data)
 
     def _arm(self, limit: float, message: str, spent: float = 0.0) -> None:
-        self._set_timer(max(limit - spent, 0.0), self._fail, UpstreamError(f"{message} ({limit * 1000:.0f})"))
+        self._set_timer(max(limit - spent, 0.0), self._on_limit, message, limit)
+
+    def _on_limit(self, message: str, limit: float) -> None:
+        self._fail(UpstreamError(f"{message} ({limit * 1000:.0f})"))
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self._clear_timer()

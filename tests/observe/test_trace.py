@@ -33,7 +33,7 @@ def test_without_a_collector_the_clients_header_goes_on_as_it_came() -> None:
     tracing = build({})
     span = tracing.begin("chat", PARENT, 0.0)
     assert span.traceparent == PARENT
-    span.end(Traced({}))
+    span.end(lambda: Traced({}))
     tracing.shut()
 
 
@@ -44,7 +44,7 @@ def test_a_span_is_the_child_of_the_clients_and_the_parent_of_the_upstreams() ->
     tracing = OtelTracing(provider)
     span = tracing.begin("chat m", PARENT, 1000.0)
     traced = Traced({"gen_ai.request.model": "m"}, "the upstream failed", {"first content": 0.25})
-    span.end(traced)
+    span.end(lambda: traced)
     [told] = exporter.get_finished_spans()
     assert told.context is not None
     assert told.parent is not None
