@@ -36,11 +36,13 @@ class StreamPolicy(BaseModel):
     abort_grace_ms: Annotated[StrictInt, Field(ge=0, le=3_600_000)] | None = None
 
 
+AS_CONFIGURED = StreamPolicy()
+
+
 class Gateway(_Lenient):
     """The extension object `gateway` of a request (CONTRACT.md 1.3)."""
 
-    stream: StreamPolicy = StreamPolicy()
-
+    stream: StreamPolicy = AS_CONFIGURED
     routing: dict[str, Any] | None = None
     models: Annotated[list[StrictStr], Field(min_length=1, max_length=20)] | None = None
     metadata: dict[str, Any] | None = None
@@ -86,7 +88,7 @@ class ChatRequest(_Lenient):
         return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
 
     def stream_policy(self) -> StreamPolicy:
-        return self.gateway.stream if self.gateway is not None else StreamPolicy()
+        return self.gateway.stream if self.gateway is not None else AS_CONFIGURED
 
     def max_output_tokens(self) -> int | None:
         """The longest answer that is asked for, all choices together; None: not said."""

@@ -4,6 +4,7 @@ Never in a line: a prompt, a completion, a key, a token. So `extra={"fields": ..
 and exceptions are logged by type and place, without their arguments' reprs beyond the message.
 """
 
+import functools
 import logging
 import sys
 import time
@@ -19,7 +20,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "at": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": _LEVELS.get(record.levelname, record.levelname.lower()),
             "logger": record.name,
             "event": record.getMessage(),
@@ -28,6 +29,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+@functools.lru_cache(maxsize=4)
+def _second(unix: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
 
 
 def tell(logger: logging.Logger, event: str, fields: dict[str, Any]) -> None:

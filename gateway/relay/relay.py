@@ -70,7 +70,8 @@ class Relay:
         self.answer = Answer(call, route, self._dispatcher)
         self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
-        self._committed: asyncio.Future[None] = loop.create_future()
+        self._committed = False  # there is content, or there will be none
+        self._waiting: list[asyncio.Future[None]] = []  # for that
         self._failure: RivergateError | None = None
         self.announced = False  # somebody was told its id: it is kept for replay
         limit = limits.max_duration_seconds
@@ -104,18 +105,24 @@ class Relay:
 
     async def wait_committed(self, seconds: float) -> bool:
         """Wait for the first content, at most so long; whether it came. Raises the failure if there will be none."""
-        if not self._committed.done():
-            await asyncio.wait([self._committed], timeout=seconds)
+        if not self._committed:
+            loop = asyncio.get_running_loop()
+            waiter = loop.create_future()
+            self._waiting.append(waiter)
+            timer = loop.call_later(seconds, _wake, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
         if self._failure is not None:
             raise copy.copy(self._failure)  # what is raised holds on to its frames, and they to the request
-        return self._committed.done()
+        return self._committed
 
     # --- the dispatcher's side (DispatchOwner)
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         self.answer.on_won(attempt, candidate)
-        if not self._committed.done():
-            self._committed.set_result(None)
+        self._commit()
         attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
 
     def on_complete(self) -> None:
@@ -144,6 +151,12 @@ class Relay:
 
     # --- inside
 
+    def _commit(self) -> None:
+        self._committed = True
+        for waiter in self._waiting:
+            _wake(waiter)
+        self._waiting.clear()
+
     def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
         limits, affordable, lease = self._output, None, self._lease
         purse = None
@@ -165,9 +178,9 @@ class Relay:
         self._dispatcher.stop()
         if self.answer.winner is None:
             self.answer.failure(error)
-        if not self._committed.done():
+        if not self._committed:
             self._failure = error
-            self._committed.set_result(None)
+            self._commit()
         self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.reason)
 
     def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
@@ -187,6 +200,11 @@ class Relay:
         if self._usage_event == "finish" and body.finish_frame is not None:
             return [chat.extended(body.finish_frame, told)]
         return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _settled(record: Record) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 from typing import Protocol
 
 # Bytes that may wait in user space for a client's window. Above it the reader is a cursor, not memory.
@@ -51,7 +50,7 @@ class TransportSink:
     of the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_socket", "_transport", "blocked", "fd", "steady")
+    __slots__ = ("_duplicate", "_transport", "blocked", "fd", "steady")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -62,19 +61,18 @@ class TransportSink:
         encrypted = transport.get_extra_info("sslcontext") is not None
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
-        self._socket: socket.socket | None = None
+        self._duplicate = -1
         self.fd = -1  # the transport may still hold bytes, now those of the head
         if not encrypted and shared is not None:
             with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
-                self._socket = shared.dup()
-                self._socket.setblocking(False)
+                self._duplicate = os.dup(shared.fileno())  # as non-blocking as the original: they share that flag
 
     def write(self, data: bytes) -> None:
-        if self._socket is None or self._transport.get_write_buffer_size():
+        if self._duplicate < 0 or self._transport.get_write_buffer_size():
             self.fd = -1
             self._transport.write(data)
             return
-        self.fd = self._socket.fileno()  # the transport has nothing left: from now on without it
+        self.fd = self._duplicate  # the transport has nothing left: from now on without it
         sent = write_nowait(self.fd, data)
         if sent != len(data):
             self.on_short_write(data, sent)
@@ -93,7 +91,6 @@ class TransportSink:
         self._transport.abort()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-            self.fd = -1
+        if self._duplicate >= 0:
+            os.close(self._duplicate)
+            self._duplicate = self.fd = -1
