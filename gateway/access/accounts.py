@@ -76,7 +76,7 @@ class Account:
         if available is not None and (available <= 0 or available < least):
             raise InsufficientQuota("the balance of this API key is used up")
         self.streams += 1
-        lease = Lease(self, wanted if available is None else min(wanted, available))
+        lease = Lease(self, wanted if available is None else min(wanted, available), least)
         self.reserved += lease.reserved
         return lease
 
@@ -84,11 +84,12 @@ class Account:
 class Lease:
     """What one running stream has reserved of its key's money."""
 
-    __slots__ = ("account", "closed", "reserved")
+    __slots__ = ("account", "closed", "least", "reserved")
 
-    def __init__(self, account: Account, reserved: int) -> None:
+    def __init__(self, account: Account, reserved: int, least: int) -> None:
         self.account = account
         self.reserved = reserved
+        self.least = least  # what it costs to ask at all
         self.closed = False
 
     def extend(self, amount: int) -> int:
@@ -100,6 +101,14 @@ class Lease:
         self.reserved += more
         self.account.reserved += more
         return self.reserved
+
+    def covers_another(self) -> bool:
+        """Reserve what it costs to ask once more, if all of that is there; whether it was."""
+        available = self.account.available
+        if self.closed or (available is not None and available < self.least):
+            return False
+        self.extend(self.least)
+        return True
 
     def close(self) -> None:
         """Give back what was reserved. Idempotent."""

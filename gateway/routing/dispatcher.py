@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
@@ -28,6 +29,14 @@ class Call:
     created: int
     hold_finish: bool = False
     traceparent: str | None = None  # for the upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the key of a request can pay for. `is_spent`: by a whole answer of which so many bytes have come."""
+
+    covers_hedge: Callable[[], bool]
+    is_spent: Callable[[Candidate, int], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,9 @@ _NOBODY = _Nobody()
 class Dispatcher:
     """The attempts of one request."""
 
-    def __init__(self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks) -> None:
+    def __init__(
+        self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks, money: Money | None = None
+    ) -> None:
         self._call = call
         self._candidates = route.candidates
         self._owner: DispatchOwner = owner
@@ -105,6 +116,9 @@ class Dispatcher:
         self._rules = route.rules
         names = tuple(one.endpoint.name for one in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
+        self._is_spent = None
+        if money is not None:
+            self._race.covers_hedge, self._is_spent = money.covers_hedge, money.is_spent
         self._entries: dict[Attempt, Entry] = {}
         self._winner: Entry | None = None
         self._began = clock.monotonic()
@@ -228,6 +242,7 @@ class Dispatcher:
                 identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
+                is_spent=partial(self._is_spent, candidate) if self._is_spent is not None else None,
             ),
             self,
             self._tasks,

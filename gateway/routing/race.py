@@ -5,6 +5,7 @@ nothing starts after it, nor after the end of the budget; every attempt that sta
 cancelled.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,14 +88,22 @@ class _Running:
         return self.times_out_at is not None and now >= self.times_out_at
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Race:
-    """The attempts of one request. `names` of the candidates are for messages."""
+    """The attempts of one request.
+
+    `names` of the candidates are for messages. `covers_hedge` puts money aside for one attempt more, if it is there.
+    """
 
     candidates: int
     rules: Rules = field(default_factory=Rules)
     throttle: Throttle = field(default_factory=Throttle)
     names: tuple[str, ...] = ()
+    covers_hedge: Callable[[], bool] = _always
     _untried: list[int] = field(init=False)
     _running: dict[int, _Running] = field(init=False, default_factory=dict)
     _errors: list[RivergateError] = field(init=False, default_factory=list)
@@ -192,7 +201,7 @@ class Race:
 
     def _hedge(self, now: float) -> list[Command]:
         self._hedge_at, self._hedge_after = None, ()
-        if not self._may_start or not self.throttle.take():
+        if not (self._may_start and self.throttle.ready and self.covers_hedge() and self.throttle.take()):
             return []
         order = [one for one in self.rules.hedge_order if one in self._untried] or self._untried
         alone = next(iter(self._running.values()))

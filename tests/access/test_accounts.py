@@ -143,6 +143,17 @@ def test_a_lease_is_given_back_once_and_reserves_nothing_more() -> None:
     assert (owner.available, owner.reserved, owner.streams) == (100, 0, 0)
 
 
+def test_another_attempt_is_paid_for_in_full_or_not_at_all() -> None:
+    owner = account(100)
+    lease = owner.lease(15, 60)
+    assert [lease.covers_another() for _ in range(3)] == [True, True, False]
+    assert (lease.reserved, owner.reserved, owner.available) == (90, 90, 10)
+    lease.close()
+    assert not lease.covers_another()
+    assert (owner.reserved, owner.available) == (0, 100)
+    assert account().lease(1 << 40, 0).covers_another()
+
+
 def test_a_key_without_a_balance_may_reserve_anything() -> None:
     owner = account()
     lease = owner.lease(1 << 40, 1 << 41)

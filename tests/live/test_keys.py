@@ -360,6 +360,57 @@ def test_an_answer_that_comes_all_at_once_is_cut_behind_the_chunk_that_uses_up_t
     assert len(answer.text()) < 400
 
 
+def test_a_whole_answer_that_costs_more_than_there_is_is_refused_and_billed(
+    gateway: Gateway, keyring: Keyring
+) -> None:
+    enough, short = (
+        keyring.create(balance_usd=f"{(PROMPT_COST + tokens * TOKEN_COST) / 1_000_000:.6f}") for tokens in (8, 7)
+    )
+    assert fetch(gateway.port, body(QUICK), Authorization=enough.bearer).status == 200
+    answer = fetch(gateway.port, body(QUICK), Authorization=short.bearer)
+    assert (answer.status, answer.error()["type"], answer.error()["code"]) == (
+        402,
+        "rate_limit_error",
+        "budget_exhausted",
+    )
+    assert answer.headers["x-should-retry"] == "false"
+    [record] = keyring.records(short, 1)
+    assert (record["ending"], record["completion_tokens"], record["cost"]) == ("budget_exhausted", 8, QUICK_COST)
+    assert fetch(gateway.port, body(QUICK), Authorization=short.bearer).error()["code"] == "insufficient_quota"
+
+
+def test_a_whole_answer_of_any_length_takes_what_it_costs(gateway: Gateway, keyring: Keyring) -> None:
+    key = keyring.create(balance_usd="0.05")  # more than is reserved at first
+    long = {"ttft_ms": 5, "gap_ms": 0, "tokens": 3000}
+    assert fetch(gateway.port, body(long), Authorization=key.bearer).status == 200
+    [record] = keyring.records(key, 1)
+    assert record["completion_tokens"] == 3000
+    assert keyring.balance(key) == 50_000 - record["cost"]
+
+
+@BOTH
+def test_the_sdks_tell_the_end_of_the_money_of_a_whole_answer_and_do_not_try_again(
+    sdk: SdkOf, name: str, keyring: Keyring
+) -> None:
+    one = sdk(name, keyring.create(balance_usd="0.0001").secret)
+    with pytest.raises(one.errors.RateLimitError if name == "auriko" else openai.APIStatusError) as caught:
+        one.ask()
+    assert (caught.value.status_code, caught.value.code) == (402, "budget_exhausted")
+    assert one.requests == 1
+
+
+def test_a_whole_answer_on_its_way_is_cut_when_it_has_surely_cost_too_much(
+    gateway: Gateway, keyring: Keyring
+) -> None:
+    key = keyring.create(balance_usd="0.0001")
+    long = {"ttft_ms": 5, "gap_ms": 0, "text": "word " * 200_000}
+    answer = fetch(gateway.port, body(long), Authorization=key.bearer)
+    assert (answer.status, answer.error()["code"]) == (402, "budget_exhausted")
+    [record] = keyring.records(key, 1)
+    assert (record["ending"], record["estimated"]) == ("budget_exhausted", 1)  # the usage at the end was not read
+    assert 100 <= record["cost"] < 200_000 * TOKEN_COST
+
+
 @BOTH
 def test_the_sdks_tell_the_end_of_the_money_in_a_stream_and_do_not_try_again(
     sdk: SdkOf, name: str, keyring: Keyring

@@ -466,6 +466,22 @@ def test_a_hedge_that_comes_after_the_budget_never_starts() -> None:
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
+@pytest.mark.parametrize("covered", [True, False])
+def test_a_hedge_that_is_not_paid_for_does_not_start_and_does_not_count(covered: bool) -> None:
+    race, asked = hedged(2), list[float]()
+    race.covers_hedge = lambda: not asked.append(0.0) and covered
+    told = play(race, At(0.0, Go()), At(0.4, Time()), At(0.5, Time()), At(0.9, Time()))
+    assert told == [Start(0, 0), Start(1, 1, hedge=True)][: 1 + covered]
+    assert len(asked) == 1
+    assert race.throttle.hedges == covered
+
+
+def test_nothing_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
+    race = Race(2, Rules(hedge_after=(0.5,)), Throttle(0.1))
+    race.covers_hedge = lambda: pytest.fail("asked for money")
+    assert play(race, At(0.0, Go()), At(0.5, Time())) == [Start(0, 0)]
+
+
 # --- the verdict
 
 
