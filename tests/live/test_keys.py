@@ -30,6 +30,7 @@ CHUNK_COST = 3 * TOKEN_COST  # of the longest word, by its bytes
 LONG = {"ttft_ms": 5, "gap_ms": 20, "tokens": 500}  # ten seconds of talk
 CLIENTS = 200
 REVOKED_SECONDS = 5.0
+CHECKED_SECONDS = 30.0  # several times as long as a full disk can go unnoticed
 KILLS = 3
 
 
@@ -651,6 +652,14 @@ def limit_files(gateway: Gateway, size: int) -> None:
     resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+def with_a_long_journal(keyring: Keyring, gateway: Gateway, key: MadeKey) -> int:
+    """Ask so often that the journal of the ledger is longer than the log of the process; its length."""
+    for _ in range(10):
+        fetch(gateway.port, body(QUICK), Authorization=key.bearer)
+    keyring.records(key, 10)
+    return keyring.path.with_name("keys.db-wal").stat().st_size
+
+
 def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
     logs: Path, tmp_path: Path, alpha: Upstream
 ) -> None:
@@ -658,15 +667,12 @@ def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
     key = keyring.create(balance_usd="1")
     gateway = keyring.start(logs)
     try:
-        for _ in range(10):  # so that the journal of the ledger is longer than the log of the process
-            fetch(gateway.port, body(QUICK), Authorization=key.bearer)
-        keyring.records(key, 10)
+        journal = with_a_long_journal(keyring, gateway, key)
         with RawClient(gateway.port) as running:
             running.post(body({"ttft_ms": 5, "gap_ms": 20, "tokens": 100_000}, stream=True), Authorization=key.bearer)
             stream_id = running.head().headers["x-stream-id"]
-            limit_files(gateway, keyring.path.with_name("keys.db-wal").stat().st_size)
-            assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 200  # nobody knows yet
-            wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail")
+            limit_files(gateway, journal)
+            wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail", CHECKED_SECONDS)
             gateway.wait_for_event("the ledger cannot be written; new requests of keys are refused")
             refused = fetch(gateway.port, body(QUICK, stream=True), Authorization=key.bearer)
             assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
@@ -679,13 +685,53 @@ def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
         assert len(keyring.records(key)) == 10
         limit_files(gateway, resource.RLIM_INFINITY)
         wait_for(lambda: call(gateway, "GET", "/readyz").status == 200, "readiness to come back")
-        records = keyring.records(key, 12)
+        records = keyring.records(key, 11)
         assert keyring.balance(key) == 1_000_000 - keyring.spent(key)
         assert {record["ending"] for record in records} == {"completed", "stopped"}
         gateway.wait_for_event("the ledger can be written again")
         assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 200
     finally:
         gateway.terminate()
+
+
+def test_a_full_disk_is_noticed_before_anybody_asks(logs: Path, tmp_path: Path, alpha: Upstream) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
+    key = keyring.create()
+    gateway = keyring.start(logs)
+    try:
+        limit_files(gateway, with_a_long_journal(keyring, gateway, key))
+        wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail", CHECKED_SECONDS)
+        refused = fetch(gateway.port, body(QUICK), Authorization=key.bearer)
+        assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
+        limit_files(gateway, resource.RLIM_INFINITY)
+        wait_for(lambda: call(gateway, "GET", "/readyz").status == 200, "readiness to come back", CHECKED_SECONDS)
+        assert len(keyring.records(key)) == 10
+    finally:
+        gateway.terminate()
+
+
+def test_what_a_full_disk_keeps_from_the_ledger_at_a_stop_is_in_the_log(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])], '[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = 0\n')
+    key = keyring.create(balance_usd="1")
+    gateway = keyring.start(logs)
+    try:
+        journal = with_a_long_journal(keyring, gateway, key)
+        with RawClient(gateway.port) as running:
+            running.post(body(ENDLESS, stream=True), Authorization=key.bearer)
+            headers = running.head().headers
+            limit_files(gateway, journal)
+            gateway.terminate()
+    finally:
+        gateway.terminate()
+    [line] = [one for one in gateway.lines() if one["event"] == "a record is not in the ledger; book it by hand"]
+    assert line["level"] == "error"
+    told = line["record"]
+    assert (told["id"], told["request_id"]) == (headers["x-stream-id"], headers["x-request-id"])
+    assert (told["key_id"], told["model"], told["ending"]) == (key.id, MODEL, "drained")
+    assert told["cost_microusd"] > PROMPT_COST
+    assert len(keyring.records(key)) == 10
 
 
 class Load:
