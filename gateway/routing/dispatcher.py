@@ -74,6 +74,7 @@ class Entry:
     attempt: Attempt
     candidate: Candidate
     hedge: bool
+    started: int  # its number among those of the candidate's health
     outcome: str = ""
 
 
@@ -160,7 +161,7 @@ class Dispatcher:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(ttft, now)
+        entry.candidate.health.on_content(entry.started, ttft, now)
         self._obey(self._race.on_content(entry.number))
         if entry is self._winner:
             self._commit(entry)
@@ -175,7 +176,7 @@ class Dispatcher:
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
         entry.outcome = error.code
-        entry.candidate.health.on_failed(error, now)
+        entry.candidate.health.on_failed(entry.started, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)
         else:
@@ -247,8 +248,9 @@ class Dispatcher:
             self,
             self._tasks,
         )
-        self._entries[attempt] = Entry(number, attempt, candidate, hedge)
-        candidate.health.on_start(clock.monotonic())
+        self._entries[attempt] = Entry(
+            number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
+        )
         attempt.start()
 
     def _cancel(self, entry: Entry, why: Why) -> None:
@@ -257,7 +259,7 @@ class Dispatcher:
         entry.outcome = why.value
         entry.attempt.cancel()
         now = clock.monotonic()
-        entry.candidate.health.on_given_up(self._waited(entry, why, now), now)
+        entry.candidate.health.on_given_up(entry.started, self._waited(entry, why, now), now)
 
     def _waited(self, entry: Entry, why: Why, now: float) -> float | None:
         """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""
