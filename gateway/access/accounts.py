@@ -54,10 +54,10 @@ class Account:
     def allowance(self, now: float) -> Allowance | None:
         return self._limit.allowance(now) if self._limit is not None else None
 
-    def check_model(self, model_id: str) -> None:
-        """Raises `PermissionDenied`."""
+    def check_model(self, model_id: str, field: str = "model") -> None:
+        """Raises `PermissionDenied`, which names the field of the request."""
         if self.key.models and model_id not in self.key.models:
-            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param="model")
+            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param=field)
 
     def admit(self, now: float) -> None:
         """Count a request. Raises `RateLimited`, and then it does not count."""

@@ -252,7 +252,13 @@ def test_a_model_that_is_not_the_keys_is_refused_once(
         "insufficient_permissions",
         "model",
     )
-    assert one.requests == 2
+    with pytest.raises(one.errors.PermissionDeniedError) as caught:
+        one.client.chat.completions.create(
+            messages=[{"role": "user", "content": "Hello"}],
+            **({"gateway": {"models": ["gpt-4o", MODEL]}} if name == "auriko" else {"model": MODEL}),
+        )
+    assert caught.value.param == ("gateway.models" if name == "auriko" else "model")
+    assert one.requests == 3
     assert alpha.statistics().requests == before.requests
 
 
