@@ -408,7 +408,8 @@ def test_over_any_history_the_attempts_in_flight_and_the_waits_are_true(
             before = health.breaker
             number = health.on_start(now)
             running.append((number, False))
-            if before is Breaker.OPEN and free:
+            if health.breaker is not before:  # a cooldown does not keep an open breaker from its probe
+                assert (before, health.breaker) == (Breaker.OPEN, Breaker.HALF_OPEN)
                 probe = number
             assert health.breaker is not Breaker.OPEN or not free
             assert health.breaker is not Breaker.HALF_OPEN or health.wait(now) > 0
