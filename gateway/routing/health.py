@@ -6,6 +6,7 @@ not by what began before it. A limit that a client sets (a TTFT budget, a timeou
 a failure, else one impatient client could take an upstream away from all.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +16,8 @@ from gateway.observe.quantiles import Quantiles
 HALF_LIFE = 300.0  # seconds: a provider's good and bad times change within minutes
 KNOWN = 5.0  # values; below it an upstream is cold, and what is measured of it says nothing
 TAIL_KNOWN = 20.0  # values, for a p95 to be more than a guess
+TAIL = 0.95
+TAIL_DOUBT = 2.0  # standard deviations by which chance may have moved it
 COOLDOWN = 1.0  # seconds after a 429 that does not say how long
 LONGEST_OPEN = 300.0  # seconds between two probes of an upstream that stays down
 
@@ -101,9 +104,16 @@ class Health:
         return self._ttft.count(now) < KNOWN
 
     def tail(self, now: float) -> float | None:
-        """The p95 of the TTFT in seconds; None while it would be a guess."""
+        """The p95 of the TTFT in seconds, the lowest that these values allow; None while it would be a guess.
+
+        With 5 % of slow answers chance decides whether the p95 is one of them, and waiting for those helps nobody.
+        """
+        count = self._ttft.count(now)
+        if count < TAIL_KNOWN:
+            return None
+        share = TAIL - TAIL_DOUBT * math.sqrt(TAIL * (1 - TAIL) / count)
         # The upper end: an answer that is only just late is no reason to ask a second upstream.
-        return self._ttft.quantile(0.95, within=1.0) if self._ttft.count(now) >= TAIL_KNOWN else None
+        return self._ttft.quantile(share, within=1.0)
 
     # --- what became of an attempt
 

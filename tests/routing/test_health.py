@@ -317,6 +317,16 @@ def test_the_tail_is_known_from_so_many_values_on() -> None:
     assert health.tail(HALF_LIFE) is None
 
 
+@pytest.mark.parametrize(
+    ("values", "slow", "tail"), [(100, 6, 0.1), (100, 12, 1.0), (10_000, 520, 0.1), (10_000, 600, 1.0)]
+)
+def test_the_tail_is_the_lowest_p95_that_the_values_allow(values: int, slow: int, tail: float) -> None:
+    health = Health()
+    for number in range(values):
+        succeed(health, 0.0, ttft=1.0 if number < slow else 0.1)
+    assert near(health.tail(0.0), tail)
+
+
 def test_statistics_tell_the_middle_and_the_tails() -> None:
     health = Health()
     for tenth in range(1, 101):
