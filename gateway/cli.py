@@ -141,7 +141,7 @@ def revoke_key(
     typer.echo(keys.in_json({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked")
 
 
-@keys_app.command("credit")
+@keys_app.command("credit", context_settings={"ignore_unknown_options": True})  # so that -5 is an amount
 def credit_key(
     key_id: Annotated[str, typer.Argument(metavar="ID")],
     usd: Annotated[str, typer.Argument(metavar="USD")],

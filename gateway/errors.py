@@ -247,6 +247,9 @@ class OutputExceeded(GatewayError):
     ending = Ending.MAX_OUTPUT
 
 
+BALANCE_SPENT = "the balance of this API key is used up"
+
+
 class CostExceeded(ClientError):
     """The answer has cost what it may cost."""
 

@@ -151,6 +151,12 @@ def test_a_key_that_cannot_be_is_refused_and_nothing_is_written(
     assert not path.exists()
 
 
+def test_a_negative_value_behind_its_option_is_refused_in_a_line(run: Run, path: Path) -> None:
+    for option in ("--balance-usd", "--rpm", "--max-streams"):
+        assert refusal(run("create", "--name", "Ada", option, "-5")).startswith(f"rivergate: {option}: ")
+    assert not path.exists()
+
+
 def test_an_unknown_model_is_told_with_those_there_are(run: Run) -> None:
     line = refusal(run("create", "--name", "Ada", "--models", "gpt-5"))
     assert "'gpt-5' is not configured" in line
@@ -188,8 +194,10 @@ def test_a_credit_that_is_none_is_refused_and_nothing_is_added(run: Run) -> None
     key, unlimited = made(run, "--balance-usd", "1"), made(run)
     for bad in [*BAD_AMOUNTS, "0", "0.0", "-0"]:
         assert refusal(run("credit", key["id"], "--", bad)).startswith("rivergate: USD: "), bad
-    for negative in ("-1", "-0.01", "-1e3"):
-        assert "USD" in refusal(run("credit", key["id"], "--", negative))
+    for negative in ("-1", "-5", "-0.01", "-.5", "-1e3", "-nan", "--5", "--jsn"):
+        for arguments in (["--", negative], [negative]):
+            assert refusal(run("credit", key["id"], *arguments)).startswith("rivergate: USD: "), negative
+    assert refusal(run("credit", key["id"], "-5", "--json")).startswith("rivergate: USD: ")
     assert "has no balance" in refusal(run("credit", unlimited["id"], "1"))
     assert [key["balance_usd"] for key in listed(run)] == [1.0, None]
 

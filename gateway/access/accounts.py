@@ -10,7 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gateway import clock
@@ -20,6 +20,7 @@ from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
 
 REFRESH_SECONDS = 1.0  # a revocation, a credit, a new key: known after so long at most
 RETRY_SECONDS = 1.0  # between two tries to write while the disk refuses
+CHECK_SECONDS = 5.0  # without a record to write: so long a disk that is full can go unnoticed
 MAX_BATCH = 1000  # records in one transaction
 # Records wait so long for others: a commit for each one took an eighth of a request's CPU, and the lock of the
 # interpreter from the request that came next (bench/relay.py).
@@ -56,10 +57,10 @@ class Account:
     def allowance(self, now: float) -> Allowance | None:
         return self._limit.allowance(now) if self._limit is not None else None
 
-    def check_model(self, model_id: str) -> None:
-        """Raises `PermissionDenied`."""
+    def check_model(self, model_id: str, field: str = "model") -> None:
+        """Raises `PermissionDenied`, which names the field of the request."""
         if self.key.models and model_id not in self.key.models:
-            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param="model")
+            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param=field)
 
     def admit(self, now: float) -> None:
         """Count a request. Raises `RateLimited`, and then it does not count."""
@@ -79,7 +80,7 @@ class Account:
         if available is not None and (available <= 0 or available < least):
             raise InsufficientQuota("the balance of this API key is used up")
         self.streams += 1
-        lease = Lease(self, wanted if available is None else min(wanted, available))
+        lease = Lease(self, wanted if available is None else min(wanted, available), least)
         self.reserved += lease.reserved
         return lease
 
@@ -87,11 +88,12 @@ class Account:
 class Lease:
     """What one running stream has reserved of its key's money."""
 
-    __slots__ = ("account", "closed", "reserved")
+    __slots__ = ("account", "closed", "least", "reserved")
 
-    def __init__(self, account: Account, reserved: int) -> None:
+    def __init__(self, account: Account, reserved: int, least: int) -> None:
         self.account = account
         self.reserved = reserved
+        self.least = least  # what it costs to ask at all
         self.closed = False
 
     def extend(self, amount: int) -> int:
@@ -103,6 +105,14 @@ class Lease:
         self.reserved += more
         self.account.reserved += more
         return self.reserved
+
+    def covers_another(self) -> bool:
+        """Reserve what it costs to ask once more, if all of that is there; whether it was."""
+        available = self.account.available
+        if self.closed or (available is not None and available < self.least):
+            return False
+        self.extend(self.least)
+        return True
 
     def close(self) -> None:
         """Give back what was reserved. Idempotent."""
@@ -132,7 +142,7 @@ class Accounts:
         self._version = -1
         self._looking = asyncio.Lock()
         self._looked_at = 0.0
-        self._closing = False
+        self._give_up_at: float | None = None  # set at the end: until then, what is left is written
         self.failure: str | None = None  # why the ledger cannot be written
 
     @property
@@ -149,37 +159,37 @@ class Accounts:
         self._take(self._ledger.all_keys())
 
     async def run(self) -> None:
-        """Write what is settled and notice what others wrote, until `close`."""
+        """Write what is settled, see that it can be written, and notice what others wrote, until `close`."""
         loop = asyncio.get_running_loop()
-        refresh_at = loop.time() + REFRESH_SECONDS
-        while not (self._closing and not self._queue):
-            wait = RETRY_SECONDS if self.failure else max(refresh_at - loop.time(), 0.0)
+        refresh_at, check_at = loop.time() + REFRESH_SECONDS, loop.time() + CHECK_SECONDS
+        while not self._is_done(loop.time()):
             if not self._queue or self.failure:
-                await self._sleep(wait)
+                await self._sleep(self._retry_after(loop.time()) if self.failure else refresh_at - loop.time())
             self._wake.clear()
-            if self._queue:
-                if not (self.failure or self._closing):
+            if self._queue or self.failure or loop.time() >= check_at:
+                if self._queue and not self.failure and self._give_up_at is None:
                     await asyncio.sleep(GATHER_SECONDS)
                 await self._write()
-                if self.failure and self._closing:
-                    _log.error("records are lost", extra={"fields": {"records": len(self._queue)}})
-                    return
+                check_at = loop.time() + CHECK_SECONDS
             if loop.time() >= refresh_at:
                 await self._refresh()
                 refresh_at = loop.time() + REFRESH_SECONDS
 
     async def close(self, seconds: float) -> None:
         """Let `run` write what is left, for so long, and end."""
-        self._closing = True
+        self._give_up_at = asyncio.get_running_loop().time() + seconds
         self._wake.set()
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self._queue and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - the writer's own pace
+        while not self._is_done(asyncio.get_running_loop().time()):  # noqa: ASYNC110 - the writer's own pace
             await asyncio.sleep(0.01)
 
     def shut(self) -> None:
-        """End the thread and close the file, once `run` has ended."""
+        """End the thread and close the file, once `run` has ended; what is not written goes to the log."""
         self._thread.shutdown(wait=True)
         self._ledger.close()
+        unwritten, self._queue = self._queue, []
+        for usage in unwritten:
+            fields = {"record": _in_json(usage), "reason": self.failure}
+            _log.error("a record is not in the ledger; book it by hand", extra={"fields": fields})
 
     async def find(self, digest: bytes) -> Account | None:
         """The key with this digest, also one that was made a moment ago."""
@@ -210,7 +220,14 @@ class Accounts:
 
     # --- inside
 
+    def _is_done(self, now: float) -> bool:
+        return self._give_up_at is not None and (not self._queue or now >= self._give_up_at)
+
+    def _retry_after(self, now: float) -> float:
+        return RETRY_SECONDS if self._give_up_at is None else min(RETRY_SECONDS, self._give_up_at - now)
+
     async def _sleep(self, seconds: float) -> None:
+        seconds = max(seconds, 0.0)
         try:
             async with asyncio.timeout(seconds):
                 await (asyncio.sleep(seconds + 1) if self.failure else self._wake.wait())
@@ -218,9 +235,14 @@ class Accounts:
             pass
 
     async def _write(self) -> None:
+        """Write the oldest records; without any, see whether they could be written."""
         batch = self._queue[:MAX_BATCH]
         try:
-            balances = await self._in_thread(self._ledger.settle, batch)
+            balances: dict[str, int] = {}
+            if batch:
+                balances = await self._in_thread(self._ledger.settle, batch)
+            else:
+                await self._in_thread(self._ledger.check)
         except (sqlite3.Error, OverflowError) as error:  # the latter: a count that no ledger can hold
             if self.failure is None:
                 fields = {"reason": str(error), "records": len(self._queue)}
@@ -265,3 +287,9 @@ class Accounts:
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+
+
+def _in_json(usage: Usage) -> dict[str, Any]:
+    """A record as a line of the log can hold it: with the names of the columns of the ledger."""
+    row = asdict(usage).items()
+    return {name: str(value) if isinstance(value, int) and value.bit_length() > 63 else value for name, value in row}

@@ -128,6 +128,11 @@ class Ledger:
         """A number that changes when another process has written."""
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
+    def check(self) -> None:
+        """Write something that changes nothing. Raises `sqlite3.Error` if the disk takes nothing."""
+        with self._transaction():
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
     # --- keys
 
     def all_keys(self) -> list[Key]:

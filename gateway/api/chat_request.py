@@ -78,6 +78,10 @@ class ChatRequest(_Lenient):
             return [self.model]
         return list(self.gateway.models or ()) if self.gateway is not None else []
 
+    def models_field(self) -> str:
+        """Where the models stand that are told to be at fault."""
+        return "model" if self.model is not None else "gateway.models"
+
     def routing_options(self) -> dict[str, Any]:
         """`gateway.routing` over the top-level `routing` of older documents."""
         nested = self.gateway.routing if self.gateway is not None else None

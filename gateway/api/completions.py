@@ -61,8 +61,9 @@ def _attach(client: ClientProtocol, reader: Subscriber, request: web.Request) ->
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    settle = opening.settled(opening.lease())
-    relay = WholeRelay(opening.call, opening.route, settle=settle, tasks=context.tasks)
+    lease = opening.lease()
+    settle = opening.settled(lease)
+    relay = WholeRelay(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=lease)
     gone = StreamAborted("the client is gone")
     client.watch(lambda: relay.stop_with(gone, Ending.ABANDONED))
     context.hub.add(relay)

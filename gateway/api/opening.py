@@ -56,7 +56,8 @@ class Opening:
         )
         self._joined = self._known()
         if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
-            self._prepare(request, chat, body, Ask(chat.model_ids(), options, self.streamed, budget_ms))
+            ask = Ask(chat.model_ids(), options, self.streamed, budget_ms, chat.models_field())
+            self._prepare(request, chat, body, ask)
 
     def _prepare(self, request: web.Request, chat: ChatRequest, body: dict[str, Any], ask: Ask) -> None:
         """Find the upstreams of a new answer, and ask whether this key may have it."""
@@ -64,7 +65,7 @@ class Opening:
             body["stream"] = True
         context, now = self._context, clock.monotonic()
         self.route = context.router.route(ask, now)
-        self._admit(now)
+        self._admit(ask.models_field, now)
         model_id = self.route.candidates[0].model.id
         self.span = context.tracing.begin(f"chat {model_id}", request.headers.get("traceparent"), clock.wall_time())
         self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
@@ -90,13 +91,13 @@ class Opening:
             raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
         return known
 
-    def _admit(self, now: float) -> None:
+    def _admit(self, models_field: str, now: float) -> None:
         """Whether this key may ask this now. Raises `PermissionDenied`, `RateLimited`, `ServiceUnavailable`."""
         account = self.caller.account
         if account is None:
             return
         for candidate in self.route.candidates:
-            account.check_model(candidate.model.id)
+            account.check_model(candidate.model.id, models_field)
         if self._context.accounts.failure is not None:
             raise ServiceUnavailable("the ledger cannot be written; try again later", retry_after=5)
         account.admit(now)

@@ -78,7 +78,7 @@ class Statistics:
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
             "upstreams": [_upstream(one, now) for one in context.router.catalog.all()],
-            "list": [one.describe() for one in (running + ended)[:MAX_LISTED]],
+            "list": [_listed(one.describe()) for one in (running + ended)[:MAX_LISTED]],
         }
 
     def readings(self) -> Iterator[Reading]:
@@ -155,6 +155,14 @@ def _one(name: str, text: str, value: float, *, counts: bool = False) -> Reading
 
 def _place(bounds: tuple[int, ...], value: float) -> int:
     return next((place for place, bound in enumerate(bounds) if value <= bound), len(bounds))
+
+
+def _listed(described: dict[str, Any]) -> dict[str, Any]:
+    """A stream as everyone with a key is told of it: its prompt's size and its cost are for its owner only."""
+    told, usage = dict(described), described["usage"]
+    del told["cost_usd"]
+    told["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
+    return told
 
 
 def _upstream(candidate: Any, now: float) -> dict[str, Any]:

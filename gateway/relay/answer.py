@@ -97,6 +97,16 @@ class Answer:
         usage = Usage(self._call.prompt_tokens, 0, estimated=True)
         return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
 
+    def hedge_cost(self) -> Decimal:
+        """What the attempts cost that lost a race: an estimate, since nobody waited for their usage."""
+        total = Decimal(0)
+        for entry in self._dispatcher.lost():
+            model = entry.candidate.model
+            tokens = entry.attempt.stream.chat.text_events if self._call.streamed else 0
+            used = Usage(self._call.prompt_tokens, tokens, estimated=True)
+            total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
+        return total
+
     def metadata(self) -> dict[str, Any]:
         """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
         candidate, usage = self._candidate, self.usage()
@@ -116,7 +126,7 @@ class Answer:
         }
         if usage.estimated:
             metadata["usage_estimated"] = True
-        if hedge_cost := self._hedge_cost():
+        if hedge_cost := self.hedge_cost():
             metadata["hedge_cost_usd"] = float(hedge_cost)
         if self._warnings:
             metadata["warnings"] = list(self._warnings)
@@ -164,7 +174,7 @@ class Answer:
             error=error,
             usage=usage,
             cost_usd=cost,
-            hedge_cost_usd=self._hedge_cost(),
+            hedge_cost_usd=self.hedge_cost(),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
             gap_p50_ms=(self._gaps() or {}).get("p50"),
@@ -182,16 +192,6 @@ class Answer:
             return None
         model = self._candidate.model
         return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
-
-    def _hedge_cost(self) -> Decimal:
-        """What the attempts cost that lost a race: an estimate, since nobody waited for their usage."""
-        total = Decimal(0)
-        for entry in self._dispatcher.lost():
-            model = entry.candidate.model
-            tokens = entry.attempt.stream.chat.text_events if self._call.streamed else 0
-            used = Usage(self._call.prompt_tokens, tokens, estimated=True)
-            total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
-        return total
 
     def _gaps(self) -> dict[str, float | None] | None:
         """Quantiles of the pauses between two tokens, from samples; None while there are none."""

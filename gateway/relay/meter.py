@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.errors import CostExceeded, OutputExceeded, RivergateError
+from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, RivergateError
 from gateway.relay.purse import Purse
 from gateway.relay.usage import BYTES_PER_TOKEN
 from gateway.stream.stream import Stream
@@ -77,4 +77,4 @@ class Meter:
         elif self._purse is not None and self._paid is not None and tokens > self._paid:
             self._paid = self._purse.tokens(tokens)
             if self._paid is not None and tokens > self._paid:
-                self._on_exceeded(CostExceeded("the balance of this API key is used up"))
+                self._on_exceeded(CostExceeded(BALANCE_SPENT))

@@ -19,7 +19,7 @@ from gateway.relay.answer import Answer, Record, Settle, ending_error
 from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
 from gateway.relay.purse import Purse, ceil_microusd
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.routing.dispatcher import Call, Dispatcher, Money
 from gateway.routing.router import Route
 from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
@@ -66,7 +66,8 @@ class Relay:
         self._settle = settle
         self._output = plan.output
         self._lease = plan.lease
-        self._dispatcher = Dispatcher(call, route, self, tasks)
+        money = Money(plan.lease.covers_another) if plan.lease is not None else None
+        self._dispatcher = Dispatcher(call, route, self, tasks, money)
         self.answer = Answer(call, route, self._dispatcher)
         self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
@@ -161,7 +162,8 @@ class Relay:
         limits, affordable, lease = self._output, None, self._lease
         purse = None
         if lease is not None and lease.account.balance is not None:
-            prompt = ceil_microusd(self.answer.prompt_cost() * 1_000_000)
+            asking = self.answer.prompt_cost() + self.answer.hedge_cost()  # who lost the race has lost it by now
+            prompt = ceil_microusd(asking * 1_000_000)
             purse = Purse(lease.reserved, prompt, candidate.model.output_usd_per_mtok, lease.extend)
         if limits.cost_usd is not None:
             affordable = affordable_tokens(

@@ -36,11 +36,11 @@ class Catalog:
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._candidates
 
-    def candidates(self, model_id: str) -> list[Candidate]:
-        """The upstreams of a model. Raises `ModelNotFound`, which names what there is."""
+    def candidates(self, model_id: str, field: str = "model") -> list[Candidate]:
+        """The upstreams of a model. Raises `ModelNotFound`, which names what there is, and the field at fault."""
         found = self._candidates.get(model_id)
         if found is None:
             known = ", ".join(list(self._candidates)[:20]) or "none"
             message = f"the model {model_id[:200]!r} does not exist here; known models: {known}"
-            raise ModelNotFound(message, param="model")
+            raise ModelNotFound(message, param=field)
         return found

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
@@ -29,6 +30,14 @@ class Call:
     prompt_tokens: int = 0  # by our own count
     hold_finish: bool = False
     traceparent: str | None = None  # for the upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the key of a request can pay for. `is_spent`: by a whole answer of which so many bytes have come."""
+
+    covers_hedge: Callable[[], bool]
+    is_spent: Callable[[Candidate, int], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class Entry:
     attempt: Attempt
     candidate: Candidate
     hedge: bool
+    started: int  # its number among those of the candidate's health
     outcome: str = ""
 
 
@@ -98,7 +108,9 @@ _NOBODY = _Nobody()
 class Dispatcher:
     """The attempts of one request."""
 
-    def __init__(self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks) -> None:
+    def __init__(
+        self, call: Call, route: Route, owner: DispatchOwner, tasks: Tasks, money: Money | None = None
+    ) -> None:
         self._call = call
         self._candidates = route.candidates
         self._owner: DispatchOwner = owner
@@ -106,6 +118,9 @@ class Dispatcher:
         self._rules = route.rules
         names = tuple(one.endpoint.name for one in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
+        self._is_spent = None
+        if money is not None:
+            self._race.covers_hedge, self._is_spent = money.covers_hedge, money.is_spent
         self._entries: dict[Attempt, Entry] = {}
         self._winner: Entry | None = None
         self._began = clock.monotonic()
@@ -151,7 +166,7 @@ class Dispatcher:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(ttft, now)
+        entry.candidate.health.on_content(entry.started, ttft, now)
         self._obey(self._race.on_content(entry.number))
         if entry is self._winner:
             self._commit(entry)
@@ -166,7 +181,7 @@ class Dispatcher:
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
         entry.outcome = error.code
-        entry.candidate.health.on_failed(error, now)
+        entry.candidate.health.on_failed(entry.started, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)
         else:
@@ -233,12 +248,14 @@ class Dispatcher:
                 identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
+                is_spent=partial(self._is_spent, candidate) if self._is_spent is not None else None,
             ),
             self,
             self._tasks,
         )
-        self._entries[attempt] = Entry(number, attempt, candidate, hedge)
-        candidate.health.on_start(clock.monotonic())
+        self._entries[attempt] = Entry(
+            number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
+        )
         attempt.start()
 
     def _cancel(self, entry: Entry, why: Why) -> None:
@@ -247,7 +264,7 @@ class Dispatcher:
         entry.outcome = why.value
         entry.attempt.cancel()
         now = clock.monotonic()
-        entry.candidate.health.on_given_up(self._waited(entry, why, now), now)
+        entry.candidate.health.on_given_up(entry.started, self._waited(entry, why, now), now)
 
     def _waited(self, entry: Entry, why: Why, now: float) -> float | None:
         """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""

@@ -1,10 +1,12 @@
 """Pure: what is known of one upstream for one model: how fast, how reliable, and whether to try it at all.
 
 In: what became of its attempts, with the time. Out: quantiles of TTFT and throughput in which the past fades, the
-share of failures, and the state of the breaker. A limit that a client sets (a TTFT budget, a timeout) never counts as
+share of failures, and the state of the breaker. An open breaker is closed, or opened for longer, by its probe alone,
+not by what began before it. A limit that a client sets (a TTFT budget, a timeout) never counts as
 a failure, else one impatient client could take an upstream away from all.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +16,8 @@ from gateway.observe.quantiles import Quantiles
 HALF_LIFE = 300.0  # seconds: a provider's good and bad times change within minutes
 KNOWN = 5.0  # values; below it an upstream is cold, and what is measured of it says nothing
 TAIL_KNOWN = 20.0  # values, for a p95 to be more than a guess
+TAIL = 0.95
+TAIL_DOUBT = 2.0  # standard deviations by which chance may have moved it
 COOLDOWN = 1.0  # seconds after a 429 that does not say how long
 LONGEST_OPEN = 300.0  # seconds between two probes of an upstream that stays down
 
@@ -59,7 +63,9 @@ class Health:
         "_limited",
         "_open_for",
         "_open_until",
+        "_probe",
         "_rules",
+        "_started",
         "_tps",
         "_ttft",
         "breaker",
@@ -77,6 +83,8 @@ class Health:
         self._open_for = self._rules.seconds
         self._open_until = 0.0
         self._cool_until = 0.0
+        self._started = 0  # attempts so far: the number of the newest
+        self._probe = 0  # the number of the newest attempt on which the breaker has hung
         self._limited = False  # whether it cools down from a 429, and not from a 503
         self.breaker = Breaker.CLOSED
         self.in_flight = 0
@@ -96,22 +104,32 @@ class Health:
         return self._ttft.count(now) < KNOWN
 
     def tail(self, now: float) -> float | None:
-        """The p95 of the TTFT in seconds; None while it would be a guess."""
+        """The p95 of the TTFT in seconds, the lowest that these values allow; None while it would be a guess.
+
+        With 5 % of slow answers chance decides whether the p95 is one of them, and waiting for those helps nobody.
+        """
+        count = self._ttft.count(now)
+        if count < TAIL_KNOWN:
+            return None
+        share = TAIL - TAIL_DOUBT * math.sqrt(TAIL * (1 - TAIL) / count)
         # The upper end: an answer that is only just late is no reason to ask a second upstream.
-        return self._ttft.quantile(0.95, within=1.0) if self._ttft.count(now) >= TAIL_KNOWN else None
+        return self._ttft.quantile(share, within=1.0)
 
     # --- what became of an attempt
 
-    def on_start(self, now: float) -> None:
+    def on_start(self, now: float) -> int:
+        """An attempt begins; its number, by which the breaker knows its probe."""
         self.in_flight += 1
+        self._started += 1
         if self.breaker is Breaker.OPEN and now >= self._open_until:
-            self.breaker = Breaker.HALF_OPEN
+            self.breaker, self._probe = Breaker.HALF_OPEN, self._started
+        return self._started
 
-    def on_content(self, ttft: float | None, now: float) -> None:
+    def on_content(self, attempt: int, ttft: float | None, now: float) -> None:
         """The first content came after so many seconds; None: of an answer that came whole."""
         if ttft is not None:
             self._ttft.add(ttft, now)
-        if self.breaker is not Breaker.CLOSED:
+        if self._is_probe(attempt):
             self._close()
 
     def on_complete(self, tps: float | None, now: float) -> None:
@@ -122,7 +140,7 @@ class Health:
         if tps is not None:
             self._tps.add(tps, now)
 
-    def on_failed(self, error: RivergateError, now: float) -> None:
+    def on_failed(self, attempt: int, error: RivergateError, now: float) -> None:
         """It failed by itself, before the first content or after."""
         self.in_flight -= 1
         if error.retry_after is not None or isinstance(error, RateLimited):
@@ -130,22 +148,22 @@ class Health:
             self._cool_until = max(self._cool_until, now + min(wait, self._rules.max_cooldown))
             self._limited = isinstance(error, RateLimited)
         if isinstance(error, ClientError | RateLimited):
-            if self.breaker is Breaker.HALF_OPEN:
+            if self._is_probe(attempt):
                 self._close()  # it answers
             return
         self._answers.add(1.0, now)
         self._failures.add(1.0, now)
         self._in_a_row += 1
-        if self.breaker is Breaker.HALF_OPEN:
+        if self._is_probe(attempt):
             self._open_for = min(self._open_for * 2, LONGEST_OPEN)
             self._open(now)
         elif self.breaker is Breaker.CLOSED and 0 < self._rules.failures <= self._in_a_row:
             self._open(now)
 
-    def on_given_up(self, waited: float | None, now: float) -> None:
+    def on_given_up(self, attempt: int, waited: float | None, now: float) -> None:
         """We closed it before its content. `waited`: how long for that, which makes the TTFT at least as long."""
         self.in_flight -= 1
-        if self.breaker is Breaker.HALF_OPEN:
+        if self._is_probe(attempt):
             self.breaker, self._open_until = Breaker.OPEN, now  # the probe said nothing: another may
         if waited is not None and waited > (self._ttft.quantile(0.5) or 0.0):
             self._ttft.add(waited, now)
@@ -163,6 +181,10 @@ class Health:
             breaker=self.breaker,
             wait=self.wait(now),
         )
+
+    def _is_probe(self, attempt: int) -> bool:
+        """Whether the half-open breaker waits for this very attempt."""
+        return self.breaker is Breaker.HALF_OPEN and attempt == self._probe
 
     def _open(self, now: float) -> None:
         self.breaker, self._open_until = Breaker.OPEN, now + self._open_for

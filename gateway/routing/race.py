@@ -5,6 +5,7 @@ nothing starts after it, nor after the end of the budget; every attempt that sta
 cancelled.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,17 +88,26 @@ class _Running:
         return self.times_out_at is not None and now >= self.times_out_at
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Race:
-    """The attempts of one request. `names` of the candidates are for messages."""
+    """The attempts of one request.
+
+    `names` of the candidates are for messages. `covers_hedge` puts money aside for one attempt more, if it is there.
+    """
 
     candidates: int
     rules: Rules = field(default_factory=Rules)
     throttle: Throttle = field(default_factory=Throttle)
     names: tuple[str, ...] = ()
+    covers_hedge: Callable[[], bool] = _always
     _untried: list[int] = field(init=False)
     _running: dict[int, _Running] = field(init=False, default_factory=dict)
     _errors: list[RivergateError] = field(init=False, default_factory=list)
+    _failed: set[str | int] = field(init=False, default_factory=set)  # those who failed, each once
     _started: int = field(init=False, default=0)
     _budget_ends: float | None = field(init=False, default=None)
     _deadline: float | None = field(init=False, default=None)
@@ -135,9 +145,10 @@ class Race:
 
     def on_failed(self, attempt: int, error: RivergateError, now: float) -> list[Command]:
         """An attempt ended before its content."""
-        if self._running.pop(attempt, None) is None:
+        one = self._running.pop(attempt, None)
+        if one is None:
             return []
-        self._errors.append(error)
+        self._note(one.candidate, error)
         if isinstance(error, ClientError):
             return self._give_up(error, Why.STOPPED)
         return self._expire(now) or self._go_on(now)
@@ -178,7 +189,7 @@ class Race:
             candidate = self._running.pop(attempt).candidate
             if self.names:
                 error.blame(self.names[candidate])
-            self._errors.append(error)
+            self._note(candidate, error)
         commands: list[Command] = [Cancel(attempt, Why.TIMED_OUT) for attempt in late]
         return commands + self._go_on(now) if late else commands
 
@@ -188,11 +199,15 @@ class Race:
             return []
         if self._may_start and self._untried:
             return self._start_next(now)
-        return self._give_up(_verdict(self._errors), Why.STOPPED)
+        return self._give_up(_verdict(self._errors, len(self._failed)), Why.STOPPED)
+
+    def _note(self, candidate: int, error: RivergateError) -> None:
+        self._errors.append(error)
+        self._failed.add(self.names[candidate] if self.names else candidate)
 
     def _hedge(self, now: float) -> list[Command]:
         self._hedge_at, self._hedge_after = None, ()
-        if not self._may_start or not self.throttle.take():
+        if not (self._may_start and self.throttle.ready and self.covers_hedge() and self.throttle.take()):
             return []
         order = [one for one in self.rules.hedge_order if one in self._untried] or self._untried
         alone = next(iter(self._running.values()))
@@ -235,13 +250,19 @@ class Race:
         return [Cancel(attempt, why) for attempt in running]
 
 
-def _verdict(errors: list[RivergateError]) -> RivergateError:
-    """What to say when every attempt failed: 429 if all were over their limit, else 502 with all reasons."""
+def _verdict(errors: list[RivergateError], upstreams: int) -> RivergateError:
+    """What to say when every attempt failed, with all reasons.
+
+    429 if all were over their limit, 504 if all had too little time, else 502. An upstream may have been asked twice.
+    """
     if len(errors) == 1:
         return errors[0]
-    reasons = f"all {len(errors)} upstreams failed: " + "; ".join(error.reason for error in errors)
+    what = "upstreams" if upstreams == len(errors) else "attempts"
+    reasons = f"all {len(errors)} {what} failed: " + "; ".join(error.reason for error in errors)
     quoted = errors[-1].quoted
     if all(isinstance(error, RateLimited) for error in errors):
         waits = [error.retry_after for error in errors if error.retry_after is not None]
         return RateLimited(reasons, quoted=quoted, retry_after=min(waits) if waits else None)
+    if all(isinstance(error, UpstreamTimeout) for error in errors):
+        return UpstreamTimeout(reasons)
     return UpstreamError(reasons, quoted=quoted)

@@ -26,12 +26,16 @@ ALL_ATTEMPTS = 20  # when nothing else limits them
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client wants. `budget_ms`: to the first token, None: the server's default, 0: none."""
+    """What a client wants. `budget_ms`: to the first token, None: the server's default, 0: none.
+
+    `models_field`: where in the request the models stand.
+    """
 
     model_ids: Sequence[str]
     options: RoutingOptions
     streamed: bool = True
     budget_ms: int | None = None
+    models_field: str = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ class Router:
             model_id, strategy = self._model(asked)
             if strategy is not None and options.optimize is None and options.weights is None:
                 options = options.model_copy(update={"optimize": strategy})
-            candidates += [one for one in self.catalog.candidates(model_id) if one not in candidates]
+            candidates += [
+                one for one in self.catalog.candidates(model_id, ask.models_field) if one not in candidates
+            ]
         budget_ms = options.max_ttft_ms or (self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms)
         budget = budget_ms / 1000 if budget_ms else None
         ranking = self._rank(candidates, options, budget, now)

@@ -22,9 +22,14 @@ class Throttle:
         self.requests += 1
         self._saved = min(self._saved + self._share, MAX_SAVED)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there may be a hedge now."""
+        return self._saved >= 1.0 - 1e-9
+
     def take(self) -> bool:
         """Whether there may be a hedge now; it counts as one then."""
-        if self._saved < 1.0 - 1e-9:
+        if not self.ready:
             return False
         self._saved -= 1.0
         self.hedges += 1

@@ -57,6 +57,7 @@ class Order:
     identity: Identity
     streamed: bool
     hold_finish: bool = False
+    is_spent: Callable[[int], bool] | None = None  # of a whole answer: whether so many bytes cost too much
 
 
 class AttemptObserver(Protocol):
@@ -104,7 +105,7 @@ class Attempt:
         self._body: BodyReader = (
             StreamBody(self, order.identity, hold_finish=order.hold_finish)
             if order.streamed
-            else WholeBody(self, order.identity)
+            else WholeBody(self, order.identity, order.is_spent)
         )
         self.marks = Marks(clock.monotonic())
         self.gaps: Quantiles | None = None  # seconds between two reads of tokens; sampled, of streams only

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.errors import BALANCE_SPENT, CostExceeded, RateLimited, RivergateError, UpstreamError, UpstreamRefused
 from gateway.wire import chat, json_text, sse
 from gateway.wire.repair import Identity, complete_usage, repair_completion
 
@@ -236,13 +236,17 @@ class StreamBody:
 
 
 class WholeBody:
-    """A completion that is not streamed: read to its end, then made acceptable to strict clients."""
+    """A completion that is not streamed: read to its end, then made acceptable to strict clients.
 
-    __slots__ = ("_data", "_identity", "_owner", "completion", "over", "usage")
+    `is_spent` is asked with the number of bytes that have come: one that costs too much is not read to its end.
+    """
 
-    def __init__(self, owner: BodyOwner, identity: Identity) -> None:
+    __slots__ = ("_data", "_identity", "_is_spent", "_owner", "completion", "over", "usage")
+
+    def __init__(self, owner: BodyOwner, identity: Identity, is_spent: Callable[[int], bool] | None = None) -> None:
         self._owner: BodyOwner = owner
         self._identity = identity
+        self._is_spent = is_spent
         self._data = bytearray()
         self.completion: dict[str, Any] | None = None
         self.usage: dict[str, Any] | None = None
@@ -250,9 +254,15 @@ class WholeBody:
 
     def feed(self, data: bytes) -> None:
         self._data += data
-        if len(self._data) > MAX_COMPLETION_BYTES and not self.over:
+        if self.over:
+            return
+        if len(self._data) > MAX_COMPLETION_BYTES:
             self.over = True
             self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
+        elif self._is_spent is not None and self._is_spent(len(self._data)):
+            self.over = True
+            self._owner.on_content()  # it is the answer, and is paid for as far as it has come
+            self._owner.on_broken(CostExceeded(BALANCE_SPENT))
 
     def finish(self) -> None:
         if self.over:
@@ -267,10 +277,11 @@ class WholeBody:
 
     def release(self) -> None:
         self._owner = _NOBODY
+        self._is_spent = None
 
     def text_bytes(self) -> int:
-        """Length of the answer's choices as JSON, for an estimate of its tokens."""
-        return len(json_text.dumps(self.completion["choices"])) if self.completion else 0
+        """Length of the answer's choices as JSON, for an estimate of its tokens; of what came, if that was cut."""
+        return len(json_text.dumps(self.completion["choices"])) if self.completion else len(self._data)
 
     def _parse(self) -> UpstreamError | None:
         try:

@@ -1,9 +1,11 @@
 """Keys in memory and their ledger: money is neither made nor lost, in whatever order things happen."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from gateway.access import accounts as module
 from gateway.access.accounts import MAX_BATCH, Account, Accounts, Lease
 from gateway.access.ledger import Ledger, Usage
 from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
+from gateway.observe.logs import JsonFormatter
 
 from .books import NOW, balances, new_key, new_secret, record, records, rows
 
@@ -30,6 +33,11 @@ class FragileLedger(Ledger):
         if self.failure is not None:
             raise self.failure
         return super().settle(batch)
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        super().check()
 
 
 class Bank:
@@ -69,8 +77,8 @@ class Bank:
             await self._writer
         self.accounts.shut()
 
-    async def stop(self) -> None:
-        await self.accounts.close(PATIENCE)
+    async def stop(self, seconds: float = PATIENCE) -> None:
+        await self.accounts.close(seconds)
         async with asyncio.timeout(PATIENCE):
             await self._writer
         self.accounts.shut()
@@ -89,6 +97,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done again and again is done at once."""
     monkeypatch.setattr(module, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
 
 
@@ -141,6 +150,17 @@ def test_a_lease_is_given_back_once_and_reserves_nothing_more() -> None:
     lease.close()
     assert lease.extend(40) == 60  # a chunk that was still under way
     assert (owner.available, owner.reserved, owner.streams) == (100, 0, 0)
+
+
+def test_another_attempt_is_paid_for_in_full_or_not_at_all() -> None:
+    owner = account(100)
+    lease = owner.lease(15, 60)
+    assert [lease.covers_another() for _ in range(3)] == [True, True, False]
+    assert (lease.reserved, owner.reserved, owner.available) == (90, 90, 10)
+    lease.close()
+    assert not lease.covers_another()
+    assert (owner.reserved, owner.available) == (0, 100)
+    assert account().lease(1 << 40, 0).covers_another()
 
 
 def test_a_key_without_a_balance_may_reserve_anything() -> None:
@@ -296,6 +316,56 @@ async def test_what_a_stop_finds_unwritten_is_written(tmp_path: Path) -> None:
     await bank.stop()
     assert balances(bank.path) == {owner.key.id: 90}
     assert len(records(bank.path)) == 10
+
+
+async def test_a_disk_that_refuses_is_noticed_without_a_record_and_also_that_it_is_back(
+    soon: None, bank: Bank, caplog: pytest.LogCaptureFixture
+) -> None:
+    await until(lambda: not bank.accounts.statistics().unwritten)
+    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    await until(lambda: bank.accounts.failure == "database or disk is full")
+    bank.ledger.failure = None
+    await until(lambda: bank.accounts.failure is None)
+    assert [line.message for line in caplog.records if "can be written again" in line.message]
+
+
+async def test_a_disk_that_comes_back_during_a_stop_gets_all_records(soon: None, tmp_path: Path) -> None:
+    bank = Bank(tmp_path / "ledger.db")
+    owner = await funded(bank, 100)
+    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    bank.accounts.settle(record(owner.key.id, 30), owner.lease(0, 50))
+    await until(lambda: bank.accounts.failure is not None)
+    stop = asyncio.get_running_loop().create_task(bank.stop())
+    tries: list[int] = []
+    settle = bank.ledger.settle
+
+    def refused(batch: Sequence[Usage]) -> dict[str, int]:
+        tries.append(len(batch))
+        bank.ledger.failure = None if len(tries) > 3 else bank.ledger.failure
+        return settle(batch)
+
+    bank.ledger.settle = refused  # type: ignore[method-assign]
+    await stop
+    assert balances(bank.path) == {owner.key.id: 70}
+
+
+async def test_what_a_stop_cannot_write_is_in_the_log_record_by_record(
+    soon: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bank = Bank(tmp_path / "ledger.db")
+    owner = await funded(bank, 100)
+    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    told = [record(owner.key.id, cost) for cost in range(MAX_BATCH + 5)]
+    told.append(record(None, prompt_tokens=1 << 64))
+    for usage in told:
+        bank.accounts.settle(usage, None)
+    await bank.stop(0.1)
+    lines = [json.loads(JsonFormatter().format(line)) for line in caplog.records if "by hand" in line.message]
+    assert [line["reason"] for line in lines] == ["database or disk is full"] * len(told)
+    assert [line["record"]["id"] for line in lines] == [usage.id for usage in told]
+    assert lines[7]["record"] == asdict(told[7])
+    assert lines[-1]["record"]["prompt_tokens"] == str(1 << 64)
+    assert bank.accounts.statistics().unwritten == 0
 
 
 # --- any order of anything

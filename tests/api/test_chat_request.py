@@ -30,6 +30,7 @@ def refusal(body: Any) -> ClientError:
 def test_a_plain_request_goes_upstream_as_it_came() -> None:
     request, upstream = parsed()
     assert request.model_ids() == ["openai/gpt-4o"]
+    assert request.models_field() == "model"
     assert upstream == GOOD
     assert not request.stream
     assert not request.wants_usage()
@@ -157,6 +158,7 @@ def test_json_that_is_no_object_is_told_so(content: bytes) -> None:
 def test_several_models_are_asked_for_in_their_order() -> None:
     request, upstream = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
     assert request.model_ids() == ["b", "a"]
+    assert request.models_field() == "gateway.models"
     assert upstream == {"messages": MESSAGES}
 
 

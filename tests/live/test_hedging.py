@@ -11,6 +11,7 @@ import pytest
 from auriko.route_types import RoutingMetadata
 
 from .conftest import ORDERED
+from .keyring import Keyring
 from .processes import Gateway
 from .rawhttp import RawClient, fetch
 from .rivals import (
@@ -30,7 +31,7 @@ from .rivals import (
     together,
 )
 from .subscribers import call, describe, wait_for_state
-from .upstreams import CLIENT_KEY, PROMPT, QUICK, Upstream
+from .upstreams import CLIENT_KEY, ENDLESS, PROMPT, QUICK, Upstream
 
 HEDGE_MS = 150
 ALWAYS = f"[ttft]\nhedge_after = {HEDGE_MS}\nhedge_max_share = 1\n" + ORDERED
@@ -244,6 +245,50 @@ def test_an_answer_that_is_too_dear_from_its_first_token_on_closes_the_other_one
         assert failure(answer)["code"] == "budget_exhausted"
         rivals.first.wait_for_abort(before)
         assert "Traceback" not in gateway.errors()
+
+
+@pytest.fixture
+def keyring(tmp_path: Path, rivals: Rivals) -> Keyring:
+    """Of a gateway with keys that hedges each request at once."""
+    return Keyring(tmp_path, rivals.served(), "[ttft]\nhedge_after = 20\nhedge_max_share = 1\n")
+
+
+@pytest.fixture
+def with_keys(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
+    keyring.create("the first one, so that the gate is closed")
+    gateway = keyring.start(logs)
+    try:
+        yield gateway
+    finally:
+        gateway.terminate()
+
+
+LONG_PROMPT = [{"role": "user", "content": "heron " * 2000}]
+LONG_PROMPT_COST, TOKEN_COST = 7500, 10  # micro-dollars, by the gateway's rule of thumb
+
+
+@pytest.mark.parametrize(("prompts", "tried"), [(1, ["first"]), (2, ["first", "second"])])
+def test_a_hedge_starts_only_if_the_key_can_pay_for_it_too(
+    with_keys: Gateway, keyring: Keyring, rivals: Rivals, model: str, prompts: int, tried: list[str]
+) -> None:
+    rivals.first.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
+    rivals.second.follow(stall_before="role")
+    key = keyring.create(balance_usd=f"{(prompts * LONG_PROMPT_COST + 100 * TOKEN_COST) / 1_000_000:.6f}")
+    answer = stream(with_keys, asked(model, messages=LONG_PROMPT, max_tokens=100), Authorization=key.bearer)
+    assert [one["upstream"] for one in attempts(answer)] == tried
+
+
+def test_what_a_hedge_has_cost_is_not_there_for_the_answer(
+    with_keys: Gateway, keyring: Keyring, rivals: Rivals, model: str
+) -> None:
+    rivals.first.follow(stall_before="head")
+    rivals.second.follow(**{**ENDLESS, "gap_ms": 1})
+    key = keyring.create(balance_usd=f"{(2 * LONG_PROMPT_COST + 100 * TOKEN_COST) / 1_000_000:.6f}")
+    request = asked(model, messages=LONG_PROMPT, max_tokens=100)
+    answer = fetch(with_keys.port, request, Authorization=key.bearer)
+    assert (answer.headers["x-upstream"], failure(answer)["code"]) == ("second", "budget_exhausted")
+    keyring.records(key, 1)
+    assert -3 * TOKEN_COST <= keyring.balance(key) <= 0  # the chunk that went beyond it
 
 
 class TestWithout:

@@ -30,6 +30,7 @@ CHUNK_COST = 3 * TOKEN_COST  # of the longest word, by its bytes
 LONG = {"ttft_ms": 5, "gap_ms": 20, "tokens": 500}  # ten seconds of talk
 CLIENTS = 200
 REVOKED_SECONDS = 5.0
+CHECKED_SECONDS = 30.0  # several times as long as a full disk can go unnoticed
 KILLS = 3
 
 
@@ -251,7 +252,13 @@ def test_a_model_that_is_not_the_keys_is_refused_once(
         "insufficient_permissions",
         "model",
     )
-    assert one.requests == 2
+    with pytest.raises(one.errors.PermissionDeniedError) as caught:
+        one.client.chat.completions.create(
+            messages=[{"role": "user", "content": "Hello"}],
+            **({"gateway": {"models": ["gpt-4o", MODEL]}} if name == "auriko" else {"model": MODEL}),
+        )
+    assert caught.value.param == ("gateway.models" if name == "auriko" else "model")
+    assert one.requests == 3
     assert alpha.statistics().requests == before.requests
 
 
@@ -358,6 +365,57 @@ def test_an_answer_that_comes_all_at_once_is_cut_behind_the_chunk_that_uses_up_t
     [record] = keyring.records(key, 1)
     assert balance <= record["cost"] <= balance + CHUNK_COST
     assert len(answer.text()) < 400
+
+
+def test_a_whole_answer_that_costs_more_than_there_is_is_refused_and_billed(
+    gateway: Gateway, keyring: Keyring
+) -> None:
+    enough, short = (
+        keyring.create(balance_usd=f"{(PROMPT_COST + tokens * TOKEN_COST) / 1_000_000:.6f}") for tokens in (8, 7)
+    )
+    assert fetch(gateway.port, body(QUICK), Authorization=enough.bearer).status == 200
+    answer = fetch(gateway.port, body(QUICK), Authorization=short.bearer)
+    assert (answer.status, answer.error()["type"], answer.error()["code"]) == (
+        402,
+        "rate_limit_error",
+        "budget_exhausted",
+    )
+    assert answer.headers["x-should-retry"] == "false"
+    [record] = keyring.records(short, 1)
+    assert (record["ending"], record["completion_tokens"], record["cost"]) == ("budget_exhausted", 8, QUICK_COST)
+    assert fetch(gateway.port, body(QUICK), Authorization=short.bearer).error()["code"] == "insufficient_quota"
+
+
+def test_a_whole_answer_of_any_length_takes_what_it_costs(gateway: Gateway, keyring: Keyring) -> None:
+    key = keyring.create(balance_usd="0.05")  # more than is reserved at first
+    long = {"ttft_ms": 5, "gap_ms": 0, "tokens": 3000}
+    assert fetch(gateway.port, body(long), Authorization=key.bearer).status == 200
+    [record] = keyring.records(key, 1)
+    assert record["completion_tokens"] == 3000
+    assert keyring.balance(key) == 50_000 - record["cost"]
+
+
+@BOTH
+def test_the_sdks_tell_the_end_of_the_money_of_a_whole_answer_and_do_not_try_again(
+    sdk: SdkOf, name: str, keyring: Keyring
+) -> None:
+    one = sdk(name, keyring.create(balance_usd="0.0001").secret)
+    with pytest.raises(one.errors.RateLimitError if name == "auriko" else openai.APIStatusError) as caught:
+        one.ask()
+    assert (caught.value.status_code, caught.value.code) == (402, "budget_exhausted")
+    assert one.requests == 1
+
+
+def test_a_whole_answer_on_its_way_is_cut_when_it_has_surely_cost_too_much(
+    gateway: Gateway, keyring: Keyring
+) -> None:
+    key = keyring.create(balance_usd="0.0001")
+    long = {"ttft_ms": 5, "gap_ms": 0, "text": "word " * 200_000}
+    answer = fetch(gateway.port, body(long), Authorization=key.bearer)
+    assert (answer.status, answer.error()["code"]) == (402, "budget_exhausted")
+    [record] = keyring.records(key, 1)
+    assert (record["ending"], record["estimated"]) == ("budget_exhausted", 1)  # the usage at the end was not read
+    assert 100 <= record["cost"] < 200_000 * TOKEN_COST
 
 
 @BOTH
@@ -600,6 +658,14 @@ def limit_files(gateway: Gateway, size: int) -> None:
     resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+def with_a_long_journal(keyring: Keyring, gateway: Gateway, key: MadeKey) -> int:
+    """Ask so often that the journal of the ledger is longer than the log of the process; its length."""
+    for _ in range(10):
+        fetch(gateway.port, body(QUICK), Authorization=key.bearer)
+    keyring.records(key, 10)
+    return keyring.path.with_name("keys.db-wal").stat().st_size
+
+
 def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
     logs: Path, tmp_path: Path, alpha: Upstream
 ) -> None:
@@ -607,15 +673,12 @@ def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
     key = keyring.create(balance_usd="1")
     gateway = keyring.start(logs)
     try:
-        for _ in range(10):  # so that the journal of the ledger is longer than the log of the process
-            fetch(gateway.port, body(QUICK), Authorization=key.bearer)
-        keyring.records(key, 10)
+        journal = with_a_long_journal(keyring, gateway, key)
         with RawClient(gateway.port) as running:
             running.post(body({"ttft_ms": 5, "gap_ms": 20, "tokens": 100_000}, stream=True), Authorization=key.bearer)
             stream_id = running.head().headers["x-stream-id"]
-            limit_files(gateway, keyring.path.with_name("keys.db-wal").stat().st_size)
-            assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 200  # nobody knows yet
-            wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail")
+            limit_files(gateway, journal)
+            wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail", CHECKED_SECONDS)
             gateway.wait_for_event("the ledger cannot be written; new requests of keys are refused")
             refused = fetch(gateway.port, body(QUICK, stream=True), Authorization=key.bearer)
             assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
@@ -628,13 +691,53 @@ def test_with_a_full_disk_what_runs_goes_on_and_is_settled_when_there_is_room(
         assert len(keyring.records(key)) == 10
         limit_files(gateway, resource.RLIM_INFINITY)
         wait_for(lambda: call(gateway, "GET", "/readyz").status == 200, "readiness to come back")
-        records = keyring.records(key, 12)
+        records = keyring.records(key, 11)
         assert keyring.balance(key) == 1_000_000 - keyring.spent(key)
         assert {record["ending"] for record in records} == {"completed", "stopped"}
         gateway.wait_for_event("the ledger can be written again")
         assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 200
     finally:
         gateway.terminate()
+
+
+def test_a_full_disk_is_noticed_before_anybody_asks(logs: Path, tmp_path: Path, alpha: Upstream) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
+    key = keyring.create()
+    gateway = keyring.start(logs)
+    try:
+        limit_files(gateway, with_a_long_journal(keyring, gateway, key))
+        wait_for(lambda: call(gateway, "GET", "/readyz").status == 503, "readiness to fail", CHECKED_SECONDS)
+        refused = fetch(gateway.port, body(QUICK), Authorization=key.bearer)
+        assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
+        limit_files(gateway, resource.RLIM_INFINITY)
+        wait_for(lambda: call(gateway, "GET", "/readyz").status == 200, "readiness to come back", CHECKED_SECONDS)
+        assert len(keyring.records(key)) == 10
+    finally:
+        gateway.terminate()
+
+
+def test_what_a_full_disk_keeps_from_the_ledger_at_a_stop_is_in_the_log(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])], '[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = 0\n')
+    key = keyring.create(balance_usd="1")
+    gateway = keyring.start(logs)
+    try:
+        journal = with_a_long_journal(keyring, gateway, key)
+        with RawClient(gateway.port) as running:
+            running.post(body(ENDLESS, stream=True), Authorization=key.bearer)
+            headers = running.head().headers
+            limit_files(gateway, journal)
+            gateway.terminate()
+    finally:
+        gateway.terminate()
+    [line] = [one for one in gateway.lines() if one["event"] == "a record is not in the ledger; book it by hand"]
+    assert line["level"] == "error"
+    told = line["record"]
+    assert (told["id"], told["request_id"]) == (headers["x-stream-id"], headers["x-request-id"])
+    assert (told["key_id"], told["model"], told["ending"]) == (key.id, MODEL, "drained")
+    assert told["cost_microusd"] > PROMPT_COST
+    assert len(keyring.records(key)) == 10
 
 
 class Load:

@@ -515,6 +515,16 @@ class TestModels:
         tried = json.loads(answer.body)["routing_metadata"]["attempts"]
         assert [one["upstream"] for one in tried] == ["first", "second", "first", "second"]
 
+    @pytest.mark.parametrize("streamed", [True, False])
+    def test_an_unknown_one_is_told_with_the_field_that_names_it(
+        self, gateway: Gateway, model: str, streamed: bool
+    ) -> None:
+        answer = fetch(gateway.port, models(model, "gpt-17") | {"stream": streamed})
+        error = answer.error()
+        assert (answer.status, error["code"], error["param"]) == (404, "model_not_found", "gateway.models")
+        assert "'gpt-17'" in error["message"]
+        assert fetch(gateway.port, asked("gpt-17")).error()["param"] == "model"
+
     def test_a_preference_counts_among_the_upstreams_of_a_model(self, gateway: Gateway, model: str) -> None:
         answer = stream(gateway, models(LONE[4], model, mode="fallback", prefer="second"))
         assert metadata(answer)["model_canonical"] == LONE[4]

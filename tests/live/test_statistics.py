@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import KEYS
+from .keyring import Keyring
 from .processes import Gateway, wait_for
 from .rawhttp import fetch
 from .subscribers import Event, Subscriber, call, create
@@ -111,3 +112,32 @@ def test_it_tells_of_streams_of_upstreams_and_of_what_has_ended(gateway: Gateway
     assert (upstream["upstream"], upstream["breaker"], upstream["in_flight"]) == ("alpha", "closed", 1)
     for secret in (PROMPT, CLIENT_KEY, UPSTREAM_KEY):
         assert secret not in event.data
+
+
+def test_with_keys_any_of_them_may_read_it_and_an_id_in_it_is_of_no_use_to_another_key(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
+    owner, stranger = keyring.create("somebody with a name"), keyring.create()
+    gateway = keyring.start(logs)
+    try:
+        assert call(gateway, "GET", PATH).status == 401
+        stream = create(gateway, ENDLESS, Authorization=owner.bearer)
+        of_the_stream = stream["viewer_url"].rpartition("?")[2]
+        assert call(gateway, "GET", f"{PATH}?{of_the_stream}").status == 403
+        with Subscriber(gateway.port, stream["viewer_url"]) as reader:
+            reader.events(3)
+            with Subscriber(gateway.port, PATH, Authorization=stranger.bearer) as viewer:
+                [event] = viewer.events(1)
+        [listed] = event.json["list"]
+        assert listed["id"] == stream["id"]
+        assert set(listed["usage"]) == {"completion_tokens", "estimated"}
+        assert "cost_usd" not in listed
+        for private in (PROMPT, owner.id, owner.secret, "somebody with a name"):
+            assert private not in event.data
+        path = f"/v1/streams/{listed['id']}"
+        for method, where in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/tokens"), ("DELETE", path)):
+            assert call(gateway, method, where, Authorization=stranger.bearer).status == 404
+        assert call(gateway, "DELETE", path, Authorization=owner.bearer).status == 200
+    finally:
+        gateway.terminate()

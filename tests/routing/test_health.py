@@ -21,13 +21,11 @@ RULES = Rules(failures=3, seconds=10.0, max_cooldown=60.0)
 
 def fail(health: Health, now: float, *errors: RivergateError) -> None:
     for error in errors:
-        health.on_start(now)
-        health.on_failed(error, now)
+        health.on_failed(health.on_start(now), error, now)
 
 
 def succeed(health: Health, now: float, ttft: float = 0.2, tps: float | None = None) -> None:
-    health.on_start(now)
-    health.on_content(ttft, now)
+    health.on_content(health.on_start(now), ttft, now)
     health.on_complete(tps, now)
 
 
@@ -39,12 +37,12 @@ def opened(rules: Rules = RULES) -> Health:
     return health
 
 
-def probed(now: float = 10.0) -> Health:
-    """One with a probe under way."""
+def probed(now: float = 10.0) -> tuple[Health, int]:
+    """One with a probe under way, and its number."""
     health = opened()
-    health.on_start(now)
+    probe = health.on_start(now)
     assert health.breaker is Breaker.HALF_OPEN
-    return health
+    return health, probe
 
 
 # --- the breaker
@@ -74,9 +72,9 @@ def test_a_whole_answer_between_failures_breaks_the_row() -> None:
 def test_content_alone_does_not_break_the_row_for_an_upstream_that_always_breaks_off() -> None:
     health = Health(RULES)
     for now in (0.0, 1.0, 2.0):
-        health.on_start(now)
-        health.on_content(0.2, now)
-        health.on_failed(UpstreamStalled("silence"), now)
+        attempt = health.on_start(now)
+        health.on_content(attempt, 0.2, now)
+        health.on_failed(attempt, UpstreamStalled("silence"), now)
     assert health.breaker is Breaker.OPEN
 
 
@@ -84,8 +82,7 @@ def test_an_attempt_that_was_given_up_says_nothing_about_the_row() -> None:
     health = Health(RULES)
     for now in (0.0, 1.0, 2.0):
         assert health.breaker is Breaker.CLOSED
-        health.on_start(now)
-        health.on_given_up(1.0, now)
+        health.on_given_up(health.on_start(now), 1.0, now)
         fail(health, now, DOWN)
     assert health.breaker is Breaker.OPEN
 
@@ -93,8 +90,7 @@ def test_an_attempt_that_was_given_up_says_nothing_about_the_row() -> None:
 def test_no_number_of_given_up_attempts_opens_the_breaker() -> None:
     health = Health(RULES)
     for _ in range(100):
-        health.on_start(0.0)
-        health.on_given_up(0.5, 0.5)
+        health.on_given_up(health.on_start(0.0), 0.5, 0.5)
     assert (health.breaker, health.statistics(1.0).error_rate) == (Breaker.CLOSED, 0.0)
 
 
@@ -138,8 +134,8 @@ def test_an_attempt_on_an_open_breaker_is_no_probe_before_its_time() -> None:
 
 
 def test_a_probe_with_content_closes_the_breaker() -> None:
-    health = probed()
-    health.on_content(0.2, 10.2)
+    health, probe = probed()
+    health.on_content(probe, 0.2, 10.2)
     assert (health.breaker, health.wait(10.2)) == (Breaker.CLOSED, 0.0)
     fail(health, 10.3, DOWN, DOWN)
     assert health.breaker is Breaker.CLOSED  # the row began anew
@@ -164,38 +160,77 @@ def test_after_a_good_probe_the_wait_is_short_again() -> None:
 
 @pytest.mark.parametrize("error", [ClientError("bad"), UpstreamRefused("too long"), RateLimited("slow")])
 def test_a_probe_that_is_refused_closes_the_breaker_for_it_answers(error: RivergateError) -> None:
-    health = probed()
-    health.on_failed(error, 10.5)
+    health, probe = probed()
+    health.on_failed(probe, error, 10.5)
     assert health.breaker is Breaker.CLOSED
 
 
 def test_a_probe_over_its_limit_leaves_the_cooldown() -> None:
-    health = probed()
-    health.on_failed(RateLimited("slow", retry_after=7), 10.5)
+    health, probe = probed()
+    health.on_failed(probe, RateLimited("slow", retry_after=7), 10.5)
     assert (health.breaker, health.wait(10.5)) == (Breaker.CLOSED, 7.0)
 
 
 def test_a_probe_that_was_given_up_makes_room_for_another() -> None:
-    health = probed()
-    health.on_given_up(None, 10.5)
+    health, probe = probed()
+    health.on_given_up(probe, None, 10.5)
     assert (health.breaker, health.wait(10.5)) == (Breaker.OPEN, 0.0)
     health.on_start(10.5)
     assert health.breaker is Breaker.HALF_OPEN
 
 
 def test_a_given_up_probe_does_not_lengthen_the_wait() -> None:
-    health = probed()
-    health.on_given_up(5.0, 15.0)
+    health, probe = probed()
+    health.on_given_up(probe, 5.0, 15.0)
     fail(health, 15.0, DOWN)
     assert health.wait(15.0) == 20.0
 
 
+def test_what_becomes_of_an_older_attempt_leaves_the_breaker_to_its_probe() -> None:
+    for end in ("content", "refused", "limited", "failed", "given up"):
+        health = Health(RULES)
+        older = health.on_start(0.0)
+        fail(health, 0.0, DOWN, DOWN, DOWN)
+        probe = health.on_start(10.0)
+        besides = health.on_start(10.0)  # its route was found before the breaker opened
+        for attempt in (older, besides):
+            if end == "content":
+                health.on_content(attempt, 0.2, 11.0)
+                health.on_complete(None, 11.0)
+            elif end == "given up":
+                health.on_given_up(attempt, 1.0, 11.0)
+            else:
+                error = {"refused": ClientError("bad"), "limited": RateLimited("slow"), "failed": DOWN}[end]
+                health.on_failed(attempt, error, 11.0)
+            assert health.breaker is Breaker.HALF_OPEN, end
+        health.on_failed(probe, DOWN, 12.0)
+        assert (health.breaker, health.wait(12.0)) == (Breaker.OPEN, 20.0), end
+
+
+def test_content_of_an_older_attempt_does_not_close_an_open_breaker() -> None:
+    health = Health(RULES)
+    older = health.on_start(0.0)
+    fail(health, 0.0, DOWN, DOWN, DOWN)
+    health.on_content(older, 5.0, 5.0)
+    assert (health.breaker, health.wait(5.0)) == (Breaker.OPEN, 5.0)
+
+
+def test_a_probe_that_succeeded_is_none_for_the_next_half_open_breaker() -> None:
+    health, first = probed()
+    health.on_content(first, 0.2, 10.2)
+    fail(health, 11.0, DOWN, DOWN, DOWN)
+    second = health.on_start(21.0)
+    health.on_failed(first, UpstreamStalled("silence"), 21.5)
+    assert health.breaker is Breaker.HALF_OPEN
+    health.on_content(second, 0.2, 22.0)
+    assert health.breaker is Breaker.CLOSED
+
+
 def test_failures_of_attempts_that_were_under_way_do_not_lengthen_the_wait() -> None:
     health = Health(RULES)
-    for _ in range(10):
-        health.on_start(0.0)
-    for now in range(10):
-        health.on_failed(DOWN, float(now) / 10)
+    attempts = [health.on_start(0.0) for _ in range(10)]
+    for now, attempt in enumerate(attempts):
+        health.on_failed(attempt, DOWN, now / 10)
     assert health.wait(0.2) == 10.0
 
 
@@ -282,6 +317,16 @@ def test_the_tail_is_known_from_so_many_values_on() -> None:
     assert health.tail(HALF_LIFE) is None
 
 
+@pytest.mark.parametrize(
+    ("values", "slow", "tail"), [(100, 6, 0.1), (100, 12, 1.0), (10_000, 520, 0.1), (10_000, 600, 1.0)]
+)
+def test_the_tail_is_the_lowest_p95_that_the_values_allow(values: int, slow: int, tail: float) -> None:
+    health = Health()
+    for number in range(values):
+        succeed(health, 0.0, ttft=1.0 if number < slow else 0.1)
+    assert near(health.tail(0.0), tail)
+
+
 def test_statistics_tell_the_middle_and_the_tails() -> None:
     health = Health()
     for tenth in range(1, 101):
@@ -296,8 +341,7 @@ def test_statistics_tell_the_middle_and_the_tails() -> None:
 
 def test_a_whole_answer_has_no_ttft() -> None:
     health = opened()
-    health.on_start(10.0)
-    health.on_content(None, 40.0)
+    health.on_content(health.on_start(10.0), None, 40.0)
     health.on_complete(None, 40.0)
     assert (health.statistics(40.0).samples, health.breaker, health.in_flight) == (0.0, Breaker.CLOSED, 0)
 
@@ -313,8 +357,7 @@ def test_waiting_in_vain_longer_than_usual_makes_the_ttft_at_least_that() -> Non
     for _ in range(3):
         succeed(health, 0.0, ttft=0.2)
     for _ in range(7):
-        health.on_start(0.0)
-        health.on_given_up(2.0, 2.0)
+        health.on_given_up(health.on_start(0.0), 2.0, 2.0)
     known = health.statistics(2.0)
     assert near(known.ttft_p50, 2.0)
     assert known.samples == pytest.approx(10.0, rel=0.01)
@@ -326,22 +369,19 @@ def test_waiting_in_vain_for_less_than_usual_says_nothing() -> None:
         succeed(health, 0.0, ttft=2.0)
     before = health.statistics(0.0)
     for waited in (0.01, 0.2, 1.5):
-        health.on_start(0.0)
-        health.on_given_up(waited, 0.0)
+        health.on_given_up(health.on_start(0.0), waited, 0.0)
     assert health.statistics(0.0) == before
 
 
 def test_the_first_thing_known_may_be_a_wait_in_vain() -> None:
     health = Health()
-    health.on_start(0.0)
-    health.on_given_up(1.0, 1.0)
+    health.on_given_up(health.on_start(0.0), 1.0, 1.0)
     assert near(health.statistics(1.0).ttft_p50, 1.0)
 
 
 def test_an_attempt_that_nobody_wanted_any_more_is_no_sample() -> None:
     health = Health()
-    health.on_start(0.0)
-    health.on_given_up(None, 50.0)
+    health.on_given_up(health.on_start(0.0), None, 50.0)
     assert health.statistics(50.0) == Health().statistics(50.0)
 
 
@@ -367,32 +407,42 @@ def test_over_any_history_the_attempts_in_flight_and_the_waits_are_true(
     failures: int, now: float, data: st.DataObject
 ) -> None:
     health = Health(Rules(failures, seconds=5.0, max_cooldown=20.0))
-    running: list[bool] = []  # each attempt in flight: whether its content has come
+    running: list[tuple[int, bool]] = []  # each attempt in flight: its number, and whether its content has come
+    probe = 0
     for _ in range(data.draw(st.integers(0, 40))):
         now += data.draw(st.sampled_from([0.0, 0.1, 1.0, 6.0, 400.0]))
         free = health.wait(now) == 0.0
         happens = data.draw(st.sampled_from(["start", "start", "content", "complete", "fail", "fail", "give up"]))
         at = data.draw(st.integers(0, len(running) - 1)) if running else None
         if happens == "start":
-            health.on_start(now)
-            running.append(False)
+            before = health.breaker
+            number = health.on_start(now)
+            running.append((number, False))
+            if health.breaker is not before:  # a cooldown does not keep an open breaker from its probe
+                assert (before, health.breaker) == (Breaker.OPEN, Breaker.HALF_OPEN)
+                probe = number
             assert health.breaker is not Breaker.OPEN or not free
             assert health.breaker is not Breaker.HALF_OPEN or health.wait(now) > 0
         elif at is None:
             continue
-        elif happens == "content" and not running[at]:
-            running[at] = True
-            health.on_content(0.3, now)
-            assert health.breaker is Breaker.CLOSED
-        elif happens == "complete" and running[at]:
-            del running[at]
-            health.on_complete(10.0, now)
-        elif happens == "fail":
-            del running[at]
-            health.on_failed(data.draw(ERRORS), now)
-        elif happens == "give up" and not running[at]:
-            del running[at]
-            health.on_given_up(data.draw(st.sampled_from([None, 0.1, 30.0])), now)
+        else:
+            number, has_content = running[at]
+            before = health.breaker
+            if happens == "content" and not has_content:
+                running[at] = (number, True)
+                health.on_content(number, 0.3, now)
+                assert health.breaker is Breaker.CLOSED or number != probe
+            elif happens == "complete" and has_content:
+                del running[at]
+                health.on_complete(10.0, now)
+            elif happens == "fail":
+                del running[at]
+                health.on_failed(number, data.draw(ERRORS), now)
+            elif happens == "give up" and not has_content:
+                del running[at]
+                health.on_given_up(number, data.draw(st.sampled_from([None, 0.1, 30.0])), now)
+            # Who is not the probe can open a closed breaker, and no more.
+            assert number == probe or before in (health.breaker, Breaker.CLOSED)
         known = health.statistics(now)
         assert known.in_flight == health.in_flight == len(running)
         assert 0.0 <= known.error_rate <= 1.0

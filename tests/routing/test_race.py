@@ -16,6 +16,7 @@ from gateway.errors import (
     UpstreamError,
     UpstreamRefused,
     UpstreamStalled,
+    UpstreamTimeout,
 )
 from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Rules, Start, Why
 from gateway.routing.throttle import Throttle
@@ -466,6 +467,22 @@ def test_a_hedge_that_comes_after_the_budget_never_starts() -> None:
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
+@pytest.mark.parametrize("covered", [True, False])
+def test_a_hedge_that_is_not_paid_for_does_not_start_and_does_not_count(covered: bool) -> None:
+    race, asked = hedged(2), list[float]()
+    race.covers_hedge = lambda: not asked.append(0.0) and covered
+    told = play(race, At(0.0, Go()), At(0.4, Time()), At(0.5, Time()), At(0.9, Time()))
+    assert told == [Start(0, 0), Start(1, 1, hedge=True)][: 1 + covered]
+    assert len(asked) == 1
+    assert race.throttle.hedges == covered
+
+
+def test_nothing_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
+    race = Race(2, Rules(hedge_after=(0.5,)), Throttle(0.1))
+    race.covers_hedge = lambda: pytest.fail("asked for money")
+    assert play(race, At(0.0, Go()), At(0.5, Time())) == [Start(0, 0)]
+
+
 # --- the verdict
 
 
@@ -487,6 +504,34 @@ def test_a_timeout_is_one_of_the_reasons() -> None:
     (last,) = race.on_failed(1, DOWN, 1.5)
     assert isinstance(last, GiveUp)
     assert last.error.message == "all 2 upstreams failed: no token in the time that it was given; HTTP 500"
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_nothing_but_timeouts_are_a_504(attempts: int) -> None:
+    race = Race(3, Rules(timeout=1.0, attempts=attempts), names=("a", "b", "c"))
+    race.on_go(0.0)
+    told = [command for now in range(1, attempts + 1) for command in race.on_time(float(now))]
+    assert isinstance(told[-1], GiveUp)
+    error = told[-1].error
+    assert (type(error), error.status, error.code) == (UpstreamTimeout, 504, "upstream_timeout")
+    assert error.message.count("no token in the time that it was given") == attempts
+
+
+def test_an_upstream_that_was_asked_twice_is_not_two() -> None:
+    race = hedged(1)
+    race.names = ("a",)
+    play(race, At(0.0, Go()), At(0.5, Time()), At(0.6, Failed(0, DOWN)))
+    (last,) = race.on_failed(1, UpstreamStalled("silence"), 0.7)
+    assert isinstance(last, GiveUp)
+    assert last.error.message == "all 2 attempts failed: HTTP 500; silence"
+
+
+def test_two_models_of_one_upstream_are_not_two_upstreams() -> None:
+    race = Race(2, names=("a", "a"))
+    play(race, At(0.0, Go()), At(0.5, Failed(0, DOWN)))
+    (last,) = race.on_failed(1, DOWN, 0.7)
+    assert isinstance(last, GiveUp)
+    assert last.error.message.startswith("all 2 attempts failed: ")
 
 
 @pytest.mark.parametrize(("waits", "told"), [((3, 1, 2), 1), ((None, 4), 4), ((None, None), None), ((0, 5), 0)])

@@ -49,23 +49,20 @@ def names(route: Route) -> list[str]:
 
 def measure(one: Candidate, ttft: float, times: float = TAIL_KNOWN, now: float = NOW) -> Candidate:
     for _ in range(int(times)):
-        one.health.on_start(now)
-        one.health.on_content(ttft, now)
+        one.health.on_content(one.health.on_start(now), ttft, now)
         one.health.on_complete(50.0, now)
     return one
 
 
 def open_breaker(one: Candidate, now: float = NOW) -> Candidate:
     for _ in range(2):
-        one.health.on_start(now)
-        one.health.on_failed(UpstreamError("HTTP 500"), now)
+        one.health.on_failed(one.health.on_start(now), UpstreamError("HTTP 500"), now)
     assert one.health.breaker is Breaker.OPEN
     return one
 
 
 def cool(one: Candidate, seconds: int, now: float = NOW) -> Candidate:
-    one.health.on_start(now)
-    one.health.on_failed(RateLimited("slow", retry_after=seconds), now)
+    one.health.on_failed(one.health.on_start(now), RateLimited("slow", retry_after=seconds), now)
     return one
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.errors import CostExceeded, RateLimited, RivergateError, UpstreamError, UpstreamRefused
 from gateway.upstream import body as bodies
 from gateway.upstream.body import MAX_ERROR_BYTES, MAX_HELD_BYTES, ErrorBody, StreamBody, WholeBody
 from gateway.wire.repair import Identity
@@ -304,6 +304,23 @@ def test_a_completion_has_a_limit(monkeypatch: pytest.MonkeyPatch, size: int, ca
     assert owner.calls == calls
     body.feed(b"")
     assert owner.calls == calls
+
+
+def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> None:
+    owner, asked = Owner(), list[int]()
+
+    def is_spent(size: int) -> bool:
+        asked.append(size)
+        return size > 30
+
+    owner.body = body = WholeBody(owner, identity(), is_spent)
+    for _ in range(5):
+        body.feed(b"x" * 10)
+    body.finish()
+    assert asked == [10, 20, 30, 40]
+    assert owner.calls == ["content", "broken"]  # content: so that it is billed
+    assert isinstance(owner.error, CostExceeded)
+    assert body.text_bytes() == 50
 
 
 # --- errors
