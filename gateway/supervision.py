@@ -27,7 +27,7 @@ async def run(service: Service, reload: Reload | None = None, environ: Mapping[s
         loop.add_signal_handler(number, asked.put_nowait, number)
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, _reload, reload, environ)
-    watchdog = _Watchdog(service, environ)
+    watchdog = Watchdog(service.passes, environ)
     watchdog.start()
     systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
     try:
@@ -54,29 +54,36 @@ def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
         systemd.notify(environ, "READY=1")
 
 
-class _Watchdog:
-    """Tells the manager that the service lives, three times in the time it is given."""
+class Watchdog:
+    """Tells the manager that the service lives, three times in the time it is given.
 
-    def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
-        self._service = service
+    `passes`: the streams over whose readers a pass is under way, each with the sends so far.
+    """
+
+    def __init__(self, passes: Callable[[], Mapping[str, int]], environ: Mapping[str, str]) -> None:
+        self._passes = passes
         self._environ = environ
         self._seconds = systemd.watchdog_seconds(environ)
         self._timer: asyncio.TimerHandle | None = None
-        self._passes: Mapping[str, int] = {}
+        self._before: Mapping[str, int] = {}
 
     def start(self) -> None:
         if self._seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._on_time)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
-        before, self._passes = self._passes, self._service.passes()
-        stuck = [stream for stream, sends in self._passes.items() if before.get(stream) == sends]
+    def look(self) -> None:
+        """Give a sign of life, unless a pass stands where it stood at the last look."""
+        before, self._before = self._before, self._passes()
+        stuck = [stream for stream, sends in self._before.items() if before.get(stream) == sends]
         if stuck:
             _log.error("the fan-out does not move", extra={"fields": {"streams": stuck[:10]}})
         else:
             systemd.notify(self._environ, "WATCHDOG=1")
+
+    def _on_time(self) -> None:
+        self.look()
         self.start()
