@@ -18,23 +18,29 @@ _log = logging.getLogger("rivergate")
 Reload = Callable[[], None]
 
 
-async def run(service: Service, reload: Reload | None = None, environ: Mapping[str, str] | None = None) -> None:
-    """Serve until a signal says stop, drain, stop; the service has been started."""
+async def run(
+    service: Service,
+    reload: Reload | None = None,
+    environ: Mapping[str, str] | None = None,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
+    """Start, serve until a signal says stop, drain, stop. Raises `ConfigError` if it cannot start."""
     environ = os.environ if environ is None else environ
     loop = asyncio.get_running_loop()
     asked = asyncio.Queue[signal.Signals]()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Before anybody can know that it serves: a signal that comes meanwhile waits in the queue.
+    for number in (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ())):
         loop.add_signal_handler(number, asked.put_nowait, number)
-    if reload is not None:
-        loop.add_signal_handler(signal.SIGHUP, _reload, reload, environ)
+    await service.start()
+    on_started()
     watchdog = Watchdog(service.passes, environ)
     watchdog.start()
     systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
     try:
-        await asked.get()
+        await _stop_asked(asked, reload, environ)
         systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
         drain = loop.create_task(service.drain(), name="drain")
-        again = loop.create_task(asked.get(), name="second signal")
+        again = loop.create_task(_stop_asked(asked, reload, environ), name="second signal")
         await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
@@ -42,8 +48,15 @@ async def run(service: Service, reload: Reload | None = None, environ: Mapping[s
         await service.stop()
     finally:
         watchdog.stop()
-        if reload is not None:
-            loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def _stop_asked(
+    asked: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
+) -> None:
+    """Return when a signal says stop; reload for each that says so until then."""
+    while await asked.get() is signal.SIGHUP:
+        if reload is not None:  # in a call of its own: what goes wrong in it is logged, and ends nothing
+            asyncio.get_running_loop().call_soon(_reload, reload, environ)
 
 
 def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
