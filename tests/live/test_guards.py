@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ def test_an_idle_subscriber_takes_little_memory(gateway: Gateway) -> None:
 EVENTS = 2000
 WARM_EVENTS = 300
 SUBSCRIBERS = 50
+FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # and its place in the list, which is a little longer than it has to be
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -240,12 +242,17 @@ def settings(folder: Path, port: int) -> Config:
     )
 
 
-def chunk(number: int) -> bytes:
-    """An event of a completion, in a transfer chunk of its own."""
+def frame(number: int) -> bytes:
+    """An event of a completion."""
     delta = {"role": "assistant", "content": f"t{number}"} if number == 0 else {"content": f"t{number}"}
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     told = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice]}
-    data = b"data: %b\n\n" % orjson.dumps(told)
+    return b"data: %b\n\n" % orjson.dumps(told)
+
+
+def chunk(number: int) -> bytes:
+    """The same in a transfer chunk of its own."""
+    data = frame(number)
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -260,12 +267,19 @@ def test_of_an_event_that_was_relayed_nothing_stays_but_its_frame(run: Run, tmp_
         async with Chain.open(tmp_path) as chain:
             await chain.join(subscribers)
             await chain.send(WARM_EVENTS)
-            gc.collect()
-            before = sys.getallocatedblocks()
-            await chain.send(EVENTS)
-            gc.collect()
-            blocks = sys.getallocatedblocks() - before
+            tracemalloc.start()
+            try:
+                gc.collect()
+                blocks, size = sys.getallocatedblocks(), tracemalloc.get_traced_memory()[0]
+                await chain.send(EVENTS)
+                gc.collect()
+                blocks = sys.getallocatedblocks() - blocks
+                size = tracemalloc.get_traced_memory()[0] - size
+            finally:
+                tracemalloc.stop()
         assert 0.9 * EVENTS < blocks < 1.2 * EVENTS
+        frames = EVENTS * (len(frame(WARM_EVENTS + EVENTS)) + FRAME_OVERHEAD)
+        assert 0.8 * frames < size < 1.2 * frames
 
     run(main())
 
