@@ -18,18 +18,23 @@ usage: deploy/install.sh [action] [options]
   --python PYTHON  the interpreter, 3.11 or newer (python3)
   --wheels DIR     take the packages from this folder and not from the network
   --sysctl         also install and load deploy/90-rivergate.conf
+  -q, --quiet      tell nothing but what goes wrong
   -h, --help
 USAGE
 }
 
-say() { printf '%s\n' "$@"; }
-step() { printf '==> %s\n' "$*"; }
+say() { [[ $quiet == yes ]] || printf '%s\n' "$@"; }
+step() { # step TEXT: the next of $steps, with the seconds since the start
+  number=$((number + 1))
+  say "$(printf '[%d/%d] %3d s  %s' "$number" "$steps" "$SECONDS" "$*")"
+}
 refuse() {
   printf 'install.sh: %s\n' "$@" >&2
   exit 1
 }
 
-action=install root='' prefix=/opt/rivergate python=python3 wheels='' sysctl=no purge=no
+action=install root='' prefix=/opt/rivergate python=python3 wheels='' sysctl=no purge=no quiet=no
+number=0 steps=0
 need_value() { [[ $# -ge 2 && -n $2 ]] || refuse "$1 needs a value; --help tells more"; }
 while (($#)); do
   case $1 in
@@ -37,6 +42,7 @@ while (($#)); do
     --rollback) action=rollback ;;
     --purge) purge=yes ;;
     --sysctl) sysctl=yes ;;
+    -q | --quiet) quiet=yes ;;
     --root) need_value "$@" && root=$2 && shift ;;
     --prefix) need_value "$@" && prefix=$2 && shift ;;
     --python) need_value "$@" && python=$2 && shift ;;
@@ -111,9 +117,10 @@ build() { # build RELEASE: a virtual environment without pip, as it is never cha
   [[ -z $wheels ]] || source=(--no-index --find-links "$(cd "$wheels" && pwd)")
   pip=("$scratch/build/bin/python" -m pip --disable-pip-version-check --no-input --quiet)
 
-  step "building the wheel"
+  step "fetching the tools of deploy/build.lock"
   "$python" -m venv "$scratch/build"
   "${pip[@]}" install "${source[@]}" --require-hashes --only-binary :all: -r "$here/build.lock"
+  step "building release $(basename "$release")"
   "${pip[@]}" wheel --no-index --no-deps --no-build-isolation --wheel-dir "$scratch/wheel" "$checkout"
 
   step "installing the packages of deploy/requirements.lock, every file checked against its hash"
@@ -124,6 +131,7 @@ build() { # build RELEASE: a virtual environment without pip, as it is never cha
   "${pip[@]}" install "${source[@]}" --require-hashes --only-binary :all: -r "$here/requirements.lock"
   "${pip[@]}" install --no-index --no-deps "$scratch"/wheel/rivergate-*.whl
 
+  step "trying whether it runs"
   install -m 755 "$here/rivergate-admin" "$release/bin/rivergate-admin"
   sed -i "s#/opt/rivergate#$prefix#g" "$release/bin/rivergate-admin"
   mkdir -p "$release/share/doc/rivergate"
@@ -174,7 +182,6 @@ install_files() {
 make_user() {
   [[ -z $root ]] || return 0
   if getent passwd rivergate >/dev/null; then return 0; fi
-  step "making the user rivergate"
   if command -v systemd-sysusers >/dev/null; then
     systemd-sysusers "$sysusers"
   elif command -v useradd >/dev/null; then
@@ -182,9 +189,11 @@ make_user() {
   else
     refuse "neither systemd-sysusers nor useradd is there: make a system user rivergate and run this again"
   fi
+  say "    made the user rivergate"
 }
 
 tell_next() { # tell_next UPGRADED
+  [[ $quiet == no ]] || return 0
   say "" "rivergate $("$program/current/bin/rivergate" --version | cut -d' ' -f2) is in $program"
   if [[ -n $root ]]; then
     say "Try it: $program/bin/rivergate demo" "Remove it: $0 --uninstall --root $root --prefix $prefix"
@@ -211,17 +220,20 @@ do_install() {
   id=$(release_id)
   had=$(points_to "$program/current")
   if [[ -f $program/releases/$id/.complete ]]; then
+    steps=4
     step "release $id is built already"
   else
-    step "release $id"
+    steps=7
     build "$program/releases/$id"
   fi
-  step "files and links"
+  step "making it the current release"
   switch_to "$id"
+  step "units, configuration and user"
   install_files
   make_user
-  prune
   if live_systemd; then systemctl daemon-reload; fi
+  step "removing releases that are neither the current one nor the one before"
+  prune
   tell_next "$([[ -n $had ]] && echo yes || echo no)"
 }
 
@@ -234,7 +246,12 @@ do_rollback() {
 }
 
 do_uninstall() {
-  if live_systemd && [[ -e $units/rivergate.service ]]; then
+  local stop=no
+  if live_systemd && [[ -e $units/rivergate.service ]]; then stop=yes; fi
+  steps=1
+  if [[ $stop == yes ]]; then steps=$((steps + 1)); fi
+  if [[ $purge == yes ]]; then steps=$((steps + 1)); fi
+  if [[ $stop == yes ]]; then
     step "stopping (running streams may end first)"
     systemctl disable --now rivergate.socket rivergate.service || true
   fi

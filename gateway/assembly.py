@@ -13,6 +13,7 @@ from gateway.relay.feed_state import FeedState
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import Health, Rules
 from gateway.routing.router import Router
+from gateway.routing.throttle import Throttle
 from gateway.tasks import Tasks
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
@@ -79,7 +80,16 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
         for upstream in settings.upstreams
         for model in upstream.models
     )
-    return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random)
+    throttle = _throttle(settings.ttft.hedge_max_share, before)
+    return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random, throttle=throttle)
+
+
+def _throttle(share: float, before: Upstreams | None) -> Throttle:
+    """The one that counts since the start of the process, however often the configuration is read."""
+    if before is None:
+        return Throttle(share)
+    before.router.throttle.change(share)
+    return before.router.throttle
 
 
 def _rules(routing: config.Routing) -> Rules:

@@ -178,7 +178,6 @@ def main() -> None:
 
 async def _serve(loaded: config.Config, path: Path | None) -> None:
     service = Service(loaded, systemd.take_sockets(os.environ))
-    await service.start()
     await supervision.run(service, lambda: _reload(service, path))
 
 

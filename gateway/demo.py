@@ -48,9 +48,7 @@ async def run(port: int) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="rivergate-demo-") as folder:
             service = Service(_config(port, folder, fast, slow, broken))
-            await service.start()
-            print(_TRY.format(port=service.port), flush=True)
-            await supervision.run(service)
+            await supervision.run(service, on_started=lambda: print(_TRY.format(port=service.port), flush=True))
     finally:
         for provider in (fast, slow, broken):
             await provider.close()

@@ -18,23 +18,29 @@ _log = logging.getLogger("rivergate")
 Reload = Callable[[], None]
 
 
-async def run(service: Service, reload: Reload | None = None, environ: Mapping[str, str] | None = None) -> None:
-    """Serve until a signal says stop, drain, stop; the service has been started."""
+async def run(
+    service: Service,
+    reload: Reload | None = None,
+    environ: Mapping[str, str] | None = None,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
+    """Start, serve until a signal says stop, drain, stop. Raises `ConfigError` if it cannot start."""
     environ = os.environ if environ is None else environ
     loop = asyncio.get_running_loop()
     asked = asyncio.Queue[signal.Signals]()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Before anybody can know that it serves: a signal that comes meanwhile waits in the queue.
+    for number in (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ())):
         loop.add_signal_handler(number, asked.put_nowait, number)
-    if reload is not None:
-        loop.add_signal_handler(signal.SIGHUP, _reload, reload, environ)
-    watchdog = _Watchdog(service, environ)
+    await service.start()
+    on_started()
+    watchdog = Watchdog(service.passes, environ)
     watchdog.start()
     systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
     try:
-        await asked.get()
+        await _stop_asked(asked, reload, environ)
         systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
         drain = loop.create_task(service.drain(), name="drain")
-        again = loop.create_task(asked.get(), name="second signal")
+        again = loop.create_task(_stop_asked(asked, reload, environ), name="second signal")
         await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
@@ -42,8 +48,15 @@ async def run(service: Service, reload: Reload | None = None, environ: Mapping[s
         await service.stop()
     finally:
         watchdog.stop()
-        if reload is not None:
-            loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def _stop_asked(
+    asked: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
+) -> None:
+    """Return when a signal says stop; reload for each that says so until then."""
+    while await asked.get() is signal.SIGHUP:
+        if reload is not None:  # in a call of its own: what goes wrong in it is logged, and ends nothing
+            asyncio.get_running_loop().call_soon(_reload, reload, environ)
 
 
 def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
@@ -54,29 +67,36 @@ def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
         systemd.notify(environ, "READY=1")
 
 
-class _Watchdog:
-    """Tells the manager that the service lives, three times in the time it is given."""
+class Watchdog:
+    """Tells the manager that the service lives, three times in the time it is given.
 
-    def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
-        self._service = service
+    `passes`: the streams over whose readers a pass is under way, each with the sends so far.
+    """
+
+    def __init__(self, passes: Callable[[], Mapping[str, int]], environ: Mapping[str, str]) -> None:
+        self._passes = passes
         self._environ = environ
         self._seconds = systemd.watchdog_seconds(environ)
         self._timer: asyncio.TimerHandle | None = None
-        self._passes: Mapping[str, int] = {}
+        self._before: Mapping[str, int] = {}
 
     def start(self) -> None:
         if self._seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._on_time)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
-        before, self._passes = self._passes, self._service.passes()
-        stuck = [stream for stream, sends in self._passes.items() if before.get(stream) == sends]
+    def look(self) -> None:
+        """Give a sign of life, unless a pass stands where it stood at the last look."""
+        before, self._before = self._before, self._passes()
+        stuck = [stream for stream, sends in self._before.items() if before.get(stream) == sends]
         if stuck:
             _log.error("the fan-out does not move", extra={"fields": {"streams": stuck[:10]}})
         else:
             systemd.notify(self._environ, "WATCHDOG=1")
+
+    def _on_time(self) -> None:
+        self.look()
         self.start()

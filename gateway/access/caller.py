@@ -1,14 +1,19 @@
 """Shell: who sends a request: the holder of an API key, or, in open mode, whoever is at this machine."""
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.access import secret as secrets
 from gateway.access.accounts import Account, Accounts
 from gateway.errors import AuthenticationFailed
 
+# Set by a reverse proxy (RFC 7239; nginx, Caddy and HAProxy as they are commonly set up): the client is elsewhere.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 MAX_SECRET_BYTES = 1024  # a longer one is none of ours; hashing it would be work for nothing
+
+_log = logging.getLogger("rivergate.access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +29,20 @@ class Caller:
 
 
 class Gate:
-    """Tells who a caller is by its `Authorization` header."""
+    """Tells who a caller is by the headers of its request."""
 
     def __init__(self, accounts: Accounts, wall_time: Callable[[], float]) -> None:
         self._accounts = accounts
         self._wall_time = wall_time
+        self._told_of_proxy = False
 
-    async def caller(self, authorization: str | None) -> Caller:
-        """Raises `AuthenticationFailed`."""
-        secret = _bearer(authorization)
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """By the headers of a request. Raises `AuthenticationFailed`."""
+        secret = _bearer(headers.get("Authorization"))
         if self._accounts.is_open:
+            for name in FORWARDED:
+                if name in headers:
+                    raise self._refuse_forwarded(name)
             return open_caller(secret)
         if not secret:
             raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
@@ -47,6 +56,17 @@ class Gate:
         if account.key.expires_at is not None and account.key.expires_at <= self._wall_time():
             raise AuthenticationFailed("this API key has expired", code="expired_api_key")
         return Caller(account.key.id, account=account)
+
+    def _refuse_forwarded(self, name: str) -> AuthenticationFailed:
+        """Open mode trusts whoever reaches the loopback address; through a proxy that is the world."""
+        if not self._told_of_proxy:
+            self._told_of_proxy = True
+            fields = {"header": name, "advice": "make a key with `rivergate keys create --name NAME`"}
+            _log.warning("requests through a proxy are refused: there is no API key", extra={"fields": fields})
+        return AuthenticationFailed(
+            f"without any API key only this machine is served, and this request came through a proxy ({name}): "
+            "make a key with `rivergate keys create --name NAME` and send it"
+        )
 
 
 def open_caller(secret: str) -> Caller:

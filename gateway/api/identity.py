@@ -29,7 +29,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
         return error_response(refusal)
     if request.match_info.handler in request.app[VIEWABLE] and "token" in request.query:
         return await handler(request)
-    request[CALLER] = await context.gate.caller(request.headers.get("Authorization"))
+    request[CALLER] = await context.gate.caller(request.headers)
     return await handler(request)
 
 

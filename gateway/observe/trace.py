@@ -6,6 +6,7 @@ Sources: W3C Trace Context; OpenTelemetry semantic conventions for generative AI
 """
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from gateway.errors import ConfigError
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NANO = 1_000_000_000
+SHUT_SECONDS = 3.0  # for the last spans; a collector that does not answer takes the exporter 20 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Tracing(Protocol):
         """`started` is Unix seconds; `traceparent` the client's header, which may hold anything."""
 
     def shut(self) -> None:
-        """Send what is left."""
+        """Send what is left; blocks for `SHUT_SECONDS` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class OtelTracing:
         return _OtelSpan(span, header, started)
 
     def shut(self) -> None:
-        self._provider.shutdown()
+        last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        last.start()
+        last.join(SHUT_SECONDS)
 
 
 class _OtelSpan:
@@ -119,7 +123,8 @@ def build(environ: Mapping[str, str]) -> Tracing:
     except ImportError:
         raise ConfigError([f"{_ENDPOINTS[0]} is set: install rivergate[otel], or unset it"]) from None
     name = environ.get("OTEL_SERVICE_NAME", "rivergate")
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    resource = Resource.create({"service.name": name})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # it waits without end, and we have waited
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OtelTracing(provider)
 

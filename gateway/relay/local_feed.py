@@ -1,4 +1,8 @@
-"""Shell: a feed whose source is this process: one producer for any number of viewers, idle while nobody looks."""
+"""Shell: a feed whose source is this process: one producer for any number of viewers, idle while nobody looks.
+
+Each event tells everything, so that only the newest is worth something: who comes, or comes again, gets that one and
+then the next ones, and after an idle time one that is made for it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +14,7 @@ from gateway.stream.audience import Policy
 from gateway.stream.stream import Framing, Ring, Stream
 from gateway.stream.subscriber import Subscriber
 
-KEPT_EVENTS = 2  # each one tells everything: who comes late needs only the newest
+KEPT_EVENTS = 2  # for a reader that is one behind
 
 
 class LocalFeed:
@@ -28,7 +32,8 @@ class LocalFeed:
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
         """A reader; the first one starts the production. Once closed: one that has to come again."""
-        reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=seq)
+        newest = self.stream.log.next_seq - (self._timer is not None)  # what is left of before an idle time is none
+        reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
         if self._closed:
             reader.end(Ending.DRAINED)
         elif self._timer is None:

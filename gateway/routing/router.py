@@ -59,9 +59,10 @@ class Router:
         ttft: Ttft,
         dice: Callable[[], float],
         jitter: Callable[[], float],
+        throttle: Throttle,
     ) -> None:
         self.catalog = catalog
-        self.throttle = Throttle(ttft.hedge_max_share)
+        self.throttle = throttle
         self._routing = routing
         self._ttft = ttft
         self._dice = dice  # 0.0 to 1.0, for equal offers

@@ -18,6 +18,12 @@ class Throttle:
         self.requests = 0
         self.hedges = 0
 
+    def change(self, share: float) -> None:
+        """Another share from now on; what was saved stays, unless there are to be no hedges at all."""
+        self._share = share
+        if share == 0.0:
+            self._saved = 0.0
+
     def on_request(self) -> None:
         self.requests += 1
         self._saved = min(self._saved + self._share, MAX_SAVED)

@@ -64,7 +64,7 @@ class Bank:
         """Until everything that was settled is in the file."""
         async with asyncio.timeout(PATIENCE):
             while self.accounts.statistics().unwritten:  # noqa: ASYNC110 - what is waited for is in another thread
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # and a loop that spins would keep the interpreter's lock from it
 
     async def look(self) -> None:
         """Until what others have written is known."""

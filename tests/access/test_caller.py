@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.accounts import Accounts
-from gateway.access.caller import MAX_SECRET_BYTES, Caller, Gate, open_caller
+from gateway.access.caller import FORWARDED, MAX_SECRET_BYTES, Caller, Gate, open_caller
 from gateway.access.ledger import Ledger
 from gateway.errors import AuthenticationFailed
 
@@ -70,32 +70,56 @@ def beside(tmp_path: Path) -> Ledger:
     return Ledger.open(tmp_path / "ledger.db")
 
 
+def asking(authorization: str | None) -> dict[str, str]:
+    return {} if authorization is None else {"Authorization": authorization}
+
+
 async def refusal(gate: Gate, authorization: str | None) -> AuthenticationFailed:
     with pytest.raises(AuthenticationFailed) as caught:
-        await gate.caller(authorization)
+        await gate.caller(asking(authorization))
     assert caught.value.status == 401
     return caught.value
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer   ", "Basic dXNlcjpwYXNz", "sk-naked-key"])
 async def test_without_keys_whoever_sends_none_is_the_operator(gate: Gate, header: str | None) -> None:
-    assert await gate.caller(header) == open_caller("")
+    assert await gate.caller(asking(header)) == open_caller("")
 
 
 @pytest.mark.parametrize("header", ["Bearer key", "bearer key", "BEARER key", "Bearer  key", "Bearer key "])
 async def test_the_spelling_of_the_scheme_does_not_matter(gate: Gate, header: str) -> None:
-    assert await gate.caller(header) == open_caller("key")
+    assert await gate.caller(asking(header)) == open_caller("key")
 
 
 @pytest.mark.parametrize("header", [None, "Bearer ", "Basic dXNlcjpwYXNz"])
 async def test_the_first_key_closes_the_gate(gate: Gate, beside: Ledger, header: str | None) -> None:
     secret = new_secret()
     beside.add(new_key(secret))
-    caller = await gate.caller(f"Bearer {secret}")  # open still, until the ledger is looked at
+    caller = await gate.caller(asking(f"Bearer {secret}"))  # open still, until the ledger is looked at
     assert caller == open_caller(secret)
     gate = await reopened(gate, beside)
     assert "needed" in str(await refusal(gate, header))
-    assert (await gate.caller(f"Bearer {secret}")).id.startswith("key_")
+    assert (await gate.caller(asking(f"Bearer {secret}"))).id.startswith("key_")
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+@pytest.mark.parametrize("authorization", [None, "Bearer key"])
+async def test_without_keys_what_a_proxy_forwards_is_refused_and_logged_once(
+    gate: Gate, name: str, authorization: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        with pytest.raises(AuthenticationFailed, match="rivergate keys create"):
+            await gate.caller({**asking(authorization), name: "192.0.2.1"})
+    assert await gate.caller(asking(authorization)) == open_caller("key" if authorization else "")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_with_keys_a_proxy_may_stand_in_front(gate: Gate, beside: Ledger) -> None:
+    secret = new_secret()
+    beside.add(new_key(secret))
+    gate = await reopened(gate, beside)
+    caller = await gate.caller({**asking(f"Bearer {secret}"), "X-Forwarded-For": "192.0.2.1"})
+    assert caller.account is not None
 
 
 async def test_a_mistyped_key_is_told_from_one_that_does_not_exist(gate: Gate, beside: Ledger) -> None:
@@ -121,7 +145,7 @@ async def test_a_revoked_and_an_expired_key_say_so(gate: Gate, beside: Ledger) -
     gate = await reopened(gate, beside)
     assert "revoked" in str(await refusal(gate, f"Bearer {revoked}"))
     assert (await refusal(gate, f"Bearer {expired}")).code == "expired_api_key"
-    caller = await gate.caller(f"Bearer {lasting}")
+    caller = await gate.caller(asking(f"Bearer {lasting}"))
     assert caller.account is not None
     assert caller.account.key.digest == new_key(lasting).digest
 
@@ -131,7 +155,7 @@ async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: Ledge
     beside.add(new_key(one))
     beside.add(new_key(other))
     gate = await reopened(gate, beside)
-    mine, yours = await gate.caller(f"Bearer {one}"), await gate.caller(f"Bearer {other}")
+    mine, yours = await gate.caller(asking(f"Bearer {one}")), await gate.caller(asking(f"Bearer {other}"))
     assert mine.may_see(mine.id)
     assert not mine.may_see(yours.id)
     assert not mine.may_see("")

@@ -19,6 +19,17 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def steps(output: str) -> list[str]:
+    """What an action says that it does, step by step; each has its number, how many there are, and the time."""
+    told = [re.fullmatch(r"\[(\d+)/(\d+)\] +(\d+) s  (.+)", line) for line in output.splitlines() if line[:1] == "["]
+    found = [one for one in told if one is not None]
+    assert len(found) == len(told) > 0, output
+    assert [(int(one[1]), int(one[2])) for one in found] == [(n, len(found)) for n in range(1, len(found) + 1)]
+    seconds = [int(one[3]) for one in found]
+    assert seconds == sorted(seconds)
+    return [one[4] for one in found]
+
+
 def wanted(requirements: list[str]) -> set[str]:
     return {normal(re.split(r"[<>=;\[ ]", requirement)[0]) for requirement in requirements}
 
@@ -69,6 +80,7 @@ def test_shellcheck_has_nothing_to_say(script: str) -> None:
         (["--root", "{here}", "--rollback"], "there is no previous release"),
         (["--root", "{here}", "--purge"], "--purge goes with --uninstall"),
         (["--root"], "--root needs a value"),
+        (["--quiet", "--root", "{here}", "--rollback"], "there is no previous release"),
         (["--nonsense"], "unknown argument: --nonsense"),
     ],
 )
@@ -87,6 +99,7 @@ def test_it_installs_runs_stays_as_it_is_and_goes(tmp_path: Path) -> None:
 
     first = run(*install, timeout=350)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert len(steps(first.stdout)) == 7
     program = tmp_path / "opt/rivergate/bin/rivergate"
     assert run(program, "--version").stdout.startswith(f"rivergate {PROJECT['project']['version']}")
     assert (tmp_path / "etc/rivergate/credentials").stat().st_mode & 0o777 == 0o700
@@ -97,13 +110,19 @@ def test_it_installs_runs_stays_as_it_is_and_goes(tmp_path: Path) -> None:
     configuration.write_text("# edited\n")
     again = run(*install)
     assert again.returncode == 0
-    assert "is built already" in again.stdout
+    assert "is built already" in steps(again.stdout)[0]
     assert configuration.read_text() == "# edited\n"
+
+    quiet = run(*install, "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert run(program, "--version").returncode == 0
 
     gone = run(INSTALL, "--root", tmp_path, "--uninstall")
     assert gone.returncode == 0
+    assert len(steps(gone.stdout)) == 1
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
         "etc/rivergate/rivergate.toml"
     ]
-    run(INSTALL, "--root", tmp_path, "--uninstall", "--purge", check=True)
+    purged = run(INSTALL, "--root", tmp_path, "--uninstall", "--purge", check=True)
+    assert [step.split()[0] for step in steps(purged.stdout)] == ["removing", "removing"]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

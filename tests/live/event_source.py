@@ -79,7 +79,7 @@ class Audience:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def wait_until(self, holds: Callable[[EventSource], bool], what: str, seconds: float = 30.0) -> None:
+    async def wait_until(self, holds: Callable[[EventSource], bool], what: str, seconds: float = 60.0) -> None:
         """Until it holds for every one of them."""
         deadline = asyncio.get_running_loop().time() + seconds
         while waiting := [one for one in self.members if not holds(one)]:

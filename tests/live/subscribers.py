@@ -245,6 +245,9 @@ class Crowd:
                     self._selector.unregister(client)
                     self._open -= 1
 
+    def __len__(self) -> int:
+        return len(self._received)
+
     def have_heads(self) -> bool:
         return all(self._received.values())
 

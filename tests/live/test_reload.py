@@ -162,6 +162,37 @@ def test_what_is_known_of_an_upstream_stays_with_it(
     assert fetch(gateway.port, body()).status == 503
 
 
+def test_what_hedges_have_been_saved_and_taken_stays(
+    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+) -> None:
+    """Else each reload would begin without any, and with counters that go backwards."""
+
+    def counted() -> tuple[int, int]:
+        with Subscriber(gateway.port, "/v1/feeds/statistics/events") as viewer:
+            told = viewer.events(1)[0].json
+        return told["requests"], told["hedges"]
+
+    def hedged() -> bool:
+        answer = fetch(gateway.port, body(stream=True, model="slow"))
+        assert answer.text() == text(8)
+        return answer.headers["x-upstream"] == "two"
+
+    one.follow(stall_before="head")
+    served: Served = [(one, ["slow"]), (two, ["slow", MODEL])]
+    hedging = "[ttft]\nhedge_after = 1\nhedge_max_share = 0.5\n" + RULES
+    gateway.reload(reload_of(served, tmp_path, hedging))
+    assert [fetch(gateway.port, body()).status for _ in range(3)] == [200] * 3
+    gateway.reload(reload_of(served, tmp_path, hedging, prices={"two": (1.0, 1.0)}))
+    assert hedged()
+    assert counted() == (4, 1)
+    gateway.reload(reload_of(served, tmp_path, hedging))
+    assert hedged()
+    assert counted() == (5, 2)
+    one.follow(**QUICK)
+    gateway.reload(reload_of(served, tmp_path, hedging.replace("0.5", "0")))
+    assert counted() == (5, 2)
+
+
 @pytest.mark.parametrize("change", ["another address", "another key", "another rule"])
 def test_what_was_known_of_something_else_is_forgotten(
     gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path, change: str

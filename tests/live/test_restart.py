@@ -17,9 +17,11 @@ from .subscribers import Subscriber
 from .test_feeds import feed
 from .upstreams import ENDLESS, MODEL, QUICK, Upstream, Upstreams, body, configuration, text
 
-SUBSCRIBERS = 400
+SUBSCRIBERS = 500
 COMPLETIONS = 50
-TOKENS = 60
+TOKENS = 100
+SLOW = {"ttft_ms": 5, "gap_ms": 50, "tokens": TOKENS}  # still running when all of them have begun
+DRAIN_SECONDS = 60
 TICKER = "/v1/feeds/ticker/events"
 
 
@@ -37,7 +39,7 @@ def storage(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unit(tmp_path: Path, storage: Path, source: Upstream) -> Iterator[Unit]:
-    sections = f'[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = 20\n[storage]\npath = "{storage}"\n'
+    sections = f'[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = {DRAIN_SECONDS}\n[storage]\npath = "{storage}"\n'
     unit = Unit(tmp_path, configuration([(source, [MODEL])], sections) + feed("ticker", source, "gap_ms=100"), KEYS)
     yield unit
     unit.close()
@@ -48,7 +50,7 @@ def numbers(subscriber: EventSource) -> list[int]:
 
 
 def newest(subscriber: EventSource) -> int:
-    return max(numbers(subscriber), default=0)
+    return next((event.json["n"] for event in reversed(subscriber.events) if event.name == "tick"), 0)
 
 
 async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event | None = None) -> Answer:
@@ -71,23 +73,24 @@ async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event
 
 async def restart(unit: Unit) -> None:
     """As a manager does it: the next process when the one before has ended."""
-    status = await asyncio.to_thread(unit.process.wait)
+    status = await asyncio.to_thread(unit.process.process.wait, DRAIN_SECONDS)
     assert status == 0, unit.process.errors()
     await asyncio.to_thread(unit.start)
 
 
+@pytest.mark.timeout(300)
 async def test_over_a_restart_every_subscriber_sees_every_event_once_and_every_completion_is_whole(
     unit: Unit, storage: Path
 ) -> None:
     old = unit.process
-    slow = {"ttft_ms": 5, "gap_ms": 40, "tokens": TOKENS}
     async with Audience(unit.port, TICKER, SUBSCRIBERS) as audience:
         await audience.wait_until(lambda one: newest(one) >= 5, "live events")
         heads = [asyncio.Event() for _ in range(COMPLETIONS)]
-        running = [asyncio.create_task(completion(unit.port, slow, head)) for head in heads]
+        running = [asyncio.create_task(completion(unit.port, SLOW, head)) for head in heads]
         await asyncio.gather(*(head.wait() for head in heads))
         old.process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(old.wait_for_event, "draining")
+        draining = await asyncio.to_thread(old.wait_for_event, "draining")
+        assert draining["streams"] == COMPLETIONS
         waiting = [asyncio.create_task(completion(unit.port, QUICK)) for _ in range(COMPLETIONS)]
         await restart(unit)
         answers = await asyncio.gather(*running)

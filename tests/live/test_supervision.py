@@ -117,6 +117,14 @@ def test_a_reload_that_is_refused_ends_for_the_manager_too(start: Start, manager
     assert manager.next() == {"READY": "1"}
 
 
+def test_signals_are_waited_for_before_it_says_that_it_listens(start: Start) -> None:
+    """Else one that comes at once ends the process as if it had never been told what to do with it."""
+    status = Path(f"/proc/{start().process.pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        assert caught >> (number - 1) & 1, number.name
+
+
 # --- the watchdog
 
 

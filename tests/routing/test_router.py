@@ -18,6 +18,7 @@ from gateway.routing.health import KNOWN, TAIL_KNOWN, Breaker, Health
 from gateway.routing.health import Rules as HealthRules
 from gateway.routing.options import parse
 from gateway.routing.router import Ask, Route, Router
+from gateway.routing.throttle import Throttle
 from gateway.upstream.endpoint import Endpoint
 
 NOW = 1000.0
@@ -34,7 +35,9 @@ def router(
     *candidates: Candidate, default: str = "priority", dice: float = 0.0, jitter: float = 0.0, **ttft: Any
 ) -> Router:
     routing = Routing(optimize=default)  # type: ignore[arg-type]
-    return Router(Catalog(candidates), routing, Ttft(**ttft), lambda: dice, lambda: jitter)
+    limits = Ttft(**ttft)
+    throttle = Throttle(limits.hedge_max_share)
+    return Router(Catalog(candidates), routing, limits, lambda: dice, lambda: jitter, throttle)
 
 
 def ask(

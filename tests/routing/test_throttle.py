@@ -70,3 +70,19 @@ def test_hedges_never_exceed_the_share_at_any_time(share: float, script: list[bo
         else:
             throttle.on_request()
         assert throttle.hedges <= share * throttle.requests + 1e-6
+
+
+def test_another_share_counts_from_then_on_and_takes_away_nothing() -> None:
+    throttle = after(0.5, 4)
+    throttle.change(0.1)
+    assert hedges(throttle) == 2
+    for _ in range(10):
+        throttle.on_request()
+    assert hedges(throttle) == 3
+    assert throttle.requests == 14
+
+
+def test_after_a_change_to_none_there_are_none() -> None:
+    throttle = after(1.0, 5)
+    throttle.change(0.0)
+    assert hedges(throttle) == 0
