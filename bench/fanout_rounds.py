@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.command import say
 from bench.fanout_audience import BUCKET_SECONDS, BUCKETS, Late
 from bench.fanout_peers import Seat, seated
 from bench.frames import BrokenStream, Script
 from bench.loop import clock
 from bench.peers import PeerFailed
 from bench.relay_report import Figures, Results
-from bench.relay_rounds import say
 
 WARM_UP_EVENTS = 3
 PASS_SECONDS = 30.0  # the longest that everybody may take to get what was published

@@ -36,29 +36,6 @@ class Spread:
         return cls(statistics.median(numbers), min(numbers), max(numbers))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A promise: `value` must be at most (or at least, if `at_least`) `limit`; None was not measured."""
-
-    question: str
-    value: float | None
-    limit: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        if self.value is None:
-            return "not measured"
-        met = self.value >= self.limit if self.at_least else self.value <= self.limit
-        return "met" if met else "MISSED"
-
-    def row(self) -> list[str]:
-        sign = ">=" if self.at_least else "<="
-        value = "-" if self.value is None else f"{self.value:.3g}{self.unit}"
-        return [self.question, f"{sign} {self.limit:.3g}{self.unit}", value, self.verdict]
-
-
 def spread_text(spread: Spread | None, digits: int = 2) -> str:
     """Median and range as `10.2 (9.8..10.9)`; `-` when not measured."""
     if spread is None:

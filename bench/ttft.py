@@ -16,18 +16,15 @@ import contextlib
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from bench import machine, peers
-from bench.command import bounded, take_machine, tell
+from bench.command import bounded, say, take_machine, tell
 from bench.load_client import Target
 from bench.load_upstream import Upstream
 from bench.loop import Loop
-from bench.measure import Target as Promise
 from bench.measure import percentile, table
 from bench.peers import PeerFailed
-from bench.relay_rounds import say
 from bench.ttft_deadline import DeadlineFailed, Deadlines
 from bench.ttft_tail import Arrivals, Seat, TailFailed, Tally, seated
 
@@ -110,17 +107,7 @@ def _figures(seconds: list[float]) -> Figures:
     return {name: percentile(seconds, share) * 1e3 for name, share in shares.items()}
 
 
-def promises(late: dict[str, Figures], tails: dict[str, Figures]) -> list[Promise]:
-    """What was not measured, or failed, has no value."""
-    spread, auto = late.get(SPREAD), tails.get(AUTO)
-    return [
-        Promise("deadline, late by, p99", spread["p99_ms"] if spread else None, 10, " ms"),
-        Promise("hedged TTFT, p99 as a multiple of the p50", auto["p99_ms"] / auto["p50_ms"] if auto else None, 2),
-        Promise("hedged, extra requests", 100 * auto["extra_share"] if auto else None, 10, " %"),
-    ]
-
-
-def text_report(late: dict[str, Figures], tails: dict[str, Figures], judged: list[Promise]) -> str:
+def text_report(late: dict[str, Figures], tails: dict[str, Figures]) -> str:
     times = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
     head = ("p50 ms", "p95 ms", "p99 ms", "max ms")
     parts = []
@@ -135,7 +122,6 @@ def text_report(late: dict[str, Figures], tails: dict[str, Figures], judged: lis
         rows = [_tail_row(name, one, times) for name, one in tails.items()]
         more = ("p99/p50", "hedges", "extra requests", "slow at first upstream", "in the warm-up")
         parts.append(table(("TTFT, hedge_after", "requests", *head, *more), rows))
-    parts.append(table(("gateway, target", "limit", "value", ""), [one.row() for one in judged]))
     return "\n\n".join(["", *parts, ""])
 
 
@@ -174,12 +160,11 @@ def main(arguments: list[str] | None = None) -> int:
         tails = tail(given, cores) if given.only != DEADLINE else {}
     except (TailFailed, PeerFailed, OSError) as error:
         failures[TAIL] = str(error)
-    judged = promises(late, tails)
-    say(text_report(late, tails, judged))
+    say(text_report(late, tails))
     for name, why in failures.items():
         say(f"FAILED: {name}: {why}")
     facts |= {"deadline": late, "tail": tails, "failures": failures, "load_average_after": os.getloadavg()[0]}
-    tell({**facts, "targets": [asdict(one) | {"verdict": one.verdict} for one in judged]}, given.json)
+    tell(facts, given.json)
     return 1 if failures else 0
 
 
