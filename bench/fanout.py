@@ -73,7 +73,7 @@ def _nchan_version() -> str:
     return machine.output_of("dpkg-query", "-W", "-f", "${Version}", f"libnginx-mod-{NCHAN}") or "unknown"
 
 
-def _sizes(text: str) -> list[int]:
+def sizes(text: str) -> list[int]:
     sizes = [int(one) for one in text.split(",")]
     if not all(1 <= size <= 50_000 for size in sizes):
         raise argparse.ArgumentTypeError("must be from 1 to 50000")
@@ -90,7 +90,7 @@ def _names(text: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--subscribers", type=_sizes, default=[100, 1000, 10_000], metavar="N,N", help="sizes of the audience")
+    add("--subscribers", type=sizes, default=[100, 1000, 10_000], metavar="N,N", help="sizes of the audience")
     add("--rounds", type=int, choices=range(1, 21), default=2, metavar="1-20", help="peers take turns within each")
     add("--slices", type=int, choices=range(1, 21), default=3, metavar="1-20", help="turns per experiment and round")
     add("--slice-seconds", type=float, default=0.7, help="the longest turn")

@@ -7,9 +7,12 @@ slower it is; the load looks every 0.3 ms instead, like a network that is always
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable
 
@@ -130,6 +133,10 @@ class Audience:
         else:
             time.sleep(LOOK_SECONDS)
 
+    def waiting_bytes(self) -> list[int]:
+        """What has arrived for each subscriber and was not read yet."""
+        return [_unread(fd) for fd in self._sockets]
+
     def drop_all(self) -> None:
         """Everybody hangs up."""
         for fd in list(self._sockets):
@@ -173,3 +180,7 @@ class Audience:
         assert latencies is not None
         for number in events:
             latencies[min(int((now - self._sent_at[number]) / BUCKET_SECONDS), BUCKETS - 1)] += 1
+
+
+def _unread(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -7,9 +7,8 @@ taken within one round, and only then the median over rounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
-from bench.measure import Spread, spread_text, table
+from bench.measure import Spread, as_json, spread_text, table
 from bench.relay_report import Results
 
 GATEWAY, NCHAN, C, AIOHTTP = "gateway", "nchan", "c", "aiohttp"
@@ -58,9 +57,9 @@ def json_report(results: BySize, facts: Mapping[str, object]) -> dict[str, objec
 def _size_json(results: Results) -> dict[str, object]:
     peers: dict[str, object] = {}
     for name, rounds in results.rounds.items():
-        report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
+        report: dict[str, object] = {key: as_json(results.spread(name, key)) for key in rounds[0]}
         for other in (C, NCHAN, AIOHTTP):
-            report |= {f"{key}_vs_{other}": _json(results.ratio(name, other, key)) for key in RATIOS}
+            report |= {f"{key}_vs_{other}": as_json(results.ratio(name, other, key)) for key in RATIOS}
         peers[name] = report | {"rounds": rounds}
     return {"peers": peers, "failures": results.failures}
 
@@ -76,7 +75,3 @@ def _scaled(spread: Spread | None, factor: float) -> Spread | None:
 
 def _plain(spread: Spread | None) -> Spread | None:
     return spread and Spread(spread.median, spread.median, spread.median)
-
-
-def _json(spread: Spread | None) -> dict[str, float] | None:
-    return None if spread is None else asdict(spread)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -34,6 +34,10 @@ class Spread:
         if not numbers:
             return None
         return cls(statistics.median(numbers), min(numbers), max(numbers))
+
+
+def as_json(spread: Spread | None) -> dict[str, float] | None:
+    return None if spread is None else asdict(spread)
 
 
 def spread_text(spread: Spread | None, digits: int = 2) -> str:

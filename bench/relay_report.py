@@ -7,9 +7,9 @@ is taken within one round, and only then the median over rounds: drift of the ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from bench.measure import Spread, spread_text, table
+from bench.measure import Spread, as_json, spread_text, table
 
 DIRECT, GATEWAY, NGINX, AIOHTTP, LITELLM = "direct", "gateway", "nginx", "aiohttp", "litellm"
 TTFT_KEYS = ("ttft_one_p50_ms", "ttft_one_p99_ms", "ttft_many_p50_ms", "ttft_many_p99_ms")
@@ -93,19 +93,15 @@ def json_report(results: Results, facts: Mapping[str, object]) -> dict[str, obje
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:
     rounds = results.rounds[name]
-    report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
+    report: dict[str, object] = {key: as_json(results.spread(name, key)) for key in rounds[0]}
     if name != DIRECT:
         for other in (NGINX, AIOHTTP, LITELLM):
-            report[f"cpu_vs_{other}"] = _json(results.ratio(name, other, "cpu_us"))
+            report[f"cpu_vs_{other}"] = as_json(results.ratio(name, other, "cpu_us"))
         for key in TTFT_KEYS:
-            report[f"added_{key}"] = _json(results.added(name, key))
+            report[f"added_{key}"] = as_json(results.added(name, key))
     return report | {"rounds": rounds}
 
 
 def _plain(results: Results, name: str, key: str, shape: str) -> str:
     spread = results.spread(name, key)
     return "-" if spread is None else shape.format(spread.median)
-
-
-def _json(spread: Spread | None) -> dict[str, float] | None:
-    return None if spread is None else asdict(spread)

@@ -34,6 +34,7 @@ _fanout = partial(Row, "fanout", at_least=True, needs="no run with 1,000 subscri
 _relayed = partial(Row, "relay", options={"streams": 300, "rate": 100})
 _first = partial(Row, "relay", unit=" ms", peer="direct")
 _later = partial(Row, "relay", unit=" ms", peer="direct", options={"ttft_streams": 100})
+_idle = partial(Row, "memory", limit=1, unit=" KiB")
 _beyond = partial(Row, source=BEYOND)
 _grows = partial(_beyond, "growth", limit=MAX_SLOPE)
 
@@ -48,8 +49,8 @@ ROWS: tuple[Row, ...] = (
     _first("TTFT added, one stream at a time, p99", 0.5, _relay("added_ttft_one_p99_ms")),
     _later("TTFT added, 100 streams, p50", 0.5, _relay("added_ttft_many_p50_ms")),
     _later("TTFT added, 100 streams, p99", 2, _relay("added_ttft_many_p99_ms")),
-    Row("memory", "memory of an idle subscriber, 1,000 of them", 1, number("idle", "1000", "pss_kib"), " KiB"),
-    Row("memory", "memory of an idle subscriber, 10,000 of them", 1, number("idle", "10000", "pss_kib"), " KiB"),
+    _idle("memory of an idle subscriber, 1,000 of them", read=number("peers", "gateway", "1000", "pss_kib")),
+    _idle("memory of an idle subscriber, 10,000 of them", read=number("peers", "gateway", "10000", "pss_kib")),
     Row("abort", "last reader closes, the upstream sees it, p99", 10, worst("peers", "gateway", "alone"), " ms"),
     Row("abort", "the same beside 100 streams, p99", 10, worst("peers", "gateway", "beside"), " ms",
         options={"others": 100}),
