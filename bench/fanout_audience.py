@@ -52,6 +52,10 @@ class Audience:
         self.received = 0  # events, over all subscribers
         self.latencies: list[int] | None = None  # counts by bucket, while somebody wants them
 
+    def ask(self, query: str) -> None:
+        """Whoever connects from now on adds this to the path."""
+        self._path += ("&" if "?" in self._path else "?") + query
+
     def __len__(self) -> int:
         return len(self._sockets)
 
@@ -78,11 +82,11 @@ class Audience:
         self._sent_at += [clock()] * count
         return range(first, first + count)
 
-    def join(self, number: int, seconds: float) -> None:
-        """Connect so many, a few at a time; return when all have their response head."""
+    def join(self, number: int, seconds: float, have: int = 0) -> None:
+        """Connect so many, a few at a time, that have the first `have` events; return when all have their head."""
         until = clock() + seconds
         for _ in range(number):
-            self.connect()
+            self.connect(have)
             while len(self._joining) >= MAX_JOINING:
                 self.look(until)
         while self._joining:

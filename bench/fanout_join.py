@@ -19,7 +19,7 @@ SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory
 def join(seat: Seat, size: int) -> Figures:
     """So many come; KiB (`rss`, `pss`, `private`), seconds and CPU of each."""
     before, cpu, begun = seat.memory_kib(), seat.running.cpu(), clock()
-    seat.audience.join(size, begun + JOIN_SECONDS)
+    seat.audience.join(size, JOIN_SECONDS)
     figures = {"join_seconds": clock() - begun, "join_cpu_us": (seat.running.cpu() - cpu) / size * 1e6}
     settle(seat)
     after = seat.memory_kib()

@@ -20,8 +20,8 @@ from bench import machine
 from bench.command import bounded, say, take_machine, tell
 from bench.fanout import sizes
 from bench.fanout_audience import Late
-from bench.fanout_join import join, settle
-from bench.fanout_peers import seated
+from bench.fanout_join import JOIN_SECONDS, join, settle
+from bench.fanout_peers import Seat, seated
 from bench.fanout_report import AIOHTTP, GATEWAY, NCHAN
 from bench.fanout_rounds import RESERVED_FILES, WARM_UP_EVENTS
 from bench.frames import BrokenStream, script
@@ -32,6 +32,7 @@ from bench.relay_report import Figures
 
 NAMES = (GATEWAY, NCHAN, AIOHTTP)
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default
+FIRST_SECONDS = 25.0  # the gateway looks every half pause, so that the first may come after one and a half
 KEEPALIVE_BYTES = len(b"d\r\n: keepalive\n\n\r\n")
 EVENTS = 10
 FAULTS = (PeerFailed, BrokenStream, Late, OSError)
@@ -57,12 +58,13 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
         tempfile.TemporaryDirectory(prefix="bench-memory-") as folder,
         seated(GATEWAY, Path(folder) / GATEWAY, script(0, EVENTS), core) as seat,
     ):
-        seat.audience.join(size, clock() + 60.0)
+        seat.audience.join(size, JOIN_SECONDS)
         seat.publish(WARM_UP_EVENTS)
         seat.audience.wait_all(clock() + KEEPALIVE_SECONDS)
+        _first_keepalive(seat)
         begun, cpu, own = clock(), seat.running.cpu(), time.process_time()
         # The load sleeps: what comes meanwhile waits in the sockets, where it is counted and then compared.
-        time.sleep(pauses * KEEPALIVE_SECONDS + 1.0)
+        time.sleep(pauses * KEEPALIVE_SECONDS)
         spent, used, load = clock() - begun, seat.running.cpu() - cpu, time.process_time() - own
         waiting = seat.audience.waiting_bytes()
         settle(seat)
@@ -70,6 +72,16 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
         raise BrokenStream(f"a subscriber got {min(waiting)} bytes, {pauses} keep-alives are more")
     keepalives = sum(waiting) / KEEPALIVE_BYTES / size
     return {"seconds": spent, "core_share": used / spent, "load_share": load / spent, "keepalives_each": keepalives}
+
+
+def _first_keepalive(seat: Seat) -> None:
+    """Return a second after it: then each pause has exactly one. Raises `Late`."""
+    until = clock() + FIRST_SECONDS
+    while not min(seat.audience.waiting_bytes()):
+        if clock() > until:
+            raise Late(f"no keep-alive within {FIRST_SECONDS:g} s")
+        time.sleep(0.1)
+    settle(seat, 1.0)
 
 
 def measure(given: argparse.Namespace, core: int, rounds: Rounds, failures: dict[str, str]) -> None:

@@ -32,20 +32,20 @@ def _slope(curve: str, cost: str) -> Reader:
 
 _fanout = partial(Row, "fanout", at_least=True, needs="no run with 1,000 subscribers")
 _relayed = partial(Row, "relay", options={"streams": 300, "rate": 100})
-_first = partial(Row, "relay", unit=" ms", peer="direct")
-_later = partial(Row, "relay", unit=" ms", peer="direct", options={"ttft_streams": 100})
+_first = partial(Row, "relay", unit=" ms", part="direct")
+_later = partial(Row, "relay", unit=" ms", part="direct", options={"ttft_streams": 100})
 _idle = partial(Row, "memory", limit=1, unit=" KiB")
 _beyond = partial(Row, source=BEYOND)
 _grows = partial(_beyond, "growth", limit=MAX_SLOPE)
 
 ROWS: tuple[Row, ...] = (
-    _fanout(f"{FAN_OUT}, of the C loop's", 0.85, _crowd("single_per_cpu_s_vs_c"), peer="c"),
-    _fanout(f"{FAN_OUT}, of Nchan's", 1.3, _crowd("single_per_cpu_s_vs_nchan"), peer="nchan"),
+    _fanout(f"{FAN_OUT}, of the C loop's", 0.85, _crowd("single_per_cpu_s_vs_c"), part="c"),
+    _fanout(f"{FAN_OUT}, of Nchan's", 1.3, _crowd("single_per_cpu_s_vs_nchan"), part="nchan"),
     _fanout("bursts to 1,000, deliveries per CPU s", 3_000_000, _crowd("burst_per_cpu_s")),
-    _fanout("bursts to 1,000, of Nchan's", 15, _crowd("burst_per_cpu_s_vs_nchan"), peer="nchan"),
-    _relayed("relay, CPU per event, of nginx's", 1.5, _relay("cpu_vs_nginx"), peer="nginx"),
-    _relayed("relay, CPU per event, of the plain aiohttp proxy's", 0.5, _relay("cpu_vs_aiohttp"), peer="aiohttp"),
-    _relayed("relay, CPU per event, of LiteLLM's", 1 / 40, _relay("cpu_vs_litellm"), peer="litellm"),
+    _fanout("bursts to 1,000, of Nchan's", 15, _crowd("burst_per_cpu_s_vs_nchan"), part="nchan"),
+    _relayed("relay, CPU per event, of nginx's", 1.5, _relay("cpu_vs_nginx"), part="nginx"),
+    _relayed("relay, CPU per event, of the plain aiohttp proxy's", 0.5, _relay("cpu_vs_aiohttp"), part="aiohttp"),
+    _relayed("relay, CPU per event, of LiteLLM's", 1 / 40, _relay("cpu_vs_litellm"), part="litellm"),
     _first("TTFT added, one stream at a time, p99", 0.5, _relay("added_ttft_one_p99_ms")),
     _later("TTFT added, 100 streams, p50", 0.5, _relay("added_ttft_many_p50_ms")),
     _later("TTFT added, 100 streams, p99", 2, _relay("added_ttft_many_p99_ms")),
@@ -55,15 +55,15 @@ ROWS: tuple[Row, ...] = (
     Row("abort", "the same beside 100 streams, p99", 10, worst("peers", "gateway", "beside"), " ms",
         options={"others": 100}),
     Row("ttft", "a TTFT deadline fires late by, 300 streams, p99", 10, number("deadline", "spread", "p99_ms"), " ms",
-        options={"streams": 300}),
+        options={"streams": 300}, part="deadline"),
     Row("fanout", "10,000 at 20 events/s: events missed, repeated, out of order", 0, partial(faults, "10000"),
         options=CROWD, needs="no run with 10,000 subscribers"),
     Row("fanout", "10,000 at 20 events/s: delivery, p99", 100, _crowd("latency_p99_ms", "10000"), " ms",
         options=CROWD, needs="no run with 10,000 subscribers"),
     _beyond("ttft", "hedging, 5 % slow: p99 of the TTFT, of its p50", 2,
-            quotient(number("tail", "auto", "p99_ms"), number("tail", "auto", "p50_ms")), options=TAIL),
+            quotient(number("tail", "auto", "p99_ms"), number("tail", "auto", "p50_ms")), options=TAIL, part="tail"),
     _beyond("ttft", "hedging, requests more", 10, number("tail", "auto", "extra_share", factor=100), " %",
-            options=TAIL),
+            options=TAIL, part="tail"),
     _beyond("storm", "5,000 join within 2 s: response head, p99", 1000, number("figures", "join_p99_ms"), " ms",
             options=STORM),
     _beyond("storm", "500 come back: response head, p99", 1000, number("figures", "resume_p99_ms"), " ms",
@@ -73,14 +73,14 @@ ROWS: tuple[Row, ...] = (
     _beyond("memory", "5,000 quiet subscribers, keep-alive every 15 s: CPU of a core", 2,
             number("quiet", "core_share", factor=100), " %", options={"quiet": 5000}),
     _beyond("startup", "exec to /readyz 200, median", 0.5, number("peers", "gateway", "ready_seconds"), " s"),
-    _grows("CPU grows with streams, exponent", read=_slope("streams", "cpu")),
-    _grows("memory grows with streams, exponent", read=_slope("streams", "memory")),
-    _grows("CPU grows with subscribers, exponent", read=_slope("subscribers", "cpu")),
-    _grows("memory grows with subscribers, exponent", read=_slope("subscribers", "memory")),
-    _grows("CPU grows with the size of an event, exponent", read=_slope("event_bytes", "cpu")),
-    _grows("CPU grows with the rate of events, exponent", read=_slope("rate", "cpu")),
-    _grows("CPU for a late joiner grows with the log, exponent", read=_slope("log", "cpu")),
-    _grows("time for a late joiner grows with the log, exponent", read=_slope("log", "seconds")),
+    _grows("CPU grows with streams, exponent", read=_slope("streams", "cpu"), part="streams"),
+    _grows("memory grows with streams, exponent", read=_slope("streams", "memory"), part="streams"),
+    _grows("CPU grows with subscribers, exponent", read=_slope("subscribers", "cpu"), part="subscribers"),
+    _grows("memory grows with subscribers, exponent", read=_slope("subscribers", "memory"), part="subscribers"),
+    _grows("CPU grows with the size of an event, exponent", read=_slope("event_bytes", "cpu"), part="event_bytes"),
+    _grows("CPU grows with the rate of events, exponent", read=_slope("rate", "cpu"), part="rate"),
+    _grows("CPU for a late joiner grows with the log, exponent", read=_slope("log", "cpu"), part="log"),
+    _grows("time for a late joiner grows with the log, exponent", read=_slope("log", "seconds"), part="log"),
 )  # fmt: skip
 
 

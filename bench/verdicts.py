@@ -25,7 +25,7 @@ class Row:
     read: Reader
     unit: str = ""
     at_least: bool = False
-    peer: str = ""  # the one beside the gateway that the figure cannot do without
+    part: str = ""  # a peer beside the gateway, or a part of the run, that the figure cannot do without
     options: Mapping[str, float] = field(default_factory=dict)  # of the bench, as the question names them
     needs: str = ""  # what a run lacks that has no such figure
     source: str = DESIGN
@@ -85,15 +85,15 @@ def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
 
 
 def _reason(row: Row, report: Report) -> str:
-    """The failure of the peer that was needed, or of the gateway, or what the run lacks."""
+    """The failure of the part that was needed, or of the gateway, or what the run lacks."""
     failures = failures_of(report)
-    for name in (row.peer, "gateway", ""):
+    for name in (row.part, "gateway", ""):
         if name in failures:
             named = name or row.bench
             return f"{named}: {_first_line(failures[name]).removeprefix(f'{named}: ')}"
-    if row.peer == "litellm":
+    if row.part == "litellm":
         return "litellm: give --litellm PYTHON"
-    return _first_line(next(iter(failures.values()), "")) or row.needs or f"{row.bench} has no such figure"
+    return row.needs or f"{row.bench} has no such figure"
 
 
 def _first_line(text: str) -> str:
