@@ -31,6 +31,7 @@ from bench.ttft_tail import Arrivals, Seat, TailFailed, Tally, seated
 OFF, AUTO = "off", "auto"
 SPREAD, AT_ONCE = "spread", "at_once"
 DEADLINE, TAIL = "deadline", "tail"
+STEPS = 200  # of the distribution of the TTFT that the report draws
 Figures = dict[str, float]
 
 
@@ -59,8 +60,8 @@ def deadline(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Fig
     return {name: {"answers": len(values), **_figures(values)} for name, values in late.items()}
 
 
-def tail(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures]:
-    """TTFT and requests spent, per `hedge_after`. Raises `TailFailed`, `PeerFailed`."""
+def tail(given: argparse.Namespace, cores: tuple[int, int]) -> tuple[dict[str, Figures], dict[str, list[float]]]:
+    """TTFT and requests spent, per `hedge_after`; the TTFT at each step of the shares, ms. Raises `TailFailed`, `PeerFailed`."""
     loop = Loop()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder, contextlib.ExitStack() as stack:
@@ -82,7 +83,8 @@ def tail(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures
                     arrivals = Arrivals(loop, seat, f"{seat.hedge_after}.{number}")
                     ttfts[seat.hedge_after] += arrivals.play(given.requests, given.rate)
             order = sorted(seats, key=lambda seat: seat.hedge_after != OFF)
-            return {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
+            figures = {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
+            return figures, {one.hedge_after: _steps(ttfts[one.hedge_after]) for one in order}
     finally:
         loop.close()
 
@@ -100,6 +102,11 @@ def _tail_figures(seat: Seat, before: dict[str, Tally], ttfts: list[float]) -> F
         "slow_share": seat.slow_between(since, until),
         "slow_share_warm_up": seat.slow_between(Tally(0, 0), since),
     }
+
+
+def _steps(seconds: list[float]) -> list[float]:
+    """From the lowest to the highest."""
+    return [round(percentile(seconds, number / STEPS) * 1e3, 3) for number in range(STEPS + 1)]
 
 
 def _figures(seconds: list[float]) -> Figures:
@@ -151,19 +158,26 @@ def main(arguments: list[str] | None = None) -> int:
     facts |= {"peer_core": cores[0], "load_core": cores[1]}
     late: dict[str, Figures] = {}
     tails: dict[str, Figures] = {}
+    steps: dict[str, list[float]] = {}
     failures: dict[str, str] = {}
     try:
         late = deadline(given, cores) if given.only != TAIL else {}
     except (DeadlineFailed, PeerFailed, OSError) as error:
         failures[DEADLINE] = str(error)
     try:
-        tails = tail(given, cores) if given.only != DEADLINE else {}
+        tails, steps = tail(given, cores) if given.only != DEADLINE else ({}, {})
     except (TailFailed, PeerFailed, OSError) as error:
         failures[TAIL] = str(error)
     say(text_report(late, tails))
     for name, why in failures.items():
         say(f"FAILED: {name}: {why}")
-    facts |= {"deadline": late, "tail": tails, "failures": failures, "load_average_after": os.getloadavg()[0]}
+    facts |= {
+        "deadline": late,
+        "tail": tails,
+        "tail_steps_ms": steps,
+        "failures": failures,
+        "load_average_after": os.getloadavg()[0],
+    }
     tell(facts, given.json)
     return 1 if failures else 0
 
