@@ -49,6 +49,19 @@ def spread_text(spread: Spread | None, digits: int = 2) -> str:
     return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
 
 
+def apart(ordered: Sequence[float], gap: float) -> list[float]:
+    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart."""
+    groups: list[tuple[float, int]] = []  # where the middle of so many neighbours stands
+    for value in ordered:
+        middle, size = value, 1
+        while groups and groups[-1][0] + (groups[-1][1] + size) * gap / 2 > middle:
+            other, many = groups.pop()
+            middle = (other * many + middle * size) / (many + size)
+            size += many
+        groups.append((middle, size))
+    return [middle + (number - (size - 1) / 2) * gap for middle, size in groups for number in range(size)]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Align columns: the first to the left, the others to the right."""
     lines = [head, *rows]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Report = Mapping[str, Any]  # the JSON of one bench
+RATE_KEPT = 0.97  # of the events that were due in the window
 Reader = Callable[[Report], float | None]
 
 
@@ -57,6 +58,17 @@ def quotient(above: Reader, below: Reader) -> Reader:
         return None if high is None or not low else high / low
 
     return read
+
+
+def rate_not_kept(peer: str, report: Report) -> str:
+    """Who of the gateway and this peer was given, or took, less than the rate: late events come together, and those
+    are cheaper, so that a CPU per event of such a run flatters.
+    """
+    for name in ("gateway", peer):
+        kept = number("peers", name, "rate_kept")(report)
+        if kept is not None and kept < RATE_KEPT:
+            return f"{name} had {kept:.0%} of the rate"
+    return ""
 
 
 def faults(size: str, report: Report) -> float | None:

@@ -21,6 +21,7 @@ Rows = Sequence[Sequence[str]]
 class Table:
     head: Sequence[str]
     rows: Rows
+    figures: bool = True  # in all columns but the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ RELAY_CPU = (
     Column("of nginx's", "cpu_vs_nginx"),
     Column("of aiohttp's", "cpu_vs_aiohttp"),
     Column("events/s", "events_per_s", 0),
+    Column("of the rate, %", "rate_kept", 0, 100),
     Column("its core", "peer_core"),
     Column("load's core", "load_core"),
 )

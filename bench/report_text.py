@@ -49,7 +49,7 @@ def _targets(verdicts: Sequence[Verdict]) -> Iterable[str]:
     for source in dict.fromkeys(one.row.source for one in verdicts):
         rows = [_verdict(one) for one in verdicts if one.row.source == source]
         yield f"## Targets: {source}"
-        yield _table(Table(("question", "target", "measured", "verdict"), rows))
+        yield _table(Table(("question", "target", "measured", "verdict"), rows, figures=False))
 
 
 def _verdict(one: Verdict) -> list[str]:
@@ -69,7 +69,8 @@ def _conditions(reports: Mapping[str, Report]) -> str:
     for report in reports.values():
         versions |= report.get("versions", {})
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    table = Table(("machine", "commit", "date", "benches"), [[*key, ", ".join(names)] for key, names in rows.items()])
+    told_rows = [[*key, ", ".join(names)] for key, names in rows.items()]
+    table = Table(("machine", "commit", "date", "benches"), told_rows, figures=False)
     return f"{_table(table)}\n\nVersions: {told}."
 
 
@@ -85,5 +86,5 @@ def _plain(value: object) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [table.head, ["---", *["---:"] * (len(table.head) - 1)], *table.rows]
+    lines = [table.head, ["---", *["---:" if table.figures else "---"] * (len(table.head) - 1)], *table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.readings import Reader, Report, difference, faults, number, quotient, worst
+from bench.readings import Reader, Report, difference, faults, number, quotient, rate_not_kept, worst
 from bench.verdicts import BEYOND, Row, Verdict, judge
 
 MAX_SLOPE = 1.15  # of a cost against its cause, both as logarithms: beyond this it grows worse than linearly
@@ -43,9 +43,12 @@ ROWS: tuple[Row, ...] = (
     _fanout(f"{FAN_OUT}, of Nchan's", 1.3, _crowd("single_per_cpu_s_vs_nchan"), part="nchan"),
     _fanout("bursts to 1,000, deliveries per CPU s", 3_000_000, _crowd("burst_per_cpu_s")),
     _fanout("bursts to 1,000, of Nchan's", 15, _crowd("burst_per_cpu_s_vs_nchan"), part="nchan"),
-    _relayed("relay, CPU per event, of nginx's", 1.5, _relay("cpu_vs_nginx"), part="nginx"),
-    _relayed("relay, CPU per event, of the plain aiohttp proxy's", 0.5, _relay("cpu_vs_aiohttp"), part="aiohttp"),
-    _relayed("relay, CPU per event, of LiteLLM's", 1 / 40, _relay("cpu_vs_litellm"), part="litellm"),
+    _relayed("relay, CPU per event, of nginx's", 1.5, _relay("cpu_vs_nginx"), part="nginx",
+             fault=partial(rate_not_kept, "nginx")),
+    _relayed("relay, CPU per event, of the plain aiohttp proxy's", 0.5, _relay("cpu_vs_aiohttp"), part="aiohttp",
+             fault=partial(rate_not_kept, "aiohttp")),
+    _relayed("relay, CPU per event, of LiteLLM's", 1 / 40, _relay("cpu_vs_litellm"), part="litellm",
+             fault=partial(rate_not_kept, "litellm")),
     _first("TTFT added, one stream at a time, p99", 0.5, _relay("added_ttft_one_p99_ms")),
     _later("TTFT added, 100 streams, p50", 0.5, _relay("added_ttft_many_p50_ms")),
     _later("TTFT added, 100 streams, p99", 2, _relay("added_ttft_many_p99_ms")),

@@ -61,7 +61,7 @@ def deadline(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Fig
 
 
 def tail(given: argparse.Namespace, cores: tuple[int, int]) -> tuple[dict[str, Figures], dict[str, list[float]]]:
-    """TTFT and requests spent, per `hedge_after`; the TTFT at each step of the shares, ms. Raises `TailFailed`, `PeerFailed`."""
+    """TTFT and requests spent per `hedge_after`, its distribution in ms. Raises `TailFailed`, `PeerFailed`."""
     loop = Loop()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder, contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ names is no figure, and a row without one says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from bench.readings import Reader, Report
@@ -26,6 +26,7 @@ class Row:
     unit: str = ""
     at_least: bool = False
     part: str = ""  # a peer beside the gateway, or a part of the run, that the figure cannot do without
+    fault: Callable[[Report], str] = lambda report: ""  # why the figure means nothing, "" if it does
     options: Mapping[str, float] = field(default_factory=dict)  # of the bench, as the question names them
     needs: str = ""  # what a run lacks that has no such figure
     source: str = DESIGN
@@ -61,7 +62,7 @@ class Verdict:
         return [self.row.question, self.row.target, self.figure, word]
 
     def as_json(self) -> dict[str, object]:
-        kept = {name: value for name, value in asdict(self.row).items() if name != "read"}
+        kept = {name: value for name, value in asdict(self.row).items() if name not in ("read", "fault")}
         return {**kept, "value": self.value, "verdict": self.word, "why": self.why}
 
 
@@ -80,6 +81,7 @@ def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
         return Verdict(row, None, f"{row.bench}: {trouble}")
     asked = report.get("options", {})
     others = [f"{name} was {asked.get(name)}" for name, wanted in row.options.items() if asked.get(name) != wanted]
+    others += [why for why in (row.fault(report),) if why]
     value = None if others else row.read(report)
     return Verdict(row, value, "" if value is not None else "; ".join(others) or _reason(row, report))
 

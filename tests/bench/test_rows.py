@@ -71,6 +71,14 @@ def test_a_figure_of_other_conditions_is_none() -> None:
     assert (one.value, one.why) == (None, "streams was 50")
 
 
+def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
+    gateway = {"cpu_vs_nginx": spread(0.7), "rate_kept": spread(0.8)}
+    report = {"bench": "relay", "options": {"streams": 300, "rate": 100.0}, "peers": {"gateway": gateway}}
+    assert verdict(report, "of nginx's").why == "gateway had 80% of the rate"
+    gateway["rate_kept"] = spread(1.0)
+    assert verdict(report, "of nginx's").word == MET
+
+
 def test_an_event_that_came_twice_is_missed_and_a_failed_join_is_not_measured() -> None:
     report = fanout()
     report["sizes"]["10000"] = {"peers": {}, "failures": {"gateway": "10000 subscribers, latency: event 3 differs"}}
