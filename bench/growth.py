@@ -52,11 +52,11 @@ CAUSES = {
 }
 UNITS = {
     "streams": {"cpu": "thousandths of a core", "memory": "KiB"},
-    "subscribers": {"cpu": "us per event to everybody", "memory": "KiB"},
-    "subscribers_c": {"cpu": "us per event to everybody", "memory": "KiB"},
-    "event_bytes": {"cpu": "us per event"},
+    "subscribers": {"cpu": "µs per event to everybody", "memory": "KiB"},
+    "subscribers_c": {"cpu": "µs per event to everybody", "memory": "KiB"},
+    "event_bytes": {"cpu": "µs per event"},
     "rate": {"cpu": "thousandths of a core"},
-    "log": {"cpu": "s until whole", "seconds": "s until whole"},
+    "log": {"cpu": "ms until whole", "time": "ms until whole"},
 }
 Curve = Callable[[], list[Point]]
 

@@ -18,7 +18,7 @@ from bench.fanout_peers import Seat, seated
 from bench.fanout_report import GATEWAY
 from bench.fanout_rounds import PASS_SECONDS, WARM_UP_EVENTS
 from bench.frames import Script, script
-from bench.growth_fit import Point, above_lowest
+from bench.growth_fit import MEMORY, Point, above_lowest
 from bench.growth_late import LateReader
 from bench.loop import clock
 
@@ -55,7 +55,7 @@ def with_subscribers(name: str, core: int, seconds: float, most: int) -> list[Po
             audience.join(size - len(audience), JOIN_SECONDS, audience.published)
             settle(seat)
             points.append(_passes(seat, size, seconds, seat.memory_kib()["private"]))
-        return above_lowest(points, "memory", empty)
+        return above_lowest(points, MEMORY, empty)
 
 
 def _passes(seat: Seat, size: int, seconds: float, memory_kib: float) -> Point:
@@ -66,12 +66,12 @@ def _passes(seat: Seat, size: int, seconds: float, memory_kib: float) -> Point:
         audience.wait_all(now + PASS_SECONDS)
         events += 1
     spent, used, load = clock() - begun, seat.running.cpu() - cpu, time.process_time() - own
-    costs = {"cpu": used / events * 1e6, "memory": memory_kib}
+    costs = {"cpu": used / events * 1e6, MEMORY: memory_kib}
     return Point(size, costs, used / spent, load / spent)
 
 
 def with_log(core: int) -> list[Point]:
-    """CPU and time until a late joiner has it all, seconds. Raises `BrokenStream`, `Late`."""
+    """CPU and time until a late joiner has it all, ms. Raises `BrokenStream`, `Late`."""
     prepared = script(0, LOG_BYTES[-1] // (TEXT_BYTES + 200), TEXT_BYTES)
     with _seat(GATEWAY, prepared, core) as seat:
         seat.audience.join(1, JOIN_SECONDS)  # who stays: a stream that nobody reads would end
@@ -107,4 +107,4 @@ def _late(seat: Seat, prepared: Script, held: int) -> Point:
         reader.check()
         settle(seat, AT_REST_SECONDS)
     seconds, used, load = (statistics.median(values) for values in zip(*joins, strict=True))
-    return Point(held, {"cpu": used, "seconds": seconds}, used / seconds, load / seconds)
+    return Point(held, {"cpu": used * 1e3, "time": seconds * 1e3}, used / seconds, load / seconds)

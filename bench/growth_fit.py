@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 MIN_POINTS = 3
+MEMORY = "memory"
 FULL_CORE = 0.95  # of a core: whoever needs as much would need more
 RATE_KEPT = 0.95  # of what was asked
 
@@ -84,6 +85,17 @@ def fits(points: Sequence[Point]) -> dict[str, dict[str, float | None]]:
     """The slope of every cost, and from where on it was taken."""
     upper = upper_half(points)
     return {
-        name: {"slope": slope([(one.x, one.costs[name]) for one in upper]), "from": upper[0].x, "to": upper[-1].x}
+        name: {"slope": slope(_pairs(name, upper)), "from": upper[0].x, "to": upper[-1].x}
         for name in (upper[0].costs if upper else ())
     }
+
+
+def _pairs(name: str, upper: Sequence[Point]) -> list[tuple[float, float]]:
+    """Memory as what it grows by from the first of these points on: a process has some megabytes free from its start,
+    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is.
+    """
+    pairs = [(point.x, point.costs[name]) for point in upper]
+    if name != MEMORY:
+        return pairs
+    (first, least), *more = pairs
+    return [(x - first, kib - least) for x, kib in more]

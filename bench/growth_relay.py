@@ -14,13 +14,13 @@ from pathlib import Path
 from bench import machine, peers
 from bench.command import say
 from bench.frames import script
-from bench.growth_fit import Point, above_lowest
+from bench.growth_fit import MEMORY, Point, above_lowest
 from bench.load import Load, Plan, Sample
 from bench.load_client import Target
 from bench.peers import Running
 from bench.relay_rounds import MARGIN, SETTLE, WARM_UP, StreamsBroken
 
-STREAMS = (1, 10, 100, 500, 1000, 2000)
+STREAMS = (1, 10, 100, 500, 1000, 1500, 2000)
 STREAMS_RATE = 5.0  # events/s of each
 RATES = (2, 10, 20, 50, 100, 200)  # events/s of each of
 RATE_STREAMS = 50
@@ -92,7 +92,7 @@ class Relay:
     def point(self, x: float, shape: Shape, cost: Callable[[Sample], float], *, memory: bool = False) -> Point:
         """Raises `StreamsBroken`."""
         window, private_kib = self.look(shape)
-        costs = {"cpu": cost(window)} | ({"memory": private_kib} if memory else {})
+        costs = {"cpu": cost(window)} | ({MEMORY: private_kib} if memory else {})
         kept = window.events / window.at / (shape.streams * shape.rate)
         kept = kept if window.events >= MIN_KEPT_EVENTS else 1.0
         return Point(x, costs, window.peer_cpu / window.at, window.own_cpu / window.at, kept)
@@ -128,7 +128,7 @@ def with_streams(core: int, seconds: float) -> list[Point]:
         for count in STREAMS:
             say(f"streams: {count}")
             points.append(relay.point(count, Shape(count, STREAMS_RATE), _millicores, memory=True))
-        return above_lowest(points, "memory", relay.idle_kib)
+        return above_lowest(points, MEMORY, relay.idle_kib)
 
 
 def with_rate(core: int, seconds: float) -> list[Point]:

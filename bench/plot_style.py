@@ -63,7 +63,7 @@ def titled(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold", pad=10)
     axes.set_xlabel(x, color=SOFT)
     axes.set_ylabel(y, color=SOFT)
-    axes.tick_params(colors=SOFT, length=0)
+    axes.tick_params(which="both", colors=SOFT, length=0)
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -5,6 +5,7 @@ In: the JSON of the benches, a folder. Out: the names of the files written. Inva
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.plot_style import SOFT, bars, colour, figure, label_ends, logarithmic, name_of, save, titled
+from bench.plot_style import (
+    LABEL_POINTS,
+    SOFT,
+    bars,
+    colour,
+    figure,
+    label_ends,
+    logarithmic,
+    name_of,
+    save,
+    titled,
+)
 from bench.readings import RATE_KEPT, Report, dig
 
 Series = Sequence[tuple[float, Mapping[str, float]]]  # x, and a spread
@@ -20,13 +32,13 @@ Drawer = Callable[[Report], Figure | None]
 SHOWN = ("gateway", "nginx", "aiohttp+uvloop", "aiohttp", "litellm")
 GROWTH = (  # curve, cost, title, x, y
     ("streams", "cpu", "CPU, streams", "concurrent streams", "thousandths of a core"),
-    ("subscribers", "cpu", "CPU, subscribers", "subscribers", "us per event, all of them"),
-    ("event_bytes", "cpu", "CPU, event size", "bytes of text in an event", "us per event"),
+    ("subscribers", "cpu", "CPU, subscribers", "subscribers", "µs per event, all of them"),
+    ("event_bytes", "cpu", "CPU, event size", "bytes of text in an event", "µs per event"),
     ("rate", "cpu", "CPU, event rate", "events/s", "thousandths of a core"),
     ("streams", "memory", "memory, streams", "concurrent streams", "KiB"),
     ("subscribers", "memory", "memory, subscribers", "subscribers", "KiB"),
-    ("log", "cpu", "CPU, late joiner", "bytes in the log", "s until whole"),
-    ("log", "seconds", "time, late joiner", "bytes in the log", "s until whole"),
+    ("log", "cpu", "CPU, late joiner", "bytes in the log", "ms until whole"),
+    ("log", "time", "time, late joiner", "bytes in the log", "ms until whole"),
 )
 
 
@@ -89,9 +101,8 @@ def _line(axes: Axes, peer: str, series: Series) -> None:
 
 def _decades(values: Sequence[float]) -> tuple[float, float]:
     """Whole decades around the values."""
-    low = high = 1.0
-    while low * 10 <= min(values):
-        low *= 10
+    low = 10.0 ** math.floor(math.log10(min(values)))
+    high = low
     while high < max(values):
         high *= 10
     return low, high
@@ -179,6 +190,7 @@ def growth(report: Report) -> Figure | None:
             _growth_line(axes, curves[f"{name}_c"], cost, "c", 1.2)
         _growth_line(axes, curves[name], cost, "gateway", 2.2)
         _linear(axes, curves[name], cost)
+    picture.supxlabel("dashed: linear growth, through the last point", color=SOFT, fontsize=LABEL_POINTS)
     for axes in panels[len(there) :]:
         axes.set_visible(False)
     return picture
@@ -201,6 +213,5 @@ def _linear(axes: Axes, curve: Mapping[str, Any], cost: str) -> None:
     """Through the last point."""
     points = _points(curve, cost)
     (first, _), (last, most) = points[0], points[-1]
-    limits = axes.get_ylim()
     axes.plot([first, last], [most * first / last, most], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_ylim(limits[0], limits[1] * 4)
+    axes.set_ylim(*_decades([points[0][1], most * 3]))

@@ -30,19 +30,23 @@ class Column:
 
     head: str
     key: str
-    digits: int = 2
+    digits: int | None = 2  # None: three that count
     factor: float = 1.0
 
     def cell(self, figures: Mapping[str, Any]) -> str:
         found = figures.get(self.key)
+        if found is None:
+            return "-"
+        if self.digits is None:
+            return shown(found)
         if not isinstance(found, Mapping):
-            return "-" if found is None else f"{found * self.factor:,.{self.digits}f}"
+            return f"{found * self.factor:,.{self.digits}f}"
         median, low, high = (found[name] * self.factor for name in ("median", "low", "high"))
         return spread_text(Spread(median, low, high), self.digits)
 
 
 RELAY_CPU = (
-    Column("CPU us per event", "cpu_us", 1),
+    Column("CPU µs per event", "cpu_us", 1),
     Column("of nginx's", "cpu_vs_nginx"),
     Column("of aiohttp's", "cpu_vs_aiohttp"),
     Column("events/s", "events_per_s", 0),
@@ -78,7 +82,7 @@ ABORT = (
 MEMORY = (
     Column("pss KiB each", "pss_kib"),
     Column("private", "private_kib"),
-    Column("CPU us to join", "join_cpu_us", 0),
+    Column("CPU µs to join", "join_cpu_us", 0),
 )
 STARTUP = (
     Column("ready after s", "ready_seconds", 3),
@@ -135,7 +139,7 @@ def startup(report: Report) -> list[Table]:
 def growth(report: Report) -> list[Table]:
     tables = []
     for curve in report["curves"].values():
-        columns = [Column(f"{cost}, {unit}", cost) for cost, unit in curve["units"].items()]
+        columns = [Column(f"{cost}, {unit}", cost, None) for cost, unit in curve["units"].items()]
         columns += [Column("its core", "peer_core"), Column("load's core", "load_core")]
         table = _of(curve["cause"], columns, {f"{point['x']:,.0f}": point for point in curve["points"]})
         fits = [curve["fits"].get(cost, {}).get("slope") for cost in curve["units"]]

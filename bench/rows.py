@@ -83,7 +83,7 @@ ROWS: tuple[Row, ...] = (
     _grows("CPU grows with the size of an event, exponent", read=_slope("event_bytes", "cpu"), part="event_bytes"),
     _grows("CPU grows with the rate of events, exponent", read=_slope("rate", "cpu"), part="rate"),
     _grows("CPU for a late joiner grows with the log, exponent", read=_slope("log", "cpu"), part="log"),
-    _grows("time for a late joiner grows with the log, exponent", read=_slope("log", "seconds"), part="log"),
+    _grows("time for a late joiner grows with the log, exponent", read=_slope("log", "time"), part="log"),
 )  # fmt: skip
 
 

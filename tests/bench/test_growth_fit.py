@@ -55,3 +55,12 @@ def test_memory_counts_from_the_lowest_that_was_seen() -> None:
     points = [Point(x, {"memory": kib}, 0.0, 0.0) for x, kib in ((1.0, 90.0), (2.0, 150.0))]
     assert [one.costs["memory"] for one in above_lowest(points, "memory", 100.0)] == [0.0, 60.0]
     assert [one.costs["memory"] for one in above_lowest(points, "memory", 50.0)] == [40.0, 100.0]
+
+
+@pytest.mark.parametrize(("power", "linear"), [(1.0, True), (1.5, False), (2.0, False)])
+def test_free_memory_at_the_start_does_not_make_the_rest_look_steep(power: float, linear: bool) -> None:
+    causes = (1.0, 10.0, 100.0, 500.0, 1000.0, 1500.0, 2000.0)
+    points = [Point(x, {"memory": max(0.0, 44 * x**power - 4400)}, 0.1, 0.1) for x in causes]
+    found = fits(points)["memory"]["slope"]
+    assert found is not None
+    assert (found == pytest.approx(1.0)) if linear else (found > 1.15)

@@ -108,7 +108,7 @@ def test_hedging_is_judged_by_its_ratio_and_its_share() -> None:
 
 
 def test_a_cost_that_grows_worse_than_linearly_is_missed() -> None:
-    curves = {"log": {"fits": {"cpu": {"slope": 1.3}, "seconds": {"slope": 0.9}}}}
+    curves = {"log": {"fits": {"cpu": {"slope": 1.3}, "time": {"slope": 0.9}}}}
     report = {"bench": "growth", "options": {}, "curves": curves}
     assert [verdict(report, words).word for words in ("CPU for a late", "time for a late")] == [MISSED, MET]
 
