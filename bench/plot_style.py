@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bench.measure import apart
 
-INK, SOFT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
+INK, SOFT, GRID, WARNING = "#1f2933", "#616e7c", "#e4e7eb", "#c0392b"
 COLOURS = {
     "gateway": "#0b6bcb",
     "c": "#52606d",
@@ -57,6 +57,11 @@ def figure(width: float, height: float) -> Figure:
 
 def save(drawn: Figure, file: Path) -> None:
     drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def warn(drawn: Figure, text: str) -> None:
+    """In the corner below, where no axis has its label."""
+    drawn.text(0.995, 0.008, text, ha="right", va="bottom", color=WARNING, fontweight="bold")
 
 
 def titled(axes: Axes, title: str, x: str, y: str) -> None:

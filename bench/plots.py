@@ -24,6 +24,7 @@ from bench.plot_style import (
     name_of,
     save,
     titled,
+    warn,
 )
 from bench.readings import RATE_KEPT, Report, dig
 
@@ -53,6 +54,8 @@ def draw(folder: Path, reports: Mapping[str, Report]) -> list[str]:
     drawn = []
     for bench, name, drawer in drawers:
         if bench in reports and (picture := drawer(reports[bench])) is not None:
+            if reports[bench].get("quick"):
+                warn(picture, "short run, not final")
             save(picture, folder / name)
             drawn.append(name)
     return drawn
@@ -214,4 +217,4 @@ def _linear(axes: Axes, curve: Mapping[str, Any], cost: str) -> None:
     points = _points(curve, cost)
     (first, _), (last, most) = points[0], points[-1]
     axes.plot([first, last], [most * first / last, most], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_ylim(*_decades([points[0][1], most * 3]))
+    axes.set_ylim(*_decades([min(cost for _, cost in points) * 0.8, most * 3]))

@@ -1,12 +1,14 @@
 """The report, out of given JSON: the text, and the pictures."""
 
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bench
 from bench import plots, report
 from bench.report_text import markdown
 from bench.rows import ROWS
@@ -105,3 +107,16 @@ def test_the_report_is_written_beside_the_results(tmp_path: Path, capsys: pytest
     assert report.write(tmp_path) == 0
     assert (tmp_path / "report.md").read_text().startswith("# Results")
     assert "1 of 8 benches, 2 pictures" in capsys.readouterr().err
+
+
+def test_without_matplotlib_the_text_is_written_and_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("plots", "plot_style"):
+        monkeypatch.delitem(sys.modules, f"bench.{name}")
+        monkeypatch.delattr(bench, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    (tmp_path / "relay.json").write_text(json.dumps(relay()))
+    assert report.write(tmp_path) == 1
+    assert (tmp_path / "report.md").exists()
+    assert "pip install 'rivergate[bench]'" in capsys.readouterr().err
