@@ -17,22 +17,19 @@ import random
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import machine, peers
 from bench.abort_turn import EVERY_KIND, AbortFailed, Delays, Turn
-from bench.command import bounded, take_machine, tell
+from bench.command import bounded, say, take_machine, tell
 from bench.load_client import Target
 from bench.load_upstream import Upstream
 from bench.loop import Loop
-from bench.measure import Target as Promise
 from bench.measure import percentile, table
 from bench.peers import Peer, PeerFailed
-from bench.relay_report import DIRECT, GATEWAY, NGINX
-from bench.relay_rounds import say
+from bench.relay_report import DIRECT, NGINX
 
-LIMIT_MS = 10  # DESIGN.md section 7: the p99
 WARM_UP_ABORTS = 10
 ALONE, BESIDE = "alone", "beside"
 KINDS = tuple(dict.fromkeys(kind.name for kind in EVERY_KIND))
@@ -122,19 +119,7 @@ class Bench:
         say(f"FAILED: {name}: {reason}")
 
 
-def promises(seats: list[Seat], others: int) -> list[Promise]:
-    """The gateway's, one for each kind, alone and beside others."""
-    gateway = next((seat for seat in seats if seat.name == GATEWAY), None)
-    judged = []
-    for company in (ALONE, BESIDE):
-        for kind in KINDS:
-            figures = gateway and gateway.figures(company, kind)
-            question = f"{WORDS[kind]}, {_company(company, others)}, p99"
-            judged.append(Promise(question, figures["p99_ms"] if figures else None, LIMIT_MS, " ms"))
-    return judged
-
-
-def text_report(bench: Bench, judged: list[Promise], skipped: list[str], others: int) -> str:
+def text_report(bench: Bench, skipped: list[str], others: int) -> str:
     rows = []
     for company in (ALONE, BESIDE):
         for kind in KINDS:
@@ -144,7 +129,6 @@ def text_report(bench: Bench, judged: list[Promise], skipped: list[str], others:
                     label = f"{WORDS[kind]}, {_company(company, others)}"
                     rows.append([label, seat.name, f"{figures['aborts']:.0f}", *values])
     parts = [table(("close -> seen by the upstream", "through", "aborts", "p50 ms", "p99 ms", "max ms"), rows)]
-    parts.append(table(("gateway, target", "limit", "value", ""), [one.row() for one in judged]))
     parts += [f"{name} skipped: not installed" for name in skipped]
     parts += [f"{name} FAILED: {why}" for name, why in bench.failures.items()]
     return "\n\n".join(["", *parts, ""])
@@ -175,15 +159,14 @@ def main(arguments: list[str] | None = None) -> int:
         bench.play(line_up, peer_core)
     finally:
         bench.close()
-    judged = promises(bench.seats, given.others)
-    say(text_report(bench, judged, skipped, given.others))
+    say(text_report(bench, skipped, given.others))
     measured = {
         seat.name: {company: {kind: seat.figures(company, kind) for kind in KINDS} for company in (ALONE, BESIDE)}
         for seat in bench.seats
     }
     facts |= {"peers": measured, "skipped": skipped, "failures": bench.failures}
     facts |= {"load_average_after": os.getloadavg()[0]}
-    tell({**facts, "targets": [asdict(one) | {"verdict": one.verdict} for one in judged]}, given.json)
+    tell(facts, given.json)
     return 1 if bench.failures else 0
 
 

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import machine
+from bench import machine, rows
+from bench.measure import table
 
 
 def bounded(low: float, high: float, kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -29,6 +30,11 @@ def bounded(low: float, high: float, kind: type[int] | type[float]) -> Callable[
     return number
 
 
+def say(text: str) -> None:
+    """Progress, and tables."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def take_machine() -> tuple[int, int]:
     """Move onto the core for the load; return the core for the peers and this one."""
     machine.raise_open_files()
@@ -39,8 +45,10 @@ def take_machine() -> tuple[int, int]:
 
 
 def tell(report: Mapping[str, object], file: Path | None) -> None:
-    """One line of JSON to stdout, and into the file if there is one."""
-    line = json.dumps(report)
+    """The targets to stderr; the report and what became of them, one line of JSON, to stdout and into the file."""
+    verdicts = rows.of_bench(str(report["bench"]), report)
+    say(table(("gateway", "target", "figure", "verdict"), [one.cells for one in verdicts]) + "\n")
+    line = json.dumps({**report, "targets": [one.as_json() for one in verdicts]})
     print(line, flush=True)
     if file:
         file.write_text(line + "\n")

@@ -10,20 +10,18 @@ load on another. Progress and tables go to stderr, one line of JSON to stdout. E
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 from bench import machine, peers
+from bench.command import say, take_machine, tell
 from bench.fanout_peers import nchan_module
 from bench.fanout_report import GATEWAY, NAMES, NCHAN, json_report, text_report
 from bench.fanout_rounds import RESERVED_FILES, Options, Round
 from bench.frames import script
 from bench.peers import PeerFailed
 from bench.relay_report import Results
-from bench.relay_rounds import say
 
 EVENTS = 60_000  # prepared for the life of one peer: more than its turns can use up
 
@@ -32,19 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     options = _options(given, machine.raise_open_files())
     facts = _facts(given, options)
-    peer_core, load_core = machine.take_cores()
-    os.sched_setaffinity(0, {load_core})
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
+    peer_core, load_core = take_machine()
     results: dict[int, Results] = {}
     names = list(given.only or NAMES)
     for number in range(1, given.rounds + 1):
         Round(f"round {number}/{given.rounds}", script(0, EVENTS), options, results, peer_core).play(names)
     facts |= {"peer_core": peer_core, "load_core": load_core, "load_average_after": os.getloadavg()[0]}
     say(text_report(results))
-    line = json.dumps(json_report(results, facts))
-    print(line, flush=True)
-    if given.json:
-        given.json.write_text(line + "\n")
+    tell(json_report(results, facts), given.json)
     return 1 if any(GATEWAY in one.failures for one in results.values()) else 0
 
 
@@ -80,7 +73,7 @@ def _nchan_version() -> str:
     return machine.output_of("dpkg-query", "-W", "-f", "${Version}", f"libnginx-mod-{NCHAN}") or "unknown"
 
 
-def _sizes(text: str) -> list[int]:
+def sizes(text: str) -> list[int]:
     sizes = [int(one) for one in text.split(",")]
     if not all(1 <= size <= 50_000 for size in sizes):
         raise argparse.ArgumentTypeError("must be from 1 to 50000")
@@ -97,7 +90,7 @@ def _names(text: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--subscribers", type=_sizes, default=[100, 1000, 10_000], metavar="N,N", help="sizes of the audience")
+    add("--subscribers", type=sizes, default=[100, 1000, 10_000], metavar="N,N", help="sizes of the audience")
     add("--rounds", type=int, choices=range(1, 21), default=2, metavar="1-20", help="peers take turns within each")
     add("--slices", type=int, choices=range(1, 21), default=3, metavar="1-20", help="turns per experiment and round")
     add("--slice-seconds", type=float, default=0.7, help="the longest turn")

@@ -7,9 +7,12 @@ slower it is; the load looks every 0.3 ms instead, like a network that is always
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable
 
@@ -49,6 +52,10 @@ class Audience:
         self.received = 0  # events, over all subscribers
         self.latencies: list[int] | None = None  # counts by bucket, while somebody wants them
 
+    def ask(self, query: str) -> None:
+        """Whoever connects from now on adds this to the path."""
+        self._path += ("&" if "?" in self._path else "?") + query
+
     def __len__(self) -> int:
         return len(self._sockets)
 
@@ -75,11 +82,11 @@ class Audience:
         self._sent_at += [clock()] * count
         return range(first, first + count)
 
-    def join(self, number: int, seconds: float) -> None:
-        """Connect so many, a few at a time; return when all have their response head."""
+    def join(self, number: int, seconds: float, have: int = 0) -> None:
+        """Connect so many, a few at a time, that have the first `have` events; return when all have their head."""
         until = clock() + seconds
         for _ in range(number):
-            self.connect()
+            self.connect(have)
             while len(self._joining) >= MAX_JOINING:
                 self.look(until)
         while self._joining:
@@ -130,6 +137,10 @@ class Audience:
         else:
             time.sleep(LOOK_SECONDS)
 
+    def waiting_bytes(self) -> list[int]:
+        """What has arrived for each subscriber and was not read yet."""
+        return [_unread(fd) for fd in self._sockets]
+
     def drop_all(self) -> None:
         """Everybody hangs up."""
         for fd in list(self._sockets):
@@ -173,3 +184,7 @@ class Audience:
         assert latencies is not None
         for number in events:
             latencies[min(int((now - self._sent_at[number]) / BUCKET_SECONDS), BUCKETS - 1)] += 1
+
+
+def _unread(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -1,4 +1,4 @@
-"""Pure: the figures of the fan-out bench to ratios, targets, tables and JSON.
+"""Pure: the figures of the fan-out bench to ratios, tables and JSON.
 
 In: results per size of the audience. Out: text and a JSON-ready dict. Invariant: as in the relay bench, a ratio is
 taken within one round, and only then the median over rounds.
@@ -7,42 +7,19 @@ taken within one round, and only then the median over rounds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
-from bench.measure import Spread, Target, spread_text, table
+from bench.measure import Spread, as_json, spread_text, table
 from bench.relay_report import Results
 
 GATEWAY, NCHAN, C, AIOHTTP = "gateway", "nchan", "c", "aiohttp"
 NAMES = (GATEWAY, NCHAN, C, AIOHTTP)
 BySize = Mapping[int, Results]
 RATIOS = ("single_per_cpu_s", "burst_per_cpu_s")
-PROMISED_SIZE = 1000  # of the two CPU targets; if it was not measured, the nearest
-
-
-def targets(results: BySize) -> list[Target]:
-    """The promises of DESIGN.md section 7 that this bench can judge."""
-    size = min(results, key=lambda one: abs(one - PROMISED_SIZE))
-    at, most = results[size], results[max(results)]
-
-    def ratio(other: str, key: str) -> float | None:
-        return _median(at.ratio(GATEWAY, other, key))
-
-    return [
-        Target(f"{size} subscribers, deliveries per CPU s, of C", ratio(C, "single_per_cpu_s"), 0.85, "", True),
-        Target(
-            f"{size} subscribers, deliveries per CPU s, of Nchan", ratio(NCHAN, "single_per_cpu_s"), 1.3, "", True
-        ),
-        Target("bursts, million deliveries per CPU s", _millions(at), 3.0, "", True),
-        Target("bursts, deliveries per CPU s, of Nchan", ratio(NCHAN, "burst_per_cpu_s"), 15, "", True),
-        Target(f"{max(results)} subscribers, latency p99", _median(_spread(most, "latency_p99_ms")), 100, " ms"),
-        Target(f"{max(results)} subscribers, memory each", _median(_spread(most, "pss_kib")), 1, " KiB"),
-    ]
 
 
 def text_report(results: BySize) -> str:
-    """A table per size, then the targets and whatever failed; medians (lowest..highest)."""
+    """A table per size, then whatever failed; medians (lowest..highest)."""
     parts = [_table(size, one) for size, one in results.items()]
-    parts.append(table(("gateway, target", "limit", "value", ""), [target.row() for target in targets(results)]))
     parts += [f"{name} FAILED: {why}" for one in results.values() for name, why in one.failures.items()]
     return "\n\n".join(["", *parts, ""])
 
@@ -73,17 +50,16 @@ def _cores(results: Results, name: str, experiment: str) -> str:
 
 def json_report(results: BySize, facts: Mapping[str, object]) -> dict[str, object]:
     """All figures of all rounds, with what was derived from them."""
-    judged = [asdict(target) | {"verdict": target.verdict} for target in targets(results)]
     sizes = {str(size): _size_json(one) for size, one in results.items()}
-    return {**facts, "sizes": sizes, "targets": judged}
+    return {**facts, "sizes": sizes}
 
 
 def _size_json(results: Results) -> dict[str, object]:
     peers: dict[str, object] = {}
     for name, rounds in results.rounds.items():
-        report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
+        report: dict[str, object] = {key: as_json(results.spread(name, key)) for key in rounds[0]}
         for other in (C, NCHAN, AIOHTTP):
-            report |= {f"{key}_vs_{other}": _json(results.ratio(name, other, key)) for key in RATIOS}
+            report |= {f"{key}_vs_{other}": as_json(results.ratio(name, other, key)) for key in RATIOS}
         peers[name] = report | {"rounds": rounds}
     return {"peers": peers, "failures": results.failures}
 
@@ -93,21 +69,9 @@ def _spread(results: Results, key: str, name: str = GATEWAY) -> Spread | None:
     return Spread.of(figures[key] for figures in rounds if key in figures)
 
 
-def _millions(results: Results) -> float | None:
-    return _median(_scaled(results.spread(GATEWAY, "burst_per_cpu_s"), 1e-6))
-
-
 def _scaled(spread: Spread | None, factor: float) -> Spread | None:
     return spread and Spread(spread.median * factor, spread.low * factor, spread.high * factor)
 
 
 def _plain(spread: Spread | None) -> Spread | None:
     return spread and Spread(spread.median, spread.median, spread.median)
-
-
-def _median(spread: Spread | None) -> float | None:
-    return None if spread is None else spread.median
-
-
-def _json(spread: Spread | None) -> dict[str, float] | None:
-    return None if spread is None else asdict(spread)

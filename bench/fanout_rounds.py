@@ -15,18 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.command import say
 from bench.fanout_audience import BUCKET_SECONDS, BUCKETS, Late
+from bench.fanout_join import join
 from bench.fanout_peers import Seat, seated
 from bench.frames import BrokenStream, Script
 from bench.loop import clock
 from bench.peers import PeerFailed
 from bench.relay_report import Figures, Results
-from bench.relay_rounds import say
 
 WARM_UP_EVENTS = 3
 PASS_SECONDS = 30.0  # the longest that everybody may take to get what was published
-JOIN_SECONDS = 60.0
-SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory
 MAX_BURST_PASSES = 60  # per turn
 RESERVED_FILES = 500
 
@@ -128,12 +127,7 @@ class Round:
 
     def _join(self, seat: Seat, size: int) -> Entry:
         say(f"{self._label}: {size} subscribers join {seat.name}")
-        before, cpu, begun = seat.memory_kib(), seat.running.cpu(), clock()
-        seat.audience.join(size, begun + JOIN_SECONDS)
-        figures = {"join_seconds": clock() - begun, "join_cpu_us": (seat.running.cpu() - cpu) / size * 1e6}
-        _settle(seat)
-        after = seat.memory_kib()
-        figures |= {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
+        figures = join(seat, size)
         seat.publish(WARM_UP_EVENTS)
         seat.audience.wait_all(clock() + PASS_SECONDS)
         return Entry(seat, figures)
@@ -179,12 +173,6 @@ class Round:
             "latency_peer_core": peer_core,
             "latency_load_core": load_core,
         }
-
-
-def _settle(seat: Seat) -> None:
-    until = clock() + SETTLE_SECONDS
-    while clock() < until:
-        seat.audience.look(math.inf)
 
 
 def _bucket(counts: list[int], share: float) -> float:

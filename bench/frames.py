@@ -39,9 +39,13 @@ class Script:
 
 
 @lru_cache(maxsize=4096)  # built once per slot and length: later rounds start at once
-def script(slot: int, tokens: int) -> Script:
-    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`."""
-    texts = tuple(f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
+def script(slot: int, tokens: int, text_bytes: int = 0) -> Script:
+    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`.
+
+    With `text_bytes` the text of each has at least so many, which is about 170 less than the event.
+    """
+    words = (f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
+    texts = tuple(text.ljust(text_bytes, "x") for text in words)
     deltas = ['{"role":"assistant","content":""}', *(f'{{"content":"{text}"}}' for text in texts)]
     events = [(_EVENT % (slot, MODEL, delta, "null")).encode() for delta in deltas]
     events += [(_EVENT % (slot, MODEL, "{}", '"stop"')).encode(), DONE]

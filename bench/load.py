@@ -37,6 +37,7 @@ class Plan:
     turns: int = 1
     pause: float = 0.0  # between the turns of a connection
     window: tuple[float, float] | None = None  # seconds after the start between which CPU is counted
+    text_bytes: int = 0  # at least so many in each content event
     grace: float = 10.0  # how long beyond its schedule a run may last
 
     @property
@@ -111,7 +112,7 @@ class Load:
     def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
         """`probe` returns the CPU seconds the peer has used so far."""
         for slot in range(plan.streams):
-            script(slot, plan.tokens)
+            script(slot, plan.tokens, plan.text_bytes)
         run = _Run(self._loop, self._upstream, plan, target, probe, f"{next(self._runs)}")
         with undisturbed():
             return run.play()
@@ -167,7 +168,8 @@ class _Run:
         slot = self._clients[client]
         self._turns[client] += 1
         key = f"{self._name}.{slot}.{self._turns[client]}"
-        exchange = Exchange(key, script(slot, self._plan.tokens), self._plan.gap, self._turns[client])
+        plan = self._plan
+        exchange = Exchange(key, script(slot, plan.tokens, plan.text_bytes), plan.gap, self._turns[client])
         self._outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)

@@ -106,7 +106,8 @@ def facts() -> dict[str, object]:
     """The machine, the kernel, the date and the commit."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",
+        "dirty": bool(output_of("git", "status", "--porcelain", "--", ".", ":!bench/results")),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
@@ -133,12 +134,6 @@ def output_of(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
-
-
-def _commit() -> str:
-    commit = output_of("git", "rev-parse", "--short=12", "HEAD")
-    changed = output_of("git", "status", "--porcelain")
-    return (commit or "none") + (" with changes" if changed else "")
 
 
 def _cpu_model() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -36,27 +36,8 @@ class Spread:
         return cls(statistics.median(numbers), min(numbers), max(numbers))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A promise: `value` must be at most (or at least, if `at_least`) `limit`; None was not measured."""
-
-    question: str
-    value: float | None
-    limit: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        if self.value is None:
-            return "not measured"
-        met = self.value >= self.limit if self.at_least else self.value <= self.limit
-        return "met" if met else "MISSED"
-
-    def row(self) -> list[str]:
-        sign = ">=" if self.at_least else "<="
-        value = "-" if self.value is None else f"{self.value:.3g}{self.unit}"
-        return [self.question, f"{sign} {self.limit:.3g}{self.unit}", value, self.verdict]
+def as_json(spread: Spread | None) -> dict[str, float] | None:
+    return None if spread is None else asdict(spread)
 
 
 def spread_text(spread: Spread | None, digits: int = 2) -> str:
@@ -66,6 +47,19 @@ def spread_text(spread: Spread | None, digits: int = 2) -> str:
     if spread.low == spread.high:
         return f"{spread.median:.{digits}f}"
     return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
+
+
+def apart(ordered: Sequence[float], gap: float) -> list[float]:
+    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart."""
+    groups: list[tuple[float, int]] = []  # where the middle of so many neighbours stands
+    for value in ordered:
+        middle, size = value, 1
+        while groups and groups[-1][0] + (groups[-1][1] + size) * gap / 2 > middle:
+            other, many = groups.pop()
+            middle = (other * many + middle * size) / (many + size)
+            size += many
+        groups.append((middle, size))
+    return [middle + (number - (size - 1) / 2) * gap for middle, size in groups for number in range(size)]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -105,7 +105,7 @@ def started(peer: Peer, folder: Path, upstream_port: int, core: int) -> Iterator
         _wait_until_open(peer, process, site.port, log)
         yield Running(process.pid, site.port, cpu_method())
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -119,7 +119,7 @@ def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, lo
     raise PeerFailed(f"{peer.name}: no open port after {peer.start_seconds:.0f} s\n{_tail(log)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End the group: politely, then for certain (workers may outlive their parent)."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

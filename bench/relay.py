@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 
 from bench import machine, peers
-from bench.command import bounded, take_machine, tell
+from bench.command import bounded, say, take_machine, tell
 from bench.load import Load
 from bench.load_client import Header
 from bench.peers import Peer
 from bench.relay_report import DIRECT, GATEWAY, Results, json_report, text_report
-from bench.relay_rounds import Options, Round, say
+from bench.relay_rounds import Options, Round
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Pure: the figures of the relay bench, round by round, to ratios, targets, a table and JSON.
+"""Pure: the figures of the relay bench, round by round, to ratios, tables and JSON.
 
 In: one set of figures per peer and round. Out: text and a JSON-ready dict. Invariant: a ratio or a difference
 is taken within one round, and only then the median over rounds: drift of the machine cancels out.
@@ -7,9 +7,9 @@ is taken within one round, and only then the median over rounds: drift of the ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from bench.measure import Spread, Target, spread_text, table
+from bench.measure import Spread, as_json, spread_text, table
 
 DIRECT, GATEWAY, NGINX, AIOHTTP, LITELLM = "direct", "gateway", "nginx", "aiohttp", "litellm"
 TTFT_KEYS = ("ttft_one_p50_ms", "ttft_one_p99_ms", "ttft_many_p50_ms", "ttft_many_p99_ms")
@@ -42,31 +42,11 @@ class Results:
         return Spread.of(combine(mine[key], theirs[key]) for mine, theirs in pairs)
 
 
-def targets(results: Results) -> list[Target]:
-    """The promises of DESIGN.md section 7 that this bench can judge."""
-
-    def cpu(other: str) -> float | None:
-        return _median(results.ratio(GATEWAY, other, "cpu_us"))
-
-    def ttft(key: str) -> float | None:
-        return _median(results.added(GATEWAY, key))
-
-    return [
-        Target("CPU per event, of nginx's", cpu(NGINX), 1.5),
-        Target("CPU per event, of the plain aiohttp proxy's", cpu(AIOHTTP), 0.5),
-        Target("CPU per event, of LiteLLM's", cpu(LITELLM), 1 / 40),
-        Target("TTFT added, one stream at a time, p99", ttft("ttft_one_p99_ms"), 0.5, " ms"),
-        Target("TTFT added, concurrent streams, p50", ttft("ttft_many_p50_ms"), 0.5, " ms"),
-        Target("TTFT added, concurrent streams, p99", ttft("ttft_many_p99_ms"), 2.0, " ms"),
-    ]
-
-
 def text_report(results: Results) -> str:
-    """Tables of CPU, latency and TTFT, then the targets and whatever failed; medians (lowest..highest)."""
+    """Tables of CPU, latency and TTFT, then whatever failed; medians (lowest..highest)."""
     parts = [
         _cpu_table(results),
         _ttft_table(results),
-        table(("gateway, target", "limit", "value", ""), [target.row() for target in targets(results)]),
         *(f"{name} FAILED: {reason}" for name, reason in results.failures.items()),
     ]
     return "\n\n".join(["", *parts, ""])
@@ -107,30 +87,21 @@ def _ttft_table(results: Results) -> str:
 
 def json_report(results: Results, facts: Mapping[str, object]) -> dict[str, object]:
     """All figures of all rounds, with what was derived from them."""
-    judged = [asdict(target) | {"verdict": target.verdict} for target in targets(results)]
     peers = {name: _peer_json(results, name) for name in results.rounds}
-    return {**facts, "peers": peers, "targets": judged, "failures": results.failures}
+    return {**facts, "peers": peers, "failures": results.failures}
 
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:
     rounds = results.rounds[name]
-    report: dict[str, object] = {key: _json(results.spread(name, key)) for key in rounds[0]}
+    report: dict[str, object] = {key: as_json(results.spread(name, key)) for key in rounds[0]}
     if name != DIRECT:
         for other in (NGINX, AIOHTTP, LITELLM):
-            report[f"cpu_vs_{other}"] = _json(results.ratio(name, other, "cpu_us"))
+            report[f"cpu_vs_{other}"] = as_json(results.ratio(name, other, "cpu_us"))
         for key in TTFT_KEYS:
-            report[f"added_{key}"] = _json(results.added(name, key))
+            report[f"added_{key}"] = as_json(results.added(name, key))
     return report | {"rounds": rounds}
 
 
 def _plain(results: Results, name: str, key: str, shape: str) -> str:
     spread = results.spread(name, key)
     return "-" if spread is None else shape.format(spread.median)
-
-
-def _median(spread: Spread | None) -> float | None:
-    return None if spread is None else spread.median
-
-
-def _json(spread: Spread | None) -> dict[str, float] | None:
-    return None if spread is None else asdict(spread)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import peers
+from bench.command import say
 from bench.load import Load, Outcome, Plan, Probe, Sample
 from bench.load_client import Header, Target
 from bench.measure import percentile
@@ -207,7 +207,3 @@ class Round:
             count = f"{trouble} of {len(outcome.exchanges)} streams not whole ({outcome.unfinished} unfinished)"
             raise StreamsBroken(f"{count}; {'; '.join(outcome.reasons)}")
         return outcome
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

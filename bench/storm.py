@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -23,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import machine
+from bench.command import say, take_machine, tell
 from bench.fanout_audience import Late
 from bench.fanout_peers import Seat, seated
 from bench.fanout_report import GATEWAY
 from bench.fanout_rounds import RESERVED_FILES
 from bench.frames import BrokenStream, script
 from bench.loop import clock
-from bench.measure import Target, percentile, table
+from bench.measure import percentile, table
 from bench.peers import PeerFailed
-from bench.relay_rounds import say
 
 CALM_SECONDS = 2.0  # events flow between and after the storms
 PATIENCE_SECONDS = 30.0  # for the last of a storm to be served, and for the last event to arrive
@@ -132,15 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"the limit of open files allows {most} subscribers instead of {given.subscribers}")
         given.subscribers = most
     given.resume = min(given.resume, given.subscribers)
-    facts = {
+    facts: dict[str, object] = {
         "bench": "storm",
         "machine": machine.facts(),
         "versions": machine.versions("uvloop", "aiohttp", "rivergate"),
     }
     facts["options"] = {name: getattr(given, name) for name in ("subscribers", "seconds", "resume", "rate")}
-    peer_core, load_core = machine.take_cores()
-    os.sched_setaffinity(0, {load_core})
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    peer_core, _ = take_machine()
     prepared = script(0, EVENTS)
     gc.freeze()
     gc.disable()
@@ -154,27 +149,11 @@ def main(arguments: list[str] | None = None) -> int:
             figures = storm(seat, given)
     except (PeerFailed, BrokenStream, Late, OSError) as error:
         failure = str(error)
-    judged = _targets(figures)
     say("\n" + table(("storm", "value"), [(name, f"{value:.4g}") for name, value in figures.items()]) + "\n")
-    say(table(("gateway, target", "limit", "value", ""), [one.row() for one in judged]))
     if failure:
         say(f"FAILED: {failure}")
-    told = {**facts, "figures": figures, "failure": failure, "targets": [[*one.row()] for one in judged]}
-    line = json.dumps(told)
-    print(line, flush=True)
-    if given.json:
-        given.json.write_text(line + "\n")
+    tell({**facts, "figures": figures, "failure": failure}, given.json)
     return 1 if failure else 0
-
-
-def _targets(figures: Figures) -> list[Target]:
-    """That nobody missed or was repeated an event is no figure: it would have ended the run."""
-    leaked = figures["files_after"] - figures["files_before"] if figures else None
-    return [
-        Target("join, time to the response head, p99", figures.get("join_p99_ms"), 1000, " ms"),
-        Target("resume, time to the response head, p99", figures.get("resume_p99_ms"), 1000, " ms"),
-        Target("descriptors left behind", leaked, 0),
-    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,24 +16,22 @@ import contextlib
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from bench import machine, peers
-from bench.command import bounded, take_machine, tell
+from bench.command import bounded, say, take_machine, tell
 from bench.load_client import Target
 from bench.load_upstream import Upstream
 from bench.loop import Loop
-from bench.measure import Target as Promise
 from bench.measure import percentile, table
 from bench.peers import PeerFailed
-from bench.relay_rounds import say
 from bench.ttft_deadline import DeadlineFailed, Deadlines
 from bench.ttft_tail import Arrivals, Seat, TailFailed, Tally, seated
 
 OFF, AUTO = "off", "auto"
 SPREAD, AT_ONCE = "spread", "at_once"
 DEADLINE, TAIL = "deadline", "tail"
+STEPS = 200  # of the distribution of the TTFT that the report draws
 Figures = dict[str, float]
 
 
@@ -62,8 +60,8 @@ def deadline(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Fig
     return {name: {"answers": len(values), **_figures(values)} for name, values in late.items()}
 
 
-def tail(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures]:
-    """TTFT and requests spent, per `hedge_after`. Raises `TailFailed`, `PeerFailed`."""
+def tail(given: argparse.Namespace, cores: tuple[int, int]) -> tuple[dict[str, Figures], dict[str, list[float]]]:
+    """TTFT and requests spent per `hedge_after`, its distribution in ms. Raises `TailFailed`, `PeerFailed`."""
     loop = Loop()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder, contextlib.ExitStack() as stack:
@@ -85,7 +83,8 @@ def tail(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures
                     arrivals = Arrivals(loop, seat, f"{seat.hedge_after}.{number}")
                     ttfts[seat.hedge_after] += arrivals.play(given.requests, given.rate)
             order = sorted(seats, key=lambda seat: seat.hedge_after != OFF)
-            return {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
+            figures = {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
+            return figures, {one.hedge_after: _steps(ttfts[one.hedge_after]) for one in order}
     finally:
         loop.close()
 
@@ -105,22 +104,17 @@ def _tail_figures(seat: Seat, before: dict[str, Tally], ttfts: list[float]) -> F
     }
 
 
+def _steps(seconds: list[float]) -> list[float]:
+    """From the lowest to the highest."""
+    return [round(percentile(seconds, number / STEPS) * 1e3, 3) for number in range(STEPS + 1)]
+
+
 def _figures(seconds: list[float]) -> Figures:
     shares = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
     return {name: percentile(seconds, share) * 1e3 for name, share in shares.items()}
 
 
-def promises(late: dict[str, Figures], tails: dict[str, Figures]) -> list[Promise]:
-    """What was not measured, or failed, has no value."""
-    spread, auto = late.get(SPREAD), tails.get(AUTO)
-    return [
-        Promise("deadline, late by, p99", spread["p99_ms"] if spread else None, 10, " ms"),
-        Promise("hedged TTFT, p99 as a multiple of the p50", auto["p99_ms"] / auto["p50_ms"] if auto else None, 2),
-        Promise("hedged, extra requests", 100 * auto["extra_share"] if auto else None, 10, " %"),
-    ]
-
-
-def text_report(late: dict[str, Figures], tails: dict[str, Figures], judged: list[Promise]) -> str:
+def text_report(late: dict[str, Figures], tails: dict[str, Figures]) -> str:
     times = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
     head = ("p50 ms", "p95 ms", "p99 ms", "max ms")
     parts = []
@@ -135,7 +129,6 @@ def text_report(late: dict[str, Figures], tails: dict[str, Figures], judged: lis
         rows = [_tail_row(name, one, times) for name, one in tails.items()]
         more = ("p99/p50", "hedges", "extra requests", "slow at first upstream", "in the warm-up")
         parts.append(table(("TTFT, hedge_after", "requests", *head, *more), rows))
-    parts.append(table(("gateway, target", "limit", "value", ""), [one.row() for one in judged]))
     return "\n\n".join(["", *parts, ""])
 
 
@@ -165,21 +158,27 @@ def main(arguments: list[str] | None = None) -> int:
     facts |= {"peer_core": cores[0], "load_core": cores[1]}
     late: dict[str, Figures] = {}
     tails: dict[str, Figures] = {}
+    steps: dict[str, list[float]] = {}
     failures: dict[str, str] = {}
     try:
         late = deadline(given, cores) if given.only != TAIL else {}
     except (DeadlineFailed, PeerFailed, OSError) as error:
         failures[DEADLINE] = str(error)
     try:
-        tails = tail(given, cores) if given.only != DEADLINE else {}
+        tails, steps = tail(given, cores) if given.only != DEADLINE else ({}, {})
     except (TailFailed, PeerFailed, OSError) as error:
         failures[TAIL] = str(error)
-    judged = promises(late, tails)
-    say(text_report(late, tails, judged))
+    say(text_report(late, tails))
     for name, why in failures.items():
         say(f"FAILED: {name}: {why}")
-    facts |= {"deadline": late, "tail": tails, "failures": failures, "load_average_after": os.getloadavg()[0]}
-    tell({**facts, "targets": [asdict(one) | {"verdict": one.verdict} for one in judged]}, given.json)
+    facts |= {
+        "deadline": late,
+        "tail": tails,
+        "tail_steps_ms": steps,
+        "failures": failures,
+        "load_average_after": os.getloadavg()[0],
+    }
+    tell(facts, given.json)
     return 1 if failures else 0
 
 

@@ -1,0 +1,131 @@
+"""The rows of DESIGN.md section 7, judged on given JSON."""
+
+from typing import Any
+
+import pytest
+
+from bench import rows
+from bench.verdicts import BEYOND, DESIGN, MET, MISSED, NOT_MEASURED, Verdict, failures_of, judge, needs_packages
+
+
+def spread(median: float) -> dict[str, float]:
+    return {"median": median, "low": median / 2, "high": median * 2}
+
+
+def fanout(single_vs_c: float = 0.9) -> dict[str, Any]:
+    crowd = {
+        "single_per_cpu_s_vs_c": spread(single_vs_c),
+        "single_per_cpu_s_vs_nchan": spread(1.6),
+        "burst_per_cpu_s": spread(4e6),
+        "burst_per_cpu_s_vs_nchan": spread(30),
+    }
+    most = {"latency_p99_ms": spread(75)}
+    sizes = {"1000": {"peers": {"gateway": crowd}}, "10000": {"peers": {"gateway": most}}}
+    return {"bench": "fanout", "options": {"rate": 20.0}, "sizes": sizes}
+
+
+def verdict(report: dict[str, Any], words: str) -> Verdict:
+    return next(one for one in rows.of_bench(report["bench"], report) if words in one.row.question)
+
+
+def test_every_question_stands_once() -> None:
+    questions = [(row.bench, row.question) for row in rows.ROWS]
+    assert len(questions) == len(set(questions))
+
+
+def test_every_row_has_the_answer_not_measured_when_nothing_ran() -> None:
+    verdicts = judge({}, {"relay": "ended with status 3"}, rows.ROWS)
+    assert {one.word for one in verdicts} == {NOT_MEASURED}
+    assert {one.why for one in verdicts if one.row.bench == "relay"} == {"relay: ended with status 3"}
+    assert {one.row.source for one in verdicts} == {DESIGN, BEYOND}
+
+
+@pytest.mark.parametrize(("value", "word"), [(0.85, MET), (0.8499, MISSED), (1.2, MET)])
+def test_a_figure_at_its_limit_has_met_it(value: float, word: str) -> None:
+    assert verdict(fanout(value), "of the C loop's").word == word
+
+
+def test_all_figures_of_a_whole_fanout_report_are_found() -> None:
+    assert [one.word for one in rows.of_bench("fanout", fanout())] == [MET] * 6
+
+
+def test_a_missing_peer_is_named() -> None:
+    report = fanout()
+    del report["sizes"]["1000"]["peers"]["gateway"]["single_per_cpu_s_vs_nchan"]
+    report["sizes"]["1000"]["failures"] = {"nchan": "nchan: its nginx module is not installed\nmore"}
+    one = verdict(report, "deliveries per CPU s, of Nchan's")
+    assert (one.word, one.why) == (NOT_MEASURED, "nchan: its nginx module is not installed")
+    assert needs_packages([report])
+
+
+def test_a_gateway_that_failed_is_no_missing_package() -> None:
+    report = {"failures": {"gateway": "gateway: No such file or directory"}, "sizes": {}}
+    assert not needs_packages([report])
+    assert needs_packages([{"skipped": ["nginx"]}])
+
+
+def test_a_figure_of_other_conditions_is_none() -> None:
+    report = {"bench": "relay", "options": {"streams": 50, "rate": 100.0}}
+    report["peers"] = {"gateway": {"cpu_vs_nginx": spread(1.0)}}
+    one = verdict(report, "of nginx's")
+    assert (one.value, one.why) == (None, "streams was 50")
+
+
+def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
+    gateway = {"cpu_vs_nginx": spread(0.7), "rate_kept": spread(0.8)}
+    report = {"bench": "relay", "options": {"streams": 300, "rate": 100.0}, "peers": {"gateway": gateway}}
+    assert verdict(report, "of nginx's").why == "gateway had 80% of the rate"
+    gateway["rate_kept"] = spread(1.0)
+    assert verdict(report, "of nginx's").word == MET
+
+
+def test_an_event_that_came_twice_is_missed_and_a_failed_join_is_not_measured() -> None:
+    report = fanout()
+    report["sizes"]["10000"] = {"peers": {}, "failures": {"gateway": "10000 subscribers, latency: event 3 differs"}}
+    assert verdict(report, "missed, repeated").word == MISSED
+    report["sizes"]["10000"]["failures"] = {"gateway": "10000 subscribers, join: too many open files"}
+    one = verdict(report, "missed, repeated")
+    assert (one.word, one.why) == (NOT_MEASURED, "gateway: 10000 subscribers, join: too many open files")
+
+
+def test_an_audience_that_the_limit_of_files_cut_is_said() -> None:
+    report = fanout()
+    report["sizes"]["4500"] = report["sizes"].pop("10000")
+    assert verdict(report, "delivery, p99").why == "no run with 10,000 subscribers"
+
+
+def test_the_worst_kind_of_leaving_counts() -> None:
+    kinds = {"before_fin": {"p99_ms": 2.0}, "mid_rst": {"p99_ms": 12.0}, "mid_fin": None}
+    report = {"bench": "abort", "options": {"others": 100}, "peers": {"gateway": {"alone": kinds, "beside": {}}}}
+    assert verdict(report, "last reader closes").value == 12.0
+    assert verdict(report, "beside 100").why == "abort has no such figure"
+
+
+def test_hedging_is_judged_by_its_ratio_and_its_share() -> None:
+    tail = {"auto": {"p50_ms": 100.0, "p99_ms": 188.0, "extra_share": 0.054}}
+    report = {"bench": "ttft", "options": {"streams": 300, "slow_share": 0.05}, "tail": tail, "deadline": {}}
+    assert [round(verdict(report, words).value or 0, 2) for words in ("of its p50", "requests more")] == [1.88, 5.4]
+
+
+def test_a_cost_that_grows_worse_than_linearly_is_missed() -> None:
+    curves = {"log": {"fits": {"cpu": {"slope": 1.3}, "time": {"slope": 0.9}}}}
+    report = {"bench": "growth", "options": {}, "curves": curves}
+    assert [verdict(report, words).word for words in ("CPU for a late", "time for a late")] == [MISSED, MET]
+
+
+def test_a_broken_storm_tells_its_failure() -> None:
+    report = {
+        "bench": "storm",
+        "options": {"subscribers": 5000, "seconds": 2.0, "resume": 500},
+        "figures": {},
+        "failure": "Late: 3 missing",
+    }
+    assert failures_of(report) == {"": "Late: 3 missing"}
+    assert {one.why for one in rows.of_bench("storm", report)} == {"storm: Late: 3 missing"}
+
+
+def test_a_verdict_becomes_cells_and_json() -> None:
+    one = verdict(fanout(), "bursts to 1,000, deliveries")
+    assert one.cells == ["bursts to 1,000, deliveries per CPU s", ">= 3,000,000", "4,000,000", MET]
+    assert one.as_json()["verdict"] == MET
+    assert "read" not in one.as_json()

@@ -1,0 +1,47 @@
+"""What the suite does about benches that fail, and about what they leave behind; in processes of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import machine, suite
+
+
+def told_by(program: str) -> object:
+    """What this program prints, read as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=machine.ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_a_bench_that_cannot_run_is_named_with_its_status(tmp_path: Path) -> None:
+    told = told_by(f"""
+import json
+from pathlib import Path
+from bench.line_up import Entry, Wish
+from bench.suite import Suite
+playing = Suite(Path({str(tmp_path)!r}), Wish())
+playing.run(Entry("no_such_bench", ""))
+print(json.dumps([playing.outcome.troubles, playing.outcome.broken, playing.outcome.reports]))
+""")
+    assert told == [{"no_such_bench": "ended with status 1 and without a report"}, {"no_such_bench": 1}, {}]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_bench_leaves_behind_is_found_and_ended() -> None:
+    told = told_by("""
+import json, subprocess
+from bench import suite
+suite.adopt_orphans()
+subprocess.run(["setsid", "sh", "-c", "sleep 60 >/dev/null 2>&1 & sleep 60 >/dev/null 2>&1 &"], check=True)
+print(json.dumps([len(suite.end_orphans()), len(suite.end_orphans())]))
+""")
+    assert told == [2, 0]
+
+
+def test_only_whole_reports_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "relay.json").write_text('{"bench": "relay"}')
+    (tmp_path / "storm.json").write_text('{"bench": ')
+    assert suite.load(tmp_path, ["relay", "storm", "fanout"]) == {"relay": {"bench": "relay"}}
