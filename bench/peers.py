@@ -22,7 +22,10 @@ from pathlib import Path
 from bench.frames import MODEL, ContentCheck, ExactCheck
 from bench.load_client import Header, Target
 from bench.machine import ROOT, cpu_method, cpu_seconds
+from gateway.access import secret as access_secret
+from gateway.access.ledger import Key, Ledger
 
+LEDGER = "bench.db"
 LOG_LINES = 15
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.05
@@ -195,12 +198,42 @@ def plain_aiohttp(loop: str = "") -> Peer:
     return Peer(name, lambda site: [*command, str(site.port), site.upstream, *([loop] if loop else [])])
 
 
-def gateway(ledger: Path | None = None) -> Peer:
-    """`ledger`: a file with keys in it, for runs with keys on; without it a new one, open to loopback."""
-    return Peer("gateway", lambda site: _gateway_command(site, ledger or site.folder / "bench.db"))
+def gateway() -> Peer:
+    """Without keys, open to loopback."""
+    return Peer("gateway", _gateway_command)
 
 
-def _gateway_command(site: Site, ledger: Path) -> list[str]:
+def gateway_with_key() -> Peer:
+    """It asks for a key with a balance and limits, none of which the load reaches."""
+    secret = access_secret.make(secrets.choice)
+    return Peer(
+        "gateway+key",
+        lambda site: _gateway_with_key_command(site, secret),
+        headers=(("Authorization", f"Bearer {secret}"),),
+    )
+
+
+def _gateway_with_key_command(site: Site, secret: str) -> list[str]:
+    ledger = Ledger.open(site.folder / LEDGER)
+    ledger.add(
+        Key(
+            id="bench",
+            digest=access_secret.digest(secret),
+            prefix=secret[: access_secret.SHOWN],
+            name="bench",
+            models=(MODEL,),
+            rpm=1_000_000,
+            max_streams=10_000,
+            balance_microusd=10**15,
+            created_at=0,
+            expires_at=None,
+        )
+    )
+    ledger.close()
+    return _gateway_command(site)
+
+
+def _gateway_command(site: Site) -> list[str]:
     return gateway_command(
         site,
         f"""
@@ -209,9 +242,11 @@ name = "bench"
 base_url = "{site.upstream}/v1"
 [[upstreams.models]]
 id = "{MODEL}"
+input_usd_per_mtok = 2.5
+output_usd_per_mtok = 10.0
 
 [storage]
-path = "{ledger}"
+path = "{site.folder / LEDGER}"
 """,
     )
 

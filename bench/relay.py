@@ -1,10 +1,11 @@
-"""Wiring: what does it cost to relay an event, and how much later does the first token come?
+"""Wiring: what does it cost to relay an event, what a request, and how much later does the first token come?
 
     python -m bench.relay [--streams 300] [--rate 100] [--seconds 5] [--rounds 3] [--litellm PYTHON]
 
-The gateway beside nginx, a plain aiohttp proxy and (`--litellm`) LiteLLM; "direct" is the load without a proxy.
-All peers run on one core, the load on another; they take turns of about a second. Progress and tables go to
-stderr, one line of JSON to stdout. Exit 1: the gateway did not start, or a stream through it was not whole.
+The gateway, open and with keys on, beside nginx, a plain aiohttp proxy and (`--litellm`) LiteLLM; "direct" is the
+load without a proxy. All peers run on one core, the load on another; they take turns of about a second. Progress and
+tables go to stderr, one line of JSON to stdout. Exit 1: the gateway did not start, or a stream through it was not
+whole.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _line_up(given: argparse.Namespace) -> list[Peer]:
-    everyone = [peers.nginx(), peers.plain_aiohttp(), peers.plain_aiohttp("uvloop"), peers.gateway(given.ledger)]
+    everyone = [peers.nginx(), peers.plain_aiohttp(), peers.plain_aiohttp("uvloop")]
+    everyone += [peers.gateway(), peers.gateway_with_key()]
     if given.litellm:
         everyone.append(peers.litellm(given.litellm))
     names = {peer.name for peer in everyone}
@@ -93,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="'Name: value'",
         help="added to requests",
     )
-    add("--ledger", type=Path, help="the gateway's storage file, with keys in it (default: a new one, open)")
     add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
     return parser
 

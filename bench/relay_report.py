@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bench.measure import Spread, as_json, spread_text, table
 
-DIRECT, GATEWAY, NGINX, AIOHTTP, LITELLM = "direct", "gateway", "nginx", "aiohttp", "litellm"
+DIRECT, GATEWAY, WITH_KEY, NGINX, AIOHTTP, LITELLM = "direct", "gateway", "gateway+key", "nginx", "aiohttp", "litellm"
 TTFT_KEYS = ("ttft_one_p50_ms", "ttft_one_p99_ms", "ttft_many_p50_ms", "ttft_many_p99_ms")
 Figures = dict[str, float]
 
@@ -35,7 +35,11 @@ class Results:
 
     def added(self, name: str, key: str) -> Spread | None:
         """`name` minus direct, round by round."""
-        return self._paired(name, DIRECT, key, lambda mine, theirs: mine - theirs)
+        return self.beyond(name, DIRECT, key)
+
+    def beyond(self, name: str, other: str, key: str) -> Spread | None:
+        """`name` minus `other`, round by round."""
+        return self._paired(name, other, key, lambda mine, theirs: mine - theirs)
 
     def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Spread | None:
         pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
@@ -53,7 +57,7 @@ def text_report(results: Results) -> str:
 
 
 def _cpu_table(results: Results) -> str:
-    head = ["peer", "CPU us/event", "vs nginx", "vs aiohttp", "incl. requests", "events/s", "of rate"]
+    head = ["peer", "CPU us/event", "vs nginx", "vs aiohttp", "incl. requests", "us/request", "events/s", "of rate"]
     head += ["its core", "load's core", "latency p50 us", "p99 us"]
     rows = []
     for name in results.rounds:
@@ -66,7 +70,8 @@ def _cpu_table(results: Results) -> str:
             return spread_text(results.ratio(name, other, "cpu_us"), 2) if shown else "-"
 
         row = [name, show("cpu_us", 1, proxied), ratio(NGINX), ratio(AIOHTTP)]
-        row += [show("cpu_us_with_requests", 1, proxied), _plain(results, name, "events_per_s", "{:.0f}")]
+        row += [show("cpu_us_with_requests", 1, proxied), show("request_us", 0, proxied)]
+        row += [_plain(results, name, "events_per_s", "{:.0f}")]
         row += [_plain(results, name, "rate_kept", "{:.0%}"), show("peer_core", 2, proxied)]
         row += [show("load_core", 2), show("latency_p50_us", 0), show("latency_p99_us", 0)]
         rows.append(row)
@@ -99,6 +104,8 @@ def _peer_json(results: Results, name: str) -> dict[str, object]:
             report[f"cpu_vs_{other}"] = as_json(results.ratio(name, other, "cpu_us"))
         for key in TTFT_KEYS:
             report[f"added_{key}"] = as_json(results.added(name, key))
+    if name == WITH_KEY:
+        report["request_us_of_key"] = as_json(results.beyond(name, GATEWAY, "request_us"))
     return report | {"rounds": rounds}
 
 

@@ -30,6 +30,10 @@ ONE_REQUESTS = 300  # per round, for the TTFT of one stream at a time
 MANY_RATE = 40  # events/s of each of the concurrent streams, half a second long
 MANY_TOKENS = 20
 
+SHORT_STREAMS = 20  # at once, of the run that counts requests
+SHORT_GAP = 0.02
+SHORT_TOKENS = 2
+
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 
 
@@ -61,6 +65,11 @@ class Options:
         turns = math.ceil(ONE_REQUESTS / self.slices) + 1
         return Plan(streams=1, tokens=4, gap=0.001, turns=turns, pause=0.002)
 
+    def requests_plan(self, share: float) -> Plan:
+        """Streams of next to nothing, one after another, for as long as a slice."""
+        turns = max(1, round(self.seconds / self.slices / (SHORT_GAP * (SHORT_TOKENS + 2))))
+        return Plan(max(1, round(SHORT_STREAMS * share)), SHORT_TOKENS, gap=SHORT_GAP, spread=SHORT_GAP, turns=turns)
+
     def many_plan(self, share: float) -> Plan:
         streams = max(1, round(self.ttft_streams * share))
         return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=2, pause=0.01)
@@ -77,6 +86,7 @@ class Pool:
     plan: Plan
     windows: list[Sample] = field(default_factory=list)
     wholes: list[Sample] = field(default_factory=list)
+    requests: list[tuple[float, int]] = field(default_factory=list)  # CPU seconds, and for how many
     latencies: list[float] = field(default_factory=list)
     lateness: list[float] = field(default_factory=list)
     one: list[float] = field(default_factory=list)
@@ -91,6 +101,7 @@ class Pool:
             "events_per_s": events / seconds,
             "rate_kept": events / seconds * self.plan.gap / self.plan.streams,
             "cpu_us": cpu / events * 1e6,
+            "request_us": sum(one for one, _ in self.requests) / sum(count for _, count in self.requests) * 1e6,
             "cpu_us_with_requests": _cpu(self.wholes) / sum(whole.events for whole in self.wholes) * 1e6,
             "peer_core": cpu / seconds,
             "load_core": sum(window.own_cpu for window in self.windows) / seconds,
@@ -149,6 +160,7 @@ class Round:
                 step = f"slice {number + 1}/{self._options.slices}"
                 seats.reverse()
                 self._turn(f"{step}, CPU per event", self._cpu, seats)
+                self._turn(f"{step}, CPU per request", self._requests, seats)
                 self._turn(f"{step}, TTFT of one stream", self._one, seats)
                 self._turn(f"{step}, TTFT of concurrent streams", self._many, seats)
         for seat in [one for one in everyone if one in seats]:
@@ -192,6 +204,12 @@ class Round:
         seat.pool.wholes.append(outcome.whole)
         seat.pool.latencies += outcome.latencies()
         seat.pool.lateness += outcome.lateness()
+
+    def _requests(self, seat: Seat) -> None:
+        outcome = self._run(seat, self._options.requests_plan(seat.share))
+        if outcome.whole is None:
+            raise StreamsBroken("the run has no end")
+        seat.pool.requests.append((outcome.whole.peer_cpu, len(outcome.exchanges)))
 
     def _one(self, seat: Seat) -> None:
         seat.pool.one += self._run(seat, self._options.one_plan()).ttfts(first_turn=2)

@@ -52,6 +52,8 @@ ROWS: tuple[Row, ...] = (
     _first("TTFT added, one stream at a time, p99", 0.5, _relay("added_ttft_one_p99_ms")),
     _later("TTFT added, 100 streams, p50", 0.5, _relay("added_ttft_many_p50_ms")),
     _later("TTFT added, 100 streams, p99", 2, _relay("added_ttft_many_p99_ms")),
+    _beyond("relay", "a key, its limits and its balance: CPU per request more", 50,
+            number("peers", "gateway+key", "request_us_of_key"), " us", part="gateway+key"),
     _idle("memory of an idle subscriber, 1,000 of them", read=number("peers", "gateway", "1000", "pss_kib")),
     _idle("memory of an idle subscriber, 10,000 of them", read=number("peers", "gateway", "10000", "pss_kib")),
     Row("abort", "last reader closes, the upstream sees it, p99", 10, worst("peers", "gateway", "alone"), " ms"),

@@ -191,6 +191,10 @@ class Accounts:
             fields = {"record": _in_json(usage), "reason": self.failure}
             _log.error("a record is not in the ledger; book it by hand", extra={"fields": fields})
 
+    def known(self, digest: bytes) -> Account | None:
+        """The key with this digest, if it was there at the last look."""
+        return self._by_digest.get(digest)
+
     async def find(self, digest: bytes) -> Account | None:
         """The key with this digest, also one that was made a moment ago."""
         if digest not in self._by_digest:

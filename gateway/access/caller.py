@@ -46,9 +46,14 @@ class Gate:
             return open_caller(secret)
         if not secret:
             raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
-        if len(secret) > MAX_SECRET_BYTES or secrets.is_mistyped(secret):
-            raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
-        account = await self._accounts.find(secrets.digest(secret))
+        if len(secret) > MAX_SECRET_BYTES:
+            raise AuthenticationFailed("this API key is mistyped: it is too long")
+        digest = secrets.digest(secret)
+        account = self._accounts.known(digest)
+        if account is None:
+            if secrets.is_mistyped(secret):
+                raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
+            account = await self._accounts.find(digest)
         if account is None:
             raise AuthenticationFailed("this API key does not exist")
         if account.key.revoked_at is not None:

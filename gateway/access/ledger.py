@@ -7,6 +7,7 @@ are written in one transaction, once for each record, however often it is told.
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,7 +230,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if (version := _schema(connection)) > SCHEMA:
         message = f"storage.path: {path} was written by a newer version (schema {version}, this one knows {SCHEMA})"
         raise ConfigError([message])
-    connection.execute("PRAGMA journal_mode = WAL")
+    _enter_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")  # a record that was told as settled survives a power cut
     if version < SCHEMA:
         with _Transaction(connection):
@@ -237,6 +238,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 for statement in statements:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """SQLite waits for nobody while it changes the mode: two that do so at once would wait for each other."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def _schema(connection: sqlite3.Connection) -> int:

@@ -1,7 +1,5 @@
 """Shell: before every handler below `/v1`: who asks, and from which site; after it, what the limits have left."""
 
-import datetime
-
 from aiohttp import web
 
 from gateway import clock
@@ -42,10 +40,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         return
     now = clock.monotonic()
     if (allowance := caller.account.allowance(now)) is not None:
-        reset = datetime.datetime.fromtimestamp(clock.wall_time() + allowance.reset, datetime.UTC)
         response.headers["x-ratelimit-limit-requests"] = str(allowance.limit)
         response.headers["x-ratelimit-remaining-requests"] = str(allowance.remaining)
-        response.headers["x-ratelimit-reset-requests"] = reset.isoformat(timespec="milliseconds")
+        response.headers["x-ratelimit-reset-requests"] = clock.rfc3339(clock.wall_time() + allowance.reset)
     if (available := caller.account.available) is not None:
         response.headers["x-credits-balance-microdollars"] = str(available)
 

@@ -4,13 +4,13 @@ Never in a line: a prompt, a completion, a key, a token. So `extra={"fields": ..
 and exceptions are logged by type and place, without their arguments' reprs beyond the message.
 """
 
-import functools
 import logging
 import sys
-import time
 from typing import Any, TextIO
 
 import orjson
+
+from gateway import clock
 
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "INFO": "info", "DEBUG": "debug"}
 
@@ -20,7 +20,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "at": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
+            "at": clock.rfc3339(record.created),
             "level": _LEVELS.get(record.levelname, record.levelname.lower()),
             "logger": record.name,
             "event": record.getMessage(),
@@ -29,11 +29,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
-
-
-@functools.lru_cache(maxsize=4)
-def _second(unix: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
 
 
 def tell(logger: logging.Logger, event: str, fields: dict[str, Any]) -> None:

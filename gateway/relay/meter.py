@@ -3,6 +3,7 @@
 A stream without such a limit has no meter: its tokens go to the log directly.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,7 +37,7 @@ def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mto
 class Meter:
     """Passes frames on, and says when there were too many (FrameReceiver)."""
 
-    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_stream", "singly")
+    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_slack", "_stream", "singly")
 
     def __init__(
         self,
@@ -55,10 +56,13 @@ class Meter:
         self._on_exceeded = on_exceeded
         self._purse = purse
         self._paid: int | None = 0  # tokens that the purse has paid for
+        self._slack = 0  # bytes of frames that may pass before a limit can be near
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self._stream.on_frame(frame, chunk)
-        self._check()
+        self._slack -= len(frame)
+        if self._slack < 0:
+            self._check()
 
     def on_frames(self, frames: list[bytes]) -> None:
         self._stream.on_frames(frames)
@@ -78,3 +82,13 @@ class Meter:
             self._paid = self._purse.tokens(tokens)
             if self._paid is not None and tokens > self._paid:
                 self._on_exceeded(CostExceeded(BALANCE_SPENT))
+        self._slack = self._room(tokens, text_bytes)
+
+    def _room(self, tokens: int, text_bytes: int) -> int:
+        """Bytes of frames that cannot exceed any limit: none holds more text, nor more tokens, than its own bytes."""
+        limits = self._limits
+        paid = self._paid if self._purse is not None else None
+        most = (limits.tokens or None, self._affordable, paid)
+        room = [BYTES_PER_TOKEN * (one - tokens) for one in most if one is not None]
+        room += [limits.text_bytes - text_bytes] if limits.text_bytes else []
+        return min(room, default=sys.maxsize)

@@ -98,7 +98,8 @@ def learn(block: bytes, frame: bytes, path: tuple[str | int, ...]) -> Template |
 
     None if the string cannot be found beyond doubt in either.
     """
-    before, after = _split(block, path), _split(frame, path)
+    before = _split(block, path)
+    after = before if frame == block else _split(frame, path)
     return Template(before, after) if before and after else None
 
 
