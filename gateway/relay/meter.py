@@ -37,7 +37,18 @@ def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mto
 class Meter:
     """Passes frames on, and says when there were too many (FrameReceiver)."""
 
-    __slots__ = ("_affordable", "_chat", "_limits", "_on_exceeded", "_paid", "_purse", "_slack", "_stream", "singly")
+    __slots__ = (
+        "_affordable",
+        "_chat",
+        "_limits",
+        "_most_bytes",
+        "_most_events",
+        "_on_exceeded",
+        "_paid",
+        "_purse",
+        "_stream",
+        "singly",
+    )
 
     def __init__(
         self,
@@ -56,12 +67,11 @@ class Meter:
         self._on_exceeded = on_exceeded
         self._purse = purse
         self._paid: int | None = 0  # tokens that the purse has paid for
-        self._slack = 0  # bytes of frames that may pass before a limit can be near
+        self._set_marks()
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self._stream.on_frame(frame, chunk)
-        self._slack -= len(frame)
-        if self._slack < 0:
+        if self._chat.text_events > self._most_events or self._chat.text_bytes > self._most_bytes:
             self._check()
 
     def on_frames(self, frames: list[bytes]) -> None:
@@ -82,13 +92,12 @@ class Meter:
             self._paid = self._purse.tokens(tokens)
             if self._paid is not None and tokens > self._paid:
                 self._on_exceeded(CostExceeded(BALANCE_SPENT))
-        self._slack = self._room(tokens, text_bytes)
+        self._set_marks()
 
-    def _room(self, tokens: int, text_bytes: int) -> int:
-        """Bytes of frames that cannot exceed any limit: none holds more text, nor more tokens, than its own bytes."""
+    def _set_marks(self) -> None:
+        """Up to these counts no limit is exceeded: all that is looked at per token."""
         limits = self._limits
         paid = self._paid if self._purse is not None else None
-        most = (limits.tokens or None, self._affordable, paid)
-        room = [BYTES_PER_TOKEN * (one - tokens) for one in most if one is not None]
-        room += [limits.text_bytes - text_bytes] if limits.text_bytes else []
-        return min(room, default=sys.maxsize)
+        tokens = [one for one in (limits.tokens or None, self._affordable, paid) if one is not None]
+        self._most_events = min(tokens, default=sys.maxsize)
+        self._most_bytes = min(BYTES_PER_TOKEN * self._most_events, limits.text_bytes or sys.maxsize)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-SLICE_TOKENS = 64  # reserved at a time once the estimate is used up
+SLICE_TOKENS = 256  # reserved at a time once the estimate is used up
 
 
 def microusd(tokens: int, usd_per_mtok: Decimal | None) -> int:

@@ -302,9 +302,19 @@ class Attempt:
         """Measure the time between the next two reads. Each one would cost a look at the clock per token."""
         body, connection = self._body, self._connection
         if connection is not None and isinstance(body, StreamBody) and body.events and self._gap_from is None:
-            connection.deliver_to(self._timed)
+            connection.deliver_to(self._timed, self._timed_chunk)
 
     def _timed(self, data: bytes) -> None:
+        self._time_gap()
+        self._body.feed(data)
+
+    def _timed_chunk(self, chunk: bytes) -> bool:
+        taken = self.stream.feed_chunk(chunk)
+        if taken:
+            self._time_gap()
+        return taken
+
+    def _time_gap(self) -> None:
         now = clock.monotonic()
         if self._gap_from is None:
             self._gap_from = now
@@ -314,7 +324,6 @@ class Attempt:
             self._gap_from = None
             if self._connection is not None:
                 self._connection.deliver_to(self.stream.feed, self.stream.feed_chunk)
-        self._body.feed(data)
 
     def _arm(self, limit: float, message: str, spent: float = 0.0) -> None:
         self._set_timer(max(limit - spent, 0.0), self._on_limit, message, limit)

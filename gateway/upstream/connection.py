@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         if self._body is not None:
             self._body = body
             self._chunk_handler = chunks
-            self._express = None
+            self._express = None if self._express is None else chunks  # whether a chunk begins now stays as it was
 
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""
