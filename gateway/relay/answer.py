@@ -87,7 +87,7 @@ class Answer:
             return None
         if self._call.streamed:
             chat = self._winner.stream.chat
-            return measure(chat.usage, self._call.prompt_tokens, chat.text_events, chat.text_bytes)
+            return measure(chat.usage, self._call.prompt_tokens, chat.counts.events, chat.counts.text_bytes)
         whole = self._winner.whole
         return measure(whole.usage, self._call.prompt_tokens, 0, whole.text_bytes())
 
@@ -102,7 +102,7 @@ class Answer:
         total = Decimal(0)
         for entry in self._dispatcher.lost():
             model = entry.candidate.model
-            tokens = entry.attempt.stream.chat.text_events if self._call.streamed else 0
+            tokens = entry.attempt.stream.chat.counts.events if self._call.streamed else 0
             used = Usage(self._call.prompt_tokens, tokens, estimated=True)
             total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
         return total

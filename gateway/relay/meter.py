@@ -12,7 +12,7 @@ from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, Rivergat
 from gateway.relay.purse import Purse
 from gateway.relay.usage import BYTES_PER_TOKEN
 from gateway.stream.stream import Stream
-from gateway.wire.chat import ChatReader
+from gateway.wire.template import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Meter:
 
     __slots__ = (
         "_affordable",
-        "_chat",
+        "_counts",
         "_limits",
         "_most_bytes",
         "_most_events",
@@ -53,7 +53,7 @@ class Meter:
     def __init__(
         self,
         stream: Stream,
-        chat: ChatReader,
+        counts: Counts,
         limits: OutputLimits,
         affordable: int | None,
         on_exceeded: Callable[[RivergateError], None],
@@ -61,7 +61,7 @@ class Meter:
     ) -> None:
         self.singly = True
         self._stream = stream
-        self._chat = chat
+        self._counts = counts
         self._limits = limits
         self._affordable = affordable
         self._on_exceeded = on_exceeded
@@ -70,8 +70,9 @@ class Meter:
         self._set_marks()
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
-        self._stream.on_frame(frame, chunk)
-        if self._chat.text_events > self._most_events or self._chat.text_bytes > self._most_bytes:
+        on_frame, counts = self._stream.on_frame, self._counts
+        on_frame(frame, chunk)
+        if counts.events > self._most_events or counts.text_bytes > self._most_bytes:
             self._check()
 
     def on_frames(self, frames: list[bytes]) -> None:
@@ -79,9 +80,9 @@ class Meter:
         self._check()
 
     def _check(self) -> None:
-        chat, limits = self._chat, self._limits
-        text_bytes = chat.text_bytes
-        tokens = max(chat.text_events, -(-text_bytes // BYTES_PER_TOKEN))
+        counts, limits = self._counts, self._limits
+        text_bytes = counts.text_bytes
+        tokens = max(counts.events, -(-text_bytes // BYTES_PER_TOKEN))
         if limits.tokens and tokens > limits.tokens:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_tokens ({limits.tokens})"))
         elif limits.text_bytes and text_bytes > limits.text_bytes:

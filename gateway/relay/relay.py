@@ -169,7 +169,7 @@ class Relay:
             affordable = affordable_tokens(
                 limits.cost_usd, self.answer.prompt_cost(), candidate.model.output_usd_per_mtok
             )
-        return Meter(self.stream, attempt.stream.chat, limits, affordable, self.stop_with, purse)
+        return Meter(self.stream, attempt.stream.chat.counts, limits, affordable, self.stop_with, purse)
 
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))

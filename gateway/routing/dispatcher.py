@@ -284,7 +284,7 @@ class Dispatcher:
         if not self._call.streamed or attempt.marks.first_content is None:
             return None
         usage = attempt.stream.chat.usage
-        tokens = int(usage["completion_tokens"]) if usage else attempt.stream.chat.text_events
+        tokens = int(usage["completion_tokens"]) if usage else attempt.stream.chat.counts.events
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 

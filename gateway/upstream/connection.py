@@ -133,14 +133,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports only quack like one
 
     def data_received(self, data: bytes) -> None:
-        parser = self._parser
-        if parser is None:
-            self.abort()  # bytes that nobody asked for: this connection cannot be trusted with a request
-            return
-        pieces = self._pieces
         try:
             if (express := self._express) is not None and express(data):
                 return
+            if (parser := self._parser) is None:
+                self.abort()  # bytes that nobody asked for: this connection cannot be trusted with a request
+                return
+            pieces = self._pieces
             parser.feed_data(data)
             if len(pieces) == 1 and self._body is not None:
                 self._body(pieces.pop())  # as nearly always: one read, one chunk, one token

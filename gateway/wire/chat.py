@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.wire import json_text, sse
 from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk
-from gateway.wire.template import Template, learn
+from gateway.wire.template import Counts, learn
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that we pass on
 _USELESS_TEMPLATES = 8  # so many in a row that never matched: this provider's chunks have no common shape
@@ -44,12 +44,12 @@ class ChatReader:
 
     __slots__ = (
         "_closed",
+        "_hits_before",
         "_identity",
         "_open",
-        "_read_bytes",
         "_read_events",
-        "_template",
         "_useless",
+        "counts",
         "fit",
         "fit_chunk",
         "usage",
@@ -59,25 +59,15 @@ class ChatReader:
         self._identity = identity
         self._open: set[int] = set()  # choices that have begun and not finished
         self._closed: set[int] = set()  # choices that have finished
-        self._template: Template | None = None
         # The frame of a plain content chunk of the shape seen before, else None: `read` it then. It is the
         # template's own method, since a call between the two would be a tenth of what a token costs here.
         self.fit: Callable[[bytes], bytes | None] = _fits_nothing
         self.fit_chunk: Callable[[bytes], bytes | None] = _fits_nothing  # the same for a block in a transfer chunk
         self._useless = 0
         self.usage: dict[str, Any] | None = None  # the provider's own counts, complete, or None
-        self._read_events = 0
-        self._read_bytes = 0
-
-    @property
-    def text_events(self) -> int:
-        """Content-bearing events so far."""
-        return self._read_events + (self._template.hits if self._template is not None else 0)
-
-    @property
-    def text_bytes(self) -> int:
-        """Bytes of text in them, as the client reads them or, escapes and all, as they stood on the wire."""
-        return self._read_bytes + (self._template.text_bytes if self._template is not None else 0)
+        self.counts = Counts()
+        self._read_events = 0  # of those counted: the others fitted a template
+        self._hits_before = 0  # of the templates before this one
 
     @property
     def finished(self) -> bool:
@@ -145,7 +135,8 @@ class ChatReader:
             if has_content(delta):
                 content = True
                 self._read_events += 1
-                self._read_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(delta))
+                self.counts.events += 1
+                self.counts.text_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(delta))
             if choice["finish_reason"] is not None:
                 finish = True
                 self._open.discard(index)
@@ -158,12 +149,11 @@ class ChatReader:
         texts = list(_texts(chunk["choices"][0]["delta"]))
         if len(texts) != 1:
             return
-        useful = self._template is not None and self._template.hits
-        self._useless = 0 if useful else self._useless + 1
-        template = learn(block, frame, ("choices", 0, "delta", *texts[0][0]))
+        hits = self.counts.events - self._read_events
+        self._useless = 0 if hits > self._hits_before else self._useless + 1
+        template = learn(block, frame, ("choices", 0, "delta", *texts[0][0]), self.counts)
         if template is not None:
-            self._read_events, self._read_bytes = self.text_events, self.text_bytes
-            self._template = template
+            self._hits_before = hits
             self.fit = template.match
             self.fit_chunk = template.match_chunk
 

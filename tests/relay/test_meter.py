@@ -38,7 +38,7 @@ class Answer:
         self.stream = Stream("chat-1", "e1", StreamLimits(), Source())
         self.chat = ChatReader(Identity("chatcmpl-1", 1, "m"))
         self.told: list[GatewayError] = []
-        self.meter = Meter(self.stream, self.chat, limits, affordable, self.told.append, purse)
+        self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, purse)
 
     def frame(self, text: str) -> bytes:
         """The next chunk, read as an attempt reads it."""

@@ -343,7 +343,7 @@ def test_a_role_or_an_empty_text_is_no_content() -> None:
     assert not chat.read(block(ROLE)).content
     assert not chat.read(block(chunk({"content": None}))).content
     assert chat.read(block(TEXT)).content
-    assert (chat.text_events, chat.text_bytes) == (1, 5)
+    assert (chat.counts.events, chat.counts.text_bytes) == (1, 5)
 
 
 def test_a_finish_closes_a_choice_and_the_completion_with_the_last_one() -> None:
@@ -424,8 +424,8 @@ def test_each_content_event_is_counted_exactly_once(texts: list[str], fitted: bo
         else:
             chat.read(given)
     chat.read(block(STOP))
-    assert chat.text_events == sum(map(bool, texts))
-    assert chat.text_bytes == sum(len(text.encode()) for text in texts)
+    assert chat.counts.events == sum(map(bool, texts))
+    assert chat.counts.text_bytes == sum(len(text.encode()) for text in texts)
 
 
 def test_a_chunk_with_text_and_finish_is_never_taken_for_plain_text() -> None:

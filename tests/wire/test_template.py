@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.wire import sse
 from gateway.wire.chat import ChatReader
 from gateway.wire.http1 import CHUNK_LINES, encode_chunk
-from gateway.wire.template import Template, is_safe_text, learn
+from gateway.wire.template import Counts, Template, is_safe_text, learn
 from tests.wire.conforming import RAW_LINE_ENDS, block, chunk, reader
 
 SURROGATES = st.integers(0xD800, 0xDFFF).map(chr)
@@ -71,7 +71,7 @@ def test_any_text_is_relayed_with_its_meaning_on_one_line(
         frame = relayed(with_template, given)
         assert content_of(frame) == json.loads(json.dumps(text))
         assert same_meaning(frame, without.read(given).frame)
-    assert with_template.text_events == without.text_events == len(texts) + 2
+    assert with_template.counts.events == without.counts.events == len(texts) + 2
 
 
 CALL = {"tool_calls": [{"index": 0, "function": {"arguments": "?"}}]}
@@ -116,7 +116,7 @@ def test_shapes_and_choices_in_any_order_keep_their_meaning(
             del value["created"]
         given = written(value, **style)
         assert same_meaning(relayed(with_template, given), without.read(given).frame)
-        assert with_template.text_events == without.text_events
+        assert with_template.counts.events == without.counts.events
         assert with_template.finished == without.finished
 
 
@@ -175,8 +175,8 @@ def test_text_that_stays_inside_the_string_is_safe(text: bytes) -> None:
     assert is_safe_text(text)
 
 
-def learned(value: dict[str, Any]) -> Template:
-    template = learn(block(value), block(value), PATH)
+def learned(value: dict[str, Any], counts: Counts | None = None) -> Template:
+    template = learn(block(value), block(value), PATH, counts or Counts())
     assert template is not None
     return template
 
@@ -202,22 +202,22 @@ def test_a_block_shorter_than_its_own_frame_does_not_match() -> None:
     for end in range(len(given)):
         assert template.match(given[:end]) is None
         assert template.match(given[end + 1 :]) is None
-    overlapping = Template((b'data: "aa', b'aa"\n\n'), (b'data: "aa', b'aa"\n\n'))
+    overlapping = Template((b'data: "aa', b'aa"\n\n'), (b'data: "aa', b'aa"\n\n'), Counts())
     assert overlapping.match(b'data: "aa"\n\n') is None
 
 
 def test_matches_and_the_bytes_of_their_text_are_counted() -> None:
-    template = learned(chunk({"content": "a"}))
+    template = learned(chunk({"content": "a"}), counts := Counts())
     for text in ("four", "", "three", "\n"):
         template.match(block(chunk({"content": text})))
-    assert (template.hits, template.text_bytes) == (3, 11)
+    assert (counts.events, counts.text_bytes) == (3, 11)
 
 
 @given(TEXTS)
 def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
     value = chunk({"content": text + '"content":"'})
     given = written(value, ascii_only=True, spaced=False)
-    template = learn(given, given, PATH)
+    template = learn(given, given, PATH, Counts())
     assume(template is not None)
     assert template is not None
     assert template.match(given) is given
@@ -233,12 +233,12 @@ def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
     ],
 )
 def test_a_key_that_stands_twice_or_not_at_all_is_not_learned(value: dict[str, Any]) -> None:
-    assert learn(block(value), block(value), PATH) is None
+    assert learn(block(value), block(value), PATH, Counts()) is None
 
 
 def test_a_doubled_key_is_not_learned_from_its_first_place() -> None:
     given = block(chunk({"content": "a"})).replace(b'"content":"a"', b'"content":"a","content": "b"')
-    assert learn(given, given, PATH) is None
+    assert learn(given, given, PATH, Counts()) is None
 
 
 def test_a_provider_whose_chunks_have_no_common_shape_is_no_longer_learned_from() -> None:
@@ -273,8 +273,8 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
             by_block.read(given)
         if taken is None:
             relayed(by_chunk, given)
-    assert by_chunk.text_events == by_block.text_events
-    assert by_chunk.text_bytes == by_block.text_bytes
+    assert by_chunk.counts.events == by_block.counts.events
+    assert by_chunk.counts.text_bytes == by_block.counts.text_bytes
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 255, 256, 2047])
