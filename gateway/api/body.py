@@ -19,7 +19,7 @@ async def read_body(request: web.Request) -> bytes:
     client.reads(request.content)
     try:
         if request.content.is_eof():  # it came with the head, as most do: there is nothing to wait for
-            return await request.read()
+            return _whole(request)
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except TimeoutError:
@@ -30,6 +30,14 @@ async def read_body(request: web.Request) -> bytes:
         raise ClientError("the body cannot be read: its framing or its Content-Encoding is broken") from None
     finally:
         client.reads(None)
+
+
+def _whole(request: web.Request) -> bytes:
+    content: bytes = request.content.read_nowait()
+    limit = request.app[MAX_BODY_BYTES]
+    if len(content) > limit:  # a compressed one, or one that did not tell its length
+        raise PayloadTooLarge(f"the body is larger than server.max_body_bytes ({limit})")
+    return content
 
 
 async def on_expect(request: web.Request) -> web.StreamResponse | None:

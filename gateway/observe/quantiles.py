@@ -13,7 +13,7 @@ _RESCALE_AT = 40.0  # doublings of the weight, far from where a float overflows
 class Quantiles:
     """Of positive values between `low` and `high`; what lies beyond counts as the nearest bucket."""
 
-    __slots__ = ("_base", "_epoch", "_half_life", "_high", "_low", "_total", "_weights")
+    __slots__ = ("_base", "_epoch", "_first", "_half_life", "_high", "_low", "_total", "_weights")
 
     def __init__(self, low: float, high: float, half_life: float = math.inf) -> None:
         self._low = low
@@ -21,13 +21,16 @@ class Quantiles:
         self._base = math.log(GROWTH)
         self._half_life = half_life
         self._weights = [0.0] * (math.ceil(math.log(high / low) / self._base) + 1)
+        self._first = len(self._weights)  # the lowest bucket that has held anything
         self._total = 0.0
         self._epoch = 0.0  # the time at which a value weighs one
 
     def add(self, value: float, now: float) -> None:
         weight = self._weight_at(now)
         within = max(self._low, min(value, self._high))
-        self._weights[int(math.log(within / self._low) / self._base)] += weight
+        place = int(math.log(within / self._low) / self._base)
+        self._weights[place] += weight
+        self._first = min(self._first, place)
         self._total += weight
 
     def count(self, now: float) -> float:
@@ -40,7 +43,8 @@ class Quantiles:
         if not self._total:
             return None
         wanted, seen, found = share * self._total, 0.0, 0
-        for place, weight in enumerate(self._weights):
+        for place in range(self._first, len(self._weights)):
+            weight = self._weights[place]
             if weight:
                 seen, found = seen + weight, place
                 if seen >= wanted:

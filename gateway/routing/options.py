@@ -124,6 +124,8 @@ def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warn
 
     A whole answer cannot be cut where it has cost enough.
     """
+    if options is NO_OPTIONS:
+        return
     for name in _IGNORED if streamed else (*_IGNORED, "max_cost_usd"):
         if getattr(options, name) not in _ASKS_NOTHING:
             yield warning(

@@ -1,7 +1,7 @@
 """Wiring: one configured upstream, ready to be tried: its pool, its credentials, its limits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -33,8 +33,8 @@ class Endpoint:
     pool: Pool
     limits: AttemptLimits
     include_usage: bool
-    target: str
-    fields: tuple[tuple[str, str], ...]  # of every request; hold the credential, so never logged
+    head: bytes = field(repr=False)  # of every request, as far as it is always the same, the credential too
+    credential: str = field(default="", repr=False)
 
     @classmethod
     def build(cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str]) -> "Endpoint":
@@ -55,15 +55,15 @@ class Endpoint:
                 idle=idle_seconds,
             ),
             include_usage=upstream.include_usage,
-            target=origin.prefix + COMPLETIONS_PATH,
-            fields=_fields(origin, upstream),
+            head=http1.encode_request_line("POST", origin.prefix + COMPLETIONS_PATH)
+            + http1.encode_fields(_fields(origin, upstream)),
+            credential=upstream.api_key.get_secret_value() if upstream.api_key is not None else "",
         )
 
     def redact(self, error: RivergateError) -> None:
         """Take our credential out of an error that quotes the upstream: it may have quoted our request."""
-        for name, value in self.fields:
-            if name == "Authorization":
-                error.redact(value.removeprefix("Bearer "))
+        if self.credential:
+            error.redact(self.credential)
 
     def encode(
         self, body: Mapping[str, Any], upstream_id: str, request_id: str, traceparent: str | None = None
@@ -79,7 +79,7 @@ class Endpoint:
         own = [("Accept", accept), ("x-request-id", request_id), ("Content-Length", str(len(content)))]
         if traceparent is not None:
             own.append(("traceparent", traceparent))
-        return http1.encode_request("POST", self.target, (*self.fields, *own)) + content
+        return self.head + http1.encode_fields(own) + http1.CRLF + content
 
 
 def _fields(origin: Origin, upstream: config.Upstream) -> tuple[tuple[str, str], ...]:

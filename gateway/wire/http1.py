@@ -6,6 +6,7 @@ Source: RFC 9112 sections 3 (request line), 5 (fields) and 7.1 (chunked transfer
 import re
 from collections.abc import Iterable
 
+CRLF = b"\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -15,19 +16,27 @@ _TARGET = re.compile(r"[\x21-\x7e]+")
 
 def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """A request head. Raises `ValueError` for anything that could end a line early (request splitting)."""
+    return encode_request_line(method, target) + encode_fields(fields) + CRLF
+
+
+def encode_request_line(method: str, target: str) -> bytes:
+    """Raises `ValueError` as `encode_request` does."""
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("the request line holds a character that HTTP does not allow")
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
+    return f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+
+
+def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Field lines. Raises `ValueError` as `encode_request` does."""
+    lines = []
     for name, value in fields:
         if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
         lines.append(f"{name}: {value}\r\n")
-    lines.append("\r\n")
     return "".join(lines).encode("latin-1")
 
 
 SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have
-CRLF = b"\r\n"
 NO_CHUNK = b"-"  # no chunk begins so
 
 

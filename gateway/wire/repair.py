@@ -13,16 +13,18 @@ MAX_TOKENS = 1 << 31  # that one completion can have used
 COMPLETION_OBJECT = "chat.completion"
 
 # What a reader waits for: any of these, non-empty, is content (DESIGN.md 1.7).
-_CONTENT_KEYS = (
-    "content",
-    "reasoning_content",
-    "reasoning",
-    "refusal",
-    "tool_calls",
-    "function_call",
-    "images",
-    "audio",
-    "reasoning_details",
+_CONTENT_KEYS = frozenset(
+    {
+        "content",
+        "reasoning_content",
+        "reasoning",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "images",
+        "audio",
+        "reasoning_details",
+    }
 )
 
 
@@ -40,7 +42,7 @@ class Identity:
 
 def has_content(delta: dict[str, Any]) -> bool:
     """Whether a delta bears content: a role, an empty string or an empty list does not."""
-    return any(delta.get(key) for key in _CONTENT_KEYS)
+    return any(key in _CONTENT_KEYS for key, value in delta.items() if value)  # two at the most, as a rule
 
 
 def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:
