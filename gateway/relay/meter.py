@@ -77,7 +77,9 @@ class Meter:
 
     def on_frames(self, frames: list[bytes]) -> None:
         self._stream.on_frames(frames)
-        self._check()
+        counts = self._counts
+        if counts.events > self._most_events or counts.text_bytes > self._most_bytes:
+            self._check()
 
     def _check(self) -> None:
         counts, limits = self._counts, self._limits
