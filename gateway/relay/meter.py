@@ -66,7 +66,8 @@ class Meter:
         self._affordable = affordable
         self._on_exceeded = on_exceeded
         self._purse = purse
-        self._paid: int | None = 0  # tokens that the purse has paid for
+        # Tokens that the purse has paid for; None: any number.
+        self._paid = purse.tokens(0) if purse is not None else None
         self._set_marks()
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
@@ -99,8 +100,10 @@ class Meter:
 
     def _set_marks(self) -> None:
         """Up to these counts no limit is exceeded: all that is looked at per token."""
-        limits = self._limits
-        paid = self._paid if self._purse is not None else None
-        tokens = [one for one in (limits.tokens or None, self._affordable, paid) if one is not None]
-        self._most_events = min(tokens, default=sys.maxsize)
-        self._most_bytes = min(BYTES_PER_TOKEN * self._most_events, limits.text_bytes or sys.maxsize)
+        most = self._limits.tokens or sys.maxsize
+        if self._affordable is not None:
+            most = min(most, self._affordable)
+        if self._paid is not None:
+            most = min(most, self._paid)
+        self._most_events = most
+        self._most_bytes = min(BYTES_PER_TOKEN * most, self._limits.text_bytes or sys.maxsize)
