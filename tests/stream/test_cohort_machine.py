@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from gateway.errors import Ending
 from gateway.stream.cohort import STEP
 from gateway.stream.stream import Ring
-from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
 
 from .seats import BIG, Costly, Scene, Seat
 from .sockets import SMALL, close_all, passes, reset, tcp_pair, unix_pair, until
-from .test_stream import MemorySink
 
 RING = 8  # events that the ring keeps: few, so that readers fall out of it
 HOUR_MS = 3_600_000
@@ -61,7 +59,6 @@ class World(Scene):
         self.ring = ring
         self.gone: dict[Seat, str] = {}  # those that have left, and how, whether or not that is known
         self.roomy: set[Seat] = set()  # their sockets take all that comes new between two moves
-        self.on_transport: list[Subscriber] = []  # these are in no cohort
         self.strangers: list[socket.socket] = []  # they were given the descriptors of those who left
 
     async def play(self, script: list[Move]) -> None:
@@ -114,7 +111,7 @@ class World(Scene):
     async def keep_alive(self, who: int, times: int) -> None:
         waiting = self._pick(who)
         for _ in range(times):
-            if waiting is None or self.stream.ending is not None:
+            if waiting is None:
                 return
             if waiting.reader.position >= self.stream.log.next_seq:
                 waiting.reader.keep_alive()
@@ -140,7 +137,7 @@ class World(Scene):
             if one in self.roomy and not one.sink.unsent_bytes():  # who has to catch up a lot has none left
                 assert one.take() == one.reader.position
                 assert not one.cut_off()
-        readers = [*(one.reader for one in self.seats), *self.on_transport]
+        readers = [one.reader for one in self.seats]
         positions = [reader.position for reader in readers if reader.ending is None]
         oldest = min(positions, default=len(self.log))
         told = self.stream.statistics()
@@ -159,8 +156,6 @@ class World(Scene):
         self.check()
         self.close(cut=len(self.log) % 2 == 0)
         await self.all_have_ended()
-        for reader in self.on_transport:
-            reader.end()
         for one in self.seats:
             if one not in self.gone and one.reader.ending is Ending.COMPLETED:
                 assert (one.at, one.ended) == (len(self.log), True)
@@ -174,11 +169,6 @@ class World(Scene):
             with pytest.raises(BlockingIOError):
                 stranger.recv(1)
         assert len(self.watch) == 0
-
-    def attend(self) -> None:
-        """A reader on a transport that takes nothing: it outstays all the others."""
-        self.on_transport.append(self.stream.join(chunked=False))
-        self.on_transport[0].attach(MemorySink(blocked=True))
 
     def here(self) -> list[Seat]:
         """Those that stay, and whose clients have not left either."""
@@ -251,7 +241,6 @@ def test_the_end_may_come_at_any_moment(
 ) -> None:
     async def main() -> None:
         world = World(1 << 24, None)
-        world.attend()
         await whole(world, crowd, kind, [*before, ("end", cut, words), *after])
 
     run(loop, main)
