@@ -188,6 +188,7 @@ class Stream(Section):
     max_output_tokens: Whole = _number(0, 0, 1 << 31, "Longest answer of a stream; 0 is no limit.")
     max_output_bytes: Whole = _number(0, 0, 1 << 40, "The same in bytes of text; 0 is no limit.")
     max_subscribers: Whole = _number(20_000, 1, 1_000_000, "Readers of one stream or feed; beyond it: 503.")
+    max_subscribers_per_key: Whole = _number(20_000, 1, 1_000_000, "Subscriptions of one API key; beyond it: 429.")
     subscriber_stall_seconds: Seconds = _number(30.0, 0.01, 3600, "A reader that takes no byte for so long lags.")
     usage_event: Literal["auto", "event", "finish", "none"] = _told("auto", "Where usage and metadata are sent.")
 

@@ -7,6 +7,7 @@ yet, less what running streams have reserved.
 
 import asyncio
 import logging
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +67,7 @@ class Account:
         """Count a request. Raises `RateLimited`, and then it does not count."""
         if self.key.max_streams is not None and self.streams >= self.key.max_streams:
             message = f"this API key has {self.streams} requests running and may have no more at once"
-            raise RateLimited(message, retry_after=1)
+            raise RateLimited(message, retry_after=1 + secrets.randbelow(5))  # jittered
         if self._limit is not None and (wait := self._limit.allow(now)) > 0:
             message = f"this API key may send {self.key.rpm} requests a minute"
             raise RateLimited(message, retry_after=max(1, -int(-wait // 1)))

@@ -3,12 +3,14 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
 from gateway.access.accounts import Accounts, Lease
 from gateway.access.caller import Gate
 from gateway.access.cors import Cors
+from gateway.access.seats import Seats
 from gateway.access.viewer_token import SigningKey
 from gateway.api.envelope import Handler, error_response
 from gateway.api.protocol import Census
@@ -39,6 +41,7 @@ class Context:
     feeds: Mapping[str, Feed | LocalFeed]
     signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs
     census: Census = field(default_factory=Census)
+    seats: Seats = field(default_factory=Seats)
     max_connections: int = 0  # as far as the file descriptors go
     watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
@@ -50,6 +53,17 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+
+
+def take_seat(context: Context, owner: str) -> Callable[[], None] | None:
+    """A subscription for the key that pays for what is read; what to call at its end. Raises `RateLimited`.
+
+    Nobody's are not counted: those of the machine's own user, and of viewers of a feed, who come by a token.
+    """
+    if not owner:
+        return None
+    context.seats.take(owner, context.config.stream.max_subscribers_per_key, retry_after=1 + secrets.randbelow(5))
+    return partial(context.seats.leave, owner)
 
 
 @web.middleware

@@ -6,8 +6,9 @@ from aiohttp import HttpVersion11, web
 
 from gateway import clock
 from gateway.access.viewer_token import verify
-from gateway.api.context import CONTEXT
+from gateway.api.context import CONTEXT, take_seat
 from gateway.api.envelope import json_response
+from gateway.api.identity import CALLER
 from gateway.api.streams import position_of, prelude
 from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
 from gateway.errors import InvalidParameter, NotFound, ServiceUnavailable
@@ -35,7 +36,9 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     if feed.stream.readers >= context.config.stream.max_subscribers:
         raise ServiceUnavailable("this feed has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
+    leave = take_seat(context, request[CALLER].id if token is None else "")
     reader = feed.join(chunked=chunked, seq=start.seq, source_ids=source_ids)
+    reader.when_ended(leave)
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
     first = prelude(log.epoch if start.reset else None, chunked=chunked)

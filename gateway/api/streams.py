@@ -8,7 +8,7 @@ from aiohttp import HttpVersion11, web
 from gateway import clock
 from gateway.access.viewer_token import ViewerToken, mint, verify
 from gateway.api.body import read_body
-from gateway.api.context import CONTEXT, Context
+from gateway.api.context import CONTEXT, Context, take_seat
 from gateway.api.envelope import json_response
 from gateway.api.identity import CALLER
 from gateway.api.opening import opening_of
@@ -80,7 +80,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if stream.readers >= context.config.stream.max_subscribers:
         raise ServiceUnavailable("this stream has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
+    leave = take_seat(context, production.owner)
     reader = stream.join(chunked=chunked, framing=Framing.EVENTS, seq=start.seq)
+    reader.when_ended(leave)
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
     response = EventStream(headers={**STREAM_HEADERS, "x-stream-id": production.id})

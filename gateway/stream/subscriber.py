@@ -5,6 +5,7 @@ exactly one `Ending`.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import Ending
@@ -39,6 +40,7 @@ class Subscriber:
         "_at_check",
         "_expiry",
         "_host",
+        "_on_end",
         "_stalled_since",
         "_waiter",
         "cohort",
@@ -55,6 +57,7 @@ class Subscriber:
         self._waiter: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._on_end: Callable[[], None] | None = None
         self._at_check = (seq, 0)  # the cursor and the unsent bytes at the last look
         self.view = view
         self.sink: Sink | None = None
@@ -110,6 +113,10 @@ class Subscriber:
         """Send the reader away as expired then, if it is still there."""
         self._expiry = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.send_away, Ending.EXPIRED)
 
+    def when_ended(self, call: Callable[[], None] | None) -> None:
+        """Call this when the reader has ended, for whatever reason; once."""
+        self._on_end = call
+
     def finish(self) -> None:
         """The last piece has been written."""
         self.end(Ending.COMPLETED)
@@ -135,6 +142,8 @@ class Subscriber:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._host.on_closed(self)
+        if self._on_end is not None:
+            self._on_end()
 
     async def wait_closed(self) -> Ending:
         """The reader's ending, as soon as there is one; for one waiter."""

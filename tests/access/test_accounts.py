@@ -177,7 +177,7 @@ def test_a_request_that_is_refused_for_its_number_does_not_count() -> None:
     for _ in range(10):
         with pytest.raises(RateLimited) as caught:
             owner.admit(0.0)
-        assert caught.value.retry_after == 1
+        assert caught.value.retry_after in range(1, 6)
     lease.close()
     owner.admit(0.0)  # the second of two a minute: the ten were not counted
     with pytest.raises(RateLimited) as caught:

@@ -272,7 +272,7 @@ def test_beyond_the_streams_of_a_key_clients_try_three_times_and_are_let_in_when
     with pytest.raises(one.errors.RateLimitError) as caught:
         one.ask(stream=True)
     assert (caught.value.status_code, caught.value.code) == (429, "rate_limit_exceeded")
-    assert caught.value.response.headers["retry-after"] == "1" if name == "openai" else True
+    assert name != "openai" or int(caught.value.response.headers["retry-after"]) in range(1, 6)
     assert one.requests == 3
     call(gateway, "DELETE", f"/v1/streams/{running['id']}", Authorization=key.bearer)
     assert one.ask().choices[0].message.content == text(8)

@@ -106,6 +106,13 @@ def forgetful(logs: Path, origin: Upstream, storage: Path) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
+def frugal(logs: Path, origin: Upstream, storage: Path) -> Iterator[Gateway]:
+    """Lets each key have one subscription."""
+    with serving(logs, origin, storage, "max_subscribers_per_key = 1") as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
 def draining(logs: Path, origin: Upstream, storage: Path) -> Iterator[Gateway]:
     """Reads an upstream to its end although nobody listens any more."""
     with serving(logs, origin, storage, 'on_last_reader = "drain"') as gateway:
@@ -322,6 +329,23 @@ def test_more_subscribers_than_a_stream_may_have_are_told_to_come_later(strict: 
     for reader in readers:
         reader.close()
     call(strict, "DELETE", f"/v1/streams/{stream['id']}")
+
+
+def test_a_key_with_all_its_subscriptions_is_told_to_come_later_and_no_other_key_is(frugal: Gateway) -> None:
+    mine, yours = (create(frugal, ENDLESS, Authorization=whose) for whose in (MINE, YOURS))
+    first = subscribe(frugal, mine, Authorization=MINE)
+    refusal = call(frugal, "GET", path(mine), Authorization=MINE)
+    assert (refusal.status, refusal.error()["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refusal.headers["retry-after"]) <= 5
+    with subscribe(frugal, yours, Authorization=YOURS) as other:
+        other.events(2)
+    first.events(2)
+    first.close()
+    wait_for_state(frugal, mine["id"], readers=0)
+    with subscribe(frugal, mine, Authorization=MINE) as second:
+        second.events(2)
+    for stream, whose in ((mine, MINE), (yours, YOURS)):
+        call(frugal, "DELETE", f"/v1/streams/{stream['id']}", Authorization=whose)
 
 
 # --- how a stream ends
