@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-SLICE_TOKENS = 256  # reserved at a time once the estimate is used up
+# Reserved at a time once the estimate is used up. Small, since another stream of the key may be cut for want of what
+# this one will not use; asking once in 32 tokens costs nothing that shows.
+SLICE_TOKENS = 32
 
 
 def microusd(tokens: int, usd_per_mtok: Decimal | None) -> int:
