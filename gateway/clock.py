@@ -3,6 +3,7 @@
 The loop's own `time()` is no stopwatch: uvloop caches it for a loop pass and counts whole milliseconds.
 """
 
+import email.utils
 import functools
 import time
 
@@ -18,6 +19,12 @@ def rfc3339(unix: float) -> str:
     """UTC with milliseconds: `2026-11-21T08:00:00.123Z`."""
     seconds = int(unix)
     return f"{_second(seconds)}.{int((unix - seconds) * 1000):03d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def http_date(unix: int) -> str:
+    """`Sat, 21 Nov 2026 08:00:00 GMT` (RFC 9110 section 5.6.7)."""
+    return email.utils.formatdate(unix, usegmt=True)
 
 
 @functools.lru_cache(maxsize=16)

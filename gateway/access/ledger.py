@@ -171,16 +171,15 @@ class Ledger:
         A record that is there already changes nothing, and the balance is told. Raises `sqlite3.Error`, and then
         nothing is written.
         """
-        balances: dict[str, int] = {}
+        costs: dict[str, int] = {}
         with self._transaction():
             for usage in batch:
                 new = self._connection.execute(_TAKES_IN, usage.row()).rowcount == 1
-                cost = usage.cost_microusd + usage.hedge_cost_microusd
                 if usage.key_id is not None:
-                    balance = self.credit(usage.key_id, -cost if new else 0)
-                    if balance is not None:
-                        balances[usage.key_id] = balance
-        return balances
+                    cost = usage.cost_microusd + usage.hedge_cost_microusd if new else 0
+                    costs[usage.key_id] = costs.get(usage.key_id, 0) + cost
+            balances = {key_id: self.credit(key_id, -cost) for key_id, cost in costs.items()}
+        return {key_id: balance for key_id, balance in balances.items() if balance is not None}
 
     def report(
         self, key_id: str | None, start: int, end: int, group_by: Literal["day", "model"]

@@ -6,7 +6,7 @@ from gateway.api import account, completions, directory, feeds, health, models, 
 from gateway.api.body import on_expect
 from gateway.api.context import CONTEXT, Context, refuse_beyond_capacity
 from gateway.api.dashboard import pages
-from gateway.api.envelope import MAX_BODY_BYTES, add_request_id, envelope_middleware
+from gateway.api.envelope import MAX_BODY_BYTES, envelope_middleware
 from gateway.api.identity import VIEWABLE, add_headers, identify
 
 
@@ -16,7 +16,6 @@ def build_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[MAX_BODY_BYTES] = limit
     app[VIEWABLE] = frozenset([streams.get_stream, streams.stream_events, feeds.feed_events])
-    app.on_response_prepare.append(add_request_id)
     app.on_response_prepare.append(add_headers)
     app.router.add_post("/v1/chat/completions", completions.create_completion, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create_stream, expect_handler=on_expect)

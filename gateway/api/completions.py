@@ -1,14 +1,16 @@
 """Shell: `POST /v1/chat/completions`, streamed and whole."""
 
+from functools import partial
 from typing import cast
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from gateway.api.context import CONTEXT, Context
+from gateway.api.event_stream import EventStream
 from gateway.api.opening import Opening, opening_of
 from gateway.api.protocol import ClientProtocol
-from gateway.api.takeover import STREAM_HEADERS, EventStream
 from gateway.errors import Ending, StreamAborted
+from gateway.relay.relay import Relay
 from gateway.relay.whole import WholeRelay
 from gateway.stream.sink import TransportSink
 from gateway.stream.subscriber import Subscriber
@@ -25,23 +27,19 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
 
 async def _stream(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    chunked = request.version >= HttpVersion11
+    events = EventStream(request, keep_alive=True)
     relay = opening.open()
-    reader = relay.stream.join(chunked=chunked)
+    reader = relay.stream.join(chunked=events.chunked)
     client.watch(reader.on_hang_up)
+    begin = partial(_begin, request, events, relay, reader)
     try:
-        committed = await relay.wait_committed(context.config.stream.commit_after_ms / 1000)
-        relay.announced = True
-        response = EventStream(headers={**STREAM_HEADERS, "x-stream-id": relay.id, **relay.answer.headers()})
-        if not chunked:
-            response.force_close()  # only the end of the connection tells an HTTP/1.0 client the end of the body
-        await response.prepare(request)
-        _attach(client, reader, request)
-        if not committed:
+        relay.when_committed(begin)
+        if not await relay.wait_committed(context.config.stream.commit_after_ms / 1000):
+            begin()
             reader.keep_alive()
         if await reader.wait_closed() is not Ending.COMPLETED:
             raise ConnectionResetError("the reader is gone")
-        return response
+        return events.written()
     except StreamAborted:
         if reader.ending is None:
             raise
@@ -51,11 +49,16 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
         reader.end()
 
 
-def _attach(client: ClientProtocol, reader: Subscriber, request: web.Request) -> None:
+def _begin(request: web.Request, events: EventStream, relay: Relay, reader: Subscriber) -> None:
+    """The head, and what there is, to the client: in the very call that brought the first content, or before it."""
+    if reader.sink is not None:
+        return  # it has begun, since the content was long in coming
+    relay.announced = True
     if request.transport is None or request.transport.is_closing():
-        raise ConnectionResetError("the client is gone")
-    sink = TransportSink(request.transport)
-    client.feed_sink(sink, reader.on_writable)
+        reader.end()
+        return
+    sink = TransportSink(request.transport, events.head({"x-stream-id": relay.id, **relay.answer.headers()}))
+    cast(ClientProtocol, request.protocol).feed_sink(sink, reader.on_writable)
     reader.attach(sink)
 
 

@@ -66,12 +66,6 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
         return error_response(RivergateError("the gateway failed to handle this request"))
 
 
-async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """`x-request-id` on every answer; our name in place of the framework's versions."""
-    response.headers["x-request-id"] = request_id_of(request)
-    response.headers["Server"] = "rivergate"
-
-
 def _translated(request: web.Request, problem: web.HTTPException) -> RivergateError:
     match problem.status:
         case 404:

@@ -10,7 +10,7 @@ from gateway.api.context import CONTEXT, take_seat
 from gateway.api.envelope import json_response
 from gateway.api.identity import CALLER
 from gateway.api.streams import position_of, prelude
-from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
+from gateway.api.takeover import serve_events
 from gateway.errors import InvalidParameter, NotFound, ServiceUnavailable
 from gateway.relay.feed import Feed
 from gateway.relay.local_feed import LocalFeed
@@ -42,7 +42,7 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
     first = prelude(log.epoch if start.reset else None, chunked=chunked)
-    return await serve_events(request, EventStream(headers=STREAM_HEADERS), reader, first, context.watch)
+    return await serve_events(request, {}, reader, first, context.watch)
 
 
 def _wants_source_ids(request: web.Request) -> bool:

@@ -1,11 +1,11 @@
-"""Shell: before every handler below `/v1`: who asks, and from which site; after it, what the limits have left."""
+"""Shell: before every handler below `/v1`: who asks, and from which site; after it, what every answer tells."""
 
 from aiohttp import web
 
 from gateway import clock
 from gateway.access.caller import Caller
 from gateway.api.context import CONTEXT
-from gateway.api.envelope import Handler, error_response
+from gateway.api.envelope import Handler, error_response, request_id_of
 from gateway.errors import PermissionDenied
 
 CALLER = web.RequestKey("caller", Caller)
@@ -31,20 +31,25 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     return await handler(request)
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """CORS, and the state of the key's limits and balance (CONTRACT.md 1.5)."""
-    context = request.app[CONTEXT]
-    response.headers.update(context.cors.headers(request.headers.get("Origin")))
+def common_headers(request: web.Request) -> dict[str, str]:
+    """Of every answer: its id, our name, CORS, and the state of the key's limits and balance (CONTRACT.md 1.5)."""
+    cors = request.app[CONTEXT].cors.headers(request.headers.get("Origin"))
+    headers = {"x-request-id": request_id_of(request), "Server": "rivergate", **cors}
     caller = request.get(CALLER)
     if caller is None or caller.account is None:
-        return
-    now = clock.monotonic()
-    if (allowance := caller.account.allowance(now)) is not None:
-        response.headers["x-ratelimit-limit-requests"] = str(allowance.limit)
-        response.headers["x-ratelimit-remaining-requests"] = str(allowance.remaining)
-        response.headers["x-ratelimit-reset-requests"] = clock.rfc3339(clock.wall_time() + allowance.reset)
+        return headers
+    if (allowance := caller.account.allowance(clock.monotonic())) is not None:
+        headers["x-ratelimit-limit-requests"] = str(allowance.limit)
+        headers["x-ratelimit-remaining-requests"] = str(allowance.remaining)
+        headers["x-ratelimit-reset-requests"] = clock.rfc3339(clock.wall_time() + allowance.reset)
     if (available := caller.account.available) is not None:
-        response.headers["x-credits-balance-microdollars"] = str(available)
+        headers["x-credits-balance-microdollars"] = str(available)
+    return headers
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """For the answers that aiohttp writes."""
+    response.headers.update(common_headers(request))
 
 
 def _preflight(request: web.Request, origin: str) -> web.Response:

@@ -13,7 +13,7 @@ from gateway.api.envelope import json_response
 from gateway.api.identity import CALLER
 from gateway.api.opening import opening_of
 from gateway.api.stream_request import token_ttl
-from gateway.api.takeover import STREAM_HEADERS, EventStream, serve_events
+from gateway.api.takeover import serve_events
 from gateway.errors import Ending, InvalidParameter, NotFound, ServiceUnavailable
 from gateway.stream.hub import Production
 from gateway.stream.resume import start_of
@@ -85,10 +85,8 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     reader.when_ended(leave)
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
-    response = EventStream(headers={**STREAM_HEADERS, "x-stream-id": production.id})
-    return await serve_events(
-        request, response, reader, prelude(stream.log.epoch if start.reset else None, chunked=chunked), context.watch
-    )
+    first = prelude(stream.log.epoch if start.reset else None, chunked=chunked)
+    return await serve_events(request, {"x-stream-id": production.id}, reader, first, context.watch)
 
 
 def position_of(request: web.Request) -> tuple[str | None, bool]:

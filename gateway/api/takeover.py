@@ -1,4 +1,4 @@
-"""Shell: takes the socket of a GET subscription out of the HTTP server once its head is out.
+"""Shell: takes the socket of a GET subscription out of the HTTP server, once it holds nothing to be sent.
 
 From then on a subscriber is a cursor and a socket; aiohttp's connection, request and task go. What cannot be taken
 over (TLS, HTTP/1.0, other platforms than Linux) stays on its transport behind the same `Sink`.
@@ -6,32 +6,21 @@ over (TLS, HTTP/1.0, other platforms than Linux) stays on its transport behind t
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from typing import cast
 
 from aiohttp import HttpVersion11, web
 
+from gateway.api.event_stream import EventStream
 from gateway.api.protocol import ClientProtocol
 from gateway.stream.sink import TransportSink
 from gateway.stream.socket_sink import SocketSink
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.watch import Watch
 
-STREAM_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-}
-
-
-class EventStream(web.StreamResponse):
-    """A response whose body is written by a sink, its end included."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
-
 
 async def serve_events(
-    request: web.Request, response: EventStream, reader: Subscriber, prelude: bytes, watch: Watch | None
+    request: web.Request, headers: Mapping[str, str], reader: Subscriber, prelude: bytes, watch: Watch | None
 ) -> web.StreamResponse:
     """Send the head, the prelude, and from then on what the reader's view makes of the log.
 
@@ -39,23 +28,23 @@ async def serve_events(
     """
     client = cast(ClientProtocol, request.protocol)
     client.watch(reader.on_hang_up)
+    events = EventStream(request, keep_alive=False)  # the connection serves nothing else (RFC 9112 section 9.6)
     taken = False
     try:
-        response.force_close()  # the connection serves nothing else after it (RFC 9112 section 9.6)
-        await response.prepare(request)
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         sink = await _take(transport, watch) if watch is not None and can_be_taken(request, transport) else None
+        first = events.head(headers) + prelude
         if sink is not None:
             client.unwatch()
             taken = True
-            sink.write(prelude)
+            sink.write(first)
             sink.start(reader)
             reader.attach(sink)
-            return response
-        await _serve_on_transport(client, transport, reader, prelude)
-        return response
+        else:
+            await _serve_on_transport(client, transport, reader, first)
+        return events.written()
     finally:
         if not taken:
             client.unwatch()
@@ -78,7 +67,7 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
     None when there is no descriptor left for the moment in which there are two.
     """
     while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the head goes out at the end of a pass of the loop
+        await asyncio.sleep(0)  # the end of an answer to the request before it
     if transport.is_closing():
         raise ConnectionResetError("the client is gone")
     try:
@@ -91,11 +80,11 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
 
 
 async def _serve_on_transport(
-    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, prelude: bytes
+    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, first: bytes
 ) -> None:
     sink = TransportSink(transport)
     client.feed_sink(sink, reader.on_writable)
-    sink.write(prelude)
+    sink.write(first)
     reader.attach(sink)
     await reader.wait_closed()
     transport.close()  # after what is still unsent

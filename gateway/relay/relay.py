@@ -7,6 +7,7 @@ invariant: the log is closed exactly once, and settled in the same call.
 import asyncio
 import copy
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,6 +74,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         self._committed = False  # there is content, or there will be none
         self._waiting: list[asyncio.Future[None]] = []  # for that
+        self._on_commit: list[Callable[[], None]] = []  # so are these, in the same call
         self._failure: RivergateError | None = None
         self.announced = False  # somebody was told its id: it is kept for replay
         limit = limits.max_duration_seconds
@@ -103,6 +105,13 @@ class Relay:
     def start(self) -> None:
         """Send the request to the first candidate."""
         self._dispatcher.start()
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """Call this as soon as there is content, in the very call that brings it; never if there will be none."""
+        if not self._committed:
+            self._on_commit.append(call)
+        elif self._failure is None:
+            call()
 
     async def wait_committed(self, seconds: float) -> bool:
         """Wait for the first content, at most so long; whether it came. Raises the failure if there will be none."""
@@ -154,6 +163,10 @@ class Relay:
 
     def _commit(self) -> None:
         self._committed = True
+        calls, self._on_commit = self._on_commit, []
+        if self._failure is None:
+            for call in calls:
+                call()
         for waiter in self._waiting:
             _wake(waiter)
         self._waiting.clear()

@@ -50,10 +50,12 @@ class TransportSink:
     of the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_duplicate", "_transport", "blocked", "fd", "steady")
+    __slots__ = ("_duplicate", "_head", "_transport", "blocked", "fd", "steady")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, head: bytes = b"") -> None:
+        """`head`: goes out in front of the first bytes that are written, in one piece with them."""
         self._transport = transport
+        self._head = head
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
@@ -62,12 +64,14 @@ class TransportSink:
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
         self._duplicate = -1
-        self.fd = -1  # the transport may still hold bytes, now those of the head
+        self.fd = -1  # the head is still to go, and the transport may hold bytes of the answer before
         if not encrypted and shared is not None:
             with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
                 self._duplicate = os.dup(shared.fileno())  # as non-blocking as the original: they share that flag
 
     def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
         if self._duplicate < 0 or self._transport.get_write_buffer_size():
             self.fd = -1
             self._transport.write(data)

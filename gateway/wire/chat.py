@@ -48,6 +48,7 @@ class ChatReader:
         "_identity",
         "_open",
         "_read_events",
+        "_sample",
         "_useless",
         "counts",
         "fit",
@@ -63,6 +64,7 @@ class ChatReader:
         # template's own method, since a call between the two would be a tenth of what a token costs here.
         self.fit: Callable[[bytes], bytes | None] = _fits_nothing
         self.fit_chunk: Callable[[bytes], bytes | None] = _fits_nothing  # the same for a block in a transfer chunk
+        self._sample: tuple[tuple[str | int, ...], bytes, bytes] | None = None  # what the next template is made from
         self._useless = 0
         self.usage: dict[str, Any] | None = None  # the provider's own counts, complete, or None
         self.counts = Counts()
@@ -117,7 +119,7 @@ class ChatReader:
             return _NOTHING  # nothing stands between the finish and the end, unless another choice begins
         frame = _encode(chunk) if changed or block is None else _escape_line_ends(block)
         if content and not finish and block is not None and roles == len(self._identity.roles_seen):
-            self._learn(chunk, block, frame)
+            self._keep_sample(chunk, block, frame)
         return Chunk(frame, content=content, finish=finish)
 
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
@@ -143,19 +145,34 @@ class ChatReader:
                 self._closed.add(index)
         return content, finish
 
-    def _learn(self, chunk: dict[str, Any], block: bytes, frame: bytes) -> None:
+    def _keep_sample(self, chunk: dict[str, Any], block: bytes, frame: bytes) -> None:
+        """To learn from when the next block comes: the first token does not wait for that."""
         if len(chunk["choices"]) != 1 or self._useless >= _USELESS_TEMPLATES:
             return
         texts = list(_texts(chunk["choices"][0]["delta"]))
-        if len(texts) != 1:
-            return
-        hits = self.counts.events - self._read_events
-        self._useless = 0 if hits > self._hits_before else self._useless + 1
-        template = learn(block, frame, ("choices", 0, "delta", *texts[0][0]), self.counts)
-        if template is not None:
+        if len(texts) == 1:
+            self._sample = (("choices", 0, "delta", *texts[0][0]), block, frame)
+            self.fit, self.fit_chunk = self._learn_and_fit, self._learn_and_fit_chunk
+
+    def _learn_and_fit(self, block: bytes) -> bytes | None:
+        self._learn()
+        return self.fit(block)
+
+    def _learn_and_fit_chunk(self, chunk: bytes) -> bytes | None:
+        self._learn()
+        return self.fit_chunk(chunk)
+
+    def _learn(self) -> None:
+        sample, self._sample = self._sample, None
+        template = None
+        if sample is not None:
+            path, block, frame = sample
+            hits = self.counts.events - self._read_events
+            self._useless = 0 if hits > self._hits_before else self._useless + 1
             self._hits_before = hits
-            self.fit = template.match
-            self.fit_chunk = template.match_chunk
+            template = learn(block, frame, path, self.counts)
+        self.fit = template.match if template is not None else _fits_nothing
+        self.fit_chunk = template.match_chunk if template is not None else _fits_nothing
 
 
 def extended(frame: bytes, fields: dict[str, Any]) -> bytes:

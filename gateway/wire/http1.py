@@ -1,6 +1,6 @@
-"""Pure: the HTTP/1.1 bytes that we write ourselves: request heads to upstreams, chunked framing to readers.
+"""Pure: the HTTP/1.1 bytes that we write ourselves: request heads to upstreams; heads and chunks to readers.
 
-Source: RFC 9112 sections 3 (request line), 5 (fields) and 7.1 (chunked transfer coding).
+Source: RFC 9112 sections 3 (request line), 4 (status line), 5 (fields) and 7.1 (chunked transfer coding).
 """
 
 import re
@@ -34,6 +34,15 @@ def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
             raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1")
+
+
+def encode_ok(fields: bytes, *, chunked: bool, keep_alive: bool) -> bytes:
+    """The head of a 200 with these field lines. `chunked`: HTTP/1.1; else HTTP/1.0, where the connection's end is
+    the body's.
+    """
+    line = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" if chunked else b"HTTP/1.0 200 OK\r\n"
+    close = b"" if keep_alive or not chunked else b"Connection: close\r\n"
+    return line + close + fields + CRLF
 
 
 SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have

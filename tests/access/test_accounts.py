@@ -474,7 +474,7 @@ class Books:
 _COSTS = "SELECT id, cost_microusd FROM usage WHERE key_id = '{}'"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, initial=st.integers(0, 1000))
 def test_balance_reserved_and_spent_are_conserved_in_any_order_of_anything(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], initial: int

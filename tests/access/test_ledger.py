@@ -246,7 +246,7 @@ def test_a_writer_beside_is_waited_for(ledger: Ledger, path: Path) -> None:
 AMOUNTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1000), st.integers(0, 5)), max_size=40)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(AMOUNTS, st.integers(1, 7))
 def test_a_balance_is_what_it_was_less_the_records_however_they_are_told(
     tmp_path_factory: pytest.TempPathFactory, amounts: list[tuple[int, int, int]], size: int

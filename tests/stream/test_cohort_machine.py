@@ -200,7 +200,7 @@ def run(loop: Loop, main: Callable[[], Any]) -> None:
 
 
 on_both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-quickly = settings(max_examples=50, deadline=None)
+quickly = settings(max_examples=50)
 
 
 @on_both_loops

@@ -260,6 +260,6 @@ class RingMachine(StreamMachine):
 
 
 TestCompletion = CompletionMachine.TestCase
-TestCompletion.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestCompletion.settings = settings(max_examples=200, stateful_step_count=40)
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestRing.settings = settings(max_examples=200, stateful_step_count=40)

@@ -244,7 +244,9 @@ def test_a_doubled_key_is_not_learned_from_its_first_place() -> None:
 def test_a_provider_whose_chunks_have_no_common_shape_is_no_longer_learned_from() -> None:
     chat = reader()
     for count in range(40):
-        chat.read(block({**chunk({"content": "a"}), "obfuscation": str(count)}))
+        given = block({**chunk({"content": "a"}), "obfuscation": str(count)})
+        assert chat.fit(given) is None
+        chat.read(given)
     assert chat.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
 
 
