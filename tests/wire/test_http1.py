@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.http1 import LAST_CHUNK, encode_chunk, encode_request
+from gateway.wire.http1 import LAST_CHUNK, encode_chunk, encode_fields, encode_ok, encode_request
 
 
 class Parsed:
@@ -100,3 +100,14 @@ def test_a_target_that_could_end_its_line_is_refused(target: str) -> None:
 def test_a_method_that_is_no_token_is_refused(method: str) -> None:
     with pytest.raises(ValueError, match="the request line"):
         encode_request(method, "/", [])
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_the_head_of_an_answer_says_how_its_body_and_its_connection_end(keep_alive: bool) -> None:
+    fields = encode_fields([("x-a", "1")])
+    told = encode_ok(fields, chunked=True, keep_alive=keep_alive).split(b"\r\n")
+    assert told[0] == b"HTTP/1.1 200 OK"
+    assert told[-3:] == [b"x-a: 1", b"", b""]
+    assert b"Transfer-Encoding: chunked" in told
+    assert (b"Connection: close" in told) is not keep_alive
+    assert encode_ok(fields, chunked=False, keep_alive=False) == b"HTTP/1.0 200 OK\r\nx-a: 1\r\n\r\n"

@@ -1,0 +1,103 @@
+"""A reader on a transport: what is written is on the wire at once, behind the head and in order."""
+
+import asyncio
+import socket
+from typing import Any
+
+from gateway.stream.sink import MAX_UNSENT_BYTES, TransportSink
+
+from .sockets import Run, receive_all, unix_pair
+
+
+class Served(asyncio.Protocol):
+    """The server's side of a connection; tells when it may write no more, and when again."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.is_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+
+
+async def connected() -> tuple[Served, socket.socket]:
+    ours, client = unix_pair()
+    _, served = await asyncio.get_running_loop().connect_accepted_socket(Served, ours)
+    return served, client
+
+
+def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_write_returns(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport, b"head ")
+        sink.write(b"first ")
+        assert client.recv(100) == b"head first "
+        assert sink.fd >= 0  # from now on the transport is not needed
+        sink.write(b"second ")
+        assert client.recv(100) == b"second "
+        sink.close()
+        served.transport.close()
+
+    run(main())
+
+
+def test_nothing_is_written_before_there_is_something_behind_the_head(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport, b"head")
+        sink.close()
+        served.transport.close()
+        assert await receive_all(client) == b""
+
+    run(main())
+
+
+def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        before = b"b" * (4 * MAX_UNSENT_BYTES)
+        served.transport.write(before)
+        assert served.transport.get_write_buffer_size()
+        sink = TransportSink(served.transport, b"head ")
+        sink.write(b"first ")
+        assert sink.fd < 0
+        sink.close()
+        served.transport.close()
+        assert await receive_all(client) == before + b"head first "
+
+    run(main())
+
+
+def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport, b"head ")
+        pieces = [bytes([65 + number]) * (2 * MAX_UNSENT_BYTES) for number in range(8)]
+        for piece in pieces:
+            sink.write(piece)
+        assert sink.unsent_bytes()
+        assert served.is_paused
+        sink.close()
+        served.transport.close()
+        assert await receive_all(client) == b"head " + b"".join(pieces)
+
+    run(main())
+
+
+def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport, b"head ")
+        client.close()
+        sink.write(b"first ")
+        assert sink.blocked
+        sink.close()
+        served.transport.close()
+
+    run(main())
