@@ -12,7 +12,7 @@ from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, Rivergat
 from gateway.relay.purse import Purse
 from gateway.relay.usage import BYTES_PER_TOKEN
 from gateway.stream.stream import Stream
-from gateway.wire.template import Counts
+from gateway.wire.lane import Counts
 
 
 @dataclass(frozen=True, slots=True)

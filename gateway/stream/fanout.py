@@ -83,8 +83,12 @@ class Fanout:
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
         """Append a frame and send it: what a token costs is mostly this. `chunk`: the frame as a transfer chunk."""
         log = self._log
-        log.append(frame)
-        reader, seq = self._sole, log.next_seq
+        if log.ending is not None:
+            raise ValueError("the log is closed")
+        log.held.append(frame)
+        log.bytes += len(frame)
+        log.next_seq = seq = log.next_seq + 1
+        reader = self._sole
         if reader is None or reader.seq + 1 != seq or (sink := reader.sink) is None or sink.blocked:
             self.wake()
         else:

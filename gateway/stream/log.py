@@ -11,7 +11,7 @@ from gateway.errors import Ending
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("_frames", "bytes", "ending", "epoch", "first_seq", "next_seq")
+    __slots__ = ("bytes", "ending", "epoch", "first_seq", "held", "next_seq")
 
     def __init__(self, epoch: str, first_seq: int = 0) -> None:
         self.epoch = epoch
@@ -19,13 +19,15 @@ class StreamLog:
         self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
-        self._frames: list[bytes] = []
+        # The frames that are held, oldest first. Only this class changes them, but for `Fanout.publish`, which appends
+        # by itself: a call is a twentieth of what a token costs there.
+        self.held: list[bytes] = []
 
     def append(self, frame: bytes) -> None:
         """Append one frame. Raises `ValueError` once the log is closed."""
         if self.ending is not None:
             raise ValueError("the log is closed")
-        self._frames.append(frame)
+        self.held.append(frame)
         self.next_seq += 1
         self.bytes += len(frame)
 
@@ -48,7 +50,7 @@ class StreamLog:
             raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
         start = seq - self.first_seq
         frames: list[bytes] = []
-        for frame in self._frames[start:] if start else self._frames:
+        for frame in self.held[start:] if start else self.held:
             max_bytes -= len(frame)
             if max_bytes < 0 and frames:
                 break
@@ -58,15 +60,15 @@ class StreamLog:
     def bytes_from(self, seq: int) -> int:
         """Bytes of the frames that a reader at `seq` still has before it."""
         start = max(seq - self.first_seq, 0)
-        return sum(map(len, self._frames[start:])) if start else self.bytes
+        return sum(map(len, self.held[start:])) if start else self.bytes
 
     def frames(self) -> list[bytes]:
         """All that are held."""
-        return list(self._frames)
+        return list(self.held)
 
     def trim(self, seq: int) -> None:
         """Forget the frames before `seq`."""
-        count = min(max(seq - self.first_seq, 0), len(self._frames))
-        self.bytes -= sum(map(len, self._frames[:count]))
-        del self._frames[:count]
+        count = min(max(seq - self.first_seq, 0), len(self.held))
+        self.bytes -= sum(map(len, self.held[:count]))
+        del self.held[:count]
         self.first_seq += count

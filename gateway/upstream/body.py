@@ -72,10 +72,6 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-def _drop(frame: bytes, chunk: bytes = b"") -> None:
-    """Takes a frame for nobody."""
-
-
 class StreamBody:
     """A streamed completion: frames before the first content are held, later ones flow to the receiver."""
 
@@ -84,7 +80,6 @@ class StreamBody:
         "_held",
         "_held_bytes",
         "_hold_finish",
-        "_on_frame",
         "_owner",
         "_receiver",
         "_singly",
@@ -105,15 +100,15 @@ class StreamBody:
         self._hold_finish = hold_finish
         self.chat = chat.ChatReader(identity)
         self.content_seen = False
-        self._on_frame: Callable[..., None] = self._hold
-        self.read_events = 0  # frames that did not fit the template
+        self.chat.lane.on_frame = self._hold
+        self.read_events = 0  # frames that were not on the lane
         self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
         self.over = False
 
     def flow_to(self, receiver: FrameReceiver) -> None:
         """Send what was held, and from now on every frame, to the receiver."""
         self._receiver = receiver
-        self._on_frame = receiver.on_frame
+        self.chat.lane.on_frame = receiver.on_frame
         self._singly = receiver.singly
         held, self._held = self._held, []
         if held:
@@ -126,18 +121,19 @@ class StreamBody:
 
     def feed(self, data: bytes) -> None:
         # A read that is exactly one more text chunk, as nearly all are, needs no cutting into blocks.
-        if self._decoder.at_boundary and (frame := self.chat.fit(data)) is not None:
-            self._on_frame(frame)
+        lane = self.chat.lane
+        if lane.is_open and (frame := lane.fit(data)) is not None:
+            lane.on_frame(frame, b"")
             return
         too_large: sse.EventTooLarge | None = None
         try:
             blocks = self._decoder.feed(data)
         except sse.EventTooLarge as error:
             too_large, blocks = error, error.blocks
-        fit = self.chat.fit
+        lane.is_open = self._decoder.at_boundary
         frames: list[bytes] = []
         for block in blocks:
-            frame = fit(block)
+            frame = lane.fit(block)
             if frame is not None:
                 frames.append(frame)
             else:
@@ -152,17 +148,10 @@ class StreamBody:
         if too_large is not None:
             self._break(f"the upstream sent {too_large}")
 
-    def feed_chunk(self, chunk: bytes) -> bool:
-        """Take a whole transfer chunk if it is one more plain text chunk and nothing else; whether it was.
-
-        The short way of nearly every token: no parser, no joining, and the very bytes that came for the reader.
-        """
-        # In locals, not called in place: CPython 3.11 is slow at calling what a slot holds.
-        fit, on_frame = self.chat.fit_chunk, self._on_frame
-        if not self._decoder.at_boundary or (frame := fit(chunk)) is None:
-            return False
-        on_frame(frame, chunk)
-        return True
+    @property
+    def feed_chunk(self) -> Callable[[bytes], bool]:
+        """Takes a whole transfer chunk if it is one more plain text chunk and nothing else; tells whether it was."""
+        return self.chat.lane.take
 
     def finish(self) -> None:
         if self.over:
@@ -178,7 +167,7 @@ class StreamBody:
     def release(self) -> None:
         self._owner = _NOBODY
         self._receiver = None
-        self._on_frame = _drop
+        self.chat.lane.close()
 
     def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
         """Handle a block that is not plain text; return the frames that are still to be delivered."""

@@ -5,16 +5,14 @@ In: blocks from `sse.BlockDecoder`. Out: the frame to relay, the very bytes that
 of the chunks here and told once, at the end, by the relay.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.wire import json_text, sse
+from gateway.wire.lane import Counts, Lane, Sample
 from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk
-from gateway.wire.template import Counts, learn
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that we pass on
-_USELESS_TEMPLATES = 8  # so many in a row that never matched: this provider's chunks have no common shape
 
 _LINE_ENDS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -40,19 +38,15 @@ _DONE = Chunk(done=True)
 
 
 class ChatReader:
-    """Reads one completion's blocks. `fit` is the hot path, `read` the full one; `fit` first, `read` if None."""
+    """Reads one completion's blocks. `lane.fit` is the short way, `read` the full one if that gave None."""
 
     __slots__ = (
         "_closed",
-        "_hits_before",
         "_identity",
         "_open",
         "_read_events",
-        "_sample",
-        "_useless",
         "counts",
-        "fit",
-        "fit_chunk",
+        "lane",
         "usage",
     )
 
@@ -60,16 +54,10 @@ class ChatReader:
         self._identity = identity
         self._open: set[int] = set()  # choices that have begun and not finished
         self._closed: set[int] = set()  # choices that have finished
-        # The frame of a plain content chunk of the shape seen before, else None: `read` it then. It is the
-        # template's own method, since a call between the two would be a tenth of what a token costs here.
-        self.fit: Callable[[bytes], bytes | None] = _fits_nothing
-        self.fit_chunk: Callable[[bytes], bytes | None] = _fits_nothing  # the same for a block in a transfer chunk
-        self._sample: tuple[tuple[str | int, ...], bytes, bytes] | None = None  # what the next template is made from
-        self._useless = 0
         self.usage: dict[str, Any] | None = None  # the provider's own counts, complete, or None
         self.counts = Counts()
-        self._read_events = 0  # of those counted: the others fitted a template
-        self._hits_before = 0  # of the templates before this one
+        self.lane = Lane(self.counts)
+        self._read_events = 0  # of those counted: the others were on the lane
 
     @property
     def finished(self) -> bool:
@@ -146,42 +134,17 @@ class ChatReader:
         return content, finish
 
     def _keep_sample(self, chunk: dict[str, Any], block: bytes, frame: bytes) -> None:
-        """To learn from when the next block comes: the first token does not wait for that."""
-        if len(chunk["choices"]) != 1 or self._useless >= _USELESS_TEMPLATES:
+        if len(chunk["choices"]) != 1 or not self.lane.wants_samples:
             return
         texts = list(_texts(chunk["choices"][0]["delta"]))
         if len(texts) == 1:
-            self._sample = (("choices", 0, "delta", *texts[0][0]), block, frame)
-            self.fit, self.fit_chunk = self._learn_and_fit, self._learn_and_fit_chunk
-
-    def _learn_and_fit(self, block: bytes) -> bytes | None:
-        self._learn()
-        return self.fit(block)
-
-    def _learn_and_fit_chunk(self, chunk: bytes) -> bytes | None:
-        self._learn()
-        return self.fit_chunk(chunk)
-
-    def _learn(self) -> None:
-        sample, self._sample = self._sample, None
-        template = None
-        if sample is not None:
-            path, block, frame = sample
             hits = self.counts.events - self._read_events
-            self._useless = 0 if hits > self._hits_before else self._useless + 1
-            self._hits_before = hits
-            template = learn(block, frame, path, self.counts)
-        self.fit = template.match if template is not None else _fits_nothing
-        self.fit_chunk = template.match_chunk if template is not None else _fits_nothing
+            self.lane.learn_from(Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits))
 
 
 def extended(frame: bytes, fields: dict[str, Any]) -> bytes:
     """A chunk's frame with more fields at its top level."""
     return _encode({**json_text.loads(frame[6:]), **fields})
-
-
-def _fits_nothing(block: bytes) -> bytes | None:
-    return None
 
 
 def error_message(body: dict[str, Any], *, named: bool = False) -> str | None:

@@ -1,4 +1,4 @@
-"""The template only ever saves work: with it and without it, every chunk means the same."""
+"""The lane only ever saves work: with it and without it, every chunk means the same."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.wire import sse
 from gateway.wire.chat import ChatReader
 from gateway.wire.http1 import CHUNK_LINES, encode_chunk
-from gateway.wire.template import Counts, Template, is_safe_text, learn
+from gateway.wire.lane import Counts, Lane, Sample, is_safe_text, learn
 from tests.wire.conforming import RAW_LINE_ENDS, block, chunk, reader
 
 SURROGATES = st.integers(0xD800, 0xDFFF).map(chr)
@@ -39,7 +39,7 @@ STYLES = st.fixed_dictionaries({"ascii_only": st.booleans(), "spaced": st.boolea
 
 
 def relayed(chat: ChatReader, given: bytes) -> bytes | None:
-    frame = chat.fit(given)
+    frame = chat.lane.fit(given)
     return chat.read(given).frame if frame is None else frame
 
 
@@ -65,13 +65,13 @@ def same_meaning(ours: bytes | None, theirs: bytes | None) -> bool:
 def test_any_text_is_relayed_with_its_meaning_on_one_line(
     texts: list[str], style: dict[str, bool], more: dict[str, Any]
 ) -> None:
-    with_template, without = reader(), reader()
+    on_lane, without = reader(), reader()
     for text in ["warm", "up", *texts]:
         given = written(chunk({"content": text}, **more), **style)
-        frame = relayed(with_template, given)
+        frame = relayed(on_lane, given)
         assert content_of(frame) == json.loads(json.dumps(text))
         assert same_meaning(frame, without.read(given).frame)
-    assert with_template.counts.events == without.counts.events == len(texts) + 2
+    assert on_lane.counts.events == without.counts.events == len(texts) + 2
 
 
 CALL = {"tool_calls": [{"index": 0, "function": {"arguments": "?"}}]}
@@ -109,25 +109,25 @@ STEPS = st.tuples(SHAPES, TEXTS, st.integers(0, 1), st.sampled_from([None, None,
 def test_shapes_and_choices_in_any_order_keep_their_meaning(
     steps: list[tuple[Any, str, int, str | None]], style: dict[str, bool], lax: bool
 ) -> None:
-    with_template, without = reader(), reader()
+    on_lane, without = reader(), reader()
     for shape, text, index, finish in steps:
         value = chunk(filled(shape, text), finish=finish, index=index)
         if lax:
             del value["created"]
         given = written(value, **style)
-        assert same_meaning(relayed(with_template, given), without.read(given).frame)
-        assert with_template.counts.events == without.counts.events
-        assert with_template.finished == without.finished
+        assert same_meaning(relayed(on_lane, given), without.read(given).frame)
+        assert on_lane.counts.events == without.counts.events
+        assert on_lane.finished == without.finished
 
 
 @given(st.lists(st.tuples(st.booleans(), TEXTS.filter(bool)), min_size=4, max_size=30), STYLES)
 def test_tool_arguments_that_alternate_with_text_keep_their_meaning(
     steps: list[tuple[bool, str]], style: dict[str, bool]
 ) -> None:
-    with_template, without = reader(), reader()
+    on_lane, without = reader(), reader()
     for call, text in steps:
         given = written(chunk(filled(CALL if call else {"content": "?"}, text)), **style)
-        assert same_meaning(relayed(with_template, given), without.read(given).frame)
+        assert same_meaning(relayed(on_lane, given), without.read(given).frame)
 
 
 @given(st.binary(max_size=12))
@@ -175,14 +175,18 @@ def test_text_that_stays_inside_the_string_is_safe(text: bytes) -> None:
     assert is_safe_text(text)
 
 
-def learned(value: dict[str, Any], counts: Counts | None = None) -> Template:
-    template = learn(block(value), block(value), PATH, counts or Counts())
-    assert template is not None
-    return template
+def sample(given: bytes) -> Sample:
+    return Sample(given, given, PATH, 0)
+
+
+def learned(value: dict[str, Any], counts: Counts | None = None) -> Lane:
+    lane = Lane(counts or Counts())
+    lane.learn_from(sample(block(value)))
+    return lane
 
 
 def test_a_chunk_of_another_shape_does_not_match() -> None:
-    template = learned(chunk({"content": "a"}))
+    lane = learned(chunk({"content": "a"}))
     for other in (
         chunk({"content": ""}),
         chunk({"content": None}),
@@ -191,25 +195,27 @@ def test_a_chunk_of_another_shape_does_not_match() -> None:
         chunk({"content": "a", "role": "assistant"}),
         {**chunk({"content": "a"}), "id": "other"},
     ):
-        assert template.match(block(other)) is None
-    assert template.match(b"") is None
-    assert template.match(sse.DONE) is None
+        assert lane.fit(block(other)) is None
+    assert lane.fit(b"") is None
+    assert lane.fit(sse.DONE) is None
 
 
 def test_a_block_shorter_than_its_own_frame_does_not_match() -> None:
     given = block(chunk({"content": "a"}))
-    template = learned(chunk({"content": "a"}))
+    lane = learned(chunk({"content": "a"}))
     for end in range(len(given)):
-        assert template.match(given[:end]) is None
-        assert template.match(given[end + 1 :]) is None
-    overlapping = Template((b'data: "aa', b'aa"\n\n'), (b'data: "aa', b'aa"\n\n'), Counts())
-    assert overlapping.match(b'data: "aa"\n\n') is None
+        assert lane.fit(given[:end]) is None
+        assert lane.fit(given[end + 1 :]) is None
+    around, _ = learn(sample(given)) or ((b"", b""), None)
+    assert around[0].endswith(b'"')
+    assert around[1].startswith(b'"')
+    assert lane.fit(around[0] + around[1][1:]) is None  # one quote for both
 
 
 def test_matches_and_the_bytes_of_their_text_are_counted() -> None:
-    template = learned(chunk({"content": "a"}), counts := Counts())
+    lane = learned(chunk({"content": "a"}), counts := Counts())
     for text in ("four", "", "three", "\n"):
-        template.match(block(chunk({"content": text})))
+        lane.fit(block(chunk({"content": text})))
     assert (counts.events, counts.text_bytes) == (3, 11)
 
 
@@ -217,10 +223,10 @@ def test_matches_and_the_bytes_of_their_text_are_counted() -> None:
 def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
     value = chunk({"content": text + '"content":"'})
     given = written(value, ascii_only=True, spaced=False)
-    template = learn(given, given, PATH, Counts())
-    assume(template is not None)
-    assert template is not None
-    assert template.match(given) is given
+    assume(learn(sample(given)) is not None)
+    lane = Lane(Counts())
+    lane.learn_from(sample(given))
+    assert lane.fit(given) is given
 
 
 @pytest.mark.parametrize(
@@ -233,21 +239,21 @@ def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
     ],
 )
 def test_a_key_that_stands_twice_or_not_at_all_is_not_learned(value: dict[str, Any]) -> None:
-    assert learn(block(value), block(value), PATH, Counts()) is None
+    assert learn(sample(block(value))) is None
 
 
 def test_a_doubled_key_is_not_learned_from_its_first_place() -> None:
     given = block(chunk({"content": "a"})).replace(b'"content":"a"', b'"content":"a","content": "b"')
-    assert learn(given, given, PATH, Counts()) is None
+    assert learn(sample(given)) is None
 
 
 def test_a_provider_whose_chunks_have_no_common_shape_is_no_longer_learned_from() -> None:
     chat = reader()
     for count in range(40):
         given = block({**chunk({"content": "a"}), "obfuscation": str(count)})
-        assert chat.fit(given) is None
+        assert chat.lane.fit(given) is None
         chat.read(given)
-    assert chat.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
+    assert chat.lane.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
 
 
 def test_repairs_are_applied_to_chunks_that_fit() -> None:
@@ -255,7 +261,7 @@ def test_repairs_are_applied_to_chunks_that_fit() -> None:
     lax = {"choices": [{"delta": {"content": "a"}}]}
     first, second, third = (chat.read(block(lax)).frame for _ in range(3))
     assert first != second == third
-    assert chat.fit(block(lax)) == second
+    assert chat.lane.fit(block(lax)) == second
 
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6), STYLES, st.binary(max_size=3))
@@ -263,20 +269,37 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
     texts: list[str], style: dict[str, bool], junk: bytes
 ) -> None:
     by_block, by_chunk = reader(), reader()
+    sent: list[bytes] = []
+    by_chunk.lane.on_frame = lambda frame, _: sent.append(frame)
+    by_chunk.lane.is_open = True
     for text in ["warm", "up", *texts]:
         given = written(chunk({"content": text}), **style)
-        expected = by_block.fit(given)
+        expected = by_block.lane.fit(given)
         framed = encode_chunk(given)
-        taken = by_chunk.fit_chunk(framed)
-        assert taken == (expected if expected == given else None)
+        taken = by_chunk.lane.take(framed)
+        assert sent == ([given] if taken else [])
+        assert taken is (expected == given)
+        sent.clear()
         for other in (junk + framed, framed + junk, framed[:-1], framed[1:], b"0" + framed, framed * 2):
-            assert other == framed or by_chunk.fit_chunk(other) is None
+            assert other == framed or not by_chunk.lane.take(other)
         if expected is None:
             by_block.read(given)
-        if taken is None:
+        if not taken:
             relayed(by_chunk, given)
     assert by_chunk.counts.events == by_block.counts.events
     assert by_chunk.counts.text_bytes == by_block.counts.text_bytes
+
+
+def test_a_lane_takes_nothing_while_a_block_is_under_way_or_after_it_was_closed() -> None:
+    given = block(chunk({"content": "a"}))
+    lane, sent = learned(chunk({"content": "a"})), []
+    lane.on_frame = lambda frame, _: sent.append(frame)
+    assert not lane.take(encode_chunk(given))
+    lane.is_open = True
+    assert lane.take(encode_chunk(given))
+    lane.close()
+    lane.take(encode_chunk(given))
+    assert sent == [given]
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 255, 256, 2047])
