@@ -19,8 +19,8 @@ class StreamLog:
         self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
-        # The frames that are held, oldest first. Only this class changes them, but for `Fanout.publish`, which appends
-        # by itself: a call is a twentieth of what a token costs there.
+        # The frames that are held, oldest first. Only this class changes them, but for `Fanout.publish`, which
+        # appends by itself: a call is a twentieth of what a token costs there.
         self.held: list[bytes] = []
 
     def append(self, frame: bytes) -> None:
