@@ -45,7 +45,8 @@ class Opening:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
         self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
-        options, budget_ms = parse_options(chat.routing_options(), chat.routing_field()), _budget_ms(request)
+        field, budget_ms = chat.routing_field(), _budget_ms(request)
+        options = parse_options(chat.routing_options(), field)
         self._output = _output_limits(context.config.stream, options)
         asked = chat.stream_policy()
         self._policy = policy_of(
@@ -56,7 +57,7 @@ class Opening:
         )
         self._joined = self._known()
         if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
-            ask = Ask(chat.model_ids(), options, self.streamed, budget_ms, chat.models_field())
+            ask = Ask(chat.model_ids(), options, self.streamed, budget_ms, chat.models_field(), field)
             self._prepare(request, chat, body, ask)
 
     def _prepare(self, request: web.Request, chat: ChatRequest, body: dict[str, Any], ask: Ask) -> None:

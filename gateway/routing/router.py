@@ -28,7 +28,7 @@ ALL_ATTEMPTS = 20  # when nothing else limits them
 class Ask:
     """What a client wants. `budget_ms`: to the first token, None: the server's default, 0: none.
 
-    `models_field`: where in the request the models stand.
+    `models_field`, `options_field`: where in the request the models and the options stand.
     """
 
     model_ids: Sequence[str]
@@ -36,6 +36,7 @@ class Ask:
     streamed: bool = True
     budget_ms: int | None = None
     models_field: str = "model"
+    options_field: str = "gateway.routing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Router:
 
     def route(self, ask: Ask, now: float) -> Route:
         """The route of one request. Raises `ClientError`, or `NoProviderAvailable` while all are left alone."""
-        check_provider_names(ask.options, self._upstreams)
+        check_provider_names(ask.options, self._upstreams, ask.options_field)
         options = ask.options
         candidates: list[Candidate] = []
         for asked in ask.model_ids:
@@ -83,7 +84,7 @@ class Router:
             ]
         budget_ms = options.max_ttft_ms or (self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms)
         budget = budget_ms / 1000 if budget_ms else None
-        ranking = self._rank(candidates, options, budget, now)
+        ranking = self._rank(candidates, options, ask.options_field, budget, now)
         chosen = [candidates[position] for position in ranking.order]
         usable = [one for one in chosen if one.health.wait(now) <= 0]
         if not usable:
@@ -104,13 +105,13 @@ class Router:
         return asked, None
 
     def _rank(
-        self, candidates: list[Candidate], options: RoutingOptions, budget: float | None, now: float
+        self, candidates: list[Candidate], options: RoutingOptions, field: str, budget: float | None, now: float
     ) -> Ranking:
         if len(candidates) == 1 and _CHOOSING.isdisjoint(options.model_fields_set):
             # Nothing to choose: the request goes out without a look at what is known of the upstream.
             return Ranking((0,), "custom" if options.weights else options.optimize or self._routing.optimize)
         offers = [_offer(one, now) for one in candidates]
-        return rank(offers, options, self._routing.optimize, self._dice, budget)
+        return rank(offers, options, self._routing.optimize, self._dice, budget, field)
 
     def _rules(
         self,

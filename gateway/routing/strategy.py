@@ -62,13 +62,14 @@ def rank(
     default: str,
     dice: Callable[[], float],
     budget: float | None = None,
+    field: str = "gateway.routing",
 ) -> Ranking:
-    """Filter and order. Raises `ConstraintNotMet` when nobody is left, `InvalidParameter` for unknown names.
+    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when nobody is left.
 
     `budget`: seconds to the first token; who has not kept it lately comes after those who have.
     """
     told = tuple(_check_names(offers, options))
-    left = _filter(offers, options)
+    left = _filter(offers, options, field)
     strategy, weights = _strategy(options, default)
     if strategy == IN_ORDER:
         order = left
@@ -95,51 +96,47 @@ def _check_names(offers: Sequence[Offer], options: RoutingOptions) -> list[Warni
     return []
 
 
-def _filter(offers: Sequence[Offer], options: RoutingOptions) -> list[int]:
+def _filter(offers: Sequence[Offer], options: RoutingOptions, field: str) -> list[int]:
     """The positions that every filter leaves. What is not known yet passes, but for a price."""
     left = list(range(len(offers)))
-    if options.providers is not None:
-        left = _keep(
-            left,
-            lambda at: offers[at].upstream in (options.providers or ()),
+
+    def keep(passes: Callable[[Offer], bool], code: str, message: str) -> None:
+        nonlocal left
+        kept = [position for position in left if passes(offers[position])]
+        if left and not kept:
+            raise ConstraintNotMet(message, code=code, param=f"{field}.{message.partition(':')[0]}")
+        left = kept
+
+    if (listed := options.providers) is not None:
+        keep(
+            lambda offer: offer.upstream in listed,
             "provider_not_in_allowlist",
             "providers: none of them serves this model",
         )
-    left = _keep(
-        left,
-        lambda at: offers[at].upstream not in options.exclude_providers,
+    keep(
+        lambda offer: offer.upstream not in options.exclude_providers,
         "provider_blocked",
         "exclude_providers: leaves no upstream of this model",
     )
     if (most := options.max_cost_per_1m) is not None:
-        left = _keep(
-            left,
-            lambda at: _at_most(offers[at].usd_per_mtok, most, unknown=False),
+        keep(
+            lambda offer: _at_most(offer.usd_per_mtok, most, unknown=False),
             "cost_constraint_exceeded",
             f"max_cost_per_1m: no upstream of this model costs at most {most:g}",
         )
     if (slowest := options.max_ttft_ms) is not None:
-        left = _keep(
-            left,
-            lambda at: _at_most(offers[at].ttft(options.ttft_percentile), slowest / 1000, unknown=True),
+        keep(
+            lambda offer: _at_most(offer.ttft(options.ttft_percentile), slowest / 1000, unknown=True),
             "latency_constraint_exceeded",
             f"max_ttft_ms: no upstream of this model has lately been within {slowest} ms",
         )
     if (least := options.min_throughput_tps) is not None:
-        left = _keep(
-            left,
-            lambda at: _at_least(offers[at].tps(options.throughput_percentile), least),
+        keep(
+            lambda offer: _at_least(offer.tps(options.throughput_percentile), least),
             "throughput_constraint_not_met",
             f"min_throughput_tps: no upstream of this model has lately reached {least:g}",
         )
     return left
-
-
-def _keep(left: list[int], passes: Callable[[int], bool], code: str, message: str) -> list[int]:
-    kept = [position for position in left if passes(position)]
-    if left and not kept:
-        raise ConstraintNotMet(message, code=code, param=f"gateway.routing.{message.partition(':')[0]}")
-    return kept
 
 
 def _at_most(value: float | None, limit: float, *, unknown: bool) -> bool:
@@ -181,10 +178,10 @@ def _relative(values: Sequence[float | None], *, unknown_is_best: bool = True) -
     return [max(unknown if value is None else value, best * 1e-3) / best for value in values]
 
 
-def check_provider_names(options: RoutingOptions, known: Sequence[str]) -> None:
+def check_provider_names(options: RoutingOptions, known: Sequence[str], field: str = "gateway.routing") -> None:
     """Raises `InvalidParameter` for a provider that is not configured at all: most likely a slip of the pen."""
-    for field, names in (("providers", options.providers or ()), ("exclude_providers", options.exclude_providers)):
+    for option, names in (("providers", options.providers or ()), ("exclude_providers", options.exclude_providers)):
         for name in names:
             if name not in known:
                 message = f"there is no provider {name[:60]!r}; known providers: {', '.join(known)[:200]}"
-                raise InvalidParameter(message, param=f"gateway.routing.{field}")
+                raise InvalidParameter(message, param=f"{field}.{option}")

@@ -460,6 +460,21 @@ class TestNames:
         check_refused(answer, code, f"gateway.routing.{next(iter(options))}")
         assert rivals.requests() == before
 
+    @pytest.mark.parametrize(
+        ("options", "code"),
+        [
+            ({"providers": ["second"]}, "provider_not_in_allowlist"),
+            ({"max_cost_per_1m": 0.01}, "cost_constraint_exceeded"),
+            ({"exclude_providers": ["frist"]}, "invalid_parameter_value"),
+            ({"max_ttft_ms": -5}, "invalid_parameter_value"),
+        ],
+    )
+    def test_the_field_at_fault_is_told_where_it_stood(
+        self, gateway: Gateway, options: dict[str, Any], code: str
+    ) -> None:
+        answer = fetch(gateway.port, asked(LONE[0], routing=options))
+        check_refused(answer, code, f"routing.{next(iter(options))}")
+
     def test_auriko_sees_which_filter_it_was(self, gateway: Gateway) -> None:
         with auriko_client(gateway) as client, pytest.raises(auriko.BadRequestError) as caught:
             client.chat.completions.create(**routed(LONE[0], providers=["second"]))
