@@ -37,6 +37,9 @@ class _Sink:
     def unsent_bytes(self) -> int:
         return 0
 
+    def kernel_bytes(self) -> int:
+        return 0
+
     def abort(self) -> None: ...
 
     def close(self) -> None: ...

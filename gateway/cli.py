@@ -1,4 +1,7 @@
-"""Wiring: the command line."""
+"""Wiring: the command line.
+
+What only one command needs is imported when that runs: a start of the server waits for no simulator and no picture.
+"""
 
 import asyncio
 import logging
@@ -6,18 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from gateway import __version__, clock, config, demo, keys, supervision, systemd, top
+from gateway import __version__, clock, config, keys, systemd
 from gateway.access import token_keys
 from gateway.access.viewer_token import ViewerToken, mint
 from gateway.api.stream_request import MAX_TTL_SECONDS
 from gateway.errors import ConfigError
 from gateway.observe import logs
-from gateway.service import Service
-from gateway.simulate import Provider, Script
+
+if TYPE_CHECKING:
+    from gateway.service import Service
+    from gateway.simulate import Script
 
 _Result = TypeVar("_Result")
 
@@ -69,6 +74,8 @@ def run_demo(
     log_level: LogLevel = "warning",
 ) -> None:
     """Run the gateway in front of two simulated providers: no key, no network, no configuration."""
+    from gateway import demo
+
     _configure_logs(log_level)
     _run(demo.run(port))
 
@@ -100,6 +107,8 @@ def show_top(
     once: Annotated[bool, typer.Option("--once", help="Print one picture and exit.")] = False,
 ) -> None:
     """Watch a gateway: streams, upstreams, latencies. Ctrl-C ends it."""
+    from gateway import top
+
     _run(top.run(top.Target(url, token), once=once))
 
 
@@ -164,8 +173,11 @@ def sim(
     script: Annotated[str, typer.Option(help="More of the script, as JSON; see gateway/simulate/script.py.")] = "{}",
 ) -> None:
     """Run a simulated provider alone."""
+    from gateway.demo import parse_script
+    from gateway.simulate import Script
+
     try:
-        told = {"ttft_ms": ttft_ms, "gap_ms": gap_ms, "tokens": tokens, "seed": seed, **demo.parse_script(script)}
+        told = {"ttft_ms": ttft_ms, "gap_ms": gap_ms, "tokens": tokens, "seed": seed, **parse_script(script)}
         parsed = Script.parse(told)
     except ValueError as error:
         _fail([f"script: {error}"])
@@ -177,11 +189,14 @@ def main() -> None:
 
 
 async def _serve(loaded: config.Config, path: Path | None) -> None:
+    from gateway import supervision
+    from gateway.service import Service
+
     service = Service(loaded, systemd.take_sockets(os.environ))
     await supervision.run(service, lambda: _reload(service, path))
 
 
-def _reload(service: Service, path: Path | None) -> None:
+def _reload(service: "Service", path: Path | None) -> None:
     try:
         service.reload(config.load(path, os.environ))
     except ConfigError as error:
@@ -190,14 +205,17 @@ def _reload(service: Service, path: Path | None) -> None:
         )
 
 
-async def _simulate(host: str, port: int, script: Script) -> None:
+async def _simulate(host: str, port: int, script: "Script") -> None:
+    from gateway.demo import wait_for_signal
+    from gateway.simulate import Provider
+
     try:
         provider = await Provider.start(host=host, port=port, script=script)
     except OSError as error:
         raise ConfigError([f"cannot listen on {host}:{port}: {error.strerror or error}"]) from None
     typer.echo(f"simulated provider at {provider.base_url}")
     try:
-        await demo.wait_for_signal()
+        await wait_for_signal()
     finally:
         await provider.close()
 

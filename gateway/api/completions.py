@@ -5,7 +5,7 @@ from typing import cast
 
 from aiohttp import web
 
-from gateway.api.context import CONTEXT, Context
+from gateway.api.context import CONTEXT, Context, take_seat
 from gateway.api.event_stream import EventStream
 from gateway.api.opening import Opening, opening_of
 from gateway.api.protocol import ClientProtocol
@@ -29,7 +29,9 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
     client = cast(ClientProtocol, request.protocol)
     events = EventStream(request, keep_alive=True)
     relay = opening.open()
+    leave = take_seat(context, relay.stream, relay.owner) if opening.joins else None
     reader = relay.stream.join(chunked=events.chunked)
+    reader.when_ended(leave)
     client.watch(reader.on_hang_up)
     begin = partial(_begin, request, events, relay, reader)
     try:
@@ -57,7 +59,7 @@ def _begin(request: web.Request, events: EventStream, relay: Relay, reader: Subs
     if request.transport is None or request.transport.is_closing():
         reader.end()
         return
-    sink = TransportSink(request.transport, events.head({"x-stream-id": relay.id, **relay.answer.headers()}))
+    sink = TransportSink(request.transport, events.head({"x-stream-id": relay.id, **relay.headers()}))
     cast(ClientProtocol, request.protocol).feed_sink(sink, reader.on_writable)
     reader.attach(sink)
 

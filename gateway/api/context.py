@@ -22,6 +22,7 @@ from gateway.relay.feed import Feed
 from gateway.relay.local_feed import LocalFeed
 from gateway.routing.router import Router
 from gateway.stream.hub import Hub
+from gateway.stream.stream import Stream
 from gateway.stream.watch import Watch
 from gateway.tasks import Tasks
 
@@ -55,11 +56,15 @@ class Context:
 CONTEXT = web.AppKey("context", Context)
 
 
-def take_seat(context: Context, owner: str) -> Callable[[], None] | None:
-    """A subscription for the key that pays for what is read; what to call at its end. Raises `RateLimited`.
+def take_seat(context: Context, stream: Stream, owner: str) -> Callable[[], None] | None:
+    """A place among the readers of a stream, and a subscription for the key that pays for what is read.
 
-    Nobody's are not counted: those of the machine's own user, and of viewers of a feed, who come by a token.
+    What to call at its end; None if that is nobody's: of the machine's own user, or of viewers of a feed, who come by
+    a token. Raises `ServiceUnavailable`, `RateLimited`.
     """
+    if stream.readers >= context.config.stream.max_subscribers:
+        message = "this stream has all the readers that it may have"
+        raise ServiceUnavailable(message, retry_after=1 + secrets.randbelow(5))
     if not owner:
         return None
     context.seats.take(owner, context.config.stream.max_subscribers_per_key, retry_after=1 + secrets.randbelow(5))

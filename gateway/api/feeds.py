@@ -1,7 +1,5 @@
 """Shell: `GET /v1/feeds/{name}/events`: a configured feed for any number of subscribers."""
 
-import secrets
-
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
@@ -11,7 +9,7 @@ from gateway.api.envelope import json_response
 from gateway.api.identity import CALLER
 from gateway.api.streams import position_of, prelude
 from gateway.api.takeover import serve_events
-from gateway.errors import InvalidParameter, NotFound, ServiceUnavailable
+from gateway.errors import InvalidParameter, NotFound
 from gateway.relay.feed import Feed
 from gateway.relay.local_feed import LocalFeed
 from gateway.stream.resume import start_of
@@ -33,10 +31,8 @@ async def feed_events(request: web.Request) -> web.StreamResponse:
     start = start_of(log, *position_of(request), oldest=log.first_seq)
     if start is None:
         return web.Response(status=204)
-    if feed.stream.readers >= context.config.stream.max_subscribers:
-        raise ServiceUnavailable("this feed has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
-    leave = take_seat(context, request[CALLER].id if token is None else "")
+    leave = take_seat(context, feed.stream, request[CALLER].id if token is None else "")
     reader = feed.join(chunked=chunked, seq=start.seq, source_ids=source_ids)
     reader.when_ended(leave)
     if token is not None:

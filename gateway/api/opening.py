@@ -103,6 +103,11 @@ class Opening:
             raise ServiceUnavailable("the ledger cannot be written; try again later", retry_after=5)
         account.admit(now)
 
+    @property
+    def joins(self) -> bool:
+        """Whether it costs nothing, since the answer is there or on its way."""
+        return self._joined is not None
+
     def lease(self) -> Lease | None:
         """Reserve what the answer may cost, at the dearest of the upstreams. Raises `InsufficientQuota`."""
         account = self.caller.account
@@ -121,6 +126,8 @@ class Opening:
     def open(self) -> Relay:
         """The running relay: a new one, or the one that runs or ran under the same `X-Stream-Key`."""
         if self._joined is not None:
+            if self._policy.on_last_reader == "drain":
+                self._joined.stream.adopt(self._policy)  # it was promised to whoever asks now
             return self._joined
         context = self._context
         lease = self.lease()

@@ -14,7 +14,7 @@ from gateway.api.identity import CALLER
 from gateway.api.opening import opening_of
 from gateway.api.stream_request import token_ttl
 from gateway.api.takeover import serve_events
-from gateway.errors import Ending, InvalidParameter, NotFound, ServiceUnavailable
+from gateway.errors import Ending, InvalidParameter, NotFound
 from gateway.stream.hub import Production
 from gateway.stream.resume import start_of
 from gateway.stream.stream import Framing
@@ -50,7 +50,11 @@ async def list_streams(request: web.Request) -> web.Response:
 
 
 async def get_stream(request: web.Request) -> web.Response:
-    return json_response(_readable(request, request.app[CONTEXT])[0].describe())
+    production, token = _readable(request, request.app[CONTEXT])
+    told = production.describe()
+    if token is not None:
+        told.pop("cost_usd", None)  # whoever pays knows it, not whoever watches
+    return json_response(told)
 
 
 async def stop_stream(request: web.Request) -> web.Response:
@@ -77,16 +81,15 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     start = start_of(stream.log, *position_of(request), oldest=0)
     if start is None:
         return web.Response(status=204)
-    if stream.readers >= context.config.stream.max_subscribers:
-        raise ServiceUnavailable("this stream has all the readers it may have", retry_after=1 + secrets.randbelow(5))
     chunked = request.version >= HttpVersion11
-    leave = take_seat(context, production.owner)
+    leave = take_seat(context, stream, production.owner)
     reader = stream.join(chunked=chunked, framing=Framing.EVENTS, seq=start.seq)
     reader.when_ended(leave)
     if token is not None:
         reader.expire_in(token.expires_at - clock.wall_time())
     first = prelude(stream.log.epoch if start.reset else None, chunked=chunked)
-    return await serve_events(request, {"x-stream-id": production.id}, reader, first, context.watch)
+    told = {"x-stream-id": production.id, **production.headers()}
+    return await serve_events(request, told, reader, first, context.watch)
 
 
 def position_of(request: web.Request) -> tuple[str | None, bool]:

@@ -38,9 +38,14 @@ async def serve_events(
         first = events.head(headers) + prelude
         if sink is not None:
             client.unwatch()
-            taken = True
             sink.write(first)
-            sink.start(reader)
+            try:
+                sink.start(reader)
+            except OSError:
+                sink.abort()
+                sink.close()
+                raise ConnectionResetError("the kernel watches no more sockets") from None
+            taken = True
             reader.attach(sink)
         else:
             await _serve_on_transport(client, transport, reader, first)

@@ -102,6 +102,10 @@ class Relay:
             **self.answer.describe(),
         }
 
+    def headers(self) -> dict[str, str]:
+        """Who answers, how fast and at which try, as response headers; nothing while that is not known."""
+        return self.answer.headers()
+
     def start(self) -> None:
         """Send the request to the first candidate."""
         self._dispatcher.start()

@@ -62,13 +62,14 @@ class Audience:
         if self.readers or self._closed:
             return
         self._alone_since = clock.monotonic()
-        policy = self._policy
-        if policy.on_last_reader == "drain":
-            self._wait(policy.lonely_seconds, Ending.EXPIRED)
-        elif policy.grace_seconds > 0:
-            self._wait(policy.grace_seconds, Ending.ABANDONED)
-        else:
-            self._on_empty(Ending.ABANDONED)
+        self._wait_alone()
+
+    def adopt(self, policy: Policy) -> None:
+        """Go on by this policy: somebody relies on the stream who is no reader."""
+        self._policy = policy
+        if not self.readers and not self._closed:
+            self._forget()
+            self._wait_alone()
 
     def close(self) -> None:
         """The stream has ended: nothing follows from anybody's leaving."""
@@ -76,6 +77,15 @@ class Audience:
         self._on_empty = _nothing
         self._stop_alone()
         self._forget()
+
+    def _wait_alone(self) -> None:
+        policy = self._policy
+        if policy.on_last_reader == "drain":
+            self._wait(policy.lonely_seconds, Ending.EXPIRED)
+        elif policy.grace_seconds > 0:
+            self._wait(policy.grace_seconds, Ending.ABANDONED)
+        else:
+            self._on_empty(Ending.ABANDONED)
 
     def _stop_alone(self) -> None:
         self._alone, self._alone_since = self.orphan_seconds, None

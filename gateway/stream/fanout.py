@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from gateway.errors import Ending
-from gateway.stream.cohort import STEP, Cohort
+from gateway.stream.cohort import Cohort
 from gateway.stream.log import StreamLog
 from gateway.stream.sink import write_nowait
 from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import View
+from gateway.stream.view import Piece, View
 
 SLICE_SECONDS = 0.001
+APART_STEP = 8  # readers between two looks at the clock: each may need 64 KiB framed and sent, an eighth of a slice
+MAX_PIECES = 4  # of 64 KiB, that readers who follow one another through a long log share
 
 
 class Fanout:
@@ -34,6 +36,7 @@ class Fanout:
         "_max_log_bytes",
         "_on_progress",
         "_pass",
+        "_pieces",
         "_sends",
         "_sole",
     )
@@ -46,6 +49,7 @@ class Fanout:
         self._apart: dict[Subscriber, None] = {}  # an ordered set: those with a cursor of their own
         self._sole: Subscriber | None = None  # the only reader; always apart
         self._pass: Iterator[None] | None = None  # the one under way
+        self._pieces: dict[tuple[View, int], Piece] = {}  # those that were made last
         self._behind = False  # somebody is not up to date at the end of it
         self._sends = 0  # pieces handed to sinks outside of cohorts
 
@@ -72,6 +76,8 @@ class Fanout:
         self._serve((reader,))
         if self._behind:
             self._begin()
+        elif self._log.ending is not None:
+            self._pieces.clear()
 
     def remove(self, reader: Subscriber) -> None:
         """A reader that has ended, or is blocked."""
@@ -147,6 +153,7 @@ class Fanout:
             self._pass = None
             raise
         self._pass = None
+        self._pieces.clear()
         if not first:
             self._on_progress()
 
@@ -163,8 +170,8 @@ class Fanout:
                 if cohort and cohort.seq != self._log.next_seq:
                     self._behind = True
             apart = tuple(self._apart)
-            for start in range(0, len(apart), STEP):
-                self._serve(apart[start : start + STEP])
+            for start in range(0, len(apart), APART_STEP):
+                self._serve(apart[start : start + APART_STEP])
                 yield
 
     def _serve(self, readers: Iterable[Subscriber]) -> None:
@@ -178,7 +185,7 @@ class Fanout:
             if reader.seq != seq or reader.view is not view:
                 view, seq = reader.view, reader.seq
                 try:
-                    data, next_seq, last = view.piece(seq)
+                    data, next_seq, last = self._piece(view, seq)
                 except LookupError:  # the log has forgotten what this reader has not read
                     view = None
                     reader.end(Ending.LAGGED)
@@ -195,6 +202,18 @@ class Fanout:
                 self._behind = True
             elif sink.steady and reader is not self._sole and reader.cohort is None:
                 self._fall_in(reader, sink.fd)
+
+    def _piece(self, view: View, seq: int) -> Piece:
+        """The next piece from there; one that was made before for somebody else if it still leads further."""
+        log, piece = self._log, self._pieces.get((view, seq))
+        if piece is not None and (piece[1] != log.next_seq or piece[2] is (log.ending is not None)):
+            return piece
+        piece = view.piece(seq)
+        if piece[0]:
+            if len(self._pieces) >= MAX_PIECES:
+                del self._pieces[next(iter(self._pieces))]
+            self._pieces[view, seq] = piece
+        return piece
 
     def _fall_in(self, reader: Subscriber, fd: int) -> None:
         """A reader that is up to date goes with the others, if they are too."""

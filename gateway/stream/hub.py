@@ -29,6 +29,9 @@ class Production(Running, Protocol):
     fingerprint: bytes  # of the request
     announced: bool  # somebody was told its id
 
+    def headers(self) -> dict[str, str]:
+        """Who answers, as response headers; nothing while that is not known."""
+
     def describe(self) -> dict[str, Any]:
         """The stream as `GET /v1/streams/{id}` tells it."""
 

@@ -7,6 +7,8 @@ and a closed log never changes but by trimming.
 
 from gateway.errors import Ending
 
+WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
+
 
 class StreamLog:
     """Frames of one stream, in order."""
@@ -48,13 +50,13 @@ class StreamLog:
         """
         if not self.first_seq <= seq <= self.next_seq:
             raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
-        start = seq - self.first_seq
         frames: list[bytes] = []
-        for frame in self.held[start:] if start else self.held:
-            max_bytes -= len(frame)
-            if max_bytes < 0 and frames:
-                break
-            frames.append(frame)
+        for start in range(seq - self.first_seq, len(self.held), WINDOW):
+            for frame in self.held[start : start + WINDOW]:
+                max_bytes -= len(frame)
+                if max_bytes < 0 and frames:
+                    return frames
+                frames.append(frame)
         return frames
 
     def bytes_from(self, seq: int) -> int:
@@ -72,3 +74,13 @@ class StreamLog:
         self.bytes -= sum(map(len, self.held[:count]))
         del self.held[:count]
         self.first_seq += count
+
+    def trim_to(self, max_bytes: int, seq: int) -> None:
+        """Forget the oldest frames until at most `max_bytes` are held, but none from `seq` on."""
+        excess, count = self.bytes - max_bytes, 0
+        for frame in self.held[: max(seq - self.first_seq, 0)]:
+            if excess <= 0:
+                break
+            excess -= len(frame)
+            count += 1
+        self.trim(self.first_seq + count)

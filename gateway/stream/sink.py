@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import struct
+import termios
 from typing import Protocol
 
 # Bytes that may wait in user space for a client's window. Above it the reader is a cursor, not memory.
@@ -17,6 +20,14 @@ def write_nowait(fd: int, data: bytes) -> int:
         return 0
     except OSError:
         return -1
+
+
+def queued_bytes(fd: int) -> int:
+    """How much of what the kernel took the peer has not acknowledged (ioctl SIOCOUTQ, tcp(7)); 0: not known."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
+    except OSError:
+        return 0
 
 
 class Sink(Protocol):
@@ -34,6 +45,9 @@ class Sink(Protocol):
 
     def unsent_bytes(self) -> int:
         """Bytes handed over that the kernel has not taken yet."""
+
+    def kernel_bytes(self) -> int:
+        """Bytes that the kernel has taken and the client has not."""
 
     def abort(self) -> None:
         """Drop the connection and what it has not taken."""
@@ -90,6 +104,9 @@ class TransportSink:
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
+
+    def kernel_bytes(self) -> int:
+        return queued_bytes(self._duplicate) if self._duplicate >= 0 else 0
 
     def abort(self) -> None:
         self._transport.abort()

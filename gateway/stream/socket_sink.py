@@ -9,7 +9,7 @@ import contextlib
 import socket
 from typing import Protocol
 
-from gateway.stream.sink import write_nowait
+from gateway.stream.sink import queued_bytes, write_nowait
 from gateway.stream.watch import Watch
 
 MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
@@ -59,6 +59,9 @@ class SocketSink:
 
     def unsent_bytes(self) -> int:
         return len(self._rest) - self._sent
+
+    def kernel_bytes(self) -> int:
+        return queued_bytes(self.fd) if self.fd >= 0 else 0
 
     def abort(self) -> None:
         """Forget what is unsent."""

@@ -6,7 +6,8 @@ from its readers (`Producer`).
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
@@ -14,7 +15,7 @@ from typing import Literal, Protocol
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending
 from gateway.stream.audience import Audience, OnLastReader, Policy
-from gateway.stream.fanout import Fanout
+from gateway.stream.fanout import SLICE_SECONDS, Fanout
 from gateway.stream.log import StreamLog
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import CompletionView, EventsView, SourceEventsView, View
@@ -26,7 +27,7 @@ class Producer(Protocol):
     """What feeds a stream."""
 
     def pause(self) -> None:
-        """The log is full and its slowest reader has not moved: bring no more."""
+        """The log is full of what nobody has read: bring no more."""
 
     def resume(self) -> None:
         """There is room again."""
@@ -156,7 +157,7 @@ class Stream:
         self._seq_at_tick = 0
         self._tick_seconds = min(limits.keepalive_seconds / 2, limits.subscriber_stall_seconds / 4)
         self._quiet_seconds = 0.0
-        self._tick: asyncio.TimerHandle | None = None
+        self._tick: asyncio.Handle | None = None  # the next look at every reader, or the next slice of this one
 
     @property
     def ending(self) -> Ending | None:
@@ -206,6 +207,10 @@ class Stream:
         self._fanout.end()
         self._fanout.wake()
 
+    def adopt(self, policy: Policy) -> None:
+        """Go on by this policy: somebody relies on the stream who is no reader."""
+        self._audience.adopt(policy)
+
     def stop(self, ending: Ending) -> None:
         """End the stream on purpose: its producer stops, its readers are told."""
         self._producer.stop(ending)
@@ -248,7 +253,11 @@ class Stream:
     def on_closed(self, reader: Subscriber) -> None:
         if reader.ending is Ending.LAGGED:
             self._lagged += 1
-            lag = {"stream_id": self.id, "lag_events": self._log.next_seq - reader.position}
+            lag = {
+                "stream_id": self.id,
+                "lag_events": self._log.next_seq - reader.position,
+                "lag_bytes": self._log.bytes_from(reader.position),
+            }
             _log.warning("reader lagged", extra={"fields": lag})
         self._delivered += reader.position - reader.first_seq
         del self._readers[reader]
@@ -267,21 +276,42 @@ class Stream:
             self._producer.stop(ending)
 
     def _make_room(self) -> None:
-        """Keep the log within `max_log_bytes`: forget what all have read; pause the producer if that is nothing."""
+        """Keep the log within `max_log_bytes`: forget the oldest of what all have read.
+
+        Who takes nothing while others do is let go of, so that it holds up nobody; if none of them does, or the pass
+        has not come to them yet, the producer is paused.
+        """
         if self._ring is not None:
             self._turn(self._ring)
             return
         log, limit = self._log, self._max_log_bytes
         if log.ending is not None:
             return  # it grows no more, and is kept whole for replay
-        if log.bytes > limit:
+        while log.bytes > limit:
             before = log.bytes
-            log.trim(min((reader.position for reader in self._readers), default=log.first_seq))
+            # Some more than has to be, since to look at every reader costs something.
+            log.trim_to(limit - limit // 8, min((one.position for one in self._readers), default=log.first_seq))
             self._trimmed_bytes += before - log.bytes
+            if log.bytes <= limit or not (stuck := self._stuck()):
+                break
+            for reader in stuck:
+                reader.end(Ending.LAGGED)
         full = log.bytes > limit
         if full != self._paused:
             self._paused = full
             (self._producer.pause if full else self._producer.resume)()
+
+    def _stuck(self) -> list[Subscriber]:
+        """Those who hold the beginning of the log, if they take nothing and others do.
+
+        Who cannot resume is let go of only for another such, never for somebody who watches.
+        """
+        free = [one for one in self._readers if not one.is_blocked]
+        lasting = [one for one in free if not one.view.resumable]
+        holding = [one for one in self._readers if one.position == self._log.first_seq]
+        if all(one.is_blocked and (free if one.view.resumable else lasting) for one in holding):
+            return holding
+        return []
 
     def _turn(self, ring: Ring) -> None:
         """Keep the newest events; in steps of an eighth of the ring, since each costs a move of the whole."""
@@ -298,16 +328,28 @@ class Stream:
                 reader.end(Ending.LAGGED)
 
     def _on_tick(self) -> None:
-        self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)
+        """Look at every reader: who is stuck, who needs a comment to know that we are there."""
         moved = self._log.next_seq != self._seq_at_tick
         self._seq_at_tick = self._log.next_seq
         self._quiet_seconds = 0.0 if moved else self._quiet_seconds + self._tick_seconds
         quiet = self._quiet_seconds >= self._limits.keepalive_seconds - 1e-6
         if quiet:
             self._quiet_seconds = 0.0
+        self._look_at(iter(list(self._readers)), quiet)
+
+    def _look_at(self, readers: Iterator[Subscriber], quiet: bool) -> None:
+        """In slices, as a pass is: ten thousand comments at once would hold up the tokens of other streams."""
+        until = time.perf_counter() + SLICE_SECONDS
         now, limit = self._loop.time(), self._limits.subscriber_stall_seconds
-        for reader in list(self._readers):
+        for reader in readers:
+            if reader.ending is not None:
+                continue
             if reader.check_stall(now, limit):
                 reader.end(Ending.LAGGED)
             elif quiet and reader.position >= self._log.next_seq:
                 reader.keep_alive()
+            if time.perf_counter() >= until:
+                self._tick = self._loop.call_soon(self._look_at, readers, quiet)
+                return
+        if self._readers:
+            self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)

@@ -72,6 +72,11 @@ class Subscriber:
         """The next frame that it is to be sent."""
         return self.seq if self.cohort is None else self.cohort.position_of(self.slot)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the client takes nothing more for now."""
+        return self.sink is not None and self.sink.blocked
+
     def attach(self, sink: Sink) -> None:
         """The head is out: send what is there and, from now on, what comes."""
         if self.ending is not None:
@@ -102,6 +107,8 @@ class Subscriber:
         if self.sink is None:
             return False
         unsent, before = self.sink.unsent_bytes(), self._at_check
+        if unsent:
+            unsent += self.sink.kernel_bytes()  # a slow client takes them before there is room for more
         self._at_check = (self.position, unsent)
         if not unsent or self.position != before[0] or unsent < before[1]:
             self._stalled_since = None

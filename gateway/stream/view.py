@@ -24,6 +24,7 @@ class View(Protocol):
 
     keepalive: bytes  # what may stand between two pieces
     bare_chunks: bool  # a frame goes out as a transfer chunk of its own, with nothing added
+    resumable: bool  # a reader that is cut off can come again and go on where it was
 
     def one(self, frame: bytes, seq: int) -> bytes:
         """The bytes of one frame, the one at `seq`."""
@@ -45,6 +46,8 @@ class CompletionView:
     """
 
     __slots__ = ("_log", "bare_chunks", "keepalive")
+
+    resumable = False
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
@@ -84,6 +87,7 @@ class EventsView:
     __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
 
     bare_chunks = False
+    resumable = True
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log

@@ -37,9 +37,12 @@ class Watch:
         return len(self._watched)
 
     def add(self, descriptor: int, watched: Watched) -> None:
-        """Watch a socket. An edge that came before is reported too: epoll tells the state at registration."""
-        self._watched[descriptor] = watched
+        """Watch a socket. An edge that came before is reported too: epoll tells the state at registration.
+
+        Raises `OSError` if the kernel watches no more of them (epoll_ctl(2), ENOSPC).
+        """
         self._epoll.register(descriptor, _INTEREST)
+        self._watched[descriptor] = watched
 
     def remove(self, descriptor: int) -> None:
         """Watch it no more; to be called before the descriptor is closed."""

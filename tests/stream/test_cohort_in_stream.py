@@ -403,7 +403,7 @@ def test_a_producer_that_goes_on_at_once_when_a_reader_leaves_in_mid_pass_is_hea
         nonlocal scene
         source = Eager()
         scene = Scene(source=source, max_log_bytes=4096)
-        slow = scene.sit(pair=lambda: unix_pair(SMALL))[0]
+        slow = scene.sit(pair=lambda: unix_pair(SMALL), framing=Costly.COMPLETION)[0]
         seats = await in_step(scene)
         for _ in range(2):
             scene.publish(BIG)

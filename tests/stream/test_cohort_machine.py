@@ -160,7 +160,7 @@ class World(Scene):
             if one not in self.gone and one.reader.ending is Ending.COMPLETED:
                 assert (one.at, one.ended) == (len(self.log), True)
             elif one not in self.gone:
-                assert (one.reader.ending, self.ring is None) == (Ending.LAGGED, False)
+                assert one.reader.ending is Ending.LAGGED
             elif self.gone[one] == "end":
                 assert one.at == one.reader.position
             else:

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from gateway.errors import Ending
-from gateway.stream.fanout import STEP, Fanout
+from gateway.stream.cohort import STEP
+from gateway.stream.fanout import Fanout
 from gateway.stream.log import StreamLog
 from gateway.stream.stream import Framing, Stream
 from gateway.stream.subscriber import Subscriber

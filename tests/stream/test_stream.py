@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from gateway.config import Stream as Limits
 from gateway.errors import Ending
-from gateway.stream.stream import Stream
+from gateway.stream.fanout import SLICE_SECONDS
+from gateway.stream.stream import Framing, Stream
 from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
@@ -27,6 +29,7 @@ class MemorySink:
         self.blocked = blocked
         self.room = room
         self.unsent = 0
+        self.in_kernel = 0
         self.writes: list[bytes] = []
         self.written = asyncio.Event()
         self.aborted = False
@@ -51,11 +54,25 @@ class MemorySink:
     def unsent_bytes(self) -> int:
         return self.unsent
 
+    def kernel_bytes(self) -> int:
+        return self.in_kernel
+
     def abort(self) -> None:
         self.aborted = True
 
     def close(self) -> None:
         self.closed = True
+
+
+class SlowSink(MemorySink):
+    """Takes longer than a slice to be written to."""
+
+    def write(self, data: bytes) -> None:
+        self.written = asyncio.Event() if not self.writes else self.written
+        until = time.perf_counter() + 1.2 * SLICE_SECONDS
+        while time.perf_counter() < until:
+            pass
+        super().write(data)
 
 
 class Source:
@@ -234,7 +251,7 @@ async def test_a_full_log_pauses_the_producer_until_the_slowest_reader_moves() -
     source = Source()
     stream = stream_of(source, max_log_bytes=4096)
     slow, sink = reader_of(stream, MemorySink(blocked=True))
-    _, free = reader_of(stream)
+    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())  # who watches does not count
     stream.on_frames(frames(4, size=1024))
     assert not source.paused
     stream.on_frame(b"x")
@@ -242,8 +259,42 @@ async def test_a_full_log_pauses_the_producer_until_the_slowest_reader_moves() -
     sink.blocked = False
     slow.on_writable()
     assert not source.paused
-    assert sink.body == free.body
+    assert sink.body == b"".join(frames(4, size=1024)) + b"x"
     assert source.pauses == 1
+
+
+@pytest.mark.parametrize("stuck", [Framing.EVENTS, Framing.COMPLETION])
+@pytest.mark.parametrize("free", [Framing.EVENTS, Framing.COMPLETION])
+async def test_who_takes_nothing_of_a_full_log_is_let_go_of_for_others(stuck: Framing, free: Framing) -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    holder, other = stream.join(chunked=False, framing=stuck), stream.join(chunked=False, framing=free)
+    holder.attach(MemorySink(blocked=True))
+    other.attach(MemorySink())
+    for frame in frames(20, size=1024):
+        if not source.paused:
+            stream.on_frame(frame)
+    watched_only = stuck is Framing.COMPLETION and free is Framing.EVENTS
+    assert (holder.ending, source.pauses) == ((None, 1) if watched_only else (Ending.LAGGED, 0))
+    assert (other.ending, other.position) == (None, 5 if watched_only else 20)
+    assert stream.log.bytes <= 4096 or watched_only
+
+
+async def test_nobody_is_let_go_of_while_nobody_takes_anything() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    readers = [reader_of(stream, MemorySink(blocked=True))[0] for _ in range(2)]
+    stream.on_frames(frames(5, size=1024))
+    assert (source.paused, [one.ending for one in readers]) == (True, [None, None])
+
+
+async def test_of_what_all_have_read_only_as_much_is_forgotten_as_has_to_be() -> None:
+    stream = stream_of(max_log_bytes=4096)
+    reader_of(stream)
+    for frame in frames(100, size=100):
+        stream.on_frame(frame)
+    assert 4096 - 4096 // 8 - 100 < stream.log.bytes <= 4096
+    assert stream.statistics().bytes == 10_000
 
 
 async def test_a_full_log_that_all_have_read_is_forgotten_and_pauses_nobody() -> None:
@@ -261,7 +312,7 @@ async def test_the_producer_resumes_when_the_slow_reader_leaves() -> None:
     source = Source()
     stream = stream_of(source, max_log_bytes=4096)
     slow, _ = reader_of(stream, MemorySink(blocked=True))
-    reader_of(stream)
+    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())
     stream.on_frames(frames(5, size=1024))
     assert source.paused
     slow.end()
@@ -468,6 +519,32 @@ async def test_a_client_that_takes_bytes_slower_than_they_come_is_not_stalled() 
         sink.unsent = 1000 - second
         subscriber.check_stall(float(second), 30.0)
     assert subscriber.ending is None
+
+
+async def test_a_client_that_takes_what_the_kernel_holds_is_not_stalled() -> None:
+    subscriber, sink = reader_of(stream_of())
+    sink.unsent, sink.in_kernel = 1000, 100_000
+    for second in range(60):
+        sink.in_kernel -= 1
+        assert not subscriber.check_stall(float(second), 30.0)
+    assert not subscriber.check_stall(60.0, 30.0)  # nothing more from now on
+    assert not subscriber.check_stall(89.0, 30.0)
+    assert subscriber.check_stall(90.0, 30.0)
+
+
+async def test_a_look_at_many_readers_is_cut_into_slices() -> None:
+    stream = stream_of(keepalive_seconds=0.02)
+    slow = [SlowSink() for _ in range(10)]
+    for sink in slow:
+        reader_of(stream, sink)
+    stream.on_frame(b"data: a\n\n")
+    for sink in slow:
+        sink.writes.clear()
+    async with asyncio.timeout(PATIENCE):
+        await slow[0].written.wait()
+        assert sum(len(sink.writes) for sink in slow) < len(slow)  # the loop had a turn before all had their comment
+        for sink in slow:
+            await sink.written.wait()
 
 
 async def test_a_reader_in_silence_is_sent_a_comment_between_events() -> None:
