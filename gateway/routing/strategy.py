@@ -108,11 +108,8 @@ def _filter(offers: Sequence[Offer], options: RoutingOptions, field: str) -> lis
         left = kept
 
     if (listed := options.providers) is not None:
-        keep(
-            lambda offer: offer.upstream in listed,
-            "provider_not_in_allowlist",
-            "providers: none of them serves this model",
-        )
+        message = "providers: none of them serves this model"
+        keep(lambda offer: offer.upstream in listed, "provider_not_in_allowlist", message)
     keep(
         lambda offer: offer.upstream not in options.exclude_providers,
         "provider_blocked",
