@@ -27,6 +27,7 @@ from gateway.wire import http1, sse
 HEAD_SECONDS = 30.0  # from the request to the head of the answer; between events a feed may be silent for ever
 FIRST_WAIT = 1.0  # seconds before the first try again, unless the source says otherwise (`retry:`)
 LONGEST_WAIT = 30.0
+LAST_EVENT_ID = "Last-Event-ID"
 
 _log = logging.getLogger("rivergate.feed")
 
@@ -73,7 +74,7 @@ class Feed:
         self._connection: Connection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_id = state.last_id
+        self._last_id = _sendable(state.last_id)
         self._retry_seconds = FIRST_WAIT
         self._failures = 0
         self._connections = 1 if state.frames else 0
@@ -177,7 +178,7 @@ class Feed:
         if event.retry is not None:
             self._retry_seconds = min(max(event.retry / 1000, 0.01), LONGEST_WAIT)
         if event.id is not None:
-            self._last_id = event.id
+            self._last_id = _sendable(event.id)
         if event.data is None:
             return None
         source_id = b"%b%b\n" % (SOURCE_ID, event.id) if event.id else b""
@@ -208,7 +209,7 @@ class Feed:
             ("Cache-Control", "no-cache"),
         ]
         if self._last_id:
-            fields.append(("Last-Event-ID", self._last_id.decode("latin-1")))
+            fields.append((LAST_EVENT_ID, self._last_id.decode("latin-1")))
         return http1.encode_request("GET", self._target, fields)
 
     def _fail(self, reason: str) -> None:
@@ -239,6 +240,11 @@ class Feed:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _sendable(source_id: bytes) -> bytes:
+    """The id as one that a new connection can ask by; nothing for one with control characters, which HTTP forbids."""
+    return source_id if http1.is_field(LAST_EVENT_ID, source_id.decode("latin-1")) else b""
 
 
 def _ignore(data: bytes) -> None:

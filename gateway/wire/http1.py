@@ -26,11 +26,16 @@ def encode_request_line(method: str, target: str) -> bytes:
     return f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
 
 
+def is_field(name: str, value: str) -> bool:
+    """Whether HTTP allows this field (RFC 9110 section 5.5)."""
+    return bool(_TOKEN.fullmatch(name) and _FIELD_VALUE.fullmatch(value))
+
+
 def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Field lines. Raises `ValueError` as `encode_request` does."""
     lines = []
     for name, value in fields:
-        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        if not is_field(name, value):
             raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1")
