@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.http1 import LAST_CHUNK, encode_chunk, encode_fields, encode_ok, encode_request
+from gateway.wire.http1 import LAST_CHUNK, encode_chunk, encode_fields, encode_ok, encode_request, is_field
 
 
 class Parsed:
@@ -111,3 +111,13 @@ def test_the_head_of_an_answer_says_how_its_body_and_its_connection_end(keep_ali
     assert b"Transfer-Encoding: chunked" in told
     assert (b"Connection: close" in told) is not keep_alive
     assert encode_ok(fields, chunked=False, keep_alive=False) == b"HTTP/1.0 200 OK\r\nx-a: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("value", ["1", "a b", "\xe9", ""])
+def test_a_value_that_http_allows_is_a_field(value: str) -> None:
+    assert is_field("Last-Event-ID", value)
+
+
+@pytest.mark.parametrize("value", ["\x01ctl", "a\x7f", *INJECTIONS])
+def test_a_value_with_control_characters_is_none(value: str) -> None:
+    assert not is_field("Last-Event-ID", value)
