@@ -49,7 +49,8 @@ class Fanout:
         self._apart: dict[Subscriber, None] = {}  # an ordered set: those with a cursor of their own
         self._sole: Subscriber | None = None  # the only reader; always apart
         self._pass: Iterator[None] | None = None  # the one under way
-        self._pieces: dict[tuple[View, int], Piece] = {}  # those that were made last
+        # Those that were made last, with the end of the log then.
+        self._pieces: dict[tuple[View, int], tuple[Piece, tuple[int, Ending | None]]] = {}
         self._behind = False  # somebody is not up to date at the end of it
         self._sends = 0  # pieces handed to sinks outside of cohorts
 
@@ -204,15 +205,15 @@ class Fanout:
                 self._fall_in(reader, sink.fd)
 
     def _piece(self, view: View, seq: int) -> Piece:
-        """The next piece from there; one that was made before for somebody else if it still leads further."""
-        log, piece = self._log, self._pieces.get((view, seq))
-        if piece is not None and (piece[1] != log.next_seq or piece[2] is (log.ending is not None)):
+        """The next piece from there; the one that somebody else got if that is still the same."""
+        end = (self._log.next_seq, self._log.ending)
+        piece, made_at = self._pieces.get((view, seq), (None, end))
+        if piece is not None and (piece[1] != made_at[0] or made_at == end):  # cut by its size, or nothing has come
             return piece
         piece = view.piece(seq)
-        if piece[0]:
-            if len(self._pieces) >= MAX_PIECES:
-                del self._pieces[next(iter(self._pieces))]
-            self._pieces[view, seq] = piece
+        if len(self._pieces) >= MAX_PIECES:
+            del self._pieces[next(iter(self._pieces))]
+        self._pieces[view, seq] = piece, end
         return piece
 
     def _fall_in(self, reader: Subscriber, fd: int) -> None:
