@@ -113,3 +113,20 @@ def test_idle_connections_count_and_a_completion_is_told_why_it_is_refused(small
 
         wait_for(refused, "the idle connections to be counted")
     wait_for(lambda: fetch(small.port, body(QUICK, stream=True)).status == 200, "room again")
+
+
+def test_who_joins_by_a_stream_key_counts_as_a_reader(logs: Path, provider: Upstream, tmp_path: Path) -> None:
+    sections = f'[stream]\nmax_subscribers = 2\n[storage]\npath = "{tmp_path}/s.db"\n'
+    gateway = Gateway(logs, configuration([(provider, [MODEL])], sections), KEYS)
+    shared, key = body(ENDLESS, stream=True), {"X-Stream-Key": "full"}
+    try:
+        with RawClient(gateway.port) as first, RawClient(gateway.port) as second:
+            for client in (first, second):
+                client.post(shared, **key)
+                assert client.head().status == 200
+            refused = fetch(gateway.port, shared, **key)
+            assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
+            for client in (first, second):
+                client.chunk()
+    finally:
+        gateway.terminate()

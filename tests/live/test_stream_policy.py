@@ -71,3 +71,14 @@ def test_a_policy_that_is_none_is_refused_by_name(gateway: Gateway, alpha: Upstr
     refused = fetch(gateway.port, body(QUICK, stream=True, gateway={"stream": policy}))
     assert (refused.status, refused.error()["param"]) == (400, param)
     assert alpha.statistics().requests == before
+
+
+def test_who_asks_for_a_detached_stream_by_the_key_of_a_completion_keeps_it(gateway: Gateway) -> None:
+    shared, key = body(SLOW, stream=True), {"X-Stream-Key": "kept for the second"}
+    with RawClient(gateway.port) as first:
+        first.post(shared, **key)
+        stream_id = first.head().headers["x-stream-id"]
+        second = call(gateway, "POST", "/v1/streams", shared, **key)
+        assert (second.status, second.headers["x-stream-id"]) == (201, stream_id)
+        first.hang_up("rst")
+    assert wait_for_state(gateway, stream_id, state="ended")["ending"] == "completed"

@@ -524,7 +524,12 @@ def test_a_viewer_url_opens_its_stream(shared: Gateway) -> None:
     with Subscriber(shared.port, stream["viewer_url"]) as subscriber:
         assert text_of(subscriber.all_events()[:-1]) == text(8)
     token = stream["viewer_url"].partition("?token=")[2]
-    assert describe(shared, f"{stream['id']}?token={token}")["ending"] == "completed"
+    told = describe(shared, f"{stream['id']}?token={token}")
+    assert told["ending"] == "completed"
+    assert "cost_usd" not in told  # whoever pays knows that
+    with Subscriber(shared.port, stream["viewer_url"]) as late:  # who answers is known by now
+        assert late.told.headers["x-upstream"] == told["upstream"]
+        assert {"x-ttft-ms", "x-attempts", "x-stream-id"} <= late.told.headers.keys()
 
 
 def test_a_token_is_made_for_so_long(shared: Gateway) -> None:
