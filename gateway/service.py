@@ -132,12 +132,17 @@ class Service:
         return str(listen).rpartition(":")[0] + f":{self.port}"
 
     def reload(self, settings: config.Config) -> None:
-        """Take over upstreams, prices, routing and limits; connections and streams are not touched."""
+        """Take over upstreams, prices, routing, limits and the keys of viewer tokens; connections stay as they are.
+
+        Raises `ConfigError`, and then nothing has changed.
+        """
         before = self._upstreams
+        signing_keys = token_keys.load(Path(self._config.storage.path))
         self._upstreams = assembly.build_upstreams(settings, before)
         assembly.retire(before, self._upstreams)
         self._context.router = self._upstreams.router
         self._context.config = settings
+        self._context.signing_keys = signing_keys
         self._context.cors = Cors(settings.server.cors_origins)
         at_start = _read_at_start(self._config)
         fixed = [section for section, read in _read_at_start(settings).items() if read != at_start[section]]
@@ -238,7 +243,11 @@ class Service:
         if server.tls_cert_file is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
+        try:
+            context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
+        except OSError as error:  # `ssl.SSLError` is one
+            reason = error.strerror or str(error)
+            raise ConfigError([f"server.tls_cert_file: cannot use {server.tls_cert_file}: {reason}"]) from None
         return context
 
     def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
@@ -261,12 +270,16 @@ def _name(one: socket.socket) -> str:
     return str(_listen_of(one))
 
 
+# Of `[stream]`, what a feed has from the start on.
+_OF_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
+
+
 def _read_at_start(settings: config.Config) -> dict[str, object]:
     """What a reload does not take over, by its section."""
     return {
         "server": settings.server.model_dump(exclude={"cors_origins", "drain_seconds"}),
         "stream": settings.stream.model_dump(include={"retain_seconds", "max_retained_bytes"}),
-        "feeds": settings.feeds,
+        "feeds": (settings.feeds, settings.stream.model_dump(include=_OF_FEEDS) if settings.feeds else None),
         "storage": settings.storage,
     }
 

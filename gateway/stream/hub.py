@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from gateway.errors import Ending
 from gateway.stream.stream import Stream, StreamStatistics
 
+DRAIN_GRAIN = 0.02  # seconds between two looks whether everybody has read what has ended
+
 
 class Running(Protocol):
     """Something that runs and can be ended."""
@@ -78,6 +80,7 @@ class Hub:
         self._kept: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._kept_bytes = 0
         self._ended = 0
+        self._forgotten: list[Production] = []  # not to be found any more, and still read
         self._gone = _Gone()
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -120,10 +123,13 @@ class Hub:
         return list(self._streams.values())
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all have ended by themselves, at most so long; then end the rest as drained."""
+        """Wait until all have ended by themselves and been read, at most so long; then end the rest as drained."""
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
+                # Looked at now and then: no reader tells the hub that it has left.
+                while any(one.stream.readers for one in (*self._streams.values(), *self._still_read())):  # noqa: ASYNC110
+                    await asyncio.sleep(DRAIN_GRAIN)
         except TimeoutError:
             for running in list(self._running.values()):
                 running.stop(Ending.DRAINED)
@@ -137,7 +143,7 @@ class Hub:
             self._forget_oldest()
 
     def statistics(self) -> HubStatistics:
-        numbers = [production.stream.statistics() for production in self._streams.values()]
+        numbers = [one.stream.statistics() for one in (*self._streams.values(), *self._still_read())]
         gone = self._gone
         return HubStatistics(
             len(self._running),
@@ -149,6 +155,14 @@ class Hub:
             gone.lagged_readers + sum(one.lagged_readers for one in numbers),
             gone.orphan_seconds + sum(one.orphan_seconds for one in numbers),
         )
+
+    def _still_read(self) -> list[Production]:
+        """The forgotten that somebody still reads; what the others did is counted for good."""
+        for production in self._forgotten:
+            if not production.stream.readers:
+                self._gone.add(production.stream.statistics())
+        self._forgotten = [one for one in self._forgotten if one.stream.readers]
+        return self._forgotten
 
     def _keep(self, stream_id: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -175,6 +189,7 @@ class Hub:
 
     def _forget(self, production: Production) -> None:
         del self._streams[production.id]
-        self._gone.add(production.stream.statistics())
+        self._forgotten.append(production)
+        self._still_read()
         if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
             del self._by_key[production.owner, production.key]

@@ -18,7 +18,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import aiohappyeyeballs
 
-from gateway.errors import UpstreamError
+from gateway.errors import ConfigError, UpstreamError
 from gateway.upstream.connection import Connection
 from gateway.wire import http1
 
@@ -202,8 +202,14 @@ def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Certificates and host names are always checked; `ca_file` replaces the system's authorities."""
-    context = ssl.create_default_context(cafile=ca_file)
+    """Certificates and host names are always checked; `ca_file` replaces the system's authorities.
+
+    Raises `ConfigError` for a file that holds none.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # `ssl.SSLError` is one
+        raise ConfigError([f"tls_ca_file: cannot use {ca_file}: {error.strerror or error}"]) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -184,3 +184,15 @@ def test_a_probe_on_a_new_connection_is_told_ready_until_the_stop(gateway: Gatew
     stop(gateway)
     assert wait_for(lambda: gateway.process.poll() is not None, "the end of an idle gateway")
     assert gateway.process.returncode == 0
+
+
+def test_who_still_reads_what_has_ended_is_waited_for(gateway: Gateway, provider: Upstream) -> None:
+    """Its last bytes are in the gateway's log, not in the kernel, when the stop comes."""
+    words = ("x" * 24_999 + " ") * 150
+    with RawClient(gateway.port) as slow:
+        slow.post(body({"ttft_ms": 5, "gap_ms": 0, "text": words}, stream=True))
+        slow.head()
+        gateway.wait_for_event("completion ended")
+        stop(gateway)
+        assert rest_of(slow).text() == words
+    assert gateway.process.wait(10) == 0

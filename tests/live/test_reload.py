@@ -265,3 +265,19 @@ def test_many_reloads_under_load_break_no_stream_and_leave_no_connection_behind(
         one.wait_until(lambda now: now.open_connections == 2, "the endless stream and one connection at rest")
         two.wait_until(lambda now: now.open_connections == 0, "no connection of what was removed")
         endless.hang_up("rst")
+
+
+def test_the_keys_of_viewer_tokens_are_read_again(logs: Path, tmp_path: Path, one: Upstream) -> None:
+    content = reload_of([(one, [MODEL])], tmp_path)
+    gateway = Reloadable(logs, content)
+    try:
+        stream = create(gateway, QUICK)
+        assert call(gateway, "GET", stream["viewer_url"]).status == 200
+        keys = tmp_path / "s.db.token-keys"
+        keys.write_text(f"newer {'ab' * 32}\n")
+        gateway.reload(content)
+        assert call(gateway, "GET", stream["viewer_url"]).status == 401
+        told = json.loads(call(gateway, "POST", f"/v1/streams/{stream['id']}/tokens", {"ttl_seconds": 60}).body)
+        assert call(gateway, "GET", f"{stream['events_url']}?token={told['token']}").status == 200
+    finally:
+        gateway.terminate()
