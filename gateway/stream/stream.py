@@ -351,5 +351,5 @@ class Stream:
             if time.perf_counter() >= until:
                 self._tick = self._loop.call_soon(self._look_at, readers, quiet)
                 return
-        if self._readers:
-            self._tick = self._loop.call_later(self._tick_seconds, self._on_tick)
+        # The last one may have left just now; who comes next then begins anew.
+        self._tick = self._loop.call_later(self._tick_seconds, self._on_tick) if self._readers else None
