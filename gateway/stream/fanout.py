@@ -211,9 +211,10 @@ class Fanout:
         if piece is not None and (piece[1] != made_at[0] or made_at == end):  # cut by its size, or nothing has come
             return piece
         piece = view.piece(seq)
-        if len(self._pieces) >= MAX_PIECES:
-            del self._pieces[next(iter(self._pieces))]
-        self._pieces[view, seq] = piece, end
+        if piece[0]:
+            if len(self._pieces) >= MAX_PIECES:
+                del self._pieces[next(iter(self._pieces))]
+            self._pieces[view, seq] = piece, end
         return piece
 
     def _fall_in(self, reader: Subscriber, fd: int) -> None:

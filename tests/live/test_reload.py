@@ -267,9 +267,9 @@ def test_many_reloads_under_load_break_no_stream_and_leave_no_connection_behind(
         endless.hang_up("rst")
 
 
-def test_the_keys_of_viewer_tokens_are_read_again(logs: Path, tmp_path: Path, one: Upstream) -> None:
+def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, one: Upstream) -> None:
     content = reload_of([(one, [MODEL])], tmp_path)
-    gateway = Reloadable(logs, content)
+    gateway = Reloadable(tmp_path, content)
     try:
         stream = create(gateway, QUICK)
         assert call(gateway, "GET", stream["viewer_url"]).status == 200
