@@ -2,12 +2,14 @@
 
 import random
 import secrets
+import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway import config
+from gateway.errors import ConfigError
 from gateway.relay.feed import Feed
 from gateway.relay.feed_state import FeedState
 from gateway.routing.catalog import Candidate, Catalog
@@ -17,6 +19,7 @@ from gateway.routing.throttle import Throttle
 from gateway.tasks import Tasks
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pace import Pace
 
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
@@ -28,6 +31,7 @@ class Upstreams:
     settings: config.Config
     endpoints: dict[str, Endpoint]
     router: Router
+    pace: Pace  # of what they send
 
     def close(self) -> None:
         for endpoint in self.endpoints.values():
@@ -36,8 +40,9 @@ class Upstreams:
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. Those that were there `before` and are the same keep their connections."""
-    endpoints = {one.name: _endpoint(one, settings, before) for one in settings.upstreams}
-    return Upstreams(settings, endpoints, _router(settings, endpoints, before))
+    pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
+    endpoints = {one.name: _endpoint(one, settings, pace, before) for one in settings.upstreams}
+    return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
@@ -52,14 +57,40 @@ def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, Feed
     return {one.name: _feed(one, settings.stream, tasks, states.get(one.name)) for one in settings.feeds}
 
 
-def _endpoint(upstream: config.Upstream, settings: config.Config, before: Upstreams | None) -> Endpoint:
+def server_tls(server: config.Server) -> ssl.SSLContext | None:
+    """What clients are shown, None without TLS. Raises `ConfigError` for a certificate that cannot be used."""
+    if server.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
+    except OSError as error:  # `ssl.SSLError` is one
+        reason = error.strerror or str(error)
+        raise ConfigError([f"server.tls_cert_file: cannot use {server.tls_cert_file}: {reason}"]) from None
+    return context
+
+
+def renew(tls: ssl.SSLContext, server: config.Server) -> None:
+    """Show the certificate that is there now to those who connect from now on. Raises `ConfigError`."""
+    server_tls(server)  # first in another place: half of a pair must not get into this one
+    assert server.tls_cert_file is not None
+    tls.load_cert_chain(server.tls_cert_file, server.tls_key_file)
+
+
+def probe(settings: config.Config) -> None:
+    """Raises `ConfigError` for a file of the configuration that a start could not use."""
+    server_tls(settings.server)
+    build_upstreams(settings)
+
+
+def _endpoint(upstream: config.Upstream, settings: config.Config, pace: Pace, before: Upstreams | None) -> Endpoint:
     if before is not None:
         same_limits = before.settings.stream.idle_timeout_ms == settings.stream.idle_timeout_ms
         for old in before.settings.upstreams:
             if same_limits and _reached_alike(old, upstream):
                 return before.endpoints[old.name]
     idle = settings.stream.idle_timeout_ms / 1000
-    return Endpoint.build(upstream, idle, urllib.request.getproxies_environment())
+    return Endpoint.build(upstream, idle, urllib.request.getproxies_environment(), pace)
 
 
 def _reached_alike(old: config.Upstream, new: config.Upstream) -> bool:

@@ -83,7 +83,11 @@ def run_demo(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="The TOML file to check.")]) -> None:
     """Validate a configuration; print every fault, exit 2 if there is one."""
-    for line in config.summary(_load(file)):
+    from gateway import assembly
+
+    loaded = _load(file)
+    _asked(lambda: assembly.probe(loaded))
+    for line in config.summary(loaded):
         typer.echo(line)
 
 

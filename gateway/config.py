@@ -170,6 +170,7 @@ class Server(Section):
     cors_origins: tuple[Origin, ...] = _told((), "Browser origins that may call; `*` is any.")
     max_body_bytes: Whole = _number(4_194_304, 1024, 1 << 30, "Largest request body.")
     max_connections: Whole = _number(50_000, 1, 1_000_000, "Beyond it: 503. The fd limit caps it.")
+    batch_us: Whole = _number(500, 0, 5000, "Under load, tokens of so long are relayed together; 0: each at once.")
     tls_cert_file: FileName | None = _told(None, "PEM certificate chain; turns TLS on.")
     tls_key_file: FileName | None = _told(None, "PEM private key of tls_cert_file.")
 

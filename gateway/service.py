@@ -21,7 +21,7 @@ from gateway.access.cors import Cors
 from gateway.access.ledger import Ledger
 from gateway.api.app import build_app
 from gateway.api.context import Context
-from gateway.api.protocol import ClientProtocol
+from gateway.api.protocol import ClientProtocol, InlineLoop
 from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
@@ -74,7 +74,7 @@ class Service:
             signing_keys=token_keys.load(Path(settings.storage.path)),
         )
         feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
-        self._statistics = Statistics(self._context, self._lag)
+        self._statistics = Statistics(self._context, self._lag, self._upstreams.pace)
         self._metrics = Metrics(self._statistics.readings)
         self._context.exposition = self._metrics.exposition
         self._context.feeds = {FEED: self._statistics.feed(), **feeds}
@@ -82,6 +82,7 @@ class Service:
         app = build_app(self._context)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._servers: list[asyncio.Server] = []
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
@@ -116,6 +117,7 @@ class Service:
         self._context.max_connections = self._room_for_connections(descriptors)
         self._write_ledger = self._tasks.start(self._accounts.run(), "ledger")
         self._lag.start()
+        self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection has to look at it again
@@ -132,11 +134,15 @@ class Service:
         return str(listen).rpartition(":")[0] + f":{self.port}"
 
     def reload(self, settings: config.Config) -> None:
-        """Take over upstreams, prices, routing, limits and the keys of viewer tokens; connections stay as they are.
+        """Take over upstreams, prices, routing, limits, the keys of viewer tokens and a renewed certificate.
+
+        Connections stay as they are.
 
         Raises `ConfigError`, and then nothing has changed.
         """
         before = self._upstreams
+        if self._tls is not None:  # the certificate may have been renewed
+            assembly.renew(self._tls, self._config.server)
         signing_keys = token_keys.load(Path(self._config.storage.path))
         self._upstreams = assembly.build_upstreams(settings, before)
         assembly.retire(before, self._upstreams)
@@ -173,6 +179,7 @@ class Service:
         if self._context.watch is not None:
             self._context.watch.close()
         self._upstreams.close()
+        self._upstreams.pace.stop()
         self._lag.stop()
         await self._accounts.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
@@ -221,11 +228,14 @@ class Service:
         loop, census = asyncio.get_running_loop(), self._context.census
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
+        inline = InlineLoop(loop) if sys.version_info < (3, 12) else None
 
         def build() -> ClientProtocol:
-            return ClientProtocol(server, census, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None)
+            return ClientProtocol(
+                server, census, loop=loop, inline=inline, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+            )
 
-        tls = self._tls()
+        tls = self._tls = assembly.server_tls(self._config.server)
         if self._sockets:
             return [
                 await (loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server)(
@@ -237,18 +247,6 @@ class Service:
             _remove_stale_socket(listen.path)
             return [await loop.create_unix_server(build, listen.path, backlog=BACKLOG, ssl=tls)]
         return [await loop.create_server(build, listen.host or None, listen.port, backlog=BACKLOG, ssl=tls)]
-
-    def _tls(self) -> ssl.SSLContext | None:
-        server = self._config.server
-        if server.tls_cert_file is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
-        except OSError as error:  # `ssl.SSLError` is one
-            reason = error.strerror or str(error)
-            raise ConfigError([f"server.tls_cert_file: cannot use {server.tls_cert_file}: {reason}"]) from None
-        return context
 
     def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         self._context.hub.end(record.id)

@@ -12,9 +12,7 @@ from gateway.relay.purse import ceil_microusd
 
 _MICRO = Decimal(1_000_000)
 # After these no upstream was running any more; after all others it was closed by us.
-_ENDED_BY_THEMSELVES = frozenset(
-    {Ending.COMPLETED, Ending.REFUSED, Ending.UPSTREAM_ERROR, Ending.INTERNAL_ERROR, Ending.STALLED}
-)
+_ENDED_BY_THEMSELVES = frozenset({Ending.COMPLETED, Ending.REFUSED, Ending.UPSTREAM_ERROR, Ending.INTERNAL_ERROR})
 
 
 def usage(record: Record, lease: Lease | None, now: int) -> Usage:

@@ -4,15 +4,15 @@ from aiohttp import web
 
 from gateway.api import account, completions, directory, feeds, health, models, streams
 from gateway.api.body import on_expect
-from gateway.api.context import CONTEXT, Context, refuse_beyond_capacity
+from gateway.api.context import CONTEXT, Context
 from gateway.api.dashboard import pages
 from gateway.api.envelope import MAX_BODY_BYTES, envelope_middleware
-from gateway.api.identity import VIEWABLE, add_headers, identify
+from gateway.api.identity import VIEWABLE, add_headers, admit
 
 
 def build_app(context: Context) -> web.Application:
     limit = context.config.server.max_body_bytes
-    app = web.Application(middlewares=[envelope_middleware, refuse_beyond_capacity, identify], client_max_size=limit)
+    app = web.Application(middlewares=[envelope_middleware, admit], client_max_size=limit)
     app[CONTEXT] = context
     app[MAX_BODY_BYTES] = limit
     app[VIEWABLE] = frozenset([streams.get_stream, streams.stream_events, feeds.feed_events])

@@ -27,13 +27,14 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
 
 async def _stream(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    events = EventStream(request, keep_alive=True)
     relay = opening.open()
     leave = take_seat(context, relay.stream, relay.owner) if opening.joins else None
+    events = EventStream(request, keep_alive=True)
     reader = relay.stream.join(chunked=events.chunked)
     reader.when_ended(leave)
     client.watch(reader.on_hang_up)
-    begin = partial(_begin, request, events, relay, reader)
+    sink = TransportSink(client.transport) if client.transport is not None else None
+    begin = partial(_begin, request, events, relay, reader, sink)
     try:
         relay.when_committed(begin)
         if not await relay.wait_committed(context.config.stream.commit_after_ms / 1000):
@@ -49,17 +50,21 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
     finally:
         client.unwatch()
         reader.end()
+        if sink is not None:
+            sink.close()
 
 
-def _begin(request: web.Request, events: EventStream, relay: Relay, reader: Subscriber) -> None:
+def _begin(
+    request: web.Request, events: EventStream, relay: Relay, reader: Subscriber, sink: TransportSink | None
+) -> None:
     """The head, and what there is, to the client: in the very call that brought the first content, or before it."""
     if reader.sink is not None:
         return  # it has begun, since the content was long in coming
     relay.announced = True
-    if request.transport is None or request.transport.is_closing():
+    if sink is None or request.transport is None or request.transport.is_closing():
         reader.end()
         return
-    sink = TransportSink(request.transport, events.head({"x-stream-id": relay.id, **relay.headers()}))
+    sink.begin_with(events.head({"x-stream-id": relay.id, **relay.headers()}))
     cast(ClientProtocol, request.protocol).feed_sink(sink, reader.on_writable)
     reader.attach(sink)
 

@@ -12,7 +12,6 @@ from gateway.access.caller import Gate
 from gateway.access.cors import Cors
 from gateway.access.seats import Seats
 from gateway.access.viewer_token import SigningKey
-from gateway.api.envelope import Handler, error_response
 from gateway.api.protocol import Census
 from gateway.config import Config
 from gateway.errors import ServiceUnavailable
@@ -71,22 +70,14 @@ def take_seat(context: Context, stream: Stream, owner: str) -> Callable[[], None
     return partial(context.seats.leave, owner)
 
 
-@web.middleware
-async def refuse_beyond_capacity(request: web.Request, handler: Handler) -> web.StreamResponse:
+def refusal_for_capacity(context: Context, method: str) -> ServiceUnavailable | None:
     """Nothing new while draining, nor over `max_connections`; those that are served already are not touched.
 
     A connection that was kept alive over the beginning of the drain gets no new completion out of it.
     """
-    context = request.app[CONTEXT]
-    if request.path.startswith("/v1/"):
-        refusal: ServiceUnavailable | None = None
-        if not context.ready and request.method == "POST":
-            refusal = ServiceUnavailable("the gateway is shutting down; try again", retry_after=1)
-        elif context.connections() > context.max_connections:
-            wait = 1 + secrets.randbelow(5)  # jittered: they do not all come back at once
-            refusal = ServiceUnavailable("the gateway has all the connections it may have", retry_after=wait)
-        if refusal is not None:
-            response = error_response(refusal)
-            response.force_close()
-            return response
-    return await handler(request)
+    if not context.ready and method == "POST":
+        return ServiceUnavailable("the gateway is shutting down; try again", retry_after=1)
+    if context.connections() > context.max_connections:
+        wait = 1 + secrets.randbelow(5)  # jittered: they do not all come back at once
+        return ServiceUnavailable("the gateway has all the connections it may have", retry_after=wait)
+    return None

@@ -1,8 +1,8 @@
 """Shell: errors as answers. Whatever goes wrong on any path, the client gets one envelope and a request id."""
 
 import logging
+import os
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -40,7 +40,7 @@ def request_id_of(request: web.Request) -> str:
 
 
 def new_request_id() -> str:
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{os.urandom(12).hex()}"
 
 
 @web.middleware

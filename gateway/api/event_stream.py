@@ -1,5 +1,6 @@
 """Shell: answers that are streams of events: their heads, which a sink writes together with the first event."""
 
+import functools
 from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, web
@@ -17,22 +18,28 @@ _FIELDS = http1.encode_fields(
 )
 
 
+@functools.lru_cache(maxsize=2)
+def _date_line(unix: int) -> bytes:
+    return http1.encode_fields([("Date", clock.http_date(unix))])
+
+
 class EventStream:
-    """The answer to one request, from its head on. aiohttp is only told how the connection goes on."""
+    """The answer to one request, from its head on. aiohttp is only told how the connection goes on.
+
+    Best made while the answer is still waited for: all of the head that does not depend on it is written then.
+    """
 
     def __init__(self, request: web.Request, *, keep_alive: bool) -> None:
         """`keep_alive`: whether the connection may serve another request; HTTP/1.0 needs its end."""
         self._request = request
         self.chunked = request.version >= HttpVersion11
         self._keep_alive = keep_alive and self.chunked and bool(request.keep_alive)
+        self._fields = _FIELDS + http1.encode_fields(common_headers(request).items())
 
     def head(self, headers: Mapping[str, str]) -> bytes:
         """The head, to be written before anything else; from now on there is no way to tell an error."""
-        date = clock.http_date(int(clock.wall_time()))
-        told = {**headers, **common_headers(self._request), "Date": date}
-        head = http1.encode_ok(
-            _FIELDS + http1.encode_fields(told.items()), chunked=self.chunked, keep_alive=self._keep_alive
-        )
+        told = http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
+        head = http1.encode_ok(self._fields + told, chunked=self.chunked, keep_alive=self._keep_alive)
         self._request.writer.output_size += len(head)
         return head
 

@@ -1,10 +1,12 @@
-"""Shell: before every handler below `/v1`: who asks, and from which site; after it, what every answer tells."""
+"""Shell: before every handler below `/v1`: is there room, who asks, and from which site; after it, what every answer
+tells.
+"""
 
 from aiohttp import web
 
 from gateway import clock
 from gateway.access.caller import Caller
-from gateway.api.context import CONTEXT
+from gateway.api.context import CONTEXT, refusal_for_capacity
 from gateway.api.envelope import Handler, error_response, request_id_of
 from gateway.errors import PermissionDenied
 
@@ -13,18 +15,22 @@ VIEWABLE = web.AppKey("viewable", frozenset[Handler])  # handlers that check a v
 
 
 @web.middleware
-async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set `CALLER`, or refuse."""
-    context = request.app[CONTEXT]
     if not request.path.startswith("/v1/"):
         return await handler(request)
+    context = request.app[CONTEXT]
+    if (refusal := refusal_for_capacity(context, request.method)) is not None:
+        response = error_response(refusal)
+        response.force_close()
+        return response
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in request.headers:
         return _preflight(request, origin)
     if origin is not None and request.method != "GET" and context.cors.is_foreign(origin, request.host):
         # Not left to the browser, which only keeps the answer from the page: the request itself may cost money.
-        refusal = PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
-        return error_response(refusal)
+        foreign = PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
+        return error_response(foreign)
     if request.match_info.handler in request.app[VIEWABLE] and "token" in request.query:
         return await handler(request)
     request[CALLER] = await context.gate.caller(request.headers)

@@ -44,9 +44,10 @@ class Opening:
         if self._key is not None and not self.streamed:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
         self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
-        self._usage_event = _usage_event(request, chat, context.config.stream.usage_event)
-        field, budget_ms = chat.routing_field(), _budget_ms(request)
-        options = parse_options(chat.routing_options(), field)
+        routing, field, budget_ms = chat.routing_options(), chat.routing_field(), _budget_ms(request)
+        wants_usage = chat.wants_usage() or bool(routing)
+        self._usage_event = _usage_event(request, context.config.stream.usage_event, wants_usage=wants_usage)
+        options = parse_options(routing, field)
         self._output = _output_limits(context.config.stream, options)
         asked = chat.stream_policy()
         self._policy = policy_of(
@@ -170,7 +171,7 @@ def _stream_key(request: web.Request) -> str | None:
     return key
 
 
-def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> UsageEvent:
+def _usage_event(request: web.Request, default: str, *, wants_usage: bool) -> UsageEvent:
     """The usage policy of DESIGN.md section 5, `auto` resolved for this client."""
     policy = request.headers.get("X-Usage-Event", default)
     if policy not in _USAGE_EVENTS:
@@ -180,7 +181,7 @@ def _usage_event(request: web.Request, chat: ChatRequest, default: str) -> Usage
     if policy != "auto":
         return cast(UsageEvent, policy)
     auriko = request.headers.get("User-Agent", "").lower().startswith("auriko")
-    return "event" if chat.wants_usage() or chat.routing_options() or auriko else "none"
+    return "event" if wants_usage or auriko else "none"
 
 
 def _output_limits(limits: StreamConfig, options: RoutingOptions) -> OutputLimits:

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -15,6 +15,9 @@ from gateway.observe.metrics import Reading
 from gateway.relay.answer import Record
 from gateway.relay.local_feed import LocalFeed
 from gateway.routing.health import Breaker
+from gateway.stream.hub import HubStatistics
+from gateway.stream.stream import StreamStatistics
+from gateway.upstream.pace import Pace
 from gateway.wire import sse
 
 FEED = "statistics"  # the name of the built-in feed
@@ -27,9 +30,10 @@ GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 class Statistics:
     """Counts what ends, and reads what runs when it is asked."""
 
-    def __init__(self, context: Context, lag: LoopLag) -> None:
+    def __init__(self, context: Context, lag: LoopLag, pace: Pace) -> None:
         self._context = context
         self._lag = lag
+        self._pace = pace
         self._endings: Counter[str] = Counter()
         self._budget_misses = 0
         self._ttft = [0] * (len(TTFT_BOUNDS_MS) + 1)
@@ -90,6 +94,11 @@ class Statistics:
         yield _one("rivergate_streams_running", "Completions that run.", hub.running)
         yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
         yield _one("rivergate_readers", "Readers of completions.", sum(one.readers for one in numbers))
+        yield _one(
+            "rivergate_stream_readers_max",
+            "Readers of the completion that has most.",
+            max((one.readers for one in numbers), default=0),
+        )
         yield Reading(
             "rivergate_feed_readers",
             "Readers of a feed.",
@@ -101,24 +110,19 @@ class Statistics:
             "Of the reader furthest behind.",
             max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
         )
-        lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
-        yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
-        deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
-        sends = hub.sends + sum(one.sends for one in feeds.values())
-        yield _one("rivergate_deliveries", "Events handed to readers.", deliveries, counts=True)
-        yield _one(
-            "rivergate_sends",
-            "Pieces handed to sockets; deliveries over them is the coalescing ratio.",
-            sends,
-            counts=True,
-        )
+        yield from _delivery_readings(hub, feeds)
         yield _one("rivergate_orphan_seconds", "Time that streams ran for nobody.", hub.orphan_seconds, counts=True)
         yield from self._upstream_readings()
-        yield _one("rivergate_event_loop_lag_seconds", "The worst since the last scrape.", self._lag.worst())
+        yield from self._loop_readings()
         yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
         yield _one("rivergate_connections", "Client connections.", context.connections())
         failing = context.accounts.failure is not None
         yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
+
+    def _loop_readings(self) -> Iterator[Reading]:
+        yield _one("rivergate_event_loop_lag_seconds", "The worst since the last scrape.", self._lag.worst())
+        yield _one("rivergate_upstream_reads", "Reads of what upstreams sent.", self._pace.reads, counts=True)
+        yield _one("rivergate_loop_rests", "Rests under load (server.batch_us).", self._pace.rests, counts=True)
 
     def _upstream_readings(self) -> Iterator[Reading]:
         candidates, now = self._context.router.catalog.all(), clock.monotonic()
@@ -147,6 +151,20 @@ def open_fds() -> int:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
         return 0
+
+
+def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
+    lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+    yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
+    deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
+    sends = hub.sends + sum(one.sends for one in feeds.values())
+    yield _one("rivergate_deliveries", "Events handed to readers.", deliveries, counts=True)
+    yield _one(
+        "rivergate_sends",
+        "Pieces handed to sockets; deliveries over them is the coalescing ratio.",
+        sends,
+        counts=True,
+    )
 
 
 def _one(name: str, text: str, value: float, *, counts: bool = False) -> Reading:

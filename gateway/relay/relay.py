@@ -6,7 +6,7 @@ invariant: the log is closed exactly once, and settled in the same call.
 
 import asyncio
 import copy
-import secrets
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,6 +28,8 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 from gateway.wire import chat, sse
 
+ID_BYTES = 18  # 144 bits: not to be guessed
+EPOCH_BYTES = 6
 UsageEvent = Literal["event", "finish", "none"]
 
 
@@ -57,7 +59,8 @@ class Relay:
         settle: Settle,
         tasks: Tasks,
     ) -> None:
-        self.id = f"st_{secrets.token_urlsafe(18)}"  # 144 bits: not to be guessed
+        drawn = os.urandom(ID_BYTES + EPOCH_BYTES).hex()
+        self.id = f"st_{drawn[: 2 * ID_BYTES]}"
         self.owner = plan.owner
         self.key = plan.key
         self.fingerprint = plan.fingerprint
@@ -70,7 +73,7 @@ class Relay:
         money = Money(plan.lease.covers_another) if plan.lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
         self.answer = Answer(call, route, self._dispatcher)
-        self.stream = Stream(self.id, secrets.token_hex(6), limits, self, plan.policy)
+        self.stream = Stream(self.id, drawn[2 * ID_BYTES :], limits, self, plan.policy)
         loop = asyncio.get_running_loop()
         self._committed = False  # there is content, or there will be none
         self._waiting: list[asyncio.Future[None]] = []  # for that
@@ -136,8 +139,10 @@ class Relay:
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         self.answer.on_won(attempt, candidate)
-        self._commit()
+        self._committed = True
+        # First into the log, then to those who waited for it: each of them gets it in one piece with its head.
         attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
+        self._commit()
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)

@@ -165,11 +165,11 @@ class Dispatcher:
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(entry.started, ttft, now)
         self._obey(self._race.on_content(entry.number))
         if entry is self._winner:
             self._commit(entry)
+        ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
+        entry.candidate.health.on_content(entry.started, ttft, now)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]

@@ -38,6 +38,11 @@ class Ask:
     models_field: str = "model"
     options_field: str = "gateway.routing"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for one model and nothing else."""
+        return len(self.model_ids) == 1 and self.budget_ms is None and not self.options.model_fields_set
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -68,10 +73,30 @@ class Router:
         self._ttft = ttft
         self._dice = dice  # 0.0 to 1.0, for equal offers
         self._jitter = jitter  # 0.0 to 1.0, for Retry-After
+        self._only: dict[tuple[str, bool], Route] = {}  # the routes of plain requests that have no choice
         self._upstreams = list(dict.fromkeys(one.endpoint.name for one in catalog.all()))
 
     def route(self, ask: Ask, now: float) -> Route:
         """The route of one request. Raises `ClientError`, or `NoProviderAvailable` while all are left alone."""
+        asked = (ask.model_ids[0], ask.streamed)
+        if not ask.is_plain:
+            return self._choose(ask, now)
+        if (only := self._only.get(asked)) is None:
+            route = self._choose(ask, now)
+            if self._has_no_choice(asked):
+                self._only[asked] = route
+            return route
+        if only.candidates[0].health.wait(now) > 0:
+            raise self._unavailable(list(only.candidates), now)
+        return only
+
+    def _has_no_choice(self, asked: tuple[str, bool]) -> bool:
+        """Whether a plain request for this always has the same route: one upstream, and nobody to hedge with."""
+        model_id, streamed = asked
+        hedged = streamed and self._ttft.hedge_after != "off"
+        return not hedged and len(self.catalog.candidates(self._model(model_id)[0])) == 1
+
+    def _choose(self, ask: Ask, now: float) -> Route:
         check_provider_names(ask.options, self._upstreams, ask.options_field)
         options = ask.options
         candidates: list[Candidate] = []

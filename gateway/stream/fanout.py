@@ -9,14 +9,14 @@ The invariant: when no pass is under way, every reader that is not blocked has r
 """
 
 import asyncio
-import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from gateway.errors import Ending
 from gateway.stream.cohort import Cohort
 from gateway.stream.log import StreamLog
-from gateway.stream.sink import write_nowait
+from gateway.stream.sink import send_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import Piece, View
 
@@ -103,13 +103,13 @@ class Fanout:
             view = reader.view
             data = chunk if chunk and view.bare_chunks else view.one(frame, reader.seq)
             reader.seq = seq
-            if (fd := sink.fd) < 0:
+            if (direct := sink.direct) is None:
                 sink.write(data)
             else:
                 try:
-                    sent = os.write(fd, data)
+                    sent = direct.send(data)
                 except OSError:
-                    sent = write_nowait(fd, data)  # tells why it failed
+                    sent = send_nowait(direct, data)  # tells why it failed
                 if sent != len(data):
                     sink.on_short_write(data, sent)
             self._sends += 1
@@ -201,11 +201,13 @@ class Fanout:
                 self.remove(reader)
             elif next_seq != self._log.next_seq:
                 self._behind = True
-            elif sink.steady and reader is not self._sole and reader.cohort is None:
-                self._fall_in(reader, sink.fd)
+            elif sink.steady and sink.direct is not None and reader is not self._sole and reader.cohort is None:
+                self._fall_in(reader, sink.direct)
 
     def _piece(self, view: View, seq: int) -> Piece:
         """The next piece from there; the one that somebody else got if that is still the same."""
+        if self._sole is not None:
+            return view.piece(seq)
         end = (self._log.next_seq, self._log.ending)
         piece, made_at = self._pieces.get((view, seq), (None, end))
         if piece is not None and (piece[1] != made_at[0] or made_at == end):  # cut by its size, or nothing has come
@@ -217,12 +219,12 @@ class Fanout:
             self._pieces[view, seq] = piece, end
         return piece
 
-    def _fall_in(self, reader: Subscriber, fd: int) -> None:
+    def _fall_in(self, reader: Subscriber, direct: socket.socket) -> None:
         """A reader that is up to date goes with the others, if they are too."""
         cohort = self._cohorts.get(reader.view)
         if cohort is None:
             cohort = self._cohorts[reader.view] = Cohort(reader.view, reader.seq)
-        if reader in self._apart and cohort.join(reader, fd):
+        if reader in self._apart and cohort.join(reader, direct):
             del self._apart[reader]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
-import os
+import socket
 import struct
 import termios
 from typing import Protocol
@@ -12,20 +12,20 @@ from typing import Protocol
 MAX_UNSENT_BYTES = 65536
 
 
-def write_nowait(fd: int, data: bytes) -> int:
+def send_nowait(direct: socket.socket, data: bytes) -> int:
     """How many bytes the kernel took; -1: the peer is gone."""
     try:
-        return os.write(fd, data)
+        return direct.send(data)
     except BlockingIOError:
         return 0
     except OSError:
         return -1
 
 
-def queued_bytes(fd: int) -> int:
+def queued_bytes(direct: socket.socket) -> int:
     """How much of what the kernel took the peer has not acknowledged (ioctl SIOCOUTQ, tcp(7)); 0: not known."""
     try:
-        return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0])
+        return int(struct.unpack("i", fcntl.ioctl(direct, termios.TIOCOUTQ, bytes(4)))[0])
     except OSError:
         return 0
 
@@ -33,15 +33,15 @@ def queued_bytes(fd: int) -> int:
 class Sink(Protocol):
     """The way to one reader."""
 
-    steady: bool  # as long as it is not blocked, `fd` is the way and does not change
-    fd: int  # of a socket that may be written to directly as long as nothing is blocked, else -1
+    steady: bool  # as long as it is not blocked, `direct` is the way and does not change
+    direct: socket.socket | None  # may be sent to without a call of `write` as long as nothing is blocked
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again
 
     def write(self, data: bytes) -> None:
         """Hand over bytes; may set `blocked`."""
 
     def on_short_write(self, data: bytes, sent: int) -> None:
-        """Of bytes that were written to `fd` the kernel took only so many; -1: the peer is gone."""
+        """Of bytes that were sent to `direct` the kernel took only so many; -1: the peer is gone."""
 
     def unsent_bytes(self) -> int:
         """Bytes handed over that the kernel has not taken yet."""
@@ -59,17 +59,16 @@ class Sink(Protocol):
 class TransportSink:
     """A reader behind an asyncio transport, which the HTTP server keeps (POST clients, TLS, HTTP/1.0).
 
-    While the transport has nothing to send, `fd` is a duplicate of its socket, so that bytes go to the kernel
-    directly: 0.9 us less per token than uvloop's `write`, which queues until the end of the loop's pass. The protocol
-    of the transport passes on `pause_writing` and `resume_writing` by setting `blocked`.
+    While the transport has nothing to send, `direct` is a duplicate of its socket, so that bytes go to the kernel
+    directly: 0.9 us less per token than uvloop's `write`. The protocol of the transport passes on `pause_writing` and
+    `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_duplicate", "_head", "_transport", "blocked", "fd", "steady")
+    __slots__ = ("_duplicate", "_head", "_transport", "blocked", "direct", "steady")
 
-    def __init__(self, transport: asyncio.Transport, head: bytes = b"") -> None:
-        """`head`: goes out in front of the first bytes that are written, in one piece with them."""
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._head = head
+        self._head = b""
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
@@ -77,26 +76,34 @@ class TransportSink:
         encrypted = transport.get_extra_info("sslcontext") is not None
         # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
         # before anybody tells us.
-        self._duplicate = -1
-        self.fd = -1  # the head is still to go, and the transport may hold bytes of the answer before
+        self._duplicate: socket.socket | None = None
+        self.direct: socket.socket | None = (
+            None  # the head is still to go, and the transport may hold bytes of the answer before
+        )
         if not encrypted and shared is not None:
             with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
-                self._duplicate = os.dup(shared.fileno())  # as non-blocking as the original: they share that flag
+                self._duplicate = shared.dup()
+                self._duplicate.setblocking(False)
+
+    def begin_with(self, head: bytes) -> None:
+        """This goes out in front of the first bytes that are written, in one piece with them."""
+        self._head = head
 
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
-        if self._duplicate < 0 or self._transport.get_write_buffer_size():
-            self.fd = -1
+        direct = self._duplicate
+        if direct is None or self._transport.get_write_buffer_size():
+            self.direct = None
             self._transport.write(data)
             return
-        self.fd = self._duplicate  # the transport has nothing left: from now on without it
-        sent = write_nowait(self.fd, data)
+        self.direct = direct  # the transport has nothing left: from now on without it
+        sent = send_nowait(direct, data)
         if sent != len(data):
             self.on_short_write(data, sent)
 
     def on_short_write(self, data: bytes, sent: int) -> None:
-        self.fd = -1
+        self.direct = None
         if sent >= 0:
             self._transport.write(data[sent:])
         else:
@@ -106,12 +113,12 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
-        return queued_bytes(self._duplicate) if self._duplicate >= 0 else 0
+        return queued_bytes(self._duplicate) if self._duplicate is not None else 0
 
     def abort(self) -> None:
         self._transport.abort()
 
     def close(self) -> None:
-        if self._duplicate >= 0:
-            os.close(self._duplicate)
-            self._duplicate = self.fd = -1
+        if self._duplicate is not None:
+            self._duplicate.close()
+            self._duplicate = self.direct = None

@@ -9,7 +9,7 @@ import contextlib
 import socket
 from typing import Protocol
 
-from gateway.stream.sink import queued_bytes, write_nowait
+from gateway.stream.sink import queued_bytes, send_nowait
 from gateway.stream.watch import Watch
 
 MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
@@ -27,10 +27,9 @@ class Reader(Protocol):
 class SocketSink:
     """Bytes to one taken-over socket."""
 
-    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_socket", "_watch", "blocked", "fd", "steady")
+    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_watch", "blocked", "direct", "steady")
 
     def __init__(self, taken: socket.socket, watch: Watch) -> None:
-        self._socket: socket.socket | None = taken
         self._watch = watch
         self._reader: Reader | None = None
         self._rest = b""  # the piece that was sent in part
@@ -38,17 +37,18 @@ class SocketSink:
         self._close_timer: asyncio.TimerHandle | None = None
         self.steady = True
         self.blocked = False
-        self.fd = taken.fileno()
+        self.direct: socket.socket | None = taken
         taken.setblocking(False)
 
     def start(self, reader: Reader) -> None:
         """Watch the socket for this reader."""
-        assert self._socket is not None
+        assert self.direct is not None
         self._reader = reader
-        self._watch.add(self._socket.fileno(), self)
+        self._watch.add(self.direct.fileno(), self)
 
     def write(self, data: bytes) -> None:
-        sent = write_nowait(self.fd, data)
+        assert self.direct is not None
+        sent = send_nowait(self.direct, data)
         if sent != len(data):
             self.on_short_write(data, sent)
 
@@ -61,7 +61,7 @@ class SocketSink:
         return len(self._rest) - self._sent
 
     def kernel_bytes(self) -> int:
-        return queued_bytes(self.fd) if self.fd >= 0 else 0
+        return queued_bytes(self.direct) if self.direct is not None else 0
 
     def abort(self) -> None:
         """Forget what is unsent."""
@@ -103,8 +103,7 @@ class SocketSink:
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
-        taken, self._socket = self._socket, None
-        self.fd = -1
+        taken, self.direct = self.direct, None
         if taken is None:
             return
         self._watch.remove(taken.fileno())

@@ -83,6 +83,7 @@ class Attempt:
         "_loop",
         "_observer",
         "_order",
+        "_paused",
         "_phase",
         "_quiet_since",
         "_tasks",
@@ -97,6 +98,7 @@ class Attempt:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.DIALLING
+        self._paused = False
         self._connection: Connection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -153,6 +155,7 @@ class Attempt:
         """Stop reading from the upstream until `resume`: the log is full."""
         if self._phase is Phase.FLOWING and self._connection is not None:
             self._connection.pause()
+            self._paused = True
             self._clear_timer()
             self._gap_from = None
 
@@ -160,6 +163,7 @@ class Attempt:
         """Undo `pause`; the time paused does not count as the upstream's silence."""
         if self._phase is Phase.FLOWING and self._connection is not None:
             self._connection.resume()
+            self._paused = False
             self._events_at_check = -1
             self._watch_idle()
 
@@ -177,8 +181,8 @@ class Attempt:
             what = encoding[:MAX_TOLD_VALUE]
             self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
             return _ignore
-        elif self._order.streamed:
-            self._await_content(self.marks.head)
+        elif self._order.streamed and self._awaits_head:
+            self._await_content(self.marks.head)  # else that is what is waited for already
         return self._first_bytes if self._order.streamed else self._body.feed
 
     def on_end(self) -> None:
@@ -208,9 +212,10 @@ class Attempt:
     def on_content(self) -> None:
         self.marks.first_content = clock.monotonic()
         self._phase = Phase.FLOWING
-        if self._order.streamed:
-            self._watch_idle()
         self._observer.on_content(self)
+        # Behind the first token, which does not wait for it. A log that is full with it has paused us.
+        if self._order.streamed and self._phase is Phase.FLOWING and not self._paused:
+            self._watch_idle()
 
     def on_complete(self) -> None:
         if self._phase is Phase.ENDED:
@@ -269,14 +274,20 @@ class Attempt:
         self._connection = connection
         self._phase = Phase.SENT
         self.marks.connected = clock.monotonic()
+        connection.send(self._order.request, self)
         limits = self._order.endpoint.limits
         if not self._order.streamed:
             self._arm(limits.response, "no answer within response_timeout_ms")
-        elif limits.head < limits.first_content:
+        elif self._awaits_head:
             self._arm(limits.head, "no answer within head_timeout_ms")
         else:
             self._await_content(self.marks.connected)
-        connection.send(self._order.request, self)
+
+    @property
+    def _awaits_head(self) -> bool:
+        """Whether the head has a limit of its own, below that of the content."""
+        limits = self._order.endpoint.limits
+        return limits.head < limits.first_content
 
     def _await_content(self, now: float) -> None:
         limit = self._order.endpoint.limits.first_content

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.errors import GatewayError, RivergateError, UpstreamError
+from gateway.upstream.pace import Pace
 
 MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
 _FIELD_FRAMING = len(": \r\n")  # counted too, else empty fields would be free
@@ -47,6 +48,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_on_idle",
         "_on_lost",
+        "_pace",
         "_parser",
         "_pieces",
         "_reusable",
@@ -57,9 +59,15 @@ class Connection(asyncio.Protocol):
         "on_body",
     )
 
-    def __init__(self, on_idle: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self,
+        on_idle: Callable[["Connection"], None],
+        on_lost: Callable[["Connection"], None],
+        pace: Pace | None = None,
+    ) -> None:
         self._on_idle = on_idle
         self._on_lost = on_lost
+        self._pace = pace or Pace()
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -95,8 +103,8 @@ class Connection(asyncio.Protocol):
         self._untouched = True
         self._headers = {}
         self._head_bytes = self._unparsed_bytes = 0
-        self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
+        self._parser = httptools.HttpResponseParser(self)
 
     def abort(self) -> None:
         """Close at once, without a word to the exchange: it is its owner who gives it up."""
@@ -133,6 +141,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports only quack like one
 
     def data_received(self, data: bytes) -> None:
+        pace = self._pace
+        pace.reads += 1
+        if pace.is_due:
+            pace.begin_turn()
         try:
             if (express := self._express) is not None and express(data):
                 return

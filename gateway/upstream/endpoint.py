@@ -9,6 +9,7 @@ import orjson
 from gateway import __version__, config
 from gateway.errors import RivergateError
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
 from gateway.wire import http1
 
@@ -37,7 +38,9 @@ class Endpoint:
     credential: str = field(default="", repr=False)
 
     @classmethod
-    def build(cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str]) -> "Endpoint":
+    def build(
+        cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str], pace: Pace | None = None
+    ) -> "Endpoint":
         origin = Origin.parse(upstream.base_url)
         dialer = Dialer(
             origin,
@@ -47,7 +50,12 @@ class Endpoint:
         )
         return cls(
             name=upstream.name,
-            pool=Pool(dialer, max_idle=upstream.max_idle_connections, idle_seconds=upstream.idle_connection_seconds),
+            pool=Pool(
+                dialer,
+                max_idle=upstream.max_idle_connections,
+                idle_seconds=upstream.idle_connection_seconds,
+                pace=pace,
+            ),
             limits=AttemptLimits(
                 head=upstream.head_timeout_ms / 1000,
                 first_content=upstream.first_content_timeout_ms / 1000,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.errors import UpstreamError
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
+from gateway.upstream.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class Pool:
     A connection rests here only after a response that ended as it was framed; one that was aborted never returns.
     """
 
-    def __init__(self, dialer: Dialer, *, max_idle: int, idle_seconds: float) -> None:
+    def __init__(self, dialer: Dialer, *, max_idle: int, idle_seconds: float, pace: Pace | None = None) -> None:
         self._dialer = dialer
+        self._pace = pace
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._idle: deque[tuple[Connection, float]] = deque()  # oldest first, with the time it came to rest
@@ -45,7 +47,7 @@ class Pool:
 
     async def dial(self) -> Connection:
         """A new connection. Raises `UpstreamError`."""
-        connection = await self._dialer.dial(lambda: Connection(self._rest, self._forget))
+        connection = await self._dialer.dial(lambda: Connection(self._rest, self._forget, self._pace))
         if self._closed:
             connection.abort()
             raise UpstreamError("the gateway has closed its connections")

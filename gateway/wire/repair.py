@@ -42,7 +42,10 @@ class Identity:
 
 def has_content(delta: dict[str, Any]) -> bool:
     """Whether a delta bears content: a role, an empty string or an empty list does not."""
-    return any(key in _CONTENT_KEYS for key, value in delta.items() if value)  # two at the most, as a rule
+    for key, value in delta.items():  # noqa: SIM110 -- an `any` over a generator takes twice as long
+        if value and key in _CONTENT_KEYS:
+            return True
+    return False
 
 
 def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:

@@ -69,6 +69,18 @@ def test_check_prints_every_fault_with_its_key(run: Run, tmp_path: Path) -> None
     assert command.output() == ""
 
 
+def test_check_refuses_certificates_that_a_start_could_not_use(run: Run, tmp_path: Path, alpha: Upstream) -> None:
+    file, nothing = tmp_path / "tls.toml", tmp_path / "nothing.pem"
+    nothing.write_text("no certificate")
+    good = configuration([(alpha, [MODEL])])
+    for content in (
+        good.replace("[server]", f'[server]\ntls_cert_file = "{nothing}"\ntls_key_file = "{nothing}"', 1),
+        good.replace("[[upstreams]]", f'[[upstreams]]\ntls_ca_file = "{nothing}"', 1).replace("http:", "https:"),
+    ):
+        file.write_text(content)
+        assert "cannot use" in refusal(run("check", str(file), environment=KEYS))
+
+
 def test_serve_refuses_a_faulty_configuration_like_check(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "faulty.toml"
     file.write_text("[server]\nworkers = 0\n[stream]\nretain_seconds = -1\n")

@@ -21,11 +21,11 @@ SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 300}
 MAX_SHOWN = 200_000
 HOSTILE = (
     "<script>window.hacked = 1</script> </pre> <img src=x onerror=window.hacked=2> {{7*7}} ${7*7} &lt;b&gt; "
-    "\x1b[31mred \u202egnp.exe \u2066isolated \x00 \x07 end"
+    "\x1b[31mred \u202egnp.exe \u2066isolated a\u200bb \u200fc \x00 \x07 end"
 )
 HOSTILE_SHOWN = (
     "<script>window.hacked = 1</script> </pre> <img src=x onerror=window.hacked=2> {{7*7}} ${7*7} &lt;b&gt; "
-    "␛[31mred [U+202E]gnp.exe [U+2066]isolated ␀ ␇ end"
+    "␛[31mred [U+202E]gnp.exe [U+2066]isolated a[U+200B]b [U+200F]c ␀ ␇ end"
 )
 WATCH = "window.violations = []; addEventListener('securitypolicyviolation', one => violations.push(one.blockedURI));"
 LIVE = "() => document.getElementById('status').textContent === 'live'"

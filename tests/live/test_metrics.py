@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ FAMILIES: dict[str, set[str]] = {
     "rivergate_streams_running": set(),
     "rivergate_streams_kept": set(),
     "rivergate_readers": set(),
+    "rivergate_stream_readers_max": set(),
     "rivergate_feed_readers": {"feed"},
     "rivergate_lag_bytes": set(),
     "rivergate_lagged_readers": set(),
@@ -81,6 +83,8 @@ FAMILIES: dict[str, set[str]] = {
     "rivergate_breaker_open": {"upstream", "model"},
     "rivergate_in_flight": {"upstream", "model"},
     "rivergate_event_loop_lag_seconds": set(),
+    "rivergate_upstream_reads": set(),
+    "rivergate_loop_rests": set(),
     "rivergate_open_fds": set(),
     "rivergate_connections": set(),
     "rivergate_ledger_failing": set(),
@@ -217,7 +221,7 @@ ENDINGS: dict[str, tuple[Callable[[Gateway], str], bool]] = {
     "completed": (ended_by(QUICK), False),
     "refused": (ended_by({"status": 400}), False),
     "upstream_error": (ended_by({"ttft_ms": 5, "cut_after": 3}), False),
-    "stalled": (ended_by({"ttft_ms": 5, "stall_after": 3}), False),
+    "stalled": (ended_by({"ttft_ms": 5, "stall_after": 3}), True),
     "ttft_budget_exceeded": (ended_by({"ttft_ms": 60_000}, X_Max_TTFT_Ms="50"), True),
     "abandoned": (abandoned, True),
     "stopped": (stopped, True),  # before the first content, too
@@ -282,6 +286,7 @@ def test_streams_attempts_and_readers_are_counted_while_they_run(gateway: Gatewa
         now = Scrape(gateway)
         assert now("rivergate_streams_running") == before("rivergate_streams_running") + 1
         assert now("rivergate_readers") == before("rivergate_readers") + 2
+        assert now("rivergate_stream_readers_max") == 2
         assert now("rivergate_in_flight", upstream="first", model=MODEL) == 1
         assert now("rivergate_connections") >= 3  # these two and the scrape's own
         assert now("rivergate_open_fds") >= before("rivergate_open_fds") + 2
@@ -373,6 +378,23 @@ def test_readers_of_feeds_are_counted_by_feed(gateway: Gateway) -> None:
 
 
 # --- the process
+
+
+def test_reads_are_counted_and_under_load_the_loop_rests_between_them(logs: Path, first: Upstream) -> None:
+    many = {"ttft_ms": 5, "gap_ms": 5, "tokens": 300}
+    # Four reads in 5 ms are a load then: 800 a second, of which sixteen streams bring 3,200.
+    content = configuration([(first, [MODEL])], '[server]\nlisten = "127.0.0.1:0"\nbatch_us = 5000\n')
+    gateway = Gateway(logs, content, KEYS)
+    try:
+        before = Scrape(gateway)
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda _: fetch(gateway.port, body(many, stream=True)).text(), range(16)))
+        assert answers == [text(300)] * 16
+        after = Scrape(gateway)
+        assert after("rivergate_upstream_reads_total") - before("rivergate_upstream_reads_total") >= 16
+        assert after("rivergate_loop_rests_total") > before("rivergate_loop_rests_total")
+    finally:
+        gateway.terminate()
 
 
 def test_a_loop_that_was_blocked_is_told_once(gateway: Gateway) -> None:

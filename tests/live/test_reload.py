@@ -2,12 +2,15 @@
 
 import json
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.upstream.certificates import Certificates
 
 from .conftest import KEYS
 from .processes import Gateway, wait_for
@@ -265,6 +268,38 @@ def test_many_reloads_under_load_break_no_stream_and_leave_no_connection_behind(
         one.wait_until(lambda now: now.open_connections == 2, "the endless stream and one connection at rest")
         two.wait_until(lambda now: now.open_connections == 0, "no connection of what was removed")
         endless.hang_up("rst")
+
+
+def test_a_renewed_certificate_is_shown_to_those_who_connect_from_now_on(tmp_path: Path, one: Upstream) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = (Certificates.make(tmp_path / name) for name in ("first", "second"))
+    used = tmp_path / "used.pem"
+    used.write_bytes(first.good.read_bytes())
+    server = f'[server]\nlisten = "127.0.0.1:0"\ntls_cert_file = "{used}"\ntls_key_file = "{used}"\n'
+    content = reload_of([(one, [MODEL])], tmp_path, server)
+    gateway = Reloadable(tmp_path, content)
+    try:
+        assert shown(gateway) == certificate_in(first.good)
+        used.write_text("nonsense")
+        assert "server.tls_cert_file: cannot use" in gateway.reload(content)["faults"][0]
+        assert shown(gateway) == certificate_in(first.good)
+        used.write_bytes(second.good.read_bytes())
+        assert gateway.reload(content)["needs_restart"] == []
+        assert shown(gateway) == certificate_in(second.good)
+    finally:
+        gateway.terminate()
+
+
+def shown(gateway: Gateway) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", gateway.port), timeout=10).strip()
+
+
+def certificate_in(file: Path) -> str:
+    """The first certificate of a PEM file."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    text = file.read_text()
+    return text[text.index(begin) : text.index(end) + len(end)]
 
 
 def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, one: Upstream) -> None:

@@ -381,3 +381,50 @@ def test_every_route_shares_one_throttle_of_the_configured_share() -> None:
     assert not second.take()
     first.on_request()
     assert second.take()
+
+
+# --- requests that have no choice
+
+
+def test_a_plain_request_with_one_upstream_has_the_same_route_every_time() -> None:
+    one = router(candidate("alpha"), candidate("beta", "other"))
+    assert one.route(ask(), NOW) is one.route(ask(), NOW + 1)
+    assert one.route(ask(streamed=False), NOW) is not one.route(ask(), NOW)
+    assert one.route(ask(options={"timeout_ms": 5}), NOW).rules.timeout == 0.005
+    assert one.route(ask(budget_ms=70), NOW).rules.budget == 0.07
+    assert one.route(ask(), NOW).rules.budget is None
+
+
+def test_its_upstream_is_looked_at_every_time_all_the_same() -> None:
+    alpha = candidate("alpha")
+    one = router(alpha)
+    one.route(ask(), NOW)
+    open_breaker(alpha)
+    with pytest.raises(NoProviderAvailable):
+        one.route(ask(), NOW)
+    assert names(one.route(ask(), NOW + 11)) == ["alpha"]
+
+
+def test_its_wish_for_time_is_told_too() -> None:
+    alpha = candidate("alpha")
+    one = router(alpha)
+    one.route(ask(), NOW)
+    cool(alpha, 60)
+    with pytest.raises(RateLimited):
+        one.route(ask(), NOW)
+
+
+def test_where_there_is_a_choice_it_is_made_every_time() -> None:
+    alpha, beta = candidate("alpha"), candidate("beta")
+    one = router(alpha, beta)
+    open_breaker(alpha)
+    assert names(one.route(ask(), NOW)) == ["beta"]
+    assert names(one.route(ask(), NOW + 11)) == ["alpha", "beta"]
+
+
+def test_where_a_hedge_may_follow_its_time_is_found_every_time() -> None:
+    alpha = candidate("alpha")
+    one = router(alpha, hedge_after="auto")
+    assert one.route(ask(), NOW).rules.hedge_after == (None,)
+    measure(alpha, 0.1)
+    assert one.route(ask(), NOW).rules.hedge_after != (None,)

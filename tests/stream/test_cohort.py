@@ -47,7 +47,7 @@ class Crowd:
     def sit(self, pair: Pair, seq: int = 0) -> Seat:
         new = Seat(Subscriber(self, self.view, seq), pair, self.watch, self.log)
         new.reader.sink = new.sink
-        self.cohort.join(new.reader, new.sink.fd)
+        self.cohort.join(new.reader, new.sink.direct)
         return new
 
     def advance(self, *frames: bytes) -> Iterator[None]:
@@ -238,7 +238,7 @@ async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None
         sinks.append(Noting(ours, crowd.watch))
         reader = Subscriber(crowd, crowd.view, 0)
         reader.sink = sinks[-1]
-        assert crowd.cohort.join(reader, sinks[-1].fd)
+        assert crowd.cohort.join(reader, sinks[-1].direct)
     list(crowd.advance(BIG))
     assert all(sink.blocked for sink in sinks)
     assert all(sink.short is sinks[0].short for sink in sinks)

@@ -35,10 +35,11 @@ async def connected() -> tuple[Served, socket.socket]:
 def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_write_returns(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, b"head ")
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
         sink.write(b"first ")
         assert client.recv(100) == b"head first "
-        assert sink.fd >= 0  # from now on the transport is not needed
+        assert sink.direct is not None  # from now on the transport is not needed
         sink.write(b"second ")
         assert client.recv(100) == b"second "
         sink.close()
@@ -50,7 +51,8 @@ def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_wr
 def test_nothing_is_written_before_there_is_something_behind_the_head(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, b"head")
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head")
         sink.close()
         served.transport.close()
         assert await receive_all(client) == b""
@@ -64,9 +66,10 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
         before = b"b" * (4 * MAX_UNSENT_BYTES)
         served.transport.write(before)
         assert served.transport.get_write_buffer_size()
-        sink = TransportSink(served.transport, b"head ")
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
         sink.write(b"first ")
-        assert sink.fd < 0
+        assert sink.direct is None
         sink.close()
         served.transport.close()
         assert await receive_all(client) == before + b"head first "
@@ -77,7 +80,8 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
 def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, b"head ")
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
         pieces = [bytes([65 + number]) * (2 * MAX_UNSENT_BYTES) for number in range(8)]
         for piece in pieces:
             sink.write(piece)
@@ -93,7 +97,8 @@ def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order
 def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, b"head ")
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
         client.close()
         sink.write(b"first ")
         assert sink.blocked

@@ -23,7 +23,7 @@ class MemorySink:
     """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
 
     steady = False
-    fd = -1  # nothing to write to but itself
+    direct = None  # nothing to send to but itself
 
     def __init__(self, *, blocked: bool = False, room: int | None = None) -> None:
         self.blocked = blocked

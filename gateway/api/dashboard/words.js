@@ -21,11 +21,12 @@ export function duration(seconds) {
 export const words = (name) => String(name).replaceAll("_", " ");
 export const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
 
-// Control characters are shown instead of obeyed: nothing hides in a text, nothing turns it around.
+// Control characters are shown instead of obeyed, and so are those that take no room: nothing hides in a text, nothing
+// turns it around.
 export function visible(text) {
   return text
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, codePoint);
+    .replace(/[\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, codePoint);
 }
 
 const codePoint = (found) => `[U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;

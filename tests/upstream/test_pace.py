@@ -1,0 +1,105 @@
+"""Under load the loop rests between two turns; without it nothing waits."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from gateway.upstream.connection import Connection
+from gateway.upstream.pace import ENOUGH, PERIOD, WORTH, Pace
+
+REST = 0.02
+
+
+async def looked(pace: Pace, reads: int) -> bool:
+    """Whether it is due after a look that found so many reads."""
+    for _ in range(reads):
+        pace.reads += 1
+        if pace.is_due:
+            pace.begin_turn()
+    pace.look()
+    await asyncio.sleep(0)  # the rest, if one was asked for
+    return pace.is_due
+
+
+def reads_for(together: float) -> int:
+    """How many reads in a period bring so many together in a rest."""
+    return round(together * PERIOD / REST)
+
+
+def run(main: Callable[[Pace], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        await main(Pace(REST))
+
+    asyncio.run(whole())
+
+
+def test_few_reads_never_make_the_loop_rest() -> None:
+    async def main(pace: Pace) -> None:
+        for _ in range(3):
+            assert not await looked(pace, reads_for(WORTH) - 1)
+        assert pace.rests == 0
+
+    run(main)
+
+
+def test_a_load_makes_it_rest_and_its_end_lets_it_be() -> None:
+    async def main(pace: Pace) -> None:
+        assert await looked(pace, reads_for(WORTH))
+        assert await looked(pace, reads_for(ENOUGH))  # goes on at less than what it began with
+        assert not await looked(pace, reads_for(ENOUGH) - 1)
+
+    run(main)
+
+
+def test_two_turns_are_a_rest_apart_and_a_turn_that_took_longer_is_followed_by_none() -> None:
+    async def main(pace: Pace) -> None:
+        assert await looked(pace, reads_for(WORTH))
+        for work, rests in ((0.0, 1), (2 * REST, 0)):
+            pace.begin_turn()
+            await asyncio.sleep(0)
+            began, before = time.monotonic(), pace.rests
+            asyncio.get_running_loop().call_soon(time.sleep, work)  # what else the turn has to do
+            pace.begin_turn()
+            await asyncio.sleep(0)
+            assert pace.rests - before == rests
+            assert time.monotonic() - began >= REST / 2
+            assert pace.is_due
+
+    run(main)
+
+
+def test_without_a_time_there_is_no_rest() -> None:
+    async def main() -> None:
+        pace = Pace()
+        pace.start()
+        assert not await looked(pace, 1_000_000)
+        pace.stop()
+
+    asyncio.run(main())
+
+
+def test_it_looks_by_itself_from_its_start_to_its_stop() -> None:
+    async def main(pace: Pace) -> None:
+        pace.start()
+        pace.reads += 1_000_000
+        async with asyncio.timeout(20):
+            while not pace.is_due:  # noqa: ASYNC110 -- it tells nobody
+                await asyncio.sleep(0.01)
+        pace.stop()
+        assert not pace.is_due
+
+    run(main)
+
+
+def test_every_read_counts_and_the_first_of_a_turn_begins_it() -> None:
+    async def main(pace: Pace) -> None:
+        connection = Connection(lambda _: None, lambda _: None, pace)
+        connection.data_received(b"x")
+        assert pace.reads == 1
+        pace.is_due = True
+        connection.data_received(b"x")
+        connection.data_received(b"x")
+        assert not pace.is_due
+        assert pace.reads == 3
+
+    run(main)
