@@ -7,6 +7,7 @@ about twice as much (bench/relay.py), since nothing is in the processor's caches
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ class _Sink:
     """Takes everything and keeps nothing."""
 
     steady = False
-    fd = -1
+    direct: socket.socket | None = None
     blocked = False
 
     def write(self, data: bytes) -> None: ...

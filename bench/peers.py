@@ -203,6 +203,11 @@ def gateway() -> Peer:
     return Peer("gateway", _gateway_command)
 
 
+def gateway_unbatched() -> Peer:
+    """It relays each token at once, under load too: what `server.batch_us` saves, and what it takes in latency."""
+    return Peer("gateway-unbatched", lambda site: _gateway_command(site, "batch_us = 0\n"))
+
+
 def gateway_with_key() -> Peer:
     """It asks for a key with a balance and limits, none of which the load reaches."""
     secret = access_secret.make(secrets.choice)
@@ -233,10 +238,10 @@ def _gateway_with_key_command(site: Site, secret: str) -> list[str]:
     return _gateway_command(site)
 
 
-def _gateway_command(site: Site) -> list[str]:
+def _gateway_command(site: Site, server: str = "") -> list[str]:
     return gateway_command(
         site,
-        f"""
+        f"""{server}
 [[upstreams]]
 name = "bench"
 base_url = "{site.upstream}/v1"
@@ -252,7 +257,7 @@ path = "{site.folder / LEDGER}"
 
 
 def gateway_command(site: Site, sections: str) -> list[str]:
-    """The gateway with these sections of its configuration beside `[server]`."""
+    """The gateway with more of `[server]` and these sections of its configuration."""
     config = site.write("gateway.toml", f'[server]\nlisten = "127.0.0.1:{site.port}"\n{sections}')
     return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
 

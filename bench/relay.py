@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _line_up(given: argparse.Namespace) -> list[Peer]:
     everyone = [peers.nginx(), peers.plain_aiohttp(), peers.plain_aiohttp("uvloop")]
-    everyone += [peers.gateway(), peers.gateway_with_key()]
+    everyone += [peers.gateway(), peers.gateway_unbatched(), peers.gateway_with_key()]
     if given.litellm:
         everyone.append(peers.litellm(given.litellm))
     names = {peer.name for peer in everyone}
