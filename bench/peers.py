@@ -82,6 +82,19 @@ class Running:
         """CPU seconds of the whole process tree so far."""
         return cpu_seconds(self.pid, self.method)
 
+    def freeze(self) -> None:
+        """Let none of its processes run until a turn of its own: idle ones have timers and threads too."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """A turn of one that is frozen."""
+        os.killpg(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.freeze()
+
 
 @contextlib.contextmanager
 def started(peer: Peer, folder: Path, upstream_port: int, core: int) -> Iterator[Running]:
@@ -124,6 +137,8 @@ def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, lo
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End the group: politely, then for certain (workers may outlive their parent)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)  # a frozen one hears no signal
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)

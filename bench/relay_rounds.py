@@ -2,7 +2,7 @@
 
 In: the line-up of peers and a load. Out: figures per peer and round. Invariant: peers take turns of about a second,
 experiment by experiment and in alternating order: a virtual machine's cost of a system call was seen to drift by
-a factor of three within half a minute, which long turns would hand to one peer alone.
+a factor of three within half a minute, which long turns would hand to one peer alone. Who is not on turn is frozen.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ class Seat:
     probe: Probe
     share: float
     pool: Pool
+    turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 Experiment = Callable[[Seat], None]
@@ -176,15 +177,19 @@ class Round:
         except PeerFailed as error:
             self._fail(peer.name, error)
             return
+        running.freeze()
         target = peer.target(running.port, self._options.headers)
-        seats.append(self._seat(peer.name, target, running.cpu, peer.load_share))
+        seat = self._seat(peer.name, target, running.cpu, peer.load_share)
+        seat.turn = running.awake
+        seats.append(seat)
 
     def _turn(self, step: str, experiment: Experiment, seats: list[Seat]) -> None:
         """One experiment on every seat; who fails leaves the table."""
         say(f"{self._label}: {step}: {', '.join(seat.name for seat in seats)}")
         for seat in list(seats):
             try:
-                experiment(seat)
+                with seat.turn():
+                    experiment(seat)
             except StreamsBroken as error:
                 self._fail(seat.name, StreamsBroken(f"{step}: {error}"))
                 seats.remove(seat)

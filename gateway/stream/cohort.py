@@ -16,7 +16,9 @@ from gateway.stream.sink import send_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import View
 
-STEP = 64  # readers between two looks at the clock: a fifth of a slice for a token, two slices for full pieces
+STEP = 128  # readers between two looks at the clock: a third of a slice for a token
+LARGE_BYTES = 8192  # of a piece; of such
+LARGE_STEP = 16  # so many: a third of a slice for full ones
 
 
 class Cohort:
@@ -81,8 +83,9 @@ class Cohort:
         """
         data, self._next_seq, last = self.view.piece(self.seq)
         size = len(data)
+        step = STEP if size <= LARGE_BYTES else LARGE_STEP
         while size and self._reached < len(self._sockets):
-            start, stop = self._reached, min(self._reached + STEP, len(self._sockets))
+            start, stop = self._reached, min(self._reached + step, len(self._sockets))
             sent = _send_all(self._sockets[start:stop], data)
             self._reached = stop
             self.sends += stop - start

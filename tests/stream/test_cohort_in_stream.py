@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import Ending
-from gateway.stream.cohort import STEP
+from gateway.stream.cohort import LARGE_STEP, STEP
 from gateway.stream.stream import Ring
 
 from .seats import BIG, Costly, Pair, Scene, Seat
@@ -36,12 +36,12 @@ def descriptor(seat: Seat) -> int:
     return seat.sink.direct.fileno()
 
 
-def by_border(seats: list[Seat]) -> tuple[list[Seat], list[Seat]]:
+def by_border(seats: list[Seat], step: int = STEP) -> tuple[list[Seat], list[Seat]]:
     """In mid-pass: those that have got the second event, and those that have not."""
     served = [one for one in seats if one.reader.position == 2]
     unserved = [one for one in seats if one.reader.position == 1]
-    assert len(served) == STEP
-    assert len(unserved) == len(seats) - STEP
+    assert len(served) == step
+    assert len(unserved) == len(seats) - step
     return served, unserved
 
 
@@ -453,7 +453,7 @@ def test_readers_of_a_ring_that_turns_in_mid_pass_skip_what_is_gone_together(run
         slow = scene.sit(pair=lambda: unix_pair(SMALL))[0]
         seats = await in_step(scene)
         scene.publish(BIG, cut=True)
-        by_border(seats)
+        by_border(seats, LARGE_STEP)  # pieces of this size
         scene.publish(*frames(30))
         await scene.all_have_read()
         assert {one.at for one in scene.seats} == {32}
