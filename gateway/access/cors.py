@@ -26,7 +26,8 @@ class Cors:
     def allows(self, origin: str) -> bool:
         if self._any or origin in self._exact:
             return True
-        return any(origin.startswith(start) and origin[len(start) :].isdigit() for start in self._any_port)
+        ports = [origin[len(start) :] for start in self._any_port if origin.startswith(start)]
+        return any(port.isascii() and port.isdigit() for port in ports)
 
     def is_foreign(self, origin: str | None, host: str | None) -> bool:
         """Whether a page of another site asks that may not."""

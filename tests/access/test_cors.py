@@ -52,6 +52,7 @@ def test_any_origin_is_a_star_and_never_with_credentials() -> None:
     [
         ("http://localhost:3000", True),
         ("http://localhost:80", True),
+        ("http://localhost:\u0663", False),
         ("http://localhost", False),
         ("http://localhost:", False),
         ("http://localhost:80.evil.com", False),
