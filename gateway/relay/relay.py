@@ -5,6 +5,7 @@ invariant: the log is closed exactly once, and settled in the same call.
 """
 
 import asyncio
+import base64
 import copy
 import os
 from collections.abc import Callable
@@ -59,8 +60,8 @@ class Relay:
         settle: Settle,
         tasks: Tasks,
     ) -> None:
-        drawn = os.urandom(ID_BYTES + EPOCH_BYTES).hex()
-        self.id = f"st_{drawn[: 2 * ID_BYTES]}"
+        drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
+        self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
         self.owner = plan.owner
         self.key = plan.key
         self.fingerprint = plan.fingerprint
@@ -73,7 +74,7 @@ class Relay:
         money = Money(plan.lease.covers_another) if plan.lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
         self.answer = Answer(call, route, self._dispatcher)
-        self.stream = Stream(self.id, drawn[2 * ID_BYTES :], limits, self, plan.policy)
+        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
         self._committed = False  # there is content, or there will be none
         self._waiting: list[asyncio.Future[None]] = []  # for that
