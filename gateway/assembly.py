@@ -71,7 +71,11 @@ def server_tls(server: config.Server) -> ssl.SSLContext | None:
 
 
 def renew(tls: ssl.SSLContext, server: config.Server) -> None:
-    """Show the certificate that is there now to those who connect from now on. Raises `ConfigError`."""
+    """Show the certificate that is there now to those who connect from now on. Raises `ConfigError`.
+
+    One with another kind of key (EC, RSA) stands beside the old one in OpenSSL's context, and clients may still be
+    shown that: it needs a restart.
+    """
     server_tls(server)  # first in another place: half of a pair must not get into this one
     assert server.tls_cert_file is not None
     tls.load_cert_chain(server.tls_cert_file, server.tls_key_file)

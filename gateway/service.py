@@ -21,7 +21,7 @@ from gateway.access.cors import Cors
 from gateway.access.ledger import Ledger
 from gateway.api.app import build_app
 from gateway.api.context import Context
-from gateway.api.protocol import ClientProtocol, InlineLoop
+from gateway.api.protocol import ClientProtocol
 from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
@@ -141,10 +141,11 @@ class Service:
         Raises `ConfigError`, and then nothing has changed.
         """
         before = self._upstreams
-        if self._tls is not None:  # the certificate may have been renewed
-            assembly.renew(self._tls, self._config.server)
         signing_keys = token_keys.load(Path(self._config.storage.path))
-        self._upstreams = assembly.build_upstreams(settings, before)
+        upstreams = assembly.build_upstreams(settings, before)
+        if self._tls is not None and settings.server.tls_cert_file == self._config.server.tls_cert_file:
+            assembly.renew(self._tls, self._config.server)  # else a restart is needed, and told
+        self._upstreams = upstreams
         assembly.retire(before, self._upstreams)
         self._context.router = self._upstreams.router
         self._context.config = settings
@@ -228,7 +229,7 @@ class Service:
         loop, census = asyncio.get_running_loop(), self._context.census
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
-        inline = InlineLoop(loop) if sys.version_info < (3, 12) else None
+        inline = sys.version_info < (3, 12)
 
         def build() -> ClientProtocol:
             return ClientProtocol(

@@ -32,8 +32,8 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
     events = EventStream(request, keep_alive=True)
     reader = relay.stream.join(chunked=events.chunked)
     reader.when_ended(leave)
-    client.watch(reader.on_hang_up)
     sink = TransportSink(client.transport) if client.transport is not None else None
+    client.watch(partial(_on_gone, reader, sink))
     begin = partial(_begin, request, events, relay, reader, sink)
     try:
         relay.when_committed(begin)
@@ -52,6 +52,13 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
         reader.end()
         if sink is not None:
             sink.close()
+
+
+def _on_gone(reader: Subscriber, sink: TransportSink | None) -> None:
+    """The client has hung up: its socket is let go of now, however long its stream still has others to wait for."""
+    reader.on_hang_up()
+    if sink is not None:
+        sink.close()
 
 
 def _begin(

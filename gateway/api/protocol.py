@@ -6,7 +6,7 @@ aborts its upstream without waiting for a task, or for something to be written.
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sized
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -38,14 +38,20 @@ class InlineLoop:
     Before Python 3.12, where tasks start eagerly, that is a turn of the loop for nothing: 13 us of every first token.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, waiting: Sized) -> None:
+        """`waiting`: the connection's requests that have come already."""
+        self._loop = loop
+        self._waiting = waiting
         self.time = loop.time
         self.call_at = loop.call_at
         self.create_future = loop.create_future
 
-    def create_task(self, handler: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-        """Nothing but the handler: it is awaited in the next line."""
-        return handler
+    def create_task(self, handler: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+        """Nothing but the handler, which is awaited in the next line.
+
+        A task while more requests wait: one that sends thousands ahead must not keep the loop to itself.
+        """
+        return self._loop.create_task(handler) if self._waiting else handler
 
 
 class ClientProtocol(web.RequestHandler):
@@ -59,12 +65,12 @@ class ClientProtocol(web.RequestHandler):
         census: Census,
         *,
         loop: asyncio.AbstractEventLoop,
-        inline: InlineLoop | None = None,
+        inline: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(server, loop=loop, **options)
         self._census = census
-        self._inline = inline
+        self._inline = InlineLoop(loop, self._messages) if inline else None
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -93,11 +99,6 @@ class ClientProtocol(web.RequestHandler):
         # handler would wait for the rest for ever.
         if self._body is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
             self._body.set_exception(web.RequestPayloadError("the framing is broken"))
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp asks for it whenever a body has been read, and then parses nothing and resumes what never paused.
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
 
     def eof_received(self) -> None:
         # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would

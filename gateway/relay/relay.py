@@ -142,8 +142,10 @@ class Relay:
         self.answer.on_won(attempt, candidate)
         self._committed = True
         # First into the log, then to those who waited for it: each of them gets it in one piece with its head.
-        attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
-        self._commit()
+        try:
+            attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
+        finally:
+            self._commit()
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)

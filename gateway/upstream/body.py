@@ -188,7 +188,8 @@ class StreamBody:
         if (chunk.content or chunk.finish) and not self.content_seen:
             self.content_seen = True
             self._deliver(frames)
-            self._owner.on_content()
+            if not self.over:  # else there was more before it than is held
+                self._owner.on_content()
             return []
         return frames
 

@@ -54,7 +54,7 @@ class Pace:
         self._loaded = loaded
 
     def begin_turn(self) -> None:
-        """The first read of a turn: rest when the loop has done all that this turn found."""
+        """The first read of a turn: rest behind the reads that this turn found; what they woke up waits as long."""
         self.is_due = False
         asyncio.get_running_loop().call_soon(self._rest)
 

@@ -1,5 +1,6 @@
 """Clients that hang up, at every moment and in every way; the provider must see it at once."""
 
+import socket
 import statistics
 import time
 from collections.abc import Iterator
@@ -141,6 +142,20 @@ def test_the_close_reaches_the_provider_fast(
     with capsys.disabled():
         print(f"\nclient closes {moment} -> provider sees it: median {median:.2f} ms, worst {worst:.2f} ms")
     assert median < ALLOWED_MEDIAN_MS
+
+
+def test_a_client_that_leaves_before_the_first_token_is_let_go_of_though_others_wait(
+    gateway: Gateway, alpha: Upstream
+) -> None:
+    silent = body({"ttft_ms": 60_000}, stream=True)
+    with RawClient(gateway.port) as stays, RawClient(gateway.port) as leaves:
+        for client in (stays, leaves):
+            client.post(silent, X_Stream_Key="let-go")
+        alpha.wait_until(lambda now: now.streams_running >= 1, "the one stream of both")
+        time.sleep(0.1)
+        leaves.socket.shutdown(socket.SHUT_WR)
+        assert leaves.socket.recv(1) == b""  # within the client's own time, and not with the first token
+        stays.hang_up("rst")
 
 
 def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams) -> None:

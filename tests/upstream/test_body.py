@@ -175,6 +175,15 @@ def test_what_is_held_has_a_limit(size: int) -> None:
     assert owner.calls == (["broken"] if size else [])
 
 
+def test_content_that_comes_behind_more_than_can_be_held_is_none() -> None:
+    body, owner = stream()
+    filler = event({"content": "", "x": "y" * 1000})
+    fitting = (MAX_HELD_BYTES - len(ROLE)) // len(filler)
+    body.feed(ROLE + filler * fitting)
+    body.feed(word("x" * 1000))
+    assert owner.calls == ["broken"]
+
+
 def test_the_first_content_may_be_as_large_as_an_event_may_be() -> None:
     image = word("x" * (MAX_EVENT_BYTES - len(word(""))))
     assert len(image) == MAX_EVENT_BYTES
