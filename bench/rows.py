@@ -80,6 +80,7 @@ ROWS: tuple[Row, ...] = (
     _beyond("startup", "exec to /readyz 200, median", 0.5, number("peers", "gateway", "ready_seconds"), " s"),
     _grows("CPU grows with streams, exponent", read=_slope("streams", "cpu"), part="streams"),
     _grows("memory grows with streams, exponent", read=_slope("streams", "memory"), part="streams"),
+    _grows("CPU grows with subscribers, exponent", read=_slope("subscribers", "cpu"), part="subscribers"),
     # A kernel's send to ten thousand sockets costs more than to one thousand: of that the C loop is the measure.
     _beyond("growth", "CPU grows with subscribers, exponent beyond the C loop's", 0.15,
             difference(_slope("subscribers", "cpu"), _slope("subscribers_c", "cpu")), part="subscribers_c"),

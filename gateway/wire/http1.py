@@ -11,7 +11,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_FIELDS = re.compile(rf"(?:{_TOKEN.pattern}: {_FIELD_VALUE.pattern}\r\n)*")
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -35,12 +34,12 @@ def is_field(name: str, value: str) -> bool:
 def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Field lines. Raises `ValueError` as `encode_request` does."""
     fields = list(fields)
-    text = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    # All at once, a third of the time of looking at each; the count tells a value that ends its line early.
-    if text.count("\n") != len(fields) or not _FIELDS.fullmatch(text):
+    names, values = [name for name, _ in fields], [value for _, value in fields]
+    # All at once, a third of the time of looking at each: what is wrong in one is wrong in all of them together.
+    if fields and not (all(names) and is_field("".join(names), "".join(values))):
         name = next(name for name, value in fields if not is_field(name, value))
         raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
-    return text.encode("latin-1")
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
 
 
 def encode_ok(fields: bytes, *, chunked: bool, keep_alive: bool) -> bytes:
