@@ -21,6 +21,7 @@ from gateway.access.cors import Cors
 from gateway.access.ledger import Ledger
 from gateway.api.app import build_app
 from gateway.api.context import Context
+from gateway.api.express import Express
 from gateway.api.protocol import ClientProtocol
 from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
@@ -229,11 +230,11 @@ class Service:
         loop, census = asyncio.get_running_loop(), self._context.census
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
-        inline = sys.version_info < (3, 12)
+        shortcut = Express(self._context)
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, census, loop=loop, inline=inline, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server, census, shortcut, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
             )
 
         tls = self._tls = assembly.server_tls(self._config.server)

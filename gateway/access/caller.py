@@ -38,6 +38,16 @@ class Gate:
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """By the headers of a request. Raises `AuthenticationFailed`."""
+        known = self.known(headers)
+        if known is not None:
+            return known
+        account = await self._accounts.find(secrets.digest(_bearer(headers.get("Authorization"))))
+        if account is None:
+            raise AuthenticationFailed("this API key does not exist")
+        return self._holder(account)
+
+    def known(self, headers: Mapping[str, str]) -> Caller | None:
+        """The same without a look into the ledger; None: it takes one. Raises `AuthenticationFailed`."""
         secret = _bearer(headers.get("Authorization"))
         if self._accounts.is_open:
             for name in FORWARDED:
@@ -48,14 +58,14 @@ class Gate:
             raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
         if len(secret) > MAX_SECRET_BYTES:
             raise AuthenticationFailed("this API key is mistyped: it is too long")
-        digest = secrets.digest(secret)
-        account = self._accounts.known(digest)
-        if account is None:
-            if secrets.is_mistyped(secret):
-                raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
-            account = await self._accounts.find(digest)
-        if account is None:
-            raise AuthenticationFailed("this API key does not exist")
+        account = self._accounts.known(secrets.digest(secret))
+        if account is not None:
+            return self._holder(account)
+        if secrets.is_mistyped(secret):
+            raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
+        return None
+
+    def _holder(self, account: Account) -> Caller:
         if account.key.revoked_at is not None:
             raise AuthenticationFailed("this API key was revoked")
         if account.key.expires_at is not None and account.key.expires_at <= self._wall_time():

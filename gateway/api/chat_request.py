@@ -4,6 +4,7 @@ Only what the gateway acts on, and the plain types of the well-known fields, are
 upstream's to judge, and its refusal reaches the client in its words.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -107,8 +108,17 @@ class ChatRequest(_Lenient):
 GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")
 
 
-def parse(content: bytes) -> tuple[ChatRequest, dict[str, Any]]:
-    """The checked request and the body to send upstream. Raises `ClientError` that names the field."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, checked: what it says, the body to send upstream, and the bytes it came as."""
+
+    chat: ChatRequest
+    body: dict[str, Any]
+    content: bytes
+
+
+def parse(content: bytes) -> Asked:
+    """Raises `ClientError` that names the field."""
     try:
         body = orjson.loads(content)
     except ValueError as error:
@@ -126,7 +136,7 @@ def parse(content: bytes) -> tuple[ChatRequest, dict[str, Any]]:
         raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
     for name in GATEWAY_FIELDS:
         body.pop(name, None)
-    return request, body
+    return Asked(request, body, content)
 
 
 def _check_depth(content: bytes, body: dict[str, Any]) -> None:

@@ -1,19 +1,18 @@
-"""Shell: `POST /v1/chat/completions`, streamed and whole."""
+"""Shell: `POST /v1/chat/completions` by the framework: whole answers, and the streams that `express` leaves to it."""
 
-from functools import partial
+import asyncio
+import copy
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from gateway.api.context import CONTEXT, Context, take_seat
-from gateway.api.event_stream import EventStream
+from gateway.api.context import CONTEXT, Context
+from gateway.api.event_stream import Written
+from gateway.api.exchange import Exchange
 from gateway.api.opening import Opening, opening_of
 from gateway.api.protocol import ClientProtocol
 from gateway.errors import Ending, StreamAborted
-from gateway.relay.relay import Relay
 from gateway.relay.whole import WholeRelay
-from gateway.stream.sink import TransportSink
-from gateway.stream.subscriber import Subscriber
 
 
 async def create_completion(request: web.Request) -> web.StreamResponse:
@@ -26,54 +25,23 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
-    client = cast(ClientProtocol, request.protocol)
-    relay = opening.open()
-    leave = take_seat(context, relay.stream, relay.owner) if opening.joins else None
-    events = EventStream(request, keep_alive=True)
-    reader = relay.stream.join(chunked=events.chunked)
-    reader.when_ended(leave)
-    sink = TransportSink(client.transport) if client.transport is not None else None
-    client.watch(partial(_on_gone, reader, sink))
-    begin = partial(_begin, request, events, relay, reader, sink)
+    ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    exchange = Exchange(cast(ClientProtocol, request.protocol), lambda outcome: _resolve(ended, outcome))
+    chunked = request.version >= HttpVersion11
+    exchange.start(opening, context, chunked=chunked, keep_alive=bool(request.keep_alive))
     try:
-        relay.when_committed(begin)
-        if not await relay.wait_committed(context.config.stream.commit_after_ms / 1000):
-            begin()
-            reader.keep_alive()
-        if await reader.wait_closed() is not Ending.COMPLETED:
-            raise ConnectionResetError("the reader is gone")
-        return events.written()
-    except StreamAborted:
-        if reader.ending is None:
-            raise
-        raise ConnectionResetError("the client is gone") from None
+        outcome = await ended
     finally:
-        client.unwatch()
-        reader.end()
-        if sink is not None:
-            sink.close()
+        exchange.abandon()  # if it is not over: the handler is cancelled
+        request.writer.output_size += exchange.head_bytes  # so that nobody tells an error behind them
+    if outcome is not None:
+        raise copy.copy(outcome)  # what is raised holds on to its frames, and they to the request
+    return Written(keep_alive=exchange.keep_alive)
 
 
-def _on_gone(reader: Subscriber, sink: TransportSink | None) -> None:
-    """The client has hung up: its socket is let go of now, however long its stream still has others to wait for."""
-    reader.on_hang_up()
-    if sink is not None:
-        sink.close()
-
-
-def _begin(
-    request: web.Request, events: EventStream, relay: Relay, reader: Subscriber, sink: TransportSink | None
-) -> None:
-    """The head, and what there is, to the client: in the very call that brought the first content, or before it."""
-    if reader.sink is not None:
-        return  # it has begun, since the content was long in coming
-    relay.announced = True
-    if sink is None or request.transport is None or request.transport.is_closing():
-        reader.end()
-        return
-    sink.begin_with(events.head({"x-stream-id": relay.id, **relay.headers()}))
-    cast(ClientProtocol, request.protocol).feed_sink(sink, reader.on_writable)
-    reader.attach(sink)
+def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None) -> None:
+    if not ended.done():
+        ended.set_result(outcome)
 
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:

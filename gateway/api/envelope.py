@@ -3,12 +3,15 @@
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 import orjson
 from aiohttp import web
 
+from gateway import clock
 from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
+from gateway.wire import http1
 
 _log = logging.getLogger("rivergate.api")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -30,13 +33,31 @@ def error_response(error: RivergateError) -> web.Response:
     return json_response(error.envelope(), status=error.status, headers=dict(error.headers()))
 
 
+def encoded_error(error: RivergateError, headers: Mapping[str, str]) -> bytes:
+    """The same as the bytes of an answer, with these headers too."""
+    body = orjson.dumps(error.envelope())
+    fields = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Date": clock.http_date(int(clock.wall_time())),
+        **error.headers(),
+        **headers,
+    }
+    return http1.encode_response(error.status, HTTPStatus(error.status).phrase, fields.items()) + body
+
+
 def request_id_of(request: web.Request) -> str:
     """The client's own `x-request-id` if it is a sane one, else a new one; the same for the whole request."""
     known = request.get(REQUEST_ID)
     if known is None:
-        sent = request.headers.get("x-request-id", "")
-        known = request[REQUEST_ID] = sent if _SANE_ID.fullmatch(sent) else new_request_id()
+        known = request[REQUEST_ID] = request_id_by(request.headers)
     return known
+
+
+def request_id_by(headers: Mapping[str, str]) -> str:
+    """The id that these headers of a request give it, or a new one."""
+    sent = headers.get("x-request-id")
+    return sent if sent is not None and _SANE_ID.fullmatch(sent) else new_request_id()
 
 
 def new_request_id() -> str:

@@ -3,10 +3,9 @@
 import functools
 from collections.abc import Mapping
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from gateway import clock
-from gateway.api.identity import common_headers
 from gateway.wire import http1
 
 _FIELDS = http1.encode_fields(
@@ -24,39 +23,35 @@ def _date_line(unix: int) -> bytes:
 
 
 class EventStream:
-    """The answer to one request, from its head on. aiohttp is only told how the connection goes on.
+    """The answer to one request, as far as its head and what its bytes mean for the connection.
 
     Best made while the answer is still waited for: all of the head that does not depend on it is written then.
     """
 
-    def __init__(self, request: web.Request, *, keep_alive: bool) -> None:
-        """`keep_alive`: whether the connection may serve another request; HTTP/1.0 needs its end."""
-        self._request = request
-        self.chunked = request.version >= HttpVersion11
-        self._keep_alive = keep_alive and self.chunked and bool(request.keep_alive)
-        self._fields = _FIELDS + http1.encode_fields(common_headers(request).items())
+    __slots__ = ("_fields", "chunked", "keep_alive")
+
+    def __init__(self, common: Mapping[str, str], *, chunked: bool, keep_alive: bool) -> None:
+        """`common`: the headers of every answer. Without `chunked`, HTTP/1.0, the connection's end is the body's."""
+        self.chunked = chunked
+        self.keep_alive = keep_alive and chunked
+        self._fields = _FIELDS + http1.encode_fields(common.items())
 
     def head(self, headers: Mapping[str, str]) -> bytes:
-        """The head, to be written before anything else; from now on there is no way to tell an error."""
+        """To be written before anything else; from now on there is no way to tell an error."""
         told = http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
-        head = http1.encode_ok(self._fields + told, chunked=self.chunked, keep_alive=self._keep_alive)
-        self._request.writer.output_size += len(head)
-        return head
-
-    def written(self) -> web.StreamResponse:
-        """What a handler returns when all of it has been written."""
-        return _Written(self._keep_alive)
+        return http1.encode_ok(self._fields + told, chunked=self.chunked, keep_alive=self.keep_alive)
 
 
-class _Written(web.StreamResponse):
-    """Nothing is left to write, and aiohttp does as if it had written it."""
+class Written(web.StreamResponse):
+    """What a handler returns when all has been written: aiohttp does as if it had done so."""
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
         self._goes_on = keep_alive
 
     @property
     def keep_alive(self) -> bool:
+        """Whether the connection serves another request."""
         return self._goes_on
 
     async def prepare(self, request: web.BaseRequest) -> None:

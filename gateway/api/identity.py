@@ -2,16 +2,33 @@
 tells.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from gateway import clock
 from gateway.access.caller import Caller
+from gateway.access.cors import Cors
 from gateway.api.context import CONTEXT, refusal_for_capacity
 from gateway.api.envelope import Handler, error_response, request_id_of
 from gateway.errors import PermissionDenied
 
 CALLER = web.RequestKey("caller", Caller)
 VIEWABLE = web.AppKey("viewable", frozenset[Handler])  # handlers that check a viewer token themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who sends a request, and what it tells of itself; by whichever way it came in."""
+
+    headers: Mapping[str, str]  # of any case
+    request_id: str
+    caller: Caller | None  # None: it is not known, or nobody asked
+
+
+def requester_of(request: web.Request) -> Requester:
+    return Requester(request.headers, request_id_of(request), request.get(CALLER))
 
 
 @web.middleware
@@ -37,11 +54,11 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def common_headers(request: web.Request) -> dict[str, str]:
+def common_headers(requester: Requester, cors: Cors) -> dict[str, str]:
     """Of every answer: its id, our name, CORS, and the state of the key's limits and balance (CONTRACT.md 1.5)."""
-    cors = request.app[CONTEXT].cors.headers(request.headers.get("Origin"))
-    headers = {"x-request-id": request_id_of(request), "Server": "rivergate", **cors}
-    caller = request.get(CALLER)
+    told = cors.headers(requester.headers.get("Origin"))
+    headers = {"x-request-id": requester.request_id, "Server": "rivergate", **told}
+    caller = requester.caller
     if caller is None or caller.account is None:
         return headers
     if (allowance := caller.account.allowance(clock.monotonic())) is not None:
@@ -55,7 +72,7 @@ def common_headers(request: web.Request) -> dict[str, str]:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For the answers that aiohttp writes."""
-    response.headers.update(common_headers(request))
+    response.headers.update(common_headers(requester_of(request), request.app[CONTEXT].cors))
 
 
 def _preflight(request: web.Request, origin: str) -> web.Response:

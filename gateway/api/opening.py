@@ -1,18 +1,19 @@
 """Shell: from a request body to a running relay: shared by completions and detached streams."""
 
 import hashlib
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import web
 
 from gateway import clock
 from gateway.access.accounts import Lease
+from gateway.access.caller import Caller
 from gateway.api.body import read_body
-from gateway.api.chat_request import ChatRequest, parse
+from gateway.api.chat_request import Asked, parse
 from gateway.api.context import Context
-from gateway.api.envelope import request_id_of
-from gateway.api.identity import CALLER
+from gateway.api.identity import CALLER, Requester, requester_of
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending, InvalidParameter, ServiceUnavailable, StreamKeyConflict
 from gateway.relay.answer import Settle
@@ -35,44 +36,49 @@ _USAGE_EVENTS = ("auto", "event", "finish", "none")
 class Opening:
     """One checked request: what to ask of whom, for whom."""
 
-    def __init__(self, request: web.Request, context: Context, content: bytes, *, detached: bool) -> None:
+    def __init__(
+        self, requester: Requester, caller: Caller, context: Context, asked: Asked, *, detached: bool = False
+    ) -> None:
         self._context = context
-        chat, body = parse(content)
-        self.caller = request[CALLER]
+        self.requester = requester
+        self.caller = caller
+        chat = asked.chat
         self.streamed = detached or bool(chat.stream)
-        self._key = _stream_key(request)
+        headers = requester.headers
+        self._key = _stream_key(headers)
         if self._key is not None and not self.streamed:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
-        self._fingerprint = hashlib.sha256(content).digest() if self._key is not None else b""
-        routing, field, budget_ms = chat.routing_options(), chat.routing_field(), _budget_ms(request)
+        self._fingerprint = hashlib.sha256(asked.content).digest() if self._key is not None else b""
+        routing, field, budget_ms = chat.routing_options(), chat.routing_field(), _budget_ms(headers)
         wants_usage = chat.wants_usage() or bool(routing)
-        self._usage_event = _usage_event(request, context.config.stream.usage_event, wants_usage=wants_usage)
+        self._usage_event = _usage_event(headers, context.config.stream.usage_event, wants_usage=wants_usage)
         options = parse_options(routing, field)
         self._output = _output_limits(context.config.stream, options)
-        asked = chat.stream_policy()
+        wanted = chat.stream_policy()
         self._policy = policy_of(
             context.config.stream,
             detached=detached,
-            on_last_reader=asked.on_last_reader,
-            abort_grace_ms=asked.abort_grace_ms,
+            on_last_reader=wanted.on_last_reader,
+            abort_grace_ms=wanted.abort_grace_ms,
         )
         self._joined = self._known()
         if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
             ask = Ask(chat.model_ids(), options, self.streamed, budget_ms, chat.models_field(), field)
-            self._prepare(request, chat, body, ask)
+            self._prepare(asked, ask)
 
-    def _prepare(self, request: web.Request, chat: ChatRequest, body: dict[str, Any], ask: Ask) -> None:
+    def _prepare(self, asked: Asked, ask: Ask) -> None:
         """Find the upstreams of a new answer, and ask whether this key may have it."""
+        chat, body, headers = asked.chat, asked.body, self.requester.headers
         if self.streamed:
             body["stream"] = True
         context, now = self._context, clock.monotonic()
         self.route = context.router.route(ask, now)
         self._admit(ask.models_field, now)
         model_id = self.route.candidates[0].model.id
-        self.span = context.tracing.begin(f"chat {model_id}", request.headers.get("traceparent"), clock.wall_time())
+        self.span = context.tracing.begin(f"chat {model_id}", headers.get("traceparent"), clock.wall_time())
         self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
         self.call = Call(
-            request_id=request_id_of(request),
+            request_id=self.requester.request_id,
             model_id=model_id,
             body=body,
             streamed=self.streamed,
@@ -160,27 +166,28 @@ def _whole(relay: Relay) -> bool:
 
 async def opening_of(request: web.Request, context: Context, *, detached: bool = False) -> Opening:
     """Read and check a request. Raises `ClientError`."""
-    return Opening(request, context, await read_body(request), detached=detached)
+    asked = parse(await read_body(request))
+    return Opening(requester_of(request), request[CALLER], context, asked, detached=detached)
 
 
-def _stream_key(request: web.Request) -> str | None:
-    key = request.headers.get("X-Stream-Key")
+def _stream_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("X-Stream-Key")
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         message = f"X-Stream-Key must have 1 to {MAX_KEY_CHARACTERS} printable characters"
         raise InvalidParameter(message, param="X-Stream-Key")
     return key
 
 
-def _usage_event(request: web.Request, default: str, *, wants_usage: bool) -> UsageEvent:
+def _usage_event(headers: Mapping[str, str], default: str, *, wants_usage: bool) -> UsageEvent:
     """The usage policy of DESIGN.md section 5, `auto` resolved for this client."""
-    policy = request.headers.get("X-Usage-Event", default)
+    policy = headers.get("X-Usage-Event", default)
     if policy not in _USAGE_EVENTS:
         raise InvalidParameter(
             f"X-Usage-Event must be one of {', '.join(_USAGE_EVENTS)}, not {policy[:50]!r}", param="X-Usage-Event"
         )
     if policy != "auto":
         return cast(UsageEvent, policy)
-    auriko = request.headers.get("User-Agent", "").lower().startswith("auriko")
+    auriko = headers.get("User-Agent", "").lower().startswith("auriko")
     return "event" if wants_usage or auriko else "none"
 
 
@@ -193,9 +200,9 @@ def _output_limits(limits: StreamConfig, options: RoutingOptions) -> OutputLimit
     )
 
 
-def _budget_ms(request: web.Request) -> int | None:
+def _budget_ms(headers: Mapping[str, str]) -> int | None:
     """The TTFT budget of a client that cannot send `routing` (DESIGN.md section 5); 0 is none."""
-    text = request.headers.get("X-Max-TTFT-Ms")
+    text = headers.get("X-Max-TTFT-Ms")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_BUDGET_DIGITS):

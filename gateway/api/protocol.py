@@ -6,8 +6,8 @@ aborts its upstream without waiting for a task, or for something to be written.
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sized
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
@@ -31,46 +31,32 @@ class Census:
         self.connections = 0
 
 
-class InlineLoop:
-    """An event loop, as far as aiohttp's request handler asks it, that runs a handler in the connection's own task.
-
-    aiohttp starts a task for every request, lest handlers see each other's context variables; ours set none.
-    Before Python 3.12, where tasks start eagerly, that is a turn of the loop for nothing: 13 us of every first token.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, waiting: Sized) -> None:
-        """`waiting`: the connection's requests that have come already."""
-        self._loop = loop
-        self._waiting = waiting
-        self.time = loop.time
-        self.call_at = loop.call_at
-        self.create_future = loop.create_future
-
-    def create_task(self, handler: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
-        """Nothing but the handler, which is awaited in the next line.
-
-        A task while more requests wait: one that sends thousands ahead must not keep the loop to itself.
-        """
-        return self._loop.create_task(handler) if self._waiting else handler
+# Answers this request, whose body is given, and calls `on_answered` when that is done; False: it does not.
+Shortcut = Callable[["ClientProtocol", RawRequestMessage, bytes], bool]
 
 
 class ClientProtocol(web.RequestHandler):
-    """One client connection. At most one request at a time watches it."""
+    """One client connection. At most one request at a time watches it.
 
-    __slots__ = ("_body", "_census", "_inline", "_on_gone", "_on_room", "_sink")
+    A request may be answered by the shortcut, in the call that brings its last byte; aiohttp, which has only parsed
+    it, goes on sleeping meanwhile, and finds what was sent ahead when it is woken for it.
+    """
+
+    __slots__ = ("_asleep", "_body", "_census", "_on_gone", "_on_room", "_shortcut", "_sink")
 
     def __init__(
         self,
         server: web.Server,
         census: Census,
+        shortcut: Shortcut,
         *,
         loop: asyncio.AbstractEventLoop,
-        inline: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(server, loop=loop, **options)
         self._census = census
-        self._inline = InlineLoop(loop, self._messages) if inline else None
+        self._shortcut = shortcut
+        self._asleep: asyncio.Future[None] | None = None  # what aiohttp waits for while the shortcut is at work
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -93,12 +79,59 @@ class ClientProtocol(web.RequestHandler):
         """A handler is reading this body; None: it has done so."""
         self._body = body
 
+    def on_answered(self, *, keep_alive: bool) -> None:
+        """The request that the shortcut has taken is answered; what was sent ahead is aiohttp's to serve."""
+        waiter = self._wake_up()
+        if not keep_alive or self._force_close or self._close:
+            self.force_close()
+            return
+        self.keep_alive(True)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._waiter = None  # it is not to wake up for what the shortcut takes
+            self._asleep = waiter
+            super().data_received(data)
+            if not self._takes_shortcut():
+                self._wake_up()
+                if self._messages and not waiter.done():
+                    waiter.set_result(None)
+            return
         super().data_received(data)
         # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
         # handler would wait for the rest for ever.
         if self._body is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
             self._body.set_exception(web.RequestPayloadError("the framing is broken"))
+
+    def _takes_shortcut(self) -> bool:
+        """Whether the one request that has come, with all of its body, is answered without aiohttp."""
+        if len(self._messages) != 1 or self._reading_paused or self._parser is None:
+            return False
+        message, payload = self._messages.popleft()
+        if (
+            not isinstance(message, RawRequestMessage)
+            or type(payload) is not StreamReader  # nor is it an empty one
+            or not payload.is_eof()
+            or payload.exception() is not None
+            # Looked at, not taken: aiohttp may still need it.
+            or not self._shortcut(self, message, b"".join(payload._buffer))  # noqa: SLF001
+        ):
+            self._messages.appendleft((message, payload))
+            return False
+        self._parser.message_consumed()
+        return True
+
+    def _wake_up(self) -> asyncio.Future[None] | None:
+        """Give aiohttp back what it waits for."""
+        waiter, self._asleep = self._asleep, None
+        if waiter is not None:
+            self._waiter = waiter
+        return waiter
 
     def eof_received(self) -> None:
         # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would
@@ -113,14 +146,13 @@ class ClientProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._census.connections += 1
         super().connection_made(transport)
-        if self._inline is not None:
-            self._loop = cast(asyncio.AbstractEventLoop, self._inline)  # only behind the start of its own task
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._census.connections -= 1
+        self._wake_up()
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()

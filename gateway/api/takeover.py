@@ -11,7 +11,9 @@ from typing import cast
 
 from aiohttp import HttpVersion11, web
 
-from gateway.api.event_stream import EventStream
+from gateway.api.context import CONTEXT
+from gateway.api.event_stream import EventStream, Written
+from gateway.api.identity import common_headers, requester_of
 from gateway.api.protocol import ClientProtocol
 from gateway.stream.sink import TransportSink
 from gateway.stream.socket_sink import SocketSink
@@ -28,7 +30,9 @@ async def serve_events(
     """
     client = cast(ClientProtocol, request.protocol)
     client.watch(reader.on_hang_up)
-    events = EventStream(request, keep_alive=False)  # the connection serves nothing else (RFC 9112 section 9.6)
+    common = common_headers(requester_of(request), request.app[CONTEXT].cors)
+    # The connection serves nothing else (RFC 9112 section 9.6).
+    events = EventStream(common, chunked=request.version >= HttpVersion11, keep_alive=False)
     taken = False
     try:
         transport = request.transport
@@ -36,6 +40,7 @@ async def serve_events(
             raise ConnectionResetError("the client is gone")
         sink = await _take(transport, watch) if watch is not None and can_be_taken(request, transport) else None
         first = events.head(headers) + prelude
+        request.writer.output_size += len(first)  # so that nobody tells an error any more
         if sink is not None:
             client.unwatch()
             sink.write(first)
@@ -49,7 +54,7 @@ async def serve_events(
             reader.attach(sink)
         else:
             await _serve_on_transport(client, transport, reader, first)
-        return events.written()
+        return Written(keep_alive=False)
     finally:
         if not taken:
             client.unwatch()

@@ -6,7 +6,6 @@ invariant: the log is closed exactly once, and settled in the same call.
 
 import asyncio
 import base64
-import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from gateway.wire import chat, sse
 ID_BYTES = 18  # 144 bits: not to be guessed
 EPOCH_BYTES = 6
 UsageEvent = Literal["event", "finish", "none"]
+Decided = Callable[[RivergateError | None], None]  # the failure; None: there is content
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,8 @@ class Relay:
         self.answer = Answer(call, route, self._dispatcher)
         self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy)
         loop = asyncio.get_running_loop()
-        self._committed = False  # there is content, or there will be none
-        self._waiting: list[asyncio.Future[None]] = []  # for that
-        self._on_commit: list[Callable[[], None]] = []  # so are these, in the same call
+        self._decided = False  # there is content, or there will be none
+        self._on_decided: list[Decided] = []
         self._failure: RivergateError | None = None
         self.announced = False  # somebody was told its id: it is kept for replay
         limit = limits.max_duration_seconds
@@ -114,38 +113,25 @@ class Relay:
         """Send the request to the first candidate."""
         self._dispatcher.start()
 
-    def when_committed(self, call: Callable[[], None]) -> None:
-        """Call this as soon as there is content, in the very call that brings it; never if there will be none."""
-        if not self._committed:
-            self._on_commit.append(call)
-        elif self._failure is None:
-            call()
-
-    async def wait_committed(self, seconds: float) -> bool:
-        """Wait for the first content, at most so long; whether it came. Raises the failure if there will be none."""
-        if not self._committed:
-            loop = asyncio.get_running_loop()
-            waiter = loop.create_future()
-            self._waiting.append(waiter)
-            timer = loop.call_later(seconds, _wake, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-        if self._failure is not None:
-            raise copy.copy(self._failure)  # what is raised holds on to its frames, and they to the request
-        return self._committed
+    def when_decided(self, call: Decided) -> None:
+        """Call this as soon as there is content, in the very call that brings it, or, with the failure, as soon as
+        it is certain that there will be none.
+        """
+        if self._decided:
+            call(self._failure)
+        else:
+            self._on_decided.append(call)
 
     # --- the dispatcher's side (DispatchOwner)
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         self.answer.on_won(attempt, candidate)
-        self._committed = True
+        self._decided = True
         # First into the log, then to those who waited for it: each of them gets it in one piece with its head.
         try:
             attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
         finally:
-            self._commit()
+            self._tell_decision()
 
     def on_complete(self) -> None:
         self._close(Ending.COMPLETED, self._closing_frames(), None)
@@ -173,15 +159,10 @@ class Relay:
 
     # --- inside
 
-    def _commit(self) -> None:
-        self._committed = True
-        calls, self._on_commit = self._on_commit, []
-        if self._failure is None:
-            for call in calls:
-                call()
-        for waiter in self._waiting:
-            _wake(waiter)
-        self._waiting.clear()
+    def _tell_decision(self) -> None:
+        calls, self._on_decided = self._on_decided, []
+        for call in calls:
+            call(self._failure)
 
     def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
         limits, affordable, lease = self._output, None, self._lease
@@ -205,10 +186,11 @@ class Relay:
         self._dispatcher.stop()
         if self.answer.winner is None:
             self.answer.failure(error)
-        if not self._committed:
+        if not self._decided:
+            self._decided = True
             self._failure = error
-            self._commit()
         self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.reason)
+        self._tell_decision()  # behind the end: whoever hears it may leave, and the last one to do so ends a stream
 
     def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
         if self._duration_limit is not None:
@@ -227,11 +209,6 @@ class Relay:
         if self._usage_event == "finish" and body.finish_frame is not None:
             return [chat.extended(body.finish_frame, told)]
         return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _settled(record: Record) -> None:

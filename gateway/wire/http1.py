@@ -42,6 +42,11 @@ def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
 
 
+def encode_response(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """The head of a response whose length its fields tell. Raises `ValueError` as `encode_request` does."""
+    return f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1") + encode_fields(fields) + CRLF
+
+
 def encode_ok(fields: bytes, *, chunked: bool, keep_alive: bool) -> bytes:
     """The head of a 200 with these field lines. `chunked`: HTTP/1.1; else HTTP/1.0, where the connection's end is
     the body's.

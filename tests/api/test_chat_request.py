@@ -15,7 +15,8 @@ GOOD: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
 
 
 def parsed(**fields: Any) -> tuple[ChatRequest, dict[str, Any]]:
-    return parse(orjson.dumps({**GOOD, **fields}))
+    asked = parse(orjson.dumps({**GOOD, **fields}))
+    return asked.chat, asked.body
 
 
 def refusal(body: Any) -> ClientError:
@@ -156,10 +157,10 @@ def test_json_that_is_no_object_is_told_so(content: bytes) -> None:
 
 
 def test_several_models_are_asked_for_in_their_order() -> None:
-    request, upstream = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
-    assert request.model_ids() == ["b", "a"]
-    assert request.models_field() == "gateway.models"
-    assert upstream == {"messages": MESSAGES}
+    asked = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
+    assert asked.chat.model_ids() == ["b", "a"]
+    assert asked.chat.models_field() == "gateway.models"
+    assert asked.body == {"messages": MESSAGES}
 
 
 def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> None:
@@ -209,7 +210,7 @@ def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str
     fault: InvalidParameter | None = None
     upstream: dict[str, Any] = {}
     try:
-        _, upstream = parse(orjson.dumps(body))
+        upstream = parse(orjson.dumps(body)).body
     except InvalidParameter as error:
         fault = error
     if fault is None:
