@@ -42,7 +42,17 @@ class ClientProtocol(web.RequestHandler):
     it, goes on sleeping meanwhile, and finds what was sent ahead when it is woken for it.
     """
 
-    __slots__ = ("_asleep", "_body", "_census", "_on_gone", "_on_room", "_shortcut", "_sink")
+    __slots__ = (
+        "_answering",
+        "_asleep",
+        "_body",
+        "_census",
+        "_first_turn",
+        "_on_gone",
+        "_on_room",
+        "_shortcut",
+        "_sink",
+    )
 
     def __init__(
         self,
@@ -56,7 +66,9 @@ class ClientProtocol(web.RequestHandler):
         super().__init__(server, loop=loop, **options)
         self._census = census
         self._shortcut = shortcut
-        self._asleep: asyncio.Future[None] | None = None  # what aiohttp waits for while the shortcut is at work
+        self._answering = False  # the shortcut is at work, and aiohttp is not to find the next request
+        self._asleep: asyncio.Future[None] | None = None  # what aiohttp waits for meanwhile
+        self._first_turn: asyncio.Future[None] | None = None  # or its task has not come to wait for anything
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -81,7 +93,7 @@ class ClientProtocol(web.RequestHandler):
 
     def on_answered(self, *, keep_alive: bool) -> None:
         """The request that the shortcut has taken is answered; what was sent ahead is aiohttp's to serve."""
-        waiter = self._wake_up()
+        waiter = self._give_back()
         if not keep_alive or self._force_close or self._close:
             self.force_close()
             return
@@ -93,13 +105,13 @@ class ClientProtocol(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            self._waiter = None  # it is not to wake up for what the shortcut takes
-            self._asleep = waiter
+        unborn = waiter is None and not self._request_count  # the first bytes may precede its task's first turn
+        if not self._answering and (unborn or (waiter is not None and not waiter.done())):
+            self._answering, self._asleep, self._waiter = True, waiter, None
             super().data_received(data)
             if not self._takes_shortcut():
-                self._wake_up()
-                if self._messages and not waiter.done():
+                self._give_back()
+                if self._messages and waiter is not None and not waiter.done():
                     waiter.set_result(None)
             return
         super().data_received(data)
@@ -126,11 +138,22 @@ class ClientProtocol(web.RequestHandler):
         self._parser.message_consumed()
         return True
 
-    def _wake_up(self) -> asyncio.Future[None] | None:
-        """Give aiohttp back what it waits for."""
+    async def start(self) -> None:
+        """aiohttp's loop over the requests that it is to serve."""
+        if self._answering:
+            self._first_turn = self._loop.create_future()
+            await self._first_turn
+        if not self._force_close:
+            await super().start()
+
+    def _give_back(self) -> asyncio.Future[None] | None:
+        """The shortcut is not at work: aiohttp may wait for its next request again; what it does so by."""
+        self._answering = False
         waiter, self._asleep = self._asleep, None
         if waiter is not None:
             self._waiter = waiter
+        if self._first_turn is not None and not self._first_turn.done():
+            self._first_turn.set_result(None)
         return waiter
 
     def eof_received(self) -> None:
@@ -152,7 +175,7 @@ class ClientProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._census.connections -= 1
-        self._wake_up()
+        self._give_back()
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()
