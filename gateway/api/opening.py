@@ -155,7 +155,6 @@ class Opening:
             tasks=context.tasks,
         )
         context.hub.add_stream(relay)
-        relay.start()
         return relay
 
 

@@ -54,7 +54,7 @@ class Answer:
         self._strategy = route.strategy
         self._warnings = route.warnings
         self._dispatcher = dispatcher
-        self._started = clock.monotonic()
+        self._started = dispatcher.began
         self._first_content: float | None = None
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None

@@ -48,7 +48,7 @@ class Plan:
 
 
 class Relay:
-    """A streamed completion, from its request to its settlement."""
+    """A streamed completion, from its request, which it sends as soon as it is made, to its settlement."""
 
     def __init__(
         self,
@@ -60,6 +60,10 @@ class Relay:
         settle: Settle,
         tasks: Tasks,
     ) -> None:
+        money = Money(plan.lease.covers_another) if plan.lease is not None else None
+        self._dispatcher = Dispatcher(call, route, self, tasks, money)
+        self._dispatcher.start()
+        # The rest while the request is on its way: no answer can come before this call returns.
         drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
         self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
         self.owner = plan.owner
@@ -71,16 +75,13 @@ class Relay:
         self._settle = settle
         self._output = plan.output
         self._lease = plan.lease
-        money = Money(plan.lease.covers_another) if plan.lease is not None else None
-        self._dispatcher = Dispatcher(call, route, self, tasks, money)
-        self.answer = Answer(call, route, self._dispatcher)
-        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy)
-        loop = asyncio.get_running_loop()
         self._decided = False  # there is content, or there will be none
         self._on_decided: list[Decided] = []
         self._failure: RivergateError | None = None
         self.announced = False  # somebody was told its id: it is kept for replay
-        limit = limits.max_duration_seconds
+        self.answer = Answer(call, route, self._dispatcher)
+        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy)
+        limit, loop = limits.max_duration_seconds, asyncio.get_running_loop()
         self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
 
     def describe(self) -> dict[str, Any]:
@@ -108,10 +109,6 @@ class Relay:
     def headers(self) -> dict[str, str]:
         """Who answers, how fast and at which try, as response headers; nothing while that is not known."""
         return self.answer.headers()
-
-    def start(self) -> None:
-        """Send the request to the first candidate."""
-        self._dispatcher.start()
 
     def when_decided(self, call: Decided) -> None:
         """Call this as soon as there is content, in the very call that brings it, or, with the failure, as soon as

@@ -123,7 +123,7 @@ class Dispatcher:
             self._race.covers_hedge, self._is_spent = money.covers_hedge, money.is_spent
         self._entries: dict[Attempt, Entry] = {}
         self._winner: Entry | None = None
-        self._began = clock.monotonic()
+        self.began = clock.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -223,7 +223,7 @@ class Dispatcher:
     def _commit(self, entry: Entry) -> None:
         """The others are cancelled by now: what the owner does with the winner may be the end of it all."""
         rules = self._rules
-        limits = [self._began + rules.deadline] if rules.deadline is not None else []
+        limits = [self.began + rules.deadline] if rules.deadline is not None else []
         limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
         self._set_timer(min(limits, default=None), self._on_overrun)
         self._owner.on_won(entry.attempt, entry.candidate)
@@ -253,10 +253,10 @@ class Dispatcher:
             self,
             self._tasks,
         )
+        attempt.start()
         self._entries[attempt] = Entry(
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
         )
-        attempt.start()
 
     def _cancel(self, entry: Entry, why: Why) -> None:
         if entry.outcome:
@@ -295,7 +295,7 @@ class Dispatcher:
             upstream=entry.attempt.upstream,
             outcome=entry.outcome or running,
             hedge=entry.hedge,
-            start_ms=round((marks.started - self._began) * 1000, 3),
+            start_ms=round((marks.started - self.began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),

@@ -104,11 +104,6 @@ class Attempt:
         self._timer: asyncio.TimerHandle | None = None
         self._events_at_check = -1  # no count: the next check finds that something came
         self._quiet_since = 0.0
-        self._body: BodyReader = (
-            StreamBody(self, order.identity, hold_finish=order.hold_finish)
-            if order.streamed
-            else WholeBody(self, order.identity, order.is_spent)
-        )
         self.marks = Marks(clock.monotonic())
         self.gaps: Quantiles | None = None  # seconds between two reads of tokens; sampled, of streams only
         self._gap_from: float | None = None  # when the sample under way began
@@ -137,6 +132,13 @@ class Attempt:
             self._send(connection)
         else:
             self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
+        # While the request is on its way.
+        order = self._order
+        self._body: BodyReader = (
+            StreamBody(self, order.identity, hold_finish=order.hold_finish)
+            if order.streamed
+            else WholeBody(self, order.identity, order.is_spent)
+        )
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
@@ -181,8 +183,6 @@ class Attempt:
             what = encoding[:MAX_TOLD_VALUE]
             self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
             return _ignore
-        elif self._order.streamed and self._awaits_head:
-            self._await_content(self.marks.head)  # else that is what is waited for already
         return self._first_bytes if self._order.streamed else self._body.feed
 
     def on_end(self) -> None:
@@ -279,7 +279,7 @@ class Attempt:
         if not self._order.streamed:
             self._arm(limits.response, "no answer within response_timeout_ms")
         elif self._awaits_head:
-            self._arm(limits.head, "no answer within head_timeout_ms")
+            self._set_timer(limits.head, self._on_head_limit)
         else:
             self._await_content(self.marks.connected)
 
@@ -288,6 +288,13 @@ class Attempt:
         """Whether the head has a limit of its own, below that of the content."""
         limits = self._order.endpoint.limits
         return limits.head < limits.first_content
+
+    def _on_head_limit(self) -> None:
+        """The head is overdue, or it came and the content is what is waited for: a timer less in every request."""
+        if self._phase is Phase.HEAD:
+            self._await_content(clock.monotonic())
+        else:
+            self._on_limit("no answer within head_timeout_ms", self._order.endpoint.limits.head)
 
     def _await_content(self, now: float) -> None:
         limit = self._order.endpoint.limits.first_content

@@ -76,7 +76,10 @@ class Endpoint:
     def encode(
         self, body: Mapping[str, Any], upstream_id: str, request_id: str, traceparent: str | None = None
     ) -> bytes:
-        """The request that asks this upstream for the completion that `body` describes."""
+        """The request that asks this upstream for the completion that `body` describes.
+
+        The two ids are sane ones: they end no line early.
+        """
         sent = {**body, "model": upstream_id}
         accept = "application/json"
         if sent.get("stream"):
@@ -84,10 +87,10 @@ class Endpoint:
             if self.include_usage:
                 sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         content = orjson.dumps(sent)
-        own = [("Accept", accept), ("x-request-id", request_id), ("Content-Length", str(len(content)))]
+        own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"
         if traceparent is not None:
-            own.append(("traceparent", traceparent))
-        return self.head + http1.encode_fields(own) + http1.CRLF + content
+            own = f"{own}traceparent: {traceparent}\r\n"
+        return self.head + own.encode("ascii") + http1.CRLF + content
 
 
 def _fields(origin: Origin, upstream: config.Upstream) -> tuple[tuple[str, str], ...]:
