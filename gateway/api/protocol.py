@@ -7,6 +7,7 @@ aborts its upstream without waiting for a task, or for something to be written.
 import asyncio
 import socket
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -20,6 +21,7 @@ from gateway.stream.sink import Sink
 # has 3,900 KiB of the kernel's memory before anybody notices, with it 200; a replay and a token cost the same
 # (bench/NOTES.md).
 MAX_UNSENT_IN_KERNEL = 65536
+MAX_SENT_AHEAD = 65536  # bytes of next requests that are held while one is answered
 
 
 class Census:
@@ -31,25 +33,31 @@ class Census:
         self.connections = 0
 
 
-# Answers this request, whose body is given, and calls `on_answered` when that is done; False: it does not.
-Shortcut = Callable[["ClientProtocol", RawRequestMessage, bytes], bool]
+class Verdict(Enum):
+    """What the shortcut says to the bytes of a request."""
+
+    TAKEN = "taken"  # it answers, and calls `on_answered` when that is done
+    INCOMPLETE = "incomplete"  # it may, when the rest is here
+    LEFT = "left"  # it does not
+
+
+Shortcut = Callable[["ClientProtocol", bytes], Verdict]
 
 
 class ClientProtocol(web.RequestHandler):
     """One client connection. At most one request at a time watches it.
 
-    A request may be answered by the shortcut, in the call that brings its last byte; aiohttp, which has only parsed
-    it, goes on sleeping meanwhile, and finds what was sent ahead when it is woken for it.
+    Its requests are offered to the shortcut, which answers in the call that brings the last byte. From the first one
+    that is left, bytes go to aiohttp, for good: whether its parser stands between two requests cannot be known.
     """
 
     __slots__ = (
         "_answering",
-        "_asleep",
         "_body",
         "_census",
-        "_first_turn",
         "_on_gone",
         "_on_room",
+        "_pending",
         "_shortcut",
         "_sink",
     )
@@ -65,10 +73,9 @@ class ClientProtocol(web.RequestHandler):
     ) -> None:
         super().__init__(server, loop=loop, **options)
         self._census = census
-        self._shortcut = shortcut
-        self._answering = False  # the shortcut is at work, and aiohttp is not to find the next request
-        self._asleep: asyncio.Future[None] | None = None  # what aiohttp waits for meanwhile
-        self._first_turn: asyncio.Future[None] | None = None  # or its task has not come to wait for anything
+        self._shortcut: Shortcut | None = shortcut  # None: aiohttp has taken over
+        self._answering = False  # the shortcut is at work
+        self._pending = b""  # that nobody has looked at yet, or that is no whole request
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -92,27 +99,24 @@ class ClientProtocol(web.RequestHandler):
         self._body = body
 
     def on_answered(self, *, keep_alive: bool) -> None:
-        """The request that the shortcut has taken is answered; what was sent ahead is aiohttp's to serve."""
-        waiter = self._give_back()
-        if not keep_alive or self._force_close or self._close:
+        """The request that the shortcut has taken is answered."""
+        self._answering = False
+        if not keep_alive or self._force_close or self.transport is None:
             self.force_close()
             return
-        self.keep_alive(True)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-        if self._messages and waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._pending:
+            self.transport.resume_reading()
+            self._loop.call_soon(self._offer)
 
     def data_received(self, data: bytes) -> None:
-        waiter = self._waiter
-        unborn = waiter is None and not self._request_count  # the first bytes may precede its task's first turn
-        if not self._answering and (unborn or (waiter is not None and not waiter.done())):
-            self._answering, self._asleep, self._waiter = True, waiter, None
-            super().data_received(data)
-            if not self._takes_shortcut():
-                self._give_back()
-                if self._messages and waiter is not None and not waiter.done():
-                    waiter.set_result(None)
+        if self._shortcut is not None:
+            self._pending += data
+            if not self._answering:
+                self._offer()
+            elif len(self._pending) > MAX_SENT_AHEAD and self.transport is not None:
+                self.transport.pause_reading()
             return
         super().data_received(data)
         # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
@@ -120,41 +124,20 @@ class ClientProtocol(web.RequestHandler):
         if self._body is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
             self._body.set_exception(web.RequestPayloadError("the framing is broken"))
 
-    def _takes_shortcut(self) -> bool:
-        """Whether the one request that has come, with all of its body, is answered without aiohttp."""
-        if len(self._messages) != 1 or self._reading_paused or self._parser is None:
-            return False
-        message, payload = self._messages.popleft()
-        if (
-            not isinstance(message, RawRequestMessage)
-            or type(payload) is not StreamReader  # nor is it an empty one
-            or not payload.is_eof()
-            or payload.exception() is not None
-            # Looked at, not taken: aiohttp may still need it.
-            or not self._shortcut(self, message, b"".join(payload._buffer))  # noqa: SLF001
-        ):
-            self._messages.appendleft((message, payload))
-            return False
-        self._parser.message_consumed()
-        return True
-
-    async def start(self) -> None:
-        """aiohttp's loop over the requests that it is to serve."""
-        if self._answering:
-            self._first_turn = self._loop.create_future()
-            await self._first_turn
-        if not self._force_close:
-            await super().start()
-
-    def _give_back(self) -> asyncio.Future[None] | None:
-        """The shortcut is not at work: aiohttp may wait for its next request again; what it does so by."""
-        self._answering = False
-        waiter, self._asleep = self._asleep, None
-        if waiter is not None:
-            self._waiter = waiter
-        if self._first_turn is not None and not self._first_turn.done():
-            self._first_turn.set_result(None)
-        return waiter
+    def _offer(self) -> None:
+        """Show the shortcut what has come."""
+        data, self._pending = self._pending, b""
+        if not data or self._shortcut is None or self._force_close or self._close:
+            return
+        self._answering = True
+        match self._shortcut(self, data):
+            case Verdict.TAKEN:
+                pass
+            case Verdict.INCOMPLETE:
+                self._answering, self._pending = False, data
+            case Verdict.LEFT:
+                self._answering, self._shortcut = False, None
+                self.data_received(data)
 
     def eof_received(self) -> None:
         # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would
@@ -175,7 +158,7 @@ class ClientProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._census.connections -= 1
-        self._give_back()
+        self._shortcut, self._pending = None, b""
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()
