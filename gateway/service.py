@@ -1,7 +1,6 @@
 """Wiring: a configuration becomes a running gateway; start, reload, drain and stop in one readable order."""
 
 import asyncio
-import gc
 import logging
 import os
 import resource
@@ -27,6 +26,7 @@ from gateway.api.statistics import FEED, Statistics
 from gateway.api.streams import jittered_retry_ms
 from gateway.config import Listen
 from gateway.errors import ConfigError
+from gateway.garbage import GarbageControl
 from gateway.observe import logs, trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
@@ -57,6 +57,7 @@ class Service:
         self._sockets = list(sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
+        self._garbage = GarbageControl(lambda: self._context.hub.statistics().running == 0)
         self._accounts = Accounts(Ledger.open(Path(settings.storage.path)))
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
@@ -120,8 +121,7 @@ class Service:
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
-        gc.collect()
-        gc.freeze()  # what start-up made stays: no collection has to look at it again
+        self._garbage.start()
         self._context.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address()}})
 
@@ -183,6 +183,7 @@ class Service:
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
+        self._garbage.stop()
         await self._accounts.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
             await asyncio.wait([self._write_ledger], timeout=LEDGER_SECONDS)
@@ -257,6 +258,7 @@ class Service:
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
         logs.tell(_log, "completion ended", settlement.log_fields(record, lease))
+        self._garbage.after_answer()
 
 
 def _listen_of(one: socket.socket) -> Listen:

@@ -115,9 +115,16 @@ class Exchange:
         self._reader.end()
         if self._sink is not None:
             self._sink.close()
-        self._on_end(outcome)
+        # Nothing is left that knows one that knows it: all of it goes now, and not with the garbage collector.
+        self._reader.when_ended(None)
+        on_end, self._on_end = self._on_end, _nothing
+        on_end(outcome)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _nothing(outcome: Exception | None) -> None:
+    """It is over."""
