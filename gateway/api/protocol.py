@@ -22,6 +22,7 @@ from gateway.stream.sink import Sink
 # (bench/NOTES.md).
 MAX_UNSENT_IN_KERNEL = 65536
 MAX_SENT_AHEAD = 65536  # bytes of next requests that are held while one is answered
+PIECES_SECONDS = 5.0  # in which the rest of a request must come: aiohttp, and its limits, are made for slower ones
 
 
 class Census:
@@ -57,6 +58,7 @@ class ClientProtocol(web.RequestHandler):
         "_census",
         "_on_gone",
         "_on_room",
+        "_patience",
         "_pending",
         "_shortcut",
         "_sink",
@@ -76,6 +78,7 @@ class ClientProtocol(web.RequestHandler):
         self._shortcut: Shortcut | None = shortcut  # None: aiohttp has taken over
         self._answering = False  # the shortcut is at work
         self._pending = b""  # that nobody has looked at yet, or that is no whole request
+        self._patience: asyncio.TimerHandle | None = None  # with what is not whole
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -130,14 +133,26 @@ class ClientProtocol(web.RequestHandler):
         if not data or self._shortcut is None or self._force_close or self._close:
             return
         self._answering = True
-        match self._shortcut(self, data):
-            case Verdict.TAKEN:
-                pass
-            case Verdict.INCOMPLETE:
-                self._answering, self._pending = False, data
-            case Verdict.LEFT:
-                self._answering, self._shortcut = False, None
-                self.data_received(data)
+        verdict = self._shortcut(self, data)
+        if verdict is Verdict.INCOMPLETE:
+            self._answering, self._pending = False, data
+            self._patience = self._patience or self._loop.call_later(PIECES_SECONDS, self._leave)
+            return
+        self._stop_waiting()
+        if verdict is Verdict.LEFT:
+            self._answering, self._pending = False, data
+            self._leave()
+
+    def _leave(self) -> None:
+        """From here on aiohttp serves this connection."""
+        self._stop_waiting()
+        data, self._pending, self._shortcut = self._pending, b"", None
+        self.data_received(data)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def eof_received(self) -> None:
         # A client that has half-closed is gone, as nginx sees it too. With bytes still unsent the transport would
@@ -158,6 +173,7 @@ class ClientProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._census.connections -= 1
+        self._stop_waiting()
         self._shortcut, self._pending = None, b""
         super().connection_lost(exc)
         if self._on_gone is not None:
