@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import Config
 from gateway.service import Service
+from gateway.wire import sse
 
 from .conftest import KEYS
 from .processes import Gateway
@@ -188,8 +189,11 @@ class Client:
 class Chain:
     """A gateway in this process between an upstream and a client that are sockets of the test."""
 
-    def __init__(self, service: Service, upstream: socket.socket, client: Client, stream_id: str) -> None:
+    def __init__(
+        self, service: Service, listening: socket.socket, upstream: socket.socket, client: Client, stream_id: str
+    ) -> None:
         self._service = service
+        self._listening = listening
         self._upstream = upstream
         self._client = client
         self._count = 0
@@ -213,7 +217,7 @@ class Chain:
                 await Client(upstream).until(b"messages")
                 await loop.sock_sendall(upstream, HEAD + chunk(0))
                 head = await client.until(b"\r\n\r\n")
-                chain = cls(service, upstream, client, header(head, b"x-stream-id"))
+                chain = cls(service, listening, upstream, client, header(head, b"x-stream-id"))
                 yield chain
                 chain.close()
             finally:
@@ -228,6 +232,36 @@ class Chain:
             mark = b'"t%d"' % self._count
             for client in (self._client, *self._subscribers):
                 await client.until(mark)
+
+    @property
+    def port(self) -> int:
+        return self._service.port
+
+    @contextlib.asynccontextmanager
+    async def running(self, request: bytes) -> AsyncIterator[tuple[socket.socket, Client]]:
+        """Another completion, whose first content has come; its upstream and its client."""
+        loop = asyncio.get_running_loop()
+        client = await Client.open(self.port, request)
+        with client.socket:
+            upstream, _ = await loop.sock_accept(self._listening)
+            with upstream:
+                upstream.setblocking(False)
+                await Client(upstream).until(b"messages")
+                await loop.sock_sendall(upstream, HEAD + chunk(0))
+                await client.until(b'"t0"')
+                yield upstream, client
+
+    async def answer(self, request: bytes, count: int) -> None:
+        """So many completions on one connection of a client, from the first byte to the last."""
+        loop = asyncio.get_running_loop()
+        async with self.running(request) as (upstream, client):
+            for number in range(count):
+                if number:
+                    await loop.sock_sendall(client.socket, request)
+                    await Client(upstream).until(b"messages")
+                    await loop.sock_sendall(upstream, HEAD + chunk(0))
+                await loop.sock_sendall(upstream, LAST)
+                await client.until(b"0\r\n\r\n")
 
     async def join(self, count: int) -> None:
         path = f"/v1/streams/{self._stream_id}/events?from=now"
@@ -246,6 +280,7 @@ class Chain:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"%x\r\n%b\r\n0\r\n\r\n" % (len(sse.DONE), sse.DONE)
 CONTENT = orjson.dumps(body(stream=True))
 POST = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
@@ -314,6 +349,42 @@ def test_a_subscriber_is_no_task(run: Run, tmp_path: Path) -> None:
             await chain.join(SUBSCRIBERS)
             await chain.send(3)
             assert names() == before
+
+    run(main())
+
+
+WAYS = {
+    "the short way": POST,
+    "the framework's way": POST.replace(b"Host: gateway", b"Host: gateway\r\nUpgrade: nothing"),
+}
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_a_stream_that_is_over_leaves_nothing_for_the_garbage_collector(run: Run, tmp_path: Path, way: str) -> None:
+    async def main() -> None:
+        async with Chain.open(tmp_path) as chain:
+            await chain.answer(WAYS[way], 5)
+            gc.collect()
+            found: list[int] = []
+            gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+            try:
+                await chain.answer(WAYS[way], 20)
+                gc.collect()
+            finally:
+                gc.callbacks.pop()
+            assert sum(found) < 20  # not one for each of them
+
+    run(main())
+
+
+def test_a_completion_that_takes_the_short_way_is_no_task(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Chain.open(tmp_path) as chain:
+            with socket.create_connection(("127.0.0.1", chain.port)):
+                await asyncio.sleep(0.1)
+                before = len(names())
+            async with chain.running(POST):
+                assert len(names()) == before  # that of its connection
 
     run(main())
 

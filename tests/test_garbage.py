@@ -1,0 +1,93 @@
+"""The collector looks at the youngest, never again at what is left of them, and at everything in a quiet moment."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from gateway import garbage
+from gateway.garbage import YOUNG, GarbageControl
+
+
+class Node:
+    """Knows itself, so that only the collector can take it."""
+
+    def __init__(self) -> None:
+        self.me: Node | None = self
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
+    gc.collect()
+    yield
+    assert gc.get_threshold() == thresholds
+    assert gc.callbacks == callbacks
+    gc.unfreeze()
+
+
+def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
+    async def main() -> None:
+        control = GarbageControl(lambda: False)
+        control.start()
+        try:
+            gone = weakref.ref(Node())
+            control.after_answer()
+            assert gone() is not None  # too few of them
+            many = [[] for _ in range(YOUNG + 1)]  # type: ignore[var-annotated]
+            control.after_answer()
+            assert gone() is None
+            assert gc.get_count()[0] < len(many)
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+
+    async def main() -> None:
+        quiet = False
+        control = GarbageControl(lambda: quiet)
+        control.start()
+        try:
+            node = Node()
+            before = gc.get_freeze_count()
+            gc.collect(0)
+            assert gc.get_freeze_count() > before
+            taken = asyncio.Event()
+            gone = weakref.ref(node, lambda _: taken.set())
+            del node
+            gc.collect()
+            await asyncio.sleep(0.05)
+            assert gone() is not None
+            quiet = True
+            await asyncio.wait_for(taken.wait(), 5)
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "PATIENCE", 0.02)
+
+    async def main() -> None:
+        control = GarbageControl(lambda: False)
+        control.start()
+        try:
+            node = Node()
+            gc.collect(0)
+            taken = asyncio.Event()
+            gone = weakref.ref(node, lambda _: taken.set())
+            del node
+            await asyncio.wait_for(taken.wait(), 5)
+            assert gone() is None
+        finally:
+            control.stop()
+
+    asyncio.run(main())
