@@ -16,7 +16,9 @@ RANKS = {
     "routing": 3,
     "relay": 4,
     "api": 5,
-    **dict.fromkeys(("service", "demo", "keys", "assembly", "settlement", "supervision", "top", "top_picture"), 6),
+    **dict.fromkeys(
+        ("service", "garbage", "demo", "keys", "assembly", "settlement", "supervision", "top", "top_picture"), 6
+    ),
     **dict.fromkeys(("cli", "__main__"), 7),
 }
 IMPURE = {"asyncio", "socket", "ssl", "time", "random", "logging"}
