@@ -26,6 +26,9 @@ MAX_BATCH = 1000  # records in one transaction
 # Records wait so long for others: a commit for each one took an eighth of a request's CPU, and the lock of the
 # interpreter from the request that came next (bench/relay.py).
 GATHER_SECONDS = 0.05
+# Then they wait for the next settlement, if one comes so soon: behind an answer is a gap before the next request, which
+# a commit at any other moment would make wait for the core.
+LINGER_SECONDS = 0.02
 LOOK_SECONDS = 0.05  # between two looks at the ledger for keys that are not known, however many are tried
 
 _log = logging.getLogger("rivergate.access")
@@ -170,6 +173,8 @@ class Accounts:
             if self._queue or self.failure or loop.time() >= check_at:
                 if self._queue and not self.failure and self._give_up_at is None:
                     await asyncio.sleep(GATHER_SECONDS)
+                    self._wake.clear()
+                    await self._sleep(LINGER_SECONDS)
                 await self._write()
                 check_at = loop.time() + CHECK_SECONDS
             if loop.time() >= refresh_at:

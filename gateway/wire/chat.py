@@ -6,6 +6,7 @@ of the chunks here and told once, at the end, by the relay.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.wire import json_text, sse
@@ -134,12 +135,15 @@ class ChatReader:
         return content, finish
 
     def _keep_sample(self, chunk: dict[str, Any], block: bytes, frame: bytes) -> None:
-        if len(chunk["choices"]) != 1 or not self.lane.wants_samples:
-            return
-        texts = list(_texts(chunk["choices"][0]["delta"]))
-        if len(texts) == 1:
+        if len(chunk["choices"]) == 1 and self.lane.wants_samples:
             hits = self.counts.events - self._read_events
-            self.lane.learn_from(Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits))
+            self.lane.learn_from(partial(_sample, chunk, block, frame, hits))
+
+
+def _sample(chunk: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:
+    """What a lane learns from; None if not exactly one string of this chunk may change in the next."""
+    texts = _texts(chunk["choices"][0]["delta"])
+    return Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits) if len(texts) == 1 else None
 
 
 def extended(frame: bytes, fields: dict[str, Any]) -> bytes:

@@ -91,9 +91,11 @@ class Lane:
         "on_frame",
     )
 
+    _chunk_heads: dict[int, tuple[bytes, int, int]]
+
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._sample: Sample | None = None
+        self._sample: Callable[[], Sample | None] | None = None  # to be learned from
         self._hits_before = 0  # up to the shape that is known now
         self._useless = 0
         self.is_open = False  # the next byte begins a block
@@ -109,10 +111,10 @@ class Lane:
         """Whether it is worth learning from another chunk."""
         return self._useless < _USELESS
 
-    def learn_from(self, sample: Sample) -> None:
+    def learn_from(self, sample: Callable[[], Sample | None]) -> None:
         """A shape for the chunks to come, when the next one comes: the first token does not wait for it."""
-        self._follow(None)
         self._sample = sample
+        self._chunk_heads = {}  # of a size that is not known, `take` learns first
 
     def fit(self, block: bytes) -> bytes | None:
         """The frame for a block of the known shape (the very block if nothing needs repair), else None; it counts."""
@@ -161,8 +163,8 @@ class Lane:
         return found
 
     def _learn(self) -> None:
-        sample, self._sample = self._sample, None
-        if sample is not None:
+        pending, self._sample = self._sample, None
+        if pending is not None and (sample := pending()) is not None:
             self._useless = 0 if sample.hits > self._hits_before else self._useless + 1
             self._hits_before = sample.hits
             self._follow(learn(sample))
@@ -174,7 +176,7 @@ class Lane:
         self._around = len(self._head) + len(self._tail) if shape else -1  # nothing is as long
         self._out_head, self._out_tail = after
         self._same = before == after
-        self._chunk_heads: dict[int, tuple[bytes, int, int]] = {}
+        self._chunk_heads = {}
         self._chunk_tail = self._tail + CRLF
 
 
