@@ -26,8 +26,8 @@ MAX_BATCH = 1000  # records in one transaction
 # Records wait so long for others: a commit for each one took an eighth of a request's CPU, and the lock of the
 # interpreter from the request that came next (bench/relay.py).
 GATHER_SECONDS = 0.05
-# Then they wait for the next settlement, if one comes so soon: behind an answer is a gap before the next request, which
-# a commit at any other moment would make wait for the core.
+# Then they wait for the next settlement, if one comes so soon: behind an answer is a gap before the next request. At
+# any other moment a commit would make that wait for the core.
 LINGER_SECONDS = 0.02
 LOOK_SECONDS = 0.05  # between two looks at the ledger for keys that are not known, however many are tried
 

@@ -35,6 +35,7 @@ class EventStream:
         self.chunked = chunked
         self.keep_alive = keep_alive and chunked
         self._fields = _FIELDS + http1.encode_fields(common.items())
+        _date_line(int(clock.wall_time()))  # once a second: not in front of a first token
 
     def head(self, headers: Mapping[str, str]) -> bytes:
         """To be written before anything else; from now on there is no way to tell an error."""
