@@ -14,8 +14,11 @@ from gateway import clock
 
 YOUNG = 400  # objects more than before: the next answer is followed by a look at them
 TOO_MANY = 10_000  # without any answer the collector looks by itself
-PERIOD = 60.0  # seconds between two attempts at a look at everything
-PATIENCE = 3600.0  # seconds after which it is done in the midst of traffic too
+PERIOD = 10.0  # seconds between two thoughts of a look at everything
+REST = 60.0  # seconds between two such looks at the least
+PATIENCE = 3600.0  # seconds after which one is taken in the midst of traffic too
+GROWTH = 1.5  # or when so many times as many objects are settled as were left by the last one,
+MORE = 100_000  # and so many more: they may be garbage
 
 
 class GarbageControl:
@@ -25,11 +28,13 @@ class GarbageControl:
         self._is_quiet = is_quiet
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at_all = 0.0
-        self._thresholds = gc.get_threshold()
+        self._settled = 0  # objects, after that look
+        self._thresholds = (0, 0, 0)
 
     def start(self) -> None:
         """From now on; what the process is made of so far stays out of every look."""
         self._look_at_all()
+        self._thresholds = gc.get_threshold()
         gc.set_threshold(TOO_MANY, *self._thresholds[1:])
         gc.callbacks.append(_keep_survivors)
         self._schedule()
@@ -44,15 +49,17 @@ class GarbageControl:
             gc.unfreeze()
 
     def after_answer(self) -> None:
-        """An answer is over."""
+        """An answer is about to be over."""
         if gc.get_count()[0] > YOUNG:
-            gc.collect(0)
+            asyncio.get_running_loop().call_soon(gc.collect, 0)
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._on_time)
 
     def _on_time(self) -> None:
-        if self._is_quiet() or clock.monotonic() - self._looked_at_all > PATIENCE:
+        since = clock.monotonic() - self._looked_at_all
+        has_grown = gc.get_freeze_count() > self._settled * GROWTH + MORE
+        if has_grown or since > PATIENCE or (since > REST and self._is_quiet()):
             self._look_at_all()
         self._schedule()
 
@@ -61,6 +68,7 @@ class GarbageControl:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        self._settled = gc.get_freeze_count()
 
 
 def _keep_survivors(phase: str, _: dict[str, int]) -> None:

@@ -35,9 +35,11 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
         try:
             gone = weakref.ref(Node())
             control.after_answer()
+            await asyncio.sleep(0)
             assert gone() is not None  # too few of them
             many = [[] for _ in range(YOUNG + 1)]  # type: ignore[var-annotated]
             control.after_answer()
+            await asyncio.sleep(0)
             assert gone() is None
             assert gc.get_count()[0] < len(many)
         finally:
@@ -48,6 +50,7 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
 
 def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "REST", 0.0)
 
     async def main() -> None:
         quiet = False
@@ -85,6 +88,28 @@ def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
             taken = asyncio.Event()
             gone = weakref.ref(node, lambda _: taken.set())
             del node
+            await asyncio.wait_for(taken.wait(), 5)
+            assert gone() is None
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_many_survivors_are_looked_at_in_the_midst_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "GROWTH", 1.0)
+    monkeypatch.setattr(garbage, "MORE", 5000)
+
+    async def main() -> None:
+        control = GarbageControl(lambda: False)
+        control.start()
+        try:
+            taken = asyncio.Event()
+            nodes = [Node() for _ in range(10_000)]
+            gone = weakref.ref(nodes[0], lambda _: taken.set())
+            gc.collect(0)
+            nodes.clear()
             await asyncio.wait_for(taken.wait(), 5)
             assert gone() is None
         finally:

@@ -32,11 +32,11 @@ async def _stream(request: web.Request, context: Context, opening: Opening) -> w
     try:
         outcome = await ended
     finally:
-        exchange.abandon()  # if it is not over: the handler is cancelled
+        exchange.fail(ConnectionResetError("the handler was cancelled"))
         request.writer.output_size += exchange.head_bytes  # so that nobody tells an error behind them
-    if outcome is not None:
-        raise copy.copy(outcome)  # what is raised holds on to its frames, and they to the request
-    return Written(keep_alive=exchange.keep_alive)
+    if outcome is None or isinstance(outcome, ConnectionResetError):
+        return Written(keep_alive=outcome is None and exchange.keep_alive)
+    raise copy.copy(outcome)  # what is raised holds on to its frames, and they to the request
 
 
 def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None) -> None:
@@ -49,15 +49,21 @@ async def _whole(request: web.Request, context: Context, opening: Opening) -> we
     lease = opening.lease()
     settle = opening.settled(lease)
     relay = WholeRelay(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=lease)
-    gone = StreamAborted("the client is gone")
-    client.watch(lambda: relay.stop_with(gone, Ending.ABANDONED))
+    gone = False
+
+    def on_gone() -> None:
+        nonlocal gone
+        gone = True
+        relay.stop_with(StreamAborted("the client is gone"), Ending.ABANDONED)
+
+    client.watch(on_gone)
     context.hub.add(relay)
     try:
         answer = await relay.fetch()
-    except StreamAborted as error:
-        if error is not gone:
+    except StreamAborted:
+        if not gone:
             raise
-        raise ConnectionResetError("the client is gone") from None
+        return Written(keep_alive=False)
     finally:
         client.unwatch()
     return web.Response(body=answer.content, content_type="application/json", headers=answer.headers)

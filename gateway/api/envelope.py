@@ -6,12 +6,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
-import orjson
 from aiohttp import web
 
 from gateway import clock
 from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
-from gateway.wire import http1
+from gateway.wire import http1, json_text
 
 _log = logging.getLogger("rivergate.api")
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -24,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        body=orjson.dumps(body), status=status, content_type="application/json", headers=headers or {}
+        body=json_text.dumps(body), status=status, content_type="application/json", headers=headers or {}
     )
 
 
@@ -35,7 +34,7 @@ def error_response(error: RivergateError) -> web.Response:
 
 def encoded_error(error: RivergateError, headers: Mapping[str, str]) -> bytes:
     """The same as the bytes of an answer, with these headers too."""
-    body = orjson.dumps(error.envelope())
+    body = json_text.dumps(error.envelope())
     fields = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),

@@ -25,16 +25,16 @@ class Exchange:
     __slots__ = ("_client", "_events", "_on_end", "_over", "_reader", "_relay", "_sink", "_timer", "head_bytes")
 
     _relay: Relay
-    _reader: Subscriber
     _events: EventStream
 
     def __init__(self, client: ClientProtocol, on_end: Callable[[Exception | None], None]) -> None:
-        """`on_end` gets None when all has been written, else what to do instead: a `RivergateError` is to be told to
-        the client, a `ConnectionResetError` to be followed by the end of the connection.
+        """`on_end` gets None when all has been written, else why it was not. A `ConnectionResetError`: the client is
+        gone; any other failure came before the head, and is to be told.
         """
         self._client = client
         self._on_end = on_end
         self._over = False
+        self._reader: Subscriber | None = None
         self._sink: TransportSink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.head_bytes = 0  # that were written; with the first of them it is too late to tell an error
@@ -45,7 +45,17 @@ class Exchange:
         return self._events.keep_alive
 
     def start(self, opening: Opening, context: Context, *, chunked: bool, keep_alive: bool) -> None:
-        """Ask the upstreams, or join the answer that is there. Raises `RivergateError`; there is no end then."""
+        """Ask the upstreams, or join the answer that is there."""
+        try:
+            self._start(opening, context, chunked=chunked, keep_alive=keep_alive)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End it with this, unless it is over."""
+        self._end(error)
+
+    def _start(self, opening: Opening, context: Context, *, chunked: bool, keep_alive: bool) -> None:
         client, requester = self._client, opening.requester
         relay = self._relay = opening.open()
         leave = take_seat(context, relay.stream, relay.owner) if opening.joins else None
@@ -53,16 +63,12 @@ class Exchange:
         common = common_headers(requester, context.cors)
         self._events = EventStream(common, chunked=chunked, keep_alive=keep_alive)
         reader = self._reader = relay.stream.join(chunked=chunked)
-        reader.when_ended(partial(self._on_reader_end, leave))
+        reader.when_ended(partial(self._on_reader_end, reader, leave))
         self._sink = TransportSink(client.transport) if client.transport is not None else None
         client.watch(self._on_gone)
         patience = context.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)
         relay.when_decided(self._on_decided)
-
-    def abandon(self) -> None:
-        """Nobody waits for the end any more."""
-        self._end(ConnectionResetError("the exchange was abandoned"))
 
     # --- what happens
 
@@ -70,32 +76,35 @@ class Exchange:
         if failure is None:
             self._begin()
         elif not self.head_bytes:
-            gone = self._reader.ending is not None  # which is why there is a failure
+            gone = self._reader is not None and self._reader.ending is not None  # which is why there is a failure
             self._end(ConnectionResetError("the client is gone") if gone else failure)
 
     def _on_quiet(self) -> None:
         """The content is long in coming: the client gets the head, and a comment, so that it does not give up."""
         self._begin()
-        self._reader.keep_alive()
+        if self._reader is not None:
+            self._reader.keep_alive()
 
     def _on_gone(self) -> None:
         """The client has hung up: its socket is let go of, however long its stream still has others to wait for."""
-        self._reader.on_hang_up()
+        if self._reader is not None:
+            self._reader.on_hang_up()
 
-    def _on_reader_end(self, leave: Callable[[], None] | None) -> None:
+    def _on_reader_end(self, reader: Subscriber, leave: Callable[[], None] | None) -> None:
         if leave is not None:
             leave()
-        whole = self._reader.ending is Ending.COMPLETED
+        whole = reader.ending is Ending.COMPLETED
         self._end(None if whole else ConnectionResetError("the reader is gone"))
 
     # --- inside
 
     def _begin(self) -> None:
         """The head, and what there is: in the very call that brought the first content, or before it."""
-        if self.head_bytes or self._over:
+        reader = self._reader
+        if self.head_bytes or self._over or reader is None:
             return
         self._stop_timer()
-        relay, reader, sink, client = self._relay, self._reader, self._sink, self._client
+        relay, sink, client = self._relay, self._sink, self._client
         relay.announced = True
         if sink is None or client.transport is None or client.transport.is_closing():
             reader.end()
@@ -112,11 +121,12 @@ class Exchange:
         self._over = True
         self._stop_timer()
         self._client.unwatch()
-        self._reader.end()
+        if self._reader is not None:
+            self._reader.end()
+            # Nothing is left that knows one that knows it: all of it goes now, and not with the garbage collector.
+            self._reader.when_ended(None)
         if self._sink is not None:
             self._sink.close()
-        # Nothing is left that knows one that knows it: all of it goes now, and not with the garbage collector.
-        self._reader.when_ended(None)
         on_end, self._on_end = self._on_end, _nothing
         on_end(outcome)
 

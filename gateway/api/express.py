@@ -85,20 +85,29 @@ class _Run:
     def start(self, caller: Caller, asked: Asked) -> None:
         try:
             opening = Opening(self._requester, caller, self._context, asked)
+        except Exception as error:
+            self._exchange.fail(error)
+        else:
             self._exchange.start(opening, self._context, chunked=True, keep_alive=True)
-        except RivergateError as error:
-            self._on_end(error)
-        except Exception:
-            _log.exception("request %s failed", self._requester.request_id)
-            self._on_end(RivergateError("the gateway failed to handle this request"))
 
     def _on_end(self, outcome: Exception | None) -> None:
-        client = self._client
-        if isinstance(outcome, RivergateError) and not self._exchange.head_bytes and client.transport is not None:
-            headers = common_headers(self._requester, self._context.cors)
-            client.transport.write(encoded_error(outcome, headers))
-            outcome = None
-        client.on_answered(keep_alive=outcome is None)
+        whole = outcome is None
+        try:
+            if outcome is not None and not isinstance(outcome, ConnectionResetError):
+                whole = self._tell(outcome)
+        finally:
+            self._client.on_answered(keep_alive=whole)
+
+    def _tell(self, error: Exception) -> bool:
+        """Answer with this error; whether that could be done."""
+        if not isinstance(error, RivergateError):
+            _log.error("request %s failed", self._requester.request_id, exc_info=error)
+            error = RivergateError("the gateway failed to handle this request")
+        transport = self._client.transport
+        if self._exchange.head_bytes or transport is None:
+            return False
+        transport.write(encoded_error(error, common_headers(self._requester, self._context.cors)))
+        return True
 
 
 def _plain_length(fields: list[tuple[str, str]]) -> int | None:

@@ -21,7 +21,10 @@ from gateway.stream.sink import Sink
 # has 3,900 KiB of the kernel's memory before anybody notices, with it 200; a replay and a token cost the same
 # (bench/NOTES.md).
 MAX_UNSENT_IN_KERNEL = 65536
-MAX_SENT_AHEAD = 65536  # bytes of next requests that are held while one is answered
+# Bytes of next requests that are held while one is answered. Beyond them nothing is read; that the client hangs up is
+# noticed with the next bytes for it then.
+MAX_SENT_AHEAD = 1 << 20
+MAX_PIECES = 16  # of a request: to put together more of them is what aiohttp is made for
 PIECES_SECONDS = 5.0  # in which the rest of a request must come: aiohttp, and its limits, are made for slower ones
 
 
@@ -60,8 +63,10 @@ class ClientProtocol(web.RequestHandler):
         "_on_room",
         "_patience",
         "_pending",
+        "_pieces",
         "_shortcut",
         "_sink",
+        "_when_answered",
     )
 
     def __init__(
@@ -78,7 +83,9 @@ class ClientProtocol(web.RequestHandler):
         self._shortcut: Shortcut | None = shortcut  # None: aiohttp has taken over
         self._answering = False  # the shortcut is at work
         self._pending = b""  # that nobody has looked at yet, or that is no whole request
-        self._patience: asyncio.TimerHandle | None = None  # with what is not whole
+        self._pieces = 0  # of that
+        self._patience: asyncio.TimerHandle | None = None  # with it
+        self._when_answered: asyncio.Future[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
@@ -92,6 +99,7 @@ class ClientProtocol(web.RequestHandler):
         """Keep the sink's `blocked` true to the transport, and say when it has room again."""
         self._sink = sink
         self._on_room = on_room
+        sink.blocked = self.writing_paused  # still by the answer before
 
     def unwatch(self) -> None:
         """The request is over; the connection may serve another."""
@@ -104,7 +112,9 @@ class ClientProtocol(web.RequestHandler):
     def on_answered(self, *, keep_alive: bool) -> None:
         """The request that the shortcut has taken is answered."""
         self._answering = False
-        if not keep_alive or self._force_close or self.transport is None:
+        if self._when_answered is not None and not self._when_answered.done():
+            self._when_answered.set_result(None)
+        if not keep_alive or self._close or self._force_close or self.transport is None:
             self.force_close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
@@ -129,17 +139,21 @@ class ClientProtocol(web.RequestHandler):
 
     def _offer(self) -> None:
         """Show the shortcut what has come."""
-        data, self._pending = self._pending, b""
-        if not data or self._shortcut is None or self._force_close or self._close:
+        if self._answering or not self._pending or self._shortcut is None or self._force_close or self._close:
             return
+        if self.writing_paused:  # the client does not take its answers: aiohttp waits for it
+            self._leave()
+            return
+        data, self._pending = self._pending, b""
         self._answering = True
         verdict = self._shortcut(self, data)
-        if verdict is Verdict.INCOMPLETE:
+        if verdict is Verdict.INCOMPLETE and self._pieces < MAX_PIECES:
             self._answering, self._pending = False, data
+            self._pieces += 1
             self._patience = self._patience or self._loop.call_later(PIECES_SECONDS, self._leave)
             return
         self._stop_waiting()
-        if verdict is Verdict.LEFT:
+        if verdict is not Verdict.TAKEN:
             self._answering, self._pending = False, data
             self._leave()
 
@@ -149,7 +163,15 @@ class ClientProtocol(web.RequestHandler):
         data, self._pending, self._shortcut = self._pending, b"", None
         self.data_received(data)
 
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp calls it
+        """Let the answer that is under way end, for so many seconds, and close."""
+        if self._answering:
+            self._when_answered = self._loop.create_future()
+            await asyncio.wait([self._when_answered], timeout=timeout)
+        await super().shutdown(timeout)
+
     def _stop_waiting(self) -> None:
+        self._pieces = 0
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
-
 from gateway.access.accounts import Lease
 from gateway.config import Stream as StreamConfig
 from gateway.errors import DurationExceeded, Ending, RivergateError
@@ -26,7 +24,7 @@ from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import chat, sse
+from gateway.wire import chat, json_text, sse
 
 ID_BYTES = 18  # 144 bits: not to be guessed
 EPOCH_BYTES = 6
@@ -186,8 +184,10 @@ class Relay:
         if not self._decided:
             self._decided = True
             self._failure = error
-        self._close(ending, [sse.frame(orjson.dumps(error.envelope()))], error.reason)
-        self._tell_decision()  # behind the end: whoever hears it may leave, and the last one to do so ends a stream
+        try:
+            self._close(ending, [sse.frame(json_text.dumps(error.envelope()))], error.reason)
+        finally:
+            self._tell_decision()  # behind the end: whoever hears it may leave, and the last to do so ends a stream
 
     def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
         if self._duration_limit is not None:
@@ -205,7 +205,7 @@ class Relay:
         body = self.answer.winner.stream
         if self._usage_event == "finish" and body.finish_frame is not None:
             return [chat.extended(body.finish_frame, told)]
-        return [sse.frame(orjson.dumps({**body.chat.identity(), "choices": [], **told}))]
+        return [sse.frame(json_text.dumps({**body.chat.identity(), "choices": [], **told}))]
 
 
 def _settled(record: Record) -> None:

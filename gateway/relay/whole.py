@@ -61,6 +61,7 @@ class WholeRelay:
             return await self._done
         finally:
             self.stop_with(StreamAborted("the request was given up"), Ending.ABANDONED)
+            del self._done  # which holds what it raised, and that these frames
 
     def stop(self, ending: Ending) -> None:
         """End the request for this reason."""

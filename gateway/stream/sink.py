@@ -107,7 +107,8 @@ class TransportSink:
         if sent >= 0:
             self._transport.write(data[sent:])
         else:
-            self.blocked = True  # the client is gone; the transport is about to say so
+            self.blocked = True  # the client is gone
+            self._transport.abort()  # which says so, also if it does not read at present
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()

@@ -1,7 +1,11 @@
 """A plain streamed completion takes a short way past the framework. Whoever takes the other one gets the same."""
 
 import json
+import socket
+import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +13,21 @@ import pytest
 from gateway.api.express import MAX_CONTENT, REQUEST_LINE
 from gateway.api.protocol import MAX_SENT_AHEAD, PIECES_SECONDS
 
+from .conftest import KEYS
 from .processes import Gateway
 from .rawhttp import Answer, RawClient
-from .upstreams import QUICK, Upstream, body, text
+from .upstreams import ENDLESS, MODEL, QUICK, Upstream, body, configuration, text
 
 WHOLE_TEXT = text(8)
 LONG_WAY = {"Upgrade": "nothing"}  # a header that changes nothing but the way
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An upstream that is none of the simulated ones."""
+
+    name: str
+    base_url: str
 
 
 def request(content: bytes, *fields: str) -> bytes:
@@ -60,13 +73,55 @@ def test_requests_that_were_sent_ahead_are_answered_in_their_order(gateway: Gate
 
 
 def test_more_than_is_held_of_what_was_sent_ahead_is_answered_too(gateway: Gateway) -> None:
-    ahead = 2 * MAX_SENT_AHEAD // len(PLAIN)
+    padded = request(json.dumps(body(QUICK, stream=True, user="x" * 200_000)).encode())
+    ahead = 2 * MAX_SENT_AHEAD // len(padded)
     slow = request(json.dumps(body({**QUICK, "ttft_ms": 300}, stream=True)).encode())
     with RawClient(gateway.port) as client:
         client.socket.sendall(slow)
         time.sleep(0.05)
-        client.socket.sendall(PLAIN * ahead)
+        sending = threading.Thread(target=client.socket.sendall, args=(padded * ahead,))
+        sending.start()
         assert [client.answer().status for _ in range(1 + ahead)] == [200] * (1 + ahead)
+        sending.join()
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_client_that_sent_far_ahead_and_hangs_up_is_gone(gateway: Gateway, alpha: Upstream, how: str) -> None:
+    before = alpha.statistics()
+    with RawClient(gateway.port) as client:
+        client.socket.sendall(request(json.dumps(body(ENDLESS, stream=True)).encode()))
+        client.head()
+        client.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.socket.sendall(PLAIN * (20 * MAX_SENT_AHEAD // len(PLAIN)))
+        client.hang_up(how)
+    alpha.wait_for_abort(before)
+
+
+def test_a_refusal_that_cannot_be_written_in_utf_8_is_told_all_the_same(logs: Path) -> None:
+    refusal = rb'{"error": {"message": "bad \ud800", "code": "x\ud800", "param": "p\ud800"}}'
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            for _ in range(2):
+                connected, _ = listening.accept()
+                with connected:
+                    connected.recv(65536)
+                    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                    connected.sendall(head % len(refusal) + refusal)
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        upstream = Elsewhere("elsewhere", f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        gateway = Gateway(logs, configuration([(upstream, [MODEL])]), KEYS)
+        try:
+            for way in ({}, LONG_WAY):
+                refused = asked(gateway, body(stream=True), **way)
+                assert refused.status == 400
+                assert "bad" in refused.error()["message"]
+        finally:
+            gateway.terminate()
+        refusing.join()
 
 
 def test_the_rest_of_a_request_may_be_slow_to_come(gateway: Gateway) -> None:

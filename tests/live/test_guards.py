@@ -377,6 +377,57 @@ def test_a_stream_that_is_over_leaves_nothing_for_the_garbage_collector(run: Run
     run(main())
 
 
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize(
+    "content", [body(stream=True, model="nobody/knows"), body(stream=True, temperature="hot"), {}]
+)
+def test_nor_does_a_request_that_is_refused(run: Run, tmp_path: Path, way: str, content: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with Chain.open(tmp_path) as chain:
+            told = orjson.dumps(content) + b" " * (len(CONTENT) - len(orjson.dumps(content)))
+            request = WAYS[way].partition(b"Content-Length")[0] + b"Content-Length: %d\r\n\r\n%b" % (len(told), told)
+            client = await Client.open(chain.port, request)
+            with client.socket:
+                await client.until(b"}}")
+                gc.collect()
+                found: list[int] = []
+                gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+                try:
+                    for _ in range(20):
+                        await asyncio.get_running_loop().sock_sendall(client.socket, request)
+                        await client.until(b"}}")
+                    gc.collect()
+                finally:
+                    gc.callbacks.pop()
+        assert sum(found) < 20
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_nor_does_a_client_that_hangs_up(run: Run, tmp_path: Path, way: str) -> None:
+    async def main() -> None:
+        async with Chain.open(tmp_path) as chain:
+            for _ in range(3):
+                async with chain.running(WAYS[way]):
+                    pass
+            await asyncio.sleep(0.1)
+            gc.collect()
+            found: list[int] = []
+            gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+            try:
+                for _ in range(20):
+                    async with chain.running(WAYS[way]):
+                        pass
+                await asyncio.sleep(0.1)
+                gc.collect()
+            finally:
+                gc.callbacks.pop()
+        assert sum(found) < 20
+
+    run(main())
+
+
 def test_a_completion_that_takes_the_short_way_is_no_task(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
