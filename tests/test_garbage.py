@@ -18,6 +18,17 @@ class Node:
         self.me: Node | None = self
 
 
+async def a_survivor_is_taken(count: int = 1) -> None:
+    """So many outlive a look at the youngest, and are garbage then: wait until the first is gone."""
+    taken = asyncio.Event()
+    nodes = [Node() for _ in range(count)]
+    gone = weakref.ref(nodes[0], lambda _: taken.set())
+    gc.collect(0)
+    nodes.clear()
+    await asyncio.wait_for(taken.wait(), 5)
+    assert gone() is None
+
+
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
@@ -83,13 +94,7 @@ def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         control = GarbageControl(lambda: False)
         control.start()
         try:
-            node = Node()
-            gc.collect(0)
-            taken = asyncio.Event()
-            gone = weakref.ref(node, lambda _: taken.set())
-            del node
-            await asyncio.wait_for(taken.wait(), 5)
-            assert gone() is None
+            await a_survivor_is_taken()
         finally:
             control.stop()
 
@@ -105,13 +110,7 @@ def test_many_survivors_are_looked_at_in_the_midst_of_traffic(monkeypatch: pytes
         control = GarbageControl(lambda: False)
         control.start()
         try:
-            taken = asyncio.Event()
-            nodes = [Node() for _ in range(10_000)]
-            gone = weakref.ref(nodes[0], lambda _: taken.set())
-            gc.collect(0)
-            nodes.clear()
-            await asyncio.wait_for(taken.wait(), 5)
-            assert gone() is None
+            await a_survivor_is_taken(10_000)
         finally:
             control.stop()
 
