@@ -61,10 +61,10 @@ class Exchange:
         leave = take_seat(context, relay.stream, relay.owner) if opening.joins else None
         # From here on the upstream has the request, and what is done is done while it is waited for.
         common = common_headers(requester, context.cors)
-        self._events = EventStream(common, chunked=chunked, keep_alive=keep_alive)
+        self._events = EventStream({**common, "x-stream-id": relay.id}, chunked=chunked, keep_alive=keep_alive)
         reader = self._reader = relay.stream.join(chunked=chunked)
         reader.when_ended(partial(self._on_reader_end, reader, leave))
-        self._sink = TransportSink(client.transport) if client.transport is not None else None
+        self._sink = client.sink()
         client.watch(self._on_gone)
         patience = context.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)
@@ -109,7 +109,7 @@ class Exchange:
         if sink is None or client.transport is None or client.transport.is_closing():
             reader.end()
             return
-        head = self._events.head({"x-stream-id": relay.id, **relay.headers()})
+        head = self._events.head(relay.headers())
         self.head_bytes = len(head)
         sink.begin_with(head)
         client.feed_sink(sink, reader.on_writable)

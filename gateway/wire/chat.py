@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.wire import json_text, sse
 from gateway.wire.lane import Counts, Lane, Sample
-from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk
+from gateway.wire.repair import Identity, complete_usage, has_content, plain_text, repair_chunk
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that we pass on
 
@@ -82,6 +82,10 @@ class ChatReader:
             chunk = None
         if not isinstance(chunk, dict):
             return Chunk(error="the upstream sent an event that is not a JSON object")
+        if plain and not self._closed:
+            roles = len(self._identity.roles_seen)
+            if (text := plain_text(chunk, self._identity)) is not None:
+                return self._read_plain(chunk, text, block, is_first=roles != len(self._identity.roles_seen))
         if (error := error_message(chunk, named=name == b"error")) is not None:
             return Chunk(error="the upstream reported an error", quoted=error)
         if not isinstance(chunk.get("choices"), list):
@@ -111,6 +115,23 @@ class ChatReader:
             self._keep_sample(chunk, block, frame)
         return Chunk(frame, content=content, finish=finish)
 
+    def _read_plain(self, chunk: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Chunk:
+        """A chunk of the only choice with this text; `is_first`: it begins the choice."""
+        self._open.add(chunk["choices"][0]["index"])
+        frame = _escape_line_ends(block)
+        if not text:
+            return Chunk(frame)
+        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+        if not is_first:
+            self._keep_sample(chunk, block, frame)
+        return Chunk(frame, content=True)
+
+    def _add(self, text_bytes: int) -> None:
+        """One more event with so much text."""
+        self._read_events += 1
+        self.counts.events += 1
+        self.counts.text_bytes += text_bytes
+
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
         before = len(chunk)
         self.usage = complete_usage(chunk.pop("usage", None)) or self.usage
@@ -125,9 +146,7 @@ class ChatReader:
                 self._open.add(index)
             if has_content(delta):
                 content = True
-                self._read_events += 1
-                self.counts.events += 1
-                self.counts.text_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(delta))
+                self._add(sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(delta)))
             if choice["finish_reason"] is not None:
                 finish = True
                 self._open.discard(index)

@@ -1,13 +1,16 @@
 """Every repair of CONTRACT.md 0 and 1.4, alone, and judged by the model of a strict client."""
 
+import copy
 from typing import Any
 
 import pytest
 from auriko.models.chat import ChatCompletion
 from auriko.models.common import Usage
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.wire import json_text
-from gateway.wire.repair import Identity, complete_usage, has_content, repair_chunk, repair_completion
+from gateway.wire.repair import Identity, complete_usage, has_content, plain_text, repair_chunk, repair_completion
 from tests.wire.conforming import block, chunk, conforming, reader
 
 HELLO = {"role": "assistant", "content": "hello"}
@@ -303,3 +306,53 @@ def test_json_that_nobody_could_read_is_refused() -> None:
         deep = [deep]
     with pytest.raises(ValueError, match="nested too deeply"):
         json_text.dumps(deep)
+
+
+ODD = st.sampled_from([None, "", "x", 0, 1, True, 1.5, [], {}, [{}], "bench", "chat.completion.chunk", "error"])
+TEXTS = st.sampled_from(["", "hello", "\u2028", None])
+DELTAS = st.fixed_dictionaries(
+    {},
+    optional={"role": st.sampled_from(["assistant", "", None, 1]), "content": TEXTS | ODD, "refusal": TEXTS}
+    | {"tool_calls": ODD, "finish_reason": ODD},
+)
+CHOICES = st.fixed_dictionaries(
+    {"delta": DELTAS | ODD},
+    optional={"index": st.sampled_from([0, 1]) | ODD, "finish_reason": st.sampled_from([None, None, "stop", ""])}
+    | {"logprobs": ODD, "message": ODD},
+)
+CHUNKS = st.fixed_dictionaries(
+    {"choices": st.lists(CHOICES, min_size=1, max_size=2)},
+    optional={
+        "id": st.sampled_from(["chatcmpl-1", "chatcmpl-1", "", None, 1]),
+        "created": st.sampled_from([1_700_000_001, 1_700_000_001, True, 1.5]),
+        "model": st.sampled_from(["bench", "bench", "", None]),
+        "object": st.sampled_from(["chat.completion.chunk", "chat.completion.chunk", "x"]),
+    }
+    | dict.fromkeys(["usage", "error", "finish_reason", "system_fingerprint"], ODD),
+)
+
+
+@given(CHUNKS, st.booleans())
+def test_a_chunk_that_is_taken_for_plain_is_one_that_the_repair_leaves_as_it_is(given: Any, first: bool) -> None:
+    identities = [Identity("own", 1_700_000_000, "own") for _ in range(2)]
+    if not first:
+        for identity in identities:
+            repair_chunk({**chunk(HELLO), "id": "chatcmpl-1"}, identity)
+    told, kept = copy.deepcopy(given), copy.deepcopy(given)
+    text = plain_text(told, identities[0])
+    assert told == given  # whatever comes of it
+    if text is None:
+        assert identities[0] == Identity("own", 1_700_000_000, "own") or not first
+        return
+    assert not repair_chunk(kept, identities[1])
+    assert kept == given
+    assert identities[0] == identities[1]
+    assert has_content(given["choices"][0]["delta"]) == bool(text)
+
+
+def test_what_nearly_all_chunks_are_is_plain() -> None:
+    identity = Identity("own", 1_700_000_000, "own")
+    assert plain_text(chunk({"role": "assistant", "content": ""}), identity) == ""
+    assert plain_text(chunk({"content": " river"}), identity) == " river"
+    assert plain_text({**chunk({"content": "x"}), "usage": None}, identity) is None
+    assert plain_text({**chunk({"content": "x"}), "id": "another"}, identity) is None
