@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from gateway.errors import Ending
 from gateway.stream.cohort import Cohort
 from gateway.stream.log import StreamLog
-from gateway.stream.sink import send_nowait
+from gateway.stream.sink import Sink, send_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import Piece, View
 
@@ -39,6 +39,7 @@ class Fanout:
         "_pieces",
         "_sends",
         "_sole",
+        "_straight",
     )
 
     def __init__(self, log: StreamLog, on_progress: Callable[[], None], max_log_bytes: int = 1 << 62) -> None:
@@ -48,6 +49,9 @@ class Fanout:
         self._cohorts: dict[View, Cohort] = {}
         self._apart: dict[Subscriber, None] = {}  # an ordered set: those with a cursor of their own
         self._sole: Subscriber | None = None  # the only reader; always apart
+        # The sink of that one while all it needs is a send: nothing is behind, nothing is blocked, the log is open,
+        # and the view takes transfer chunks as they come. Set by a token, and forgotten with whatever else happens.
+        self._straight: Sink | None = None
         self._pass: Iterator[None] | None = None  # the one under way
         # Those that were made last, with the end of the log then.
         self._pieces: dict[tuple[View, int], tuple[Piece, tuple[int, Ending | None]]] = {}
@@ -89,6 +93,28 @@ class Fanout:
 
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
         """Append a frame and send it: what a token costs is mostly this. `chunk`: the frame as a transfer chunk."""
+        log, sink = self._log, self._straight
+        if not chunk or sink is None or (direct := sink.direct) is None or (reader := self._sole) is None:
+            self._publish(frame, chunk)
+            return
+        log.held.append(frame)
+        log.bytes += len(frame)
+        log.next_seq = reader.seq = log.next_seq + 1
+        self._sends += 1
+        try:
+            sent = direct.send(chunk)
+        except OSError:
+            sent = send_nowait(direct, chunk)  # tells why it failed
+        if sent != len(chunk):
+            self._straight = None
+            sink.on_short_write(chunk, sent)
+            if sink.blocked:
+                self.remove(reader)
+        if log.bytes > self._max_log_bytes:
+            self._on_progress()
+
+    def _publish(self, frame: bytes, chunk: bytes) -> None:
+        """The same, whoever reads the log."""
         log = self._log
         if log.ending is not None:
             raise ValueError("the log is closed")
@@ -115,11 +141,14 @@ class Fanout:
             self._sends += 1
             if sink.blocked:
                 self.remove(reader)
+            elif view.bare_chunks and not sink.steady:
+                self._straight = sink
         if log.bytes > self._max_log_bytes:
             self._on_progress()
 
     def wake(self) -> None:
         """The log has grown, or ended."""
+        self._straight = None
         if self._pass is None:
             self._begin()
         else:
@@ -127,9 +156,11 @@ class Fanout:
 
     def end(self) -> None:
         """The log has ended: nobody has to make room in it any more."""
+        self._straight = None
         self._on_progress = _nothing
 
     def _find_sole(self) -> None:
+        self._straight = None
         together = sum(map(len, self._cohorts.values()))
         if together == 1 and not self._apart:
             for cohort in self._cohorts.values():

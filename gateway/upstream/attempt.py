@@ -174,6 +174,8 @@ class Attempt:
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         self.marks.head = clock.monotonic()
         self._phase = Phase.HEAD
+        if self._connection is not None:
+            self._connection.is_urgent = True
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
@@ -212,6 +214,8 @@ class Attempt:
     def on_content(self) -> None:
         self.marks.first_content = clock.monotonic()
         self._phase = Phase.FLOWING
+        if self._connection is not None:
+            self._connection.is_urgent = False
         self._observer.on_content(self)
         # Behind the first token, which does not wait for it. A log that is full with it has paused us.
         if self._order.streamed and self._phase is Phase.FLOWING and not self._paused:
@@ -319,7 +323,10 @@ class Attempt:
     def _sample_gap(self) -> None:
         """Measure the time between the next two reads. Each one would cost a look at the clock per token."""
         body, connection = self._body, self._connection
-        if connection is not None and isinstance(body, StreamBody) and body.events and self._gap_from is None:
+        if connection is None:
+            return
+        connection.on_flow()
+        if isinstance(body, StreamBody) and body.events and self._gap_from is None:
             connection.deliver_to(self._timed, self._timed_chunk)
 
     def _timed(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.errors import GatewayError, RivergateError, UpstreamError
+from gateway.upstream import acknowledgement
 from gateway.upstream.pace import Pace
 
 MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         "_unparsed_bytes",
         "_untouched",
         "exchanges",
+        "is_urgent",
         "on_body",
     )
 
@@ -88,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._reusable = False
         self._untouched = True
         self.exchanges = 0
+        self.is_urgent = False  # what comes next is waited for: the upstream is not to wait for us before it sends it
 
     @property
     def is_open(self) -> bool:
@@ -124,6 +127,11 @@ class Connection(asyncio.Protocol):
             self._body = body
             self._chunk_handler = chunks
             self._express = None if self._express is None else chunks  # whether a chunk begins now stays as it was
+
+    def on_flow(self) -> None:
+        """Many small pieces are coming; to be told again from time to time."""
+        if self._transport is not None and self.is_open and self._pace.is_loaded:
+            acknowledgement.sparingly(self._transport)
 
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""
@@ -167,6 +175,8 @@ class Connection(asyncio.Protocol):
                 self._after_read(len(data))
             else:
                 self._express = self._chunk_handler if self._chunk_ended and data.endswith(b"\r\n") else None
+                if self.is_urgent and self._transport is not None and self.is_open:
+                    acknowledgement.at_once(self._transport)
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:
@@ -240,7 +250,7 @@ class Connection(asyncio.Protocol):
 
     def _end_body(self) -> None:
         self._body = self._chunk_handler = self._express = None
-        self._chunk_ended = False
+        self._chunk_ended = self.is_urgent = False
 
     def _after_read(self, size: int) -> None:
         """A read is over, and no body is under way: the head is not complete yet, or the response has ended."""

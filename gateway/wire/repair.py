@@ -57,8 +57,8 @@ _PLAIN_DELTA = frozenset({"role", "content"})
 def plain_text(chunk: dict[str, Any], identity: Identity) -> str | None:
     """The text, "" for none, of a chunk that needs no repair and says nothing else; None if that is not so.
 
-    One look at what nearly all chunks are: where every line of code has to be fetched again, as behind a sleep, the
-    full way takes 15 us for one of them (bench/NOTES.md). Nothing changes but the identity, which the first one gives.
+    One look at what nearly all chunks are: where every line of code has to be fetched again, as behind a sleep,
+    the full way takes 15 us for one (bench/NOTES.md). Nothing changes but the identity, which the first one gives.
     """
     try:
         (choice,) = chunk["choices"]

@@ -17,6 +17,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
 from gateway.upstream.connection import BodyHandler, Connection
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.pace import Pace
 from gateway.wire.repair import Identity
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
@@ -96,7 +97,9 @@ class Line:
     def __init__(self) -> None:
         self.idle: list[Connection] = []
         self.lost: list[Connection] = []
-        self.connection = Connection(self.idle.append, self.lost.append)
+        self.pace = Pace()
+        self.connection = Connection(self.idle.append, self.lost.append, self.pace)
+        self.transport: asyncio.BaseTransport
         self.peer: socket.socket
 
     @classmethod
@@ -105,7 +108,8 @@ class Line:
         line = cls()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            await asyncio.get_running_loop().create_connection(lambda: line.connection, "127.0.0.1", port)
+            connecting = asyncio.get_running_loop().create_connection(lambda: line.connection, "127.0.0.1", port)
+            line.transport, _ = await connecting
             line.peer, _ = listener.accept()
         line.peer.settimeout(5)
         try:
