@@ -64,7 +64,7 @@ class Exchange:
         self._events = EventStream({**common, "x-stream-id": relay.id}, chunked=chunked, keep_alive=keep_alive)
         reader = self._reader = relay.stream.join(chunked=chunked)
         reader.when_ended(partial(self._on_reader_end, reader, leave))
-        self._sink = client.sink()
+        self._sink = TransportSink(client.transport) if client.transport is not None else None
         client.watch(self._on_gone)
         patience = context.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)

@@ -15,7 +15,7 @@ from aiohttp.http import RawRequestMessage
 
 from gateway.api.envelope import error_response, new_request_id
 from gateway.errors import ClientError
-from gateway.stream.sink import Sink, TransportSink
+from gateway.stream.sink import Sink
 
 # Bytes that may wait in the kernel for one client without being sent. Without this limit a client that reads nothing
 # has 3,900 KiB of the kernel's memory before anybody notices, with it 200; a replay and a token cost the same
@@ -66,7 +66,6 @@ class ClientProtocol(web.RequestHandler):
         "_pieces",
         "_shortcut",
         "_sink",
-        "_way",
         "_when_answered",
     )
 
@@ -90,18 +89,11 @@ class ClientProtocol(web.RequestHandler):
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
-        self._way: TransportSink | None = None
         self._body: StreamReader | None = None
 
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call this when the client hangs up, by FIN or by RST."""
         self._on_gone = on_gone
-
-    def sink(self) -> TransportSink | None:
-        """The way to this client, one for all its answers; None: it is gone."""
-        if self._way is None and self.transport is not None:
-            self._way = TransportSink(self.transport)
-        return self._way
 
     def feed_sink(self, sink: Sink, on_room: Callable[[], None]) -> None:
         """Keep the sink's `blocked` true to the transport, and say when it has room again."""
@@ -208,9 +200,6 @@ class ClientProtocol(web.RequestHandler):
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()
-        if self._way is not None:
-            self._way.discard()
-            self._way = None
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -15,6 +15,7 @@ from gateway.api.context import CONTEXT
 from gateway.api.event_stream import EventStream, Written
 from gateway.api.identity import common_headers, requester_of
 from gateway.api.protocol import ClientProtocol
+from gateway.stream.sink import TransportSink
 from gateway.stream.socket_sink import SocketSink
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.watch import Watch
@@ -91,9 +92,7 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
 async def _serve_on_transport(
     client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, first: bytes
 ) -> None:
-    sink = client.sink()
-    if sink is None:
-        raise ConnectionResetError("the client is gone")
+    sink = TransportSink(transport)
     client.feed_sink(sink, reader.on_writable)
     sink.write(first)
     reader.attach(sink)

@@ -175,7 +175,7 @@ class Attempt:
         self.marks.head = clock.monotonic()
         self._phase = Phase.HEAD
         if self._connection is not None:
-            self._connection.is_urgent = True
+            self._connection.is_urgent = self._order.streamed
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
@@ -323,10 +323,7 @@ class Attempt:
     def _sample_gap(self) -> None:
         """Measure the time between the next two reads. Each one would cost a look at the clock per token."""
         body, connection = self._body, self._connection
-        if connection is None:
-            return
-        connection.on_flow()
-        if isinstance(body, StreamBody) and body.events and self._gap_from is None:
+        if connection is not None and isinstance(body, StreamBody) and body.events and self._gap_from is None:
             connection.deliver_to(self._timed, self._timed_chunk)
 
     def _timed(self, data: bytes) -> None:

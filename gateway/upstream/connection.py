@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.errors import GatewayError, RivergateError, UpstreamError
-from gateway.upstream import acknowledgement
+from gateway.upstream.acknowledgement import acknowledge
 from gateway.upstream.pace import Pace
 
 MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
@@ -128,11 +128,6 @@ class Connection(asyncio.Protocol):
             self._chunk_handler = chunks
             self._express = None if self._express is None else chunks  # whether a chunk begins now stays as it was
 
-    def on_flow(self) -> None:
-        """Many small pieces are coming; to be told again from time to time."""
-        if self._transport is not None and self.is_open and self._pace.is_loaded:
-            acknowledgement.sparingly(self._transport)
-
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""
         if self.is_open and self._transport is not None and self._transport.is_reading():
@@ -176,7 +171,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._express = self._chunk_handler if self._chunk_ended and data.endswith(b"\r\n") else None
                 if self.is_urgent and self._transport is not None and self.is_open:
-                    acknowledgement.at_once(self._transport)
+                    acknowledge(self._transport)
 
     def eof_received(self) -> bool:
         if self._exchange is not None and self._close_delimited and self._body is not None:

@@ -20,12 +20,12 @@ class Pace:
     A turn that took longer than a rest is followed by none: a loop that is busy gathers enough by itself.
     """
 
-    __slots__ = ("_last_rest", "_reads_before", "_seconds", "_timer", "is_due", "is_loaded", "reads", "rests")
+    __slots__ = ("_last_rest", "_loaded", "_reads_before", "_seconds", "_timer", "is_due", "reads", "rests")
 
     def __init__(self, seconds: float = 0.0) -> None:
         """`seconds` from one turn to the next under load; 0: as soon as there is something."""
         self._seconds = seconds
-        self.is_loaded = False  # so many reads come that they are worth waiting for
+        self._loaded = False
         self._last_rest = 0.0
         self._reads_before = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -39,7 +39,7 @@ class Pace:
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self._on_time)
 
     def stop(self) -> None:
-        self.is_loaded = self.is_due = False
+        self._loaded = self.is_due = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -48,10 +48,10 @@ class Pace:
         """Whether the reads since the last look, a `PERIOD` ago, are a load."""
         together = (self.reads - self._reads_before) * self._seconds / PERIOD
         self._reads_before = self.reads
-        loaded = together >= (ENOUGH if self.is_loaded else WORTH)
-        if loaded and not self.is_loaded:
+        loaded = together >= (ENOUGH if self._loaded else WORTH)
+        if loaded and not self._loaded:
             self.is_due = True
-        self.is_loaded = loaded
+        self._loaded = loaded
 
     def begin_turn(self) -> None:
         """The first read of a turn: rest behind the reads that this turn found; what they woke up waits as long."""
@@ -64,7 +64,7 @@ class Pace:
             self.rests += 1
             time.sleep(left)
         self._last_rest = time.monotonic()
-        self.is_due = self.is_loaded
+        self.is_due = self._loaded
 
     def _on_time(self) -> None:
         self.look()

@@ -42,7 +42,7 @@ def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_wr
         assert sink.direct is not None  # from now on the transport is not needed
         sink.write(b"second ")
         assert client.recv(100) == b"second "
-        sink.discard()
+        sink.close()
         served.transport.close()
 
     run(main())
@@ -53,7 +53,7 @@ def test_nothing_is_written_before_there_is_something_behind_the_head(run: Run) 
         served, client = await connected()
         sink = TransportSink(served.transport)
         sink.begin_with(b"head")
-        sink.discard()
+        sink.close()
         served.transport.close()
         assert await receive_all(client) == b""
 
@@ -70,7 +70,7 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert sink.direct is None
-        sink.discard()
+        sink.close()
         served.transport.close()
         assert await receive_all(client) == before + b"head first "
 
@@ -87,7 +87,7 @@ def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order
             sink.write(piece)
         assert sink.unsent_bytes()
         assert served.is_paused
-        sink.discard()
+        sink.close()
         served.transport.close()
         assert await receive_all(client) == b"head " + b"".join(pieces)
 
@@ -102,7 +102,7 @@ def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> N
         client.close()
         sink.write(b"first ")
         assert sink.blocked
-        sink.discard()
+        sink.close()
         served.transport.close()
 
     run(main())

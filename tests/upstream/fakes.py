@@ -17,7 +17,6 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
 from gateway.upstream.connection import BodyHandler, Connection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.pace import Pace
 from gateway.wire.repair import Identity
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
@@ -97,8 +96,7 @@ class Line:
     def __init__(self) -> None:
         self.idle: list[Connection] = []
         self.lost: list[Connection] = []
-        self.pace = Pace()
-        self.connection = Connection(self.idle.append, self.lost.append, self.pace)
+        self.connection = Connection(self.idle.append, self.lost.append)
         self.transport: asyncio.BaseTransport
         self.peer: socket.socket
 

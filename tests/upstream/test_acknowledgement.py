@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from gateway.simulate import Provider
-from gateway.upstream import acknowledgement
+from gateway.upstream import connection
+from gateway.upstream.acknowledgement import acknowledge
 
 from .fakes import Line, Trial, close, endpoint, until
 from .faults import FAST
@@ -20,18 +21,22 @@ pytestmark = [
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def acknowledges_at_once(line: Line) -> bool:
-    """The option as the kernel tells it: false while it holds acknowledgements back."""
+def hold_back(line: Line) -> None:
+    """Bring the kernel to where it is behind a request that followed an answer at once."""
+    line.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+
+
+def holds_back(line: Line) -> bool:
     own = line.transport.get_extra_info("socket")
-    return bool(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK))
+    return not own.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
 
 
-async def test_a_connection_can_be_told_both() -> None:
+async def test_the_kernel_can_be_told_not_to_wait() -> None:
     async with Line.open() as line:
-        acknowledgement.sparingly(line.transport)
-        assert not acknowledges_at_once(line)
-        acknowledgement.at_once(line.transport)
-        assert acknowledges_at_once(line)
+        hold_back(line)
+        assert holds_back(line)
+        acknowledge(line.transport)
+        assert not holds_back(line)
         line.ask()  # the descriptor was borrowed, not closed
         assert line.peer.recv(3) == b"GET"
 
@@ -39,14 +44,14 @@ async def test_a_connection_can_be_told_both() -> None:
 async def test_while_a_first_token_is_waited_for_nothing_is_held_back() -> None:
     async with Line.open() as line:
         recorder = line.ask()
-        acknowledgement.sparingly(line.transport)
+        hold_back(line)
         line.peer.sendall(HEAD)
         await until(lambda: recorder.status)
-        assert not acknowledges_at_once(line)  # nobody has said that it waits
+        assert holds_back(line)  # nobody has said that it waits
         line.connection.is_urgent = True
         line.peer.sendall(b"5\r\nhello\r\n")
         await until(lambda: recorder.body)
-        assert acknowledges_at_once(line)
+        assert not holds_back(line)
 
 
 async def test_an_answer_that_is_over_leaves_no_hurry_behind() -> None:
@@ -59,32 +64,25 @@ async def test_an_answer_that_is_over_leaves_no_hurry_behind() -> None:
         assert not line.connection.is_urgent
 
 
-@pytest.mark.parametrize("is_loaded", [False, True])
-async def test_tokens_are_acknowledged_sparingly_under_load_alone(is_loaded: bool) -> None:
+async def test_a_connection_that_was_given_up_is_told_nothing() -> None:
     async with Line.open() as line:
-        acknowledgement.at_once(line.transport)
-        line.pace.is_loaded = is_loaded
-        line.connection.on_flow()
-        assert acknowledges_at_once(line) is not is_loaded
-
-
-async def test_a_connection_that_is_gone_is_told_nothing() -> None:
-    async with Line.open() as line:
-        line.pace.is_loaded = True
+        line.ask()
+        line.connection.data_received(HEAD)
+        line.connection.is_urgent = True
         line.connection.abort()
-        line.connection.on_flow()
+        line.connection.data_received(b"5\r\nhello\r\n")
         await until(lambda: line.lost)
-        line.connection.on_flow()
 
 
+@pytest.mark.parametrize(("streamed", "least", "most"), [(True, 1, 2), (False, 0, 0)])
 async def test_an_attempt_hurries_its_upstream_from_the_head_to_the_first_content(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, streamed: bool, least: int, most: int
 ) -> None:
     told: list[asyncio.BaseTransport] = []
-    monkeypatch.setattr(acknowledgement, "at_once", told.append)
+    monkeypatch.setattr(connection, "acknowledge", told.append)
     provider.script = FAST.replace({"ttft_ms": 30, "head_ms": 10, "text": "one two three", "gap_ms": 5})
     to = endpoint(provider.base_url)
-    trial = await Trial.run(to)
+    trial = await Trial.run(to, streamed=streamed)
     assert trial.observer.outcome == ["content", "complete"]
-    assert 1 <= len(told) <= 2  # behind the head, and the role if that came later; not behind the three tokens
+    assert least <= len(told) <= most  # behind the head, and the role if that came later; not behind the tokens
     await close(to)
