@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from gateway.errors import Ending
 from gateway.stream.cohort import Cohort
 from gateway.stream.log import StreamLog
-from gateway.stream.sink import Sink, send_nowait
+from gateway.stream.sink import send_nowait
 from gateway.stream.subscriber import Subscriber
 from gateway.stream.view import Piece, View
 
@@ -49,9 +49,9 @@ class Fanout:
         self._cohorts: dict[View, Cohort] = {}
         self._apart: dict[Subscriber, None] = {}  # an ordered set: those with a cursor of their own
         self._sole: Subscriber | None = None  # the only reader; always apart
-        # The sink of that one while all it needs is a send: nothing is behind, nothing is blocked, the log is open,
-        # and the view takes transfer chunks as they come. Set by a token, and forgotten with whatever else happens.
-        self._straight: Sink | None = None
+        # That one while all it needs is a send: nothing is behind, nothing is blocked, the log is open, and its view
+        # takes transfer chunks as they come. Set by a token, and forgotten with whatever else happens.
+        self._straight: Subscriber | None = None
         self._pass: Iterator[None] | None = None  # the one under way
         # Those that were made last, with the end of the log then.
         self._pieces: dict[tuple[View, int], tuple[Piece, tuple[int, Ending | None]]] = {}
@@ -93,10 +93,11 @@ class Fanout:
 
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
         """Append a frame and send it: what a token costs is mostly this. `chunk`: the frame as a transfer chunk."""
-        log, sink = self._log, self._straight
-        if not chunk or sink is None or (direct := sink.direct) is None or (reader := self._sole) is None:
+        reader = self._straight
+        if not chunk or reader is None or (sink := reader.sink) is None or (direct := sink.direct) is None:
             self._publish(frame, chunk)
             return
+        log = self._log
         log.held.append(frame)
         log.bytes += len(frame)
         log.next_seq = reader.seq = log.next_seq + 1
@@ -129,20 +130,12 @@ class Fanout:
             view = reader.view
             data = chunk if chunk and view.bare_chunks else view.one(frame, reader.seq)
             reader.seq = seq
-            if (direct := sink.direct) is None:
-                sink.write(data)
-            else:
-                try:
-                    sent = direct.send(data)
-                except OSError:
-                    sent = send_nowait(direct, data)  # tells why it failed
-                if sent != len(data):
-                    sink.on_short_write(data, sent)
+            sink.write(data)
             self._sends += 1
             if sink.blocked:
                 self.remove(reader)
-            elif view.bare_chunks and not sink.steady:
-                self._straight = sink
+            elif view.bare_chunks:
+                self._straight = reader
         if log.bytes > self._max_log_bytes:
             self._on_progress()
 

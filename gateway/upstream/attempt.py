@@ -175,7 +175,7 @@ class Attempt:
         self.marks.head = clock.monotonic()
         self._phase = Phase.HEAD
         if self._connection is not None:
-            self._connection.is_urgent = self._order.streamed
+            self._connection.is_urgent = True
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"

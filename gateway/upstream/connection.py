@@ -170,7 +170,8 @@ class Connection(asyncio.Protocol):
                 self._after_read(len(data))
             else:
                 self._express = self._chunk_handler if self._chunk_ended and data.endswith(b"\r\n") else None
-                if self.is_urgent and self._transport is not None and self.is_open:
+                if self.is_urgent and self._transport is not None and not self._transport.is_closing():
+                    self.is_urgent = False  # it holds until the next request is sent
                     acknowledge(self._transport)
 
     def eof_received(self) -> bool:

@@ -121,7 +121,7 @@ class ChatReader:
         frame = _escape_line_ends(block)
         if not text:
             return Chunk(frame)
-        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+        self._add(len(text.encode("utf-8", "surrogatepass")))
         if not is_first:
             self._keep_sample(chunk, block, frame)
         return Chunk(frame, content=True)
