@@ -5,15 +5,14 @@ import socket
 
 import pytest
 
-from gateway.simulate import Provider
 from gateway.upstream import connection
 from gateway.upstream.acknowledgement import acknowledge
 
-from .fakes import Line, Trial, close, endpoint, until
-from .faults import FAST
+from .fakes import STREAM_HEAD, Line, Server, Trial, close, endpoint, passes, until, word
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
+HELLO = b"%x\r\n%b\r\n" % (len(word("hello")), word("hello"))
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -70,15 +69,22 @@ async def test_a_connection_that_was_given_up_is_told_nothing() -> None:
         await until(lambda: line.lost)
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_an_attempt_hurries_its_upstream_from_the_head_to_the_first_content(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch, streamed: bool
+async def test_an_attempt_hurries_its_upstream_if_the_head_comes_without_content(
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[asyncio.BaseTransport] = []
     monkeypatch.setattr(connection, "acknowledge", told.append)
-    provider.script = FAST.replace({"ttft_ms": 30, "head_ms": 10, "text": "one two three", "gap_ms": 5})
-    to = endpoint(provider.base_url)
-    trial = await Trial.run(to, streamed=streamed)
-    assert trial.observer.outcome == ["content", "complete"]
-    assert len(told) == (1 if streamed else 0)  # behind the head, if the answer did not end with it
+    to = endpoint(server.base_url)
+    for first, hurries in ((STREAM_HEAD, 1), (STREAM_HEAD + HELLO, 0)):
+        trial = Trial(to)
+        peer = await server.peer()
+        await peer.request()
+        peer.send(first)
+        await until(lambda trial=trial: trial.attempt.marks.head is not None)
+        await passes(3)
+        peer.send(HELLO)
+        await until(lambda trial=trial: trial.observer.outcome == ["content"])
+        assert len(told) == hurries
+        told.clear()
+        trial.attempt.cancel()
     await close(to)
