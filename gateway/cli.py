@@ -4,6 +4,7 @@ What only one command needs is imported when that runs: a start of the server wa
 """
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -65,7 +66,14 @@ def serve(config_file: ConfigOption = None, log_level: LogLevel = "info") -> Non
         )
     loaded = _load(path)
     _configure_logs(log_level)
-    _run(_serve(loaded, path))
+    from gateway import supervision
+    from gateway.service import Service
+
+    async def serving() -> None:
+        service = Service(loaded, systemd.take_sockets(os.environ))
+        await supervision.run(service, lambda: _reload(service, path))
+
+    _run(serving())
 
 
 @app.command("demo")
@@ -188,18 +196,6 @@ def sim(
     _run(_simulate(host, port, parsed))
 
 
-def main() -> None:
-    app()
-
-
-async def _serve(loaded: config.Config, path: Path | None) -> None:
-    from gateway import supervision
-    from gateway.service import Service
-
-    service = Service(loaded, systemd.take_sockets(os.environ))
-    await supervision.run(service, lambda: _reload(service, path))
-
-
 def _reload(service: "Service", path: Path | None) -> None:
     try:
         service.reload(config.load(path, os.environ))
@@ -245,6 +241,7 @@ def _asked(call: Callable[[], _Result]) -> _Result:
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        gc.enable()  # all is imported
         try:
             runner.run(coroutine)
         except ConfigError as error:

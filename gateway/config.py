@@ -160,7 +160,8 @@ HedgeAfter = Literal["off", "auto"] | Annotated[Whole, Field(ge=1, le=_MAX_MS)]
 class Section(BaseModel):
     """Frozen; a key that is not declared is a fault."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Deferred: a section is only ever read as a part of the whole, and has no use for a validator of its own.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class Server(Section):

@@ -39,6 +39,27 @@ def collector() -> Iterator[None]:
     gc.unfreeze()
 
 
+def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
+    looks: list[int] = []
+
+    def note(phase: str, details: dict[str, int]) -> None:
+        looks.append(details["generation"])
+
+    async def main() -> None:
+        control = GarbageControl(lambda: False)
+        gc.callbacks.append(note)
+        before = len(gc.get_objects())
+        control.start()
+        try:
+            assert gc.get_freeze_count() >= before
+            assert 2 not in looks
+        finally:
+            gc.callbacks.remove(note)
+            control.stop()
+
+    asyncio.run(main())
+
+
 def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
     async def main() -> None:
         control = GarbageControl(lambda: False)

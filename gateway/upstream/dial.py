@@ -6,6 +6,7 @@ cancelled leaves no socket behind.
 
 import asyncio
 import base64
+import functools
 import os
 import re
 import socket
@@ -204,8 +205,18 @@ def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """Certificates and host names are always checked; `ca_file` replaces the system's authorities.
 
-    Raises `ConfigError` for a file that holds none.
+    Raises `ConfigError` for a file that holds none. Those of the system are read once a process, since each time
+    takes 30 ms and holds a megabyte.
     """
+    return _context(ca_file) if ca_file is not None else _system_context()
+
+
+@functools.cache
+def _system_context() -> ssl.SSLContext:
+    return _context(None)
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # `ssl.SSLError` is one

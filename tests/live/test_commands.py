@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,33 @@ def test_sim_prints_its_address_and_serves(run: Run) -> None:
     assert len(streamed.text().split()) == 4
     assert command.terminate() == 0
     assert command.errors() == ""
+
+
+OBSERVED = """
+import gc, sys
+from gateway.__main__ import main
+looks = []
+gc.callbacks.append(lambda phase, _: looks.append(phase == "stop"))
+try:
+    main()
+finally:
+    print(gc.isenabled(), sum(looks), "pydantic" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_the_garbage_collector_waits_until_all_is_imported() -> None:
+    command = [sys.executable, "-c", OBSERVED, "sim", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("simulated provider at ")
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    enabled, looks, imported = told.split()
+    assert (enabled, imported) == ("True", "True")
+    assert int(looks) < 30  # the modules alone would bring a hundred and more
 
 
 @pytest.mark.parametrize("script", ["{", "[]", '{"no_such": 1}', '{"status": 1}'])

@@ -143,6 +143,13 @@ async def test_a_certificate_of_our_authority_is_trusted(certificates: Certifica
             connection.abort()
 
 
+def test_the_authorities_of_the_system_are_read_once(certificates: Certificates) -> None:
+    own = str(certificates.authority)
+    assert tls_context(None) is tls_context(None)
+    assert tls_context(own) is not tls_context(own)  # the file may have been renewed
+    assert tls_context(own) is not tls_context(None)
+
+
 async def test_a_certificate_of_nobodys_is_not_trusted(certificates: Certificates) -> None:
     async with Server.open(ssl=server_context(certificates.good)) as server:
         message = await failure(dialer(server.port, tls=tls_context(None)))
