@@ -27,8 +27,8 @@ class GarbageControl:
     def __init__(self, is_quiet: Callable[[], bool]) -> None:
         self._is_quiet = is_quiet
         self._timer: asyncio.TimerHandle | None = None
-        self._looked_at_all = 0.0
-        self._settled = 0  # objects, after that look
+        self._settled_at = 0.0
+        self._settled = 0  # objects, by then
         self._thresholds = (0, 0, 0)
 
     def start(self) -> None:
@@ -36,7 +36,7 @@ class GarbageControl:
 
         It is not looked at now: that would make every start 30 ms longer, for a hundredth of it that is garbage.
         """
-        self._set_apart()
+        self._settle()
         self._thresholds = gc.get_threshold()
         gc.set_threshold(TOO_MANY, *self._thresholds[1:])
         gc.callbacks.append(_keep_survivors)
@@ -60,7 +60,7 @@ class GarbageControl:
         self._timer = asyncio.get_running_loop().call_later(PERIOD, self._on_time)
 
     def _on_time(self) -> None:
-        since = clock.monotonic() - self._looked_at_all
+        since = clock.monotonic() - self._settled_at
         has_grown = gc.get_freeze_count() > self._settled * GROWTH + MORE
         if has_grown or since > PATIENCE or (since > REST and self._is_quiet()):
             self._look_at_all()
@@ -69,10 +69,10 @@ class GarbageControl:
     def _look_at_all(self) -> None:
         gc.unfreeze()
         gc.collect()
-        self._set_apart()
+        self._settle()
 
-    def _set_apart(self) -> None:
-        self._looked_at_all = clock.monotonic()
+    def _settle(self) -> None:
+        self._settled_at = clock.monotonic()
         gc.freeze()
         self._settled = gc.get_freeze_count()
 
