@@ -1,8 +1,8 @@
 """Shell: where a subscriber's bytes go. A sink takes bytes until it is blocked; it never waits and never queues."""
 
 import asyncio
-import contextlib
 import fcntl
+import os
 import socket
 import struct
 import termios
@@ -64,7 +64,7 @@ class TransportSink:
     `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_duplicate", "_head", "_transport", "blocked", "direct", "steady")
+    __slots__ = ("_duplicate", "_head", "_socket", "_transport", "blocked", "direct", "steady")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -72,18 +72,12 @@ class TransportSink:
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        shared = transport.get_extra_info("socket")
         encrypted = transport.get_extra_info("sslcontext") is not None
-        # A duplicate, not the descriptor itself: that one may be closed, and its number given to another client,
-        # before anybody tells us.
-        self._duplicate: socket.socket | None = None
-        self.direct: socket.socket | None = (
-            None  # the head is still to go, and the transport may hold bytes of the answer before
-        )
-        if not encrypted and shared is not None:
-            with contextlib.suppress(OSError):  # out of descriptors: the transport does it alone
-                self._duplicate = shared.dup()
-                self._duplicate.setblocking(False)
+        # None: the transport does it alone. Else its own, which only quacks like one.
+        self._socket: socket.socket | None = None if encrypted else transport.get_extra_info("socket")
+        self._duplicate: socket.socket | None = None  # made with the first bytes
+        # None at first: the head is still to go, and the transport may hold bytes of the answer before.
+        self.direct: socket.socket | None = None
 
     def begin_with(self, head: bytes) -> None:
         """This goes out in front of the first bytes that are written, in one piece with them."""
@@ -92,15 +86,34 @@ class TransportSink:
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
-        direct = self._duplicate
-        if direct is None or self._transport.get_write_buffer_size():
+        own, duplicate = self._socket, self._duplicate
+        if own is None or self._transport.get_write_buffer_size():
             self.direct = None
             self._transport.write(data)
             return
-        self.direct = direct  # the transport has nothing left: from now on without it
-        sent = send_nowait(direct, data)
+        sent = self._send_first(own, data) if duplicate is None else send_nowait(duplicate, data)
+        self.direct = self._duplicate  # the transport has nothing left: from now on without it
         if sent != len(data):
             self.on_short_write(data, sent)
+
+    def _send_first(self, own: socket.socket, data: bytes) -> int:
+        """How many bytes the kernel took; -1: the peer is gone. The duplicate comes after them: it takes 20 us."""
+        if self._transport.is_closing():
+            return -1
+        try:
+            sent = os.write(own.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return -1
+        # From now on a duplicate, not the descriptor itself: that one may be closed, and its number given to another
+        # client, before anybody tells us.
+        try:
+            self._duplicate = own.dup()
+            self._duplicate.setblocking(False)
+        except OSError:  # out of descriptors: the transport does it alone
+            self._socket = None
+        return sent
 
     def on_short_write(self, data: bytes, sent: int) -> None:
         self.direct = None
@@ -123,3 +136,4 @@ class TransportSink:
         if self._duplicate is not None:
             self._duplicate.close()
             self._duplicate = self.direct = None
+        self._socket = None

@@ -1,6 +1,8 @@
 """A reader on a transport: what is written is on the wire at once, behind the head and in order."""
 
 import asyncio
+import os
+import resource
 import socket
 from typing import Any
 
@@ -104,5 +106,69 @@ def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> N
         assert sink.blocked
         sink.close()
         served.transport.close()
+
+    run(main())
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        before = open_files()
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
+        assert open_files() == before  # a stream that waits for its first token holds none
+        sink.write(b"first ")
+        assert open_files() == before + 1
+        sink.write(b"second ")
+        assert open_files() == before + 1
+        sink.close()
+        assert open_files() == before
+        sink.write(b"late")  # goes by the transport, and leaves nothing behind
+        assert open_files() == before
+        served.transport.close()
+        assert await receive_all(client) == b"head first second late"
+
+    run(main())
+
+
+def test_nothing_is_sent_to_the_descriptor_of_a_transport_that_is_closed(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
+        served.transport.abort()
+        sink.write(b"first ")
+        assert sink.blocked
+        assert sink.direct is None
+        sink.close()
+        assert await receive_all(client) == b""
+
+    run(main())
+
+
+def test_without_room_for_a_descriptor_the_transport_does_it_alone(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        fillers = [os.dup(0) for _ in range(highest)]  # so that no number below the limit is free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+        try:
+            sink.write(b"first ")
+            assert sink.direct is None
+            sink.write(b"second ")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for filler in fillers:
+                os.close(filler)
+        sink.close()
+        served.transport.close()
+        assert await receive_all(client) == b"head first second "
 
     run(main())
