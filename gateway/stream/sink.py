@@ -26,7 +26,7 @@ def queued_bytes(direct: socket.socket) -> int:
     """How much of what the kernel took the peer has not acknowledged (ioctl SIOCOUTQ, tcp(7)); 0: not known."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(direct, termios.TIOCOUTQ, bytes(4)))[0])
-    except OSError:
+    except (OSError, ValueError):  # the socket is closed
         return 0
 
 
@@ -64,7 +64,7 @@ class TransportSink:
     `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_duplicate", "_head", "_socket", "_transport", "blocked", "direct", "steady")
+    __slots__ = ("_alone", "_duplicate", "_head", "_socket", "_transport", "blocked", "direct", "steady")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -72,9 +72,10 @@ class TransportSink:
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        # None: the transport does it alone. Else its own, which only quacks like one.
-        self._socket: socket.socket | None = None if encrypted else transport.get_extra_info("socket")
+        # The transport's own, which only quacks like one.
+        self._socket: socket.socket | None = transport.get_extra_info("socket")
+        # The transport does it alone: it encrypts, or there is no descriptor to be had.
+        self._alone = transport.get_extra_info("sslcontext") is not None
         self._duplicate: socket.socket | None = None  # made with the first bytes
         # None at first: the head is still to go, and the transport may hold bytes of the answer before.
         self.direct: socket.socket | None = None
@@ -87,7 +88,7 @@ class TransportSink:
         if self._head:
             data, self._head = self._head + data, b""
         own, duplicate = self._socket, self._duplicate
-        if own is None or self._transport.get_write_buffer_size():
+        if own is None or self._alone or self._transport.get_write_buffer_size():
             self.direct = None
             self._transport.write(data)
             return
@@ -111,8 +112,8 @@ class TransportSink:
         try:
             self._duplicate = own.dup()
             self._duplicate.setblocking(False)
-        except OSError:  # out of descriptors: the transport does it alone
-            self._socket = None
+        except OSError:  # out of descriptors
+            self._alone = True
         return sent
 
     def on_short_write(self, data: bytes, sent: int) -> None:
@@ -127,7 +128,8 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
-        return queued_bytes(self._duplicate) if self._duplicate is not None else 0
+        own = self._socket
+        return 0 if own is None or self._transport.is_closing() else queued_bytes(own)
 
     def abort(self) -> None:
         self._transport.abort()

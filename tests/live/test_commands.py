@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -166,6 +167,24 @@ def test_the_garbage_collector_waits_until_all_is_imported() -> None:
     enabled, looks, imported = told.split()
     assert (enabled, imported) == ("True", "True")
     assert int(looks) < 30  # the modules alone would bring a hundred and more
+
+
+@pytest.mark.parametrize(("plugins", "loaded"), [(None, False), ("", True)])
+def test_pydantic_looks_for_no_plugins_unless_the_operator_says_so(
+    tmp_path: Path, plugins: str | None, loaded: bool
+) -> None:
+    (tmp_path / "telling.py").write_text("raise ImportError('the plugin was looked for')")
+    told = tmp_path / "telling-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: telling\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("[pydantic]\ntelling = telling:plugin\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    if plugins is not None:
+        environment["PYDANTIC_DISABLE_PLUGINS"] = plugins
+    command = [sys.executable, "-m", "gateway", "check", str(tmp_path / "none.toml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+    assert "cannot be read" in ended.stderr
+    assert ("the plugin was looked for" in ended.stderr) is loaded
 
 
 @pytest.mark.parametrize("script", ["{", "[]", '{"no_such": 1}', '{"status": 1}'])

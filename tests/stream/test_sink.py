@@ -4,11 +4,16 @@ import asyncio
 import os
 import resource
 import socket
+import ssl
+from pathlib import Path
 from typing import Any
 
-from gateway.stream.sink import MAX_UNSENT_BYTES, TransportSink
+import pytest
 
-from .sockets import Run, receive_all, unix_pair
+from gateway.stream.sink import MAX_UNSENT_BYTES, TransportSink
+from tests.upstream.certificates import Certificates, server_context
+
+from .sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
 
 
 class Served(asyncio.Protocol):
@@ -32,6 +37,23 @@ async def connected() -> tuple[Served, socket.socket]:
     ours, client = unix_pair()
     _, served = await asyncio.get_running_loop().connect_accepted_socket(Served, ours)
     return served, client
+
+
+async def connected_by_tcp(certificates: Certificates | None) -> tuple[Served, socket.socket]:
+    """With certificates by TLS: what the client reads is what is on the wire."""
+    loop = asyncio.get_running_loop()
+    ours, client = tcp_pair(SMALL)
+    client.settimeout(PATIENCE)
+    served = Served()
+    if certificates is None:
+        await loop.connect_accepted_socket(lambda: served, ours)
+        return served, client
+    context = ssl.create_default_context(cafile=certificates.authority)
+    wire = client.dup()
+    greeted = loop.run_in_executor(None, lambda: context.wrap_socket(client, server_hostname="localhost"))
+    await loop.connect_accepted_socket(lambda: served, ours, ssl=server_context(certificates.good))
+    (await greeted).close()
+    return served, wire
 
 
 def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_write_returns(run: Run) -> None:
@@ -75,6 +97,71 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
         sink.close()
         served.transport.close()
         assert await receive_all(client) == before + b"head first "
+
+    run(main())
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_for_room(
+    run: Run, tmp_path: Path, encrypted: bool
+) -> None:
+    certificates = Certificates.make(tmp_path) if encrypted else None
+
+    async def main() -> None:
+        served, client = await connected_by_tcp(certificates)
+        try:
+            while not served.is_paused:  # by the answer before
+                served.transport.write(b"b" * MAX_UNSENT_BYTES)
+                await passes()
+            sink = TransportSink(served.transport)
+            sink.write(b"first ")
+            unsent, in_kernel = sink.unsent_bytes(), sink.kernel_bytes()
+            assert unsent
+            assert in_kernel
+            while sink.kernel_bytes() == in_kernel:
+                assert client.recv(512)
+            assert sink.kernel_bytes() < in_kernel
+            assert sink.unsent_bytes() == unsent
+            sink.close()
+            assert sink.kernel_bytes() == 0
+        finally:
+            served.transport.abort()
+            client.close()
+
+    run(main())
+
+
+def test_of_a_transport_that_is_closed_the_kernel_holds_nothing(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        sink = TransportSink(served.transport)
+        sink.write(b"first ")
+        assert sink.kernel_bytes()
+        served.transport.abort()
+        assert sink.kernel_bytes() == 0
+        sink.close()
+        assert await receive_all(client) == b"first "
+
+    run(main())
+
+
+def test_a_first_send_for_which_the_kernel_has_no_room_waits_in_the_transport(run: Run) -> None:
+    async def main() -> None:
+        served, client = await connected()
+        filled, own = 0, served.transport.get_extra_info("socket")
+        try:
+            while True:
+                filled += os.write(own.fileno(), b"b" * 4096)
+        except BlockingIOError:
+            assert not served.transport.get_write_buffer_size()
+        sink = TransportSink(served.transport)
+        sink.begin_with(b"head ")
+        sink.write(b"first ")
+        assert not sink.blocked
+        assert sink.unsent_bytes() == len(b"head first ")
+        sink.close()
+        served.transport.close()
+        assert await receive_all(client) == b"b" * filled + b"head first "
 
     run(main())
 
