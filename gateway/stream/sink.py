@@ -26,7 +26,7 @@ def queued_bytes(direct: socket.socket) -> int:
     """How much of what the kernel took the peer has not acknowledged (ioctl SIOCOUTQ, tcp(7)); 0: not known."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(direct, termios.TIOCOUTQ, bytes(4)))[0])
-    except (OSError, ValueError):  # the socket is closed
+    except OSError:
         return 0
 
 
@@ -128,6 +128,7 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
+        # The transport's own: while it still has bytes of the answer before, and by TLS, there is no duplicate.
         own = self._socket
         return 0 if own is None or self._transport.is_closing() else queued_bytes(own)
 
