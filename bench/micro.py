@@ -14,12 +14,14 @@ from collections.abc import Callable
 import orjson
 
 from bench.frames import MODEL
-from gateway.config import Stream as StreamConfig
-from gateway.errors import Ending, RivergateError
+from gateway.config import StreamSettings
+from gateway.dialects.chat import reader as chat
+from gateway.dialects.chat.repair import Identity
+from gateway.endings import Ending
+from gateway.errors import RivergateError
 from gateway.stream.stream import Stream
-from gateway.upstream.body import StreamBody
-from gateway.wire import chat, sse
-from gateway.wire.repair import Identity
+from gateway.upstream.bodies import StreamBody
+from gateway.wire import sse
 
 TURNS = 100_000
 
@@ -93,7 +95,7 @@ async def main() -> None:
     timed("Lane.fit, a chunk of the known shape", reader.lane.fit)
     timed("ChatReader.read, the full reading", reader.read)
     timed("orjson.loads alone", lambda data: orjson.loads(data[6:]))
-    stream = Stream("bench", "e", StreamConfig(max_log_bytes=1 << 30), _Ends())
+    stream = Stream("bench", "e", StreamSettings(max_log_bytes=1 << 30), _Ends())
     stream.join(chunked=True).attach(_Sink())
     timed("Stream.on_frame to one reader", stream.on_frame)
     ends = _Ends(stream)

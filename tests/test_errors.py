@@ -4,7 +4,8 @@ import pytest
 from auriko.errors import mapping
 
 from gateway import errors
-from gateway.errors import Ending, RivergateError
+from gateway.endings import Ending
+from gateway.errors import RivergateError
 
 TYPES = (
     "invalid_request_error",

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gateway import clock
-from gateway.access.ledger import Key, Ledger, Usage
 from gateway.access.limits import Allowance, RequestLimit
+from gateway.access.sqlite_books import Key, SqliteBooks, UsageRecord
 from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
 
 REFRESH_SECONDS = 1.0  # a revocation, a credit, a new key: known after so long at most
@@ -136,12 +136,12 @@ class AccountsStatistics:
 class Accounts:
     """All keys of one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: SqliteBooks) -> None:
         self._ledger = ledger
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._accounts: dict[str, Account] = {}
         self._by_digest: dict[bytes, Account] = {}
-        self._queue: list[Usage] = []
+        self._queue: list[UsageRecord] = []
         self._wake = asyncio.Event()
         self._version = -1
         self._looking = asyncio.Lock()
@@ -212,7 +212,7 @@ class Accounts:
                     await self._refresh()
         return self._by_digest.get(digest)
 
-    def settle(self, usage: Usage, lease: Lease | None) -> None:
+    def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
         """Book a record: its money is gone from now on, and it will be written."""
         if lease is not None:
             lease.close()
@@ -265,7 +265,7 @@ class Accounts:
         del self._queue[: len(batch)]
         self._on_written(batch, balances)
 
-    def _on_written(self, batch: Sequence[Usage], balances: dict[str, int]) -> None:
+    def _on_written(self, batch: Sequence[UsageRecord], balances: dict[str, int]) -> None:
         for usage in batch:
             account = self._accounts.get(usage.key_id or "")
             if account is not None and account.balance is not None:
@@ -299,7 +299,7 @@ class Accounts:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
 
-def _in_json(usage: Usage) -> dict[str, Any]:
+def _in_json(usage: UsageRecord) -> dict[str, Any]:
     """A record as a line of the log can hold it: with the names of the columns of the ledger."""
     row = asdict(usage).items()
     return {name: str(value) if isinstance(value, int) and value.bit_length() > 63 else value for name, value in row}

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.dialects.chat.repair import Identity
 from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
-from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Start, Why
+from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
-from gateway.wire.repair import Identity
 
 LOOP_GRAIN = 0.0005  # seconds: half of the grain of uvloop's timers
 
@@ -158,7 +158,9 @@ class Dispatcher:
 
     def lost(self) -> list[Entry]:
         """The attempts whose request was sent and whose answer was not waited for, because another one won."""
-        return [one for one in self._entries.values() if one.outcome == Why.LOST and one.attempt.marks.connected]
+        return [
+            one for one in self._entries.values() if one.outcome == CancelReason.LOST and one.attempt.marks.connected
+        ]
 
     # --- the attempts' side (AttemptObserver)
 
@@ -232,7 +234,7 @@ class Dispatcher:
         """The answer takes longer than `timeout_ms` or `deadline_ms` of the request."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = Why.TIMED_OUT.value
+            entry.outcome = CancelReason.TIMED_OUT.value
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
@@ -258,7 +260,7 @@ class Dispatcher:
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
         )
 
-    def _cancel(self, entry: Entry, why: Why) -> None:
+    def _cancel(self, entry: Entry, why: CancelReason) -> None:
         if entry.outcome:
             return
         entry.outcome = why.value
@@ -266,12 +268,12 @@ class Dispatcher:
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.started, self._waited(entry, why, now), now)
 
-    def _waited(self, entry: Entry, why: Why, now: float) -> float | None:
+    def _waited(self, entry: Entry, why: CancelReason, now: float) -> float | None:
         """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""
         started = entry.attempt.marks.started
-        if self._call.streamed and why is Why.TIMED_OUT:
+        if self._call.streamed and why is CancelReason.TIMED_OUT:
             return now - started
-        if self._call.streamed and why is Why.LOST and self._winner is not None and not entry.hedge:
+        if self._call.streamed and why is CancelReason.LOST and self._winner is not None and not entry.hedge:
             # Slow by as much as it took us to ask another one; what came after is that one's time.
             return self._winner.attempt.marks.started - started
         return None

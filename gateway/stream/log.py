@@ -5,7 +5,7 @@ message that could be lost. The invariant: `first_seq <= position <= next_seq` f
 and a closed log never changes but by trimming.
 """
 
-from gateway.errors import Ending
+from gateway.endings import Ending
 
 WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from gateway.config import Stream as StreamConfig
-from gateway.errors import Ending
+from gateway.config import StreamSettings
+from gateway.delivery.fanout import SLICE_SECONDS, Fanout
+from gateway.delivery.source import View
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
 from gateway.stream.audience import Audience, OnLastReader, Policy
-from gateway.stream.fanout import SLICE_SECONDS, Fanout
 from gateway.stream.log import StreamLog
-from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import CompletionView, EventsView, SourceEventsView, View
+from gateway.stream.view import CompletionView, EventsView, SourceEventsView
 
 _log = logging.getLogger("rivergate.stream")
 
@@ -50,7 +51,7 @@ NOBODY = _Nobody()
 
 
 def policy_of(
-    limits: StreamConfig,
+    limits: StreamSettings,
     *,
     detached: bool = False,
     on_last_reader: OnLastReader | None = None,
@@ -131,7 +132,7 @@ class Stream:
         self,
         stream_id: str,
         epoch: str,
-        limits: StreamConfig,
+        limits: StreamSettings,
         producer: Producer,
         policy: Policy | None = None,
         ring: Ring | None = None,

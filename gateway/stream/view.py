@@ -4,39 +4,14 @@ A piece is what one `send` carries: the frames from a cursor on, up to a limit, 
 transfer chunk (RFC 9112 section 7.1), so that an event is never split over two of them.
 """
 
-from typing import Protocol
-
-from gateway.errors import Ending
+from gateway.delivery.source import Piece
+from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
 from gateway.wire.http1 import SIZE_LINES
 
 # One join below 64 KiB costs less than the second send it saves; above it the socket buffer is full anyway.
 MAX_PIECE_BYTES = 65536
-
-# Bytes for a reader, the position behind them, and whether they hold the end of the body. A plain tuple: it is made
-# per token, and a dataclass would cost more than the framing itself.
-Piece = tuple[bytes, int, bool]
-
-
-class View(Protocol):
-    """One framing of one log."""
-
-    keepalive: bytes  # what may stand between two pieces
-    bare_chunks: bool  # a frame goes out as a transfer chunk of its own, with nothing added
-    resumable: bool  # a reader that is cut off can come again and go on where it was
-
-    def one(self, frame: bytes, seq: int) -> bytes:
-        """The bytes of one frame, the one at `seq`."""
-
-    def piece(self, seq: int) -> Piece:
-        """The next bytes for a reader at `seq`; none if there are none yet."""
-
-    def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """What a reader is told that is sent away before the end, the end of its body included.
-
-        With `retry_ms` it is to come again, so that it is not told of an end.
-        """
 
 
 class CompletionView:

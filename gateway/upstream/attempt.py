@@ -12,13 +12,13 @@ from enum import Enum
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.dialects.chat.repair import Identity
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
-from gateway.upstream.body import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
-from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.bodies import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.wire.repair import Identity
 
 LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
@@ -99,7 +99,7 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.DIALLING
         self._paused = False
-        self._connection: Connection | None = None
+        self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._events_at_check = -1  # no count: the next check finds that something came
@@ -274,7 +274,7 @@ class Attempt:
         else:
             self._send(connection)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._phase = Phase.SENT
         self.marks.connected = clock.monotonic()

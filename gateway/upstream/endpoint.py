@@ -39,7 +39,11 @@ class Endpoint:
 
     @classmethod
     def build(
-        cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str], pace: Pace | None = None
+        cls,
+        upstream: config.UpstreamSettings,
+        idle_seconds: float,
+        proxies: Mapping[str, str],
+        pace: Pace | None = None,
     ) -> "Endpoint":
         origin = Origin.parse(upstream.base_url)
         dialer = Dialer(
@@ -93,7 +97,7 @@ class Endpoint:
         return self.head + own.encode("ascii") + http1.CRLF + content
 
 
-def _fields(origin: Origin, upstream: config.Upstream) -> tuple[tuple[str, str], ...]:
+def _fields(origin: Origin, upstream: config.UpstreamSettings) -> tuple[tuple[str, str], ...]:
     fields = [
         ("Host", origin.authority),
         ("User-Agent", f"rivergate/{__version__}"),

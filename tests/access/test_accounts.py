@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.access import accounts as module
 from gateway.access.accounts import MAX_BATCH, Account, Accounts, Lease
-from gateway.access.ledger import Ledger, Usage
+from gateway.access.sqlite_books import SqliteBooks, UsageRecord
 from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
 from gateway.observe.logs import JsonFormatter
 
@@ -24,12 +24,12 @@ PATIENCE = 20.0
 CHUNK = 7  # what a settlement may be above its reservation: the chunk that was under way
 
 
-class FragileLedger(Ledger):
+class FragileLedger(SqliteBooks):
     """A ledger whose disk may refuse."""
 
     failure: sqlite3.Error | None = None
 
-    def settle(self, batch: Sequence[Usage]) -> dict[str, int]:
+    def settle(self, batch: Sequence[UsageRecord]) -> dict[str, int]:
         if self.failure is not None:
             raise self.failure
         return super().settle(batch)
@@ -45,7 +45,7 @@ class Bank:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.beside = Ledger.open(path)
+        self.beside = SqliteBooks.open(path)
         self.start()
 
     def start(self) -> None:
@@ -295,7 +295,7 @@ async def test_a_commit_that_went_through_unseen_is_not_booked_again(soon: None,
     owner = await funded(bank, 100)
     settle, told = bank.ledger.settle, []
 
-    def unseen(batch: Sequence[Usage]) -> dict[str, int]:
+    def unseen(batch: Sequence[UsageRecord]) -> dict[str, int]:
         balances = settle(batch)
         told.append(balances)
         if len(told) == 1:
@@ -339,7 +339,7 @@ async def test_a_disk_that_comes_back_during_a_stop_gets_all_records(soon: None,
     tries: list[int] = []
     settle = bank.ledger.settle
 
-    def refused(batch: Sequence[Usage]) -> dict[str, int]:
+    def refused(batch: Sequence[UsageRecord]) -> dict[str, int]:
         tries.append(len(batch))
         bank.ledger.failure = None if len(tries) > 3 else bank.ledger.failure
         return settle(batch)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import config, keys
+from gateway import config
+from gateway.commands import keys
 from tests.access.books import rows
 
 from .conftest import KEYS, ORDERED

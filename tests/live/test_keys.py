@@ -15,8 +15,8 @@ import auriko
 import openai
 import pytest
 
-from gateway.access.ledger import Ledger
-from gateway.relay.purse import SLICE_TOKENS
+from gateway.access.sqlite_books import SqliteBooks
+from gateway.completion.purse import SLICE_TOKENS
 from tests.access.books import NOW, balances, new_key, new_secret, rows
 
 from .conftest import KEYS
@@ -158,7 +158,7 @@ def test_a_key_that_is_no_good_is_refused_once_and_told_why(
         keyring.revoke(made)
         secret, words = made.secret, "revoked"
     elif fault == "expired":
-        ledger = Ledger.open(keyring.path)
+        ledger = SqliteBooks.open(keyring.path)
         ledger.add(new_key(secret, expires_at=NOW - 100_000_000))
         ledger.close()
         words, code = "expired", "expired_api_key"
@@ -786,7 +786,7 @@ def test_a_gateway_that_is_killed_in_mid_write_books_nothing_twice_and_nothing_b
             gateway.terminate()
             load.join()
         answered += load.answered
-        ledger = Ledger.open(keyring.path)
+        ledger = SqliteBooks.open(keyring.path)
         assert rows(keyring.path, "PRAGMA integrity_check") == [("ok",)]
         found = [record["id"] for record in keyring.records(key)]
         assert found[: len(kept)] == kept  # what was settled stays

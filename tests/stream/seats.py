@@ -8,14 +8,15 @@ from typing import Any
 
 import orjson
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
-from gateway.stream.fanout import SLICE_SECONDS
-from gateway.stream.socket_sink import SocketSink
+from gateway.config import StreamSettings
+from gateway.delivery.fanout import SLICE_SECONDS
+from gateway.delivery.socket_sink import SocketSink
+from gateway.delivery.source import Piece
+from gateway.delivery.subscriber import Subscriber
+from gateway.delivery.watch import Watch
+from gateway.endings import Ending
 from gateway.stream.stream import Ring, Stream
-from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, Piece, SourceEventsView
-from gateway.stream.watch import Watch
+from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, SourceEventsView
 from gateway.wire import sse
 
 from .sockets import passes, unix_pair, until
@@ -152,7 +153,7 @@ class Scene:
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
-        self.stream = Stream("s", "e1", Limits(**limits), source or Source(), ring=ring)
+        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring)
         self.log: list[bytes] = []
         self.seats: list[Seat] = []
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
+from gateway.config import StreamSettings
+from gateway.endings import Ending
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Framing, Stream
 
@@ -29,7 +29,7 @@ class Talk:
         self.announced = True
         self.stops: list[Ending] = []
         self._hub = hub
-        self.stream = Stream(name, "e1", Limits(**limits), self)
+        self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}

@@ -14,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
-from gateway.stream.resume import start_of
+from gateway.config import StreamSettings
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.stream.position import start_of
 from gateway.stream.stream import Framing, Ring, Stream
-from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
 
 from .test_stream import MemorySink, Source
@@ -58,7 +58,9 @@ class StreamMachine(RuleBasedStateMachine):
         self.stream: Stream = self.call(self._stream)
 
     def _stream(self) -> Stream:
-        return Stream("s", EPOCH, Limits(max_log_bytes=4096, abort_grace_ms=3_600_000), self.source, ring=self.ring)
+        return Stream(
+            "s", EPOCH, StreamSettings(max_log_bytes=4096, abort_grace_ms=3_600_000), self.source, ring=self.ring
+        )
 
     def call(self, act: Any, *arguments: Any) -> Any:
         """Call inside the loop, and let everything run that follows."""

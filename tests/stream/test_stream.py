@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
-from gateway.stream.fanout import SLICE_SECONDS
+from gateway.config import StreamSettings
+from gateway.delivery.fanout import SLICE_SECONDS
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
 from gateway.stream.stream import Framing, Stream
-from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 
@@ -98,7 +98,7 @@ class Source:
 
 
 def stream_of(source: Source | None = None, **limits: Any) -> Stream:
-    return Stream("chat-1", "e1", Limits(**limits), source or Source())
+    return Stream("chat-1", "e1", StreamSettings(**limits), source or Source())
 
 
 def reader_of(

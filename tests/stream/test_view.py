@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Ending
+from gateway.delivery.source import View
+from gateway.endings import Ending
 from gateway.stream.log import StreamLog
-from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView, View
+from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK
 

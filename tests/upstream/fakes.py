@@ -12,12 +12,12 @@ import orjson
 from pydantic import SecretStr
 
 from gateway import clock, config
+from gateway.dialects.chat.repair import Identity
 from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
-from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.wire.repair import Identity
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
 KEY = "sk-never-to-be-told"
@@ -91,12 +91,12 @@ class Recorder:
 
 
 class Line:
-    """A `Connection`, the other end of its socket, and what its owner hears."""
+    """A `UpstreamConnection`, the other end of its socket, and what its owner hears."""
 
     def __init__(self) -> None:
-        self.idle: list[Connection] = []
-        self.lost: list[Connection] = []
-        self.connection = Connection(self.idle.append, self.lost.append)
+        self.idle: list[UpstreamConnection] = []
+        self.lost: list[UpstreamConnection] = []
+        self.connection = UpstreamConnection(self.idle.append, self.lost.append)
         self.transport: asyncio.BaseTransport
         self.peer: socket.socket
 
@@ -235,7 +235,7 @@ class Server:
 
 def endpoint(base_url: str, idle_ms: int = 60_000, proxies: Mapping[str, str] | None = None, **more: Any) -> Endpoint:
     """An endpoint named `alpha` with our key."""
-    upstream = config.Upstream.model_validate(
+    upstream = config.UpstreamSettings.model_validate(
         {"name": "alpha", "base_url": base_url, "api_key": SecretStr(KEY), "models": [{"id": "m"}], **more}
     )
     return Endpoint.build(upstream, idle_ms / 1000, proxies or {})

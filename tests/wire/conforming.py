@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 from auriko.models.chat import ChatCompletionChunk
 
-from gateway.wire.chat import ChatReader
-from gateway.wire.repair import Identity
+from gateway.dialects.chat.reader import ChatReader
+from gateway.dialects.chat.repair import Identity
 
 RAW_LINE_ENDS = (b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 
