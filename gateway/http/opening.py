@@ -11,9 +11,9 @@ from gateway import clock
 from gateway.access.accounts import Lease
 from gateway.access.callers import Caller
 from gateway.completion.answer import Settle
-from gateway.completion.completion import Plan, StreamedCompletion, UsageEvent
 from gateway.completion.meter import OutputLimits
-from gateway.completion.purse import microusd
+from gateway.completion.spending import microusd
+from gateway.completion.streamed import Plan, StreamedCompletion, UsageEvent
 from gateway.config import StreamSettings
 from gateway.dialects.chat.request import CheckedRequest, parse
 from gateway.dialects.usage import estimate_prompt_tokens
@@ -155,6 +155,7 @@ class Opening:
             settle=self.settled(lease),
             tasks=context.tasks,
         )
+        relay.start()
         context.hub.add_stream(relay)
         return relay
 

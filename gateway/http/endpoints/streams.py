@@ -29,7 +29,7 @@ async def create_stream(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     opening = await opening_of(request, context, detached=True)
     relay = opening.open()
-    relay.announced = True
+    relay.announce()
     expires_at = math.ceil(clock.wall_time()) + VIEWER_SECONDS
     token = mint(ViewerToken(f"stream:{relay.id}", expires_at), context.signing_keys[0])
     events_url = f"/v1/streams/{relay.id}/events"
