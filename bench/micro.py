@@ -92,7 +92,7 @@ async def main() -> None:
     for text in ("role comes first", " second"):
         reader.read(block(text))
     timed("BlockDecoder.feed, one event a read", sse.BlockDecoder().feed)
-    timed("Lane.fit, a chunk of the known shape", reader.lane.fit)
+    timed("LearnedShape.fit, a chunk of the known shape", reader.shape.fit)
     timed("ChatReader.read, the full reading", reader.read)
     timed("orjson.loads alone", lambda data: orjson.loads(data[6:]))
     stream = Stream("bench", "e", StreamSettings(max_log_bytes=1 << 30), _Ends())

@@ -101,15 +101,15 @@ class StreamBody:
         self._hold_finish = hold_finish
         self.chat = chat.ChatReader(identity)
         self.content_seen = False
-        self.chat.lane.on_frame = self._hold
-        self.read_events = 0  # frames that were not on the lane
+        self.chat.shape.on_frame = self._hold
+        self.read_events = 0  # frames that were not on the shape
         self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
         self.over = False
 
     def flow_to(self, receiver: FrameReceiver) -> None:
         """Send what was held, and from now on every frame, to the receiver."""
         self._receiver = receiver
-        self.chat.lane.on_frame = receiver.on_frame
+        self.chat.shape.on_frame = receiver.on_frame
         self._singly = receiver.singly
         held, self._held = self._held, []
         if held:
@@ -122,19 +122,19 @@ class StreamBody:
 
     def feed(self, data: bytes) -> None:
         # A read that is exactly one more text chunk, as nearly all are, needs no cutting into blocks.
-        lane = self.chat.lane
-        if lane.is_open and (frame := lane.fit(data)) is not None:
-            lane.on_frame(frame, b"")
+        shape = self.chat.shape
+        if shape.is_open and (frame := shape.fit(data)) is not None:
+            shape.on_frame(frame, b"")
             return
         too_large: sse.EventTooLarge | None = None
         try:
             blocks = self._decoder.feed(data)
         except sse.EventTooLarge as error:
             too_large, blocks = error, error.blocks
-        lane.is_open = self._decoder.at_boundary
+        shape.is_open = self._decoder.at_boundary
         frames: list[bytes] = []
         for block in blocks:
-            frame = lane.fit(block)
+            frame = shape.fit(block)
             if frame is not None:
                 frames.append(frame)
             else:
@@ -152,7 +152,7 @@ class StreamBody:
     @property
     def feed_chunk(self) -> Callable[[bytes], bool]:
         """Takes a whole transfer chunk if it is one more plain text chunk and nothing else; tells whether it was."""
-        return self.chat.lane.take
+        return self.chat.shape.take
 
     def finish(self) -> None:
         if self.over:
@@ -168,7 +168,7 @@ class StreamBody:
     def release(self) -> None:
         self._owner = _NOBODY
         self._receiver = None
-        self.chat.lane.close()
+        self.chat.shape.close()
 
     def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
         """Handle a block that is not plain text; return the frames that are still to be delivered."""

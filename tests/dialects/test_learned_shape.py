@@ -1,4 +1,4 @@
-"""The lane only ever saves work: with it and without it, every chunk means the same."""
+"""The shape only ever saves work: with it and without it, every chunk means the same."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.reader import ChatReader
-from gateway.dialects.learned_shape import Counts, Lane, Sample, is_safe_text, learn
+from gateway.dialects.learned_shape import Counts, LearnedShape, Sample, is_safe_text, learn
 from gateway.wire import sse
 from gateway.wire.http1 import CHUNK_LINES, encode_chunk
 from tests.wire.conforming import RAW_LINE_ENDS, block, chunk, reader
@@ -39,7 +39,7 @@ STYLES = st.fixed_dictionaries({"ascii_only": st.booleans(), "spaced": st.boolea
 
 
 def relayed(chat: ChatReader, given: bytes) -> bytes | None:
-    frame = chat.lane.fit(given)
+    frame = chat.shape.fit(given)
     return chat.read(given).frame if frame is None else frame
 
 
@@ -179,14 +179,14 @@ def sample(given: bytes) -> Sample:
     return Sample(given, given, PATH, 0)
 
 
-def learned(value: dict[str, Any], counts: Counts | None = None) -> Lane:
-    lane = Lane(counts or Counts())
-    lane.learn_from(lambda: sample(block(value)))
-    return lane
+def learned(value: dict[str, Any], counts: Counts | None = None) -> LearnedShape:
+    shape = LearnedShape(counts or Counts())
+    shape.learn_from(lambda: sample(block(value)))
+    return shape
 
 
 def test_a_chunk_of_another_shape_does_not_match() -> None:
-    lane = learned(chunk({"content": "a"}))
+    shape = learned(chunk({"content": "a"}))
     for other in (
         chunk({"content": ""}),
         chunk({"content": None}),
@@ -195,36 +195,36 @@ def test_a_chunk_of_another_shape_does_not_match() -> None:
         chunk({"content": "a", "role": "assistant"}),
         {**chunk({"content": "a"}), "id": "other"},
     ):
-        assert lane.fit(block(other)) is None
-    assert lane.fit(b"") is None
-    assert lane.fit(sse.DONE) is None
+        assert shape.fit(block(other)) is None
+    assert shape.fit(b"") is None
+    assert shape.fit(sse.DONE) is None
 
 
 def test_a_block_shorter_than_its_own_frame_does_not_match() -> None:
     given = block(chunk({"content": "a"}))
-    lane = learned(chunk({"content": "a"}))
+    shape = learned(chunk({"content": "a"}))
     for end in range(len(given)):
-        assert lane.fit(given[:end]) is None
-        assert lane.fit(given[end + 1 :]) is None
+        assert shape.fit(given[:end]) is None
+        assert shape.fit(given[end + 1 :]) is None
     around, _ = learn(sample(given)) or ((b"", b""), None)
     assert around[0].endswith(b'"')
     assert around[1].startswith(b'"')
-    assert lane.fit(around[0] + around[1][1:]) is None  # one quote for both
+    assert shape.fit(around[0] + around[1][1:]) is None  # one quote for both
 
 
 def test_matches_and_the_bytes_of_their_text_are_counted() -> None:
-    lane = learned(chunk({"content": "a"}), counts := Counts())
+    shape = learned(chunk({"content": "a"}), counts := Counts())
     for text in ("four", "", "three", "\n"):
-        lane.fit(block(chunk({"content": text})))
+        shape.fit(block(chunk({"content": text})))
     assert (counts.events, counts.text_bytes) == (3, 11)
 
 
 def test_a_chunk_that_teaches_nothing_leaves_the_shape_as_it_was() -> None:
-    lane = learned(chunk({"content": "a"}), Counts())
+    shape = learned(chunk({"content": "a"}), Counts())
     given = block(chunk({"content": "b"}))
-    assert lane.fit(given) is given
-    lane.learn_from(lambda: None)
-    assert lane.fit(given) is given
+    assert shape.fit(given) is given
+    shape.learn_from(lambda: None)
+    assert shape.fit(given) is given
 
 
 @given(TEXTS)
@@ -232,9 +232,9 @@ def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
     value = chunk({"content": text + '"content":"'})
     given = written(value, ascii_only=True, spaced=False)
     assume(learn(sample(given)) is not None)
-    lane = Lane(Counts())
-    lane.learn_from(lambda: sample(given))
-    assert lane.fit(given) is given
+    shape = LearnedShape(Counts())
+    shape.learn_from(lambda: sample(given))
+    assert shape.fit(given) is given
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_a_provider_whose_chunks_have_no_common_shape_is_no_longer_learned_from(
     chat = reader()
     for count in range(40):
         given = block({**chunk({"content": "a"}), "obfuscation": str(count)})
-        assert chat.lane.fit(given) is None
+        assert chat.shape.fit(given) is None
         chat.read(given)
-    assert chat.lane.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
+    assert chat.shape.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
 
 
 def test_repairs_are_applied_to_chunks_that_fit() -> None:
@@ -269,7 +269,7 @@ def test_repairs_are_applied_to_chunks_that_fit() -> None:
     lax = {"choices": [{"delta": {"content": "a"}}]}
     first, second, third = (chat.read(block(lax)).frame for _ in range(3))
     assert first != second == third
-    assert chat.lane.fit(block(lax)) == second
+    assert chat.shape.fit(block(lax)) == second
 
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6), STYLES, st.binary(max_size=3))
@@ -278,18 +278,18 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
 ) -> None:
     by_block, by_chunk = reader(), reader()
     sent: list[bytes] = []
-    by_chunk.lane.on_frame = lambda frame, _: sent.append(frame)
-    by_chunk.lane.is_open = True
+    by_chunk.shape.on_frame = lambda frame, _: sent.append(frame)
+    by_chunk.shape.is_open = True
     for text in ["warm", "up", *texts]:
         given = written(chunk({"content": text}), **style)
-        expected = by_block.lane.fit(given)
+        expected = by_block.shape.fit(given)
         framed = encode_chunk(given)
-        taken = by_chunk.lane.take(framed)
+        taken = by_chunk.shape.take(framed)
         assert sent == ([given] if taken else [])
         assert taken is (expected == given)
         sent.clear()
         for other in (junk + framed, framed + junk, framed[:-1], framed[1:], b"0" + framed, framed * 2):
-            assert other == framed or not by_chunk.lane.take(other)
+            assert other == framed or not by_chunk.shape.take(other)
         if expected is None:
             by_block.read(given)
         if not taken:
@@ -300,13 +300,13 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
 
 def test_a_lane_takes_nothing_while_a_block_is_under_way_or_after_it_was_closed() -> None:
     given = block(chunk({"content": "a"}))
-    lane, sent = learned(chunk({"content": "a"})), []
-    lane.on_frame = lambda frame, _: sent.append(frame)
-    assert not lane.take(encode_chunk(given))
-    lane.is_open = True
-    assert lane.take(encode_chunk(given))
-    lane.close()
-    lane.take(encode_chunk(given))
+    shape, sent = learned(chunk({"content": "a"})), []
+    shape.on_frame = lambda frame, _: sent.append(frame)
+    assert not shape.take(encode_chunk(given))
+    shape.is_open = True
+    assert shape.take(encode_chunk(given))
+    shape.close()
+    shape.take(encode_chunk(given))
     assert sent == [given]
 
 

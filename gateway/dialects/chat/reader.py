@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from gateway.dialects.chat.repair import Identity, complete_usage, has_content, plain_text, repair_chunk
-from gateway.dialects.learned_shape import Counts, Lane, Sample
+from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
 from gateway.wire import json_text, sse
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that we pass on
@@ -39,7 +39,7 @@ _DONE = Chunk(done=True)
 
 
 class ChatReader:
-    """Reads one completion's blocks. `lane.fit` is the short way, `read` the full one if that gave None."""
+    """Reads one completion's blocks. `shape.fit` is the short way, `read` the full one if that gave None."""
 
     __slots__ = (
         "_closed",
@@ -47,7 +47,7 @@ class ChatReader:
         "_open",
         "_read_events",
         "counts",
-        "lane",
+        "shape",
         "usage",
     )
 
@@ -57,8 +57,8 @@ class ChatReader:
         self._closed: set[int] = set()  # choices that have finished
         self.usage: dict[str, Any] | None = None  # the provider's own counts, complete, or None
         self.counts = Counts()
-        self.lane = Lane(self.counts)
-        self._read_events = 0  # of those counted: the others were on the lane
+        self.shape = LearnedShape(self.counts)
+        self._read_events = 0  # of those counted: the others were on the shape
 
     @property
     def finished(self) -> bool:
@@ -154,13 +154,13 @@ class ChatReader:
         return content, finish
 
     def _keep_sample(self, chunk: dict[str, Any], block: bytes, frame: bytes) -> None:
-        if len(chunk["choices"]) == 1 and self.lane.wants_samples:
+        if len(chunk["choices"]) == 1 and self.shape.wants_samples:
             hits = self.counts.events - self._read_events
-            self.lane.learn_from(partial(_sample, chunk, block, frame, hits))
+            self.shape.learn_from(partial(_sample, chunk, block, frame, hits))
 
 
 def _sample(chunk: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:
-    """What a lane learns from; None if not exactly one string of this chunk may change in the next."""
+    """What a shape learns from; None if not exactly one string of this chunk may change in the next."""
     texts = _texts(chunk["choices"][0]["delta"])
     return Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits) if len(texts) == 1 else None
 

@@ -83,7 +83,7 @@ PROVIDERS = {
 
 def relayed(chat: ChatReader, given: bytes) -> Chunk:
     """What the stream does with a block."""
-    frame = chat.lane.fit(given)
+    frame = chat.shape.fit(given)
     return Chunk(frame, content=True) if frame is not None else chat.read(given)
 
 
@@ -110,7 +110,7 @@ def test_later_text_chunks_of_a_conforming_stream_fit_and_are_the_very_object() 
     chat.read(block(ROLE))
     chat.read(block(TEXT))
     given = block(chunk({"content": "another"}))
-    assert chat.lane.fit(given) is given
+    assert chat.shape.fit(given) is given
 
 
 def test_the_first_chunk_of_azure_without_choices_is_kept_from_readers() -> None:
@@ -432,5 +432,5 @@ def test_a_chunk_with_text_and_finish_is_never_taken_for_plain_text() -> None:
     chat = reader()
     given = block(chunk({"content": "x"}, finish="stop"))
     for _ in range(3):
-        assert chat.lane.fit(given) is None
+        assert chat.shape.fit(given) is None
         assert chat.read(given).finish
