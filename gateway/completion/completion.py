@@ -16,7 +16,7 @@ from gateway.completion.answer import Answer, Record, Settle, ending_error
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
 from gateway.completion.purse import Purse, ceil_microusd
 from gateway.config import StreamSettings
-from gateway.dialects.chat import reader as chat
+from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
 from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
@@ -26,7 +26,6 @@ from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import json_text, sse
 
 ID_BYTES = 18  # 144 bits: not to be guessed
 EPOCH_BYTES = 6
@@ -172,7 +171,7 @@ class StreamedCompletion:
             affordable = affordable_tokens(
                 limits.cost_usd, self.answer.prompt_cost(), candidate.model.output_usd_per_mtok
             )
-        return Meter(self.stream, attempt.stream.chat.counts, limits, affordable, self.stop_with, purse)
+        return Meter(self.stream, attempt.counts, limits, affordable, self.stop_with, purse)
 
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
@@ -187,7 +186,7 @@ class StreamedCompletion:
             self._decided = True
             self._failure = error
         try:
-            self._close(ending, [sse.frame(json_text.dumps(error.envelope()))], error.reason)
+            self._close(ending, self.answer.break_frames(error), error.reason)
         finally:
             self._tell_decision()  # behind the end: whoever hears it may leave, and the last to do so ends a stream
 
@@ -200,14 +199,13 @@ class StreamedCompletion:
         del self._dispatcher
 
     def _closing_frames(self) -> list[bytes]:
-        """What goes between the last chunk and `[DONE]`: the usage, as the policy has it."""
-        if self._usage_event == "none" or self.answer.winner is None or (usage := self.answer.usage()) is None:
-            return []
-        told = {"usage": usage.as_json(), "routing_metadata": self.answer.metadata()}
-        body = self.answer.winner.stream
-        if self._usage_event == "finish" and body.finish_frame is not None:
-            return [chat.extended(body.finish_frame, told)]
-        return [sse.frame(json_text.dumps({**body.chat.identity(), "choices": [], **told}))]
+        """The frames between the last event and the terminal: the usage, as the policy has it."""
+        winner = self.answer.winner
+        return [] if winner is None else winner.stream.closing_frames(self._report())
+
+    def _report(self) -> AnswerReport | None:
+        usage = None if self._usage_event == "none" else self.answer.usage()
+        return None if usage is None else AnswerReport(usage, self.answer.metadata())
 
 
 def _settled(record: Record) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.access.accounts import Lease
 from gateway.completion.answer import Answer, Settle, ending_error
 from gateway.completion.purse import Purse, microusd
+from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
 from gateway.errors import BALANCE_SPENT, CostExceeded, GatewayError, RivergateError, StreamAborted, UpstreamError
 from gateway.routing.catalog import Candidate
@@ -14,12 +15,11 @@ from gateway.routing.dispatcher import Call, Dispatcher, Money
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import json_text
 
 ENVELOPE_BYTES = 1024  # of an answer's JSON that are no text
-# Of JSON, at the most: four as of any text, the rest for escapes and tool calls. An answer on its way must not be cut
-# in error; once it is there, its tokens are counted.
-BYTES_PER_TOKEN = 16
+# The most that a token takes as JSON: four bytes of text, the rest for escapes and tool calls. An answer on its way
+# must not be cut in error; once it is there, its tokens are counted.
+MAX_JSON_BYTES_PER_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class WholeCompletion:
         self._candidate: Candidate | None = None
         money = None
         if self._lease is not None:
-            money = Money(self._lease.covers_another, None if call.body.get("logprobs") else self._is_spent)
+            money = Money(self._lease.covers_another, self._is_spent if call.request.length_tells_tokens() else None)
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
         self._answer = Answer(call, route, self._dispatcher)
         self._done: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
@@ -80,9 +80,10 @@ class WholeCompletion:
         if not self._covers(self._candidate, usage.completion_tokens):
             self.on_failed(CostExceeded(BALANCE_SPENT))
             return
-        told = {"usage": usage.as_json(), "routing_metadata": self._answer.metadata()}
+        document = winner.whole.document
+        assert document is not None
         try:
-            content = json_text.dumps({**(winner.whole.completion or {}), **told})
+            content = document.encode(AnswerReport(usage, self._answer.metadata()))
         except ValueError as problem:
             self.on_failed(UpstreamError(f"the upstream's answer cannot be told: {problem}"))
             return
@@ -94,7 +95,7 @@ class WholeCompletion:
 
     def _is_spent(self, candidate: Candidate, body_bytes: int) -> bool:
         """Whether so much of a body has surely cost more than there is."""
-        return not self._covers(candidate, max(body_bytes - ENVELOPE_BYTES, 0) // BYTES_PER_TOKEN)
+        return not self._covers(candidate, max(body_bytes - ENVELOPE_BYTES, 0) // MAX_JSON_BYTES_PER_TOKEN)
 
     def _covers(self, candidate: Candidate, tokens: int) -> bool:
         """Reserve what an answer of so many tokens costs there, as far as there is; whether that was enough."""

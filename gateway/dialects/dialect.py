@@ -119,6 +119,7 @@ class DialectReader(Protocol):
 
     shape: LearnedShape
     counts: Counts
+    unfinished: str  # what a body that ends too early came without, in words: "neither a finish nor [DONE]"
 
     @property
     def finished(self) -> bool:
@@ -170,7 +171,7 @@ class Dialect(Protocol):
     def reader(self, identity: AnswerIdentity) -> DialectReader:
         """A reader for one streamed answer, which has seen nothing yet."""
 
-    def read_document(self, content: bytes, identity: AnswerIdentity) -> AnswerDocument:
+    def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> AnswerDocument:
         """Read a whole answer of status 2xx. Raises `UpstreamError` if it is none, or is an error after all."""
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:

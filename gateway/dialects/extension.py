@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from gateway.errors import InvalidParameter
+
 GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")  # members of a body that stay here
 
 
@@ -51,6 +53,13 @@ class ExtendedRequest:
         if self.model is not None:
             return [self.model]
         return list(self.gateway.models or ()) if self.gateway is not None else []
+
+    def check_models(self) -> None:
+        """Raises `InvalidParameter` unless the models are named once, in one of the two places."""
+        if not self.model_ids():
+            raise InvalidParameter("model is required (or gateway.models)", param="model")
+        if self.model is not None and self.gateway is not None and self.gateway.models:
+            raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
 
     def models_field(self) -> str:
         """The path of the field to blame for a wrong model."""
