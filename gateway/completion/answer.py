@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from gateway import clock
-from gateway.dialects.usage import Usage, cost_usd, measure
+from gateway.dialects.dialect import AnswerIdentity
+from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.routing.catalog import Candidate
@@ -23,6 +24,7 @@ class Record:
 
     id: str  # of the stream, or drawn for a whole answer
     request_id: str
+    operation: str  # as the dialect has it
     model_id: str
     upstream: str | None
     ending: Ending
@@ -79,13 +81,15 @@ class Answer:
 
     def usage(self) -> Usage | None:
         """Tokens so far; None if no upstream answered."""
-        if self._winner is None:
-            return None
-        if self._call.streamed:
-            chat = self._winner.stream.chat
-            return measure(chat.usage, self._call.prompt_tokens, chat.counts.events, chat.counts.text_bytes)
-        whole = self._winner.whole
-        return measure(whole.usage, self._call.prompt_tokens, 0, whole.text_bytes())
+        return None if self._winner is None else self._winner.usage(self._call.prompt_tokens)
+
+    def break_frames(self, error: RivergateError) -> list[bytes]:
+        """The frames that end the stream with an error, in the words of its dialect."""
+        if self._winner is not None:
+            return self._winner.stream.break_frames(error)
+        call = self._call
+        identity = AnswerIdentity(call.request_id, call.created, call.model_id)
+        return call.dialect.reader(identity).break_frames(error)
 
     def prompt_cost(self) -> Decimal:
         """The cost of the prompt at the winner, by our own count of its tokens."""
@@ -98,8 +102,7 @@ class Answer:
         total = Decimal(0)
         for entry in self._dispatcher.lost():
             model = entry.candidate.model
-            tokens = entry.attempt.stream.chat.counts.events if self._call.streamed else 0
-            used = Usage(self._call.prompt_tokens, tokens, estimated=True)
+            used = Usage(self._call.prompt_tokens, entry.attempt.counts.events, estimated=True)
             total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
         return total
 
@@ -161,6 +164,7 @@ class Answer:
         record = Record(
             id=record_id,
             request_id=self._call.request_id,
+            operation=self._call.dialect.operation,
             model_id=self._candidate.model.id if self._candidate else self._call.model_id,
             upstream=self._candidate.endpoint.name if self._candidate else None,
             ending=ending,

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from gateway.completion.spending import Spending
 from gateway.dialects.learned_shape import Counts
-from gateway.dialects.usage import BYTES_PER_TOKEN
+from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN
 from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, RivergateError
 from gateway.stream.stream import Stream
 
@@ -85,7 +85,7 @@ class Meter:
     def _check(self) -> None:
         counts, limits = self._counts, self._limits
         text_bytes = counts.text_bytes
-        tokens = max(counts.events, -(-text_bytes // BYTES_PER_TOKEN))
+        tokens = max(counts.events, -(-text_bytes // TEXT_BYTES_PER_TOKEN))
         if limits.tokens and tokens > limits.tokens:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_tokens ({limits.tokens})"))
         elif limits.text_bytes and text_bytes > limits.text_bytes:
@@ -106,4 +106,4 @@ class Meter:
         if self._paid is not None:
             most = min(most, self._paid)
         self._most_events = most
-        self._most_bytes = min(BYTES_PER_TOKEN * most, self._limits.text_bytes or sys.maxsize)
+        self._most_bytes = min(TEXT_BYTES_PER_TOKEN * most, self._limits.text_bytes or sys.maxsize)

@@ -16,7 +16,7 @@ from gateway.completion.answer import Settle
 from gateway.completion.completion import Completion, State
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
 from gateway.config import StreamSettings
-from gateway.dialects.chat import reader as chat
+from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
 from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
@@ -26,7 +26,6 @@ from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import json_text, sse
 
 ID_BYTES = 18  # 144 bits: an id that cannot be guessed
 EPOCH_BYTES = 6
@@ -145,7 +144,7 @@ class StreamedCompletion(Completion):
         if self.state is State.ASKING:
             self._failure = self.answer.failure(error)
         try:
-            self._close(ending, [sse.frame(json_text.dumps(error.envelope()))], error.reason)
+            self._close(ending, self.answer.break_frames(error), error.reason)
         finally:
             self._tell_decision()  # behind the end: whoever hears it may leave, and the last to leave ends a stream
 
@@ -163,7 +162,7 @@ class StreamedCompletion(Completion):
         if limits.cost_usd is not None:
             price = candidate.model.output_usd_per_mtok
             affordable = affordable_tokens(limits.cost_usd, self.answer.prompt_cost(), price)
-        return Meter(self.stream, attempt.stream.chat.counts, limits, affordable, self.stop_with, spending)
+        return Meter(self.stream, attempt.counts, limits, affordable, self.stop_with, spending)
 
     def _tell_decision(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -179,12 +178,10 @@ class StreamedCompletion(Completion):
         self._end(ending, reason, partial(self.stream.close, ending, last_frames))
 
     def _closing_frames(self) -> list[bytes]:
-        """What goes between the last chunk and `[DONE]`: the usage, as the policy has it."""
-        usage_event, winner = self._plan.usage_event, self.answer.winner
-        if usage_event == "none" or winner is None or (usage := self.answer.usage()) is None:
-            return []
-        fields = {"usage": usage.as_json(), "routing_metadata": self.answer.metadata()}
-        body = winner.stream
-        if usage_event == "finish" and body.finish_frame is not None:
-            return [chat.extended(body.finish_frame, fields)]
-        return [sse.frame(json_text.dumps({**body.chat.identity(), "choices": [], **fields}))]
+        """The frames between the last event and the terminal: the usage, as the client's `usage_event` has it."""
+        winner = self.answer.winner
+        return [] if winner is None else winner.stream.closing_frames(self._report())
+
+    def _report(self) -> AnswerReport | None:
+        usage = None if self._plan.usage_event == "none" else self.answer.usage()
+        return None if usage is None else AnswerReport(usage, self.answer.metadata())

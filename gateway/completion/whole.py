@@ -8,6 +8,7 @@ from functools import partial
 from gateway.access.accounts import Lease
 from gateway.completion.answer import Settle
 from gateway.completion.completion import Completion
+from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, StreamAborted, UpstreamError
 from gateway.routing.catalog import Candidate
@@ -15,12 +16,11 @@ from gateway.routing.dispatcher import Call
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire import json_text
 
 ENVELOPE_BYTES = 1024  # of an answer's JSON that hold no text
 # The most bytes of JSON that one token takes: four of text, the rest for escapes and tool calls. An answer on its way
 # must not be cut by a wrong guess; once it is there, its tokens are counted.
-MAX_BYTES_PER_TOKEN = 16
+MAX_JSON_BYTES_PER_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class WholeCompletion(Completion):
 
     def __init__(self, call: Call, route: Route, *, settle: Settle, tasks: Tasks, lease: Lease | None = None) -> None:
         self.id = f"whole_{secrets.token_hex(8)}"
-        # Log probabilities are bytes of an answer that are no tokens.
-        is_spent = None if call.body.get("logprobs") else self._is_spent
+        is_spent = self._is_spent if call.request.length_tells_tokens() else None
         super().__init__(call, route, settle=settle, tasks=tasks, lease=lease, is_spent=is_spent)
         self._candidate: Candidate | None = None
         self._result: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
@@ -67,9 +66,10 @@ class WholeCompletion(Completion):
         if not self._covers(self._candidate, usage.completion_tokens):
             self.on_failed(CostExceeded(BALANCE_SPENT))
             return
-        fields = {"usage": usage.as_json(), "routing_metadata": self.answer.metadata()}
+        document = winner.whole.document
+        assert document is not None
         try:
-            content = json_text.dumps({**(winner.whole.completion or {}), **fields})
+            content = document.encode(AnswerReport(usage, self.answer.metadata()))
         except ValueError as problem:
             self.on_failed(UpstreamError(f"the upstream's answer cannot be told: {problem}"))
             return
@@ -85,7 +85,7 @@ class WholeCompletion(Completion):
 
     def _is_spent(self, candidate: Candidate, body_bytes: int) -> bool:
         """Whether a body of this length has surely cost more than the key has."""
-        return not self._covers(candidate, max(body_bytes - ENVELOPE_BYTES, 0) // MAX_BYTES_PER_TOKEN)
+        return not self._covers(candidate, max(body_bytes - ENVELOPE_BYTES, 0) // MAX_JSON_BYTES_PER_TOKEN)
 
     def _covers(self, candidate: Candidate, tokens: int) -> bool:
         """Whether an answer of this many tokens is paid for, after reserving what was missing."""

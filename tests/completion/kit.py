@@ -1,6 +1,7 @@
 """Completions against a simulated provider on a real port, and the records in which they end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from gateway.completion.answer import Record
 from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
 from gateway.config import ModelSettings, RoutingSettings, StreamSettings, TtftSettings, UpstreamSettings
+from gateway.dialects.chat.dialect import CHAT
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.dispatcher import Call
 from gateway.routing.health import BreakerRules, Health
@@ -48,7 +50,8 @@ class Desk:
     def call(self, streamed: bool, simulate: dict[str, Any]) -> Call:
         message = {"role": "user", "content": "Hello"}
         body = {"model": "m", "messages": [message], "stream": streamed, "simulate": simulate}
-        return Call("req_1", "m", body, streamed, created=1, prompt_tokens=2)
+        request = CHAT.parse(json.dumps(body).encode())
+        return Call("req_1", "m", CHAT, request, streamed, created=1, prompt_tokens=2)
 
     def streamed(self, lease: Lease | None = None, **simulate: Any) -> StreamedCompletion:
         plan = Plan(owner="", policy=Policy(), lease=lease)

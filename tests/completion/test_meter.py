@@ -46,7 +46,7 @@ class Answer:
         choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
         chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
         block = sse.frame(orjson.dumps(chunk))
-        frame = self.chat.lane.fit(block) or self.chat.read(block).frame
+        frame = self.chat.shape.fit(block) or self.chat.read(block).frame
         assert frame is not None
         return frame
 
