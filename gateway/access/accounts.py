@@ -8,16 +8,15 @@ yet, less what running streams have reserved.
 import asyncio
 import logging
 import secrets
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gateway import clock
+from gateway.access.books import Books, Key, UsageRecord
 from gateway.access.limits import Allowance, RequestLimit
-from gateway.access.sqlite_books import Key, SqliteBooks, UsageRecord
-from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
+from gateway.errors import InsufficientQuota, LedgerError, PermissionDenied, RateLimited
 
 REFRESH_SECONDS = 1.0  # a revocation, a credit, a new key: known after so long at most
 RETRY_SECONDS = 1.0  # between two tries to write while the disk refuses
@@ -136,7 +135,7 @@ class AccountsStatistics:
 class Accounts:
     """All keys of one ledger."""
 
-    def __init__(self, ledger: SqliteBooks) -> None:
+    def __init__(self, ledger: Books) -> None:
         self._ledger = ledger
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._accounts: dict[str, Account] = {}
@@ -158,7 +157,7 @@ class Accounts:
         return AccountsStatistics(len(self._accounts), len(self._queue), self.failure)
 
     def load(self) -> None:
-        """Read the keys, at the start. Raises `sqlite3.Error`."""
+        """Read the keys, at the start. Raises `LedgerError`."""
         self._version = self._ledger.version()
         self._take(self._ledger.all_keys())
 
@@ -224,7 +223,7 @@ class Accounts:
     async def report(
         self, key_id: str | None, start: int, end: int, group_by: Literal["day", "model"]
     ) -> list[dict[str, Any]]:
-        """Sums of records; what is not written yet is not in them. Raises `sqlite3.Error`."""
+        """Sums of records; what is not written yet is not in them. Raises `LedgerError`."""
         rows: list[dict[str, Any]] = await self._in_thread(self._ledger.report, key_id, start, end, group_by)
         return rows
 
@@ -248,12 +247,12 @@ class Accounts:
         """Write the oldest records; without any, see whether they could be written."""
         batch = self._queue[:MAX_BATCH]
         try:
-            balances: dict[str, int] = {}
+            balances: Mapping[str, int] = {}
             if batch:
                 balances = await self._in_thread(self._ledger.settle, batch)
             else:
                 await self._in_thread(self._ledger.check)
-        except (sqlite3.Error, OverflowError) as error:  # the latter: a count that no ledger can hold
+        except LedgerError as error:
             if self.failure is None:
                 fields = {"reason": str(error), "records": len(self._queue)}
                 _log.error("the ledger cannot be written; new requests of keys are refused", extra={"fields": fields})
@@ -265,7 +264,7 @@ class Accounts:
         del self._queue[: len(batch)]
         self._on_written(batch, balances)
 
-    def _on_written(self, batch: Sequence[UsageRecord], balances: dict[str, int]) -> None:
+    def _on_written(self, batch: Sequence[UsageRecord], balances: Mapping[str, int]) -> None:
         for usage in batch:
             account = self._accounts.get(usage.key_id or "")
             if account is not None and account.balance is not None:
@@ -282,7 +281,7 @@ class Accounts:
                 keys = await self._in_thread(self._ledger.all_keys)
                 self._version = version
                 self._take(keys)
-        except sqlite3.Error as error:
+        except LedgerError as error:
             _log.warning("the ledger cannot be read", extra={"fields": {"reason": str(error)}})
 
     def _take(self, keys: list[Key]) -> None:

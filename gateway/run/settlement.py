@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from gateway.access.accounts import Lease
-from gateway.access.sqlite_books import UsageRecord
+from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.purse import ceil_microusd
 from gateway.endings import Ending

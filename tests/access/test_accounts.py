@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,22 +13,24 @@ from hypothesis import strategies as st
 
 from gateway.access import accounts as module
 from gateway.access.accounts import MAX_BATCH, Account, Accounts, Lease
-from gateway.access.sqlite_books import SqliteBooks, UsageRecord
-from gateway.errors import InsufficientQuota, PermissionDenied, RateLimited
+from gateway.access.books import UsageRecord
+from gateway.access.sqlite_books import SqliteBooks
+from gateway.errors import InsufficientQuota, LedgerError, PermissionDenied, RateLimited
 from gateway.observe.logs import JsonFormatter
 
 from .books import NOW, balances, new_key, new_secret, record, records, rows
 
 PATIENCE = 20.0
+DISK_FULL = LedgerError("database or disk is full", "storage.path: database or disk is full")
 CHUNK = 7  # what a settlement may be above its reservation: the chunk that was under way
 
 
 class FragileLedger(SqliteBooks):
     """A ledger whose disk may refuse."""
 
-    failure: sqlite3.Error | None = None
+    failure: LedgerError | None = None
 
-    def settle(self, batch: Sequence[UsageRecord]) -> dict[str, int]:
+    def settle(self, batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         if self.failure is not None:
             raise self.failure
         return super().settle(batch)
@@ -110,7 +111,7 @@ async def until(condition: object) -> None:
 
 async def funded(bank: Bank, balance: int | None, **fields: object) -> Account:
     key = new_key(balance_microusd=balance, **fields)
-    bank.beside.add(key)
+    bank.beside.create(key)
     return await bank.account(key.digest)
 
 
@@ -222,7 +223,7 @@ async def test_more_than_a_batch_is_written_in_the_order_it_was_settled(bank: Ba
 async def test_a_key_that_was_made_a_moment_ago_is_known_to_all_who_ask_at_once(bank: Bank) -> None:
     assert await bank.accounts.find(b"nobody") is None
     key = new_key()
-    bank.beside.add(key)
+    bank.beside.create(key)
     found = await asyncio.gather(*(bank.accounts.find(key.digest) for _ in range(200)))
     assert all(one is found[0] and one is not None for one in found)
 
@@ -265,7 +266,7 @@ async def test_while_the_disk_refuses_all_is_kept_and_written_when_it_is_back(
 ) -> None:
     owner = await funded(bank, 100)
     lease = owner.lease(1, 50)
-    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    bank.ledger.failure = DISK_FULL
     bank.accounts.settle(record(owner.key.id, 10), owner.lease(1, 20))
     await until(lambda: bank.accounts.failure is not None)
     assert bank.accounts.failure == "database or disk is full"
@@ -295,11 +296,11 @@ async def test_a_commit_that_went_through_unseen_is_not_booked_again(soon: None,
     owner = await funded(bank, 100)
     settle, told = bank.ledger.settle, []
 
-    def unseen(batch: Sequence[UsageRecord]) -> dict[str, int]:
+    def unseen(batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         balances = settle(batch)
         told.append(balances)
         if len(told) == 1:
-            raise sqlite3.OperationalError("disk I/O error")
+            raise LedgerError("disk I/O error", "storage.path: disk I/O error")
         return balances
 
     bank.ledger.settle = unseen  # type: ignore[method-assign]
@@ -322,7 +323,7 @@ async def test_a_disk_that_refuses_is_noticed_without_a_record_and_also_that_it_
     soon: None, bank: Bank, caplog: pytest.LogCaptureFixture
 ) -> None:
     await until(lambda: not bank.accounts.statistics().unwritten)
-    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    bank.ledger.failure = DISK_FULL
     await until(lambda: bank.accounts.failure == "database or disk is full")
     bank.ledger.failure = None
     await until(lambda: bank.accounts.failure is None)
@@ -332,14 +333,14 @@ async def test_a_disk_that_refuses_is_noticed_without_a_record_and_also_that_it_
 async def test_a_disk_that_comes_back_during_a_stop_gets_all_records(soon: None, tmp_path: Path) -> None:
     bank = Bank(tmp_path / "ledger.db")
     owner = await funded(bank, 100)
-    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    bank.ledger.failure = DISK_FULL
     bank.accounts.settle(record(owner.key.id, 30), owner.lease(0, 50))
     await until(lambda: bank.accounts.failure is not None)
     stop = asyncio.get_running_loop().create_task(bank.stop())
     tries: list[int] = []
     settle = bank.ledger.settle
 
-    def refused(batch: Sequence[UsageRecord]) -> dict[str, int]:
+    def refused(batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         tries.append(len(batch))
         bank.ledger.failure = None if len(tries) > 3 else bank.ledger.failure
         return settle(batch)
@@ -354,7 +355,7 @@ async def test_what_a_stop_cannot_write_is_in_the_log_record_by_record(
 ) -> None:
     bank = Bank(tmp_path / "ledger.db")
     owner = await funded(bank, 100)
-    bank.ledger.failure = sqlite3.OperationalError("database or disk is full")
+    bank.ledger.failure = DISK_FULL
     told = [record(owner.key.id, cost) for cost in range(MAX_BATCH + 5)]
     told.append(record(None, prompt_tokens=1 << 64))
     for usage in told:
@@ -483,7 +484,7 @@ def test_balance_reserved_and_spent_are_conserved_in_any_order_of_anything(
         bank = Bank(tmp_path_factory.mktemp("order") / "ledger.db")
         keys = [new_key(balance_microusd=initial) for _ in range(2)]
         for key in keys:
-            bank.beside.add(key)
+            bank.beside.create(key)
         books = Books(bank, {key.id: key.digest for key in keys}, initial)
         for what, which, amount in steps:
             await books.step(what, which, amount)
