@@ -10,6 +10,7 @@ import orjson
 
 from gateway import __version__, clock
 from gateway.completion.answer import Record
+from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.http.context import Context
 from gateway.observe.loop_lag import LoopLag
@@ -46,7 +47,7 @@ class GatewayStatistics:
     def on_record(self, record: Record) -> None:
         """A completion has ended."""
         self._endings[record.ending.value] += 1
-        self._budget_misses += record.ending == "ttft_budget_exceeded"
+        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
         if record.ttft_ms is not None:
             self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
         if record.gap_p50_ms is not None:

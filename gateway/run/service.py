@@ -261,7 +261,7 @@ class Service:
         self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
-        logs.tell(_log, "completion ended", settlement.log_fields(record, lease))
+        logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
         self._garbage.after_answer()
 
 

@@ -6,13 +6,10 @@ from gateway.access.accounts import Lease
 from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.purse import ceil_microusd
-from gateway.endings import Ending
 from gateway.observe.metrics import Completion
 from gateway.observe.trace import SpanRecord
 
 _MICRO = Decimal(1_000_000)
-# After these no upstream was running any more; after all others it was closed by us.
-_ENDED_BY_THEMSELVES = frozenset({Ending.COMPLETED, Ending.REFUSED, Ending.UPSTREAM_ERROR, Ending.INTERNAL_ERROR})
 
 
 def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
@@ -88,7 +85,7 @@ def completion(record: Record) -> Completion:
         model=record.model_id,
         upstream=record.upstream or "",
         ending=record.ending,
-        aborted=bool(record.attempts) and record.ending not in _ENDED_BY_THEMSELVES,
+        aborted=bool(record.attempts) and record.ending.aborts_upstream,
         ttft=None if record.ttft_ms is None else record.ttft_ms / 1000,
         duration=record.duration_ms / 1000,
         prompt_tokens=used.prompt_tokens if used else None,
