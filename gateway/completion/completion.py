@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Answer, Record, Settle, ending_error
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
 from gateway.completion.purse import Purse, ceil_microusd
@@ -164,7 +164,7 @@ class StreamedCompletion:
     def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
         limits, affordable, lease = self._output, None, self._lease
         purse = None
-        if lease is not None and lease.account.balance is not None:
+        if lease is not None and lease.has_balance:
             asking = self.answer.prompt_cost() + self.answer.hedge_cost()  # who lost the race has lost it by now
             prompt = ceil_microusd(asking * 1_000_000)
             purse = Purse(lease.reserved, prompt, candidate.model.output_usd_per_mtok, lease.extend)

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Answer, Settle, ending_error
 from gateway.completion.purse import Purse, microusd
 from gateway.endings import Ending
@@ -37,7 +37,7 @@ class WholeCompletion:
         self.id = f"whole_{secrets.token_hex(8)}"
         self._settle = settle
         self._over = False
-        self._lease = lease if lease is not None and lease.account.balance is not None else None
+        self._lease = lease if lease is not None and lease.has_balance else None
         self._prompt_tokens = call.prompt_tokens
         self._candidate: Candidate | None = None
         money = None

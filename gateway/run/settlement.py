@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.purse import ceil_microusd
@@ -18,7 +18,7 @@ def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
     return UsageRecord(
         id=record.id,
         request_id=record.request_id,
-        key_id=lease.account.key.id if lease else None,
+        key_id=lease.key_id if lease else None,
         model=record.model_id,
         upstream=record.upstream,
         ending=record.ending,
@@ -39,7 +39,7 @@ def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
     return {
         "request_id": record.request_id,
         "stream_id": record.id,
-        "key": lease.account.key.id if lease else None,
+        "key": lease.key_id if lease else None,
         "model": record.model_id,
         "upstream": record.upstream,
         "ending": record.ending,

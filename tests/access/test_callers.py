@@ -1,14 +1,15 @@
 """Who sends a request: in open mode any key names an owner; with keys in the ledger only theirs do."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.accounts import Accounts
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import FORWARDED, MAX_SECRET_BYTES, Caller, Gate, open_caller
+from gateway.access.key_ring import KeyRing
 from gateway.access.sqlite_books import SqliteBooks
 from gateway.errors import AuthenticationFailed
 
@@ -52,16 +53,17 @@ def test_a_key_that_is_not_ascii_names_an_owner_too() -> None:
 
 
 @pytest.fixture
-async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
-    accounts = Accounts(SqliteBooks.open(tmp_path / "ledger.db"))
-    accounts.load()
-    yield accounts
-    accounts.shut()
+def keys(tmp_path: Path) -> Iterator[KeyRing]:
+    books = BooksThread(SqliteBooks.open(tmp_path / "ledger.db"))
+    keys = KeyRing(books)
+    keys.load()
+    yield keys
+    books.close()
 
 
 @pytest.fixture
-def gate(accounts: Accounts) -> Gate:
-    return Gate(accounts, lambda: NOW)
+def gate(keys: KeyRing) -> Gate:
+    return Gate(keys, lambda: NOW)
 
 
 @pytest.fixture
@@ -163,6 +165,6 @@ async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: Sqlit
 
 async def reopened(gate: Gate, ledger: SqliteBooks) -> Gate:
     """A gate of a server that was started now."""
-    accounts = Accounts(ledger)
-    accounts.load()
-    return Gate(accounts, lambda: NOW)
+    keys = KeyRing(BooksThread(ledger))
+    keys.load()
+    return Gate(keys, lambda: NOW)

@@ -54,7 +54,7 @@ async def get_usage(request: web.Request) -> web.Response:
     if start > end:
         raise InvalidParameter("from must not be after to", param="from")
     try:
-        rows = await context.accounts.report(account.key.id if account else None, start, end + _DAY, group)
+        rows = await context.books.report(account.key.id if account else None, start, end + _DAY, group)
     except LedgerError:
         raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
     data = [_in_usd(row) for row in rows]
