@@ -15,7 +15,7 @@ from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
 from gateway.routing.strategies import Offer, Ranking, check_provider_names, rank
 from gateway.routing.throttle import Throttle
-from gateway.upstream.bodies import MAX_RETRY_AFTER
+from gateway.upstream.error_body import MAX_RETRY_AFTER
 
 # Options that may refuse even the only upstream there is, or have a word to say about it.
 _CHOOSING = frozenset(
