@@ -253,3 +253,16 @@ class ConfigError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class LedgerError(Exception):
+    """A failure of the books (gateway/access/books.py).
+
+    `reason` is the store's own word for it; `fault` is the line for an operator, which begins with the key path of
+    the configuration.
+    """
+
+    def __init__(self, reason: str, fault: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fault = fault

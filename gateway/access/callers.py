@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.access import secret as secrets
-from gateway.access.accounts import Account, Accounts
+from gateway.access.accounts import Account
+from gateway.access.key_ring import KeyRing
 from gateway.errors import AuthenticationFailed
 
 # Set by a reverse proxy (RFC 7239; nginx, Caddy and HAProxy as they are commonly set up): the client is elsewhere.
@@ -31,8 +32,8 @@ class Caller:
 class Gate:
     """Tells who a caller is by the headers of its request."""
 
-    def __init__(self, accounts: Accounts, wall_time: Callable[[], float]) -> None:
-        self._accounts = accounts
+    def __init__(self, keys: KeyRing, wall_time: Callable[[], float]) -> None:
+        self._keys = keys
         self._wall_time = wall_time
         self._told_of_proxy = False
 
@@ -41,7 +42,7 @@ class Gate:
         known = self.known(headers)
         if known is not None:
             return known
-        account = await self._accounts.find(secrets.digest(_bearer(headers.get("Authorization"))))
+        account = await self._keys.find(secrets.digest(_bearer(headers.get("Authorization"))))
         if account is None:
             raise AuthenticationFailed("this API key does not exist")
         return self._holder(account)
@@ -49,7 +50,7 @@ class Gate:
     def known(self, headers: Mapping[str, str]) -> Caller | None:
         """The same without a look into the ledger; None: it takes one. Raises `AuthenticationFailed`."""
         secret = _bearer(headers.get("Authorization"))
-        if self._accounts.is_open:
+        if self._keys.is_open:
             for name in FORWARDED:
                 if name in headers:
                     raise self._refuse_forwarded(name)
@@ -58,7 +59,7 @@ class Gate:
             raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
         if len(secret) > MAX_SECRET_BYTES:
             raise AuthenticationFailed("this API key is mistyped: it is too long")
-        account = self._accounts.known(secrets.digest(secret))
+        account = self._keys.known(secrets.digest(secret))
         if account is not None:
             return self._holder(account)
         if secrets.is_mistyped(secret):

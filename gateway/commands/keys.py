@@ -4,7 +4,6 @@ import datetime
 import json
 import re
 import secrets
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 
 from gateway import clock
 from gateway.access import secret as key_secret
-from gateway.access.sqlite_books import Key, SqliteBooks
+from gateway.access.books import Books, Key
+from gateway.access.sqlite_books import SqliteBooks
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, LedgerError
 
 MAX_NAME_CHARACTERS = 100
 MAX_USD = Decimal(1_000_000_000)
@@ -54,22 +54,22 @@ def create(config: Config, wish: KeyOrder) -> tuple[str, Key]:
         created_at=now,
         expires_at=None if wish.expires is None else _expiry(wish.expires, now),
     )
-    with _opened(config) as ledger:
-        ledger.add(key)
+    with _opened(config) as books:
+        books.create(key)
     return secret, key
 
 
 def listed(config: Config) -> list[Key]:
-    with _opened(config) as ledger:
-        return ledger.all_keys()
+    with _opened(config) as books:
+        return books.all_keys()
 
 
 def revoke(config: Config, key_id: str) -> None:
     """Raises `ConfigError` if there is no such key, or it is revoked already."""
     _check_id(key_id)
-    with _opened(config) as ledger:
-        if not ledger.revoke(key_id, int(clock.wall_time())):
-            known = any(key.id == key_id for key in ledger.all_keys())
+    with _opened(config) as books:
+        if not books.revoke(key_id, int(clock.wall_time())):
+            known = any(key.id == key_id for key in books.all_keys())
             raise ConfigError([f"{key_id}: {'is revoked already' if known else 'there is no such key'}"])
 
 
@@ -79,10 +79,10 @@ def credit(config: Config, key_id: str, usd: str) -> int:
     amount = _microusd("USD", usd)
     if amount == 0:
         raise ConfigError(["USD: must be above 0"])
-    with _opened(config) as ledger:
-        balance = ledger.credit(key_id, amount)
+    with _opened(config) as books:
+        balance = books.credit(key_id, amount)
         if balance is None:
-            known = any(key.id == key_id for key in ledger.all_keys())
+            known = any(key.id == key_id for key in books.all_keys())
             raise ConfigError([f"{key_id}: {'has no balance: it may spend' if known else 'there is no such key'}"])
     return balance
 
@@ -138,15 +138,15 @@ def _row(key: Key) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(config: Config) -> Iterator[SqliteBooks]:
-    """The ledger for the length of a command. Raises `ConfigError`."""
-    ledger = SqliteBooks.open(Path(config.storage.path))
+def _opened(config: Config) -> Iterator[Books]:
+    """The books for the length of a command. Raises `ConfigError`."""
+    books = SqliteBooks.open(Path(config.storage.path))
     try:
-        yield ledger
-    except sqlite3.Error as error:
-        raise ConfigError([f"storage.path: cannot write {config.storage.path}: {error}"]) from None
+        yield books
+    except LedgerError as error:
+        raise ConfigError([error.fault]) from None
     finally:
-        ledger.close()
+        books.close()
 
 
 def _check_id(text: str) -> None:

@@ -15,12 +15,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.endings import Ending
+
 WIDE = 112  # columns, for whole ids of streams
 RATE_SECONDS = 5.0  # of snapshots that a rate is taken from
 NONE = "-"
 LEVELS = "▁▂▃▄▅▆▇█"
-STATES = {"completed": "green", "streaming": "cyan", "pending": "yellow", "closed": "green", "live": "green"}
-FAULTS = ("upstream_error", "stalled", "ttft_budget_exceeded", "internal_error", "open")
+STYLES = {  # how a state, a breaker's state or an ending is shown; all others are yellow
+    **{ending.value: "bold red" for ending in Ending if ending.is_fault},
+    Ending.COMPLETED.value: "green",
+    "streaming": "cyan",
+    "closed": "green",
+    "live": "green",
+    "open": "bold red",
+}
 
 Snapshot = Mapping[str, Any]
 
@@ -100,7 +108,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 def _word(name: str) -> Text:
     text = plain(name.replace("_", " "))
-    text.stylize(STATES.get(name) or ("bold red" if name in FAULTS else "yellow"))
+    text.stylize(STYLES.get(name, "yellow"))
     return text
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
 from gateway.completion.completion import Completion, State
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens

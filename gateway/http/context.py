@@ -7,11 +7,14 @@ from functools import partial
 
 from aiohttp import web
 
-from gateway.access.accounts import Accounts, Lease
+from gateway.access.bank import Bank, Lease
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
 from gateway.access.cors import Cors
+from gateway.access.key_ring import KeyRing
 from gateway.access.seats import Seats
 from gateway.access.viewer_token import SigningKey
+from gateway.cluster.directory import Directory
 from gateway.completion.answer import Record
 from gateway.config import Config
 from gateway.delivery.watch import Watch
@@ -36,7 +39,10 @@ class Context:
     tasks: Tasks
     settle: Callable[[Record, Lease | None, Span], None]
     tracing: Tracing
-    accounts: Accounts
+    books: BooksThread
+    keys: KeyRing
+    bank: Bank
+    directory: Directory
     gate: Gate
     cors: Cors
     started_at: int  # Unix seconds

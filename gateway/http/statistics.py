@@ -10,6 +10,7 @@ import orjson
 
 from gateway import __version__, clock
 from gateway.completion.answer import Record
+from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.http.context import Context
 from gateway.observe.loop_lag import LoopLag
@@ -46,7 +47,7 @@ class GatewayStatistics:
     def on_record(self, record: Record) -> None:
         """A completion has ended."""
         self._endings[record.ending.value] += 1
-        self._budget_misses += record.ending == "ttft_budget_exceeded"
+        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
         if record.ttft_ms is not None:
             self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
         if record.gap_p50_ms is not None:
@@ -65,11 +66,11 @@ class GatewayStatistics:
             "version": __version__,
             "uptime_seconds": round(clock.wall_time() - context.started_at),
             "ready": context.ready,
-            "open_mode": context.accounts.is_open,
+            "open_mode": context.keys.is_open,
             "loop_lag_ms": round(self._lag.last * 1000, 3),
             "open_fds": open_fds(),
             "connections": context.connections(),
-            "ledger": {"failure": context.accounts.failure, "unwritten": context.accounts.statistics().unwritten},
+            "ledger": {"failure": context.bank.failure, "unwritten": context.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
             "readers": sum(one.stream.readers for one in newest),
             "deliveries": hub.deliveries,
@@ -116,7 +117,7 @@ class GatewayStatistics:
         yield from self._loop_readings()
         yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
         yield _one("rivergate_connections", "Client connections.", context.connections())
-        failing = context.accounts.failure is not None
+        failing = context.bank.failure is not None
         yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:

@@ -2,17 +2,14 @@
 
 from decimal import Decimal
 
-from gateway.access.accounts import Lease
-from gateway.access.sqlite_books import UsageRecord
+from gateway.access.bank import Lease
+from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.spending import ceil_microusd
-from gateway.endings import Ending
 from gateway.observe.metrics import Completion
 from gateway.observe.trace import SpanRecord
 
 _MICRO = Decimal(1_000_000)
-# After these no upstream was running any more; after all others it was closed by us.
-_ENDED_BY_THEMSELVES = frozenset({Ending.COMPLETED, Ending.REFUSED, Ending.UPSTREAM_ERROR, Ending.INTERNAL_ERROR})
 
 
 def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
@@ -21,7 +18,7 @@ def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
     return UsageRecord(
         id=record.id,
         request_id=record.request_id,
-        key_id=lease.account.key.id if lease else None,
+        key_id=lease.key_id if lease else None,
         model=record.model_id,
         upstream=record.upstream,
         ending=record.ending,
@@ -42,7 +39,7 @@ def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
     return {
         "request_id": record.request_id,
         "stream_id": record.id,
-        "key": lease.account.key.id if lease else None,
+        "key": lease.key_id if lease else None,
         "model": record.model_id,
         "upstream": record.upstream,
         "ending": record.ending,
@@ -89,7 +86,7 @@ def completion(record: Record) -> Completion:
         model=record.model_id,
         upstream=record.upstream or "",
         ending=record.ending,
-        aborted=bool(record.attempts) and record.ending not in _ENDED_BY_THEMSELVES,
+        aborted=bool(record.attempts) and record.ending.aborts_upstream,
         ttft=None if record.ttft_ms is None else record.ttft_ms / 1000,
         duration=record.duration_ms / 1000,
         prompt_tokens=used.prompt_tokens if used else None,

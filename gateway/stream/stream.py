@@ -17,6 +17,7 @@ from gateway.delivery.fanout import SLICE_SECONDS, Fanout
 from gateway.delivery.source import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
+from gateway.observe import logs
 from gateway.stream.audience import Audience, OnLastReader, Policy
 from gateway.stream.log import StreamLog
 from gateway.stream.view import CompletionView, EventsView, SourceEventsView
@@ -259,7 +260,7 @@ class Stream:
                 "lag_events": self._log.next_seq - reader.position,
                 "lag_bytes": self._log.bytes_from(reader.position),
             }
-            _log.warning("reader lagged", extra={"fields": lag})
+            logs.write_ending(_log, "reader lagged", reader.ending, lag)
         self._delivered += reader.position - reader.first_seq
         del self._readers[reader]
         self._fanout.remove(reader)

@@ -48,9 +48,8 @@ def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None)
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    lease = opening.lease()
-    settle = opening.settled(lease)
-    relay = WholeCompletion(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=lease)
+    settle = opening.settled()
+    relay = WholeCompletion(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=opening.lease)
     gone = False
 
     def on_gone() -> None:
