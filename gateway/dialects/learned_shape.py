@@ -21,7 +21,6 @@ from typing import Any
 
 import orjson
 
-from gateway.wire import sse
 from gateway.wire.http1 import CHUNK_LINES, CRLF, NO_CHUNK
 
 # The inside of a JSON string (RFC 8259 section 7): first as ASCII, and only if that does not match as any UTF-8.
@@ -115,6 +114,14 @@ class LearnedShape:
         # Takes a frame, and the transfer chunk that it came in, b"" if it did not come in one of its own.
         self.on_frame: Callable[[bytes, bytes], None] = _drop
         self._follow(None)
+
+    def send_to(self, on_frame: Callable[[bytes, bytes], None]) -> None:
+        """Give frames to this receiver from now on."""
+        self.on_frame = on_frame
+
+    def on_boundary(self, *, is_open: bool) -> None:
+        """Note whether the next byte begins a block: only then can a transfer chunk be one."""
+        self.is_open = is_open
 
     def close(self) -> None:
         """Forget who takes the frames: from now on they are dropped."""
@@ -221,8 +228,9 @@ def _split(frame: bytes, path: Path) -> Around | None:
 
 
 def _holds(frame: bytes, probed: bytes, path: Path) -> bool:
+    start = frame.find(b"data: ") + 6  # behind other fields, such as the event's name
     try:
-        expected, found = orjson.loads(_data(frame)), orjson.loads(_data(probed))
+        expected, found = orjson.loads(frame[start:]), orjson.loads(probed[start:])
         parent: Any = expected
         for step in path[:-1]:
             parent = parent[step]
@@ -230,8 +238,3 @@ def _holds(frame: bytes, probed: bytes, path: Path) -> bool:
         return bool(expected == found)
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
-
-
-def _data(frame: bytes) -> bytes:
-    """The JSON of a frame, whatever other fields stand before it."""
-    return frame[6:] if frame.startswith(b"data: ") else sse.decode(frame).data or b""
