@@ -6,6 +6,7 @@ and a closed log never changes but by trimming.
 """
 
 from gateway.endings import Ending
+from gateway.wire import sse
 
 WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
 
@@ -13,10 +14,14 @@ WINDOW = 512  # frames looked at together: about what one piece holds, and not t
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("bytes", "ending", "epoch", "first_seq", "held", "next_seq")
+    __slots__ = ("bytes", "ending", "epoch", "first_seq", "held", "keepalive", "next_seq", "terminal")
 
-    def __init__(self, epoch: str, first_seq: int = 0) -> None:
+    def __init__(
+        self, epoch: str, first_seq: int = 0, terminal: bytes = sse.DONE, keepalive: bytes = sse.KEEPALIVE
+    ) -> None:
         self.epoch = epoch
+        self.terminal = terminal  # what the dialect sends behind the last frame; b"": nothing
+        self.keepalive = keepalive  # what the dialect sends to a client that waits
         self.first_seq = first_seq
         self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held

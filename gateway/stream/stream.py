@@ -21,6 +21,7 @@ from gateway.observe import logs
 from gateway.stream.audience import Audience, OnLastReader, Policy
 from gateway.stream.log import StreamLog
 from gateway.stream.view import CompletionView, EventsView, SourceEventsView
+from gateway.wire import sse
 
 _log = logging.getLogger("rivergate.stream")
 
@@ -138,6 +139,8 @@ class Stream:
         policy: Policy | None = None,
         ring: Ring | None = None,
         first_seq: int = 0,
+        terminal: bytes = sse.DONE,
+        keepalive: bytes = sse.KEEPALIVE,
     ) -> None:
         self.id = stream_id
         self.singly = False  # any number of frames at once
@@ -146,7 +149,7 @@ class Stream:
         self._max_log_bytes = limits.max_log_bytes if ring is None else -1  # a ring is looked at after every frame
         self._producer = producer
         self._loop = asyncio.get_running_loop()
-        self._log = StreamLog(epoch, first_seq)
+        self._log = StreamLog(epoch, first_seq, terminal, keepalive)
         self._trimmed_bytes = 0
         self._views: dict[tuple[Framing, bool], View] = {}
         self._readers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet

@@ -15,7 +15,7 @@ MAX_PIECE_BYTES = 65536
 
 
 class CompletionView:
-    """The framing of POST completions: the frames as they are, then `[DONE]` and the end of the body.
+    """The framing of POST completions: the frames as they are, then the terminal of the log and the end of the body.
 
     `chunked`: HTTP/1.1; otherwise the body ends with the connection (HTTP/1.0).
     """
@@ -27,7 +27,7 @@ class CompletionView:
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
         self.bare_chunks = chunked
-        self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
+        self.keepalive = http1.encode_chunk(log.keepalive) if chunked else log.keepalive
 
     def one(self, frame: bytes, seq: int) -> bytes:
         size = len(frame)
@@ -41,11 +41,11 @@ class CompletionView:
         next_seq = seq + len(frames)
         last = log.ending is not None and next_seq == log.next_seq
         if last:
-            frames.append(sse.DONE)
+            frames.append(log.terminal)
         return _body(b"".join(frames), chunked=self.bare_chunks, last=last), next_seq, last
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """Nothing: a POST client that is sent away sees its connection close, never a false `[DONE]`."""
+        """Nothing: a POST client that is sent away sees its connection close, never a false terminal."""
         return b""
 
 
