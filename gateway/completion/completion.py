@@ -80,7 +80,7 @@ class StreamedCompletion:
         self._failure: RivergateError | None = None
         self.announced = False  # somebody was told its id: it is kept for replay
         self.answer = Answer(call, route, self._dispatcher)
-        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy)
+        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), limits, self, plan.policy, terminal=sse.DONE)
         limit, loop = limits.max_duration_seconds, asyncio.get_running_loop()
         self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
 
