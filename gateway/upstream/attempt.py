@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, RivergateError, UpstreamError, Upstream
 from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
 from gateway.upstream.bodies import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
-from gateway.upstream.connection import BodyHandler, UpstreamConnection
+from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.endpoint import Endpoint
 
 LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
@@ -175,7 +175,7 @@ class Attempt:
         self.marks.head = clock.monotonic()
         self._phase = Phase.HEAD
         if self._connection is not None:
-            self._connection.is_urgent = True
+            self._connection.set_urgent(True)
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
@@ -184,7 +184,7 @@ class Attempt:
         elif encoding != "identity":
             what = encoding[:MAX_TOLD_VALUE]
             self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
-            return _ignore
+            return ignore
         return self._first_bytes if self._order.streamed else self._body.feed
 
     def on_end(self) -> None:
@@ -215,7 +215,7 @@ class Attempt:
         self.marks.first_content = clock.monotonic()
         self._phase = Phase.FLOWING
         if self._connection is not None:
-            self._connection.is_urgent = False
+            self._connection.set_urgent(False)
         self._observer.on_content(self)
         # Behind the first token, which does not wait for it. A log that is full with it has paused us.
         if self._order.streamed and self._phase is Phase.FLOWING and not self._paused:
@@ -228,7 +228,7 @@ class Attempt:
             self._end()
         else:
             self._phase = Phase.LINGERING
-            self._connection.deliver_to(_ignore)
+            self._connection.deliver_to(ignore)
             self._connection.resume()  # else the end of the body would not be seen
             self._set_timer(LINGER_SECONDS, self.cancel)
         self._observer.on_complete(self)
@@ -386,7 +386,3 @@ class Attempt:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-
-
-def _ignore(data: bytes) -> None:
-    """Takes the body of an answer that was given up."""

@@ -9,7 +9,8 @@ from gateway.errors import UpstreamStalled
 from gateway.simulate import Provider
 from gateway.upstream import attempt as attempts
 
-from .fakes import (
+from .faults import FAST
+from .kit import (
     BOUND,
     FINISH,
     ROLE,
@@ -20,7 +21,6 @@ from .fakes import (
     until,
     word,
 )
-from .faults import FAST
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 

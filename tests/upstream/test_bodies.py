@@ -15,7 +15,7 @@ from gateway.upstream import bodies
 from gateway.upstream.bodies import MAX_ERROR_BYTES, MAX_HELD_BYTES, ErrorBody, StreamBody, WholeBody
 from gateway.wire.sse import MAX_EVENT_BYTES
 
-from .fakes import DONE, FINISH, ROLE, event, word
+from .kit import DONE, FINISH, ROLE, event, word
 
 TEXT = [ROLE, word("one "), word("two "), word("thr\u00e9e"), FINISH, DONE]
 ERROR_EVENT = b'data: {"error": {"message": "broken", "type": "x", "code": null}}\n\n'
