@@ -12,11 +12,11 @@ from typing import Protocol, cast
 from gateway.errors import GatewayError, RivergateError, UpstreamError
 from gateway.upstream.acknowledgement import acknowledge
 from gateway.upstream.pace import Pace
-from gateway.upstream.response_parser import BEFORE_BODY, IN_BODY, ResponseParser, State
+from gateway.upstream.response_parser import BEFORE_BODY, IN_BODY, ResponseParser, ResponseState
 from gateway.upstream.whole_chunk import ChunkHandler, replaced, shortcut
 
 # In constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
-_BETWEEN_CHUNKS, _ENDED, _ENDED_LAST = State.BETWEEN_CHUNKS, State.ENDED, State.ENDED_LAST
+_BETWEEN_CHUNKS, _ENDED, _ENDED_LAST = ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED, ResponseState.ENDED_LAST
 
 BodyHandler = Callable[[bytes], None]
 """Takes the next piece of a body: all that one read has brought of it."""
@@ -153,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._parser.feed_eof()
-        if self._parser.state is State.ENDED_LAST:
+        if self._parser.state is ResponseState.ENDED_LAST:
             self._finish()
         return False
 
@@ -162,7 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         state = self._parser.state
         if (exchange := self._let_go()) is not None:
             reason = "before it answered" if state in BEFORE_BODY else "in mid-answer"
-            untouched = state is State.AWAITED and self.exchanges > 1
+            untouched = state is ResponseState.AWAITED and self.exchanges > 1
             exchange.on_lost(UpstreamError(f"the upstream closed the connection {reason}"), untouched=untouched)
         self._on_lost(self)
 
@@ -175,11 +175,11 @@ class UpstreamConnection(asyncio.Protocol):
             if self._exchange is exchange:  # else it gave up just now
                 self._body = body
 
-    def _on_state(self, state: State) -> None:
+    def _on_state(self, state: ResponseState) -> None:
         """Act on the end of a response, when its head and its body were told."""
         if state is _ENDED or state is _ENDED_LAST:
             self._finish()
-        elif state is State.BROKEN:
+        elif state is ResponseState.BROKEN:
             self._break()
 
     def _acknowledge(self) -> None:

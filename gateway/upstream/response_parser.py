@@ -17,7 +17,7 @@ MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile on
 _FIELD_FRAMING = len(": \r\n")  # counts towards the limit of a head, else empty fields would be free
 
 
-class State(StrEnum):
+class ResponseState(StrEnum):
     """Where in a response the last byte stands."""
 
     IDLE = "idle"  # no response is awaited
@@ -32,7 +32,7 @@ class State(StrEnum):
     BROKEN = "broken"  # what came is no response that can be used; `error` says why
 
 
-class Event(StrEnum):
+class ResponseInput(StrEnum):
     """What a read, or the owner of the connection, brings."""
 
     REQUEST = "request"
@@ -49,44 +49,51 @@ class Event(StrEnum):
     FAULT = "fault"  # bytes that are not HTTP/1.1, or beyond a limit
 
 
-# What each event makes of each state in which it can come.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.REQUEST: {State.IDLE: State.AWAITED},
-    Event.BEGIN: {State.AWAITED: State.HEAD, State.INTERIM: State.HEAD},
-    Event.INTERIM_HEAD: {State.HEAD: State.INTERIM},
-    Event.FRAMED_HEAD: {State.HEAD: State.BODY},
-    Event.UNFRAMED_HEAD: {State.HEAD: State.BODY_UNTIL_CLOSE},
-    Event.CHUNK_BEGIN: {State.BODY: State.BODY, State.BETWEEN_CHUNKS: State.BODY},
-    Event.CHUNK_END: {State.BODY: State.BETWEEN_CHUNKS},
-    Event.END: {State.INTERIM: State.INTERIM, State.BODY: State.ENDED, State.BETWEEN_CHUNKS: State.ENDED},
-    Event.END_AND_CLOSE: {
-        State.INTERIM: State.INTERIM,
-        State.BODY: State.ENDED_LAST,
-        State.BETWEEN_CHUNKS: State.ENDED_LAST,
+# What each input makes of each state in which it can come.
+TABLE: Mapping[ResponseInput, Mapping[ResponseState, ResponseState]] = {
+    ResponseInput.REQUEST: {ResponseState.IDLE: ResponseState.AWAITED},
+    ResponseInput.BEGIN: {ResponseState.AWAITED: ResponseState.HEAD, ResponseState.INTERIM: ResponseState.HEAD},
+    ResponseInput.INTERIM_HEAD: {ResponseState.HEAD: ResponseState.INTERIM},
+    ResponseInput.FRAMED_HEAD: {ResponseState.HEAD: ResponseState.BODY},
+    ResponseInput.UNFRAMED_HEAD: {ResponseState.HEAD: ResponseState.BODY_UNTIL_CLOSE},
+    ResponseInput.CHUNK_BEGIN: {
+        ResponseState.BODY: ResponseState.BODY,
+        ResponseState.BETWEEN_CHUNKS: ResponseState.BODY,
     },
-    Event.EOF: {State.BODY_UNTIL_CLOSE: State.ENDED_LAST},
-    Event.MORE: {State.IDLE: State.BROKEN, State.ENDED: State.ENDED_LAST},
-    Event.FAULT: {
-        State.AWAITED: State.BROKEN,
-        State.HEAD: State.BROKEN,
-        State.INTERIM: State.BROKEN,
-        State.BODY: State.BROKEN,
-        State.BETWEEN_CHUNKS: State.BROKEN,
-        State.BODY_UNTIL_CLOSE: State.BROKEN,
-        State.ENDED: State.ENDED_LAST,  # the response is whole; what cannot be read comes after it
-        State.ENDED_LAST: State.ENDED_LAST,
+    ResponseInput.CHUNK_END: {ResponseState.BODY: ResponseState.BETWEEN_CHUNKS},
+    ResponseInput.END: {
+        ResponseState.INTERIM: ResponseState.INTERIM,
+        ResponseState.BODY: ResponseState.ENDED,
+        ResponseState.BETWEEN_CHUNKS: ResponseState.ENDED,
+    },
+    ResponseInput.END_AND_CLOSE: {
+        ResponseState.INTERIM: ResponseState.INTERIM,
+        ResponseState.BODY: ResponseState.ENDED_LAST,
+        ResponseState.BETWEEN_CHUNKS: ResponseState.ENDED_LAST,
+    },
+    ResponseInput.EOF: {ResponseState.BODY_UNTIL_CLOSE: ResponseState.ENDED_LAST},
+    ResponseInput.MORE: {ResponseState.IDLE: ResponseState.BROKEN, ResponseState.ENDED: ResponseState.ENDED_LAST},
+    ResponseInput.FAULT: {
+        ResponseState.AWAITED: ResponseState.BROKEN,
+        ResponseState.HEAD: ResponseState.BROKEN,
+        ResponseState.INTERIM: ResponseState.BROKEN,
+        ResponseState.BODY: ResponseState.BROKEN,
+        ResponseState.BETWEEN_CHUNKS: ResponseState.BROKEN,
+        ResponseState.BODY_UNTIL_CLOSE: ResponseState.BROKEN,
+        ResponseState.ENDED: ResponseState.ENDED_LAST,  # the response is whole; what cannot be read comes after it
+        ResponseState.ENDED_LAST: ResponseState.ENDED_LAST,
     },
 }
-BEFORE_BODY = frozenset({State.AWAITED, State.HEAD, State.INTERIM})
-IN_BODY = frozenset({State.BODY, State.BETWEEN_CHUNKS, State.BODY_UNTIL_CLOSE})
+BEFORE_BODY = frozenset({ResponseState.AWAITED, ResponseState.HEAD, ResponseState.INTERIM})
+IN_BODY = frozenset({ResponseState.BODY, ResponseState.BETWEEN_CHUNKS, ResponseState.BODY_UNTIL_CLOSE})
 
 # What every response needs stands in constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
-_REQUEST, _BEGIN, _INTERIM_HEAD, _FRAMED_HEAD, _UNFRAMED_HEAD = (TABLE[event] for event in list(Event)[:5])
-_CHUNK_BEGIN, _CHUNK_END, _END, _END_AND_CLOSE = (TABLE[event] for event in list(Event)[5:9])
-_IDLE, _BETWEEN_CHUNKS, _ENDED = State.IDLE, State.BETWEEN_CHUNKS, State.ENDED
+_REQUEST, _BEGIN, _INTERIM_HEAD, _FRAMED_HEAD, _UNFRAMED_HEAD = (TABLE[kind] for kind in list(ResponseInput)[:5])
+_CHUNK_BEGIN, _CHUNK_END, _END, _END_AND_CLOSE = (TABLE[kind] for kind in list(ResponseInput)[5:9])
+_IDLE, _BETWEEN_CHUNKS, _ENDED = ResponseState.IDLE, ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED
 
 
-class Head(NamedTuple):
+class ResponseHead(NamedTuple):
     """The head of a response: the status, and the header fields by their names in lower case."""
 
     status: int
@@ -113,8 +120,8 @@ class ResponseParser:
         self._fields: dict[str, str] = {}
         self._head_bytes = 0  # the size of the complete fields of the head
         self._unparsed_bytes = 0  # the size of the reads since the head began
-        self.state = State.IDLE
-        self.head: Head | None = None  # the head that the read has brought, until it is taken
+        self.state = ResponseState.IDLE
+        self.head: ResponseHead | None = None  # the head that the read has brought, until it is taken
         self.error: UpstreamError | None = None  # why the state is BROKEN
         # The pieces of the body that the read has brought. llhttp appends them without a call into Python.
         self.pieces: list[bytes] = []
@@ -135,7 +142,7 @@ class ResponseParser:
     def feed(self, data: bytes) -> None:
         """Take the bytes of one read."""
         if self._llhttp is None:
-            self.state = TABLE[Event.MORE][self.state]
+            self.state = TABLE[ResponseInput.MORE][self.state]
             return
         try:
             self._llhttp.feed_data(data)
@@ -148,10 +155,10 @@ class ResponseParser:
 
     def feed_eof(self) -> None:
         """Take the end of the connection's bytes: the end of a body that nothing else ends."""
-        if self.state is State.BODY_UNTIL_CLOSE:
-            self.state = TABLE[Event.EOF][self.state]
+        if self.state is ResponseState.BODY_UNTIL_CLOSE:
+            self.state = TABLE[ResponseInput.EOF][self.state]
 
-    def take_head(self) -> Head | None:
+    def take_head(self) -> ResponseHead | None:
         """The head that the read has brought; it is handed out once."""
         head, self.head = self.head, None
         return head
@@ -166,7 +173,7 @@ class ResponseParser:
 
     def on_message_begin(self) -> None:
         if self.state is _ENDED:
-            self.state = TABLE[Event.MORE][self.state]
+            self.state = TABLE[ResponseInput.MORE][self.state]
             raise UpstreamError("bytes follow the response")  # stops llhttp
         self.state = _BEGIN[self.state]
 
@@ -185,7 +192,7 @@ class ResponseParser:
         if status < 200:  # the response itself follows, or httptools tells an upgrade
             self.state = _INTERIM_HEAD[self.state]
             return
-        self.head = Head(status, fields)
+        self.head = ResponseHead(status, fields)
         self.state = (_FRAMED_HEAD if _is_framed(status, fields) else _UNFRAMED_HEAD)[self.state]
 
     def on_chunk_header(self) -> None:
@@ -201,8 +208,8 @@ class ResponseParser:
     # --- inside
 
     def _on_fault(self, error: UpstreamError) -> None:
-        self.state = TABLE[Event.FAULT][self.state]
-        if self.state is State.BROKEN:
+        self.state = TABLE[ResponseInput.FAULT][self.state]
+        if self.state is ResponseState.BROKEN:
             self.error = error
 
     def _begin_head(self) -> None:

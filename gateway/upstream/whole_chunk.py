@@ -10,16 +10,16 @@ parser take together is the body, wherever the reads are cut.
 
 from collections.abc import Callable
 
-from gateway.upstream.response_parser import State
+from gateway.upstream.response_parser import ResponseState
 
 ChunkHandler = Callable[[bytes], bool]
 """Takes a read that is one whole transfer chunk of the one shape it knows, and tells whether it was one."""
 
 _CHUNK_END = b"\r\n"
-_BETWEEN_CHUNKS = State.BETWEEN_CHUNKS  # CPython 3.11 takes 0.4 us to find the member of an Enum by its name
+_BETWEEN_CHUNKS = ResponseState.BETWEEN_CHUNKS  # CPython 3.11 takes 0.4 us to find the member of an Enum by its name
 
 
-def shortcut(handler: ChunkHandler | None, state: State, data: bytes) -> ChunkHandler | None:
+def shortcut(handler: ChunkHandler | None, state: ResponseState, data: bytes) -> ChunkHandler | None:
     """Whom the next read is offered to, behind a read that the parser took; None: it goes through the parser.
 
     A read that does not end as a chunk does may have begun the size line of the next one.

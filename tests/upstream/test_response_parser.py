@@ -11,10 +11,10 @@ from gateway.upstream.response_parser import (
     IN_BODY,
     MAX_HEAD_BYTES,
     TABLE,
-    Event,
-    Head,
+    ResponseHead,
+    ResponseInput,
     ResponseParser,
-    State,
+    ResponseState,
 )
 
 from .responses import CHUNKED, CLOSE, FRAMED, INTERIM, LENGTH, body_of
@@ -38,7 +38,7 @@ def awaiting() -> ResponseParser:
     return parser
 
 
-def read(parser: ResponseParser, reads: Iterator[bytes] | list[bytes]) -> tuple[Head | None, bytes]:
+def read(parser: ResponseParser, reads: Iterator[bytes] | list[bytes]) -> tuple[ResponseHead | None, bytes]:
     """Feed the reads; the head and the body that they brought."""
     head, body = None, b""
     for data in reads:
@@ -73,7 +73,7 @@ def test_a_response_in_one_read_is_a_head_a_body_and_an_end(name: str) -> None:
     assert head is not None
     assert (head.headers["x-head"], body) == ("a", body_of(name))
     assert "x-trailer" not in head.headers
-    assert (parser.state, parser.error) == (State.ENDED, None)
+    assert (parser.state, parser.error) == (ResponseState.ENDED, None)
 
 
 @pytest.mark.parametrize("name", FRAMED)
@@ -81,17 +81,17 @@ def test_a_response_byte_by_byte_is_the_same_response_and_ends_with_its_last_byt
     whole, parser = awaiting(), awaiting()
     *most, last = bytes_of(FRAMED[name])
     head, body = read(parser, most)
-    assert parser.state is not State.ENDED
+    assert parser.state is not ResponseState.ENDED
     late_head, late_body = read(parser, [last])
     assert (head or late_head, body + late_body) == read(whole, [FRAMED[name]])
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 @given(st.sampled_from(sorted(FRAMED)), st.lists(st.integers(1, 60), max_size=12))
 def test_a_response_cut_anywhere_is_the_same_response(name: str, sizes: list[int]) -> None:
     whole, parser = awaiting(), awaiting()
     assert read(parser, cut(FRAMED[name], sizes)) == read(whole, [FRAMED[name]])
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 @given(st.lists(st.sampled_from(sorted(FRAMED)), min_size=1, max_size=5), st.lists(st.integers(1, 60), max_size=12))
@@ -109,10 +109,10 @@ def test_responses_of_one_connection_know_nothing_of_each_other(names: list[str]
 def test_a_body_that_nothing_frames_ends_with_the_connection() -> None:
     parser = awaiting()
     head, body = read(parser, bytes_of(CLOSE))
-    assert (head, body) == (Head(200, {"x-head": "a"}), b"hello world")
-    assert parser.state is State.BODY_UNTIL_CLOSE
+    assert (head, body) == (ResponseHead(200, {"x-head": "a"}), b"hello world")
+    assert parser.state is ResponseState.BODY_UNTIL_CLOSE
     parser.feed_eof()
-    assert parser.state is State.ENDED_LAST
+    assert parser.state is ResponseState.ENDED_LAST
 
 
 @pytest.mark.parametrize("name", FRAMED)
@@ -122,14 +122,14 @@ def test_the_end_of_the_connection_ends_no_body_that_is_framed(name: str) -> Non
         parser.feed(FRAMED[name][:size])
         before = parser.state
         parser.feed_eof()
-        assert parser.state is before is not State.ENDED
+        assert parser.state is before is not ResponseState.ENDED
 
 
 def test_interim_heads_are_passed_over() -> None:
     parser = awaiting()
     assert read(parser, [INTERIM]) == (None, b"")
-    assert parser.state is State.INTERIM
-    assert read(parser, [LENGTH]) == (Head(200, {"content-length": "11", "x-head": "a"}), b"hello world")
+    assert parser.state is ResponseState.INTERIM
+    assert read(parser, [LENGTH]) == (ResponseHead(200, {"content-length": "11", "x-head": "a"}), b"hello world")
 
 
 def test_header_fields_that_come_twice_are_joined() -> None:
@@ -160,8 +160,8 @@ def test_the_state_tells_whether_the_parser_stands_exactly_between_two_chunks() 
     for data in (b"1\r\na\r\n", b"1\r\n", b"b", b"\r\n", b"2\r\nc", b"c\r\n1\r\nd\r\n", b"0\r\n", b"\r\n"):
         parser.feed(data)
         seen.append(parser.state)
-    body, between = State.BODY, State.BETWEEN_CHUNKS
-    assert seen == [between, body, body, between, body, between, body, State.ENDED]
+    body, between = ResponseState.BODY, ResponseState.BETWEEN_CHUNKS
+    assert seen == [between, body, body, between, body, between, body, ResponseState.ENDED]
 
 
 # --- bytes behind the end
@@ -175,7 +175,7 @@ def test_bytes_behind_the_end_are_no_part_of_the_response_and_end_the_connection
     for reads in ([FRAMED[name] + extra], [FRAMED[name], extra], [*bytes_of(FRAMED[name] + extra)]):
         parser = awaiting()
         assert read(parser, list(reads)) == expected
-        assert (parser.state, parser.error) == (State.ENDED_LAST, None)
+        assert (parser.state, parser.error) == (ResponseState.ENDED_LAST, None)
 
 
 @given(st.sampled_from(sorted(FRAMED)), st.binary(max_size=40), st.lists(st.integers(1, 60), max_size=12))
@@ -183,13 +183,13 @@ def test_whatever_follows_a_response_its_body_stays_the_same(name: str, extra: b
     parser = awaiting()
     _, body = read(parser, cut(FRAMED[name] + extra, sizes))
     assert body == body_of(name)
-    assert parser.state in (State.ENDED, State.ENDED_LAST)
+    assert parser.state in (ResponseState.ENDED, ResponseState.ENDED_LAST)
 
 
 def test_bytes_that_no_request_asked_for_break_the_connection() -> None:
     parser = ResponseParser()
     parser.feed(LENGTH)
-    assert (parser.state, parser.head, parser.pieces) == (State.BROKEN, None, [])
+    assert (parser.state, parser.head, parser.pieces) == (ResponseState.BROKEN, None, [])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_bytes_that_no_request_asked_for_break_the_connection() -> None:
 def test_the_last_response_of_a_connection_is_known_as_such(response: bytes) -> None:
     parser = awaiting()
     assert read(parser, [response])[1] == b"ok"
-    assert parser.state is State.ENDED_LAST
+    assert parser.state is ResponseState.ENDED_LAST
 
 
 # --- faults and limits
@@ -216,9 +216,9 @@ def test_garbage_breaks_the_parser_whole_and_byte_by_byte(garbage: bytes) -> Non
         parser = awaiting()
         for data in reads:
             parser.feed(data)
-            if parser.state is State.BROKEN:
+            if parser.state is ResponseState.BROKEN:
                 break
-        assert parser.state is State.BROKEN
+        assert parser.state is ResponseState.BROKEN
         assert parser.error is not None
         assert "not HTTP/1.1" in parser.error.message
 
@@ -227,13 +227,13 @@ def test_what_was_read_before_a_fault_is_there() -> None:
     parser = awaiting()
     head, body = read(parser, [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"])
     assert head is not None
-    assert (head.status, body, parser.state) == (200, b"hello", State.BROKEN)
+    assert (head.status, body, parser.state) == (200, b"hello", ResponseState.BROKEN)
 
 
 def test_a_switch_of_protocols_is_a_fault() -> None:
     parser = awaiting()
     parser.feed(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello")
-    assert (parser.state, parser.head) == (State.BROKEN, None)
+    assert (parser.state, parser.head) == (ResponseState.BROKEN, None)
     assert parser.error is not None
     assert "another protocol" in parser.error.message
 
@@ -242,7 +242,7 @@ def test_an_offer_to_upgrade_is_no_upgrade() -> None:
     parser = awaiting()
     offer = b"HTTP/1.1 200 OK\r\nUpgrade: h2,h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok"
     assert read(parser, [offer])[1] == b"ok"
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 def head_of(size: int) -> bytes:
@@ -260,7 +260,7 @@ def head_of(size: int) -> bytes:
 def test_a_head_at_the_limit_is_taken() -> None:
     parser = awaiting()
     parser.feed(b"HTTP/1.1 200 OK\r\n" + head_of(MAX_HEAD_BYTES) + b"\r\n")
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 @pytest.mark.parametrize("size", [1000, 1 << 20])
@@ -269,9 +269,9 @@ def test_a_head_one_past_the_limit_is_refused(size: int) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + head_of(MAX_HEAD_BYTES + 1) + b"\r\n"
     for start in range(0, len(head), size):
         parser.feed(head[start : start + size])
-        if parser.state is State.BROKEN:
+        if parser.state is ResponseState.BROKEN:
             break
-    assert (parser.state, parser.head) == (State.BROKEN, None)
+    assert (parser.state, parser.head) == (ResponseState.BROKEN, None)
     assert parser.error is not None
     assert "head is over" in parser.error.message
 
@@ -284,7 +284,7 @@ def test_a_field_or_reason_that_never_ends_is_refused(start: bytes) -> None:
     while parser.state in BEFORE_BODY and fed < 8 * MAX_HEAD_BYTES:
         parser.feed(b"v" * 4096)
         fed += 4096
-    assert (parser.state, parser.head) == (State.BROKEN, None)
+    assert (parser.state, parser.head) == (ResponseState.BROKEN, None)
     assert fed <= 2 * MAX_HEAD_BYTES + 4096
 
 
@@ -292,7 +292,7 @@ def test_a_small_head_with_a_large_body_in_one_read_is_taken() -> None:
     parser = awaiting()
     body = b"x" * (4 * MAX_HEAD_BYTES)
     assert read(parser, [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body])[1] == body
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 def test_many_interim_heads_do_not_add_up_to_a_head_that_is_too_large() -> None:
@@ -300,65 +300,67 @@ def test_many_interim_heads_do_not_add_up_to_a_head_that_is_too_large() -> None:
     for _ in range(2 * MAX_HEAD_BYTES // len(INTERIM)):
         parser.feed(INTERIM)
     parser.feed(LENGTH)
-    assert parser.state is State.ENDED
+    assert parser.state is ResponseState.ENDED
 
 
 # --- the table
 
 REACHED_BY = {
-    State.IDLE: b"",
-    State.AWAITED: b"",
-    State.HEAD: b"HTTP",
-    State.INTERIM: INTERIM,
-    State.BODY: CHUNKED[: CHUNKED.index(b"hello") + 2],
-    State.BETWEEN_CHUNKS: CHUNKED[: CHUNKED.index(b"hello") + 7],
-    State.BODY_UNTIL_CLOSE: CLOSE,
-    State.ENDED: LENGTH,
-    State.ENDED_LAST: LENGTH + b"x",
-    State.BROKEN: b"x",
+    ResponseState.IDLE: b"",
+    ResponseState.AWAITED: b"",
+    ResponseState.HEAD: b"HTTP",
+    ResponseState.INTERIM: INTERIM,
+    ResponseState.BODY: CHUNKED[: CHUNKED.index(b"hello") + 2],
+    ResponseState.BETWEEN_CHUNKS: CHUNKED[: CHUNKED.index(b"hello") + 7],
+    ResponseState.BODY_UNTIL_CLOSE: CLOSE,
+    ResponseState.ENDED: LENGTH,
+    ResponseState.ENDED_LAST: LENGTH + b"x",
+    ResponseState.BROKEN: b"x",
 }
 
 
-def in_state(state: State) -> ResponseParser:
-    parser = ResponseParser() if state is State.IDLE else awaiting()
+def in_state(state: ResponseState) -> ResponseParser:
+    parser = ResponseParser() if state is ResponseState.IDLE else awaiting()
     if REACHED_BY[state]:
         parser.feed(REACHED_BY[state])
     assert parser.state is state
     return parser
 
 
-def test_every_state_is_reached_and_every_event_stands_in_the_table() -> None:
-    assert set(REACHED_BY) == set(State)
-    assert set(TABLE) == set(Event)
-    assert {after for row in TABLE.values() for after in row.values()} | {State.IDLE} == set(State)
+def test_every_state_is_reached_and_every_input_stands_in_the_table() -> None:
+    assert set(REACHED_BY) == set(ResponseState)
+    assert set(TABLE) == set(ResponseInput)
+    assert {after for row in TABLE.values() for after in row.values()} | {ResponseState.IDLE} == set(ResponseState)
     assert not BEFORE_BODY & IN_BODY
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_close_brings_every_state_back_to_idle_and_keeps_nothing(state: State) -> None:
+@pytest.mark.parametrize("state", ResponseState)
+def test_a_close_brings_every_state_back_to_idle_and_keeps_nothing(state: ResponseState) -> None:
     parser = in_state(state)
     parser.close()
-    assert (parser.state, parser.head, parser.pieces, parser.error) == (State.IDLE, None, [], None)
+    assert (parser.state, parser.head, parser.pieces, parser.error) == (ResponseState.IDLE, None, [], None)
     parser.expect()
     parser.feed(LENGTH)
-    assert (parser.take_body(), parser.state) == (b"hello world", State.ENDED)
+    assert (parser.take_body(), parser.state) == (b"hello world", ResponseState.ENDED)
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.IDLE])
-def test_a_request_is_expected_only_while_the_parser_is_idle(state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in ResponseState if state is not ResponseState.IDLE])
+def test_a_request_is_expected_only_while_the_parser_is_idle(state: ResponseState) -> None:
     with pytest.raises(KeyError):
         in_state(state).expect()
 
 
-@pytest.mark.parametrize("state", State)
-def test_the_end_of_the_connection_does_what_the_table_says(state: State) -> None:
+@pytest.mark.parametrize("state", ResponseState)
+def test_the_end_of_the_connection_does_what_the_table_says(state: ResponseState) -> None:
     parser = in_state(state)
     parser.feed_eof()
-    assert parser.state is TABLE[Event.EOF].get(state, state)
+    assert parser.state is TABLE[ResponseInput.EOF].get(state, state)
 
 
-@pytest.mark.parametrize("state", [*BEFORE_BODY, State.BETWEEN_CHUNKS, State.ENDED, State.ENDED_LAST])
-def test_what_cannot_be_read_does_what_the_table_says(state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [*BEFORE_BODY, ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED, ResponseState.ENDED_LAST]
+)
+def test_what_cannot_be_read_does_what_the_table_says(state: ResponseState) -> None:
     parser = in_state(state)
     parser.feed(b"\x00 \r\n")
-    assert parser.state is TABLE[Event.FAULT][state]
+    assert parser.state is TABLE[ResponseInput.FAULT][state]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import RivergateError
 from gateway.upstream.connection import BodyHandler
-from gateway.upstream.response_parser import State
+from gateway.upstream.response_parser import ResponseState
 from gateway.upstream.whole_chunk import replaced, shortcut
 
 from .lines import StandingLine
@@ -135,9 +135,9 @@ def handler(chunk: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("state", State)
-def test_the_shortcut_is_open_only_behind_a_read_that_ended_between_two_chunks(state: State) -> None:
-    expected = handler if state is State.BETWEEN_CHUNKS else None
+@pytest.mark.parametrize("state", ResponseState)
+def test_the_shortcut_is_open_only_behind_a_read_that_ended_between_two_chunks(state: ResponseState) -> None:
+    expected = handler if state is ResponseState.BETWEEN_CHUNKS else None
     assert shortcut(handler, state, b"1\r\na\r\n") is expected
     assert shortcut(handler, state, b"1\r\na\r\n5") is None
 
