@@ -1,6 +1,7 @@
 """Samples of the time between two reads of tokens."""
 
-from gateway.dialects.chat.repair import Identity
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError
 from gateway.upstream.bodies import StreamBody
 from gateway.upstream.gap_sampler import GapSampler
@@ -24,7 +25,7 @@ def streaming() -> tuple[StandingLine, StreamBody, GapSampler]:
     line = StandingLine()
     line.ask(Recorder())
     line.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    body = StreamBody(Owner(), Identity("c", 1, "m"))
+    body = StreamBody(Owner(), CHAT.reader(AnswerIdentity("c", 1, "m")))
     line.connection.deliver_to(body.feed, body.feed_chunk)
     send(line, ROLE, word("a"))
     return line, body, GapSampler(body)
