@@ -49,7 +49,7 @@ def test_a_sample_is_the_time_between_the_next_two_reads_and_no_more() -> None:
     assert samples(sampler) == 0
     send(line, word("d"), word("e"), word("f"))
     assert samples(sampler) == 1
-    assert body.chat.counts.events == 6
+    assert body.counts.events == 6
 
 
 def test_a_sample_that_is_being_taken_is_not_begun_again() -> None:
