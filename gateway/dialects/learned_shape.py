@@ -1,6 +1,6 @@
 """Pure: the short way of a token: chunks of one completion that differ only in their text are not parsed.
 
-A provider's content chunks are equal but for one JSON string. A lane remembers the bytes before and after that
+A provider's content chunks are equal but for one JSON string. A shape remembers the bytes before and after that
 string, as they come in and as they go out; a later chunk that fits needs two comparisons and one look at each byte
 of its text instead of a parse (0.5 us against 3 us for 220 bytes, bench/micro.py). The shape is learned from a chunk
 that went through the full reader, and proven by parsing it once more with other text in the hole.
@@ -60,14 +60,14 @@ class Sample:
     block: bytes
     frame: bytes
     path: Path
-    hits: int  # of this lane so far
+    hits: int  # of this shape so far
 
 
 def _drop(frame: bytes, chunk: bytes) -> None:
     """Takes a frame for nobody."""
 
 
-class Lane:
+class LearnedShape:
     """Of one completion. `fit` gives the frame of a block; `take` sends a whole transfer chunk on as it came.
 
     One object and one call, since with hundreds of streams a token costs what it touches: a template, a reader and a

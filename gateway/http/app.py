@@ -1,5 +1,7 @@
 """Wiring: paths to handlers, and what surrounds every handler."""
 
+from functools import partial
+
 from aiohttp import web
 
 from gateway.http.admission import VIEWABLE, add_headers, admit
@@ -18,7 +20,9 @@ def build_app(context: Context) -> web.Application:
     app[MAX_BODY_BYTES] = limit
     app[VIEWABLE] = frozenset([streams.get_stream, streams.stream_events, feeds.feed_events])
     app.on_response_prepare.append(add_headers)
-    app.router.add_post("/v1/chat/completions", completions.create_completion, expect_handler=on_expect)
+    for dialect in context.dialects:
+        create = partial(completions.create_completion, dialect=dialect)
+        app.router.add_post(dialect.path, create, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create_stream, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list_streams)
     app.router.add_get("/v1/streams/{id}", streams.get_stream)

@@ -15,6 +15,8 @@ from gateway.access.viewer_token import SigningKey
 from gateway.completion.answer import Record
 from gateway.config import Config
 from gateway.delivery.watch import Watch
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import ServiceUnavailable
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
@@ -46,6 +48,7 @@ class Context:
     watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
     exposition: Callable[[], bytes] = bytes  # of the metrics
+    dialects: Sequence[Dialect] = DIALECTS
 
     def connections(self) -> int:
         """Client connections, those that were taken over included."""

@@ -12,7 +12,8 @@ import re
 from multidict import CIMultiDict
 
 from gateway.access.callers import Caller
-from gateway.dialects.chat.request import CheckedRequest, parse
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import CheckedRequest, check
 from gateway.errors import RivergateError
 from gateway.http.admission import Requester, common_headers
 from gateway.http.aiohttp_seam import ClientProtocol, Verdict
@@ -22,7 +23,7 @@ from gateway.http.opening import Opening
 from gateway.http.streamed_reply import StreamedReply
 from gateway.wire import http1
 
-REQUEST_LINE = http1.encode_request_line("POST", "/v1/chat/completions")
+REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
 MAX_CONTENT = 262144  # bytes; a longer one is put together from many reads, for which aiohttp is better made
 _NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade"})
 _STREAMED = re.compile(rb'"stream"\s*:\s*true')
@@ -61,10 +62,10 @@ class FastPath:
             return Verdict.LEFT
         try:
             caller = context.gate.known(headers)
-            asked = parse(content)
+            asked = check(CHAT, content)
         except RivergateError:
             return Verdict.LEFT  # it is told in the framework's way
-        if caller is None or not asked.chat.stream:
+        if caller is None or not asked.request.streamed:
             return Verdict.LEFT
         client.keep_alive(True)  # the timer of an idle connection does not run
         _Run(client, context, Requester(headers, request_id_by(headers), caller)).start(caller, asked)

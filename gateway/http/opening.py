@@ -11,12 +11,11 @@ from gateway import clock
 from gateway.access.accounts import Lease
 from gateway.access.callers import Caller
 from gateway.completion.answer import Settle
-from gateway.completion.completion import Plan, StreamedCompletion, UsageEvent
 from gateway.completion.meter import OutputLimits
-from gateway.completion.purse import microusd
+from gateway.completion.spending import microusd
+from gateway.completion.streamed import Plan, StreamedCompletion, UsageEvent
 from gateway.config import StreamSettings
-from gateway.dialects.chat.request import CheckedRequest, parse
-from gateway.dialects.usage import estimate_prompt_tokens
+from gateway.dialects.dialect import CheckedRequest, Dialect, check
 from gateway.endings import Ending
 from gateway.errors import InvalidParameter, ServiceUnavailable, StreamKeyConflict
 from gateway.http.admission import CALLER, Requester, requester_of
@@ -43,19 +42,19 @@ class Opening:
         self._context = context
         self.requester = requester
         self.caller = caller
-        chat = asked.chat
-        self.streamed = detached or bool(chat.stream)
+        request = asked.request
+        self.streamed = detached or request.streamed
         headers = requester.headers
         self._key = _stream_key(headers)
         if self._key is not None and not self.streamed:
             raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
-        self._fingerprint = hashlib.sha256(asked.content).digest() if self._key is not None else b""
-        routing, field, budget_ms = chat.routing_options(), chat.routing_field(), _budget_ms(headers)
-        wants_usage = chat.wants_usage() or bool(routing)
+        self._fingerprint = _fingerprint(asked) if self._key is not None else b""
+        routing, field, budget_ms = request.routing_options(), request.routing_field(), _budget_ms(headers)
+        wants_usage = request.wants_usage() or bool(routing)
         self._usage_event = _usage_event(headers, context.config.stream.usage_event, wants_usage=wants_usage)
         options = parse_options(routing, field)
         self._output = _output_limits(context.config.stream, options)
-        wanted = chat.stream_policy()
+        wanted = request.stream_policy()
         self._policy = policy_of(
             context.config.stream,
             detached=detached,
@@ -64,27 +63,27 @@ class Opening:
         )
         self._joined = self._known()
         if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
-            ask = Ask(chat.model_ids(), options, self.streamed, budget_ms, chat.models_field(), field)
+            ask = Ask(request.model_ids(), options, self.streamed, budget_ms, request.models_field(), field)
             self._prepare(asked, ask)
 
     def _prepare(self, asked: CheckedRequest, ask: Ask) -> None:
         """Find the upstreams of a new answer, and ask whether this key may have it."""
-        chat, body, headers = asked.chat, asked.body, self.requester.headers
-        if self.streamed:
-            body["stream"] = True
+        dialect, request, headers = asked.dialect, asked.request, self.requester.headers
         context, now = self._context, clock.monotonic()
         self.route = context.router.route(ask, now)
         self._admit(ask.models_field, now)
         model_id = self.route.candidates[0].model.id
-        self.span = context.tracing.begin(f"chat {model_id}", headers.get("traceparent"), clock.wall_time())
-        self._max_tokens = chat.max_output_tokens() or RESERVED_TOKENS
+        name = f"{dialect.operation} {model_id}"
+        self.span = context.tracing.begin(name, headers.get("traceparent"), clock.wall_time())
+        self._max_tokens = request.max_output_tokens() or RESERVED_TOKENS
         self.call = Call(
             request_id=self.requester.request_id,
             model_id=model_id,
-            body=body,
+            dialect=dialect,
+            request=request,
             streamed=self.streamed,
             created=int(clock.wall_time()),
-            prompt_tokens=estimate_prompt_tokens(body),
+            prompt_tokens=request.estimate_prompt_tokens(),
             hold_finish=self._usage_event == "finish",
             traceparent=self.span.traceparent,
         )
@@ -155,6 +154,7 @@ class Opening:
             settle=self.settled(lease),
             tasks=context.tasks,
         )
+        relay.start()
         context.hub.add_stream(relay)
         return relay
 
@@ -164,10 +164,15 @@ def _whole(relay: StreamedCompletion) -> bool:
     return relay.stream.ending in (None, Ending.COMPLETED) and relay.stream.log.first_seq == 0
 
 
-async def opening_of(request: web.Request, context: Context, *, detached: bool = False) -> Opening:
+async def opening_of(request: web.Request, context: Context, dialect: Dialect, *, detached: bool = False) -> Opening:
     """Read and check a request. Raises `ClientError`."""
-    asked = parse(await read_body(request))
+    asked = check(dialect, await read_body(request))
     return Opening(requester_of(request), request[CALLER], context, asked, detached=detached)
+
+
+def _fingerprint(asked: CheckedRequest) -> bytes:
+    """What tells two requests under one `X-Stream-Key` apart."""
+    return hashlib.sha256(asked.dialect.name.encode() + b"\0" + asked.content).digest()
 
 
 def _stream_key(headers: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from gateway.completion.completion import StreamedCompletion
+from gateway.completion.streamed import StreamedCompletion
 from gateway.delivery.sinks import TransportSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
@@ -106,7 +106,7 @@ class StreamedReply:
             return
         self._stop_timer()
         relay, sink, client = self._relay, self._sink, self._client
-        relay.announced = True
+        relay.announce()
         if sink is None or client.transport is None or client.transport.is_closing():
             reader.end()
             return

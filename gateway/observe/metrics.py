@@ -27,6 +27,7 @@ _Family = TypeVar("_Family", Counter, Histogram)
 class Completion:
     """One completion that has ended. Seconds; None: not known. `upstream` "": nobody answered."""
 
+    operation: str
     model: str
     upstream: str
     ending: str
@@ -81,7 +82,7 @@ class Metrics:
         registry.register(_AtScrape(read))
 
     def on_completion(self, done: Completion) -> None:
-        labels = (done.model, done.upstream, "chat")
+        labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)
             tokens = done.completion_tokens or 0

@@ -1,13 +1,13 @@
 """Shell: runs the attempts of one request as the race commands, until one of them is the answer."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
-from gateway.dialects.chat.repair import Identity
+from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
 from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
@@ -20,11 +20,12 @@ LOOP_GRAIN = 0.0005  # seconds: half of the grain of uvloop's timers
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One completion request, after validation: `body` is what goes upstream but for the model's name there."""
+    """One request for an answer, after validation. `streamed`: whether the upstream is to stream it."""
 
     request_id: str
     model_id: str
-    body: Mapping[str, Any]
+    dialect: Dialect
+    request: DialectRequest
     streamed: bool
     created: int
     prompt_tokens: int = 0  # by our own count
@@ -244,10 +245,9 @@ class Dispatcher:
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=candidate.endpoint.encode(
-                    call.body, candidate.model.upstream_id, call.request_id, call.traceparent
-                ),
-                identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
+                request=self._encode(candidate),
+                dialect=call.dialect,
+                identity=AnswerIdentity(call.request_id, call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
                 is_spent=partial(self._is_spent, candidate) if self._is_spent is not None else None,
@@ -258,6 +258,19 @@ class Dispatcher:
         attempt.start()
         self._entries[attempt] = Entry(
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
+        )
+
+    def _encode(self, candidate: Candidate) -> bytes:
+        call, endpoint = self._call, candidate.endpoint
+        content = call.request.upstream_body(
+            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+        )
+        return endpoint.encode(
+            call.dialect.upstream_path,
+            content,
+            streamed=call.streamed,
+            request_id=call.request_id,
+            traceparent=call.traceparent,
         )
 
     def _cancel(self, entry: Entry, why: CancelReason) -> None:
@@ -285,8 +298,8 @@ class Dispatcher:
         """Tokens a second behind the first content; None if there were too few to tell."""
         if not self._call.streamed or attempt.marks.first_content is None:
             return None
-        usage = attempt.stream.chat.usage
-        tokens = int(usage["completion_tokens"]) if usage else attempt.stream.chat.counts.events
+        usage = attempt.usage(0)
+        tokens = attempt.counts.events if usage.estimated else usage.completion_tokens
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 

@@ -18,7 +18,7 @@ from gateway.routing.options import RoutingOptions, Warning_, warnings
 from gateway.routing.ranking import CUSTOM, Ranking, rank
 from gateway.routing.strategies import STRATEGIES, Strategies
 from gateway.routing.throttle import Throttle
-from gateway.upstream.bodies import MAX_RETRY_AFTER
+from gateway.upstream.error_body import MAX_RETRY_AFTER
 
 # With one of these options even the only upstream of a model may be refused, or a warning be due.
 _CHOOSING = frozenset(

@@ -5,7 +5,7 @@ from decimal import Decimal
 from gateway.access.accounts import Lease
 from gateway.access.sqlite_books import UsageRecord
 from gateway.completion.answer import Record
-from gateway.completion.purse import ceil_microusd
+from gateway.completion.spending import ceil_microusd
 from gateway.endings import Ending
 from gateway.observe.metrics import Completion
 from gateway.observe.trace import SpanRecord
@@ -63,7 +63,7 @@ def traced(record: Record) -> SpanRecord:
     """As a span tells it."""
     used = record.usage
     attributes: dict[str, str | int | float] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": record.operation,
         "gen_ai.request.model": record.model_id,
         "gen_ai.provider.name": record.upstream or "none",
         "rivergate.request_id": record.request_id,
@@ -85,6 +85,7 @@ def completion(record: Record) -> Completion:
     """As it is measured. The model is one of the configuration: a made-up name never comes so far."""
     used = record.usage
     return Completion(
+        operation=record.operation,
         model=record.model_id,
         upstream=record.upstream or "",
         ending=record.ending,

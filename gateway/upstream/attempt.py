@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from gateway import clock
-from gateway.dialects.chat.repair import Identity
+from gateway.dialects.dialect import AnswerIdentity, Dialect
+from gateway.dialects.learned_shape import Counts
+from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
-from gateway.upstream.bodies import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
 from gateway.upstream.gap_sampler import GapSampler
 from gateway.upstream.idle_watch import IdleWatch
 
-LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
+LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
 ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
 _AS_IT_WAS = AttemptTimer.AS_IT_WAS
@@ -46,7 +49,8 @@ class Order:
 
     endpoint: Endpoint
     request: bytes
-    identity: Identity
+    dialect: Dialect
+    identity: AnswerIdentity
     streamed: bool
     hold_finish: bool = False
     is_spent: Callable[[int], bool] | None = None
@@ -103,13 +107,13 @@ class Attempt:
 
     @property
     def stream(self) -> StreamBody:
-        """The reader of a streamed completion: usage, counts, the held finish."""
+        """The body of a streamed answer."""
         assert isinstance(self._body, StreamBody)
         return self._body
 
     @property
     def whole(self) -> WholeBody:
-        """The reader of a completion that is not streamed."""
+        """The body of an answer that is not streamed."""
         assert isinstance(self._body, WholeBody)
         return self._body
 
@@ -117,6 +121,15 @@ class Attempt:
     def gaps(self) -> Quantiles | None:
         """Samples of the seconds between two reads of a stream's tokens; None: there are none."""
         return self._sampler.gaps if self._sampler is not None else None
+
+    @property
+    def counts(self) -> Counts:
+        """What was streamed so far."""
+        return self._body.counts
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
+        return self._body.usage(prompt_tokens)
 
     def start(self) -> None:
         """Send the request, on an idle connection at once or on a new one as soon as it is there."""
@@ -128,9 +141,9 @@ class Attempt:
             self._start_dial()
         # The reader of the answer is built while the request is on its way: that takes 5 us.
         self._body: BodyReader = (
-            StreamBody(self, order.identity, hold_finish=order.hold_finish)
+            StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
             if order.streamed
-            else WholeBody(self, order.identity, order.is_spent)
+            else WholeBody(self, order.dialect, order.identity, order.is_spent)
         )
 
     def cancel(self) -> None:
@@ -167,7 +180,7 @@ class Attempt:
             self._connection.set_urgent(True)
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
-            self._body = ErrorBody(self, status, headers, expected)
+            self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
             self._enter(AttemptInput.ERROR_HEAD)
             return self._body.feed
         self._enter(AttemptInput.HEAD)
@@ -192,7 +205,7 @@ class Attempt:
         young = clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS
         if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
             self._start_dial()
-        elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.chat.finished):
+        elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
             self._body.finish()
         else:
             self._fail(error)
@@ -314,7 +327,7 @@ class Attempt:
         if wait > 0:
             self._set_timer(wait, self._await_events)
             self._sample_gap(body)
-        elif body.chat.finished:
+        elif body.finished:
             body.finish()  # all is said; only the end of the body is missing
         else:
             limit = self._order.endpoint.limits.idle

@@ -41,7 +41,7 @@ class Keyring:
 
     def create(self, name: str = "somebody", **wish: Any) -> MadeKey:
         """A key as `rivergate keys create` makes it."""
-        secret, key = keys.create(config.load(self.file, KEYS), keys.Wish(name, **wish))
+        secret, key = keys.create(config.load(self.file, KEYS), keys.KeyOrder(name, **wish))
         return MadeKey(key.id, secret)
 
     def revoke(self, key: MadeKey) -> None:

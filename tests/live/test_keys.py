@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from gateway.access.sqlite_books import SqliteBooks
-from gateway.completion.purse import SLICE_TOKENS
+from gateway.completion.spending import SLICE_TOKENS
 from tests.access.books import NOW, balances, new_key, new_secret, rows
 
 from .conftest import KEYS

@@ -12,7 +12,8 @@ import orjson
 from pydantic import SecretStr
 
 from gateway import clock, config
-from gateway.dialects.chat.repair import Identity
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
@@ -231,9 +232,12 @@ class Trial:
             "messages": [{"role": "user", "content": PROMPT}],
             **({"stream": True} if streamed else {}),
         }
-        request = to.encode(body, "m-at-alpha", "req-1")
-        identity = Identity("chatcmpl-1", 1_700_000_000, "m")
-        self.attempt = Attempt(Order(to, request, identity, streamed, **order), self.observer, self.tasks)
+        content = CHAT.parse(orjson.dumps(body)).upstream_body(
+            "m-at-alpha", streamed=streamed, include_usage=to.include_usage
+        )
+        request = to.encode(CHAT.upstream_path, content, streamed=streamed, request_id="req-1")
+        identity = AnswerIdentity("1", 1_700_000_000, "m")
+        self.attempt = Attempt(Order(to, request, CHAT, identity, streamed, **order), self.observer, self.tasks)
         self.started = clock.monotonic()
         self.attempt.start()
 

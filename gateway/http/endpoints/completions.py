@@ -1,4 +1,4 @@
-"""Shell: `POST /v1/chat/completions` by the framework: whole answers, and the streams that `express` leaves to it."""
+"""Shell: a dialect's `POST` by the framework: whole answers, and the streams that the fast path leaves to it."""
 
 import asyncio
 import copy
@@ -7,6 +7,7 @@ from typing import cast
 from aiohttp import HttpVersion11, web
 
 from gateway.completion.whole import WholeCompletion
+from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
 from gateway.errors import StreamAborted
 from gateway.http.aiohttp_seam import ClientProtocol
@@ -16,10 +17,10 @@ from gateway.http.opening import Opening, opening_of
 from gateway.http.streamed_reply import StreamedReply
 
 
-async def create_completion(request: web.Request) -> web.StreamResponse:
+async def create_completion(request: web.Request, dialect: Dialect) -> web.StreamResponse:
     """Validate, find the upstreams, relay."""
     context = request.app[CONTEXT]
-    opening = await opening_of(request, context)
+    opening = await opening_of(request, context, dialect)
     if opening.streamed:
         return await _stream(request, context, opening)
     return await _whole(request, context, opening)

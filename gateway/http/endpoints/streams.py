@@ -27,9 +27,9 @@ VIEWER_SECONDS = 3600  # of the token in the answer to POST /v1/streams
 async def create_stream(request: web.Request) -> web.Response:
     """Start a generation without a reader."""
     context = request.app[CONTEXT]
-    opening = await opening_of(request, context, detached=True)
+    opening = await opening_of(request, context, context.dialects[0], detached=True)
     relay = opening.open()
-    relay.announced = True
+    relay.announce()
     expires_at = math.ceil(clock.wall_time()) + VIEWER_SECONDS
     token = mint(ViewerToken(f"stream:{relay.id}", expires_at), context.signing_keys[0])
     events_url = f"/v1/streams/{relay.id}/events"

@@ -1,4 +1,4 @@
-"""What every frame of a completion must be (CONTRACT.md 1.4, 2.3 and 4), checked with a real client's own model."""
+"""What every frame of a chat completion must be (CONTRACT.md 1.4, 2.3 and 4), by the model of a real client."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ def reader() -> ChatReader:
     return ChatReader(Identity("chatcmpl-own", 1_700_000_000, "public-model"))
 
 
-def chunk(
+def event(
     delta: dict[str, Any] | None = None, *, finish: str | None = None, index: int = 0, **more: Any
 ) -> dict[str, Any]:
-    """A chunk that nobody has to repair but for its role."""
+    """An event that needs no repair, but that the first one of a choice needs a role."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -34,7 +34,7 @@ def block(value: Any) -> bytes:
 
 
 def conforming(frame: bytes | None) -> dict[str, Any]:
-    """The chunk in a frame, after every check that a strict client or a simple one makes."""
+    """The object in a frame, after every check that a strict client or a simple one makes."""
     assert frame is not None
     assert frame.startswith(b"data: {")
     assert frame.endswith(b"}\n\n")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.completion.purse import SLICE_TOKENS, Purse, ceil_microusd, microusd
+from gateway.completion.spending import SLICE_TOKENS, Spending, ceil_microusd, microusd
 
 PRICE = Decimal(10)
 
@@ -42,29 +42,29 @@ def test_rounding_is_up_and_only_up() -> None:
 @pytest.mark.parametrize("price", [None, Decimal(0)])
 def test_an_answer_without_a_price_has_no_end(price: Decimal | None) -> None:
     till = Till(0, 0)
-    assert Purse(0, 0, price, till.extend).tokens(1_000_000) is None
+    assert Spending(0, 0, price, till.extend).paid_tokens(1_000_000) is None
     assert till.asked == []
 
 
 def test_the_estimate_is_used_up_before_more_is_reserved() -> None:
     till = Till(1000, 10_000)
-    purse = Purse(1000, 100, PRICE, till.extend)
-    assert purse.tokens(1) == 90
-    assert purse.tokens(90) == 90
+    spending = Spending(1000, 100, PRICE, till.extend)
+    assert spending.paid_tokens(1) == 90
+    assert spending.paid_tokens(90) == 90
     assert till.asked == []
-    assert purse.tokens(91) == 91 + SLICE_TOKENS
+    assert spending.paid_tokens(91) == 91 + SLICE_TOKENS
     assert till.asked == [(1 + SLICE_TOKENS) * 10]
 
 
 def test_the_last_money_is_used_to_the_last_token() -> None:
     till = Till(1000, 55)
-    purse = Purse(1000, 100, PRICE, till.extend)
-    assert purse.tokens(91) == 95
-    assert purse.tokens(96) == 95
+    spending = Spending(1000, 100, PRICE, till.extend)
+    assert spending.paid_tokens(91) == 95
+    assert spending.paid_tokens(96) == 95
 
 
 def test_a_prompt_that_is_not_paid_for_leaves_nothing() -> None:
-    assert Purse(50, 100, PRICE, Till(50, 0).extend).tokens(1) == 0
+    assert Spending(50, 100, PRICE, Till(50, 0).extend).paid_tokens(1) == 0
 
 
 PRICES = st.decimals("0.000001", "1000", places=6)
@@ -75,13 +75,13 @@ def test_what_is_said_to_be_paid_for_never_costs_more_than_is_reserved(
     price: Decimal, prompt: int, more: int, left: int, data: st.DataObject
 ) -> None:
     till = Till(prompt + more, left)
-    purse = Purse(prompt + more, prompt, price, till.extend)
+    spending = Spending(prompt + more, prompt, price, till.extend)
     wanted = 0
     for step in data.draw(st.lists(st.integers(1, 500), max_size=20)):
         wanted += step
-        paid = purse.tokens(wanted)
+        paid = spending.paid_tokens(wanted)
         assert paid is not None
-        assert purse.reserved == till.reserved
+        assert spending.reserved == till.reserved
         assert prompt + microusd(paid, price) <= till.reserved
         if paid < wanted:  # only when there is nothing more to have
             assert till.left == 0
