@@ -118,6 +118,11 @@ class Attempt:
         return self._body
 
     @property
+    def gaps(self) -> Quantiles | None:
+        """Samples of the seconds between two reads of a stream's tokens; None: there are none."""
+        return self._sampler.gaps if self._sampler is not None else None
+
+    @property
     def counts(self) -> Counts:
         """What was streamed so far."""
         return self._body.counts
@@ -125,11 +130,6 @@ class Attempt:
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
         return self._body.usage(prompt_tokens)
-
-    @property
-    def gaps(self) -> Quantiles | None:
-        """Samples of the seconds between two reads of a stream's tokens; None: there are none."""
-        return self._sampler.gaps if self._sampler is not None else None
 
     def start(self) -> None:
         """Send the request, on an idle connection at once or on a new one as soon as it is there."""

@@ -2,30 +2,19 @@
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity
-from gateway.errors import RivergateError
 from gateway.upstream.bodies import StreamBody
 from gateway.upstream.gap_sampler import GapSampler
 
+from .body_owner import Owner
 from .kit import FINISH, ROLE, word
 from .lines import Recorder, StandingLine
-
-
-class Owner:
-    """The owner of a body that completes."""
-
-    def on_content(self) -> None: ...
-
-    def on_complete(self) -> None: ...
-
-    def on_broken(self, error: RivergateError) -> None:
-        raise error
 
 
 def streaming() -> tuple[StandingLine, StreamBody, GapSampler]:
     line = StandingLine()
     line.ask(Recorder())
     line.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    body = StreamBody(Owner(), CHAT.reader(AnswerIdentity("c", 1, "m")))
+    body = StreamBody(Owner(flows=False), CHAT.reader(AnswerIdentity("1", 1, "m")))
     line.connection.deliver_to(body.feed, body.feed_chunk)
     send(line, ROLE, word("a"))
     return line, body, GapSampler(body)
@@ -76,5 +65,5 @@ def test_what_comes_while_a_sample_is_taken_is_read_as_ever() -> None:
     line, body, sampler = streaming()
     sampler.sample(line.connection)
     send(line, word("b"), FINISH)
-    assert body.chat.finished
+    assert body.finished
     assert samples(sampler) == 1

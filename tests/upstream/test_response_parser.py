@@ -358,7 +358,7 @@ def test_the_end_of_the_connection_does_what_the_table_says(state: ResponseState
 
 
 @pytest.mark.parametrize(
-    "state", [*BEFORE_BODY, ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED, ResponseState.ENDED_LAST]
+    "state", [*sorted(BEFORE_BODY), ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED, ResponseState.ENDED_LAST]
 )
 def test_what_cannot_be_read_does_what_the_table_says(state: ResponseState) -> None:
     parser = in_state(state)
