@@ -29,7 +29,8 @@ from gateway.config import (
     load,
     summary,
 )
-from gateway.config.report import MAX_SHOWN_CHARACTERS, bounds, leaves
+from gateway.config.faults import MAX_SHOWN_CHARACTERS
+from gateway.config.fields import bounds, leaves
 from gateway.errors import ConfigError
 
 COMPLETE = """
