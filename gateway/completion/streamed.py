@@ -125,7 +125,16 @@ class StreamedCompletion(Completion):
     def _prepare(self) -> None:
         drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
         self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
-        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), self._limits, self, self._plan.policy)
+        epoch, dialect = drawn[ID_BYTES:].hex(), self._call.dialect
+        self.stream = Stream(
+            self.id,
+            epoch,
+            self._limits,
+            self,
+            self._plan.policy,
+            terminal=dialect.terminal,
+            keepalive=dialect.keepalive,
+        )
         if limit := self._limits.max_duration_seconds:
             loop = asyncio.get_running_loop()
             self._duration_limit = loop.call_later(limit, self._on_max_duration)

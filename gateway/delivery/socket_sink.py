@@ -27,14 +27,16 @@ class Reader(Protocol):
 class SocketSink:
     """Bytes to one taken-over socket."""
 
-    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_watch", "blocked", "direct", "steady")
+    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_watch", "blocked", "body_end", "direct", "steady")
 
-    def __init__(self, taken: socket.socket, watch: Watch) -> None:
+    def __init__(self, taken: socket.socket, watch: Watch, *, body_end: bytes) -> None:
+        """`body_end`: the last chunk, or nothing where the body ends with the connection."""
         self._watch = watch
         self._reader: Reader | None = None
         self._rest = b""  # the piece that was sent in part
         self._sent = 0
         self._close_timer: asyncio.TimerHandle | None = None
+        self.body_end = body_end
         self.steady = True
         self.blocked = False
         self.direct: socket.socket | None = taken

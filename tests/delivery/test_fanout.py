@@ -13,8 +13,8 @@ from gateway.stream.log import StreamLog
 from gateway.stream.stream import Framing, Stream
 from gateway.stream.view import EventsView
 from gateway.wire import sse
-from tests.stream.sockets import until
-from tests.stream.test_stream import MemorySink, Source, frames, stream_of
+from tests.delivery.memory import MemorySink, Source, frames, stream_of
+from tests.delivery.sockets import until
 
 MANY = 200  # readers: more than one step of a pass
 COSTLY = 0.0001  # seconds that a slow sink takes for one write, so that MANY of them need several slices
@@ -42,7 +42,7 @@ def crowd(stream: Stream, sinks: list[MemorySink]) -> list[Subscriber]:
 
 async def all_read(stream: Stream, readers: list[Subscriber]) -> None:
     """Return when nobody that can take bytes is behind."""
-    await until(lambda: not any(one.seq < stream.log.next_seq for one in readers if can_take(one)))
+    await until(lambda: not any(one.position < stream.log.next_seq for one in readers if can_take(one)))
 
 
 def can_take(reader: Subscriber) -> bool:
@@ -259,7 +259,7 @@ async def test_after_a_pass_of_several_slices_the_log_is_told_once() -> None:
     fanout.wake()
     await until(lambda: progress)
     assert progress == [1]
-    assert {reader.seq for reader in readers} == {1}
+    assert {reader.position for reader in readers} == {1}
 
 
 async def test_a_far_lag_is_caught_up_in_turns_with_the_others() -> None:

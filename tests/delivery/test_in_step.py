@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.in_step import STEP, SubscribersInStep
+from gateway.delivery.modes import Cause
+from gateway.delivery.pieces import Piece, View
 from gateway.delivery.socket_sink import SocketSink
-from gateway.delivery.source import Piece, View
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.view import CompletionView, EventsView
-from tests.stream.seats import BIG, Pair, Seat
-from tests.stream.sockets import SMALL, close_all, unix_pair, until
-from tests.stream.test_stream import frames
+from tests.delivery.kit import BIG, Pair, Seat
+from tests.delivery.memory import frames
+from tests.delivery.sockets import SMALL, close_all, unix_pair, until
 
 
 class CountingView(EventsView):
@@ -41,13 +42,15 @@ class Crowd:
         self.stream_log = StreamLog("e1")
         self.log: list[bytes] = []
         self.view = view(self.stream_log, chunked=False)
-        self.cohort = SubscribersInStep(self.view, 0)
+        self.cohort = SubscribersInStep(self.view, b"", 0)
         self.seats = [self.sit(pair()) for _ in range(count)]
 
     def sit(self, pair: Pair, seq: int = 0) -> Seat:
         new = Seat(Subscriber(self, self.view, seq), pair, self.watch, self.log)
         new.reader.sink = new.sink
-        self.cohort.join(new.reader, new.sink.direct)
+        new.reader.change_mode(Cause.READY)
+        if self.cohort.join(new.reader, new.sink.direct):
+            new.reader.change_mode(Cause.CAUGHT_UP)
         return new
 
     def advance(self, *frames: bytes) -> Iterator[None]:
@@ -156,7 +159,7 @@ async def test_a_reader_that_stands_elsewhere_is_not_taken_in() -> None:
     crowd = Crowd(2)
     list(crowd.advance(b"data: a\n\n"))
     behind, there = crowd.sit(unix_pair(), 0), crowd.sit(unix_pair(), 1)
-    assert (behind.reader.cohort, there.reader.cohort) == (None, crowd.cohort)
+    assert (behind.reader.cursor, there.reader.cursor) == (None, crowd.cohort)
     list(crowd.advance(b"data: b\n\n"))
     assert (behind.take(), there.take()) == (0, 2)
 
@@ -187,7 +190,7 @@ async def test_leaving_twice_changes_nothing() -> None:
     crowd = Crowd(3)
     leaver = crowd.seats[1].reader
     crowd.cohort.leave(leaver)
-    leaver.seq = 7
+    leaver.stand_at(7)
     crowd.cohort.leave(leaver)
     assert (leaver.seq, len(crowd.cohort)) == (7, 2)
 
@@ -210,8 +213,8 @@ async def test_the_full_and_the_gone_leave_with_the_step_and_the_others_get_it_a
         one.client.close()
     list(crowd.advance(BIG))
     healthy = crowd.seats[::3]
-    assert [one.reader.cohort for one in healthy] == [crowd.cohort] * len(healthy)
-    assert {one.reader.cohort for one in full + gone} == {None}
+    assert [one.reader.cursor for one in healthy] == [crowd.cohort] * len(healthy)
+    assert {one.reader.cursor for one in full + gone} == {None}
     assert {one.take() for one in healthy} == {1}
     assert all(one.sink.blocked and one.reader.position == 1 for one in full + gone)
     assert all(0 < one.sink.unsent_bytes() < len(BIG) + 16 for one in full)
@@ -235,10 +238,12 @@ async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None
     sinks = []
     for _ in range(2 * STEP):
         ours, _ = unix_pair(SMALL)
-        sinks.append(Noting(ours, crowd.watch))
+        sinks.append(Noting(ours, crowd.watch, body_end=b""))
         reader = Subscriber(crowd, crowd.view, 0)
         reader.sink = sinks[-1]
+        reader.change_mode(Cause.READY)
         assert crowd.cohort.join(reader, sinks[-1].direct)
+        reader.change_mode(Cause.CAUGHT_UP)
     list(crowd.advance(BIG))
     assert all(sink.blocked for sink in sinks)
     assert all(sink.short is sinks[0].short for sink in sinks)

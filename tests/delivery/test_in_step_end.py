@@ -6,8 +6,8 @@ import pytest
 
 from gateway.delivery.in_step import STEP
 from gateway.endings import Ending
-from tests.stream.seats import BIG, Scene
-from tests.stream.sockets import SMALL, Run, unix_pair
+from tests.delivery.kit import BIG, Scene
+from tests.delivery.sockets import SMALL, Run, unix_pair
 
 from .test_in_step_in_stream import MANY, in_step
 

@@ -13,9 +13,9 @@ import pytest
 from gateway.delivery.in_step import LARGE_STEP, STEP
 from gateway.endings import Ending
 from gateway.stream.stream import Ring
-from tests.stream.seats import BIG, Costly, Pair, Scene, Seat
-from tests.stream.sockets import SMALL, Run, passes, reset, tcp_pair, unix_pair, until
-from tests.stream.test_stream import Source, frames
+from tests.delivery.kit import BIG, Costly, Pair, Scene, Seat
+from tests.delivery.memory import Source, frames
+from tests.delivery.sockets import SMALL, Run, passes, reset, tcp_pair, unix_pair, until
 
 MANY = 2 * STEP + 2  # readers: of a pass that is cut some are served, and others not
 

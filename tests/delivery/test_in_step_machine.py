@@ -18,8 +18,8 @@ from gateway.delivery.in_step import STEP
 from gateway.endings import Ending
 from gateway.stream.stream import Ring
 from gateway.wire import sse
-from tests.stream.seats import BIG, Costly, Scene, Seat
-from tests.stream.sockets import SMALL, close_all, passes, reset, tcp_pair, unix_pair, until
+from tests.delivery.kit import BIG, Costly, Scene, Seat
+from tests.delivery.sockets import SMALL, close_all, passes, reset, tcp_pair, unix_pair, until
 
 RING = 8  # events that the ring keeps: few, so that readers fall out of it
 HOUR_MS = 3_600_000

@@ -8,7 +8,7 @@ import pytest
 from gateway.delivery import socket_sink
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.watch import Watch
-from tests.stream.sockets import SMALL, Run, passes, receive, receive_all, reset, tcp_pair, unix_pair, until
+from tests.delivery.sockets import SMALL, Run, passes, receive, receive_all, reset, tcp_pair, unix_pair, until
 
 PIECES = [b"%06d " % number * 3000 for number in range(20)]  # 21 kB each: more than a small socket takes
 
@@ -38,7 +38,7 @@ class Reader:
 
 
 def started(watch: Watch, ours: socket.socket, pieces: list[bytes] | None = None) -> tuple[SocketSink, Reader]:
-    sink = SocketSink(ours, watch)
+    sink = SocketSink(ours, watch, body_end=b"")
     reader = Reader(sink, pieces)
     sink.start(reader)
     return sink, reader
@@ -126,7 +126,7 @@ def test_a_socket_that_can_be_written_from_the_start_tells_the_reader_nothing(ru
 def test_what_was_written_before_the_watching_began_is_finished_by_it(run: Run) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), unix_pair(SMALL)
-        sink = SocketSink(ours, watch)
+        sink = SocketSink(ours, watch, body_end=b"")
         sink.write(PIECES[0])
         assert sink.blocked
         reader = Reader(sink, PIECES[1:])

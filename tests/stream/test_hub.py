@@ -9,9 +9,8 @@ from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Framing, Stream
-
-from .sockets import PATIENCE, until
-from .test_stream import MemorySink
+from tests.delivery.memory import MemorySink
+from tests.delivery.sockets import PATIENCE, until
 
 PLENTY = 1 << 30
 FOR_EVER = 3600.0

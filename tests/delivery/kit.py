@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 
 from gateway.config import StreamSettings
-from gateway.delivery.fanout import SLICE_SECONDS
+from gateway.delivery.pieces import Piece
+from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
-from gateway.delivery.source import Piece
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.stream.stream import Ring, Stream
 from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, SourceEventsView
 from gateway.wire import sse
-
-from .sockets import passes, unix_pair, until
-from .test_stream import Source
+from gateway.wire.http1 import LAST_CHUNK
+from tests.delivery.memory import Source
+from tests.delivery.sockets import passes, unix_pair, until
 
 SPIN = 1.2 * SLICE_SECONDS  # a slice that such a view is asked in is over after the next step
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
@@ -71,7 +71,7 @@ class Seat:
     ) -> None:
         ours, self.client = pair
         self.reader = reader
-        self.sink = SocketSink(ours, watch)
+        self.sink = SocketSink(ours, watch, body_end=LAST_CHUNK if chunked else b"")
         self.start = self.at = reader.seq
         self.missed = 0  # events that it was told to be gone
         self.comments = 0
@@ -153,7 +153,7 @@ class Scene:
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
-        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring)
+        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=sse.DONE)
         self.log: list[bytes] = []
         self.seats: list[Seat] = []
 
