@@ -12,8 +12,10 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import report
-from gateway.config.report import Fault, KeyRow, Loc
+from gateway.config import environment, faults, reference
+from gateway.config.faults import Fault
+from gateway.config.fields import Loc
+from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
 from gateway.errors import ConfigError
 
@@ -24,7 +26,7 @@ MAX_TLS_FILE_BYTES = 1 << 22  # the system's whole bundle of authorities has a q
 
 def find(environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_FILE) -> Path | None:
     """The file to load when none was named: $RIVERGATE_CONFIG, ./rivergate.toml, the system's, or none."""
-    if named := environ.get(report.CONFIG_VARIABLE):
+    if named := environ.get(environment.CONFIG_VARIABLE):
         return cwd / named
     return next((path for path in (cwd / "rivergate.toml", system_file) if path.is_file()), None)
 
@@ -35,26 +37,26 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     Relative paths of secret and TLS files start at $CREDENTIALS_DIRECTORY if it is set, else beside `path`.
     """
     tree = {} if path is None else _read(path)
-    origins, faults = report.overlay(Config, tree, environ)
+    origins, found = environment.overlay(Config, tree, environ)
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
-    for loc, upstream in report.tables_at(tree, "upstreams"):
-        faults += _resolve_key(loc, upstream, folder, environ)
-        faults += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
+    for loc, upstream in faults.tables_at(tree, "upstreams"):
+        found += _resolve_key(loc, upstream, folder, environ)
+        found += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
     if isinstance(server := tree.get("server"), dict):
-        faults += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
-    faults += _cross_faults(tree)
+        found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
+    found += _cross_faults(tree)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        faults = report.faults_in(error, Config) + faults
-    if faults:
-        raise ConfigError(report.lines(faults, origins, Config))
+        found = faults.faults_in(error, Config) + found
+    if found:
+        raise ConfigError(faults.lines(found, origins, Config))
     return config
 
 
 def defaults_table() -> list[KeyRow]:
     """Every key with its default, its range and one sentence, in the order of the models."""
-    return report.rows(Config)
+    return reference.rows(Config)
 
 
 def summary(config: Config) -> list[str]:
@@ -77,10 +79,10 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
                 yield Fault(("server", there), f"is required beside {here}")
     if not tree.get("upstreams") and not tree.get("feeds"):
         yield Fault(("upstreams",), "at least one [[upstreams]] or [[feeds]] is needed")
-    yield from report.duplicates((), tree, "upstreams", "name")
-    for loc, upstream in report.tables_at(tree, "upstreams"):
-        yield from report.duplicates(loc, upstream, "models", "id")
-    yield from report.duplicates((), tree, "feeds", "name")
+    yield from faults.duplicates((), tree, "upstreams", "name")
+    for loc, upstream in faults.tables_at(tree, "upstreams"):
+        yield from faults.duplicates(loc, upstream, "models", "id")
+    yield from faults.duplicates((), tree, "feeds", "name")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,12 +92,12 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         fault = ": is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
-        fault = report.toml_fault(str(error), text)
+        fault = faults.toml_fault(str(error), text)
     except OSError as error:
         fault = f": cannot be read: {error.strerror}"
     except (ValueError, RecursionError):  # an integer of thousands of digits, a NUL in the path; deep nesting
         fault = ": cannot be read: not a usable path, a number too long or tables too deep"
-    raise ConfigError(report.lines([Fault((), f"{path}{fault}")], {}, Config))
+    raise ConfigError(faults.lines([Fault((), f"{path}{fault}")], {}, Config))
 
 
 def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str]) -> Iterator[Fault]:

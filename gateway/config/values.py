@@ -16,7 +16,7 @@ from pydantic.functional_serializers import PlainSerializer
 from pydantic.functional_validators import AfterValidator, BeforeValidator, InstanceOf
 from pydantic.types import AllowInfNan, Strict
 
-from gateway.config.report import Words
+from gateway.config.fields import Words
 
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of Linux, without its NUL
 MAX_MS = 3_600_000  # an hour: a longer timeout is a mistyped one
