@@ -12,7 +12,9 @@ from gateway.config import StreamSettings
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 
 KEPT_EVENTS = 2  # for a reader that is one behind
 
@@ -46,7 +48,7 @@ class BuiltInFeed:
             "id": self.id,
             "object": "feed",
             "state": "idle" if self._timer is None else "reading",
-            "readers": numbers.readers,
+            "readers": numbers.subscribers,
             "lag_events": numbers.lag_events,
             "events": numbers.events,
             "bytes": numbers.bytes,

@@ -17,8 +17,9 @@ from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.feeds.rings import FeedState
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
-from gateway.stream.view import SOURCE_ID
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import SOURCE_ID, Framing
 from gateway.tasks import Tasks
 from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.dial import Dialer
@@ -96,7 +97,7 @@ class SourceFeed:
             "id": self.id,
             "object": "feed",
             "state": self.state.value,
-            "readers": numbers.readers,
+            "readers": numbers.subscribers,
             "lag_events": numbers.lag_events,
             "events": numbers.events,
             "bytes": numbers.bytes,
