@@ -70,7 +70,7 @@ def take_seat(context: Context, stream: Stream, owner: str) -> Callable[[], None
     What to call at its end; None if that is nobody's: of the machine's own user, or of viewers of a feed, who come by
     a token. Raises `ServiceUnavailable`, `RateLimited`.
     """
-    if stream.readers >= context.config.stream.max_subscribers:
+    if stream.subscribers >= context.config.stream.max_subscribers:
         message = "this stream has all the readers that it may have"
         raise ServiceUnavailable(message, retry_after=1 + secrets.randbelow(5))
     if not owner:

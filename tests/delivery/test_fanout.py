@@ -10,8 +10,8 @@ from gateway.delivery.in_step import STEP
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
-from gateway.stream.stream import Framing, Stream
-from gateway.stream.view import EventsView
+from gateway.stream.stream import Stream
+from gateway.stream.view import EventsView, Framing
 from gateway.wire import sse
 from tests.delivery.memory import MemorySink, Source, frames, stream_of
 from tests.delivery.sockets import until

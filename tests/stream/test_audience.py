@@ -49,7 +49,7 @@ async def test_readers_are_counted_now_and_ever() -> None:
     one.join()
     one.join()
     one.leave()
-    assert (one.readers, one.total) == (1, 2)
+    assert (one.subscribers, one.total) == (1, 2)
 
 
 async def test_a_reader_that_leaves_while_others_stay_decides_nothing() -> None:

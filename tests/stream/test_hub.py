@@ -8,7 +8,8 @@ import pytest
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.stream.hub import Hub
-from gateway.stream.stream import Framing, Stream
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink
 from tests.delivery.sockets import PATIENCE, until
 

@@ -18,7 +18,9 @@ from gateway.config import StreamSettings
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.stream.position import start_of
-from gateway.stream.stream import Framing, Ring, Stream
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 from gateway.wire import sse
 from tests.delivery.memory import MemorySink, Source
 
@@ -226,8 +228,8 @@ class StreamMachine(RuleBasedStateMachine):
         told = self.stream.statistics()
         assert told.events == len(self.model)
         assert told.bytes == sum(map(len, self.model))
-        assert told.readers == len(self.staying())
-        assert told.readers_total == len(self.readers)
+        assert told.subscribers == len(self.staying())
+        assert told.subscribers_total == len(self.readers)
         assert told.ending == self.stream.ending
         assert told.lag_events == max(
             (len(self.model) - one.subscriber.position for one in self.staying()), default=0

@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from gateway.endings import Ending
-from gateway.stream.stream import Framing
+from gateway.stream.view import Framing
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, SlowSink, Source, frames, lag, read, reader_of, stream_of
@@ -265,7 +265,7 @@ async def test_leaving_twice_counts_once() -> None:
     first.end(Ending.LAGGED)
     assert first.ending is Ending.LEFT
     assert source.endings == []
-    assert (stream.statistics().readers, stream.statistics().readers_total) == (1, 2)
+    assert (stream.statistics().subscribers, stream.statistics().subscribers_total) == (1, 2)
 
 
 async def test_a_grace_passes_before_a_stream_without_readers_is_abandoned() -> None:
@@ -355,7 +355,7 @@ async def test_statistics_count_what_was_and_what_is() -> None:
     reader_of(stream)
     stream.on_frames([b"12345", b"678"])
     told = stream.statistics()
-    assert (told.readers, told.readers_total, told.events, told.bytes, told.ending) == (1, 2, 2, 8, None)
+    assert (told.subscribers, told.subscribers_total, told.events, told.bytes, told.ending) == (1, 2, 2, 8, None)
 
 
 # --- silence and stalls
