@@ -9,7 +9,7 @@ and a closed log never changes but by trimming.
 from gateway.endings import Ending
 from gateway.wire import sse
 
-WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
+WINDOW = 512  # frames copied out of the log at a time: about what one piece holds, not the whole of a long log
 
 
 class StreamLog:
@@ -84,7 +84,7 @@ class StreamLog:
         return sum(map(len, self._held[start:])) if start else self.bytes
 
     def frames(self) -> list[bytes]:
-        """All that are held."""
+        """All frames that are held."""
         return list(self._held)
 
     def trim(self, seq: int) -> None:

@@ -30,7 +30,7 @@ class Producer(Protocol):
     """What feeds a stream."""
 
     def pause(self) -> None:
-        """The log is full of what nobody has read: bring no more."""
+        """The log is full of what subscribers have still to be sent: bring no more."""
 
     def resume(self) -> None:
         """There is room again."""

@@ -1,7 +1,8 @@
 """Whatever subscribers on real sockets do, each gets the log from its start, in order, once, and nobody else's bytes.
 
 Scripts of random moves are played on a stream whose passes are cut where they hurt: between two steps of subscribers
-in step and between two groups of them. After every move the books are checked against what the clients have really received.
+in step and between two groups of them. After every move the books are checked against what the clients have really
+received.
 """
 
 import asyncio
