@@ -26,7 +26,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
-    """What `keys create` was asked for, as typed."""
+    """The options of `keys create`, as typed."""
 
     name: str
     models: str | None = None
@@ -37,7 +37,7 @@ class KeyOrder:
 
 
 def create(config: Config, order: KeyOrder) -> tuple[str, Key]:
-    """A new key: its secret, which is told only here, and what is stored of it. Raises `ConfigError`."""
+    """A new key in the books: its secret, which is stored nowhere, and the key. Raises `ConfigError`."""
     now = int(clock.wall_time())
     secret = key_secret.make(secrets.choice)
     key = Key(
@@ -58,12 +58,13 @@ def create(config: Config, order: KeyOrder) -> tuple[str, Key]:
 
 
 def all_keys(config: Config) -> list[Key]:
+    """The keys in the books, oldest first. Raises `ConfigError`."""
     with _opened(config) as books:
         return books.all_keys()
 
 
 def revoke(config: Config, key_id: str) -> None:
-    """Raises `ConfigError` if there is no such key, or it is revoked already."""
+    """Refuse a key from now on. Raises `ConfigError` if there is no such key, or it is revoked already."""
     _check_id(key_id)
     with _opened(config) as books:
         if not books.revoke(key_id, int(clock.wall_time())):
@@ -98,7 +99,7 @@ def _opened(config: Config) -> Iterator[Books]:
 
 
 def _check_id(text: str) -> None:
-    if not _KEY_ID.fullmatch(text):  # not repeated: it may be a secret
+    if not _KEY_ID.fullmatch(text):  # the text is not repeated, because it may be a secret
         raise ConfigError(["ID: must be the id of a key, such as key_0123456789ab; `rivergate keys list` shows them"])
 
 
@@ -112,11 +113,11 @@ def _models(text: str | None, config: Config) -> tuple[str, ...]:
     if text is None:
         return ()
     known = list(dict.fromkeys(model.id for upstream in config.upstreams for model in upstream.models))
-    asked = [name.strip() for name in text.split(",")]
-    for name in asked:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
         if name not in known:
             raise ConfigError([f"--models: {name!r} is not configured; known models: {', '.join(known) or 'none'}"])
-    return tuple(dict.fromkeys(asked))
+    return tuple(dict.fromkeys(names))
 
 
 def _limit(option: str, value: int | None) -> int | None:
@@ -136,7 +137,7 @@ def _microusd(option: str, text: str) -> int:
 
 
 def _expiry(text: str, now: int) -> int:
-    """A moment (`2027-01-31`, `2027-01-31T12:00:00Z`) or a time from now (`90d`, `12h`)."""
+    """The end of a key in Unix seconds: a moment (`2027-01-31T12:00:00Z`, `2027-01-31`) or a time from now (`90d`)."""
     try:
         if text[-1:] in _UNITS and text[:-1].isdigit() and len(text) < 12:
             at = now + int(text[:-1]) * _UNITS[text[-1]]

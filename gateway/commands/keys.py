@@ -55,7 +55,7 @@ def revoke(
     typer.echo(_in_json({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked")
 
 
-@keys.command("credit", context_settings={"ignore_unknown_options": True})  # so that -5 is an amount
+@keys.command("credit", context_settings={"ignore_unknown_options": True})  # so that -5 is read as an amount
 def credit(
     key_id: Annotated[str, typer.Argument(metavar="ID")],
     usd: Annotated[str, typer.Argument(metavar="USD")],
@@ -63,11 +63,12 @@ def credit(
     config_file: ConfigOption = None,
 ) -> None:
     """Add US dollars to a key's balance."""
-    balance = running.or_fail(lambda: key_orders.credit(running.find_and_load(config_file), key_id, usd)) / 1_000_000
+    balance = running.or_fail(lambda: key_orders.credit(running.find_and_load(config_file), key_id, usd)) / MICRO
     typer.echo(_in_json({"id": key_id, "balance_usd": balance}) if as_json else f"{key_id} has {balance:.6f} USD")
 
 
 def _as_json(key: Key) -> dict[str, Any]:
+    """A key without its secret."""
     return {
         "id": key.id,
         "name": key.name,
@@ -83,7 +84,7 @@ def _as_json(key: Key) -> dict[str, Any]:
 
 
 def _table(keys: list[Key]) -> str:
-    """For people; one line a key."""
+    """The keys for people, one line each."""
     if not keys:
         return "no keys: `rivergate keys create --name NAME` makes one"
     heads = ("id", "name", "key", "models", "rpm", "streams", "balance USD", "expires", "state")

@@ -19,14 +19,14 @@ FEED = "/v1/feeds/statistics/events"
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 12.0  # a snapshot comes every second
 RETRY_SECONDS = 2.0
-SNAPSHOTS_OF_ONE = 2  # `--once`: a rate needs two
-PIPED_LINES = 60  # of a picture that is not for a terminal
+SNAPSHOTS_OF_ONE = 2  # with `--once`: a rate needs two of them
+PIPED_LINES = 60  # of a picture that goes to a file or a pipe
 ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which gateway, and the viewer token that it may want."""
+    """A gateway, and the viewer token that it may want."""
 
     url: str
     token: str | None = None
@@ -41,11 +41,11 @@ class Target:
 
 
 class _Lost(Exception):
-    """No snapshots come, for now. Its text is for people."""
+    """There are no snapshots for now; the text says why, for people."""
 
 
 async def run(target: Target, *, once: bool) -> None:
-    """Draw until a signal comes, or one picture. Raises `ConfigError` if there is nothing to draw."""
+    """Draw until a signal comes, or draw one picture. Raises `ConfigError` if there is nothing to draw."""
     watching = asyncio.create_task(_Top(target, once=once).watch(), name="top")
     stopping = asyncio.create_task(wait_for_signal(), name="top-signal")
     try:
@@ -59,7 +59,7 @@ async def run(target: Target, *, once: bool) -> None:
 
 
 class _Top:
-    """Reads snapshots and draws them; comes again when the connection is lost."""
+    """The picture in the terminal: snapshots are read and drawn, over a new connection when one is lost."""
 
     def __init__(self, target: Target, *, once: bool) -> None:
         self._target = target
@@ -81,7 +81,7 @@ class _Top:
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, session: aiohttp.ClientSession) -> bool:
-        """Draw what one connection brings; whether that was all that was wanted."""
+        """Draw the snapshots of one connection; whether no more are wanted."""
         try:
             async with session.get(self._target.feed, params=self._target.query) as answer:
                 await self._check(answer)
@@ -99,11 +99,11 @@ class _Top:
         """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
         if answer.status == 200 and answer.content_type == "text/event-stream":
             return
-        told = f"{self._target.url} answers {answer.status}: "
+        answered = f"{self._target.url} answers {answer.status}: "
         if answer.status in (401, 403):
             reason = await _message_of(answer) if self._target.token else "it has API keys, and wants a viewer token"
-            raise ConfigError([f"{told}{reason}; {ADVICE}"])
-        raise _Lost(told + await _message_of(answer))
+            raise ConfigError([f"{answered}{reason}; {ADVICE}"])
+        raise _Lost(answered + await _message_of(answer))
 
     def _on_block(self, block: bytes) -> bool:
         event = sse.decode(block)

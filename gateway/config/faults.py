@@ -99,13 +99,13 @@ def lines(faults: Iterable[Fault], origins: Mapping[Loc, str], root: Table) -> l
         known = sections.index(str(section)) if section in sections else len(sections)
         return known, rest[0] if rest and isinstance(rest[0], int) else -1
 
-    told = []
+    written = []
     for fault in sorted(faults, key=order):
         line = f"{key_path(fault.loc)}: {fault.message}" if fault.loc else fault.message
         prefixes = (fault.loc[:end] for end in range(len(fault.loc), 0, -1))
         origin = next((origins[prefix] for prefix in prefixes if prefix in origins), None)
-        told.append(_printable(f"{line} [from ${origin}]" if origin else line))
-    return told
+        written.append(_printable(f"{line} [from ${origin}]" if origin else line))
+    return written
 
 
 def _fault(detail: ErrorDetails, root: Table) -> Fault:

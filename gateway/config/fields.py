@@ -45,7 +45,7 @@ def leaves(table: Table, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
 
 
 def keys_of(table: Table) -> dict[str, FieldInfo]:
-    """What may be set from outside: `exclude` marks the fields that are only filled in by us."""
+    """The keys that may be set from outside: `exclude` marks the fields that only `loading` fills in."""
     return {name: field for name, field in table.model_fields.items() if not field.exclude}
 
 

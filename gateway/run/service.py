@@ -49,7 +49,7 @@ KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s o
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
-SWITCH_SECONDS = 0.0005  # the ledger's thread lets the loop go on after so long; Python's own 5 ms are a late token
+SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
