@@ -21,6 +21,8 @@ from gateway.access.sqlite_books import SqliteBooks
 from gateway.completion.answer import Record
 from gateway.config import Listen
 from gateway.delivery.watch import Watch
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.source import SourceFeed
@@ -53,7 +55,12 @@ _log = logging.getLogger("rivergate")
 class Service:
     """One gateway in one event loop."""
 
-    def __init__(self, settings: config.Config, sockets: Sequence[socket.socket] = ()) -> None:
+    def __init__(
+        self,
+        settings: config.Config,
+        sockets: Sequence[socket.socket] = (),
+        dialects: Sequence[Dialect] = DIALECTS,
+    ) -> None:
         """`sockets`: listening ones that were handed over; they win over `server.listen`."""
         self._config = settings
         self._sockets = list(sockets)
@@ -76,6 +83,7 @@ class Service:
             started_at=int(clock.wall_time()),
             feeds={},
             signing_keys=token_keys.load(Path(settings.storage.path)),
+            dialects=dialects,
         )
         feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
         self._statistics = GatewayStatistics(self._context, self._lag, self._upstreams.pace)
