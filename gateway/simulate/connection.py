@@ -13,9 +13,9 @@ from typing import cast
 
 import httptools
 
-from .player import Outcome, Player
-from .steps import Step
-from .tally import Tally
+from gateway.simulate.player import Outcome, Player
+from gateway.simulate.steps import Step
+from gateway.simulate.tally import Tally
 
 MAX_REQUEST_BYTES = 64 << 20  # head and body; long contexts with images fit, a runaway client does not
 MAX_WAITING = 16  # requests sent ahead of their turn; clients that pipeline more are broken

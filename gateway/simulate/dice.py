@@ -7,7 +7,7 @@ number alone decide, so that the same requests in the same order wait as long, i
 import hashlib
 from dataclasses import replace
 
-from .script import Script
+from gateway.simulate.script import Script
 
 
 def settled(script: Script, number: int) -> Script:

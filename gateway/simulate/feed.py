@@ -7,8 +7,8 @@ Event n has the id n and is the same at every connection; the feed goes on from 
 from collections.abc import Iterator
 from itertools import count as counting
 
-from .plan import EVENT_STREAM, LAST_CHUNK, chunk, head
-from .steps import End, Send, Step
+from gateway.simulate.plan import EVENT_STREAM, LAST_CHUNK, chunk, head
+from gateway.simulate.steps import End, Send, Step
 
 RETRY_MS = 100  # how soon an EventSource comes back; short, as this is for tests and demos
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from .steps import Close, End, Reset, Send, Stall, Step
+from gateway.simulate.steps import Close, End, Reset, Send, Stall, Step
 
 MAX_SENDS_PER_TURN = 64  # then the loop gets a pass: a script without gaps must not starve the others
 TOLERANCE = 0.0005  # uvloop's timers and clock have whole milliseconds; half of one early counts as due

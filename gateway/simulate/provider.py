@@ -13,20 +13,22 @@ from urllib.parse import parse_qs
 import orjson
 
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
-
-from .connection import ClientConnection, Request, ScriptedAnswer
-from .dice import settled
-from .feed import feed
-from .plan import plan, whole
-from .script import Script
-from .steps import Facts, Step
-from .tally import ProviderStatistics, Tally
+from gateway.simulate.chat import CHAT
+from gateway.simulate.connection import ClientConnection, Request, ScriptedAnswer
+from gateway.simulate.dialect import SimulatedDialect
+from gateway.simulate.dice import settled
+from gateway.simulate.feed import feed
+from gateway.simulate.plan import plan, whole
+from gateway.simulate.script import Script
+from gateway.simulate.steps import Step
+from gateway.simulate.tally import ProviderStatistics, Tally
 
 BACKLOG = 4096  # a bench connects all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # of an event of the feed
 
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)
 _METHODS = {
-    "/v1/chat/completions": "POST",
+    **{dialect.path: "POST" for dialect in DIALECTS},
     "/v1/models": "GET",
     "/v1/events": "GET",
     "/stats": "GET",
@@ -115,9 +117,10 @@ class Provider:
             raise NotFound(f"The simulated provider has no {path}.")
         if request.method != _METHODS[path]:
             raise MethodNotAllowed(f"{path} wants {_METHODS[path]}, not {request.method}.")
+        for dialect in DIALECTS:
+            if path == dialect.path:
+                return self._answer(request, dialect)
         match path:
-            case "/v1/chat/completions":
-                return self._complete(request)
             case "/v1/events":
                 return self._feed(request, query)
             case "/v1/models":
@@ -128,7 +131,7 @@ class Provider:
                 answer = self._change_script(request)
         return ScriptedAnswer(whole(200, answer, keep_alive=request.keep_alive))
 
-    def _complete(self, request: Request) -> ScriptedAnswer:
+    def _answer(self, request: Request, dialect: SimulatedDialect) -> ScriptedAnswer:
         body = _json(request.body)
         if not isinstance(body, dict):
             raise InvalidParameter("The body must be a JSON object.")
@@ -136,7 +139,8 @@ class Provider:
         if "simulate" in body:
             script = _laid_over(script, body["simulate"], param="simulate")
         number = self._tally.on_request(request.headers, body)
-        steps: Iterator[Step] = plan(settled(script, number), _facts(body, request))
+        facts = dialect.facts(body, keep_alive=request.keep_alive, chunked=request.chunked)
+        steps: Iterator[Step] = plan(settled(script, number), facts, dialect)
         return ScriptedAnswer(steps, number)
 
     def _feed(self, request: Request, query: str) -> ScriptedAnswer:
@@ -176,16 +180,3 @@ def _number(values: dict[str, list[str]], name: str) -> float:
     if not value.replace(".", "", 1).isdigit() or not value.isascii():
         raise InvalidParameter(f"{name}: must be a number, 0 or more, got {value!r}", param=name)
     return float(value)
-
-
-def _facts(body: dict[str, Any], request: Request) -> Facts:
-    options = body.get("stream_options")
-    model = body.get("model")
-    return Facts(
-        model=model if isinstance(model, str) else "sim",
-        stream=body.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        prompt=orjson.dumps(body.get("messages", [])),
-        keep_alive=request.keep_alive,
-        chunked=request.chunked,
-    )
