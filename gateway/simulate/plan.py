@@ -1,6 +1,6 @@
-"""Pure: the steps that play a script as the answer to one request.
+"""Pure: the steps that play a script as the answer to one request, in any dialect.
 
-In: a script and the facts of a request. Out: steps, lazily, each with its offset from the request.
+In: a script, the facts of a request, the dialect. Out: steps, lazily, each with its offset from the request.
 The invariant: a plan's last step, and only the last, is not a `Send`.
 """
 
@@ -138,14 +138,14 @@ def _stream_headers(script: Script, facts: Facts, answer: SimulatedAnswer) -> It
 
 
 def _length(script: Script, answer: SimulatedAnswer) -> int:
-    """The length of the body as announced: a stall, a reset and a cut come as a surprise."""
+    """The length of the body as its header says: a stall, a reset and a cut come as a surprise."""
     intended = replace(script, stall_after=None, reset_after=None, cut_after=None)
     steps = _encoded(intended, _events(intended, answer))
     return sum(len(step.data) for step in steps if isinstance(step, Send))
 
 
 def _events(script: Script, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
-    """The frames as they are due, before any HTTP framing, up to the end that the script wants."""
+    """The frames, each when it is due, before any HTTP framing, up to the end that the script wants."""
     start, ttft, gap = script.head_ms / 1000, script.ttft_ms / 1000, script.gap_ms / 1000
     if script.bom:
         yield Send(start, BOM)

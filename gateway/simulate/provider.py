@@ -1,7 +1,7 @@
-"""Shell: the simulated provider: a listener, the script it follows, and its routes.
+"""Shell: the simulated provider: a listener, its script and its routes.
 
-In: HTTP/1.1 requests. Out: what the script says; a request's own `simulate` member is laid over it.
-Nothing it starts outlives `close()`.
+In: HTTP/1.1 requests. Out: what the script says, changed for a request by its own member `simulate`.
+The invariant: nothing that the provider starts outlives `close()`.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gateway.simulate.script import Script
 from gateway.simulate.steps import Step
 from gateway.simulate.tally import ProviderStatistics, Tally
 
-BACKLOG = 4096  # a bench connects all its streams at once
-MAX_PADDING_BYTES = 1 << 20  # of an event of the feed
+BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
+MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
 DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)
 _METHODS = {
@@ -37,7 +37,7 @@ _METHODS = {
 
 
 class Provider:
-    """A provider on one port. `script` may be set at any time and holds for the requests that follow."""
+    """A provider on one port. `script` may be set at any time, for the requests that follow."""
 
     def __init__(self, script: Script, name: str) -> None:
         self.script = script
@@ -59,7 +59,7 @@ class Provider:
         name: str = "sim",
         ssl: tls.SSLContext | None = None,
     ) -> Self:
-        """Listen; port 0 takes a free one. `OSError` if the address cannot be had."""
+        """Listen; port 0 takes a free port. Raises `OSError` if the address cannot be had."""
         provider = cls(script or Script(), name)
         loop = asyncio.get_running_loop()
         provider._server = await loop.create_server(provider._accept, host, port, ssl=ssl, backlog=BACKLOG)
@@ -80,7 +80,7 @@ class Provider:
         return self._tally.statistics()
 
     async def close(self) -> None:
-        """Stop listening and close every connection at once; returns when the last one is gone."""
+        """Stop listening and close every connection at once; returns when the last connection is gone."""
         self._closed = True
         self._server.close()
         for connection in tuple(self._connections):
@@ -94,7 +94,7 @@ class Provider:
 
     def _on_made(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
-        if self._closed:  # accepted in the very pass in which the listener closed
+        if self._closed:  # accepted in the same pass of the loop in which the listener closed
             connection.drop()
 
     def _on_lost(self, connection: ClientConnection) -> None:
