@@ -1,7 +1,7 @@
 """Pure: the routing options of a request, checked (CONTRACT.md 1.3).
 
-In: the object `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning for
-each option that is accepted and not acted on.
+In: the object `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning
+for each option that is accepted and not acted on.
 """
 
 from collections.abc import Iterator, Mapping
