@@ -26,7 +26,7 @@ _Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class EndedCompletion:
     """One completion that has ended. Times in seconds; None: not known. `upstream` is "" if none answered."""
 
     operation: str
@@ -83,7 +83,7 @@ class Metrics:
         self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
-    def on_completion(self, done: Completion) -> None:
+    def on_completion(self, done: EndedCompletion) -> None:
         labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)
