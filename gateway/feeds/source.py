@@ -18,8 +18,9 @@ from gateway.errors import RivergateError
 from gateway.feeds.feed import describe
 from gateway.feeds.rings import FeedState
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
-from gateway.stream.view import SOURCE_ID
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import SOURCE_ID, Framing
 from gateway.tasks import Tasks
 from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.dial import Dialer

@@ -27,7 +27,7 @@ from gateway.routing.dispatcher import Call
 from gateway.routing.options import RoutingOptions
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
-from gateway.stream.stream import policy_of
+from gateway.stream.audience import policy_of
 
 MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
 RESERVED_TOKENS = 1024  # of an answer whose length the client does not limit; more is reserved as it grows

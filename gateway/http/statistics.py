@@ -72,10 +72,10 @@ class GatewayStatistics:
             "connections": context.connections(),
             "ledger": {"failure": context.bank.failure, "unwritten": context.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.readers for one in newest),
+            "readers": sum(one.stream.subscribers for one in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
-            "lagged_readers": hub.lagged_readers,
+            "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
             "budget_misses": self._budget_misses,
             "hedges": throttle.hedges,
@@ -94,16 +94,16 @@ class GatewayStatistics:
         feeds = {name: feed.stream.statistics() for name, feed in context.feeds.items()}
         yield _one("rivergate_streams_running", "Completions that run.", hub.running)
         yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
-        yield _one("rivergate_readers", "Readers of completions.", sum(one.readers for one in numbers))
+        yield _one("rivergate_readers", "Readers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
             "Readers of the completion that has most.",
-            max((one.readers for one in numbers), default=0),
+            max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
             "Readers of a feed.",
-            {(name,): one.readers for name, one in feeds.items()},
+            {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
@@ -155,7 +155,7 @@ def open_fds() -> int:
 
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
-    lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
     yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
     deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
     sends = hub.sends + sum(one.sends for one in feeds.values())

@@ -26,6 +26,8 @@ from gateway.cluster.local_directory import LocalDirectory
 from gateway.completion.answer import Record
 from gateway.config import Listen
 from gateway.delivery.watch import Watch
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.source import SourceFeed
@@ -65,6 +67,7 @@ class Service:
         *,
         build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
         build_directory: Callable[[Hub], Directory] = LocalDirectory,
+        dialects: Sequence[Dialect] = DIALECTS,
     ) -> None:
         """`sockets`: listening ones that were handed over; they win over `server.listen`.
 
@@ -80,7 +83,7 @@ class Service:
         self._bank = build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
-        self._context = self._build_context(build_directory)
+        self._context = self._build_context(build_directory, dialects)
         feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
         self._statistics = GatewayStatistics(self._context, self._lag, self._upstreams.pace)
         self._metrics = Metrics(self._statistics.readings)
@@ -92,7 +95,7 @@ class Service:
         self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
 
-    def _build_context(self, build_directory: Callable[[Hub], Directory]) -> Context:
+    def _build_context(self, build_directory: Callable[[Hub], Directory], dialects: Sequence[Dialect]) -> Context:
         """What the handlers share, as yet without feeds."""
         settings = self._config
         hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
@@ -112,6 +115,7 @@ class Service:
             started_at=int(clock.wall_time()),
             feeds={},
             signing_keys=token_keys.load(Path(settings.storage.path)),
+            dialects=dialects,
         )
 
     @property

@@ -19,7 +19,7 @@ from gateway.http.stream_request import token_ttl
 from gateway.http.takeover import serve_events
 from gateway.stream.hub import Production
 from gateway.stream.position import start_of
-from gateway.stream.stream import Framing
+from gateway.stream.view import Framing
 from gateway.wire import http1, sse
 
 VIEWER_SECONDS = 3600  # of the token in the answer to POST /v1/streams
