@@ -19,7 +19,7 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done again and again is done at once."""
+    """Let everything that is repeated be repeated at once."""
     monkeypatch.setattr(key_ring, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(settling, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(settling, "CHECK_SECONDS", 0.02)

@@ -17,7 +17,7 @@ from .books import new_key
 
 PATIENCE = 20.0
 DISK_FULL = LedgerError("database or disk is full", "storage.path: database or disk is full")
-CHUNK = 7  # what a settlement may be above its reservation: the chunk that was under way
+CHUNK = 7  # by how much a settlement may exceed its reservation: the event that was under way
 
 
 class FragileLedger(SqliteBooks):
@@ -60,17 +60,17 @@ class Process:
         return account
 
     async def written(self) -> None:
-        """Until everything that was settled is in the file."""
+        """Wait until everything that was settled is in the file."""
         async with asyncio.timeout(PATIENCE):
-            while self.bank.statistics().unwritten:  # noqa: ASYNC110 - what is waited for is in another thread
-                await asyncio.sleep(0.001)  # and a loop that spins would keep the interpreter's lock from it
+            while self.bank.statistics().unwritten:  # noqa: ASYNC110 - the thread has no event
+                await asyncio.sleep(0.001)  # a loop that spins would keep the interpreter's lock from the thread
 
     async def look(self) -> None:
-        """Until what others have written is known."""
+        """Wait until the key ring has read what others have written."""
         await self.keys.find(b"the digest of no key")
 
     async def crash(self) -> None:
-        """The process is gone, with all that was not written."""
+        """End the process, with all that was not written."""
         self._writer.cancel()
         with suppress(asyncio.CancelledError):
             await self._writer
@@ -94,7 +94,7 @@ class Process:
 async def until(condition: object) -> None:
     assert callable(condition)
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in another thread
+        while not condition():  # noqa: ASYNC110 - the thread has no event
             await asyncio.sleep(0.001)
 
 

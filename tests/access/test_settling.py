@@ -20,11 +20,11 @@ from .process import DISK_FULL, Process, funded, until
 
 async def test_more_than_a_batch_is_written_in_the_order_it_was_settled(process: Process) -> None:
     owner = await funded(process, None)
-    told = [record(owner.key.id, 1) for _ in range(2 * MAX_BATCH + 1)]
-    for usage in told:
+    usages = [record(owner.key.id, 1) for _ in range(2 * MAX_BATCH + 1)]
+    for usage in usages:
         process.bank.settle(usage, owner.lease(Quote(0, 0)))
     await process.written()
-    assert records(process.path) == [usage.id for usage in told]
+    assert records(process.path) == [usage.id for usage in usages]
 
 
 async def test_while_the_disk_refuses_all_is_kept_and_written_when_it_is_back(
@@ -58,14 +58,14 @@ async def test_a_count_that_no_ledger_can_hold_is_a_failure_that_is_told(soon: N
 
 
 async def test_a_commit_that_went_through_unseen_is_not_booked_again(soon: None, process: Process) -> None:
-    """The disk takes the records, and fails to say so."""
+    """The commit reaches the disk, and its success does not come back."""
     owner = await funded(process, 100)
-    settle, told = process.ledger.settle, []
+    settle, commits = process.ledger.settle, []
 
     def unseen(batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         balances = settle(batch)
-        told.append(balances)
-        if len(told) == 1:
+        commits.append(balances)
+        if len(commits) == 1:
             raise LedgerError("disk I/O error", "storage.path: disk I/O error")
         return balances
 
@@ -122,14 +122,14 @@ async def test_what_a_stop_cannot_write_is_in_the_log_record_by_record(
     process = Process(tmp_path / "ledger.db")
     owner = await funded(process, 100)
     process.ledger.failure = DISK_FULL
-    told = [record(owner.key.id, cost) for cost in range(MAX_BATCH + 5)]
-    told.append(record(None, prompt_tokens=1 << 64))
-    for usage in told:
+    usages = [record(owner.key.id, cost) for cost in range(MAX_BATCH + 5)]
+    usages.append(record(None, prompt_tokens=1 << 64))
+    for usage in usages:
         process.bank.settle(usage, None)
     await process.stop(0.1)
     lines = [json.loads(JsonFormatter().format(line)) for line in caplog.records if "by hand" in line.message]
-    assert [line["reason"] for line in lines] == ["database or disk is full"] * len(told)
-    assert [line["record"]["id"] for line in lines] == [usage.id for usage in told]
-    assert lines[7]["record"] == asdict(told[7])
+    assert [line["reason"] for line in lines] == ["database or disk is full"] * len(usages)
+    assert [line["record"]["id"] for line in lines] == [usage.id for usage in usages]
+    assert lines[7]["record"] == asdict(usages[7])
     assert lines[-1]["record"]["prompt_tokens"] == str(1 << 64)
     assert process.bank.statistics().unwritten == 0
