@@ -65,7 +65,7 @@ class ClientConnection(web.RequestHandler):
     """The protocol of one client's transport. At most one answer at a time watches it."""
 
     __slots__ = (
-        "_body",
+        "_awaited_body",
         "_boundary",
         "_count",
         "_event_loop",
@@ -104,7 +104,7 @@ class ClientConnection(web.RequestHandler):
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
         self._sink: Sink | None = None
-        self._body: StreamReader | None = None
+        self._awaited_body: StreamReader | None = None
 
     @property
     def served_by(self) -> Server:
@@ -129,7 +129,7 @@ class ClientConnection(web.RequestHandler):
 
     def reads(self, body: StreamReader | None) -> None:
         """A handler waits for this body of a request; None: it has all of it."""
-        self._body = body
+        self._awaited_body = body
 
     def on_answered(self, *, keep_alive: bool) -> None:
         """The request of the fast way is answered."""
@@ -273,8 +273,8 @@ class ClientConnection(web.RequestHandler):
         super().data_received(data)
         # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
         # handler would wait for the rest of the body for ever.
-        if self._body is not None and seam.has_found_broken_bytes(self):
-            self._body.set_exception(web.RequestPayloadError("the framing is broken"))
+        if self._awaited_body is not None and seam.has_found_broken_bytes(self):
+            self._awaited_body.set_exception(web.RequestPayloadError("the framing is broken"))
 
     def _aiohttp_is_done(self) -> bool:
         """Whether aiohttp has answered all that it was given, and its parser holds no part of a next request."""
