@@ -241,7 +241,7 @@ async def test_a_fast_answer_that_says_so_closes_the_connection(case: Case) -> N
     assert case.connection.served_by is Server.CLOSED
 
 
-@pytest.mark.parametrize("requests", [[], [plain(1)], [GET % 1], [GET % 1, plain(2)]])
+@pytest.mark.parametrize("requests", [[plain(1)], [GET % 1], [GET % 1, plain(2)]])
 async def test_an_idle_connection_is_closed_after_the_keepalive_time(requests: list[bytes]) -> None:
     async with Opened(keepalive_timeout=0.05) as case:
         for request in requests:
