@@ -11,13 +11,13 @@ from gateway.feeds.source import SourceFeed
 from gateway.http.body import on_expect
 from gateway.http.capacity import Capacity
 from gateway.http.dashboard import pages
-from gateway.http.endpoints.account import KeyReport
-from gateway.http.endpoints.completions import Completions
-from gateway.http.endpoints.feeds import Feeds
-from gateway.http.endpoints.health import Health
-from gateway.http.endpoints.model_directory import ModelDirectory
-from gateway.http.endpoints.models import Models
-from gateway.http.endpoints.streams import Streams
+from gateway.http.endpoints.account import KeyEndpoints
+from gateway.http.endpoints.completions import CompletionEndpoints
+from gateway.http.endpoints.feeds import FeedEndpoints
+from gateway.http.endpoints.health import HealthEndpoints
+from gateway.http.endpoints.model_directory import DirectoryEndpoints
+from gateway.http.endpoints.models import ModelEndpoints
+from gateway.http.endpoints.streams import StreamEndpoints
 from gateway.http.errors import MAX_BODY_BYTES, envelope_middleware
 from gateway.http.streamed_reply import ReplyParts
 from gateway.stream.hub import Hub
@@ -43,10 +43,10 @@ def build_app(parts: AppParts) -> web.Application:
     app = web.Application(middlewares=[envelope_middleware, admission.admit], client_max_size=limit)
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.append(admission.add_headers)
-    streams = Streams(reply, parts.hub, parts.capacity)
-    feeds = Feeds(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
+    streams = StreamEndpoints(reply, parts.hub, parts.capacity)
+    feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
     admission.take_viewer_tokens = frozenset([streams.get, streams.get_events, feeds.get_events])
-    app.router.add_post("/v1/chat/completions", Completions(reply).create, expect_handler=on_expect)
+    app.router.add_post("/v1/chat/completions", CompletionEndpoints(reply).create, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list)
     app.router.add_get("/v1/streams/{id}", streams.get)
@@ -56,10 +56,10 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/v1/feeds", feeds.list)
     app.router.add_get("/v1/feeds/{name}/events", feeds.get_events, allow_head=False)
     _add_models(app, parts)
-    key_report = KeyReport(parts.accounts, parts.started_at)
+    key_report = KeyEndpoints(parts.accounts, parts.started_at)
     app.router.add_get("/v1/me", key_report.get_me)
     app.router.add_get("/v1/usage", key_report.get_usage)
-    health = Health(parts.capacity, parts.accounts, parts.hub, parts.exposition)
+    health = HealthEndpoints(parts.capacity, parts.accounts, parts.hub, parts.exposition)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
@@ -69,10 +69,10 @@ def build_app(parts: AppParts) -> web.Application:
 
 
 def _add_models(app: web.Application, parts: AppParts) -> None:
-    models = Models(parts.reply.in_force, parts.started_at)
+    models = ModelEndpoints(parts.reply.in_force, parts.started_at)
     app.router.add_get("/v1/models", models.list)
     app.router.add_get("/v1/models/{id:.+}", models.get)
-    directory = ModelDirectory(parts.reply.in_force)
+    directory = DirectoryEndpoints(parts.reply.in_force)
     app.router.add_get("/v1/directory/models", directory.list_directory)
     app.router.add_get("/v1/registry/models", directory.list_models)
     app.router.add_get("/v1/registry/providers", directory.list_providers)

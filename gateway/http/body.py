@@ -6,7 +6,7 @@ from typing import cast
 from aiohttp import web
 
 from gateway.errors import ClientError, ExpectationFailed, PayloadTooLarge, RequestTimeout, RivergateError
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import MAX_BODY_BYTES, error_response
 
 BODY_SECONDS = 60.0  # a client that needs longer for a few megabytes holds a connection for nothing
@@ -15,7 +15,7 @@ BODY_SECONDS = 60.0  # a client that needs longer for a few megabytes holds a co
 async def read_body(request: web.Request) -> bytes:
     """The whole body, decompressed. Raises `ClientError`."""
     _check_length(request)
-    client = cast(ClientConnection, request.protocol)
+    client = cast(ClientProtocol, request.protocol)
     client.reads(request.content)
     try:
         if request.content.is_eof():  # the body came with the head, as most do: there is nothing to wait for

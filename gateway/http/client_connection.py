@@ -57,11 +57,11 @@ class FastWay(Protocol):
     def parse(self, data: bytes) -> PlainRequest | Unparsed:
         """The request that these bytes begin with."""
 
-    def answer(self, client: "ClientConnection", request: PlainRequest) -> bool:
+    def answer(self, client: "ClientProtocol", request: PlainRequest) -> bool:
         """Answer and then call `client.on_answered`, perhaps before this returns. False: aiohttp has to answer."""
 
 
-class ClientConnection(web.RequestHandler):
+class ClientProtocol(web.RequestHandler):
     """The protocol of one client's transport. At most one answer at a time watches it."""
 
     __slots__ = (

@@ -14,7 +14,7 @@ from gateway.dialects.chat.request import CheckedRequest, parse
 from gateway.http.admission import RequestHead
 from gateway.http.answer_plan import plan_answer
 from gateway.http.capacity import NoRoom
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
 from gateway.http.request_id import request_id_in
 from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
@@ -34,7 +34,7 @@ class FastPath:
         """The plain request that these bytes begin with."""
         return parse_request(data, self._max_content_bytes)
 
-    def answer(self, client: ClientConnection, request: PlainRequest) -> bool:
+    def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         """Answer, or refuse with an error; False: this is for aiohttp."""
         if not _STREAMED.search(request.content):
             return False
@@ -62,7 +62,7 @@ class _FastReply:
 
     __slots__ = ("_client", "_head", "_parts", "_reply")
 
-    def __init__(self, client: ClientConnection, parts: ReplyParts, head: RequestHead) -> None:
+    def __init__(self, client: ClientProtocol, parts: ReplyParts, head: RequestHead) -> None:
         self._client = client
         self._parts = parts
         self._head = head

@@ -16,7 +16,7 @@ from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.answer_plan import AnswerPlan
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import EventStreamHead
 from gateway.http.in_force import InForce
 from gateway.http.opener import Opener
@@ -51,7 +51,7 @@ class StreamedReply:
     _completion: StreamedCompletion
     _head: EventStreamHead
 
-    def __init__(self, client: ClientConnection, on_end: Callable[[Exception | None], None]) -> None:
+    def __init__(self, client: ClientProtocol, on_end: Callable[[Exception | None], None]) -> None:
         """`on_end` gets None when all has been written, else why it was not. A `ConnectionResetError`: the client is
         gone. Any other failure came before the head, and the caller has to tell it to the client.
         """

@@ -15,7 +15,7 @@ from gateway.delivery.sinks import TransportSink
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import EventStreamHead, FinishedResponse
 
 
@@ -26,7 +26,7 @@ async def serve_events(
 
     Returns at once if the socket could be taken over, else when the subscriber has ended.
     """
-    client = cast(ClientConnection, request.protocol)
+    client = cast(ClientProtocol, request.protocol)
     client.watch(subscriber.on_hang_up)
     # The connection serves no other request (RFC 9112 section 9.6).
     head = EventStreamHead(headers, chunked=request.version >= HttpVersion11, keep_alive=False)
@@ -87,7 +87,7 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
 
 
 async def _serve_on_transport(
-    client: ClientConnection, transport: asyncio.Transport, subscriber: Subscriber, first: bytes
+    client: ClientProtocol, transport: asyncio.Transport, subscriber: Subscriber, first: bytes
 ) -> None:
     sink = TransportSink(transport)
     client.feed_sink(sink, subscriber.on_writable)

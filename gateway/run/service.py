@@ -27,7 +27,7 @@ from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opener import Opener
@@ -263,8 +263,8 @@ class Service:
         assert server is not None
         fast_path = FastPath(self._reply_parts, self._config.server.max_body_bytes)
 
-        def build() -> ClientConnection:
-            return ClientConnection(
+        def build() -> ClientProtocol:
+            return ClientProtocol(
                 server, count, fast_path, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
             )
 

@@ -280,7 +280,7 @@ def test_no_class_that_extends_one_of_aiohttp_uses_a_private_member_of_it() -> N
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and OF_AIOHTTP & names_of_bases(node)
     }
-    assert classes.keys() == {"ClientConnection", "FinishedResponse"}
+    assert classes.keys() == {"ClientProtocol", "FinishedResponse"}
     assert {name: found for name, found in classes.items() if found} == {}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.http import client_connection
 from gateway.http.capacity import ConnectionCount
-from gateway.http.client_connection import MAX_PIECES, MAX_SENT_AHEAD, ClientConnection, Server
+from gateway.http.client_connection import MAX_PIECES, MAX_SENT_AHEAD, ClientProtocol, Server
 from gateway.http.request_parser import REQUEST_LINE, PlainRequest, Unparsed, parse_request
 
 from .loopback import Peer, connected, until
@@ -47,7 +47,7 @@ class ShortWay:
     def parse(self, data: bytes) -> PlainRequest | Unparsed:
         return parse_request(data)
 
-    def answer(self, client: ClientConnection, request: PlainRequest) -> bool:
+    def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         if REFUSED in request.content:
             return False
 
@@ -72,7 +72,7 @@ async def by_aiohttp(request: web.BaseRequest) -> web.Response:
 class Case:
     """A connection with its client."""
 
-    def __init__(self, peer: Peer, connection: ClientConnection, way: ShortWay, count: ConnectionCount) -> None:
+    def __init__(self, peer: Peer, connection: ClientProtocol, way: ShortWay, count: ConnectionCount) -> None:
         self.peer = peer
         self.connection = connection
         self.way = way
@@ -95,9 +95,9 @@ class Opened:
     async def __aenter__(self) -> Case:
         way, count = ShortWay(), ConnectionCount()
 
-        def build(server: web.Server) -> ClientConnection:
+        def build(server: web.Server) -> ClientProtocol:
             loop = asyncio.get_running_loop()
-            return ClientConnection(server, count, way, loop=loop, access_log=None, **self._options)
+            return ClientProtocol(server, count, way, loop=loop, access_log=None, **self._options)
 
         self._connected = connected(build, by_aiohttp)
         peer, connection = await self._connected.__aenter__()

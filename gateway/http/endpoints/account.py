@@ -18,7 +18,7 @@ REPORT_DAYS = 30  # when no `from` is given
 _DAY = 86400
 
 
-class KeyReport:
+class KeyEndpoints:
     """The endpoints of a key about itself."""
 
     def __init__(self, accounts: Accounts, started_at: int) -> None:

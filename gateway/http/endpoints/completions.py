@@ -12,12 +12,12 @@ from gateway.errors import StreamAborted
 from gateway.http.admission import head_of
 from gateway.http.answer_plan import AnswerPlan, plan_answer
 from gateway.http.body import read_body
-from gateway.http.client_connection import ClientConnection
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import FinishedResponse
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
 
 
-class Completions:
+class CompletionEndpoints:
     """The endpoint of chat completions."""
 
     def __init__(self, parts: ReplyParts) -> None:
@@ -33,7 +33,7 @@ class Completions:
 
     async def _reply_streamed(self, request: web.Request, plan: AnswerPlan) -> web.StreamResponse:
         ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        reply = StreamedReply(cast(ClientConnection, request.protocol), lambda outcome: _resolve(ended, outcome))
+        reply = StreamedReply(cast(ClientProtocol, request.protocol), lambda outcome: _resolve(ended, outcome))
         chunked = request.version >= HttpVersion11
         reply.start(plan, head_of(request), self._parts, chunked=chunked, keep_alive=bool(request.keep_alive))
         try:
@@ -47,7 +47,7 @@ class Completions:
         raise copy.copy(outcome).with_traceback(outcome.__traceback__)
 
     async def _reply_whole(self, request: web.Request, plan: AnswerPlan) -> web.StreamResponse:
-        client = cast(ClientConnection, request.protocol)
+        client = cast(ClientProtocol, request.protocol)
         completion = self._parts.opener.open_whole(plan, head_of(request))
         gone = False
 

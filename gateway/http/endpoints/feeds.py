@@ -19,7 +19,7 @@ from gateway.http.viewing import position_of, prelude
 from gateway.stream.position import start_of
 
 
-class Feeds:
+class FeedEndpoints:
     """The endpoints of feeds."""
 
     def __init__(

@@ -12,7 +12,7 @@ from gateway.observe.metrics import CONTENT_TYPE
 from gateway.stream.hub import Hub
 
 
-class Health:
+class HealthEndpoints:
     """The endpoints for load balancers, service managers and Prometheus."""
 
     def __init__(self, capacity: Capacity, accounts: Accounts, hub: Hub, exposition: Callable[[], bytes]) -> None:

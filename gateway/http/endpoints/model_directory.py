@@ -14,7 +14,7 @@ from gateway.routing.catalog import Candidate
 TEXT = ["text"]
 
 
-class ModelDirectory:
+class DirectoryEndpoints:
     """The endpoints that tell which upstream offers which model."""
 
     def __init__(self, in_force: InForce) -> None:

@@ -9,7 +9,7 @@ from gateway.http.errors import json_response
 from gateway.http.in_force import InForce
 
 
-class Models:
+class ModelEndpoints:
     """The endpoints of models, in OpenAI's shape with the prices of each upstream added."""
 
     def __init__(self, in_force: InForce, started_at: int) -> None:

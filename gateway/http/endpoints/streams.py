@@ -25,7 +25,7 @@ from gateway.stream.stream import Framing
 VIEWER_SECONDS = 3600  # how long the token is valid that POST /v1/streams gives
 
 
-class Streams:
+class StreamEndpoints:
     """The endpoints of streams."""
 
     def __init__(self, parts: ReplyParts, hub: Hub, capacity: Capacity) -> None:
