@@ -1,4 +1,4 @@
-"""Pure: what a completion used and what it cost. Money is Decimal US dollars until it is told."""
+"""Pure: what an answer used and what it cost. Money is Decimal US dollars until a client or an operator reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from decimal import Decimal
 from typing import Any
 
 _PER_MTOK = Decimal(1_000_000)
-BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
+TEXT_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts. `estimated`: counted here, because the provider gave none. `told`: the provider's own object."""
+    """Token counts. `estimated`: counted here, as the upstream gave none. `reported`: the upstream's own object."""
 
     prompt_tokens: int
     completion_tokens: int
     estimated: bool
-    told: Mapping[str, Any] | None = None
+    reported: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """In the shape of the API, with the provider's details if it gave any."""
-        if self.told is not None:
-            return dict(self.told)
+        """The upstream's own object with all its details, else our counts in the words of chat completions."""
+        if self.reported is not None:
+            return dict(self.reported)
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -29,20 +29,17 @@ class Usage:
         }
 
 
-def measure(told: Mapping[str, Any] | None, prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
-    """The provider's counts if it gave them, else our own count of the prompt and an estimate of what was streamed.
+def text_tokens(text_bytes: int) -> int:
+    """How many tokens a text of that many bytes has, by its length; rounded up."""
+    return -(-text_bytes // TEXT_BYTES_PER_TOKEN)
 
-    Providers send a token an event as a rule; those that join several are caught by the length of the text.
+
+def estimate(prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
+    """Our own count of an answer: the prompt, and what the events with content and their text come to.
+
+    An upstream sends one token an event as a rule; one that joins several is caught by the length of the text.
     """
-    if told is not None:
-        return Usage(told["prompt_tokens"], told["completion_tokens"], estimated=False, told=told)
-    completion = max(text_events, -(-text_bytes // BYTES_PER_TOKEN))
-    return Usage(prompt_tokens, completion, estimated=True)
-
-
-def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Tokens of the messages, by the length of their text. Images and other parts are not counted."""
-    return -(-sum(_text_bytes(message) for message in body.get("messages") or ()) // BYTES_PER_TOKEN)
+    return Usage(prompt_tokens, max(text_events, text_tokens(text_bytes)), estimated=True)
 
 
 def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mtok: Decimal | None) -> Decimal | None:
@@ -53,13 +50,3 @@ def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mt
         usage.prompt_tokens * (input_usd_per_mtok or Decimal(0))
         + usage.completion_tokens * (output_usd_per_mtok or Decimal(0))
     ) / _PER_MTOK
-
-
-def _text_bytes(message: Any) -> int:
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return len(content.encode("utf-8", "surrogatepass"))
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
-    return 0

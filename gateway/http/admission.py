@@ -5,9 +5,10 @@ Every request below `/v1` passes these steps in this order, and the first one th
 
 1. `enter`: capacity (is there room, is the gateway open), then origin (may the page of another site ask).
 2. `known_caller`, or `caller` where the books must be asked: who sends it.
-3. The parser of its body: `body.read_body`, `dialects.chat.request.parse`, `answer_plan.plan_answer`.
-4. `admit_call`: may this key use these models, can its answers be booked, is it within its rate.
-5. Its place: money and a running request (`Opener`), or a place among subscribers (`Places`).
+3. The parser of its body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
+4. `check_models`: may this key use the models of its route.
+5. Its place: the bank counts it against the key's rate, running requests and money (`Opening.admit`); a subscription
+   takes a place among the subscribers of a stream (`Places.take`).
 
 The fast way calls them one after the other; on aiohttp's way the middleware takes 1 and 2, and a handler the others.
 """
@@ -18,10 +19,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.accounts import Accounts
+from gateway.access.accounts import Account
 from gateway.access.callers import Caller, Gate
 from gateway.access.cors import Cors
-from gateway.errors import PermissionDenied, ServiceUnavailable
+from gateway.errors import PermissionDenied
 from gateway.http.capacity import Capacity
 from gateway.http.errors import SERVER_NAME, Handler
 from gateway.http.in_force import InForce
@@ -29,7 +30,6 @@ from gateway.http.request_id import request_id_of
 from gateway.routing.router import Route
 
 CALLER = web.RequestKey("caller", Caller)
-LEDGER_RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class RequestHead:
         """Whose the answer will be."""
         return self.caller.id if self.caller is not None else ""
 
+    @property
+    def account(self) -> Account | None:
+        """The account of the key that pays; None in open mode."""
+        return self.caller.account if self.caller is not None else None
+
 
 def head_of(request: web.Request) -> RequestHead:
     """The head of a request of aiohttp."""
@@ -54,10 +59,9 @@ def head_of(request: web.Request) -> RequestHead:
 class Admission:
     """The steps that need nothing of a request but its head and its route."""
 
-    def __init__(self, capacity: Capacity, gate: Gate, accounts: Accounts, in_force: InForce) -> None:
+    def __init__(self, capacity: Capacity, gate: Gate, in_force: InForce) -> None:
         self._capacity = capacity
         self._gate = gate
-        self._accounts = accounts
         self._in_force = in_force
         # The handlers that check a viewer token themselves, for whom a request with one needs no key.
         self.take_viewer_tokens: frozenset[Handler] = frozenset()
@@ -75,27 +79,17 @@ class Admission:
         """The caller, if need be by a look into the books. Raises `AuthenticationFailed`."""
         return await self._gate.caller(headers)
 
-    def admit_call(self, caller: Caller | None, route: Route, models_field: str, now: float) -> None:
-        """Count a request of this caller for the upstreams of this route.
-
-        Raises `PermissionDenied`, `ServiceUnavailable`, `RateLimited`, and then it does not count.
-        """
-        account = caller.account if caller is not None else None
-        if account is None:
-            return
-        for candidate in route.candidates:
-            account.check_model(candidate.model.id, models_field)
-        if self._accounts.failure is not None:
-            raise ServiceUnavailable(
-                "the ledger cannot be written; try again later", retry_after=LEDGER_RETRY_SECONDS
-            )
-        account.admit(now)
+    def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
+        """Whether this caller may use the models of this route. Raises `PermissionDenied`."""
+        if caller is not None and caller.account is not None:
+            for candidate in route.candidates:
+                caller.account.check_model(candidate.model.id, models_field)
 
     def answer_headers(self, head: RequestHead) -> dict[str, str]:
         """The headers of every answer: its id, our name, CORS, the key's limits and balance (CONTRACT.md 1.5)."""
         cors = self._in_force.cors.headers(head.headers.get("Origin"))
         headers = {"x-request-id": head.request_id, "Server": SERVER_NAME, **cors}
-        account = head.caller.account if head.caller is not None else None
+        account = head.account
         if account is None:
             return headers
         if (allowance := account.allowance(clock.monotonic())) is not None:

@@ -8,18 +8,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 
-from gateway.completion.completion import UsageEvent
 from gateway.completion.meter import OutputLimits
+from gateway.completion.streamed import UsageEvent
 from gateway.config import StreamSettings
-from gateway.dialects.chat.request import CheckedRequest
+from gateway.dialects.dialect import CheckedRequest, Dialect, DialectRequest
 from gateway.errors import InvalidParameter
 from gateway.routing.options import RoutingOptions
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
-from gateway.stream.audience import Policy
-from gateway.stream.stream import policy_of
+from gateway.stream.audience import Policy, policy_of
 
 MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
 RESERVED_TOKENS = 1024  # reserved for an answer whose length the client does not limit; more as the answer grows
@@ -31,7 +30,8 @@ _USAGE_EVENTS = ("auto", "event", "finish", "none")
 class AnswerPlan:
     """What one request asks for."""
 
-    body: dict[str, Any]  # what goes upstream but for the model's name there
+    dialect: Dialect
+    request: DialectRequest  # holds what goes upstream
     streamed: bool
     ask: Ask
     max_tokens: int  # of the answer, for the money that is reserved
@@ -39,7 +39,7 @@ class AnswerPlan:
     output: OutputLimits
     policy: Policy
     key: str | None  # X-Stream-Key
-    fingerprint: bytes  # of the body if there is a key, so that the key is not used for another body
+    fingerprint: bytes  # of the request if there is a key, so that the key is not used for another request
 
 
 def plan_answer(
@@ -49,31 +49,35 @@ def plan_answer(
 
     Raises `ClientError`.
     """
-    chat, body = checked.chat, checked.body
-    streamed = detached or bool(chat.stream)
+    request = checked.request
+    streamed = detached or request.streamed
     key = _stream_key(headers)
     if key is not None and not streamed:
         raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
-    routing, field, budget_ms = chat.routing_options(), chat.routing_field(), _budget_ms(headers)
-    wants_usage = chat.wants_usage() or bool(routing)
+    routing, field, budget_ms = request.routing_options(), request.routing_field(), _budget_ms(headers)
+    wants_usage = request.wants_usage() or bool(routing)
     usage_event = _usage_event(headers, limits.usage_event, wants_usage=wants_usage)
     options = parse_options(routing, field)
-    wanted = chat.stream_policy()
-    if streamed and body.get("stream") is not True:
-        body = {**body, "stream": True}
+    wanted = request.stream_policy()
     return AnswerPlan(
-        body=body,
+        dialect=checked.dialect,
+        request=request,
         streamed=streamed,
-        ask=Ask(chat.model_ids(), options, streamed, budget_ms, chat.models_field(), field),
-        max_tokens=chat.max_output_tokens() or RESERVED_TOKENS,
+        ask=Ask(request.model_ids(), options, streamed, budget_ms, request.models_field(), field),
+        max_tokens=request.max_output_tokens() or RESERVED_TOKENS,
         usage_event=usage_event,
         output=_output_limits(limits, options),
         policy=policy_of(
             limits, detached=detached, on_last_reader=wanted.on_last_reader, abort_grace_ms=wanted.abort_grace_ms
         ),
         key=key,
-        fingerprint=hashlib.sha256(checked.content).digest() if key is not None else b"",
+        fingerprint=_fingerprint(checked) if key is not None else b"",
     )
+
+
+def _fingerprint(checked: CheckedRequest) -> bytes:
+    """What tells two requests under one `X-Stream-Key` apart."""
+    return hashlib.sha256(checked.dialect.name.encode() + b"\0" + checked.content).digest()
 
 
 def _stream_key(headers: Mapping[str, str]) -> str | None:

@@ -1,11 +1,12 @@
 """Wiring: the parts of the gateway become the paths of its HTTP side, and what surrounds every handler."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.access.accounts import Accounts
+from gateway.access.books_thread import BooksThread
+from gateway.dialects.dialect import Dialect
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
 from gateway.http.body import on_expect
@@ -20,7 +21,6 @@ from gateway.http.endpoints.models import ModelEndpoints
 from gateway.http.endpoints.streams import StreamEndpoints
 from gateway.http.errors import MAX_BODY_BYTES, envelope_middleware
 from gateway.http.streamed_reply import ReplyParts
-from gateway.stream.hub import Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class AppParts:
     """What the service hands to the HTTP side."""
 
     reply: ReplyParts
-    hub: Hub
-    accounts: Accounts
+    dialects: Sequence[Dialect]  # the first one is meant where a request does not say which
+    books: BooksThread
     capacity: Capacity
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
     exposition: Callable[[], bytes]  # of the metrics
@@ -43,10 +43,12 @@ def build_app(parts: AppParts) -> web.Application:
     app = web.Application(middlewares=[envelope_middleware, admission.admit], client_max_size=limit)
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.append(admission.add_headers)
-    streams = StreamEndpoints(reply, parts.hub, parts.capacity)
+    opening = reply.opening
+    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.capacity, parts.dialects[0])
     feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
     admission.take_viewer_tokens = frozenset([streams.get, streams.get_events, feeds.get_events])
-    app.router.add_post("/v1/chat/completions", CompletionEndpoints(reply).create, expect_handler=on_expect)
+    for dialect in parts.dialects:
+        app.router.add_post(dialect.path, CompletionEndpoints(reply, dialect).create, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list)
     app.router.add_get("/v1/streams/{id}", streams.get)
@@ -56,10 +58,10 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/v1/feeds", feeds.list)
     app.router.add_get("/v1/feeds/{name}/events", feeds.get_events, allow_head=False)
     _add_models(app, parts)
-    key_report = KeyEndpoints(parts.accounts, parts.started_at)
+    key_report = KeyEndpoints(parts.books, parts.started_at)
     app.router.add_get("/v1/me", key_report.get_me)
     app.router.add_get("/v1/usage", key_report.get_usage)
-    health = HealthEndpoints(parts.capacity, parts.accounts, parts.hub, parts.exposition)
+    health = HealthEndpoints(parts.capacity, opening.bank, opening.hub, parts.exposition)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)

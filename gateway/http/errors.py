@@ -13,6 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway import clock
+from gateway.dialects.dialect import Dialect, Refusal
 from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
 from gateway.http.capacity import NoRoom
 from gateway.http.request_id import request_id_of
@@ -43,18 +44,26 @@ class ErrorResponse:
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
-def render(error: RivergateError, headers: Mapping[str, str]) -> ErrorResponse:
-    """The error as DESIGN.md section 6 has it, with `headers` behind its own."""
-    body = json_text.dumps(error.envelope())
+def render(
+    error: RivergateError, headers: Mapping[str, str], *, dialect: Dialect | None = None, request_id: str = ""
+) -> ErrorResponse:
+    """The error in the envelope of a dialect, or as DESIGN.md section 6 has it; `headers` stand behind its own.
+
+    `request_id`: for a dialect that tells it in the body.
+    """
+    if dialect is not None:
+        refusal = dialect.refusal(error, request_id)
+    else:
+        refusal = Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
     fields = {
-        **error.headers(),
+        **refusal.headers,
         "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
+        "Content-Length": str(len(refusal.body)),
         "Date": clock.http_date(int(clock.wall_time())),
         "Server": SERVER_NAME,
         **headers,
     }
-    return ErrorResponse(error.status, fields, body)
+    return ErrorResponse(refusal.status, fields, refusal.body)
 
 
 def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:

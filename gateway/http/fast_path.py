@@ -2,20 +2,22 @@
 
 It needs no task, no turn of the event loop, no request object, route or middleware, and so a quarter of the time
 before a first token (bench/NOTES.md). It takes the steps of `Admission` like aiohttp's way and renders errors with
-the same renderer. aiohttp's way keeps a request for a whole answer, one of a key that only the books know, and one
-that there is no room for.
+the same renderer. To aiohttp's way it leaves a request for a whole answer, one of a key that only the books know, one
+that the bank or the directory has to be waited for, and one that there is no room for.
 """
 
 import re
 
 from multidict import CIMultiDict
 
-from gateway.dialects.chat.request import CheckedRequest, parse
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import check
 from gateway.http.admission import RequestHead
 from gateway.http.answer_plan import plan_answer
 from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
+from gateway.http.opening import Opening
 from gateway.http.request_id import request_id_in
 from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
@@ -39,21 +41,26 @@ class FastPath:
         if not _STREAMED.search(request.content):
             return False
         headers: CIMultiDict[str] = CIMultiDict(request.fields)
-        admission, caller = self._parts.admission, None
+        parts, head = self._parts, RequestHead(headers, request_id_in(headers), None)
         try:
-            admission.enter("POST", headers)
-            caller = admission.known_caller(headers)
+            parts.admission.enter("POST", headers)
+            caller = parts.admission.known_caller(headers)
             if caller is None:
                 return False
-            checked = parse(request.content)
+            head = RequestHead(headers, head.request_id, caller)
+            checked = check(CHAT, request.content)
+            if not checked.request.streamed:
+                return False
+            plan = plan_answer(headers, checked, parts.in_force.config.stream)
         except NoRoom:
             return False
         except Exception as error:
-            _FastReply(client, self._parts, RequestHead(headers, request_id_in(headers), caller)).refuse(error)
+            _FastReply(client, parts, head).refuse(error)
             return True
-        if not checked.chat.stream:
+        opening = Opening(parts.opening, plan, head)
+        if not opening.answers_at_once:
             return False
-        _FastReply(client, self._parts, RequestHead(headers, request_id_in(headers), caller)).start(checked)
+        _FastReply(client, parts, head).start(opening)
         return True
 
 
@@ -68,13 +75,14 @@ class _FastReply:
         self._head = head
         self._reply = StreamedReply(client, self._on_end)
 
-    def start(self, checked: CheckedRequest) -> None:
+    def start(self, opening: Opening) -> None:
         try:
-            plan = plan_answer(self._head.headers, checked, self._parts.in_force.config.stream)
+            opening.prepare()
+            opening.admit_at_once()
         except Exception as error:
             self.refuse(error)
         else:
-            self._reply.start(plan, self._head, self._parts, chunked=True, keep_alive=True)
+            self._reply.start(opening, self._parts, chunked=True, keep_alive=True)
 
     def refuse(self, error: Exception) -> None:
         self._reply.fail(error)
@@ -93,5 +101,6 @@ class _FastReply:
         transport = self._client.transport
         if self._reply.head_bytes or transport is None:
             return False
-        transport.write(render(error, self._parts.admission.answer_headers(self._head)).encode())
+        headers = self._parts.admission.answer_headers(self._head)
+        transport.write(render(error, headers, dialect=CHAT, request_id=self._head.request_id).encode())
         return True

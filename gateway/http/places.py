@@ -27,7 +27,7 @@ class Places:
         `ServiceUnavailable` if the stream is full, `RateLimited` if the key has all its places.
         """
         limits = self._limits()
-        if stream.readers >= limits.max_subscribers:
+        if stream.subscribers >= limits.max_subscribers:
             message = "this stream has all the readers that it may have"
             raise ServiceUnavailable(message, retry_after=jittered_retry_seconds())
         if not owner:

@@ -9,9 +9,10 @@ of what RFC 9112 allows and never more than aiohttp takes, so that both ways ans
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.dialects.chat.dialect import CHAT
 from gateway.wire import http1
 
-REQUEST_LINE = http1.encode_request_line("POST", "/v1/chat/completions")
+REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
 MAX_CONTENT_BYTES = 262144  # a longer body is put together from many reads, which aiohttp does better
 MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a request
 

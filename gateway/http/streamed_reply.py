@@ -9,25 +9,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.completion.completion import StreamedCompletion
+from gateway.completion.streamed import StreamedCompletion
 from gateway.delivery.sinks import TransportSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.http.admission import Admission, RequestHead
-from gateway.http.answer_plan import AnswerPlan
+from gateway.http.admission import Admission
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import EventStreamHead
 from gateway.http.in_force import InForce
-from gateway.http.opener import Opener
+from gateway.http.opening import Opening, OpeningParts
 from gateway.http.places import Leave, Places
+from gateway.wire import http1
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyParts:
     """The parts of the gateway that every reply uses."""
 
-    opener: Opener
+    opening: OpeningParts
     places: Places
     admission: Admission
     in_force: InForce
@@ -68,12 +68,10 @@ class StreamedReply:
         """Whether the connection may serve another request."""
         return self._head.keep_alive
 
-    def start(
-        self, plan: AnswerPlan, head: RequestHead, parts: ReplyParts, *, chunked: bool, keep_alive: bool
-    ) -> None:
-        """Ask the upstreams, or join the answer that is there."""
+    def start(self, opening: Opening, parts: ReplyParts, *, chunked: bool, keep_alive: bool) -> None:
+        """Ask the upstreams, or join the answer that is there; the opening is admitted."""
         try:
-            self._start(plan, head, parts, chunked=chunked, keep_alive=keep_alive)
+            self._start(opening, parts, chunked=chunked, keep_alive=keep_alive)
         except RivergateError as error:
             self._end(error.with_traceback(None))  # it would hold the frames that hold the error
         except Exception as error:
@@ -83,19 +81,17 @@ class StreamedReply:
         """End the reply with this outcome, if it is not over."""
         self._end(error)
 
-    def _start(
-        self, plan: AnswerPlan, head: RequestHead, parts: ReplyParts, *, chunked: bool, keep_alive: bool
-    ) -> None:
+    def _start(self, opening: Opening, parts: ReplyParts, *, chunked: bool, keep_alive: bool) -> None:
         client = self._client
-        completion, joined = parts.opener.open(plan, head)
-        self._completion = completion
-        leave = parts.places.take(completion.stream, completion.owner) if joined else None
+        completion = self._completion = opening.open()
+        leave = parts.places.take(completion.stream, completion.owner) if opening.joins else None
         # The upstream has the request by now. What follows is done while its answer is waited for.
-        answer_headers = {**parts.admission.answer_headers(head), "x-stream-id": completion.id}
+        answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
         self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)
         subscriber = self._subscriber = completion.stream.join(chunked=chunked)
         subscriber.when_ended(partial(self._on_subscriber_end, subscriber, leave))
-        self._sink = TransportSink(client.transport) if client.transport is not None else None
+        end = http1.LAST_CHUNK if chunked else b""
+        self._sink = TransportSink(client.transport, body_end=end) if client.transport is not None else None
         client.watch(self._on_gone)
         patience = parts.in_force.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)
@@ -137,7 +133,7 @@ class StreamedReply:
             return
         self._stop_timer()
         completion, sink, client = self._completion, self._sink, self._client
-        completion.announced = True
+        completion.announce()
         if sink is None or client.transport is None or client.transport.is_closing():
             subscriber.end()
             return

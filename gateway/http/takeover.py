@@ -17,6 +17,7 @@ from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import EventStreamHead, FinishedResponse
+from gateway.wire import http1
 
 
 async def serve_events(
@@ -50,7 +51,7 @@ async def serve_events(
             taken = True
             subscriber.attach(sink)
         else:
-            await _serve_on_transport(client, transport, subscriber, first)
+            await _serve_on_transport(client, transport, subscriber, first, head.chunked)
         return FinishedResponse(keep_alive=False)
     finally:
         if not taken:
@@ -81,15 +82,15 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
         taken = transport.get_extra_info("socket").dup()
     except OSError:
         return None
-    sink = SocketSink(taken, watch)
+    sink = SocketSink(taken, watch, body_end=http1.LAST_CHUNK)
     transport.abort()
     return sink
 
 
 async def _serve_on_transport(
-    client: ClientProtocol, transport: asyncio.Transport, subscriber: Subscriber, first: bytes
+    client: ClientProtocol, transport: asyncio.Transport, subscriber: Subscriber, first: bytes, chunked: bool
 ) -> None:
-    sink = TransportSink(transport)
+    sink = TransportSink(transport, body_end=http1.LAST_CHUNK if chunked else b"")
     client.feed_sink(sink, subscriber.on_writable)
     sink.write(first)
     subscriber.attach(sink)

@@ -5,7 +5,7 @@ option that is accepted and not acted on.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,20 +17,13 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
-from gateway.config import OPTIMIZE_ALIASES, Optimize
 from gateway.errors import InvalidParameter
+from gateway.routing.strategies import STRATEGIES, Strategies
 
-# Endings of a model's name that choose a strategy: `gpt-4o:ttft`.
-SHORTCUTS: Mapping[str, str] = {
-    **{name: name for name in get_args(Optimize)},
-    **OPTIMIZE_ALIASES,
-    "floor": "cost",
-    "nitro": "tps",
-    "fast": "ttft",
-}
 _MAX_NAMES = 100
 _MAX_FAULT_TEXT = 300
 MAX_WARNINGS = 20  # of unknown keys
@@ -41,6 +34,15 @@ Positive = Annotated[Finite, Field(gt=0)]
 Milliseconds = Annotated[StrictInt, Field(gt=0, le=86_400_000)]
 Names = Annotated[list[StrictStr], Field(max_length=_MAX_NAMES)]
 Percentile = Literal["p50", "p95"]
+
+
+def _strategy(word: object, info: ValidationInfo) -> str:
+    """The name of the strategy that a word of the request stands for; `info.context` may be another registry."""
+    strategies = info.context if isinstance(info.context, Strategies) else STRATEGIES
+    if (name := strategies.find(word)) is None:
+        *most, last = (repr(known) for known in strategies.names)
+        raise ValueError(f"Input should be {', '.join(most)} or {last}")
+    return name
 
 
 class Weights(BaseModel):
@@ -64,7 +66,7 @@ class RoutingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
-    optimize: Annotated[Optimize | None, BeforeValidator(lambda word: _unaliased(word))] = None
+    optimize: Annotated[StrictStr, BeforeValidator(_strategy)] | None = None
     weights: Weights | None = None
     max_cost_per_1m: Positive | None = None
     max_ttft_ms: Milliseconds | None = None
@@ -102,12 +104,15 @@ _IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "
 _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
 
-def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOptions:
+def parse(
+    given: Mapping[str, Any], field: str = "gateway.routing", strategies: Strategies = STRATEGIES
+) -> RoutingOptions:
     """The options; null is unset. Raises `InvalidParameter` that names the field at fault, below `field`."""
     if not given:
         return NO_OPTIONS
     try:
-        return RoutingOptions.model_validate({name: value for name, value in given.items() if value is not None})
+        present = {name: value for name, value in given.items() if value is not None}
+        return RoutingOptions.model_validate(present, context=strategies)
     except ValidationError as problem:
         fault = problem.errors(include_url=False, include_input=False)[0]
         message = str(fault["msg"]).removeprefix("Value error, ")
@@ -141,10 +146,6 @@ def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warn
 def warning(kind: str, code: str, message: str) -> Warning_:
     """An entry of `routing_metadata.warnings`; `kind` is one that Auriko's SDK knows (CONTRACT.md 1.4)."""
     return {"type": kind, "code": code, "message": message}
-
-
-def _unaliased(word: Any) -> Any:
-    return OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word
 
 
 _STEPS = frozenset([*RoutingOptions.model_fields, *Weights.model_fields])

@@ -7,20 +7,27 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
 from gateway import clock, config
 from gateway.access import token_keys
-from gateway.access.accounts import Accounts, Lease
+from gateway.access.bank import Bank, Lease
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
+from gateway.access.key_ring import KeyRing
+from gateway.access.local_bank import LocalBank
 from gateway.access.sqlite_books import SqliteBooks
+from gateway.cluster.directory import Directory
+from gateway.cluster.local_directory import LocalDirectory
 from gateway.completion.answer import Record
 from gateway.config import Listen
 from gateway.delivery.watch import Watch
-from gateway.errors import ConfigError
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
+from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
@@ -30,7 +37,7 @@ from gateway.http.capacity import Capacity
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
-from gateway.http.opener import Opener
+from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.viewing import jittered_retry_ms
@@ -49,7 +56,7 @@ KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s o
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
-SWITCH_SECONDS = 0.0005  # the ledger's thread lets the loop go on after so long; Python's own 5 ms are a late token
+SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
@@ -58,14 +65,27 @@ _log = logging.getLogger("rivergate")
 class Service:
     """One gateway in one event loop."""
 
-    def __init__(self, settings: config.Config, sockets: Sequence[socket.socket] = ()) -> None:
-        """`sockets`: listening ones that were handed over; they win over `server.listen`."""
+    def __init__(
+        self,
+        settings: config.Config,
+        sockets: Sequence[socket.socket] = (),
+        *,
+        build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
+        build_directory: Callable[[Hub], Directory] = LocalDirectory,
+        dialects: Sequence[Dialect] = DIALECTS,
+    ) -> None:
+        """`sockets`: listening ones that were handed over; they win over `server.listen`.
+
+        The bank and the directory are those of a gateway of one process, unless others are built.
+        """
         self._config = settings
         self._sockets = list(sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
         self._garbage = GarbagePolicy(lambda: self._hub.statistics().running == 0)
-        self._accounts = Accounts(SqliteBooks.open(Path(settings.storage.path)))
+        self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
+        self._keys = KeyRing(self._books)
+        self._bank = build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
@@ -73,51 +93,61 @@ class Service:
         self._in_force = InForce(settings, self._upstreams.router, signing_keys)
         self._capacity = Capacity()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
-        started_at = int(clock.wall_time())
-        self._statistics = self._build_statistics(started_at)
+        self._started_at = int(clock.wall_time())
+        self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
         self._feeds[FEED] = self._statistics.feed()
         rings = feed_state.take(Path(settings.storage.path))
         self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
-        self._reply_parts = self._build_reply_parts()
+        self._reply_parts = self._build_reply_parts(build_directory(self._hub))
         self._write_ledger: asyncio.Task[None] | None = None
-        parts = AppParts(
-            reply=self._reply_parts,
-            hub=self._hub,
-            accounts=self._accounts,
-            capacity=self._capacity,
-            feeds=self._feeds,
-            exposition=self._metrics.exposition,
-            started_at=started_at,
-        )
-        app = build_app(parts)
+        app = self._build_app(dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
 
-    def _build_statistics(self, started_at: int) -> GatewayStatistics:
+    def _build_statistics(self) -> GatewayStatistics:
         sources = StatisticsSources(
             in_force=self._in_force,
             hub=self._hub,
-            accounts=self._accounts,
+            keys=self._keys,
+            bank=self._bank,
             capacity=self._capacity,
             feeds=self._feeds,
             lag=self._lag,
             pace=self._upstreams.pace,
-            started_at=started_at,
+            started_at=self._started_at,
         )
         return GatewayStatistics(sources)
 
-    def _build_reply_parts(self) -> ReplyParts:
+    def _build_reply_parts(self, directory: Directory) -> ReplyParts:
         """What every answer of a completion uses."""
-        in_force, gate = self._in_force, Gate(self._accounts, clock.wall_time)
-        admission = Admission(self._capacity, gate, self._accounts, in_force)
-        return ReplyParts(
-            opener=Opener(in_force, admission, self._hub, self._tasks, self._tracing, self._settle),
-            places=Places(lambda: in_force.config.stream),
-            admission=admission,
+        in_force = self._in_force
+        admission = Admission(self._capacity, Gate(self._keys, clock.wall_time), in_force)
+        opening = OpeningParts(
             in_force=in_force,
+            admission=admission,
+            bank=self._bank,
+            directory=directory,
+            hub=self._hub,
+            tasks=self._tasks,
+            tracing=self._tracing,
+            book=self._settle,
         )
+        places = Places(lambda: in_force.config.stream)
+        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force)
+
+    def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
+        parts = AppParts(
+            reply=self._reply_parts,
+            dialects=dialects,
+            books=self._books,
+            capacity=self._capacity,
+            feeds=self._feeds,
+            exposition=self._metrics.exposition,
+            started_at=self._started_at,
+        )
+        return build_app(parts)
 
     @property
     def port(self) -> int:
@@ -134,11 +164,14 @@ class Service:
             await self._start()
         except ConfigError:
             self._close_feeds()
-            self._accounts.shut()
+            self._books.close()
             raise
 
     async def _start(self) -> None:
-        self._accounts.load()
+        try:
+            self._keys.load()
+        except LedgerError as error:
+            raise ConfigError([error.fault]) from None
         self._check_who_may_reach()
         descriptors = raise_fd_limit()
         self._capacity.watch = Watch() if sys.platform == "linux" else None
@@ -150,7 +183,8 @@ class Service:
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {self._config.server.listen}: {reason}"]) from None
         self._capacity.max_connections = self._room_for_connections(descriptors)
-        self._write_ledger = self._tasks.start(self._accounts.run(), "ledger")
+        self._write_ledger = self._tasks.start(self._bank.run(), "ledger")
+        self._tasks.start(self._keys.run(), "keys")
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -214,11 +248,12 @@ class Service:
         self._upstreams.pace.stop()
         self._lag.stop()
         self._garbage.stop()
-        await self._accounts.close(LEDGER_SECONDS)
+        await self._bank.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
             await asyncio.wait([self._write_ledger], timeout=LEDGER_SECONDS)
         await self._tasks.close()
-        self._accounts.shut()
+        self._books.close()
+        self._bank.abandon_unwritten()
         await asyncio.get_running_loop().run_in_executor(None, self._tracing.shut)
         path = self._config.server.listen.path
         if path is not None and not self._sockets:
@@ -243,7 +278,7 @@ class Service:
             for listen in [_listen_of(one) for one in self._sockets] or [self._config.server.listen]
             if not listen.is_loopback
         ]
-        if self._accounts.is_open and open_to_network:
+        if self._keys.is_open and open_to_network:
             advice = "make one with `rivergate keys create --name NAME`, or listen on 127.0.0.1"
             message = f"server.listen: {open_to_network[0]} is open to the network, and there is no API key: {advice}"
             raise ConfigError([message])
@@ -283,11 +318,11 @@ class Service:
 
     def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         self._hub.end(record.id)
-        self._accounts.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+        self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
-        logs.tell(_log, "completion ended", settlement.log_fields(record, lease))
+        logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
         self._garbage.after_answer()
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import orjson
 
 from gateway import __version__, clock
-from gateway.access.accounts import Accounts
+from gateway.access.bank import Bank
+from gateway.access.key_ring import KeyRing
 from gateway.completion.answer import Record
+from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
 from gateway.http.capacity import Capacity
@@ -41,7 +43,8 @@ class StatisticsSources:
 
     in_force: InForce
     hub: Hub
-    accounts: Accounts
+    keys: KeyRing
+    bank: Bank
     capacity: Capacity
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
     lag: LoopLag
@@ -68,7 +71,7 @@ class GatewayStatistics:
     def on_record(self, record: Record) -> None:
         """A completion has ended."""
         self._endings[record.ending.value] += 1
-        self._budget_misses += record.ending == "ttft_budget_exceeded"
+        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
         if record.ttft_ms is not None:
             self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
         if record.gap_p50_ms is not None:
@@ -87,16 +90,16 @@ class GatewayStatistics:
             "version": __version__,
             "uptime_seconds": round(clock.wall_time() - sources.started_at),
             "ready": sources.capacity.ready,
-            "open_mode": sources.accounts.is_open,
+            "open_mode": sources.keys.is_open,
             "loop_lag_ms": round(self._sources.lag.last * 1000, 3),
             "open_fds": open_fds(),
             "connections": sources.capacity.connections,
-            "ledger": {"failure": sources.accounts.failure, "unwritten": sources.accounts.statistics().unwritten},
+            "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.readers for one in newest),
+            "readers": sum(one.stream.subscribers for one in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
-            "lagged_readers": hub.lagged_readers,
+            "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
             "budget_misses": self._budget_misses,
             "hedges": throttle.hedges,
@@ -115,16 +118,16 @@ class GatewayStatistics:
         feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
         yield _one("rivergate_streams_running", "Completions that run.", hub.running)
         yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
-        yield _one("rivergate_readers", "Readers of completions.", sum(one.readers for one in numbers))
+        yield _one("rivergate_readers", "Readers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
             "Readers of the completion that has most.",
-            max((one.readers for one in numbers), default=0),
+            max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
             "Readers of a feed.",
-            {(name,): one.readers for name, one in feeds.items()},
+            {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
@@ -138,7 +141,7 @@ class GatewayStatistics:
         yield from self._loop_readings()
         yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
         yield _one("rivergate_connections", "Client connections.", sources.capacity.connections)
-        failing = sources.accounts.failure is not None
+        failing = sources.bank.failure is not None
         yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
@@ -178,7 +181,7 @@ def open_fds() -> int:
 
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
-    lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
     yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
     deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
     sends = hub.sends + sum(one.sends for one in feeds.values())

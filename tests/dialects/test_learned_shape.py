@@ -1,4 +1,4 @@
-"""The lane only ever saves work: with it and without it, every chunk means the same."""
+"""A learned shape only ever saves work: with it and without it, every event means the same."""
 
 import json
 from typing import Any
@@ -8,11 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat.frames import DONE
 from gateway.dialects.chat.reader import ChatReader
-from gateway.dialects.learned_shape import Counts, Lane, Sample, is_safe_text, learn
+from gateway.dialects.learned_shape import Counts, LearnedShape, Sample, is_safe_text, learn
 from gateway.wire import sse
 from gateway.wire.http1 import CHUNK_LINES, encode_chunk
-from tests.wire.conforming import RAW_LINE_ENDS, block, chunk, reader
+from tests.dialects.chat.conforming import RAW_LINE_ENDS, block, event, reader
 
 SURROGATES = st.integers(0xD800, 0xDFFF).map(chr)
 TEXTS = st.lists(
@@ -39,7 +40,7 @@ STYLES = st.fixed_dictionaries({"ascii_only": st.booleans(), "spaced": st.boolea
 
 
 def relayed(chat: ChatReader, given: bytes) -> bytes | None:
-    frame = chat.lane.fit(given)
+    frame = chat.shape.fit(given)
     return chat.read(given).frame if frame is None else frame
 
 
@@ -65,13 +66,13 @@ def same_meaning(ours: bytes | None, theirs: bytes | None) -> bool:
 def test_any_text_is_relayed_with_its_meaning_on_one_line(
     texts: list[str], style: dict[str, bool], more: dict[str, Any]
 ) -> None:
-    on_lane, without = reader(), reader()
+    by_shape, without = reader(), reader()
     for text in ["warm", "up", *texts]:
-        given = written(chunk({"content": text}, **more), **style)
-        frame = relayed(on_lane, given)
+        given = written(event({"content": text}, **more), **style)
+        frame = relayed(by_shape, given)
         assert content_of(frame) == json.loads(json.dumps(text))
         assert same_meaning(frame, without.read(given).frame)
-    assert on_lane.counts.events == without.counts.events == len(texts) + 2
+    assert by_shape.counts.events == without.counts.events == len(texts) + 2
 
 
 CALL = {"tool_calls": [{"index": 0, "function": {"arguments": "?"}}]}
@@ -109,25 +110,25 @@ STEPS = st.tuples(SHAPES, TEXTS, st.integers(0, 1), st.sampled_from([None, None,
 def test_shapes_and_choices_in_any_order_keep_their_meaning(
     steps: list[tuple[Any, str, int, str | None]], style: dict[str, bool], lax: bool
 ) -> None:
-    on_lane, without = reader(), reader()
+    by_shape, without = reader(), reader()
     for shape, text, index, finish in steps:
-        value = chunk(filled(shape, text), finish=finish, index=index)
+        value = event(filled(shape, text), finish=finish, index=index)
         if lax:
             del value["created"]
         given = written(value, **style)
-        assert same_meaning(relayed(on_lane, given), without.read(given).frame)
-        assert on_lane.counts.events == without.counts.events
-        assert on_lane.finished == without.finished
+        assert same_meaning(relayed(by_shape, given), without.read(given).frame)
+        assert by_shape.counts.events == without.counts.events
+        assert by_shape.finished == without.finished
 
 
 @given(st.lists(st.tuples(st.booleans(), TEXTS.filter(bool)), min_size=4, max_size=30), STYLES)
 def test_tool_arguments_that_alternate_with_text_keep_their_meaning(
     steps: list[tuple[bool, str]], style: dict[str, bool]
 ) -> None:
-    on_lane, without = reader(), reader()
+    by_shape, without = reader(), reader()
     for call, text in steps:
-        given = written(chunk(filled(CALL if call else {"content": "?"}, text)), **style)
-        assert same_meaning(relayed(on_lane, given), without.read(given).frame)
+        given = written(event(filled(CALL if call else {"content": "?"}, text)), **style)
+        assert same_meaning(relayed(by_shape, given), without.read(given).frame)
 
 
 @given(st.binary(max_size=12))
@@ -179,71 +180,71 @@ def sample(given: bytes) -> Sample:
     return Sample(given, given, PATH, 0)
 
 
-def learned(value: dict[str, Any], counts: Counts | None = None) -> Lane:
-    lane = Lane(counts or Counts())
-    lane.learn_from(lambda: sample(block(value)))
-    return lane
+def learned(value: dict[str, Any], counts: Counts | None = None) -> LearnedShape:
+    shape = LearnedShape(counts or Counts())
+    shape.learn_from(lambda: sample(block(value)))
+    return shape
 
 
-def test_a_chunk_of_another_shape_does_not_match() -> None:
-    lane = learned(chunk({"content": "a"}))
+def test_an_event_of_another_shape_does_not_fit() -> None:
+    shape = learned(event({"content": "a"}))
     for other in (
-        chunk({"content": ""}),
-        chunk({"content": None}),
-        chunk({"content": "a"}, index=1),
-        chunk({"content": "a"}, finish="stop"),
-        chunk({"content": "a", "role": "assistant"}),
-        {**chunk({"content": "a"}), "id": "other"},
+        event({"content": ""}),
+        event({"content": None}),
+        event({"content": "a"}, index=1),
+        event({"content": "a"}, finish="stop"),
+        event({"content": "a", "role": "assistant"}),
+        {**event({"content": "a"}), "id": "other"},
     ):
-        assert lane.fit(block(other)) is None
-    assert lane.fit(b"") is None
-    assert lane.fit(sse.DONE) is None
+        assert shape.fit(block(other)) is None
+    assert shape.fit(b"") is None
+    assert shape.fit(DONE) is None
 
 
-def test_a_block_shorter_than_its_own_frame_does_not_match() -> None:
-    given = block(chunk({"content": "a"}))
-    lane = learned(chunk({"content": "a"}))
+def test_a_block_shorter_than_its_own_frame_does_not_fit() -> None:
+    given = block(event({"content": "a"}))
+    shape = learned(event({"content": "a"}))
     for end in range(len(given)):
-        assert lane.fit(given[:end]) is None
-        assert lane.fit(given[end + 1 :]) is None
+        assert shape.fit(given[:end]) is None
+        assert shape.fit(given[end + 1 :]) is None
     around, _ = learn(sample(given)) or ((b"", b""), None)
     assert around[0].endswith(b'"')
     assert around[1].startswith(b'"')
-    assert lane.fit(around[0] + around[1][1:]) is None  # one quote for both
+    assert shape.fit(around[0] + around[1][1:]) is None  # one quote for both
 
 
-def test_matches_and_the_bytes_of_their_text_are_counted() -> None:
-    lane = learned(chunk({"content": "a"}), counts := Counts())
+def test_events_that_fit_and_the_bytes_of_their_text_are_counted() -> None:
+    shape = learned(event({"content": "a"}), counts := Counts())
     for text in ("four", "", "three", "\n"):
-        lane.fit(block(chunk({"content": text})))
+        shape.fit(block(event({"content": text})))
     assert (counts.events, counts.text_bytes) == (3, 11)
 
 
-def test_a_chunk_that_teaches_nothing_leaves_the_shape_as_it_was() -> None:
-    lane = learned(chunk({"content": "a"}), Counts())
-    given = block(chunk({"content": "b"}))
-    assert lane.fit(given) is given
-    lane.learn_from(lambda: None)
-    assert lane.fit(given) is given
+def test_an_event_that_teaches_nothing_leaves_the_shape_as_it_was() -> None:
+    shape = learned(event({"content": "a"}), Counts())
+    given = block(event({"content": "b"}))
+    assert shape.fit(given) is given
+    shape.learn_from(lambda: None)
+    assert shape.fit(given) is given
 
 
 @given(TEXTS)
 def test_a_text_that_looks_like_the_key_is_not_taken_for_it(text: str) -> None:
-    value = chunk({"content": text + '"content":"'})
+    value = event({"content": text + '"content":"'})
     given = written(value, ascii_only=True, spaced=False)
     assume(learn(sample(given)) is not None)
-    lane = Lane(Counts())
-    lane.learn_from(lambda: sample(given))
-    assert lane.fit(given) is given
+    shape = LearnedShape(Counts())
+    shape.learn_from(lambda: sample(given))
+    assert shape.fit(given) is given
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        {**chunk({"content": "a"}), "content": "b"},
-        {"content": "b", **chunk({"content": "a"})},
-        chunk({"content": "a", "extra": {"content": "a"}}),
-        chunk({"text": "a"}),
+        {**event({"content": "a"}), "content": "b"},
+        {"content": "b", **event({"content": "a"})},
+        event({"content": "a", "extra": {"content": "a"}}),
+        event({"text": "a"}),
     ],
 )
 def test_a_key_that_stands_twice_or_not_at_all_is_not_learned(value: dict[str, Any]) -> None:
@@ -251,25 +252,25 @@ def test_a_key_that_stands_twice_or_not_at_all_is_not_learned(value: dict[str, A
 
 
 def test_a_doubled_key_is_not_learned_from_its_first_place() -> None:
-    given = block(chunk({"content": "a"})).replace(b'"content":"a"', b'"content":"a","content": "b"')
+    given = block(event({"content": "a"})).replace(b'"content":"a"', b'"content":"a","content": "b"')
     assert learn(sample(given)) is None
 
 
-def test_a_provider_whose_chunks_have_no_common_shape_is_no_longer_learned_from() -> None:
+def test_an_upstream_whose_events_have_no_common_shape_is_no_longer_learned_from() -> None:
     chat = reader()
     for count in range(40):
-        given = block({**chunk({"content": "a"}), "obfuscation": str(count)})
-        assert chat.lane.fit(given) is None
+        given = block({**event({"content": "a"}), "obfuscation": str(count)})
+        assert chat.shape.fit(given) is None
         chat.read(given)
-    assert chat.lane.fit(block({**chunk({"content": "b"}), "obfuscation": "39"})) is None
+    assert chat.shape.fit(block({**event({"content": "b"}), "obfuscation": "39"})) is None
 
 
-def test_repairs_are_applied_to_chunks_that_fit() -> None:
+def test_repairs_are_applied_to_events_that_fit() -> None:
     chat = reader()
     lax = {"choices": [{"delta": {"content": "a"}}]}
     first, second, third = (chat.read(block(lax)).frame for _ in range(3))
     assert first != second == third
-    assert chat.lane.fit(block(lax)) == second
+    assert chat.shape.fit(block(lax)) == second
 
 
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6), STYLES, st.binary(max_size=3))
@@ -278,18 +279,18 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
 ) -> None:
     by_block, by_chunk = reader(), reader()
     sent: list[bytes] = []
-    by_chunk.lane.on_frame = lambda frame, _: sent.append(frame)
-    by_chunk.lane.is_open = True
+    by_chunk.shape.send_to(lambda frame, _: sent.append(frame))
+    by_chunk.shape.on_boundary(is_open=True)
     for text in ["warm", "up", *texts]:
-        given = written(chunk({"content": text}), **style)
-        expected = by_block.lane.fit(given)
+        given = written(event({"content": text}), **style)
+        expected = by_block.shape.fit(given)
         framed = encode_chunk(given)
-        taken = by_chunk.lane.take(framed)
+        taken = by_chunk.shape.take(framed)
         assert sent == ([given] if taken else [])
         assert taken is (expected == given)
         sent.clear()
         for other in (junk + framed, framed + junk, framed[:-1], framed[1:], b"0" + framed, framed * 2):
-            assert other == framed or not by_chunk.lane.take(other)
+            assert other == framed or not by_chunk.shape.take(other)
         if expected is None:
             by_block.read(given)
         if not taken:
@@ -298,15 +299,15 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
     assert by_chunk.counts.text_bytes == by_block.counts.text_bytes
 
 
-def test_a_lane_takes_nothing_while_a_block_is_under_way_or_after_it_was_closed() -> None:
-    given = block(chunk({"content": "a"}))
-    lane, sent = learned(chunk({"content": "a"})), []
-    lane.on_frame = lambda frame, _: sent.append(frame)
-    assert not lane.take(encode_chunk(given))
-    lane.is_open = True
-    assert lane.take(encode_chunk(given))
-    lane.close()
-    lane.take(encode_chunk(given))
+def test_a_shape_takes_nothing_while_a_block_is_under_way_or_after_it_was_closed() -> None:
+    given = block(event({"content": "a"}))
+    shape, sent = learned(event({"content": "a"})), []
+    shape.send_to(lambda frame, _: sent.append(frame))
+    assert not shape.take(encode_chunk(given))
+    shape.on_boundary(is_open=True)
+    assert shape.take(encode_chunk(given))
+    shape.close()
+    shape.take(encode_chunk(given))
     assert sent == [given]
 
 

@@ -48,13 +48,13 @@ class Stop:
     pass
 
 
-Event = Go | Content | Failed | Time | Stop
+Step = Go | Content | Failed | Time | Stop
 
 
 @dataclass(frozen=True, slots=True)
 class At:
     now: float
-    event: Event
+    event: Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class GaveUp:
     code: str
 
 
-def tell(race: Race, now: float, event: Event) -> list[Command]:
+def tell(race: Race, now: float, event: Step) -> list[Command]:
     match event:
         case Go():
             return race.on_go(now)
@@ -80,11 +80,11 @@ def tell(race: Race, now: float, event: Event) -> list[Command]:
 
 def play(race: Race, *script: At) -> list[Command | GaveUp]:
     commands = [command for step in script for command in tell(race, step.now, step.event)]
-    return [GaveUp(one.error.code) if isinstance(one, GiveUp) else one for one in commands]
+    return [GaveUp(command.error.code) if isinstance(command, GiveUp) else command for command in commands]
 
 
 def wakes(race: Race, *script: At) -> list[float | None]:
-    """When the race wants to be woken, after each step."""
+    """The times at which the race wants to be woken, after each step of the script."""
     times: list[float | None] = []
     for step in script:
         tell(race, step.now, step.event)
@@ -93,7 +93,7 @@ def wakes(race: Race, *script: At) -> list[float | None]:
 
 
 def answered(candidates: int, *errors: RivergateError) -> RivergateError:
-    """What is said when the attempts fail with these errors, in order."""
+    """The error with which a race gives up when its attempts fail with these errors, in order."""
     race = Race(candidates)
     race.on_go(0.0)
     told = [command for attempt, error in enumerate(errors) for command in race.on_failed(attempt, error, 1.0)]
@@ -106,7 +106,7 @@ def unthrottled() -> Throttle:
 
 
 def hedged(candidates: int, after: float = 0.5, order: tuple[int, ...] = (), **rules: float) -> Race:
-    """A race of which every attempt may run alone for so long."""
+    """A race in which every attempt may run alone for `after` seconds."""
     some = RaceRules(
         budget=rules.get("budget"),
         timeout=rules.get("timeout"),
@@ -501,18 +501,22 @@ def test_a_hedge_that_comes_after_the_budget_never_starts() -> None:
 
 @pytest.mark.parametrize("covered", [True, False])
 def test_a_hedge_that_is_not_paid_for_does_not_start_and_does_not_count(covered: bool) -> None:
-    race, asked = hedged(2), list[float]()
-    race.covers_hedge = lambda: not asked.append(0.0) and covered
-    told = play(race, At(0.0, Go()), At(0.4, Time()), At(0.5, Time()), At(0.9, Time()))
-    assert told == [Start(0, 0), Start(1, 1, hedge=True)][: 1 + covered]
-    assert len(asked) == 1
+    race = hedged(2)
+    commands = race.on_go(0.0)
+    asked = []
+    for now in (0.4, 0.5, 0.9):
+        asked.append(race.wants_hedge(now))
+        commands += race.on_time(now, covered=covered)
+    assert asked == [False, True, False]
+    assert commands == [Start(0, 0), Start(1, 1, hedge=True)][: 1 + covered]
     assert race.throttle.hedges == covered
 
 
-def test_nothing_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
+def test_no_money_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
     race = Race(2, RaceRules(hedge_after=(0.5,)), Throttle(0.1))
-    race.covers_hedge = lambda: pytest.fail("asked for money")
-    assert play(race, At(0.0, Go()), At(0.5, Time())) == [Start(0, 0)]
+    assert race.on_go(0.0) == [Start(0, 0)]
+    assert not race.wants_hedge(0.5)
+    assert race.on_time(0.5) == []
 
 
 # --- the verdict
@@ -658,7 +662,12 @@ def test_whatever_happens_there_is_one_answer_and_every_other_attempt_is_cancell
             case "wake" | "time":
                 if step == "wake" and race.wake_at is not None:
                     referee.now = max(referee.now, race.wake_at)
-                referee.obey(race.on_time(referee.now))
+                wanted, covered = race.wants_hedge(referee.now), data.draw(st.booleans())
+                commands = race.on_time(referee.now, covered=covered)
+                assert any(isinstance(command, Start) and command.hedge for command in commands) == (
+                    wanted and covered
+                )
+                referee.obey(commands)
                 assert race.wake_at is None or race.wake_at > referee.now
             case "content" if referee.running:
                 attempt = data.draw(st.sampled_from(sorted(referee.running)))

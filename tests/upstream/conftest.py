@@ -11,8 +11,8 @@ import uvloop
 from gateway.simulate import Provider
 
 from .certificates import Certificates
-from .fakes import Server, open_sockets, passes, until
 from .faults import FAST
+from .kit import Server, open_sockets, passes, until
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

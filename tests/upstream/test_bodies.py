@@ -9,57 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.repair import Identity
-from gateway.errors import CostExceeded, RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity, AnswerReport
+from gateway.errors import CostExceeded, UpstreamError
 from gateway.upstream import bodies
-from gateway.upstream.bodies import MAX_ERROR_BYTES, MAX_HELD_BYTES, ErrorBody, StreamBody, WholeBody
+from gateway.upstream.bodies import MAX_HELD_BYTES, StreamBody, WholeBody
 from gateway.wire.sse import MAX_EVENT_BYTES
 
-from .fakes import DONE, FINISH, ROLE, event, word
+from .body_owner import Owner
+from .kit import DONE, FINISH, ROLE, event, word
 
 TEXT = [ROLE, word("one "), word("two "), word("thr\u00e9e"), FINISH, DONE]
 ERROR_EVENT = b'data: {"error": {"message": "broken", "type": "x", "code": null}}\n\n'
 
 
-class Owner:
-    """The owner of a body and the receiver of its frames."""
-
-    def __init__(self, *, flows: bool = True) -> None:
-        self.calls: list[str] = []
-        self.frames: list[bytes] = []
-        self.error: RivergateError | None = None
-        self.flows = flows
-        self.body: Any = None
-
-    def on_content(self) -> None:
-        self.calls.append("content")
-        if self.flows and isinstance(self.body, StreamBody):
-            self.body.flow_to(self)
-
-    def on_complete(self) -> None:
-        self.calls.append("complete")
-
-    def on_broken(self, error: RivergateError) -> None:
-        self.calls.append("broken")
-        self.error = error
-
-    singly = False
-
-    def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
-        self.on_frames([frame])
-
-    def on_frames(self, frames: list[bytes]) -> None:
-        assert frames
-        self.frames += frames
-
-
-def identity() -> Identity:
-    return Identity("chatcmpl-1", 1, "m")
+IDENTITY = AnswerIdentity("1", 1, "m")
 
 
 def stream(*, flows: bool = True, **more: Any) -> tuple[StreamBody, Owner]:
     owner = Owner(flows=flows)
-    owner.body = StreamBody(owner, identity(), **more)
+    owner.body = StreamBody(owner, CHAT.reader(IDENTITY), **more)
     return owner.body, owner
 
 
@@ -260,7 +229,7 @@ def test_nothing_flows_after_the_body_was_declared_over() -> None:
 
 def whole(data: bytes) -> Owner:
     owner = Owner()
-    owner.body = WholeBody(owner, identity())
+    owner.body = WholeBody(owner, CHAT, IDENTITY)
     for start in range(0, len(data), 7):
         owner.body.feed(data[start : start + 7])
     owner.body.finish()
@@ -273,11 +242,18 @@ def test_a_completion_is_made_fit_for_strict_clients() -> None:
         b'{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}'
     )
     assert owner.calls == ["content", "complete"]
-    completion = owner.body.completion
+    usage = owner.body.usage(0)
+    completion = orjson.loads(owner.body.document.encode(AnswerReport(usage, {"provider": "alpha"})))
     assert completion["choices"][0]["message"]["role"] == "assistant"
     assert (completion["id"], completion["object"]) == ("chatcmpl-1", "chat.completion")
-    assert owner.body.usage["total_tokens"] == 3
-    assert owner.body.text_bytes() > 0
+    assert completion["usage"] == usage.as_json() == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    assert completion["routing_metadata"] == {"provider": "alpha"}
+
+
+def test_the_tokens_of_a_completion_without_usage_are_estimated_by_its_choices() -> None:
+    body = whole(b'{"choices": [{"message": {"content": "%b"}}]}' % (b"x" * 400)).body
+    assert body.usage(7).estimated
+    assert (body.usage(7).prompt_tokens, body.usage(7).completion_tokens > 100) == (7, True)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +284,7 @@ def test_what_is_no_completion_is_a_failure_told_once(data: bytes) -> None:
 def test_a_completion_has_a_limit(monkeypatch: pytest.MonkeyPatch, size: int, calls: list[str]) -> None:
     monkeypatch.setattr(bodies, "MAX_COMPLETION_BYTES", 100)
     owner = Owner()
-    body = WholeBody(owner, identity())
+    body = WholeBody(owner, CHAT, IDENTITY)
     body.feed(b"x" * size)
     assert owner.calls == calls
     body.feed(b"")
@@ -322,85 +298,11 @@ def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> 
         asked.append(size)
         return size > 30
 
-    owner.body = body = WholeBody(owner, identity(), is_spent)
+    owner.body = body = WholeBody(owner, CHAT, IDENTITY, is_spent)
     for _ in range(5):
         body.feed(b"x" * 10)
     body.finish()
     assert asked == [10, 20, 30, 40]
     assert owner.calls == ["content", "broken"]  # content: so that it is billed
     assert isinstance(owner.error, CostExceeded)
-    assert body.text_bytes() == 50
-
-
-# --- errors
-
-
-def refused(status: int, data: bytes = b"", **headers: str) -> RivergateError:
-    owner = Owner()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    body = ErrorBody(owner, status, named, "an event stream")
-    for start in range(0, len(data), 999):
-        body.feed(data[start : start + 999])
-    body.finish()
-    body.finish()
-    assert owner.calls == ["broken"]
-    assert owner.error is not None
-    return owner.error
-
-
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_the_clients_fault_is_told_in_the_upstreams_words(status: int) -> None:
-    error = refused(
-        status, b'{"error": {"message": "too hot", "type": "t", "code": "invalid_value", "param": "temperature"}}'
-    )
-    assert type(error) is UpstreamRefused
-    assert error.message == "too hot"
-    assert (error.quoted, error.code, error.param, error.status) == ("too hot", "invalid_value", "temperature", 400)
-    assert error.headers() == {"x-should-retry": "false"}
-
-
-@pytest.mark.parametrize("code", [17, None, "", [], {}])
-def test_an_odd_code_or_param_is_not_passed_on(code: object) -> None:
-    error = refused(400, orjson.dumps({"error": {"message": "no", "code": code, "param": code or 5}}))
-    assert (error.code, error.param) == ("invalid_request", None)
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_what_an_upstream_says_of_our_credential_is_not_passed_on(status: int) -> None:
-    error = refused(status, b'{"error": {"message": "Incorrect API key provided: sk-never-to-be-told"}}')
-    assert type(error) is UpstreamError
-    assert error.message == f"it refused the gateway's credential (HTTP {status})"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("7", 7), (" 7 ", 7), ("0", 0), ("121", 120), ("9999999", 120)]
-    + [(text, None) for text in ("", "-1", "1e3", "Wed, 21 Oct 2015 07:28:00 GMT", "\u0667", "nan")],
-)
-def test_retry_after_is_taken_in_whole_seconds_only(text: str, seconds: int | None) -> None:
-    for status in (429, 503):
-        assert refused(status, b"", retry_after=text).retry_after == seconds
-    assert isinstance(refused(429, b"", retry_after=text), RateLimited)
-
-
-@pytest.mark.parametrize("status", [300, 301, 304, 402, 404, 408, 418, 500, 502, 599])
-def test_any_other_status_is_the_upstreams_fault(status: int) -> None:
-    assert refused(status).message == f"HTTP {status}"
-    assert refused(status, b"<html>").message == f"HTTP {status}"
-    assert refused(status, b'{"error": "no"}').message == f"HTTP {status}: no"
-    assert type(refused(status)) is UpstreamError
-
-
-def test_a_message_is_cut() -> None:
-    assert len(refused(500, orjson.dumps({"error": {"message": "x" * 9999}})).message) < 600
-    assert len(refused(200, b"<html>", content_type="x" * 9999).message) < 200
-
-
-@pytest.mark.parametrize("extra", [0, 1])
-def test_an_error_body_has_a_limit(extra: int) -> None:
-    owner = Owner()
-    body = ErrorBody(owner, 500, {}, "an event stream")
-    body.feed(b"x" * (MAX_ERROR_BYTES + extra))
-    assert owner.calls == (["broken"] if extra else [])
-    body.feed(b"x")
-    assert owner.calls == ["broken"]
+    assert body.usage(0).completion_tokens == 13  # of 50 bytes

@@ -14,7 +14,8 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import MAX_PROXY_HEAD_BYTES, Dialer, DialLimits, Origin, proxy_for, tls_context
 
 from .certificates import Certificates, server_context
-from .fakes import BOUND, Peer, Recorder, Server, assert_names_no_host, open_sockets, passes, until
+from .kit import BOUND, Peer, Server, assert_names_no_host, open_sockets, passes, until
+from .lines import Recorder
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
@@ -86,7 +87,7 @@ def unused_port() -> int:
 
 
 async def test_a_refused_connection_says_so() -> None:
-    assert await failure(dialer(unused_port())) == "connecting failed: UpstreamConnection refused"
+    assert await failure(dialer(unused_port())) == "connecting failed: Connection refused"
 
 
 async def test_a_name_with_several_addresses_that_refuse_names_none_of_them() -> None:
@@ -228,7 +229,7 @@ async def tunnel(peer: Peer, port: int, seen: list[bytes]) -> None:
     """A proxy: takes a CONNECT and copies bytes both ways."""
     seen.append(await peer.request())
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    peer.send(b"HTTP/1.1 200 UpstreamConnection established\r\nVia: us\r\n\r\n")
+    peer.send(b"HTTP/1.1 200 Connection established\r\nVia: us\r\n\r\n")
 
     async def copy(source: asyncio.StreamReader | Peer, write: Callable[[bytes], None]) -> None:
         with contextlib.suppress(ConnectionError):
@@ -310,7 +311,7 @@ async def test_a_silent_proxy_is_told_from_a_silent_upstream() -> None:
 async def test_a_proxy_that_is_not_there_is_told_as_the_proxy() -> None:
     url = f"http://127.0.0.1:{unused_port()}"
     message = await failure(dialer(443, host="localhost", tls=tls_context(None), proxy=url))
-    assert message == "connecting to the proxy failed: UpstreamConnection refused"
+    assert message == "connecting to the proxy failed: Connection refused"
 
 
 async def test_a_silent_upstream_behind_a_proxy_has_the_limit_of_the_handshake() -> None:

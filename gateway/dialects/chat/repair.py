@@ -1,18 +1,20 @@
-"""Pure: makes chunks and completions of lax providers acceptable to strict clients (CONTRACT.md 0, 1.4, 4).
+"""Pure: makes the JSON objects of lax upstreams acceptable to strict clients (CONTRACT.md 0, 1.4, 4).
 
-Each function changes the object in place and returns whether it had to.
+In: the objects of events and of whole completions. Each `repair_*` changes its object in place and returns whether
+it had to.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from gateway.dialects.usage import Usage
 from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
-MAX_TOKENS = 1 << 31  # that one completion can have used
 COMPLETION_OBJECT = "chat.completion"
+MAX_TOKENS = 1 << 31  # tokens of one completion; a larger count is nonsense
 
-# What a reader waits for: any of these, non-empty, is content (DESIGN.md 1.7).
+# What a client waits for: any of these members, non-empty, is content (DESIGN.md 1.7).
 _CONTENT_KEYS = frozenset(
     {
         "content",
@@ -30,14 +32,14 @@ _CONTENT_KEYS = frozenset(
 
 @dataclass(slots=True)
 class Identity:
-    """What all chunks of one completion share; the first chunk decides, these are the fallbacks."""
+    """What all events of one completion share: the first event decides, the values given here are the fallbacks."""
 
     id: str
     created: int
     model: str
     id_seen: bool = False
     roles_seen: set[int] = field(default_factory=set)
-    tool_ids: dict[str, int] = field(default_factory=dict)  # of calls that came without an index
+    tool_ids: dict[str, int] = field(default_factory=dict)  # tool calls that came without an index, by their ids
 
 
 def has_content(delta: dict[str, Any]) -> bool:
@@ -48,29 +50,30 @@ def has_content(delta: dict[str, Any]) -> bool:
     return False
 
 
-# Of a chunk that bears text and nothing else: all keys that it, its only choice and the delta of that may have.
-_PLAIN_CHUNK = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
+# All keys that an event with text and nothing else, its only choice, and the delta of that choice may have.
+_PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
 _PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
 _PLAIN_DELTA = frozenset({"role", "content"})
 
 
-def plain_text(chunk: dict[str, Any], identity: Identity) -> str | None:
-    """The text, "" for none, of a chunk that needs no repair and says nothing else; None if that is not so.
+def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
+    """The text of an event that needs no repair and bears nothing else, "" for none; None: read it in full.
 
-    One look at what nearly all chunks are: where every line of code has to be fetched again, as behind a sleep,
-    the full way takes 15 us for one (bench/NOTES.md). Nothing changes but the identity, which the first one gives.
+    Nearly all events are so, and this is the shortest look that proves it: where every line of code has to be fetched
+    again, as behind a sleep, the full reading of an event takes 15 us (bench/NOTES.md). Nothing is changed but the
+    identity, which the first event gives.
     """
     try:
-        (choice,) = chunk["choices"]
-        delta, created = choice["delta"], chunk["created"]
+        (choice,) = payload["choices"]
+        delta, created = choice["delta"], payload["created"]
         if (
-            not (chunk.keys() <= _PLAIN_CHUNK and choice.keys() <= _PLAIN_CHOICE and delta.keys() <= _PLAIN_DELTA)
+            not (payload.keys() <= _PLAIN_EVENT and choice.keys() <= _PLAIN_CHOICE and delta.keys() <= _PLAIN_DELTA)
             or choice["finish_reason"] is not None
-            or chunk["object"] != CHUNK_OBJECT
+            or payload["object"] != CHUNK_OBJECT
             or not (_is_int(created) and _is_int(choice["index"]))
         ):
             return None
-        given_id, model, index = chunk["id"], chunk["model"], choice["index"]
+        given_id, model, index = payload["id"], payload["model"], choice["index"]
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     text, role = delta.get("content"), delta.get("role")
@@ -89,11 +92,11 @@ def plain_text(chunk: dict[str, Any], identity: Identity) -> str | None:
     return text or ""
 
 
-def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:
-    """Fill in and put right what strict clients demand of a chunk. Raises `ValueError` if it is beyond repair."""
-    choices = chunk["choices"]
-    changed = _repair_envelope(chunk, identity, CHUNK_OBJECT)
-    stray_finish = chunk.pop("finish_reason", None)
+def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
+    """Put right what strict clients demand of an event of a stream. Raises `ValueError` if it is beyond repair."""
+    choices = payload["choices"]
+    changed = _repair_envelope(payload, identity, CHUNK_OBJECT)
+    stray_finish = payload.pop("finish_reason", None)
     if stray_finish is not None:
         changed = True
         if isinstance(choices[0], dict):
@@ -108,7 +111,7 @@ def repair_chunk(chunk: dict[str, Any], identity: Identity) -> bool:
 
 
 def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
-    """The same for a whole, non-streamed completion. Raises `ValueError` if it is beyond repair."""
+    """Put right what strict clients demand of a whole completion. Raises `ValueError` if it is beyond repair."""
     choices = completion.get("choices")
     if not isinstance(choices, list):
         raise ValueError("a completion without choices")
@@ -137,8 +140,16 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
 
 
+def reported_usage(usage: Any) -> Usage | None:
+    """The counts of an upstream's usage object, with the object completed; None if they cannot be known."""
+    counts = complete_usage(usage)
+    if counts is None:
+        return None
+    return Usage(counts["prompt_tokens"], counts["completion_tokens"], estimated=False, reported=counts)
+
+
 def _is_count(value: Any) -> TypeGuard[int]:
-    """Whether these may be tokens: they are paid for, so a nonsense of a provider must not become money."""
+    """Whether a value can be a count of tokens: tokens are paid for, so nonsense must not become money."""
     return _is_int(value) and 0 <= value <= MAX_TOKENS
 
 
@@ -146,31 +157,31 @@ def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _repair_envelope(chunk: dict[str, Any], identity: Identity, kind: str) -> bool:
+def _repair_envelope(payload: dict[str, Any], identity: Identity, kind: str) -> bool:
     changed = False
-    if "error" in chunk:  # null here: a true error never comes this far
-        del chunk["error"]
+    if "error" in payload:  # null here: a true error never comes this far
+        del payload["error"]
         changed = True
     if not identity.id_seen:
         identity.id_seen = True
-        _adopt(chunk, identity)
-    if chunk.get("id") != identity.id:
-        chunk["id"] = identity.id
+        _adopt(payload, identity)
+    if payload.get("id") != identity.id:
+        payload["id"] = identity.id
         changed = True
-    if not _is_int(chunk.get("created")):
-        chunk["created"] = identity.created
+    if not _is_int(payload.get("created")):
+        payload["created"] = identity.created
         changed = True
-    if not isinstance(chunk.get("model"), str):
-        chunk["model"] = identity.model
+    if not isinstance(payload.get("model"), str):
+        payload["model"] = identity.model
         changed = True
-    if chunk.get("object") != kind:
-        chunk["object"] = kind
+    if payload.get("object") != kind:
+        payload["object"] = kind
         changed = True
     return changed
 
 
-def _adopt(chunk: dict[str, Any], identity: Identity) -> None:
-    given_id, created, model = chunk.get("id"), chunk.get("created"), chunk.get("model")
+def _adopt(payload: dict[str, Any], identity: Identity) -> None:
+    given_id, created, model = payload.get("id"), payload.get("created"), payload.get("model")
     if isinstance(given_id, str) and given_id:
         identity.id = given_id
     if isinstance(created, int | float) and not isinstance(created, bool):
@@ -194,7 +205,7 @@ def _repair_choice(choice: dict[str, Any], position: int, body_key: str) -> bool
 
 
 def _repair_finish(choice: dict[str, Any], body: dict[str, Any]) -> bool:
-    stray = body.pop("finish_reason", choice)  # `choice` stands for: not there
+    stray = body.pop("finish_reason", choice)  # `choice` stands for a member that is not there
     reason = choice.get("finish_reason", choice)
     if stray is choice and ((isinstance(reason, str) and reason) or reason is None):
         return False
@@ -236,14 +247,16 @@ def _repair_body(body: dict[str, Any]) -> bool:
 
 
 def _flatten(content: Any, kind: str) -> str:
-    """The text of content parts under the key `kind`; a part of another kind has no place in a string.
+    """The text of the content parts that have the key `kind`, joined; other parts have no place in a string.
 
-    Mistral's thinking parts hold text parts once more.
+    The thinking parts of Mistral hold a list of text parts under their key.
     """
     texts: list[Any] = []
     for part in content if isinstance(content, list) else [content]:
         value = part.get(kind) if isinstance(part, dict) else part if kind == "text" else None
-        texts += [one.get("text") for one in value if isinstance(one, dict)] if isinstance(value, list) else [value]
+        texts += (
+            [inner.get("text") for inner in value if isinstance(inner, dict)] if isinstance(value, list) else [value]
+        )
     return "".join(str(text) for text in texts if isinstance(text, str | int | float))
 
 

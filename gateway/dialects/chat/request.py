@@ -1,62 +1,41 @@
-"""Pure: a completion request, checked and taken apart: what goes upstream, what is for the gateway.
+"""Pure: a chat completion request, checked and taken apart: what goes upstream, what is for the gateway.
 
 Only what the gateway acts on, and the plain types of the well-known fields, are checked here; the rest is the
 upstream's to judge, and its refusal reaches the client in its words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, GatewayExtension, Lenient
+from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
 
 MAX_FAULT_TEXT = 300  # characters of a fault's description; it may quote the request
-
-MAX_DEPTH = 254  # what can be written again for an upstream
+MAX_DEPTH = 254  # levels of nesting that can be written again for an upstream
 
 Number = StrictFloat | StrictInt
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+class StreamOptions(Lenient):
+    """The member `stream_options`."""
 
-
-class StreamOptions(_Lenient):
     include_usage: StrictBool | None = None
 
 
-class StreamPolicy(BaseModel):
-    """`gateway.stream`: what becomes of this one stream without readers; unset is as configured."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    on_last_reader: Literal["abort", "drain"] | None = None
-    abort_grace_ms: Annotated[StrictInt, Field(ge=0, le=3_600_000)] | None = None
-
-
-AS_CONFIGURED = StreamPolicy()
-
-
-class Gateway(_Lenient):
-    """The extension object `gateway` of a request (CONTRACT.md 1.3)."""
-
-    stream: StreamPolicy = AS_CONFIGURED
-    routing: dict[str, Any] | None = None
-    models: Annotated[list[StrictStr], Field(min_length=1, max_length=20)] | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class ChatRequest(_Lenient):
-    """The fields of a completion request that are checked; all others pass."""
+class ChatFields(Lenient):
+    """The fields of a request that are checked; all others pass. The first fault in this order is told."""
 
     model: Annotated[StrictStr, Field(min_length=1)] | None = None
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    gateway: Gateway | None = None
+    gateway: GatewayExtension | None = None
     routing: dict[str, Any] | None = None
     temperature: Number | None = None
     top_p: Number | None = None
@@ -73,52 +52,48 @@ class ChatRequest(_Lenient):
     logprobs: StrictBool | None = None
     user: StrictStr | None = None
 
-    def model_ids(self) -> list[str]:
-        """The models asked for, first choice first."""
-        if self.model is not None:
-            return [self.model]
-        return list(self.gateway.models or ()) if self.gateway is not None else []
-
-    def models_field(self) -> str:
-        """Where the models stand that are told to be at fault."""
-        return "model" if self.model is not None else "gateway.models"
-
-    def routing_options(self) -> dict[str, Any]:
-        """`gateway.routing` over the top-level `routing` of older documents."""
-        nested = self.gateway.routing if self.gateway is not None else None
-        return {**(self.routing or {}), **(nested or {})}
-
-    def routing_field(self) -> str:
-        """Where the options stand that are told to be at fault."""
-        return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
-
-    def stream_policy(self) -> StreamPolicy:
-        return self.gateway.stream if self.gateway is not None else AS_CONFIGURED
-
-    def max_output_tokens(self) -> int | None:
-        """The longest answer that is asked for, all choices together; None: not said."""
-        each = self.max_completion_tokens or self.max_tokens
-        return each * (self.n or 1) if each else None
-
-    def wants_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-
-# What is for the gateway and never reaches an upstream.
-GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")
-
 
 @dataclass(frozen=True, slots=True)
-class CheckedRequest:
-    """A request, checked: what it says, the body to send upstream, and the bytes it came as."""
+class ChatRequest(ExtendedRequest):
+    """A checked request. `body`: what goes upstream, but for the model's name there.
 
-    chat: ChatRequest
+    It lives as long as its answer, so it keeps of the checked fields only what is asked for later.
+    """
+
+    streamed: bool
+    max_tokens: int | None  # of each choice
+    choices: int
     body: dict[str, Any]
-    content: bytes
+
+    def wants_usage(self) -> bool:
+        """Whether the client asked for the usage of a stream."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+    def max_output_tokens(self) -> int | None:
+        """The longest answer asked for, all choices together; None: the request does not say."""
+        return self.max_tokens * self.choices if self.max_tokens else None
+
+    def estimate_prompt_tokens(self) -> int:
+        """The tokens of the messages, by the length of their text."""
+        return estimate_prompt_tokens(self.body)
+
+    def length_tells_tokens(self) -> bool:
+        """Not with `logprobs`, which make an answer many times longer than its text."""
+        return not self.body.get("logprobs")
+
+    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
+        """The body as it came, without what was for the gateway, with the model's name at the upstream."""
+        body = dict(self.body)
+        if streamed:
+            body["stream"] = True
+        body["model"] = model
+        if streamed and include_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return orjson.dumps(body)
 
 
-def parse(content: bytes) -> CheckedRequest:
-    """Raises `ClientError` that names the field."""
+def parse(content: bytes) -> ChatRequest:
+    """Check a request's body. Raises `ClientError` that names the field."""
     try:
         body = orjson.loads(content)
     except ValueError as error:
@@ -127,16 +102,31 @@ def parse(content: bytes) -> CheckedRequest:
         raise ClientError("the body must be a JSON object")
     _check_depth(content, body)
     try:
-        request = ChatRequest.model_validate(body)
+        fields = ChatFields.model_validate(body)
     except ValidationError as error:
         raise _invalid(error) from None
-    if not request.model_ids():
-        raise InvalidParameter("model is required (or gateway.models)", param="model")
-    if request.model is not None and request.gateway is not None and request.gateway.models:
-        raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
     for name in GATEWAY_FIELDS:
         body.pop(name, None)
-    return CheckedRequest(request, body, content)
+    return _checked(fields, body)
+
+
+def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
+    """The tokens of a body's messages, by the length of their text; images and other parts are not counted."""
+    return text_tokens(sum(map(_text_bytes, body.get("messages") or ())))
+
+
+def _checked(fields: ChatFields, body: dict[str, Any]) -> ChatRequest:
+    request = ChatRequest(
+        model=fields.model,
+        gateway=fields.gateway,
+        routing=fields.routing,
+        streamed=bool(fields.stream),
+        max_tokens=fields.max_completion_tokens or fields.max_tokens,
+        choices=fields.n or 1,
+        body=body,
+    )
+    request.check_models()
+    return request
 
 
 def _check_depth(content: bytes, body: dict[str, Any]) -> None:
@@ -163,3 +153,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
         elif step.isidentifier() and step not in ("str", "float", "int", "dict", "list"):
             path += f".{step}" if path else step
     return path
+
+
+def _text_bytes(message: Any) -> int:
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return len(content.encode("utf-8", "surrogatepass"))
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+    return 0

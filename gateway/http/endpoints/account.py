@@ -1,15 +1,14 @@
 """Shell: `GET /v1/me` and `GET /v1/usage`: a key about itself."""
 
 import datetime
-import sqlite3
 from typing import Any, Literal
 
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.accounts import Accounts
-from gateway.access.sqlite_books import SUM_NAMES
-from gateway.errors import InvalidParameter, ServiceUnavailable
+from gateway.access.books import SUM_NAMES
+from gateway.access.books_thread import BooksThread
+from gateway.errors import InvalidParameter, LedgerError, ServiceUnavailable
 from gateway.http.admission import CALLER
 from gateway.http.errors import json_response
 
@@ -21,9 +20,9 @@ _DAY = 86400
 class KeyEndpoints:
     """The endpoints of a key about itself."""
 
-    def __init__(self, accounts: Accounts, started_at: int) -> None:
+    def __init__(self, books: BooksThread, started_at: int) -> None:
         """`started_at`: Unix seconds; what open mode tells as the time of the key's creation."""
-        self._accounts = accounts
+        self._books = books
         self._started_at = started_at
 
     async def get_me(self, request: web.Request) -> web.Response:
@@ -62,8 +61,8 @@ class KeyEndpoints:
         if start > end:
             raise InvalidParameter("from must not be after to", param="from")
         try:
-            rows = await self._accounts.report(account.key.id if account else None, start, end + _DAY, group)
-        except sqlite3.Error:
+            rows = await self._books.report(account.key.id if account else None, start, end + _DAY, group)
+        except LedgerError:
             raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
         data = [_in_usd(row) for row in rows]
         total = _in_usd({name: sum(row[name] for row in rows) for name in SUM_NAMES})

@@ -1,4 +1,4 @@
-"""Shell: `POST /v1/chat/completions` on aiohttp's way: whole answers, and the streams that the fast way leaves."""
+"""Shell: a dialect's `POST` on aiohttp's way: whole answers, and the streams that the fast way leaves to it."""
 
 import asyncio
 import copy
@@ -6,36 +6,49 @@ from typing import cast
 
 from aiohttp import HttpVersion11, web
 
-from gateway.dialects.chat.request import parse
+from gateway.dialects.dialect import Dialect, check
 from gateway.endings import Ending
-from gateway.errors import StreamAborted
+from gateway.errors import RivergateError, StreamAborted
 from gateway.http.admission import head_of
-from gateway.http.answer_plan import AnswerPlan, plan_answer
+from gateway.http.answer_plan import plan_answer
 from gateway.http.body import read_body
 from gateway.http.client_connection import ClientProtocol
+from gateway.http.errors import render
 from gateway.http.event_stream import FinishedResponse
+from gateway.http.opening import Opening
+from gateway.http.request_id import request_id_of
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
 
 
 class CompletionEndpoints:
-    """The endpoint of chat completions."""
+    """The endpoint of one dialect's completions."""
 
-    def __init__(self, parts: ReplyParts) -> None:
+    def __init__(self, parts: ReplyParts, dialect: Dialect) -> None:
         self._parts = parts
+        self._dialect = dialect
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Read and plan the request, and answer it in the form that it asks for."""
-        checked = parse(await read_body(request))
-        plan = plan_answer(request.headers, checked, self._parts.in_force.config.stream)
-        if plan.streamed:
-            return await self._reply_streamed(request, plan)
-        return await self._reply_whole(request, plan)
+        """Answer a request in the form that it asks for; what goes wrong is told in the dialect's envelope."""
+        try:
+            return await self._create(request)
+        except RivergateError as error:
+            return render(error, {}, dialect=self._dialect, request_id=request_id_of(request)).response()
 
-    async def _reply_streamed(self, request: web.Request, plan: AnswerPlan) -> web.StreamResponse:
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        checked = check(self._dialect, await read_body(request))
+        plan = plan_answer(request.headers, checked, self._parts.in_force.config.stream)
+        opening = Opening(self._parts.opening, plan, head_of(request))
+        opening.prepare()
+        await opening.admit()
+        if plan.streamed:
+            return await self._reply_streamed(request, opening)
+        return await self._reply_whole(request, opening)
+
+    async def _reply_streamed(self, request: web.Request, opening: Opening) -> web.StreamResponse:
         ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         reply = StreamedReply(cast(ClientProtocol, request.protocol), lambda outcome: _resolve(ended, outcome))
         chunked = request.version >= HttpVersion11
-        reply.start(plan, head_of(request), self._parts, chunked=chunked, keep_alive=bool(request.keep_alive))
+        reply.start(opening, self._parts, chunked=chunked, keep_alive=bool(request.keep_alive))
         try:
             outcome = await ended
         finally:
@@ -46,9 +59,9 @@ class CompletionEndpoints:
         # A copy, since what is raised holds this frame, and this frame holds `outcome`.
         raise copy.copy(outcome).with_traceback(outcome.__traceback__)
 
-    async def _reply_whole(self, request: web.Request, plan: AnswerPlan) -> web.StreamResponse:
+    async def _reply_whole(self, request: web.Request, opening: Opening) -> web.StreamResponse:
         client = cast(ClientProtocol, request.protocol)
-        completion = self._parts.opener.open_whole(plan, head_of(request))
+        completion = opening.open_whole()
         gone = False
 
         def on_gone() -> None:

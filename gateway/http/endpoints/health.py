@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.access.accounts import Accounts
+from gateway.access.bank import Bank
 from gateway.errors import ServiceUnavailable
 from gateway.http.capacity import Capacity
 from gateway.http.errors import json_response
@@ -15,10 +15,10 @@ from gateway.stream.hub import Hub
 class HealthEndpoints:
     """The endpoints for load balancers, service managers and Prometheus."""
 
-    def __init__(self, capacity: Capacity, accounts: Accounts, hub: Hub, exposition: Callable[[], bytes]) -> None:
+    def __init__(self, capacity: Capacity, bank: Bank, hub: Hub, exposition: Callable[[], bytes]) -> None:
         """`exposition`: the metrics in Prometheus's text format."""
         self._capacity = capacity
-        self._accounts = accounts
+        self._bank = bank
         self._hub = hub
         self._exposition = exposition
 
@@ -30,7 +30,7 @@ class HealthEndpoints:
         """Whether new requests are taken."""
         if not self._capacity.ready:
             raise ServiceUnavailable("the gateway is draining", retry_after=1)
-        if (failure := self._accounts.failure) is not None:
+        if (failure := self._bank.failure) is not None:
             raise ServiceUnavailable(f"the ledger cannot be written: {failure}", retry_after=5)
         return json_response({"status": "ready", "streams": self._hub.statistics().running})
 

@@ -6,7 +6,8 @@ from aiohttp import HttpVersion11, web
 
 from gateway import clock
 from gateway.access.viewer_token import ViewerToken, mint, verify
-from gateway.dialects.chat.request import parse
+from gateway.cluster.directory import Directory, production_at
+from gateway.dialects.dialect import Dialect, check
 from gateway.endings import Ending
 from gateway.errors import NotFound
 from gateway.http.admission import CALLER, head_of
@@ -14,13 +15,14 @@ from gateway.http.answer_plan import plan_answer
 from gateway.http.body import read_body
 from gateway.http.capacity import Capacity
 from gateway.http.errors import json_response
+from gateway.http.opening import Opening
 from gateway.http.stream_request import token_ttl
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.takeover import serve_events
 from gateway.http.viewing import position_of, prelude
 from gateway.stream.hub import Hub, Production
 from gateway.stream.position import start_of
-from gateway.stream.stream import Framing
+from gateway.stream.view import Framing
 
 VIEWER_SECONDS = 3600  # how long the token is valid that POST /v1/streams gives
 
@@ -28,18 +30,26 @@ VIEWER_SECONDS = 3600  # how long the token is valid that POST /v1/streams gives
 class StreamEndpoints:
     """The endpoints of streams."""
 
-    def __init__(self, parts: ReplyParts, hub: Hub, capacity: Capacity) -> None:
+    def __init__(
+        self, parts: ReplyParts, hub: Hub, directory: Directory, capacity: Capacity, dialect: Dialect
+    ) -> None:
+        """`dialect`: the one that is meant where a request does not say which."""
         self._parts = parts
+        self._directory = directory
+        self._dialect = dialect
         self._in_force = parts.in_force
         self._hub = hub
         self._capacity = capacity  # has the watch of sockets that are taken over
 
     async def create(self, request: web.Request) -> web.Response:
         """Start an answer without a subscriber."""
-        checked = parse(await read_body(request))
+        checked = check(self._dialect, await read_body(request))
         plan = plan_answer(request.headers, checked, self._in_force.config.stream, detached=True)
-        completion, _ = self._parts.opener.open(plan, head_of(request))
-        completion.announced = True
+        opening = Opening(self._parts.opening, plan, head_of(request))
+        opening.prepare()
+        await opening.admit()
+        completion = opening.open()
+        completion.announce()
         token, expires_at = self._mint(completion.id, VIEWER_SECONDS)
         path = f"/v1/streams/{completion.id}"
         body = {
@@ -58,7 +68,7 @@ class StreamEndpoints:
 
     async def get(self, request: web.Request) -> web.Response:
         """One stream; its cost is told to its owner only, not to the bearer of a viewer token."""
-        production, token = self._readable(request)
+        production, token = await self._readable(request)
         description = production.describe()
         if token is not None:
             description.pop("cost_usd", None)
@@ -66,19 +76,19 @@ class StreamEndpoints:
 
     async def stop(self, request: web.Request) -> web.Response:
         """End a stream on purpose; one that has ended already stays as it is."""
-        production = self._owned(request)
+        production = await self._owned(request)
         production.stop(Ending.STOPPED)
         return json_response(production.describe())
 
     async def create_token(self, request: web.Request) -> web.Response:
         """A viewer token for one stream."""
-        production = self._owned(request)
+        production = await self._owned(request)
         token, expires_at = self._mint(production.id, token_ttl(await read_body(request)))
         return json_response({"token": token, "expires_at": expires_at}, status=201)
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """The log as server-sent events, from the start, from now, or from behind the last event seen."""
-        production, token = self._readable(request)
+        production, token = await self._readable(request)
         stream = production.stream
         start = start_of(stream.log, *position_of(request), oldest=0)
         if start is None:
@@ -99,21 +109,21 @@ class StreamEndpoints:
         expires_at = math.ceil(clock.wall_time()) + ttl_seconds
         return mint(ViewerToken(f"stream:{stream_id}", expires_at), self._in_force.signing_keys[0]), expires_at
 
-    def _owned(self, request: web.Request) -> Production:
+    async def _owned(self, request: web.Request) -> Production:
         """The stream, for its owner."""
-        production = self._hub.find(request.match_info["id"])
+        production = production_at(await self._directory.where(request.match_info["id"]))
         if production is None or not request[CALLER].may_see(production.owner):
             raise _not_found(request)
         return production
 
-    def _readable(self, request: web.Request) -> tuple[Production, ViewerToken | None]:
+    async def _readable(self, request: web.Request) -> tuple[Production, ViewerToken | None]:
         """The stream, for its owner or for the bearer of a viewer token."""
         text = request.query.get("token")
         if text is None:
-            return self._owned(request), None
+            return await self._owned(request), None
         stream_id = request.match_info["id"]
         token = verify(text, self._in_force.signing_keys, f"stream:{stream_id}", clock.wall_time())
-        production = self._hub.find(stream_id)
+        production = production_at(await self._directory.where(stream_id))
         if production is None:
             raise _not_found(request)
         return production, token

@@ -8,13 +8,18 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.reader import MAX_ERROR_TEXT, ChatReader, Chunk, error_message
+from gateway.dialects.chat.errors import MAX_ERROR_TEXT, read_error
+from gateway.dialects.chat.frames import DONE
+from gateway.dialects.chat.reader import ChatReader
+from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
+from gateway.dialects.usage import Usage
 from gateway.wire import sse
-from tests.wire.conforming import block, chunk, conforming, reader
+from tests.dialects.chat.conforming import block, conforming, event, reader
 
-ROLE = chunk({"role": "assistant", "content": ""})
-TEXT = chunk({"content": "hello"})
-STOP = chunk(finish="stop")
+ROLE = event({"role": "assistant", "content": ""})
+TEXT = event({"content": "hello"})
+STOP = event(finish="stop")
+REPORT = AnswerReport(Usage(3, 4, estimated=True), {"provider": "alpha"})
 
 OPENAI = (
     b'data: {"id":"chatcmpl-A","object":"chat.completion.chunk","created":1752000000,"model":"gpt-4o-2024-11-20",'
@@ -81,13 +86,13 @@ PROVIDERS = {
 }
 
 
-def relayed(chat: ChatReader, given: bytes) -> Chunk:
+def relayed(chat: ChatReader, given: bytes) -> Meaning:
     """What the stream does with a block."""
-    frame = chat.lane.fit(given)
-    return Chunk(frame, content=True) if frame is not None else chat.read(given)
+    frame = chat.shape.fit(given)
+    return Meaning(frame, content=True) if frame is not None else chat.read(given)
 
 
-def deltas(chunks: list[Chunk]) -> list[dict[str, Any]]:
+def deltas(chunks: list[Meaning]) -> list[dict[str, Any]]:
     return [conforming(read.frame)["choices"][0]["delta"] for read in chunks if read.frame is not None]
 
 
@@ -102,21 +107,21 @@ def test_a_conforming_stream_goes_out_as_the_very_bytes_that_came(provider: str)
         assert read.frame == given
         conforming(read.frame)
     assert chat.finished
-    assert relayed(chat, sse.DONE) == Chunk(done=True)
+    assert relayed(chat, DONE) == Meaning(done=True)
 
 
-def test_later_text_chunks_of_a_conforming_stream_fit_and_are_the_very_object() -> None:
+def test_later_text_events_of_a_conforming_stream_fit_and_are_the_very_object() -> None:
     chat = reader()
     chat.read(block(ROLE))
     chat.read(block(TEXT))
-    given = block(chunk({"content": "another"}))
-    assert chat.lane.fit(given) is given
+    given = block(event({"content": "another"}))
+    assert chat.shape.fit(given) is given
 
 
-def test_the_first_chunk_of_azure_without_choices_is_kept_from_readers() -> None:
+def test_the_first_event_of_azure_without_choices_is_kept_from_subscribers() -> None:
     azure = {"choices": [], "created": 0, "id": "", "model": "", "object": "", "prompt_filter_results": [{}]}
     chat = reader()
-    assert chat.read(block(azure)) == Chunk()
+    assert chat.read(block(azure)) == Meaning()
     assert conforming(chat.read(block(ROLE)).frame)["id"] == "chatcmpl-1"
 
 
@@ -124,20 +129,20 @@ def test_the_trailing_filter_results_of_azure_do_not_stand_between_finish_and_en
     chat = reader()
     chat.read(block(ROLE))
     assert chat.read(block(STOP)).finish
-    late = chunk()
+    late = event()
     late["choices"][0]["content_filter_offsets"] = {"check_offset": 1}
-    assert chat.read(block(late)) == Chunk()
+    assert chat.read(block(late)) == Meaning()
 
 
-def test_the_comments_of_openrouter_are_kept_from_readers() -> None:
-    assert reader().read(b": OPENROUTER PROCESSING\n\n") == Chunk()
+def test_the_comments_of_openrouter_are_kept_from_subscribers() -> None:
+    assert reader().read(b": OPENROUTER PROCESSING\n\n") == Meaning()
     given = b": OPENROUTER PROCESSING\n" + block(TEXT)
     assert deltas([reader().read(given)]) == [{"content": "hello", "role": "assistant"}]
 
 
 def test_the_content_list_of_mistral_becomes_text() -> None:
     parts = [{"type": "text", "text": "see "}, {"type": "reference", "reference_ids": [3]}]
-    read = reader().read(block(chunk({"role": "assistant", "content": parts})))
+    read = reader().read(block(event({"role": "assistant", "content": parts})))
     assert deltas([read]) == [{"role": "assistant", "content": "see "}]
     assert read.content
 
@@ -165,12 +170,12 @@ def test_a_stream_with_bom_and_crlf_is_relayed_like_any_other() -> None:
 
 @pytest.mark.parametrize("data", [b"[DONE]", b" [DONE]", b"[DONE] "])
 def test_done_is_known_with_blanks_around_it(data: bytes) -> None:
-    assert reader().read(b"data:" + data + b"\n\n") == Chunk(done=True)
+    assert reader().read(b"data:" + data + b"\n\n") == Meaning(done=True)
 
 
 @pytest.mark.parametrize("given", [b"event: ping\n\n", b"id: 1\n\n", b"retry: 5\n\n", b": x\n\n", b"nonsense\n\n"])
 def test_a_block_without_data_is_nothing(given: bytes) -> None:
-    assert reader().read(given) == Chunk()
+    assert reader().read(given) == Meaning()
 
 
 @pytest.mark.parametrize("raw", ["\x85", "\u2028", "\u2029"])
@@ -180,7 +185,7 @@ def test_raw_line_ends_of_unicode_are_escaped_wherever_they_stand(raw: str, plac
     more: dict[str, Any] = {"model": f"m{raw}"} if place == "model" else {}
     text = f"a{raw}b" if place == "text" else "ab"
     for _ in range(4):
-        read = relayed(chat, block(chunk({"role": "assistant", "content": text}, **more)))
+        read = relayed(chat, block(event({"role": "assistant", "content": text}, **more)))
         out = conforming(read.frame)
         assert out["choices"][0]["delta"]["content"] == text
         assert out["model"] == (f"m{raw}" if place == "model" else "gpt-x")
@@ -205,11 +210,13 @@ def test_raw_line_ends_of_unicode_are_escaped_wherever_they_stand(raw: str, plac
         ({"object": "error", "message": "overloaded", "type": "BadRequestError", "code": 400}, "overloaded"),
         ({"detail": "Not authenticated"}, "Not authenticated"),
         ({"detail": [{"loc": ["body"], "msg": "x"}]}, '[{"loc":["body"],"msg":"x"}]'),
-        ({"error": {"message": "overloaded"}, **chunk({"content": ""}, finish="error")}, "overloaded"),
+        ({"error": {"message": "overloaded"}, **event({"content": ""}, finish="error")}, "overloaded"),
     ],
 )
 def test_an_error_is_known_in_every_usual_shape(body: dict[str, Any], message: str) -> None:
-    assert error_message(body) == message
+    report = read_error(body)
+    assert report is not None
+    assert report.text == message
     told = reader().read(block(body))
     assert (told.error, told.quoted) == ("the upstream reported an error", message)
 
@@ -221,18 +228,19 @@ def test_an_event_named_error_is_one_whatever_it_holds(data: bytes) -> None:
 
 @pytest.mark.parametrize("body", [{"error": None}, {"error": {}}, {"message": "x"}, {"choices": None}, {}])
 def test_what_only_resembles_an_error_is_none(body: dict[str, Any]) -> None:
-    assert error_message(body) is None
-    assert reader().read(block(body)) == Chunk()
+    assert read_error(body) is None
+    assert reader().read(block(body)) == Meaning()
 
 
-def test_a_chunk_is_no_error_because_of_a_detail_or_a_type() -> None:
+def test_an_event_is_no_error_because_of_a_detail_or_a_type() -> None:
     for more in ({"detail": "x"}, {"type": "error"}, {"object": "error"}):
         assert reader().read(block({**TEXT, **more})).error is None
 
 
 def test_a_long_message_is_cut() -> None:
-    assert error_message({"error": "x" * (MAX_ERROR_TEXT + 1)}) == "x" * MAX_ERROR_TEXT
-    assert error_message({"error": "x" * MAX_ERROR_TEXT}) == "x" * MAX_ERROR_TEXT
+    cut = UpstreamMessage("x" * MAX_ERROR_TEXT)
+    assert read_error({"error": "x" * (MAX_ERROR_TEXT + 1)}) == cut
+    assert read_error({"error": "x" * MAX_ERROR_TEXT}) == cut
 
 
 @pytest.mark.parametrize("error", [b'"\\ud800"', b'{"message":"\\ud800"}', b'{"message":{"a":"\\ud800"}}'])
@@ -299,7 +307,7 @@ def test_deep_nesting_never_raises(depth: int, place: str) -> None:
         assert (read.frame is None) != (read.error is None)
 
 
-def test_a_deep_conforming_chunk_does_not_break_the_template() -> None:
+def test_a_deep_conforming_event_does_not_break_the_template() -> None:
     data = orjson.dumps({**ROLE, "x": "deep"}).replace(b'"deep"', b"[" * 1015 + b"]" * 1015)
     chat = reader()
     for text in (b"a", b"b", b"c"):
@@ -341,7 +349,7 @@ def test_no_json_makes_the_reader_raise_or_send_what_is_not_json(values: list[di
 def test_a_role_or_an_empty_text_is_no_content() -> None:
     chat = reader()
     assert not chat.read(block(ROLE)).content
-    assert not chat.read(block(chunk({"content": None}))).content
+    assert not chat.read(block(event({"content": None}))).content
     assert chat.read(block(TEXT)).content
     assert (chat.counts.events, chat.counts.text_bytes) == (1, 5)
 
@@ -350,24 +358,24 @@ def test_a_finish_closes_a_choice_and_the_completion_with_the_last_one() -> None
     chat = reader()
     assert not chat.finished
     for index in (0, 1):
-        chat.read(block(chunk({"content": "x"}, index=index)))
-    assert chat.read(block(chunk(finish="stop", index=1))).finish
+        chat.read(block(event({"content": "x"}, index=index)))
+    assert chat.read(block(event(finish="stop", index=1))).finish
     assert not chat.finished
-    assert chat.read(block(chunk({"content": "x"}))).frame is not None
-    assert chat.read(block(chunk(finish="length"))).finish
+    assert chat.read(block(event({"content": "x"}))).frame is not None
+    assert chat.read(block(event(finish="length"))).finish
     assert chat.finished
 
 
-def test_a_finish_in_the_chunk_with_the_last_text_is_both() -> None:
-    read = reader().read(block(chunk({"role": "assistant", "content": "x"}, finish="stop")))
+def test_a_finish_in_the_event_with_the_last_text_is_both() -> None:
+    read = reader().read(block(event({"role": "assistant", "content": "x"}, finish="stop")))
     assert read.content
     assert read.finish
 
 
-def test_a_second_finish_of_the_same_choice_is_kept_from_readers() -> None:
+def test_a_second_finish_of_the_same_choice_is_kept_from_subscribers() -> None:
     chat = reader()
     chat.read(block(STOP))
-    assert chat.read(block(STOP)) == Chunk()
+    assert chat.read(block(STOP)) == Meaning()
 
 
 def test_text_after_the_finish_is_still_relayed() -> None:
@@ -380,19 +388,19 @@ def test_text_after_the_finish_is_still_relayed() -> None:
 def test_a_choice_that_begins_after_another_has_finished_keeps_its_role_and_its_finish() -> None:
     chat = reader()
     given = [
-        chunk({"role": "assistant", "content": "a"}),
-        chunk(finish="stop"),
-        chunk({"role": "assistant", "content": ""}, index=1),
-        chunk({"content": "b"}, index=1),
-        chunk(finish="stop", index=1),
-        chunk({"role": "assistant"}, finish="stop", index=2),
+        event({"role": "assistant", "content": "a"}),
+        event(finish="stop"),
+        event({"role": "assistant", "content": ""}, index=1),
+        event({"content": "b"}, index=1),
+        event(finish="stop", index=1),
+        event({"role": "assistant"}, finish="stop", index=2),
     ]
     assert [conforming(chat.read(block(each)).frame) for each in given] == given
     assert chat.finished
 
 
 @pytest.mark.parametrize("choices", [[], None, "absent"])
-def test_usage_is_remembered_from_any_chunk_and_the_last_one_counts(choices: Any) -> None:
+def test_usage_is_remembered_from_any_event_and_the_last_one_counts(choices: Any) -> None:
     chat = reader()
     counts = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     chat.read(block({**ROLE, "usage": {**counts, "completion_tokens": 1, "total_tokens": 2}}))
@@ -400,17 +408,33 @@ def test_usage_is_remembered_from_any_chunk_and_the_last_one_counts(choices: Any
     last = {**STOP, "choices": choices, "usage": counts}
     if choices == "absent":
         del last["choices"]
-    assert chat.read(block(last)) == Chunk()
-    assert chat.usage == counts
-    assert chat.read(block({**STOP, "usage": {"total_tokens": 9}})) == Chunk()
-    assert chat.usage == counts
+    assert chat.read(block(last)) == Meaning()
+    assert chat.usage(0) == Usage(1, 2, estimated=False, reported=counts)
+    assert chat.read(block({**STOP, "usage": {"total_tokens": 9}})) == Meaning()
+    assert chat.usage(0).reported == counts
 
 
-def test_the_identity_is_that_of_the_first_chunk() -> None:
+def test_without_counts_of_the_upstream_tokens_are_estimated() -> None:
     chat = reader()
-    assert chat.identity()["id"] == "chatcmpl-own"
+    chat.read(block(ROLE))
     chat.read(block(TEXT))
-    assert chat.identity() == {key: TEXT[key] for key in ("id", "object", "created", "model")}
+    assert chat.usage(7) == Usage(7, 2, estimated=True)
+
+
+def closing_event(chat: ChatReader) -> dict[str, Any]:
+    (frame,) = chat.closing_frames(REPORT, None)
+    value: dict[str, Any] = orjson.loads(frame[6:])
+    return value
+
+
+def test_the_identity_is_that_of_the_first_event() -> None:
+    chat = reader()
+    assert closing_event(chat)["id"] == "chatcmpl-own"
+    chat.read(block(TEXT))
+    own = closing_event(chat)
+    assert {key: own[key] for key in ("id", "object", "created", "model")} == {
+        key: TEXT[key] for key in ("id", "object", "created", "model")
+    }
 
 
 @hypothesis.given(st.lists(st.text("abc é", min_size=0, max_size=5), max_size=20), st.booleans())
@@ -418,7 +442,7 @@ def test_each_content_event_is_counted_exactly_once(texts: list[str], fitted: bo
     chat = reader()
     chat.read(block(ROLE))
     for text in texts:
-        given = block(chunk({"content": text}))
+        given = block(event({"content": text}))
         if fitted:
             relayed(chat, given)
         else:
@@ -428,9 +452,9 @@ def test_each_content_event_is_counted_exactly_once(texts: list[str], fitted: bo
     assert chat.counts.text_bytes == sum(len(text.encode()) for text in texts)
 
 
-def test_a_chunk_with_text_and_finish_is_never_taken_for_plain_text() -> None:
+def test_an_event_with_text_and_finish_is_never_taken_for_plain_text() -> None:
     chat = reader()
-    given = block(chunk({"content": "x"}, finish="stop"))
+    given = block(event({"content": "x"}, finish="stop"))
     for _ in range(3):
-        assert chat.lane.fit(given) is None
+        assert chat.shape.fit(given) is None
         assert chat.read(given).finish

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.request import GATEWAY_FIELDS, MAX_FAULT_TEXT, ChatRequest, parse
+from gateway.dialects.chat.request import (
+    MAX_FAULT_TEXT,
+    ChatFields,
+    ChatRequest,
+    estimate_prompt_tokens,
+    parse,
+)
+from gateway.dialects.extension import GATEWAY_FIELDS
 from gateway.errors import ClientError, InvalidParameter
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -15,8 +22,8 @@ GOOD: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
 
 
 def parsed(**fields: Any) -> tuple[ChatRequest, dict[str, Any]]:
-    asked = parse(orjson.dumps({**GOOD, **fields}))
-    return asked.chat, asked.body
+    request = parse(orjson.dumps({**GOOD, **fields}))
+    return request, request.body
 
 
 def refusal(body: Any) -> ClientError:
@@ -33,7 +40,7 @@ def test_a_plain_request_goes_upstream_as_it_came() -> None:
     assert request.model_ids() == ["openai/gpt-4o"]
     assert request.models_field() == "model"
     assert upstream == GOOD
-    assert not request.stream
+    assert not request.streamed
     assert not request.wants_usage()
 
 
@@ -158,8 +165,8 @@ def test_json_that_is_no_object_is_told_so(content: bytes) -> None:
 
 def test_several_models_are_asked_for_in_their_order() -> None:
     asked = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
-    assert asked.chat.model_ids() == ["b", "a"]
-    assert asked.chat.models_field() == "gateway.models"
+    assert asked.model_ids() == ["b", "a"]
+    assert asked.models_field() == "gateway.models"
     assert asked.body == {"messages": MESSAGES}
 
 
@@ -170,7 +177,7 @@ def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> No
 
 
 def test_nulls_stand_for_absent_fields() -> None:
-    names = set(ChatRequest.model_fields) - {"model", "messages"}
+    names = set(ChatFields.model_fields) - {"model", "messages"}
     request, upstream = parsed(**dict.fromkeys(names))
     assert not request.wants_usage()
     assert request.routing_options() == {}
@@ -205,7 +212,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*ChatRequest.model_fields, "other"]), JSON))
+@given(st.dictionaries(st.sampled_from([*ChatFields.model_fields, "other"]), JSON))
 def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str, Any]) -> None:
     fault: InvalidParameter | None = None
     upstream: dict[str, Any] = {}
@@ -217,4 +224,58 @@ def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str
         assert upstream == {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
     else:
         assert fault.param
-        assert fault.param.partition(".")[0].partition("[")[0] in ChatRequest.model_fields
+        assert fault.param.partition(".")[0].partition("[")[0] in ChatFields.model_fields
+
+
+def body(*contents: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content} for content in contents]}
+
+
+@pytest.mark.parametrize(
+    ("request_body", "tokens"),
+    [
+        ({}, 0),
+        ({"messages": None}, 0),
+        ({"messages": []}, 0),
+        (body(""), 0),
+        (body(None, 5, {}), 0),
+        ({"messages": ["text", None]}, 0),
+        (body("a"), 1),
+        (body("abcd"), 1),
+        (body("abcde"), 2),
+        (body("ab", "cd"), 1),
+        (body("é\U0001f600"), 2),
+        (body("\ud800"), 1),
+        (body([{"type": "text", "text": "abcd"}, {"type": "image_url", "image_url": {"url": "x" * 999}}, "abc"]), 1),
+        (body([{"text": None}, {"text": 5}, {"text": "abcde"}]), 2),
+    ],
+)
+def test_a_prompt_is_estimated_by_the_length_of_its_text(request_body: dict[str, Any], tokens: int) -> None:
+    assert estimate_prompt_tokens(request_body) == tokens
+
+
+def test_the_body_for_an_upstream_is_the_one_that_came_with_the_name_of_the_model_there() -> None:
+    request, _ = parsed(temperature=1, gateway={"metadata": {}}, routing={})
+    upstream = request.upstream_body("gpt", streamed=False, include_usage=True)
+    assert upstream == orjson.dumps({**GOOD, "model": "gpt", "temperature": 1})
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_obfuscation": False}}])
+def test_an_upstream_that_knows_how_is_asked_for_the_usage_of_a_stream(options: dict[str, Any]) -> None:
+    request, _ = parsed(**options)
+    asked = orjson.loads(request.upstream_body("gpt", streamed=True, include_usage=True))
+    assert asked["stream"] is True
+    assert asked["stream_options"] == {**options.get("stream_options", {}), "include_usage": True}
+    unasked = request.upstream_body("gpt", streamed=True, include_usage=False)
+    assert orjson.loads(unasked) == {**GOOD, "model": "gpt", "stream": True, **options}
+
+
+def test_the_longest_answer_is_that_of_all_choices() -> None:
+    assert parsed()[0].max_output_tokens() is None
+    assert parsed(max_tokens=5)[0].max_output_tokens() == 5
+    assert parsed(max_tokens=5, max_completion_tokens=7, n=3)[0].max_output_tokens() == 21
+
+
+def test_the_length_of_an_answer_with_probabilities_does_not_tell_its_tokens() -> None:
+    assert parsed()[0].length_tells_tokens()
+    assert not parsed(logprobs=True)[0].length_tells_tokens()
