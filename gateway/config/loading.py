@@ -112,7 +112,7 @@ def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str
 
 
 def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Put the secret beside the key that refers to it. No fault repeats the reference: it could be a pasted secret."""
+    """Put the secret beside the key that refers to it. No fault repeats the reference: it may be a pasted secret."""
     if upstream.pop("api_key", None) is not None:
         yield Fault((*loc, "api_key"), "a key does not belong here; use api_key_env or api_key_file")
     variable, file_name = upstream.get("api_key_env"), upstream.get("api_key_file")

@@ -16,6 +16,7 @@ from gateway.delivery.modes import Cause
 from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
+from gateway.observe import logs
 from gateway.stream.attendance import Attendance
 from gateway.stream.audience import Audience, Policy, policy_of
 from gateway.stream.log import StreamLog
