@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Answer, Record, Settle
 from gateway.completion.spending import MICRO, Spending, ceil_microusd
 from gateway.endings import Ending
@@ -52,7 +52,7 @@ class Completion(ABC):
         self._call = call
         self._route = route
         self._settle = settle
-        self._lease = lease if lease is not None and lease.account.balance is not None else None
+        self._lease = lease if lease is not None and lease.has_balance else None
         money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
 

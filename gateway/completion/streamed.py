@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
 from gateway.completion.completion import Completion, State
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
@@ -88,10 +88,10 @@ class StreamedCompletion(Completion):
             "model": self._model_id,
             "state": state,
             "ending": numbers.ending,
-            "readers": numbers.readers,
-            "readers_total": numbers.readers_total,
+            "readers": numbers.subscribers,
+            "readers_total": numbers.subscribers_total,
             "lag_events": numbers.lag_events,
-            "lagged_readers": numbers.lagged_readers,
+            "lagged_readers": numbers.lagged_subscribers,
             "events": numbers.events,
             "bytes": numbers.bytes,
             "deliveries": numbers.deliveries,
@@ -125,7 +125,16 @@ class StreamedCompletion(Completion):
     def _prepare(self) -> None:
         drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
         self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
-        self.stream = Stream(self.id, drawn[ID_BYTES:].hex(), self._limits, self, self._plan.policy)
+        epoch, dialect = drawn[ID_BYTES:].hex(), self._call.dialect
+        self.stream = Stream(
+            self.id,
+            epoch,
+            self._limits,
+            self,
+            self._plan.policy,
+            terminal=dialect.terminal,
+            keepalive=dialect.keepalive,
+        )
         if limit := self._limits.max_duration_seconds:
             loop = asyncio.get_running_loop()
             self._duration_limit = loop.call_later(limit, self._on_max_duration)

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.access.accounts import Lease
+from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
 from gateway.completion.completion import Completion
 from gateway.dialects.dialect import AnswerReport

@@ -7,16 +7,18 @@ from functools import partial
 
 from aiohttp import web
 
-from gateway.access.accounts import Accounts, Lease
+from gateway.access.bank import Bank, Lease
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
 from gateway.access.cors import Cors
+from gateway.access.key_ring import KeyRing
 from gateway.access.seats import Seats
 from gateway.access.viewer_token import SigningKey
+from gateway.cluster.directory import Directory
 from gateway.completion.answer import Record
 from gateway.config import Config
 from gateway.delivery.watch import Watch
 from gateway.dialects.dialect import Dialect
-from gateway.dialects.registry import DIALECTS
 from gateway.errors import ServiceUnavailable
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
@@ -36,19 +38,22 @@ class Context:
     tasks: Tasks
     settle: Callable[[Record, Lease | None, Span], None]
     tracing: Tracing
-    accounts: Accounts
+    books: BooksThread
+    keys: KeyRing
+    bank: Bank
+    directory: Directory
     gate: Gate
     cors: Cors
     started_at: int  # Unix seconds
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
     signing_keys: Sequence[SigningKey]  # of viewer tokens; the first one signs
+    dialects: Sequence[Dialect]  # the first one is meant where a request does not say which
     census: Census = field(default_factory=Census)
     seats: Seats = field(default_factory=Seats)
     max_connections: int = 0  # as far as the file descriptors go
     watch: Watch | None = None  # of sockets that were taken over; there is one while the service runs
     ready: bool = False
     exposition: Callable[[], bytes] = bytes  # of the metrics
-    dialects: Sequence[Dialect] = DIALECTS
 
     def connections(self) -> int:
         """Client connections, those that were taken over included."""
@@ -64,7 +69,7 @@ def take_seat(context: Context, stream: Stream, owner: str) -> Callable[[], None
     What to call at its end; None if that is nobody's: of the machine's own user, or of viewers of a feed, who come by
     a token. Raises `ServiceUnavailable`, `RateLimited`.
     """
-    if stream.readers >= context.config.stream.max_subscribers:
+    if stream.subscribers >= context.config.stream.max_subscribers:
         message = "this stream has all the readers that it may have"
         raise ServiceUnavailable(message, retry_after=1 + secrets.randbelow(5))
     if not owner:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway import clock
+from gateway.dialects.dialect import Refusal
 from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
 from gateway.wire import http1, json_text
 
@@ -30,6 +31,12 @@ def json_response(body: object, *, status: int = 200, headers: dict[str, str] | 
 def error_response(error: RivergateError) -> web.Response:
     """The error as DESIGN.md section 6 has it."""
     return json_response(error.envelope(), status=error.status, headers=dict(error.headers()))
+
+
+def refusal_response(refusal: Refusal) -> web.Response:
+    """An error in the envelope of its dialect."""
+    headers = dict(refusal.headers)
+    return web.Response(body=refusal.body, status=refusal.status, content_type="application/json", headers=headers)
 
 
 def encoded_error(error: RivergateError, headers: Mapping[str, str]) -> bytes:

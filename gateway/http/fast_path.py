@@ -3,7 +3,7 @@
 It needs no task, no turn of the loop, no request object, route or middleware: a quarter of the time before a first
 token (bench/NOTES.md). Whatever is not plain takes the framework's way, which answers the same: another path or
 method, requests sent ahead, HTTP/1.0, a browser's, a compressed or a large one, a whole answer, an unknown key, no
-room.
+room, a bank or a directory that has to be waited for.
 """
 
 import logging
@@ -19,7 +19,7 @@ from gateway.http.admission import Requester, common_headers
 from gateway.http.aiohttp_seam import ClientProtocol, Verdict
 from gateway.http.context import Context, refusal_for_capacity
 from gateway.http.errors import encoded_error, request_id_by
-from gateway.http.opening import Opening
+from gateway.http.opening import Opening, answers_at_once
 from gateway.http.streamed_reply import StreamedReply
 from gateway.wire import http1
 
@@ -65,7 +65,7 @@ class FastPath:
             asked = check(CHAT, content)
         except RivergateError:
             return Verdict.LEFT  # it is told in the framework's way
-        if caller is None or not asked.request.streamed:
+        if caller is None or not asked.request.streamed or not answers_at_once(context, caller, headers):
             return Verdict.LEFT
         client.keep_alive(True)  # the timer of an idle connection does not run
         _Run(client, context, Requester(headers, request_id_by(headers), caller)).start(caller, asked)
@@ -86,6 +86,7 @@ class _Run:
     def start(self, caller: Caller, asked: CheckedRequest) -> None:
         try:
             opening = Opening(self._requester, caller, self._context, asked)
+            opening.admit_at_once()
         except Exception as error:
             self._exchange.fail(error)
         else:

@@ -1,15 +1,17 @@
 """Shell: from a request body to a running relay: shared by completions and detached streams."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from decimal import Decimal
 from typing import cast
 
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.accounts import Lease
+from gateway.access.accounts import Quote
+from gateway.access.bank import Lease
 from gateway.access.callers import Caller
+from gateway.cluster.directory import Place, production_at
 from gateway.completion.answer import Settle
 from gateway.completion.meter import OutputLimits
 from gateway.completion.spending import microusd
@@ -17,7 +19,7 @@ from gateway.completion.streamed import Plan, StreamedCompletion, UsageEvent
 from gateway.config import StreamSettings
 from gateway.dialects.dialect import CheckedRequest, Dialect, check
 from gateway.endings import Ending
-from gateway.errors import InvalidParameter, ServiceUnavailable, StreamKeyConflict
+from gateway.errors import InvalidParameter, StreamKeyConflict
 from gateway.http.admission import CALLER, Requester, requester_of
 from gateway.http.body import read_body
 from gateway.http.context import Context
@@ -25,7 +27,7 @@ from gateway.routing.dispatcher import Call
 from gateway.routing.options import RoutingOptions
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
-from gateway.stream.stream import policy_of
+from gateway.stream.audience import policy_of
 
 MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
 RESERVED_TOKENS = 1024  # of an answer whose length the client does not limit; more is reserved as it grows
@@ -61,7 +63,10 @@ class Opening:
             on_last_reader=wanted.on_last_reader,
             abort_grace_ms=wanted.abort_grace_ms,
         )
-        self._joined = self._known()
+        self.lease: Lease | None = None  # of the key's money; None: nobody pays
+        self._joined: StreamedCompletion | None = None
+        if self._key is not None:
+            self._joined = self._joinable(context.directory.find_key(caller.id, self._key))
         if self._joined is None:  # else it costs nothing, and whatever happens to upstreams now does not matter to it
             ask = Ask(request.model_ids(), options, self.streamed, budget_ms, request.models_field(), field)
             self._prepare(asked, ask)
@@ -71,7 +76,9 @@ class Opening:
         dialect, request, headers = asked.dialect, asked.request, self.requester.headers
         context, now = self._context, clock.monotonic()
         self.route = context.router.route(ask, now)
-        self._admit(ask.models_field, now)
+        if (account := self.caller.account) is not None:
+            for candidate in self.route.candidates:
+                account.check_model(candidate.model.id, ask.models_field)
         model_id = self.route.candidates[0].model.id
         name = f"{dialect.operation} {model_id}"
         self.span = context.tracing.begin(name, headers.get("traceparent"), clock.wall_time())
@@ -88,46 +95,78 @@ class Opening:
             traceparent=self.span.traceparent,
         )
 
-    def _known(self) -> StreamedCompletion | None:
-        """The relay that runs or ran under the same `X-Stream-Key`, if a new reader gets all of it."""
-        if self._key is None:
-            return None
-        known = self._context.hub.find_key(self.caller.id, self._key)
+    def _joinable(self, place: Place) -> StreamedCompletion | None:
+        """The completion at this place, if a new subscriber gets all of it.
+
+        Raises `StreamKeyConflict`, `ServiceUnavailable`.
+        """
+        known = production_at(place)
         if not isinstance(known, StreamedCompletion) or not _whole(known):
             return None
         if known.fingerprint != self._fingerprint:
             raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
         return known
 
-    def _admit(self, models_field: str, now: float) -> None:
-        """Whether this key may ask this now. Raises `PermissionDenied`, `RateLimited`, `ServiceUnavailable`."""
-        account = self.caller.account
-        if account is None:
-            return
-        for candidate in self.route.candidates:
-            account.check_model(candidate.model.id, models_field)
-        if self._context.accounts.failure is not None:
-            raise ServiceUnavailable("the ledger cannot be written; try again later", retry_after=5)
-        account.admit(now)
-
     @property
     def joins(self) -> bool:
         """Whether it costs nothing, since the answer is there or on its way."""
         return self._joined is not None
 
-    def lease(self) -> Lease | None:
-        """Reserve what the answer may cost, at the dearest of the upstreams. Raises `InsufficientQuota`."""
+    async def admit(self) -> None:
+        """Ask the bank for the key's place and money, and the directory for the stream key; `open` comes next.
+
+        Raises `RateLimited`, `InsufficientQuota`, `ServiceUnavailable`, `StreamKeyConflict`.
+        """
+        if self._joined is not None:
+            return
+        lease = self._reserve()
+        self.lease = await lease if isinstance(lease, Awaitable) else lease
+        if self._key is None:
+            return
+        try:
+            place = self._context.directory.claim(self.caller.id, self._key)
+            self._on_claimed(await place if isinstance(place, Awaitable) else place)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def admit_at_once(self) -> None:
+        """The same where `answers_at_once` says that nothing has to be waited for."""
+        if self._joined is not None:
+            return
+        lease = self._reserve()
+        assert not isinstance(lease, Awaitable)
+        self.lease = lease
+        if self._key is not None:  # nobody can have claimed it since `find_key`
+            self._context.directory.claim(self.caller.id, self._key)
+
+    def _reserve(self) -> Lease | Awaitable[Lease] | None:
+        """Reserve what the answer may cost at the dearest of the upstreams."""
         account = self.caller.account
         if account is None:
             return None
         models = [candidate.model for candidate in self.route.candidates]
         prompt = max(microusd(self.call.prompt_tokens, model.input_usd_per_mtok) for model in models)
         answer = max(microusd(self._max_tokens, model.output_usd_per_mtok) for model in models)
-        return account.lease(prompt, prompt + answer)
+        return self._context.bank.admit(account, Quote(prompt, prompt + answer), clock.monotonic())
 
-    def settled(self, lease: Lease | None) -> Settle:
+    def _on_claimed(self, place: Place) -> None:
+        """The stream key is ours, or another request was quicker, and its stream is joined."""
+        self._joined = self._joinable(place)
+        if self._joined is not None:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """No stream comes of this request: its money, its place and its stream key are free again."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.close()
+        if self._key is not None:
+            self._context.directory.release(self.caller.id, self._key)
+
+    def settled(self) -> Settle:
         """Where the record goes when the answer is over."""
-        settle, span = self._context.settle, self.span  # not the opening, which holds the prompt
+        settle, lease, span = self._context.settle, self.lease, self.span  # not the opening, which holds the prompt
         return lambda record: settle(record, lease, span)
 
     def open(self) -> StreamedCompletion:
@@ -137,8 +176,18 @@ class Opening:
                 self._joined.stream.adopt(self._policy)  # it was promised to whoever asks now
             return self._joined
         context = self._context
-        lease = self.lease()
-        relay = StreamedCompletion(
+        try:
+            relay = self._completion()
+            relay.start()
+        except BaseException:
+            self._give_back()
+            raise
+        context.hub.add_stream(relay)
+        return relay
+
+    def _completion(self) -> StreamedCompletion:
+        context = self._context
+        return StreamedCompletion(
             self.call,
             self.route,
             Plan(
@@ -148,15 +197,12 @@ class Opening:
                 key=self._key,
                 fingerprint=self._fingerprint,
                 output=self._output,
-                lease=lease,
+                lease=self.lease,
             ),
             limits=context.config.stream,
-            settle=self.settled(lease),
+            settle=self.settled(),
             tasks=context.tasks,
         )
-        relay.start()
-        context.hub.add_stream(relay)
-        return relay
 
 
 def _whole(relay: StreamedCompletion) -> bool:
@@ -165,9 +211,18 @@ def _whole(relay: StreamedCompletion) -> bool:
 
 
 async def opening_of(request: web.Request, context: Context, dialect: Dialect, *, detached: bool = False) -> Opening:
-    """Read and check a request. Raises `ClientError`."""
+    """Read, check and admit a request. Raises `RivergateError`."""
     asked = check(dialect, await read_body(request))
-    return Opening(requester_of(request), request[CALLER], context, asked, detached=detached)
+    opening = Opening(requester_of(request), request[CALLER], context, asked, detached=detached)
+    await opening.admit()
+    return opening
+
+
+def answers_at_once(context: Context, caller: Caller, headers: Mapping[str, str]) -> bool:
+    """Whether the bank and the directory need no waiting for a request of this caller."""
+    if caller.account is not None and not context.bank.answers_at_once(caller.account):
+        return False
+    return context.directory.answers_at_once or "X-Stream-Key" not in headers
 
 
 def _fingerprint(asked: CheckedRequest) -> bytes:

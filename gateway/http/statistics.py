@@ -10,6 +10,7 @@ import orjson
 
 from gateway import __version__, clock
 from gateway.completion.answer import Record
+from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.http.context import Context
 from gateway.observe.loop_lag import LoopLag
@@ -46,7 +47,7 @@ class GatewayStatistics:
     def on_record(self, record: Record) -> None:
         """A completion has ended."""
         self._endings[record.ending.value] += 1
-        self._budget_misses += record.ending == "ttft_budget_exceeded"
+        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
         if record.ttft_ms is not None:
             self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
         if record.gap_p50_ms is not None:
@@ -65,16 +66,16 @@ class GatewayStatistics:
             "version": __version__,
             "uptime_seconds": round(clock.wall_time() - context.started_at),
             "ready": context.ready,
-            "open_mode": context.accounts.is_open,
+            "open_mode": context.keys.is_open,
             "loop_lag_ms": round(self._lag.last * 1000, 3),
             "open_fds": open_fds(),
             "connections": context.connections(),
-            "ledger": {"failure": context.accounts.failure, "unwritten": context.accounts.statistics().unwritten},
+            "ledger": {"failure": context.bank.failure, "unwritten": context.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.readers for one in newest),
+            "readers": sum(one.stream.subscribers for one in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
-            "lagged_readers": hub.lagged_readers,
+            "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
             "budget_misses": self._budget_misses,
             "hedges": throttle.hedges,
@@ -93,16 +94,16 @@ class GatewayStatistics:
         feeds = {name: feed.stream.statistics() for name, feed in context.feeds.items()}
         yield _one("rivergate_streams_running", "Completions that run.", hub.running)
         yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
-        yield _one("rivergate_readers", "Readers of completions.", sum(one.readers for one in numbers))
+        yield _one("rivergate_readers", "Readers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
             "Readers of the completion that has most.",
-            max((one.readers for one in numbers), default=0),
+            max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
             "Readers of a feed.",
-            {(name,): one.readers for name, one in feeds.items()},
+            {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
@@ -116,7 +117,7 @@ class GatewayStatistics:
         yield from self._loop_readings()
         yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
         yield _one("rivergate_connections", "Client connections.", context.connections())
-        failing = context.accounts.failure is not None
+        failing = context.bank.failure is not None
         yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
@@ -154,7 +155,7 @@ def open_fds() -> int:
 
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
-    lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
     yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
     deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
     sends = hub.sends + sum(one.sends for one in feeds.values())

@@ -18,6 +18,7 @@ from gateway.http.aiohttp_seam import ClientProtocol
 from gateway.http.context import Context, take_seat
 from gateway.http.event_stream import EventStream
 from gateway.http.opening import Opening
+from gateway.wire import http1
 
 
 class StreamedReply:
@@ -65,7 +66,8 @@ class StreamedReply:
         self._events = EventStream({**common, "x-stream-id": relay.id}, chunked=chunked, keep_alive=keep_alive)
         reader = self._reader = relay.stream.join(chunked=chunked)
         reader.when_ended(partial(self._on_reader_end, reader, leave))
-        self._sink = TransportSink(client.transport) if client.transport is not None else None
+        end = http1.LAST_CHUNK if chunked else b""
+        self._sink = TransportSink(client.transport, body_end=end) if client.transport is not None else None
         client.watch(self._on_gone)
         patience = context.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)

@@ -19,6 +19,7 @@ from gateway.http.admission import common_headers, requester_of
 from gateway.http.aiohttp_seam import ClientProtocol
 from gateway.http.context import CONTEXT
 from gateway.http.event_stream import EventStream, FinishedResponse
+from gateway.wire import http1
 
 
 async def serve_events(
@@ -53,7 +54,7 @@ async def serve_events(
             taken = True
             reader.attach(sink)
         else:
-            await _serve_on_transport(client, transport, reader, first)
+            await _serve_on_transport(client, transport, reader, first, events.chunked)
         return FinishedResponse(keep_alive=False)
     finally:
         if not taken:
@@ -84,15 +85,15 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
         taken = transport.get_extra_info("socket").dup()
     except OSError:
         return None
-    sink = SocketSink(taken, watch)
+    sink = SocketSink(taken, watch, body_end=http1.LAST_CHUNK)
     transport.abort()
     return sink
 
 
 async def _serve_on_transport(
-    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, first: bytes
+    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, first: bytes, chunked: bool
 ) -> None:
-    sink = TransportSink(transport)
+    sink = TransportSink(transport, body_end=http1.LAST_CHUNK if chunked else b"")
     client.feed_sink(sink, reader.on_writable)
     sink.write(first)
     reader.attach(sink)

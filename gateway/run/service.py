@@ -7,21 +7,28 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
 from gateway import clock, config
 from gateway.access import token_keys
-from gateway.access.accounts import Accounts, Lease
+from gateway.access.bank import Bank, Lease
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
 from gateway.access.cors import Cors
+from gateway.access.key_ring import KeyRing
+from gateway.access.local_bank import LocalBank
 from gateway.access.sqlite_books import SqliteBooks
+from gateway.cluster.directory import Directory
+from gateway.cluster.local_directory import LocalDirectory
 from gateway.completion.answer import Record
 from gateway.config import Listen
 from gateway.delivery.watch import Watch
-from gateway.errors import ConfigError
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
+from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.source import SourceFeed
 from gateway.http.aiohttp_seam import ClientProtocol
@@ -44,7 +51,7 @@ KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s o
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
-SWITCH_SECONDS = 0.0005  # the ledger's thread lets the loop go on after so long; Python's own 5 ms are a late token
+SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
@@ -53,30 +60,30 @@ _log = logging.getLogger("rivergate")
 class Service:
     """One gateway in one event loop."""
 
-    def __init__(self, settings: config.Config, sockets: Sequence[socket.socket] = ()) -> None:
-        """`sockets`: listening ones that were handed over; they win over `server.listen`."""
+    def __init__(
+        self,
+        settings: config.Config,
+        sockets: Sequence[socket.socket] = (),
+        *,
+        build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
+        build_directory: Callable[[Hub], Directory] = LocalDirectory,
+        dialects: Sequence[Dialect] = DIALECTS,
+    ) -> None:
+        """`sockets`: listening ones that were handed over; they win over `server.listen`.
+
+        The bank and the directory are those of a gateway of one process, unless others are built.
+        """
         self._config = settings
         self._sockets = list(sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
         self._garbage = GarbagePolicy(lambda: self._context.hub.statistics().running == 0)
-        self._accounts = Accounts(SqliteBooks.open(Path(settings.storage.path)))
+        self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
+        self._keys = KeyRing(self._books)
+        self._bank = build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
-        self._context = Context(
-            config=settings,
-            router=self._upstreams.router,
-            hub=Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes),
-            tasks=self._tasks,
-            settle=self._settle,
-            tracing=self._tracing,
-            accounts=self._accounts,
-            gate=Gate(self._accounts, clock.wall_time),
-            cors=Cors(settings.server.cors_origins),
-            started_at=int(clock.wall_time()),
-            feeds={},
-            signing_keys=token_keys.load(Path(settings.storage.path)),
-        )
+        self._context = self._build_context(build_directory, dialects)
         feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
         self._statistics = GatewayStatistics(self._context, self._lag, self._upstreams.pace)
         self._metrics = Metrics(self._statistics.readings)
@@ -87,6 +94,29 @@ class Service:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
+
+    def _build_context(self, build_directory: Callable[[Hub], Directory], dialects: Sequence[Dialect]) -> Context:
+        """What the handlers share, as yet without feeds."""
+        settings = self._config
+        hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
+        return Context(
+            config=settings,
+            router=self._upstreams.router,
+            hub=hub,
+            tasks=self._tasks,
+            settle=self._settle,
+            tracing=self._tracing,
+            books=self._books,
+            keys=self._keys,
+            bank=self._bank,
+            directory=build_directory(hub),
+            gate=Gate(self._keys, clock.wall_time),
+            cors=Cors(settings.server.cors_origins),
+            started_at=int(clock.wall_time()),
+            feeds={},
+            signing_keys=token_keys.load(Path(settings.storage.path)),
+            dialects=dialects,
+        )
 
     @property
     def port(self) -> int:
@@ -103,11 +133,14 @@ class Service:
             await self._start()
         except ConfigError:
             self._close_feeds()
-            self._accounts.shut()
+            self._books.close()
             raise
 
     async def _start(self) -> None:
-        self._accounts.load()
+        try:
+            self._keys.load()
+        except LedgerError as error:
+            raise ConfigError([error.fault]) from None
         self._check_who_may_reach()
         descriptors = raise_fd_limit()
         self._context.watch = Watch() if sys.platform == "linux" else None
@@ -119,7 +152,8 @@ class Service:
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {self._config.server.listen}: {reason}"]) from None
         self._context.max_connections = self._room_for_connections(descriptors)
-        self._write_ledger = self._tasks.start(self._accounts.run(), "ledger")
+        self._write_ledger = self._tasks.start(self._bank.run(), "ledger")
+        self._tasks.start(self._keys.run(), "keys")
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -186,11 +220,12 @@ class Service:
         self._upstreams.pace.stop()
         self._lag.stop()
         self._garbage.stop()
-        await self._accounts.close(LEDGER_SECONDS)
+        await self._bank.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
             await asyncio.wait([self._write_ledger], timeout=LEDGER_SECONDS)
         await self._tasks.close()
-        self._accounts.shut()
+        self._books.close()
+        self._bank.abandon_unwritten()
         await asyncio.get_running_loop().run_in_executor(None, self._tracing.shut)
         path = self._config.server.listen.path
         if path is not None and not self._sockets:
@@ -217,7 +252,7 @@ class Service:
             for listen in [_listen_of(one) for one in self._sockets] or [self._config.server.listen]
             if not listen.is_loopback
         ]
-        if self._accounts.is_open and open_to_network:
+        if self._keys.is_open and open_to_network:
             advice = "make one with `rivergate keys create --name NAME`, or listen on 127.0.0.1"
             message = f"server.listen: {open_to_network[0]} is open to the network, and there is no API key: {advice}"
             raise ConfigError([message])
@@ -257,11 +292,11 @@ class Service:
 
     def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         self._context.hub.end(record.id)
-        self._accounts.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+        self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
-        logs.tell(_log, "completion ended", settlement.log_fields(record, lease))
+        logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
         self._garbage.after_answer()
 
 

@@ -111,7 +111,7 @@ class StreamBody:
         self._hold_finish = hold_finish
         self._reader = reader
         self._shape = reader.shape
-        self._shape.on_frame = self._hold
+        self._shape.send_to(self._hold)
         self._read_events = 0  # frames that did not fit the learned shape
         self.counts = reader.counts
         self.content_seen = False
@@ -121,7 +121,7 @@ class StreamBody:
     def flow_to(self, receiver: FrameReceiver) -> None:
         """Send what was held, and from now on every frame, to the receiver."""
         self._receiver = receiver
-        self._shape.on_frame = receiver.on_frame
+        self._shape.send_to(receiver.on_frame)
         self._singly = receiver.singly
         held, self._held = self._held, []
         if held:
@@ -148,7 +148,8 @@ class StreamBody:
             blocks = self._decoder.feed(data)
         except sse.EventTooLarge as error:
             too_large, blocks = error, error.blocks
-        shape.is_open = self._decoder.at_boundary
+        if shape.is_open is not self._decoder.at_boundary:
+            shape.on_boundary(is_open=self._decoder.at_boundary)
         frames: list[bytes] = []
         for block in blocks:
             frame = shape.fit(block)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.access import secret as key_secret
-from gateway.access.sqlite_books import Key, UsageRecord
+from gateway.access.books import Key, UsageRecord
 
 NOW = 1_800_000_000
 _numbers = itertools.count()

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway.access.accounts import Account, Lease
-from gateway.access.sqlite_books import Key
+from gateway.access.accounts import Account, Quote
+from gateway.access.bank import Lease
+from gateway.access.books import Key
 from gateway.completion.answer import Record
 from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
@@ -97,7 +98,7 @@ async def desk(**script: Any) -> AsyncIterator[Desk]:
 def lease_of(dollars: int, reserved: int) -> Lease:
     """The lease of one running completion of a key that has so many dollars, of which some are reserved."""
     key = Key("k", b"", "", "", (), None, None, dollars * DOLLAR, 0, None)
-    return Account(key, 0.0).lease(0, reserved * DOLLAR)
+    return Account(key, 0.0).lease(Quote(0, reserved * DOLLAR))
 
 
 async def decision(completion: StreamedCompletion) -> Exception | None:

@@ -279,8 +279,8 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
 ) -> None:
     by_block, by_chunk = reader(), reader()
     sent: list[bytes] = []
-    by_chunk.shape.on_frame = lambda frame, _: sent.append(frame)
-    by_chunk.shape.is_open = True
+    by_chunk.shape.send_to(lambda frame, _: sent.append(frame))
+    by_chunk.shape.on_boundary(is_open=True)
     for text in ["warm", "up", *texts]:
         given = written(event({"content": text}), **style)
         expected = by_block.shape.fit(given)
@@ -302,9 +302,9 @@ def test_a_transfer_chunk_is_taken_exactly_when_its_block_would_go_out_as_it_cam
 def test_a_shape_takes_nothing_while_a_block_is_under_way_or_after_it_was_closed() -> None:
     given = block(event({"content": "a"}))
     shape, sent = learned(event({"content": "a"})), []
-    shape.on_frame = lambda frame, _: sent.append(frame)
+    shape.send_to(lambda frame, _: sent.append(frame))
     assert not shape.take(encode_chunk(given))
-    shape.is_open = True
+    shape.on_boundary(is_open=True)
     assert shape.take(encode_chunk(given))
     shape.close()
     shape.take(encode_chunk(given))

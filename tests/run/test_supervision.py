@@ -9,8 +9,8 @@ from enum import Enum
 import pytest
 
 from gateway.config import StreamSettings
+from gateway.delivery.pieces import Piece
 from gateway.delivery.socket_sink import SocketSink
-from gateway.delivery.source import Piece
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.run.supervision import Watchdog
@@ -29,7 +29,7 @@ class _Stuck(EventsView):
     stuck = False
 
     def piece(self, seq: int) -> Piece:
-        return (b"", seq, False) if type(self).stuck else super().piece(seq)
+        return Piece(b"", seq, False) if type(self).stuck else super().piece(seq)
 
 
 class Framings(Enum):
@@ -81,7 +81,7 @@ class Scene:
         ours.setblocking(False)
         self._clients.append(client)
         reader = self.stream.join(chunked=False, framing=Framings.STUCK)  # type: ignore[arg-type]
-        sink = SocketSink(ours, self._watch)
+        sink = SocketSink(ours, self._watch, body_end=b"")
         sink.start(reader)
         reader.attach(sink)
 

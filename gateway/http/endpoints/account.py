@@ -1,14 +1,13 @@
 """Shell: `GET /v1/me` and `GET /v1/usage`: a key about itself."""
 
 import datetime
-import sqlite3
 from typing import Any, Literal
 
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.sqlite_books import SUM_NAMES
-from gateway.errors import InvalidParameter, ServiceUnavailable
+from gateway.access.books import SUM_NAMES
+from gateway.errors import InvalidParameter, LedgerError, ServiceUnavailable
 from gateway.http.admission import CALLER
 from gateway.http.context import CONTEXT
 from gateway.http.errors import json_response
@@ -55,8 +54,8 @@ async def get_usage(request: web.Request) -> web.Response:
     if start > end:
         raise InvalidParameter("from must not be after to", param="from")
     try:
-        rows = await context.accounts.report(account.key.id if account else None, start, end + _DAY, group)
-    except sqlite3.Error:
+        rows = await context.books.report(account.key.id if account else None, start, end + _DAY, group)
+    except LedgerError:
         raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
     data = [_in_usd(row) for row in rows]
     total = _in_usd({name: sum(row[name] for row in rows) for name in SUM_NAMES})

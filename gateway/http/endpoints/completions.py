@@ -9,17 +9,24 @@ from aiohttp import HttpVersion11, web
 from gateway.completion.whole import WholeCompletion
 from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
-from gateway.errors import StreamAborted
+from gateway.errors import RivergateError, StreamAborted
 from gateway.http.aiohttp_seam import ClientProtocol
 from gateway.http.context import CONTEXT, Context
+from gateway.http.errors import refusal_response, request_id_of
 from gateway.http.event_stream import FinishedResponse
 from gateway.http.opening import Opening, opening_of
 from gateway.http.streamed_reply import StreamedReply
 
 
 async def create_completion(request: web.Request, dialect: Dialect) -> web.StreamResponse:
-    """Validate, find the upstreams, relay."""
-    context = request.app[CONTEXT]
+    """Validate, find the upstreams, relay. What goes wrong is told in the dialect's envelope."""
+    try:
+        return await _answer(request, request.app[CONTEXT], dialect)
+    except RivergateError as error:
+        return refusal_response(dialect.refusal(error, request_id_of(request)))
+
+
+async def _answer(request: web.Request, context: Context, dialect: Dialect) -> web.StreamResponse:
     opening = await opening_of(request, context, dialect)
     if opening.streamed:
         return await _stream(request, context, opening)
@@ -48,9 +55,8 @@ def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None)
 
 async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
     client = cast(ClientProtocol, request.protocol)
-    lease = opening.lease()
-    settle = opening.settled(lease)
-    relay = WholeCompletion(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=lease)
+    settle = opening.settled()
+    relay = WholeCompletion(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=opening.lease)
     gone = False
 
     def on_gone() -> None:

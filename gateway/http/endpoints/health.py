@@ -21,6 +21,6 @@ async def readyz(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     if not context.ready:
         raise ServiceUnavailable("the gateway is draining", retry_after=1)
-    if (failure := context.accounts.failure) is not None:
+    if (failure := context.bank.failure) is not None:
         raise ServiceUnavailable(f"the ledger cannot be written: {failure}", retry_after=5)
     return json_response({"status": "ready", "streams": context.hub.statistics().running})

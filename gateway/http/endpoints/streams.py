@@ -7,6 +7,7 @@ from aiohttp import HttpVersion11, web
 
 from gateway import clock
 from gateway.access.viewer_token import ViewerToken, mint, verify
+from gateway.cluster.directory import production_at
 from gateway.endings import Ending
 from gateway.errors import InvalidParameter, NotFound
 from gateway.http.admission import CALLER
@@ -18,7 +19,7 @@ from gateway.http.stream_request import token_ttl
 from gateway.http.takeover import serve_events
 from gateway.stream.hub import Production
 from gateway.stream.position import start_of
-from gateway.stream.stream import Framing
+from gateway.stream.view import Framing
 from gateway.wire import http1, sse
 
 VIEWER_SECONDS = 3600  # of the token in the answer to POST /v1/streams
@@ -51,7 +52,7 @@ async def list_streams(request: web.Request) -> web.Response:
 
 
 async def get_stream(request: web.Request) -> web.Response:
-    production, token = _readable(request, request.app[CONTEXT])
+    production, token = await _readable(request, request.app[CONTEXT])
     told = production.describe()
     if token is not None:
         told.pop("cost_usd", None)  # whoever pays knows it, not whoever watches
@@ -60,7 +61,7 @@ async def get_stream(request: web.Request) -> web.Response:
 
 async def stop_stream(request: web.Request) -> web.Response:
     """End a stream on purpose; one that has ended already stays as it is."""
-    production = _owned(request, request.app[CONTEXT])
+    production = await _owned(request, request.app[CONTEXT])
     production.stop(Ending.STOPPED)
     return json_response(production.describe())
 
@@ -68,7 +69,7 @@ async def stop_stream(request: web.Request) -> web.Response:
 async def create_token(request: web.Request) -> web.Response:
     """A viewer token for one stream."""
     context = request.app[CONTEXT]
-    production = _owned(request, context)
+    production = await _owned(request, context)
     expires_at = math.ceil(clock.wall_time()) + token_ttl(await read_body(request))
     token = mint(ViewerToken(f"stream:{production.id}", expires_at), context.signing_keys[0])
     return json_response({"token": token, "expires_at": expires_at}, status=201)
@@ -77,7 +78,7 @@ async def create_token(request: web.Request) -> web.Response:
 async def stream_events(request: web.Request) -> web.StreamResponse:
     """The log as server-sent events, from the start, from now, or from behind the last event seen."""
     context = request.app[CONTEXT]
-    production, token = _readable(request, context)
+    production, token = await _readable(request, context)
     stream = production.stream
     start = start_of(stream.log, *position_of(request), oldest=0)
     if start is None:
@@ -117,21 +118,21 @@ def jittered_retry_ms() -> int:
     return 1000 + secrets.randbelow(2000)
 
 
-def _owned(request: web.Request, context: Context) -> Production:
-    production = context.hub.find(request.match_info["id"])
+async def _owned(request: web.Request, context: Context) -> Production:
+    production = production_at(await context.directory.where(request.match_info["id"]))
     if production is None or not request[CALLER].may_see(production.owner):
         raise _not_found(request)
     return production
 
 
-def _readable(request: web.Request, context: Context) -> tuple[Production, ViewerToken | None]:
+async def _readable(request: web.Request, context: Context) -> tuple[Production, ViewerToken | None]:
     """The stream, for its owner or for the bearer of a viewer token."""
     text = request.query.get("token")
     if text is None:
-        return _owned(request, context), None
+        return await _owned(request, context), None
     stream_id = request.match_info["id"]
     token = verify(text, context.signing_keys, f"stream:{stream_id}", clock.wall_time())
-    production = context.hub.find(stream_id)
+    production = production_at(await context.directory.where(stream_id))
     if production is None:
         raise _not_found(request)
     return production, token
