@@ -17,7 +17,7 @@ class StreamLog:
     __slots__ = ("bytes", "ending", "epoch", "first_seq", "held", "keepalive", "next_seq", "terminal")
 
     def __init__(
-        self, epoch: str, first_seq: int = 0, terminal: bytes = sse.DONE, keepalive: bytes = sse.KEEPALIVE
+        self, epoch: str, first_seq: int = 0, terminal: bytes = b"", keepalive: bytes = sse.KEEPALIVE
     ) -> None:
         self.epoch = epoch
         self.terminal = terminal  # what the dialect sends behind the last frame; b"": nothing

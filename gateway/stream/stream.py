@@ -138,7 +138,7 @@ class Stream:
         policy: Policy | None = None,
         ring: Ring | None = None,
         first_seq: int = 0,
-        terminal: bytes = sse.DONE,
+        terminal: bytes = b"",
         keepalive: bytes = sse.KEEPALIVE,
     ) -> None:
         self.id = stream_id

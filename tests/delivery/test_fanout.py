@@ -8,11 +8,11 @@ import pytest
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.in_step import STEP
 from gateway.delivery.subscriber import Subscriber
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.stream import Framing, Stream
 from gateway.stream.view import EventsView
-from gateway.wire import sse
 from tests.stream.sockets import until
 from tests.stream.test_stream import MemorySink, Source, frames, stream_of
 
@@ -289,7 +289,7 @@ async def test_readers_of_both_framings_and_all_positions_get_their_own_in_one_p
     for number, (_, sink) in enumerate(pairs):
         assert sink.body == told(batch[number % 40 :], number % 40)
     assert plain.body == b"".join(batch)
-    assert sse.DONE not in plain.body
+    assert DONE not in plain.body
 
 
 async def test_a_reader_whose_position_is_forgotten_stops_nobody_else() -> None:

@@ -14,6 +14,7 @@ from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.source import Piece
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Ring, Stream
 from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, SourceEventsView
@@ -132,7 +133,7 @@ class Seat:
         elif block.startswith(b"retry: "):
             self.ended = True
         elif self.at == len(self._log):
-            assert block in (sse.DONE, self._framed(sse.control("end", {"ending": "completed"})))
+            assert block in (DONE, self._framed(sse.control("end", {"ending": "completed"})))
             self.ended = True
         else:
             assert block == self._framed(self._log[self.at])
@@ -153,7 +154,7 @@ class Scene:
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
-        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring)
+        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=DONE)
         self.log: list[bytes] = []
         self.seats: list[Seat] = []
 

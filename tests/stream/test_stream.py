@@ -11,6 +11,7 @@ import pytest
 from gateway.config import StreamSettings
 from gateway.delivery.fanout import SLICE_SECONDS
 from gateway.delivery.subscriber import Subscriber
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Framing, Stream
 from gateway.wire import sse
@@ -98,7 +99,7 @@ class Source:
 
 
 def stream_of(source: Source | None = None, **limits: Any) -> Stream:
-    return Stream("chat-1", "e1", StreamSettings(**limits), source or Source())
+    return Stream("chat-1", "e1", StreamSettings(**limits), source or Source(), terminal=DONE)
 
 
 def reader_of(
@@ -140,7 +141,7 @@ async def test_a_late_reader_gets_everything_and_then_what_comes() -> None:
     _, late = reader_of(stream)
     stream.on_frame(b"data: live\n\n")
     stream.close(Ending.COMPLETED, [b"data: last\n\n"])
-    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + sse.DONE
+    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + DONE
 
 
 async def test_a_reader_that_joins_before_the_first_frame_and_attaches_late_misses_nothing() -> None:
@@ -167,15 +168,15 @@ async def test_readers_of_both_framings_get_their_own() -> None:
     _, chunked = reader_of(stream, chunked=True)
     stream.on_frame(b"data: a\n\n")
     stream.close(Ending.COMPLETED, [])
-    assert plain.body == b"data: a\n\n" + sse.DONE
-    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(sse.DONE) + LAST_CHUNK
+    assert plain.body == b"data: a\n\n" + DONE
+    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(DONE) + LAST_CHUNK
 
 
 async def test_the_end_comes_in_one_piece_with_the_last_frames() -> None:
     stream = stream_of()
     subscriber, sink = reader_of(stream, chunked=True)
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
-    assert sink.writes == [encode_chunk(b"data: a\n\n" + sse.DONE) + LAST_CHUNK]
+    assert sink.writes == [encode_chunk(b"data: a\n\n" + DONE) + LAST_CHUNK]
     assert await subscriber.wait_closed() is Ending.COMPLETED
     assert sink.closed
 
@@ -239,7 +240,7 @@ async def test_the_end_waits_for_a_blocked_reader() -> None:
     assert subscriber.ending is None
     sink.blocked = False
     subscriber.on_writable()
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
     assert subscriber.ending is Ending.COMPLETED
 
 
@@ -447,7 +448,7 @@ async def test_closing_twice_changes_nothing_and_the_first_reason_wins() -> None
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
     stream.close(Ending.DRAINED, [b"data: b\n\n"])
     assert stream.ending is Ending.COMPLETED
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
 
 
 async def test_who_waits_for_a_readers_end_is_woken_by_it() -> None:
@@ -554,7 +555,7 @@ async def test_a_reader_in_silence_is_sent_a_comment_between_events() -> None:
     assert blocked.writes == []
     assert waiting.seq == 0
     stream.close(Ending.COMPLETED, [])
-    assert sink.body.endswith(encode_chunk(sse.DONE) + LAST_CHUNK)
+    assert sink.body.endswith(encode_chunk(DONE) + LAST_CHUNK)
 
 
 @pytest.mark.parametrize("reads_before_the_end", [True, False])
