@@ -29,6 +29,7 @@ TURNS = 100_000
 class _Sink:
     """Takes everything and keeps nothing."""
 
+    body_end = b"0\r\n\r\n"
     steady = False
     direct: socket.socket | None = None
     blocked = False

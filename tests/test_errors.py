@@ -100,10 +100,6 @@ def test_blame_puts_the_upstream_before_the_message() -> None:
     assert error.envelope()["error"]["message"] == "alpha: HTTP 500"
 
 
-def test_an_ending_is_its_word() -> None:
-    assert [f"{ending}" for ending in Ending] == [ending.name.lower() for ending in Ending]
-
-
 def test_a_configuration_error_holds_every_fault_on_its_line() -> None:
     error = errors.ConfigError(["a: bad", "b: worse"])
     assert error.faults == ["a: bad", "b: worse"]

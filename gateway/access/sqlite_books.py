@@ -1,23 +1,20 @@
-"""Shell: the ledger: API keys, balances and usage records, in one SQLite file.
-
-Blocking calls, for a thread of their own or a command. The invariant: a usage record and what it takes off a balance
-are written in one transaction, once for each record, however often it is told.
-"""
+"""Shell: the books in one SQLite file, which the server and `rivergate keys` may have open at the same moment."""
 
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from gateway.errors import ConfigError
+from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageRecord
+from gateway.errors import ConfigError, LedgerError
 
-BUSY_SECONDS = 5.0  # for the command line and the server, which may write at the same moment
+BUSY_SECONDS = 5.0  # how long a writer waits for another process that writes at the same moment
 SCHEMA = 1
-_MIGRATIONS = [  # from each schema to the next, statement by statement
+_MIGRATIONS = [  # the statements that lead from each schema to the next
     (
         """
     CREATE TABLE keys (
@@ -39,49 +36,9 @@ _MIGRATIONS = [  # from each schema to the next, statement by statement
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """An API key. Times are Unix seconds; None: no limit, no end. `models` empty: all."""
-
-    id: str
-    digest: bytes
-    prefix: str
-    name: str
-    models: tuple[str, ...]
-    rpm: int | None
-    max_streams: int | None
-    balance_microusd: int | None
-    created_at: int
-    expires_at: int | None
-    revoked_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRecord:
-    """One completion, as it is billed. `key_id` None: in open mode, for nobody."""
-
-    id: str
-    request_id: str
-    key_id: str | None
-    model: str
-    upstream: str | None
-    ending: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    estimated: bool
-    cost_microusd: int
-    hedge_cost_microusd: int
-    ttft_ms: float | None
-    duration_ms: float
-    ended_at: int
-
-    def row(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in _USAGE_COLUMNS)
-
-
 _KEY_COLUMNS = tuple(Key.__dataclass_fields__)
 _USAGE_COLUMNS = tuple(UsageRecord.__dataclass_fields__)
-_TAKES_IN = (
+_INSERT_USAGE = (
     f"INSERT INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))}) "
     "ON CONFLICT (id) DO NOTHING"
 )
@@ -89,27 +46,20 @@ _SUMS = (
     "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(estimated), 0), "
     "sum(cost_microusd), sum(hedge_cost_microusd)"
 )
-SUM_NAMES = (  # of a report, beside the day or the model
-    "requests",
-    "prompt_tokens",
-    "completion_tokens",
-    "estimated_requests",
-    "cost_microusd",
-    "hedge_cost_microusd",
-)
 
 
 class SqliteBooks:
-    """One open ledger file."""
+    """The books in one open SQLite file."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     @classmethod
     def open(cls, path: Path) -> "SqliteBooks":
         """Open the file, make it if there is none, bring its schema forward. Raises `ConfigError`."""
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it holds names and balances: nobody else's
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # names and balances are for its owner only
             connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
             )
@@ -120,93 +70,87 @@ class SqliteBooks:
                 raise
         except (OSError, sqlite3.Error) as error:
             raise ConfigError([f"storage.path: cannot use {path} as the ledger: {error}"]) from None
-        return cls(connection)
+        return cls(connection, path)
 
     def close(self) -> None:
         self._connection.close()
 
     def version(self) -> int:
-        """A number that changes when another process has written."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        with self._failing("read"):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def check(self) -> None:
-        """Write something that changes nothing. Raises `sqlite3.Error` if the disk takes nothing."""
-        with self._transaction():
+        with self._failing("write"), self._transaction():
             self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
     # --- keys
 
     def all_keys(self) -> list[Key]:
-        """All, the revoked too, oldest first."""
-        rows = self._connection.execute(f"SELECT {', '.join(_KEY_COLUMNS)} FROM keys ORDER BY created_at, rowid")
-        return [_key(row) for row in rows]
+        with self._failing("read"):
+            rows = self._connection.execute(f"SELECT {', '.join(_KEY_COLUMNS)} FROM keys ORDER BY created_at, rowid")
+            return [_key(row) for row in rows]
 
-    def add(self, key: Key) -> None:
+    def create(self, key: Key) -> None:
         models = json.dumps(key.models) if key.models else None
         values = [models if name == "models" else getattr(key, name) for name in _KEY_COLUMNS]
         places = ", ".join("?" * len(values))
-        self._connection.execute(f"INSERT INTO keys ({', '.join(_KEY_COLUMNS)}) VALUES ({places})", values)
+        with self._failing("write"):
+            self._connection.execute(f"INSERT INTO keys ({', '.join(_KEY_COLUMNS)}) VALUES ({places})", values)
 
     def revoke(self, key_id: str, now: int) -> bool:
-        """Whether there was such a key that was not revoked yet."""
-        done = self._connection.execute(
-            "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, key_id)
-        )
-        return done.rowcount == 1
+        with self._failing("write"):
+            done = self._connection.execute(
+                "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, key_id)
+            )
+            return done.rowcount == 1
 
     def credit(self, key_id: str, microusd: int) -> int | None:
-        """Add to a balance; the new one, None if there is no such key, or it has no balance to add to."""
-        row = self._connection.execute(
-            "UPDATE keys SET balance_microusd = balance_microusd + ? "
-            "WHERE id = ? AND balance_microusd IS NOT NULL RETURNING balance_microusd",
-            (microusd, key_id),
-        ).fetchone()
-        return None if row is None else int(row[0])
+        with self._failing("write"):
+            row = self._connection.execute(
+                "UPDATE keys SET balance_microusd = balance_microusd + ? "
+                "WHERE id = ? AND balance_microusd IS NOT NULL RETURNING balance_microusd",
+                (microusd, key_id),
+            ).fetchone()
+            return None if row is None else int(row[0])
 
     # --- usage
 
-    def settle(self, batch: Sequence[UsageRecord]) -> dict[str, int]:
-        """Write records and take their cost off the balances, in one transaction; the balances that changed.
-
-        A record that is there already changes nothing, and the balance is told. Raises `sqlite3.Error`, and then
-        nothing is written.
-        """
+    def settle(self, batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         costs: dict[str, int] = {}
-        with self._transaction():
+        with self._failing("write"), self._transaction():
             for usage in batch:
-                new = self._connection.execute(_TAKES_IN, usage.row()).rowcount == 1
+                row = tuple(getattr(usage, name) for name in _USAGE_COLUMNS)
+                is_new = self._connection.execute(_INSERT_USAGE, row).rowcount == 1
                 if usage.key_id is not None:
-                    cost = usage.cost_microusd + usage.hedge_cost_microusd if new else 0
+                    cost = usage.total_microusd if is_new else 0
                     costs[usage.key_id] = costs.get(usage.key_id, 0) + cost
             balances = {key_id: self.credit(key_id, -cost) for key_id, cost in costs.items()}
         return {key_id: balance for key_id, balance in balances.items() if balance is not None}
 
-    def report(
-        self, key_id: str | None, start: int, end: int, group_by: Literal["day", "model"]
-    ) -> list[dict[str, Any]]:
-        """Sums of a key's records that ended from `start` until before `end`, by UTC day or by model."""
+    def report(self, key_id: str | None, start: int, end: int, group_by: GroupBy) -> list[dict[str, Any]]:
         group = "model" if group_by == "model" else "strftime('%Y-%m-%d', ended_at, 'unixepoch')"
-        rows: Iterable[tuple[Any, ...]] = self._connection.execute(
+        query = (
             f"SELECT {group}, {_SUMS} FROM usage WHERE key_id IS ? AND ended_at >= ? AND ended_at < ? "
-            "GROUP BY 1 ORDER BY 1",
-            (key_id, start, end),
+            "GROUP BY 1 ORDER BY 1"
         )
-        return [dict(zip((group_by, *SUM_NAMES), row, strict=True)) for row in rows]
-
-    def totals(self) -> Mapping[str, tuple[int, int]]:
-        """Per key: how many records there are, and what they took off its balance."""
-        rows = self._connection.execute(
-            "SELECT key_id, count(*), sum(cost_microusd + hedge_cost_microusd) FROM usage "
-            "WHERE key_id IS NOT NULL GROUP BY key_id"
-        )
-        return {str(key_id): (int(count), int(cost)) for key_id, count, cost in rows}
+        with self._failing("read"):
+            rows = self._connection.execute(query, (key_id, start, end))
+            return [dict(zip((group_by, *SUM_NAMES), row, strict=True)) for row in rows]
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._connection)
 
+    @contextmanager
+    def _failing(self, verb: str) -> Iterator[None]:
+        """The border at which SQLite's own exceptions become `LedgerError`."""
+        try:
+            yield
+        except (sqlite3.Error, OverflowError) as error:  # OverflowError: an integer beyond SQLite's 64 bits
+            raise LedgerError(str(error), f"storage.path: cannot {verb} {self._path}: {error}") from error
+
 
 class _Transaction:
-    """BEGIN IMMEDIATE, then COMMIT or ROLLBACK."""
+    """A transaction: BEGIN IMMEDIATE, then COMMIT, or ROLLBACK after an exception."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -225,12 +169,12 @@ class _Transaction:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema forward, once for all who open the file at the same moment."""
+    """Bring the schema forward, once, even if several processes open the file at the same moment."""
     if (version := _schema(connection)) > SCHEMA:
         message = f"storage.path: {path} was written by a newer version (schema {version}, this one knows {SCHEMA})"
         raise ConfigError([message])
     _enter_wal(connection)
-    connection.execute("PRAGMA synchronous = FULL")  # a record that was told as settled survives a power cut
+    connection.execute("PRAGMA synchronous = FULL")  # a record that was settled survives a power cut
     if version < SCHEMA:
         with _Transaction(connection):
             for statements in _MIGRATIONS[_schema(connection) :]:
@@ -240,7 +184,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """SQLite waits for nobody while it changes the mode: two that do so at once would wait for each other."""
+    """Change to the write-ahead log, again and again while another process does so at the same moment.
+
+    SQLite's own busy timeout does not cover this change: two processes would wait for each other.
+    """
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Shell: what the winner of a dispatch brought and what it took: the source of headers, metadata and records."""
+"""Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
-from gateway.errors import Draining, GatewayError, RivergateError, StreamAborted
+from gateway.errors import RivergateError
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
 from gateway.routing.router import Route
@@ -20,9 +20,9 @@ from gateway.upstream.attempt import Attempt
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a completion when it is over: the line of the log and of the ledger."""
+    """What is kept of a completion that has ended: the line of the log, of the books and of a trace."""
 
-    id: str  # the stream's, or one for a whole completion
+    id: str  # of the stream, or drawn for a whole answer
     request_id: str
     operation: str  # as the dialect has it
     model_id: str
@@ -31,22 +31,15 @@ class Record:
     error: str | None
     usage: Usage | None
     cost_usd: Decimal | None
-    hedge_cost_usd: Decimal  # of attempts that lost: their prompts were paid for too, as far as is known
+    hedge_cost_usd: Decimal  # what the attempts cost that lost a race; an estimate
     strategy: str
     ttft_ms: float | None
-    gap_p50_ms: float | None  # between two tokens
+    gap_p50_ms: float | None  # the median pause between two tokens
     duration_ms: float
     attempts: tuple[AttemptRecord, ...]
 
 
 Settle = Callable[[Record], None]
-
-
-def ending_error(ending: Ending) -> GatewayError:
-    """What readers are told when the gateway ends a completion on its own account."""
-    if ending is Ending.DRAINED:
-        return Draining("the gateway is shutting down; try again", retry_after=1)
-    return StreamAborted(f"the stream was ended: {ending}")
 
 
 class Answer:
@@ -61,7 +54,9 @@ class Answer:
         self._first_content: float | None = None
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
-        self._last_words: tuple[dict[str, str], bytes] | None = None  # headers, and the description as JSON
+        # Headers, and the description as JSON, once it is settled: two objects, since the garbage
+        # collector looks at every object, and answers are kept by the thousand.
+        self._settled: tuple[dict[str, str], bytes] | None = None
 
     @property
     def winner(self) -> Attempt | None:
@@ -74,8 +69,8 @@ class Answer:
 
     def headers(self) -> dict[str, str]:
         """The response headers that tell who answered, how fast and at which try."""
-        if self._last_words is not None:
-            return self._last_words[0]
+        if self._settled is not None:
+            return self._settled[0]
         if self._candidate is None:
             return {}
         return {
@@ -97,13 +92,13 @@ class Answer:
         return call.dialect.reader(identity).break_frames(error)
 
     def prompt_cost(self) -> Decimal:
-        """What the prompt costs at the winner, by our own count of its tokens."""
+        """The cost of the prompt at the winner, by our own count of its tokens."""
         assert self._candidate is not None
         usage = Usage(self._call.prompt_tokens, 0, estimated=True)
         return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
 
     def hedge_cost(self) -> Decimal:
-        """What the attempts cost that lost a race: an estimate, since nobody waited for their usage."""
+        """The cost of the attempts that lost a race: an estimate, since nobody waited for their usage."""
         total = Decimal(0)
         for entry in self._dispatcher.lost():
             model = entry.candidate.model
@@ -138,9 +133,9 @@ class Answer:
 
     def describe(self) -> dict[str, Any]:
         """Who answers, how fast, and what it took so far."""
-        if self._last_words is not None:
-            told: dict[str, Any] = orjson.loads(self._last_words[1])
-            return told
+        if self._settled is not None:
+            description: dict[str, Any] = orjson.loads(self._settled[1])
+            return description
         usage = self.usage()
         return self._description(usage, self._cost(usage), self._dispatcher.records())
 
@@ -163,10 +158,7 @@ class Answer:
         }
 
     def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        """The record of it all. Then the attempts are let go: a kept stream keeps neither its prompt nor much else.
-
-        What is kept by the thousand is one object where it can be: the garbage collector looks at each of them.
-        """
+        """Make the record, and let go of the attempts: a kept stream keeps neither its prompt nor its attempts."""
         usage, attempts = self.usage(), self._dispatcher.records()
         cost = self._cost(usage)
         record = Record(
@@ -186,7 +178,7 @@ class Answer:
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
         )
-        self._last_words = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
+        self._settled = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
         self._winner = None
         self._dispatcher.release()
         del self._dispatcher, self._call
@@ -207,7 +199,7 @@ class Answer:
         return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
 
     def failure(self, error: RivergateError) -> RivergateError:
-        """The error, with what the attempts did with the time."""
+        """Add to an error what the attempts did with the time; the same error."""
         error.details = {
             "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
         }

@@ -1,213 +1,149 @@
-"""Shell: one stream's life: dispatch, then frames into the log, then the end and the settlement.
+"""Shell: one completion's life, whichever way its answer is delivered: dispatch, answer, money, settlement.
 
-In: a validated call and its candidates. Out: a `Stream` that readers join, and one `Record` when it is over. The
-invariant: the log is closed exactly once, and settled in the same call.
+In: a validated call, its route, and the lease of the key that pays. Out: one `Record`. The invariant: a completion
+ends exactly once, by its answer's end, by a failure or by a stop, and is settled in the very call that ends it.
 """
 
-import asyncio
-import base64
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from decimal import Decimal
+from enum import Enum
 
-from gateway.access.accounts import Lease
-from gateway.completion.answer import Answer, Record, Settle, ending_error
-from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
-from gateway.completion.purse import Purse, ceil_microusd
-from gateway.config import StreamSettings
-from gateway.dialects.dialect import AnswerReport
+from gateway.access.bank import Lease
+from gateway.completion.answer import Answer, Record, Settle
+from gateway.completion.spending import MICRO, Spending, ceil_microusd
 from gateway.endings import Ending
-from gateway.errors import DurationExceeded, RivergateError
+from gateway.errors import Draining, GatewayError, RivergateError, StreamAborted
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Call, Dispatcher, Money
 from gateway.routing.router import Route
-from gateway.stream.audience import Policy
-from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 
-ID_BYTES = 18  # 144 bits: not to be guessed
-EPOCH_BYTES = 6
-UsageEvent = Literal["event", "finish", "none"]
-Decided = Callable[[RivergateError | None], None]  # the failure; None: there is content
+
+class State(Enum):
+    """Where a completion is: `ASKING` -> `ANSWERING` -> `ENDED`, or from `ASKING` to `ENDED` at once."""
+
+    ASKING = "asking"  # no upstream has brought content yet
+    ANSWERING = "answering"  # an attempt has won
+    ENDED = "ended"  # settled
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a stream is kept: whose it is, by which key it is found again, what becomes of it without readers."""
+class Completion(ABC):
+    """One answer, from its request to its settlement. A subclass is a way in which the answer is delivered."""
 
-    owner: str
-    policy: Policy
-    usage_event: UsageEvent = "none"
-    key: str | None = None  # X-Stream-Key
-    fingerprint: bytes = b""  # of the request, so that a key is not used for another
-    output: OutputLimits = field(default_factory=OutputLimits)
-    lease: Lease | None = None  # of the key's money; None: nobody pays
-
-
-class StreamedCompletion:
-    """A streamed completion, from its request, which it sends as soon as it is made, to its settlement."""
+    answer: Answer
 
     def __init__(
         self,
         call: Call,
         route: Route,
-        plan: Plan,
         *,
-        limits: StreamSettings,
         settle: Settle,
         tasks: Tasks,
+        lease: Lease | None,
+        is_spent: Callable[[Candidate, int], bool] | None = None,
     ) -> None:
-        money = Money(plan.lease.covers_another) if plan.lease is not None else None
-        self._dispatcher = Dispatcher(call, route, self, tasks, money)
-        self._dispatcher.start()
-        # The rest while the request is on its way: no answer can come before this call returns.
-        drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
-        self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
-        self.owner = plan.owner
-        self.key = plan.key
-        self.fingerprint = plan.fingerprint
-        self.created = call.created
-        self._model_id = call.model_id
-        self._usage_event = plan.usage_event
-        self._settle = settle
-        self._output = plan.output
-        self._lease = plan.lease
-        self._decided = False  # there is content, or there will be none
-        self._on_decided: list[Decided] = []
-        self._failure: RivergateError | None = None
-        self.announced = False  # somebody was told its id: it is kept for replay
-        self.answer = Answer(call, route, self._dispatcher)
-        epoch, terminal, keepalive = drawn[ID_BYTES:].hex(), call.dialect.terminal, call.dialect.keepalive
-        self.stream = Stream(self.id, epoch, limits, self, plan.policy, terminal=terminal, keepalive=keepalive)
-        limit, loop = limits.max_duration_seconds, asyncio.get_running_loop()
-        self._duration_limit = loop.call_later(limit, self._on_max_duration) if limit else None
+        """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
 
-    def describe(self) -> dict[str, Any]:
-        """The stream as `GET /v1/streams/{id}` tells it; times in milliseconds from the request."""
-        numbers = self.stream.statistics()
-        state = "ended" if numbers.ending else "streaming" if self.answer.winner else "pending"
-        return {
-            "id": self.id,
-            "object": "stream",
-            "created": self.created,
-            "model": self._model_id,
-            "state": state,
-            "ending": numbers.ending,
-            "readers": numbers.readers,
-            "readers_total": numbers.readers_total,
-            "lag_events": numbers.lag_events,
-            "lagged_readers": numbers.lagged_readers,
-            "events": numbers.events,
-            "bytes": numbers.bytes,
-            "deliveries": numbers.deliveries,
-            "sends": numbers.sends,
-            **self.answer.describe(),
-        }
-
-    def headers(self) -> dict[str, str]:
-        """Who answers, how fast and at which try, as response headers; nothing while that is not known."""
-        return self.answer.headers()
-
-    def when_decided(self, call: Decided) -> None:
-        """Call this as soon as there is content, in the very call that brings it, or, with the failure, as soon as
-        it is certain that there will be none.
+        `is_spent` says of a whole answer of so many bytes from a candidate that it has cost more than there is.
         """
-        if self._decided:
-            call(self._failure)
-        else:
-            self._on_decided.append(call)
+        self.state = State.ASKING
+        self._call = call
+        self._route = route
+        self._settle = settle
+        self._lease = lease if lease is not None and lease.has_balance else None
+        money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
+        self._dispatcher = Dispatcher(call, route, self, tasks, money)
+
+    def start(self) -> None:
+        """Send the request. What only its answer needs is made while the request is on its way."""
+        self._dispatcher.start()
+        self.answer = Answer(self._call, self._route, self._dispatcher)
+        self._prepare()
+
+    def stop(self, ending: Ending) -> None:
+        """End the completion for this reason; its upstream connections are closed in this call."""
+        self._fail(stop_error(ending), ending)
+
+    def stop_with(self, error: RivergateError, ending: Ending | None = None) -> None:
+        """End the completion with this error; `ending`: if the error's own does not say why."""
+        self._fail(error, ending or error.ending)
 
     # --- the dispatcher's side (DispatchOwner)
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+        self.state = State.ANSWERING
         self.answer.on_won(attempt, candidate)
-        self._decided = True
-        # First into the log, then to those who waited for it: each of them gets it in one piece with its head.
-        try:
-            attempt.flow_to(self._metered(attempt, candidate) if self._output or self._lease else self.stream)
-        finally:
-            self._tell_decision()
+        self._deliver(attempt, candidate)
 
     def on_complete(self) -> None:
-        self._close(Ending.COMPLETED, self._closing_frames(), None)
+        self._complete()
 
     def on_failed(self, error: RivergateError) -> None:
-        self._end_with(error, error.ending)
+        self._fail(error, error.ending)
 
-    # --- the stream's side (Producer)
+    # --- what a way of delivery says
 
-    def pause(self) -> None:
-        if self.answer.winner is not None:
-            self.answer.winner.pause()
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the answer needs; the request is on its way."""
 
-    def resume(self) -> None:
-        if self.answer.winner is not None:
-            self.answer.winner.resume()
+    @abstractmethod
+    def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
+        """An attempt has won: take its answer."""
 
-    def stop(self, ending: Ending) -> None:
-        """End the stream for this reason; its upstream connections are closed in this call."""
-        self._end_with(ending_error(ending), ending)
+    @abstractmethod
+    def _complete(self) -> None:
+        """The answer is over and whole: `_end` with telling whoever asked, or `_fail` if it cannot be given."""
 
-    def stop_with(self, error: RivergateError) -> None:
-        """End the stream with this error for its readers."""
-        self._end_with(error, error.ending)
+    @abstractmethod
+    def _break(self, error: RivergateError, ending: Ending) -> None:
+        """There is no answer, or it broke off: `_end` with telling whoever asked."""
 
-    # --- inside
+    @abstractmethod
+    def _record_id(self) -> str:
+        """The id under which the completion is recorded."""
 
-    def _tell_decision(self) -> None:
-        calls, self._on_decided = self._on_decided, []
-        for call in calls:
-            call(self._failure)
+    # --- the money
 
-    def _metered(self, attempt: Attempt, candidate: Candidate) -> Meter:
-        limits, affordable, lease = self._output, None, self._lease
-        purse = None
-        if lease is not None and lease.account.balance is not None:
-            asking = self.answer.prompt_cost() + self.answer.hedge_cost()  # who lost the race has lost it by now
-            prompt = ceil_microusd(asking * 1_000_000)
-            purse = Purse(lease.reserved, prompt, candidate.model.output_usd_per_mtok, lease.extend)
-        if limits.cost_usd is not None:
-            affordable = affordable_tokens(
-                limits.cost_usd, self.answer.prompt_cost(), candidate.model.output_usd_per_mtok
-            )
-        return Meter(self.stream, attempt.counts, limits, affordable, self.stop_with, purse)
+    def _spending(self, candidate: Candidate) -> Spending | None:
+        """What the lease pays for if this candidate answers; None: the key has no balance."""
+        lease, model = self._lease, candidate.model
+        if lease is None:
+            return None
+        prompt = self._call.prompt_tokens * (model.input_usd_per_mtok or Decimal(0))
+        # The prompts of hedges that lost were reserved beside this one's, and are spent.
+        lost = self.answer.hedge_cost() * MICRO
+        return Spending(lease.reserved, ceil_microusd(prompt + lost), model.output_usd_per_mtok, lease.extend)
 
-    def _on_max_duration(self) -> None:
-        self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
+    # --- the end
 
-    def _end_with(self, error: RivergateError, ending: Ending) -> None:
-        if self.stream.ending is not None:
-            return
-        self._dispatcher.stop()
-        if self.answer.winner is None:
-            self.answer.failure(error)
-        if not self._decided:
-            self._decided = True
-            self._failure = error
+    def _fail(self, error: RivergateError, ending: Ending) -> None:
+        if self.state is not State.ENDED:
+            self._dispatcher.stop()
+            self._break(error, ending)
+
+    def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
+        """Tell whoever asked, and settle, whatever the telling does.
+
+        The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
+        """
+        self.state = State.ENDED
         try:
-            self._close(ending, self.answer.break_frames(error), error.reason)
+            tell()
         finally:
-            self._tell_decision()  # behind the end: whoever hears it may leave, and the last to do so ends a stream
+            settle, self._settle = self._settle, _settled
+            settle(self.answer.settle(self._record_id(), ending, reason))
+            del self._dispatcher, self._call, self._route, self._lease
 
-    def _close(self, ending: Ending, last_frames: list[bytes], error: str | None) -> None:
-        if self._duration_limit is not None:
-            self._duration_limit.cancel()
-        self.stream.close(ending, last_frames)
-        settle, self._settle = self._settle, _settled
-        settle(self.answer.settle(self.id, ending, error))
-        del self._dispatcher
 
-    def _closing_frames(self) -> list[bytes]:
-        """The frames between the last event and the terminal: the usage, as the policy has it."""
-        winner = self.answer.winner
-        return [] if winner is None else winner.stream.closing_frames(self._report())
-
-    def _report(self) -> AnswerReport | None:
-        usage = None if self._usage_event == "none" else self.answer.usage()
-        return None if usage is None else AnswerReport(usage, self.answer.metadata())
+def stop_error(ending: Ending) -> GatewayError:
+    """The error that tells of a completion which the gateway ends on its own account."""
+    if ending is Ending.DRAINED:
+        return Draining("the gateway is shutting down; try again", retry_after=1)
+    return StreamAborted(f"the stream was ended: {ending}")
 
 
 def _settled(record: Record) -> None:
-    """Nothing: it is done once, and what it needed is let go of."""
+    """Takes no second record."""

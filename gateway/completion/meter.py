@@ -1,6 +1,6 @@
-"""Shell: stands between an attempt and its stream where an answer may only be so long, or cost so much.
+"""Shell: what stands between an attempt and its stream where the length or the cost of an answer is limited.
 
-A stream without such a limit has no meter: its tokens go to the log directly.
+A stream without such a limit has no meter: its frames go to the log directly.
 """
 
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from gateway.completion.purse import Purse
+from gateway.completion.spending import Spending
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN
 from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, RivergateError
@@ -17,7 +17,7 @@ from gateway.stream.stream import Stream
 
 @dataclass(frozen=True, slots=True)
 class OutputLimits:
-    """Of one answer; 0 or None: no limit. The chunk that goes beyond a limit is the last one."""
+    """The limits of one answer; 0 or None: no limit. The event that goes beyond a limit is the last one."""
 
     tokens: int = 0
     text_bytes: int = 0
@@ -28,14 +28,14 @@ class OutputLimits:
 
 
 def affordable_tokens(cost_usd: Decimal, prompt_usd: Decimal, output_usd_per_mtok: Decimal | None) -> int | None:
-    """How many tokens of an answer the money is enough for, the prompt paid; None: any number, they have no price."""
+    """How many tokens an amount pays for once the prompt is paid; None: any number, since tokens have no price."""
     if not output_usd_per_mtok:
         return None if prompt_usd <= cost_usd else 0
     return max(int((cost_usd - prompt_usd) * 1_000_000 / output_usd_per_mtok), 0)
 
 
 class Meter:
-    """Passes frames on, and says when there were too many (FrameReceiver)."""
+    """Passes frames on to the stream, and reports the first limit that the answer goes beyond (`FrameReceiver`)."""
 
     __slots__ = (
         "_affordable",
@@ -45,7 +45,7 @@ class Meter:
         "_most_events",
         "_on_exceeded",
         "_paid",
-        "_purse",
+        "_spending",
         "_stream",
         "singly",
     )
@@ -57,7 +57,7 @@ class Meter:
         limits: OutputLimits,
         affordable: int | None,
         on_exceeded: Callable[[RivergateError], None],
-        purse: Purse | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.singly = True
         self._stream = stream
@@ -65,9 +65,9 @@ class Meter:
         self._limits = limits
         self._affordable = affordable
         self._on_exceeded = on_exceeded
-        self._purse = purse
-        # Tokens that the purse has paid for; None: any number.
-        self._paid = purse.tokens(0) if purse is not None else None
+        self._spending = spending
+        # Tokens that are paid for; None: any number.
+        self._paid = spending.paid_tokens(0) if spending is not None else None
         self._set_marks()
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
@@ -92,14 +92,14 @@ class Meter:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_bytes ({limits.text_bytes})"))
         elif self._affordable is not None and tokens > self._affordable:
             self._on_exceeded(CostExceeded(f"the answer has cost max_cost_usd ({limits.cost_usd})"))
-        elif self._purse is not None and self._paid is not None and tokens > self._paid:
-            self._paid = self._purse.tokens(tokens)
+        elif self._spending is not None and self._paid is not None and tokens > self._paid:
+            self._paid = self._spending.paid_tokens(tokens)
             if self._paid is not None and tokens > self._paid:
                 self._on_exceeded(CostExceeded(BALANCE_SPENT))
         self._set_marks()
 
     def _set_marks(self) -> None:
-        """Up to these counts no limit is exceeded: all that is looked at per token."""
+        """Compute the counts up to which no limit is exceeded: only these are compared for each token."""
         most = self._limits.tokens or sys.maxsize
         if self._affordable is not None:
             most = min(most, self._affordable)

@@ -1,24 +1,25 @@
-"""Shell: a completion that is not streamed: the same dispatch, one JSON answer."""
+"""Shell: a completion that is not streamed: one JSON document when all of the answer is there."""
 
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
-from gateway.access.accounts import Lease
-from gateway.completion.answer import Answer, Settle, ending_error
-from gateway.completion.purse import Purse, microusd
+from gateway.access.bank import Lease
+from gateway.completion.answer import Settle
+from gateway.completion.completion import Completion
 from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
-from gateway.errors import BALANCE_SPENT, CostExceeded, GatewayError, RivergateError, StreamAborted, UpstreamError
+from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, StreamAborted, UpstreamError
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import Call, Dispatcher, Money
+from gateway.routing.dispatcher import Call
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 
-ENVELOPE_BYTES = 1024  # of an answer's JSON that are no text
-# The most that a token takes as JSON: four bytes of text, the rest for escapes and tool calls. An answer on its way
-# must not be cut in error; once it is there, its tokens are counted.
+ENVELOPE_BYTES = 1024  # of an answer's JSON that hold no text
+# The most bytes of JSON that one token takes: four of text, the rest for escapes and tool calls. An answer on its way
+# must not be cut by a wrong guess; once it is there, its tokens are counted.
 MAX_JSON_BYTES_PER_TOKEN = 16
 
 
@@ -30,50 +31,35 @@ class WholeAnswer:
     headers: dict[str, str]
 
 
-class WholeCompletion:
-    """One completion, from its request to its settlement."""
+class WholeCompletion(Completion):
+    """A completion that is read to its end before any of it is passed on (`hub.Running`)."""
 
     def __init__(self, call: Call, route: Route, *, settle: Settle, tasks: Tasks, lease: Lease | None = None) -> None:
         self.id = f"whole_{secrets.token_hex(8)}"
-        self._settle = settle
-        self._over = False
-        self._lease = lease if lease is not None and lease.account.balance is not None else None
-        self._prompt_tokens = call.prompt_tokens
+        is_spent = self._is_spent if call.request.length_tells_tokens() else None
+        super().__init__(call, route, settle=settle, tasks=tasks, lease=lease, is_spent=is_spent)
         self._candidate: Candidate | None = None
-        money = None
-        if self._lease is not None:
-            money = Money(self._lease.covers_another, self._is_spent if call.request.length_tells_tokens() else None)
-        self._dispatcher = Dispatcher(call, route, self, tasks, money)
-        self._answer = Answer(call, route, self._dispatcher)
-        self._done: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
+        self._result: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
 
     async def fetch(self) -> WholeAnswer:
-        """The answer. Raises what went wrong; cancelled, it closes the upstream connections at once."""
-        self._dispatcher.start()
+        """Start, and wait for the answer. Raises its failure; cancelled, it closes the upstream connections."""
+        self.start()
         try:
-            return await self._done
+            return await self._result
         finally:
             self.stop_with(StreamAborted("the request was given up"), Ending.ABANDONED)
-            del self._done  # which holds what it raised, and that these frames
+            del self._result  # it holds what it raised, and that holds this frame
 
-    def stop(self, ending: Ending) -> None:
-        """End the request for this reason."""
-        self.stop_with(ending_error(ending), ending)
+    # --- the way of delivery
 
-    def stop_with(self, error: GatewayError, ending: Ending | None = None) -> None:
-        """End the request with this error; after its end it changes nothing."""
-        if not self._over:
-            self._dispatcher.stop()
-            self._fail(error, ending or error.ending)
+    def _prepare(self) -> None:
+        """Nothing: the answer is built when all of it is there."""
 
-    # --- the dispatcher's side (DispatchOwner)
-
-    def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+    def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
         self._candidate = candidate
-        self._answer.on_won(attempt, candidate)
 
-    def on_complete(self) -> None:
-        usage, winner = self._answer.usage(), self._answer.winner
+    def _complete(self) -> None:
+        usage, winner = self.answer.usage(), self.answer.winner
         assert usage is not None
         assert winner is not None
         assert self._candidate is not None
@@ -83,37 +69,33 @@ class WholeCompletion:
         document = winner.whole.document
         assert document is not None
         try:
-            content = document.encode(AnswerReport(usage, self._answer.metadata()))
+            content = document.encode(AnswerReport(usage, self.answer.metadata()))
         except ValueError as problem:
             self.on_failed(UpstreamError(f"the upstream's answer cannot be told: {problem}"))
             return
-        if self._end(Ending.COMPLETED, None) and not self._done.done():
-            self._done.set_result(WholeAnswer(content, self._answer.headers()))
+        self._end(Ending.COMPLETED, None, partial(self._resolve, WholeAnswer(content, self.answer.headers())))
 
-    def on_failed(self, error: RivergateError) -> None:
-        self._fail(error, error.ending)
+    def _break(self, error: RivergateError, ending: Ending) -> None:
+        self._end(ending, error.reason, partial(self._refuse, self.answer.failure(error)))
+
+    def _record_id(self) -> str:
+        return self.id
+
+    # --- inside
 
     def _is_spent(self, candidate: Candidate, body_bytes: int) -> bool:
-        """Whether so much of a body has surely cost more than there is."""
+        """Whether a body of this length has surely cost more than the key has."""
         return not self._covers(candidate, max(body_bytes - ENVELOPE_BYTES, 0) // MAX_JSON_BYTES_PER_TOKEN)
 
     def _covers(self, candidate: Candidate, tokens: int) -> bool:
-        """Reserve what an answer of so many tokens costs there, as far as there is; whether that was enough."""
-        lease, model = self._lease, candidate.model
-        if lease is None:
-            return True
-        prompt = microusd(self._prompt_tokens, model.input_usd_per_mtok)
-        paid = Purse(lease.reserved, prompt, model.output_usd_per_mtok, lease.extend).tokens(tokens)
-        return paid is None or tokens <= paid
+        """Whether an answer of this many tokens is paid for, after reserving what was missing."""
+        spending = self._spending(candidate)
+        return spending is None or spending.covers(tokens)
 
-    def _fail(self, error: RivergateError, ending: Ending) -> None:
-        self._answer.failure(error)
-        if self._end(ending, error.reason) and not self._done.done():
-            self._done.set_exception(error)
+    def _resolve(self, whole: WholeAnswer) -> None:
+        if not self._result.done():
+            self._result.set_result(whole)
 
-    def _end(self, ending: Ending, error: str | None) -> bool:
-        if self._over:
-            return False
-        self._over = True
-        self._settle(self._answer.settle(self.id, ending, error))
-        return True
+    def _refuse(self, error: RivergateError) -> None:
+        if not self._result.done():
+            self._result.set_exception(error)

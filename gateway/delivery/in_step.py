@@ -1,122 +1,128 @@
-"""Shell: readers of one view that stand at one position: a shared cursor and a list of sockets.
+"""Shell: subscribers of one view that stand at one position: a shared cursor and a list of sockets.
 
-What is new goes to them in one flat loop that touches nothing but the sockets: with ten thousand readers the cost
-of a delivery is else mostly the cache misses of looking at each reader (bench/fanout.py). A reader is here only while
-the kernel takes all it is sent; who falls behind gets a cursor of its own back.
+In: subscribers that are up to date. Out: the next piece, to all sockets in one flat loop that touches nothing else:
+with ten thousand subscribers a delivery else costs mostly the cache misses of looking at each of them
+(bench/fanout.py). A subscriber is here only while the kernel takes all that it is sent; one that falls behind gets a
+cursor of its own back.
 
-The invariant: between two advances every reader here has read exactly up to `seq`; during one, those before
-`_reached` have read up to the end of it.
+The invariant: between two advances every subscriber here has been sent exactly the log up to `seq`; during an
+advance, those in the slots before `_reached` have been sent the piece that is under way too.
 """
 
 import socket
 from collections.abc import Iterator
 from itertools import repeat
 
+from gateway.delivery.modes import Cause
+from gateway.delivery.pieces import View, next_piece
 from gateway.delivery.sinks import send_nowait
-from gateway.delivery.source import View
 from gateway.delivery.subscriber import Subscriber
 
-STEP = 128  # readers between two looks at the clock: a third of a slice for a token
-LARGE_BYTES = 8192  # of a piece; of such
-LARGE_STEP = 16  # so many: a third of a slice for full ones
+STEP = 128  # subscribers between two looks at the clock: with a token for each, a third of a slice
+LARGE_PIECE_BYTES = 8192  # a piece above this size goes to fewer subscribers a step
+LARGE_STEP = 16  # subscribers between two looks at the clock with a full piece of 64 KiB: a third of a slice
 
 
 class SubscribersInStep:
-    """Readers in step."""
+    """Subscribers that share one cursor, one view and one way to end their bodies."""
 
-    __slots__ = ("_next_seq", "_reached", "_readers", "_sockets", "sends", "seq", "view")
+    __slots__ = ("_body_end", "_next_seq", "_reached", "_sockets", "_subscribers", "_view", "sends", "seq")
 
-    def __init__(self, view: View, seq: int) -> None:
-        self.view = view
+    def __init__(self, view: View, body_end: bytes, seq: int) -> None:
+        self._view = view
+        self._body_end = body_end
         self.seq = seq
         self.sends = 0
         self._sockets: list[socket.socket] = []
-        self._readers: list[Subscriber] = []
-        self._reached = 0  # how many have been sent what is under way
-        self._next_seq = seq  # where that leads to
+        self._subscribers: list[Subscriber] = []
+        self._reached = 0  # how many have been sent the piece that is under way
+        self._next_seq = seq  # the position behind the piece that is under way
 
     def __len__(self) -> int:
         return len(self._sockets)
 
-    def join(self, reader: Subscriber, direct: socket.socket) -> bool:
-        """Take in a reader whose sink is steady, if it stands where the others do; whether it did.
+    def join(self, subscriber: Subscriber, direct: socket.socket) -> bool:
+        """Take in a subscriber whose sink is steady, if it stands where the others do; whether it did.
 
         Only between two advances.
         """
         if not self._sockets:
-            self.seq = self._next_seq = reader.seq
-        if reader.seq != self.seq:
+            self.seq = self._next_seq = subscriber.seq
+        if subscriber.seq != self.seq:
             return False
-        reader.cohort, reader.slot = self, len(self._sockets)
+        subscriber.follow(self, len(self._sockets))
         self._sockets.append(direct)
-        self._readers.append(reader)
+        self._subscribers.append(subscriber)
         return True
 
-    def leave(self, reader: Subscriber) -> None:
-        """Give the reader its own cursor back; nothing if it has left."""
-        if reader.cohort is not self:
+    def leave(self, subscriber: Subscriber) -> None:
+        """Give the subscriber its own cursor back; nothing if it has left before."""
+        if subscriber.cursor is not self:
             return
-        slot, last = reader.slot, len(self._sockets) - 1
-        reader.seq = self.position_of(slot)
-        reader.cohort = None
+        slot, last = subscriber.slot, len(self._sockets) - 1
+        subscriber.stand_at(self.position_of(slot))
         if slot < self._reached:  # the gap moves to the border, so that nobody beyond it is taken for served
             self._reached -= 1
             slot = self._move(self._reached, slot)
         self._move(last, slot)
-        del self._sockets[last], self._readers[last]
+        del self._sockets[last], self._subscribers[last]
 
     def dissolve(self) -> list[Subscriber]:
         """Give everyone their own cursor back."""
-        readers = list(self._readers)
-        for reader in reversed(readers):
-            self.leave(reader)
-        return readers
+        subscribers = list(self._subscribers)
+        for subscriber in reversed(subscribers):
+            self.leave(subscriber)
+        return subscribers
 
     def position_of(self, slot: int) -> int:
-        """What the reader in this slot has read."""
+        """Where the subscriber in this slot is."""
         return self._next_seq if slot < self._reached else self.seq
 
     def advance(self) -> Iterator[None]:
-        """Send the next piece to all, in steps; who is not taken all of it from has left when a step is over.
+        """Send the next piece to all, step by step. Whoever was not sent all of it has left when a step is over.
 
         Raises `LookupError` if the log has forgotten what comes next.
         """
-        data, self._next_seq, last = self.view.piece(self.seq)
+        data, self._next_seq, over = next_piece(self._view, self.seq, self._body_end)
         size = len(data)
-        step = STEP if size <= LARGE_BYTES else LARGE_STEP
-        while size and self._reached < len(self._sockets):
+        step = STEP if size <= LARGE_PIECE_BYTES else LARGE_STEP
+        while (size or over) and self._reached < len(self._sockets):
             start, stop = self._reached, min(self._reached + step, len(self._sockets))
             sent = _send_all(self._sockets[start:stop], data)
             self._reached = stop
             self.sends += stop - start
-            if last or sent.count(size) != len(sent):
-                served = zip(self._readers[start:stop], sent, strict=True)
-                self._set_apart([one for one in served if last or one[1] != size], data, last)
+            if over or sent.count(size) != len(sent):
+                served = zip(self._subscribers[start:stop], sent, strict=True)
+                self._let_go(
+                    [(subscriber, count) for subscriber, count in served if over or count != size], data, over
+                )
             yield
         self._reached, self.seq = 0, self._next_seq
 
-    def _set_apart(self, short: list[tuple[Subscriber, int]], data: bytes, last: bool) -> None:
-        """Let go of those that were not sent all; at the end also of those that were: nothing may follow it."""
-        for reader, sent in short:
-            self.leave(reader)
-            if sent != len(data) and reader.sink is not None:
-                reader.sink.on_short_write(data, sent)
-            if last:
-                reader.finish()
+    def _let_go(self, served: list[tuple[Subscriber, int]], data: bytes, over: bool) -> None:
+        """Let go of subscribers of whom not all bytes were taken, or who are at the end; with the count of bytes."""
+        for subscriber, sent in served:
+            self.leave(subscriber)
+            if sent != len(data) and subscriber.sink is not None:
+                subscriber.sink.on_short_write(data, sent)
+            if over:
+                subscriber.finish()
+            else:
+                subscriber.change_mode(Cause.BLOCKED)
 
     def _move(self, source: int, target: int) -> int:
-        """Put the reader of one slot into another; the slot that is free now."""
+        """Put the subscriber of one slot into another; the slot that is free now."""
         if source != target:
             self._sockets[target] = self._sockets[source]
-            moved = self._readers[target] = self._readers[source]
-            moved.slot = target
+            moved = self._subscribers[target] = self._subscribers[source]
+            moved.follow(self, target)
         return source
 
 
 def _send_all(sockets: list[socket.socket], data: bytes) -> list[int]:
-    """How many bytes each of these took; -1: the peer is gone.
+    """How many bytes each socket took; -1: the peer is gone.
 
-    The loop runs in C: 50 ns less per delivery. `send` is 180 ns cheaper than `os.write` on the descriptor.
+    The loop runs in C: 50 ns less a delivery. `send` is 180 ns cheaper than `os.write` on the descriptor.
     """
     sent: list[int] = []
     sending = map(socket.socket.send, sockets, repeat(data))

@@ -1,7 +1,7 @@
-"""Shell: a feed whose source is this process: one producer for any number of viewers, idle while nobody looks.
+"""Shell: a feed whose events are made in this process, as long as somebody subscribes to it.
 
-Each event tells everything, so that only the newest is worth something: who comes, or comes again, gets that one and
-then the next ones, and after an idle time one that is made for it.
+Each event holds the whole state, so that only the newest one matters: a subscriber gets that one and then the next
+ones; after an idle time it gets one that is made for it.
 """
 
 import asyncio
@@ -11,51 +11,42 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
+from gateway.feeds.feed import describe
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 
-KEPT_EVENTS = 2  # for a reader that is one behind
+KEPT_EVENTS = 2  # the newest one, and the one before it for a subscriber that is one behind
 
 
 class BuiltInFeed:
-    """Publishes what `produce` makes, every `seconds`."""
+    """A feed (`feeds.feed.Feed`) that publishes the frame which `produce` makes, every `seconds`."""
 
     def __init__(
         self, name: str, produce: Callable[[], bytes], seconds: float, limits: StreamSettings, *, epoch: str
     ) -> None:
         self.id = f"feed:{name}"
-        self._produce = produce  # gives a frame
+        self._produce = produce
         self._seconds = seconds
         self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
-        """A reader; the first one starts the production. Once closed: one that has to come again."""
-        newest = self.stream.log.next_seq - (self._timer is not None)  # what is left of before an idle time is none
-        reader = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
+        # While the feed is idle no old event counts as the newest: the next one is made in this call.
+        newest = self.stream.log.next_seq - (self._timer is not None)
+        subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
         if self._closed:
-            reader.end(Ending.DRAINED)
+            subscriber.end(Ending.DRAINED)
         elif self._timer is None:
             self._publish()
-        return reader
+        return subscriber
 
     def describe(self) -> dict[str, Any]:
-        numbers = self.stream.statistics()
-        return {
-            "id": self.id,
-            "object": "feed",
-            "state": "idle" if self._timer is None else "reading",
-            "readers": numbers.readers,
-            "lag_events": numbers.lag_events,
-            "events": numbers.events,
-            "bytes": numbers.bytes,
-            "connections": 0,
-            "last_error": None,
-        }
+        return describe(self, "idle" if self._timer is None else "reading")
 
     def close(self, retry_ms: Callable[[], int]) -> None:
-        """Send the readers away to come again."""
         self._closed = True
         self.stop(Ending.DRAINED)
         self.stream.dismiss(retry_ms)
@@ -63,13 +54,13 @@ class BuiltInFeed:
     # --- the stream's side (Producer)
 
     def pause(self) -> None:
-        """Never asked for: a ring forgets."""
+        """Nothing: a ring forgets its oldest events and is never full."""
 
     def resume(self) -> None:
-        """Never asked for."""
+        """Nothing: a ring never pauses its producer."""
 
     def stop(self, ending: Ending) -> None:
-        """Nobody looks any more."""
+        """Make no more events: the last subscriber has left, or the feed is closed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Shell: the rings of the feeds over a restart: positions stay good, so that subscribers miss and repeat nothing.
+"""Shell: keeps the rings of the feeds over a restart, so that positions stay valid and no subscriber misses an event.
 
-Written when a process ends properly, read and removed when the next one starts: positions of an older run must never
-come back, so after a crash there is no file, the feeds begin a new epoch, and subscribers are told (`reset`).
+The file is written when a process ends properly, and read and removed when the next one starts: positions of an older
+run must never come back. After a crash there is no file: the feeds begin a new epoch, and subscribers get a `reset`.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-SUFFIX = ".feeds"  # behind the ledger's name
+SUFFIX = ".feeds"  # added to the name of the file with the books
 _VERSION = 1
 
 _log = logging.getLogger("rivergate.feed")
@@ -22,7 +22,7 @@ _log = logging.getLogger("rivergate.feed")
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """A ring, and what its source has to be asked for next."""
+    """A ring, and the id behind which its source has to be asked to go on."""
 
     epoch: str
     first_seq: int
@@ -31,9 +31,9 @@ class FeedState:
 
 
 def save(storage: Path, feeds: Mapping[str, FeedState]) -> None:
-    """Write all states beside the ledger, whole or not at all."""
+    """Write all rings beside the file with the books, completely or not at all."""
     path = _beside(storage)
-    told = {
+    saved = {
         name: {
             "epoch": state.epoch,
             "first_seq": state.first_seq,
@@ -43,28 +43,28 @@ def save(storage: Path, feeds: Mapping[str, FeedState]) -> None:
         for name, state in feeds.items()
         if state.frames
     }
-    if not told:
+    if not saved:
         return
     temporary = path.with_name(path.name + ".new")
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps({"version": _VERSION, "feeds": told}))
+            file.write(orjson.dumps({"version": _VERSION, "feeds": saved}))
         temporary.replace(path)
     except OSError as error:
         _log.warning("the rings of the feeds are not kept", extra={"fields": {"reason": str(error)}})
 
 
 def take(storage: Path) -> dict[str, FeedState]:
-    """The states that the last process left, if it left any that can be read; they are removed."""
+    """The rings that the last process left, if they can be read; the file is removed."""
     path = _beside(storage)
     try:
         content = path.read_bytes()
         path.unlink()
-        told = orjson.loads(content)
-        if told["version"] != _VERSION:
+        saved = orjson.loads(content)
+        if saved["version"] != _VERSION:
             return {}
-        return {name: _state(state) for name, state in told["feeds"].items()}
+        return {name: _state(state) for name, state in saved["feeds"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -72,13 +72,13 @@ def take(storage: Path) -> dict[str, FeedState]:
         return {}
 
 
-def _state(told: dict[str, Any]) -> FeedState:
-    """Raises as reading does: a start must not fail on it later."""
-    epoch, first_seq = told["epoch"], told["first_seq"]
+def _state(saved: dict[str, Any]) -> FeedState:
+    """A ring from the file. Raises what `take` catches: a bad file is noticed here, not at the first use."""
+    epoch, first_seq = saved["epoch"], saved["first_seq"]
     if not (isinstance(epoch, str) and epoch.isalnum() and isinstance(first_seq, int) and first_seq >= 0):
         raise ValueError("this is no position of a feed")
-    frames = [base64.b64decode(frame, validate=True) for frame in told["frames"]]
-    return FeedState(epoch, first_seq, told["last_id"].encode("latin-1"), frames)
+    frames = [base64.b64decode(frame, validate=True) for frame in saved["frames"]]
+    return FeedState(epoch, first_seq, saved["last_id"].encode("latin-1"), frames)
 
 
 def _beside(storage: Path) -> Path:

@@ -1,8 +1,8 @@
-"""Shell: a feed: any SSE source, connected while somebody reads it, for any number of subscribers.
+"""Shell: a feed whose events come from an SSE source, which is connected as long as somebody subscribes.
 
-In: the source's events, over as many connections as it takes. Out: frames into a ring of the newest events. A new
-connection asks for what was missed (`Last-Event-ID`); where the source gives its events no ids, a `gap` event says
-that some may be missing.
+In: the source's events, over one connection after the other. Out: frames into a ring of the newest events. A new
+connection asks the source for what was missed (`Last-Event-ID`). If the source gives its events no ids, a `gap` event
+tells subscribers that events may be missing.
 """
 
 import asyncio
@@ -15,35 +15,37 @@ from gateway.config import FeedSettings, StreamSettings
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.feeds.feed import describe
 from gateway.feeds.rings import FeedState
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
-from gateway.stream.view import SOURCE_ID
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import SOURCE_ID, Framing
 from gateway.tasks import Tasks
 from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.dial import Dialer
 from gateway.wire import http1, sse
 
-HEAD_SECONDS = 30.0  # from the request to the head of the answer; between events a feed may be silent for ever
-FIRST_WAIT = 1.0  # seconds before the first try again, unless the source says otherwise (`retry:`)
-LONGEST_WAIT = 30.0
+HEAD_SECONDS = 30.0  # from the request to the head of the answer; between two events a source may stay silent
+FIRST_WAIT = 1.0  # seconds before the first new connection; the source may ask for another pause (`retry:`)
+LONGEST_WAIT = 30.0  # seconds between two connections, however often they fail
 LAST_EVENT_ID = "Last-Event-ID"
 
 _log = logging.getLogger("rivergate.feed")
 
 
-class State(Enum):
-    """Of the connection to the source."""
+class SourceState(Enum):
+    """What the feed does about its source."""
 
-    IDLE = "idle"  # nobody reads
+    IDLE = "idle"  # there is no subscriber
     CONNECTING = "connecting"
     READING = "reading"
-    WAITING = "waiting"  # for the next try
-    CLOSED = "closed"  # for good: the process ends, and what it left to the next one must not change any more
+    WAITING = "waiting"  # for the next connection
+    CLOSED = "closed"  # the process ends, and the ring that it leaves to the next one must not change any more
 
 
 class SourceFeed:
-    """One configured feed."""
+    """One configured feed (`feeds.feed.Feed`)."""
 
     def __init__(
         self,
@@ -57,12 +59,12 @@ class SourceFeed:
         tasks: Tasks,
         state: FeedState | None = None,
     ) -> None:
-        """`state`: what an earlier process left; it goes on where that one stopped."""
+        """`jitter`: random, 0 to 1. `state`: the ring that an earlier process left, where this one goes on."""
         self.id = f"feed:{config.name}"
-        self.state = State.IDLE
+        self.state = SourceState.IDLE
         self._dialer = dialer
         self._target = target
-        self._jitter = jitter  # 0.0 to 1.0
+        self._jitter = jitter
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         policy = Policy(grace_seconds=limits.abort_grace_ms / 1000)
@@ -81,56 +83,43 @@ class SourceFeed:
         self._last_error: str | None = None
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
-        """A reader from `seq` on; the first one connects the source. Once closed: one that has to come again."""
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
-        reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self.state is State.CLOSED:
-            reader.end(Ending.DRAINED)
-        elif self.state is State.IDLE:
+        subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
+        if self.state is SourceState.CLOSED:
+            subscriber.end(Ending.DRAINED)
+        elif self.state is SourceState.IDLE:
             self._connect()
-        return reader
+        return subscriber
 
     def describe(self) -> dict[str, Any]:
-        numbers = self.stream.statistics()
-        return {
-            "id": self.id,
-            "object": "feed",
-            "state": self.state.value,
-            "readers": numbers.readers,
-            "lag_events": numbers.lag_events,
-            "events": numbers.events,
-            "bytes": numbers.bytes,
-            "connections": self._connections,
-            "last_error": self._last_error,
-        }
+        return describe(self, self.state.value, connections=self._connections, last_error=self._last_error)
 
     # --- the stream's side (Producer)
 
     def pause(self) -> None:
-        """Never asked for: a ring forgets, it does not fill."""
+        """Nothing: a ring forgets its oldest events and is never full."""
 
     def resume(self) -> None:
-        """Never asked for."""
+        """Nothing: a ring never pauses its producer."""
 
     def stop(self, ending: Ending) -> None:
-        """Nobody reads any more: leave the source. The ring stays, for those who come back."""
+        """Leave the source: the last subscriber has left. The ring stays for subscribers who come back."""
         self._hang_up()
         self._failures = 0
-        if self.state is not State.CLOSED:
-            self.state = State.IDLE
+        if self.state is not SourceState.CLOSED:
+            self.state = SourceState.IDLE
 
     def state_of_ring(self) -> FeedState:
-        """What the next process needs to go on."""
+        """The ring, as the next process needs it to go on."""
         log = self.stream.log
         return FeedState(log.epoch, log.first_seq, self._last_id, log.frames())
 
     def close(self, retry_ms: Callable[[], int]) -> None:
-        """Leave the source, and send the readers away to come again."""
-        self.state = State.CLOSED
+        self.state = SourceState.CLOSED
         self.stop(Ending.DRAINED)
         self.stream.dismiss(retry_ms)
 
-    # --- the connection's side (Exchange)
+    # --- the connection's side (ResponseReceiver)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
@@ -138,7 +127,7 @@ class SourceFeed:
             self._fail(f"the source answered HTTP {status} with {kind[:80] or 'no content type'}")
             return _ignore
         self._clear_timer()
-        self.state = State.READING
+        self.state = SourceState.READING
         self._decoder = sse.BlockDecoder()
         self._connections += 1
         if self._connections > 1 and not self._last_id:
@@ -171,7 +160,7 @@ class SourceFeed:
             self.stream.on_frames(frames)
 
     def _frame(self, block: bytes) -> bytes | None:
-        """The event as subscribers get it: its name and data as they are, its id in a field of its own."""
+        """The event as subscribers get it: its name and data unchanged, its id in a field of its own."""
         if sse.is_frame(block):
             return block
         event = sse.decode(block)
@@ -186,7 +175,7 @@ class SourceFeed:
 
     def _connect(self) -> None:
         self._timer = None
-        self.state = State.CONNECTING
+        self.state = SourceState.CONNECTING
         self._dial = self._tasks.start(self._open(), f"dial {self.id}")
 
     async def _open(self) -> None:
@@ -213,11 +202,11 @@ class SourceFeed:
         return http1.encode_request("GET", self._target, fields)
 
     def _fail(self, reason: str) -> None:
-        """The connection is of no use: try again later, longer after each failure in a row."""
-        if self.state not in (State.CONNECTING, State.READING):
+        """Give the connection up and try again later: the pause doubles with each failure in a row."""
+        if self.state not in (SourceState.CONNECTING, SourceState.READING):
             return
         self._hang_up()
-        self.state = State.WAITING
+        self.state = SourceState.WAITING
         self._last_error = reason
         wait = min(self._retry_seconds * 2**self._failures, LONGEST_WAIT) * (0.75 + self._jitter() / 2)
         self._failures = min(self._failures + 1, 10)
@@ -243,13 +232,13 @@ class SourceFeed:
 
 
 def _sendable(source_id: bytes) -> bytes:
-    """The id as one that a new connection can ask by; nothing for one with control characters, which HTTP forbids."""
+    """The id as a new connection may send it; empty if HTTP forbids its characters in a header."""
     return source_id if http1.is_field(LAST_EVENT_ID, source_id.decode("latin-1")) else b""
 
 
 def _ignore(data: bytes) -> None:
-    """Takes the body of an answer that was given up."""
+    """Ignore the body of an answer that was given up."""
 
 
 def _forget(connection: UpstreamConnection) -> None:
-    """A feed's connection is in no pool."""
+    """Nothing: a feed's connection belongs to no pool that would have to forget it."""

@@ -1,7 +1,7 @@
 """Shell: log lines as JSON, one object a line, on standard error.
 
-Never in a line: a prompt, a completion, a key, a token. So `extra={"fields": ...}` is the only way to add values,
-and exceptions are logged by type and place, without their arguments' reprs beyond the message.
+No line holds a prompt, a completion, a key or a token. So `extra={"fields": ...}` is the only way to add values, and
+exceptions are logged by type and place, without their arguments' reprs beyond the message.
 """
 
 import logging
@@ -11,8 +11,10 @@ from typing import Any, TextIO
 import orjson
 
 from gateway import clock
+from gateway.endings import Ending
 
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "INFO": "info", "DEBUG": "debug"}
+_NUMBERS = {"info": logging.INFO, "warning": logging.WARNING}
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,10 +33,14 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def tell(logger: logging.Logger, event: str, fields: dict[str, Any]) -> None:
-    """`logger.info` for the line of every completion: without a look for its caller, whom nobody prints."""
-    if logger.isEnabledFor(logging.INFO):
-        record = logging.LogRecord(logger.name, logging.INFO, "", 0, event, None, None)
+def write_ending(logger: logging.Logger, event: str, ending: Ending, fields: dict[str, Any]) -> None:
+    """The line of something that has ended, at the level of its ending.
+
+    It is what `logger.log` writes, without the search for the calling line, which no formatter prints.
+    """
+    level = _NUMBERS[ending.log_level]
+    if logger.isEnabledFor(level):
+        record = logging.LogRecord(logger.name, level, "", 0, event, None, None)
         record.fields = fields
         logger.handle(record)
 
@@ -46,5 +52,5 @@ def configure(level: str = "INFO", out: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Nobody prints these either.
+    # The formatter prints none of these, so they are not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

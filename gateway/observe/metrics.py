@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.endings import Ending
+
 TTFT_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -24,14 +26,14 @@ _Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """One completion that has ended. Seconds; None: not known. `upstream` "": nobody answered."""
+class EndedCompletion:
+    """One completion that has ended. Times in seconds; None: not known. `upstream` is "" if none answered."""
 
     operation: str
     model: str
     upstream: str
-    ending: str
-    aborted: bool  # by us: the upstream was closed before its end
+    ending: Ending
+    aborted: bool  # the gateway closed the upstream before its end
     ttft: float | None
     duration: float
     prompt_tokens: int | None
@@ -42,7 +44,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number at the moment of the scrape. `counts`: it only grows."""
+    """One metric at the moment of the scrape, by its labels. `counts`: it only grows."""
 
     name: str
     help: str
@@ -81,7 +83,7 @@ class Metrics:
         self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
-    def on_completion(self, done: Completion) -> None:
+    def on_completion(self, done: EndedCompletion) -> None:
         labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)
@@ -95,13 +97,13 @@ class Metrics:
         self._of(self._streams, done.ending).inc()
         if done.aborted:
             self._of(self._aborts, done.ending).inc()
-        if done.ending == "ttft_budget_exceeded":
+        if done.ending is Ending.TTFT_BUDGET_EXCEEDED:
             self._misses.inc()
         self._hedges.inc(done.hedges)
         self._hedge_cost.inc(done.hedge_cost_usd)
 
     def _of(self, family: _Family, *labels: str) -> _Family:
-        """The family's series with these labels; its own look-up goes over every label again, under a lock."""
+        """The family's series with these labels. `Family.labels` checks every label again, and takes a lock."""
         series = self._series.get((family, labels))
         if series is None:
             series = self._series[family, labels] = family.labels(*labels)
@@ -117,7 +119,7 @@ class Metrics:
 
 
 class _AtScrape(Collector):
-    """Gauges and counts that are kept elsewhere."""
+    """The gauges and counts that are kept elsewhere, read at each scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
         self._read = read
@@ -131,4 +133,4 @@ class _AtScrape(Collector):
             yield metric
 
     def describe(self) -> list[Metric]:
-        return []  # known only when they are read
+        return []  # the metrics are known only when they are read

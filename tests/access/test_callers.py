@@ -1,14 +1,15 @@
 """Who sends a request: in open mode any key names an owner; with keys in the ledger only theirs do."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.accounts import Accounts
+from gateway.access.books_thread import BooksThread
 from gateway.access.callers import FORWARDED, MAX_SECRET_BYTES, Caller, Gate, open_caller
+from gateway.access.key_ring import KeyRing
 from gateway.access.sqlite_books import SqliteBooks
 from gateway.errors import AuthenticationFailed
 
@@ -52,16 +53,17 @@ def test_a_key_that_is_not_ascii_names_an_owner_too() -> None:
 
 
 @pytest.fixture
-async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
-    accounts = Accounts(SqliteBooks.open(tmp_path / "ledger.db"))
-    accounts.load()
-    yield accounts
-    accounts.shut()
+def keys(tmp_path: Path) -> Iterator[KeyRing]:
+    books = BooksThread(SqliteBooks.open(tmp_path / "ledger.db"))
+    keys = KeyRing(books)
+    keys.load()
+    yield keys
+    books.close()
 
 
 @pytest.fixture
-def gate(accounts: Accounts) -> Gate:
-    return Gate(accounts, lambda: NOW)
+def gate(keys: KeyRing) -> Gate:
+    return Gate(keys, lambda: NOW)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ async def test_the_spelling_of_the_scheme_does_not_matter(gate: Gate, header: st
 @pytest.mark.parametrize("header", [None, "Bearer ", "Basic dXNlcjpwYXNz"])
 async def test_the_first_key_closes_the_gate(gate: Gate, beside: SqliteBooks, header: str | None) -> None:
     secret = new_secret()
-    beside.add(new_key(secret))
+    beside.create(new_key(secret))
     caller = await gate.caller(asking(f"Bearer {secret}"))  # open still, until the ledger is looked at
     assert caller == open_caller(secret)
     gate = await reopened(gate, beside)
@@ -116,7 +118,7 @@ async def test_without_keys_what_a_proxy_forwards_is_refused_and_logged_once(
 
 async def test_with_keys_a_proxy_may_stand_in_front(gate: Gate, beside: SqliteBooks) -> None:
     secret = new_secret()
-    beside.add(new_key(secret))
+    beside.create(new_key(secret))
     gate = await reopened(gate, beside)
     caller = await gate.caller({**asking(f"Bearer {secret}"), "X-Forwarded-For": "192.0.2.1"})
     assert caller.account is not None
@@ -124,7 +126,7 @@ async def test_with_keys_a_proxy_may_stand_in_front(gate: Gate, beside: SqliteBo
 
 async def test_a_mistyped_key_is_told_from_one_that_does_not_exist(gate: Gate, beside: SqliteBooks) -> None:
     secret = new_secret()
-    beside.add(new_key(secret))
+    beside.create(new_key(secret))
     gate = await reopened(gate, beside)
     wrong = "0" if secret[10] != "0" else "1"
     assert "mistyped" in str(await refusal(gate, f"Bearer {secret[:10]}{wrong}{secret[11:]}"))
@@ -138,10 +140,10 @@ async def test_a_mistyped_key_is_told_from_one_that_does_not_exist(gate: Gate, b
 async def test_a_revoked_and_an_expired_key_say_so(gate: Gate, beside: SqliteBooks) -> None:
     revoked, expired, lasting = new_secret(), new_secret(), new_secret()
     key = new_key(revoked)
-    beside.add(key)
+    beside.create(key)
     beside.revoke(key.id, NOW)
-    beside.add(new_key(expired, expires_at=NOW))
-    beside.add(new_key(lasting, expires_at=NOW + 1))
+    beside.create(new_key(expired, expires_at=NOW))
+    beside.create(new_key(lasting, expires_at=NOW + 1))
     gate = await reopened(gate, beside)
     assert "revoked" in str(await refusal(gate, f"Bearer {revoked}"))
     assert (await refusal(gate, f"Bearer {expired}")).code == "expired_api_key"
@@ -152,8 +154,8 @@ async def test_a_revoked_and_an_expired_key_say_so(gate: Gate, beside: SqliteBoo
 
 async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: SqliteBooks) -> None:
     one, other = new_secret(), new_secret()
-    beside.add(new_key(one))
-    beside.add(new_key(other))
+    beside.create(new_key(one))
+    beside.create(new_key(other))
     gate = await reopened(gate, beside)
     mine, yours = await gate.caller(asking(f"Bearer {one}")), await gate.caller(asking(f"Bearer {other}"))
     assert mine.may_see(mine.id)
@@ -163,6 +165,6 @@ async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: Sqlit
 
 async def reopened(gate: Gate, ledger: SqliteBooks) -> Gate:
     """A gate of a server that was started now."""
-    accounts = Accounts(ledger)
-    accounts.load()
-    return Gate(accounts, lambda: NOW)
+    keys = KeyRing(BooksThread(ledger))
+    keys.load()
+    return Gate(keys, lambda: NOW)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
-from gateway.completion.purse import Purse
+from gateway.completion.spending import Spending
 from gateway.config import StreamSettings
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
@@ -35,11 +35,11 @@ class Source:
 class Answer:
     """An answer that passes a meter, text by text."""
 
-    def __init__(self, limits: OutputLimits, affordable: int | None = None, purse: Purse | None = None) -> None:
+    def __init__(self, limits: OutputLimits, affordable: int | None = None, spending: Spending | None = None) -> None:
         self.stream = Stream("chat-1", "e1", StreamSettings(), Source())
         self.chat = ChatReader(Identity("chatcmpl-1", 1, "m"))
         self.told: list[GatewayError] = []
-        self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, purse)
+        self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, spending)
 
     def frame(self, text: str) -> bytes:
         """The next chunk, read as an attempt reads it."""
@@ -152,7 +152,7 @@ async def test_a_purse_that_is_filled_again_pays_on_and_an_empty_one_ends_the_an
         asked.append(missing)
         return 5
 
-    answer = Answer(OutputLimits(), purse=Purse(2, 0, Decimal(1), extend))
+    answer = Answer(OutputLimits(), spending=Spending(2, 0, Decimal(1), extend))
     assert not answer.say("a", "b")
     assert asked == []
     assert not answer.say("c", "d", "e")
@@ -162,7 +162,7 @@ async def test_a_purse_that_is_filled_again_pays_on_and_an_empty_one_ends_the_an
 
 
 async def test_a_purse_for_tokens_without_a_price_is_asked_once() -> None:
-    answer = Answer(OutputLimits(), purse=Purse(0, 0, None, lambda missing: 0))
+    answer = Answer(OutputLimits(), spending=Spending(0, 0, None, lambda missing: 0))
     assert not answer.say(*"abcdef")
 
 

@@ -1,4 +1,4 @@
-"""A reader on a transport: what is written is on the wire at once, behind the head and in order."""
+"""A subscriber on a transport: what is written is on the wire at once, behind the head and in order."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.delivery.sinks import MAX_UNSENT_BYTES, TransportSink
-from tests.stream.sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
+from tests.delivery.sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
 from tests.upstream.certificates import Certificates, server_context
 
 
@@ -58,7 +58,7 @@ async def connected_by_tcp(certificates: Certificates | None) -> tuple[Served, s
 def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_write_returns(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert client.recv(100) == b"head first "
@@ -74,7 +74,7 @@ def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_wr
 def test_nothing_is_written_before_there_is_something_behind_the_head(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head")
         sink.close()
         served.transport.close()
@@ -89,7 +89,7 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
         before = b"b" * (4 * MAX_UNSENT_BYTES)
         served.transport.write(before)
         assert served.transport.get_write_buffer_size()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert sink.direct is None
@@ -112,7 +112,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
             while not served.is_paused:  # by the answer before
                 served.transport.write(b"b" * MAX_UNSENT_BYTES)
                 await passes()
-            sink = TransportSink(served.transport)
+            sink = TransportSink(served.transport, body_end=b"")
             sink.write(b"first ")
             unsent, in_kernel = sink.unsent_bytes(), sink.kernel_bytes()
             assert unsent
@@ -133,7 +133,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
 def test_of_a_transport_that_is_closed_the_kernel_holds_nothing(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.write(b"first ")
         assert sink.kernel_bytes()
         served.transport.abort()
@@ -153,7 +153,7 @@ def test_a_first_send_for_which_the_kernel_has_no_room_waits_in_the_transport(ru
                 filled += os.write(own.fileno(), b"b" * 4096)
         except BlockingIOError:
             assert not served.transport.get_write_buffer_size()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert not sink.blocked
@@ -168,7 +168,7 @@ def test_a_first_send_for_which_the_kernel_has_no_room_waits_in_the_transport(ru
 def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         pieces = [bytes([65 + number]) * (2 * MAX_UNSENT_BYTES) for number in range(8)]
         for piece in pieces:
@@ -185,7 +185,7 @@ def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order
 def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         client.close()
         sink.write(b"first ")
@@ -204,7 +204,7 @@ def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: 
     async def main() -> None:
         served, client = await connected()
         before = open_files()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         assert open_files() == before  # a stream that waits for its first token holds none
         sink.write(b"first ")
@@ -224,7 +224,7 @@ def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: 
 def test_nothing_is_sent_to_the_descriptor_of_a_transport_that_is_closed(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         served.transport.abort()
         sink.write(b"first ")
@@ -239,7 +239,7 @@ def test_nothing_is_sent_to_the_descriptor_of_a_transport_that_is_closed(run: Ru
 def test_without_room_for_a_descriptor_the_transport_does_it_alone(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport)
+        sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         highest = max(map(int, os.listdir("/proc/self/fd")))

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from gateway.delivery.watch import MAX_EVENTS, Watch
-from tests.stream.sockets import SMALL, Run, passes, receive, reset, tcp_pair, unix_pair, until
+from tests.delivery.sockets import SMALL, Run, passes, receive, reset, tcp_pair, unix_pair, until
 
 
 class Seen:

@@ -27,7 +27,7 @@ class Viewer:
         self._client.setblocking(False)
         self._text = b""
         self._reader = reader
-        sink = SocketSink(ours, watch)
+        sink = SocketSink(ours, watch, body_end=b"")
         sink.start(reader)
         reader.attach(sink)
 

@@ -1,4 +1,4 @@
-"""The watchdog is fed while the fan-out moves or rests, and not while a pass over the readers is stuck."""
+"""The watchdog is fed while the fan-out moves or rests, and not while a pass over the subscribers is stuck."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ from enum import Enum
 import pytest
 
 from gateway.config import StreamSettings
+from gateway.delivery.pieces import Piece
 from gateway.delivery.socket_sink import SocketSink
-from gateway.delivery.source import Piece
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.run.supervision import Watchdog
@@ -24,12 +24,12 @@ READERS = 3
 
 
 class _Stuck(EventsView):
-    """A view that brings nothing of what there is while it is told to be stuck: its readers never get to the end."""
+    """A view that can be stuck: it then gives out nothing, and its subscribers never get to the end."""
 
     stuck = False
 
     def piece(self, seq: int) -> Piece:
-        return (b"", seq, False) if type(self).stuck else super().piece(seq)
+        return Piece(b"", seq, False) if type(self).stuck else super().piece(seq)
 
 
 class Framings(Enum):
@@ -58,7 +58,7 @@ class Scene:
             self._sit()
 
     def sign(self) -> bytes | None:
-        """What the manager is told at a look."""
+        """The lines that the manager gets at a look."""
         self.watchdog.look()
         try:
             return self._channel.recv(100)
@@ -81,7 +81,7 @@ class Scene:
         ours.setblocking(False)
         self._clients.append(client)
         reader = self.stream.join(chunked=False, framing=Framings.STUCK)  # type: ignore[arg-type]
-        sink = SocketSink(ours, self._watch)
+        sink = SocketSink(ours, self._watch, body_end=b"")
         sink.start(reader)
         reader.attach(sink)
 

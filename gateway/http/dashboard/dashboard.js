@@ -1,6 +1,7 @@
 // The live page of a gateway: one snapshot a second from its statistics feed, and the tokens of one stream.
 // What comes from outside is only ever put in as text.
 
+import { KINDS } from "./endings.js";
 import { Figures } from "./figures.js";
 import { Histogram } from "./histogram.js";
 import { Table, byId, drawn, element, says, setAttributes, setText } from "./page.js";
@@ -14,7 +15,6 @@ const TOKEN = "rivergate.token"; // in sessionStorage: it is gone with the tab
 const SILENT_MS = 4000; // a snapshot comes every second
 const DEAD_MS = 12_000; // so long without one, and the connection is opened anew
 const MAX_BAR = 100;
-const FAULTS = new Set(["upstream_error", "stalled", "ttft_budget_exceeded", "internal_error"]);
 
 const rates = new Rates();
 const watched = new Watched();
@@ -42,8 +42,7 @@ function fillName(cell, stream) {
 
 function kindOf({ ending }) {
   if (ending === null) return "running";
-  if (ending === "completed") return "good";
-  return FAULTS.has(ending) ? "bad" : "wait";
+  return KINDS[ending] ?? "wait";
 }
 
 function fillState(cell, stream) {
@@ -129,7 +128,7 @@ function showEndings(counts) {
   const known = Object.entries(counts).sort(([, one], [, other]) => other - one);
   const most = Math.max(1, ...Object.values(counts));
   const all = total(Object.values(counts));
-  const aborted = all - (counts.completed ?? 0);
+  const aborted = total(known.map(([ending, count]) => (KINDS[ending] === "good" ? 0 : count)));
   setText(byId("endings-about"), all ? `${number(aborted)} of ${number(all)} did not complete` : "none yet");
   endings.show(known.map(([ending, count]) => [ending, count, most]), ([ending]) => ending);
 }

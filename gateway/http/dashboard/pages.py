@@ -3,12 +3,15 @@
 from functools import cache
 from pathlib import Path
 
+import orjson
 from aiohttp import web
 
+from gateway.endings import Ending
 from gateway.errors import NotFound
 
 FOLDER = Path(__file__).parent
 PAGE = "index.html"
+ENDINGS = "endings.js"  # made from gateway/endings.py
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,4 +44,12 @@ def _served(name: str) -> web.Response:
 @cache
 def _contents() -> dict[str, bytes]:
     """The files by name, read once: nothing that a request says becomes a path."""
-    return {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.suffix in TYPES}
+    files = {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.suffix in TYPES}
+    return {**files, ENDINGS: _endings()}
+
+
+def _endings() -> bytes:
+    """The script that tells the page how each ending is shown: `good`, `bad` or `wait`, its classes in the styles."""
+    kinds = {ending.value: "bad" if ending.is_fault else "wait" for ending in Ending}
+    kinds[Ending.COMPLETED.value] = "good"
+    return b"export const KINDS = " + orjson.dumps(kinds) + b";\n"
