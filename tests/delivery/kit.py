@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.config import StreamSettings
+from gateway.delivery.in_step import STEP
 from gateway.delivery.pieces import Piece
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
@@ -25,6 +26,8 @@ from tests.delivery.sockets import passes, unix_pair, until
 
 SPIN = 1.2 * SLICE_SECONDS  # a slice that such a view is asked in is over after the next step
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
+
+MANY = 2 * STEP + 2  # subscribers: of a pass that is cut some are served, and others not
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -59,6 +62,9 @@ class Costly(Enum):
     COMPLETION = _CostlyCompletion
     EVENTS = _CostlyEvents
     SOURCE_EVENTS = _CostlySourceEvents
+
+
+KINDS = [(framing, chunked) for framing in Costly for chunked in (False, True)]
 
 
 class Client:
@@ -219,3 +225,25 @@ class Scene:
             return not self.staying() and all(client.eof or client.socket.fileno() < 0 for client in self.clients)
 
         await until(have_ended)
+
+
+async def in_step(scene: Scene, count: int = MANY) -> list[Client]:
+    """`count` more subscribers: all are up to date with a first event, and move together from then on."""
+    new = scene.join(count)
+    scene.publish(b"data: first\n\n")
+    await scene.all_have_read()
+    return new
+
+
+def descriptor(client: Client) -> int:
+    assert client.sink.direct is not None
+    return client.sink.direct.fileno()
+
+
+def by_border(clients: list[Client], step: int = STEP) -> tuple[list[Client], list[Client]]:
+    """In mid-pass: those that have got the second event, and those that have not."""
+    served = [client for client in clients if client.subscriber.position == 2]
+    unserved = [client for client in clients if client.subscriber.position == 1]
+    assert len(served) == step
+    assert len(unserved) == len(clients) - step
+    return served, unserved
