@@ -49,9 +49,9 @@ from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
-KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s of common proxies
+KEEPALIVE_SECONDS = 75.0  # how long an idle connection is kept; above the 60 s of common proxies
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
-SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
+SHUTDOWN_SECONDS = 0.5  # for handlers to write the end of their answers
 SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 
 _log = logging.getLogger("rivergate")
@@ -69,9 +69,10 @@ class Service:
         build_directory: Callable[[Hub], Directory] = LocalDirectory,
         dialects: Sequence[Dialect] = DIALECTS,
     ) -> None:
-        """`sockets`: listening ones that were handed over; they win over `server.listen`.
+        """`sockets`: listening sockets that were handed over; they win over `server.listen`.
 
-        The bank and the directory are those of a gateway of one process, unless others are built.
+        The bank and the directory are those of a gateway of one process unless others are built. The first of the
+        dialects is meant where a request does not say which.
         """
         self._config = settings
         self._listeners = Listeners(settings.server, sockets)
@@ -114,7 +115,7 @@ class Service:
         return GatewayStatistics(sources)
 
     def _build_reply_parts(self, directory: Directory) -> ReplyParts:
-        """What every answer of a completion uses."""
+        """The parts that every answer of a completion uses."""
         in_force = self._in_force
         bookkeeping = Bookkeeping(self._hub, self._bank, self._statistics, self._metrics, self._garbage)
         admission = Admission(self._capacity, Gate(self._keys, clock.wall_time), in_force)
@@ -154,7 +155,7 @@ class Service:
         return self._listeners.address
 
     async def start(self) -> None:
-        """Listen. Raises `ConfigError` if that cannot or must not be; the next process then finds the rings."""
+        """Listen. Raises `ConfigError` if that is impossible or forbidden; the rings of feeds are kept then."""
         try:
             await self._start()
         except ConfigError:
@@ -195,9 +196,7 @@ class Service:
     def reload(self, settings: config.Config) -> None:
         """Take over upstreams, prices, routing, limits, the keys of viewer tokens and a renewed certificate.
 
-        Connections stay as they are.
-
-        Raises `ConfigError`, and then nothing has changed.
+        Connections stay as they are. Raises `ConfigError`, and then nothing has changed.
         """
         before = self._upstreams
         signing_keys = token_keys.load(Path(self._config.storage.path))
@@ -212,7 +211,7 @@ class Service:
         )
 
     async def drain(self) -> None:
-        """Take no more, let what runs finish for `drain_seconds`, end the rest."""
+        """Accept nothing new, let running streams finish for `drain_seconds`, and end the others."""
         self._capacity.ready = False
         self._listeners.close()
         running = self._hub.statistics().running
@@ -221,7 +220,7 @@ class Service:
         await self._hub.drain(self._in_force.config.server.drain_seconds)
 
     async def stop(self) -> None:
-        """Close what is left; after `drain` that is idle connections."""
+        """End everything that still runs, write what is unwritten, and close all parts."""
         self._capacity.ready = False
         self._listeners.close()
         await self._hub.drain(0)
@@ -245,7 +244,7 @@ class Service:
         _log.info("stopped")
 
     def _close_feeds(self) -> None:
-        """Send the subscribers away to come again, and keep the rings for the process that they come to."""
+        """Send the subscribers of feeds away, to come again, and keep the rings for the process that they come to."""
         for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
         rings = {name: feed.state_of_ring() for name, feed in self._feeds.items() if isinstance(feed, SourceFeed)}
