@@ -7,7 +7,7 @@ be asked, so a second one (httptools, which is built on llhttp as aiohttp's is) 
 import httptools
 
 
-class _RequestCount:
+class _MessageCounter:
     """How many requests have begun, and how many of them have ended."""
 
     def __init__(self) -> None:
@@ -25,8 +25,8 @@ class RequestBoundary:
     """Counts the requests in a run of bytes. It may miss a boundary and never sees one that is none."""
 
     def __init__(self) -> None:
-        self._requests = _RequestCount()
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._requests)
+        self._tally = _MessageCounter()
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._tally)
 
     def feed(self, data: bytes) -> None:
         """Read on. Bytes that are no HTTP request end the counting."""
@@ -38,10 +38,10 @@ class RequestBoundary:
             # The request asks for another protocol. Behind its last byte it may have been refused, and HTTP goes on;
             # what bytes in the same read mean, only the server knows.
             at_end = upgrade.args[0] == len(data)
-            self._parser = httptools.HttpRequestParser(self._requests) if at_end else None
+            self._parser = httptools.HttpRequestParser(self._tally) if at_end else None
         except httptools.HttpParserError:
             self._parser = None
 
     def follows(self, requests: int) -> bool:
         """Whether the bytes so far are exactly this number of whole requests."""
-        return self._parser is not None and self._requests.begun == self._requests.ended == requests
+        return self._parser is not None and self._tally.begun == self._tally.ended == requests
