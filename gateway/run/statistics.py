@@ -1,4 +1,4 @@
-"""Shell: everything that the gateway knows of itself, for the dashboard's feed and for Prometheus.
+"""Shell: the statistics of the gateway, for the dashboard's feed and for Prometheus.
 
 It stands with the service, not in `observe`: it reads the hub, the router, the accounts, the feeds and the capacity,
 and a Protocol for each of them in a lower package would say twice what they are.
@@ -39,7 +39,7 @@ GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 @dataclass(frozen=True, slots=True)
 class StatisticsSources:
-    """The parts whose state the statistics tell."""
+    """The parts that the statistics read."""
 
     in_force: InForce
     hub: Hub
@@ -53,7 +53,7 @@ class StatisticsSources:
 
 
 class GatewayStatistics:
-    """Counts what ends, and reads what runs when it is asked."""
+    """The statistics: completions are counted as they end, everything else is read when it is asked for."""
 
     def __init__(self, sources: StatisticsSources) -> None:
         self._sources = sources
@@ -78,12 +78,12 @@ class GatewayStatistics:
             self._gaps[_place(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as the dashboard reads it."""
+        """All statistics, as the dashboard and `rivergate top` read them."""
         sources, now = self._sources, clock.monotonic()
         hub = sources.hub.statistics()
         newest = sources.hub.streams()[::-1]
-        running = [one for one in newest if one.stream.ending is None]
-        ended = [one for one in newest[:MAX_LISTED] if one.stream.ending is not None]
+        running = [production for production in newest if production.stream.ending is None]
+        ended = [production for production in newest[:MAX_LISTED] if production.stream.ending is not None]
         throttle = sources.in_force.router.throttle
         return {
             "at": round(clock.wall_time(), 3),
@@ -96,7 +96,7 @@ class GatewayStatistics:
             "connections": sources.capacity.connections,
             "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.subscribers for one in newest),
+            "readers": sum(production.stream.subscribers for production in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
             "lagged_readers": hub.lagged_subscribers,
@@ -106,12 +106,12 @@ class GatewayStatistics:
             "requests": throttle.requests,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
-            "upstreams": [_upstream(one, now) for one in sources.in_force.router.catalog.all()],
-            "list": [_listed(one.describe()) for one in (running + ended)[:MAX_LISTED]],
+            "upstreams": [_upstream(candidate, now) for candidate in sources.in_force.router.catalog.all()],
+            "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
 
     def readings(self) -> Iterator[Reading]:
-        """What Prometheus is told at a scrape."""
+        """All statistics, as Prometheus reads them at a scrape."""
         sources = self._sources
         hub = sources.hub.statistics()
         numbers = [one.stream.statistics() for one in sources.hub.streams()]
@@ -174,6 +174,7 @@ _BREAKERS = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}
 
 
 def open_fds() -> int:
+    """The open file descriptors of this process; 0 where that cannot be known."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -203,11 +204,11 @@ def _place(bounds: tuple[int, ...], value: float) -> int:
 
 
 def _listed(described: dict[str, Any]) -> dict[str, Any]:
-    """A stream as everyone with a key is told of it: its prompt's size and its cost are for its owner only."""
-    told, usage = dict(described), described["usage"]
-    del told["cost_usd"]
-    told["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
-    return told
+    """A stream as every key may see it: its prompt's size and its cost are for its owner only."""
+    listed, usage = dict(described), described["usage"]
+    del listed["cost_usd"]
+    listed["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
+    return listed
 
 
 def _upstream(candidate: Any, now: float) -> dict[str, Any]:
