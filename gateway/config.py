@@ -151,7 +151,6 @@ ListenOn = Annotated[
 Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "priority"]
 _OPTIMIZE_WORDS = Words("one of " + ", ".join((*get_args(Optimize), *OPTIMIZE_ALIASES)))
 _UNALIASED = BeforeValidator(lambda word: OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word)
-_ONE_WORKER = "more than one worker is not built yet: run several instances behind a balancer"
 _MAX_MS = 3_600_000
 _WEEK = 604_800
 HedgeAfter = Literal["off", "auto"] | Annotated[Whole, Field(ge=1, le=_MAX_MS)]
@@ -168,7 +167,6 @@ class Server(Section):
     listen: ListenOn = _told(
         Listen("127.0.0.1", 8080), "Where clients connect; sockets that systemd hands over are used instead."
     )
-    workers: Annotated[Whole, Words(hint=_ONE_WORKER)] = _number(1, 1, 1, "Processes.")
     drain_seconds: Seconds = _number(
         30.0, 0, 3600, "How long running streams may go on after a stop was asked for; 0 ends them at once."
     )

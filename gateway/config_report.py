@@ -42,7 +42,6 @@ class Words:
     """Annotation of a field whose type does not say it all; `hidden` values are never repeated."""
 
     allowed: str = ""
-    hint: str = ""
     default: str = ""
     hidden: bool = False
 
@@ -264,12 +263,11 @@ def _fault(detail: ErrorDetails, root: Table) -> Fault:
         return Fault(loc, "needs at least one entry")
     words = _words(field)
     shown = "" if words.hidden else _shown(detail["input"])
-    hint = f"; {words.hint}" if words.hint else ""
     if detail["type"] == "value_error":
-        return Fault(loc, f"{detail['ctx']['error']}{shown}{hint}")
+        return Fault(loc, f"{detail['ctx']['error']}{shown}")
     in_range = detail["type"] in _RANGE_ERRORS and len(_choices(field)) == 1
     allowed = _range(field) if in_range else _allowed(field, entry=isinstance(loc[-1], int))
-    return Fault(loc, f"must be {allowed}{shown}{hint}")
+    return Fault(loc, f"must be {allowed}{shown}")
 
 
 def _trace(root: Table, loc: Loc) -> tuple[Loc, FieldInfo | None, Table]:
@@ -365,8 +363,6 @@ def _allowed(field: FieldInfo, *, brief: bool = False, entry: bool = False) -> s
 
 def _range(field: FieldInfo, *, brief: bool = False) -> str:
     low, high = (None if limit is None else _number(limit) for limit in bounds(field))
-    if low == high:
-        return f"{low}"
     if high is None:
         return f"at least {low}"
     return f"{low} to {high}" if brief else f"at least {low} and at most {high}"
