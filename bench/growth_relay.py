@@ -68,7 +68,7 @@ class Shape:
         )
 
 
-class Relay:
+class StreamedCompletion:
     """One gateway and its load."""
 
     def __init__(self, load: Load, running: Running, seconds: float) -> None:
@@ -100,7 +100,7 @@ class Relay:
 
 
 @contextmanager
-def relaying(core: int, seconds: float) -> Iterator[Relay]:
+def relaying(core: int, seconds: float) -> Iterator[StreamedCompletion]:
     """A new gateway on `core`. Raises `PeerFailed`."""
     load = Load()
     try:
@@ -108,7 +108,7 @@ def relaying(core: int, seconds: float) -> Iterator[Relay]:
             tempfile.TemporaryDirectory(prefix="bench-growth-") as folder,
             peers.started(peers.gateway(), Path(folder) / "gateway", load.port, core) as running,
         ):
-            relay = Relay(load, running, seconds)
+            relay = StreamedCompletion(load, running, seconds)
             relay.warm_up()
             yield relay
     finally:

@@ -14,12 +14,14 @@ from collections.abc import Callable
 import orjson
 
 from bench.frames import MODEL
-from gateway.config import Stream as StreamConfig
-from gateway.errors import Ending, RivergateError
+from gateway.config import StreamSettings
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity
+from gateway.endings import Ending
+from gateway.errors import RivergateError
 from gateway.stream.stream import Stream
-from gateway.upstream.body import StreamBody
-from gateway.wire import chat, sse
-from gateway.wire.repair import Identity
+from gateway.upstream.bodies import StreamBody
+from gateway.wire import sse
 
 TURNS = 100_000
 
@@ -27,6 +29,7 @@ TURNS = 100_000
 class _Sink:
     """Takes everything and keeps nothing."""
 
+    body_end = b"0\r\n\r\n"
     steady = False
     direct: socket.socket | None = None
     blocked = False
@@ -70,7 +73,7 @@ class _Ends:
 
 
 def block(text: str) -> bytes:
-    """A content chunk of about 220 bytes, as providers send it."""
+    """A content event of about 220 bytes, as providers send it."""
     choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
     head = {"id": "chatcmpl-" + "x" * 24, "object": "chat.completion.chunk", "created": 1750000000, "model": MODEL}
     return sse.frame(orjson.dumps({**head, "choices": [choice]}))
@@ -86,18 +89,19 @@ def timed(name: str, step: Callable[[bytes], object]) -> None:
 
 
 async def main() -> None:
-    reader = chat.ChatReader(Identity("x", 1, MODEL))
+    identity = AnswerIdentity("x", 1, MODEL)
+    reader = CHAT.reader(identity)
     for text in ("role comes first", " second"):
         reader.read(block(text))
     timed("BlockDecoder.feed, one event a read", sse.BlockDecoder().feed)
-    timed("Lane.fit, a chunk of the known shape", reader.lane.fit)
+    timed("LearnedShape.fit, a chunk of the known shape", reader.shape.fit)
     timed("ChatReader.read, the full reading", reader.read)
     timed("orjson.loads alone", lambda data: orjson.loads(data[6:]))
-    stream = Stream("bench", "e", StreamConfig(max_log_bytes=1 << 30), _Ends())
+    stream = Stream("bench", "e", StreamSettings(max_log_bytes=1 << 30), _Ends())
     stream.join(chunked=True).attach(_Sink())
     timed("Stream.on_frame to one reader", stream.on_frame)
     ends = _Ends(stream)
-    ends.body = StreamBody(ends, Identity("x", 1, MODEL))
+    ends.body = StreamBody(ends, CHAT.reader(identity))
     for text in ("role comes first", " second"):
         ends.body.feed(block(text))
     timed("from the body's bytes to the sink", ends.body.feed)

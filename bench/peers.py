@@ -23,7 +23,8 @@ from bench.frames import MODEL, ContentCheck, ExactCheck
 from bench.load_client import Header, Target
 from bench.machine import ROOT, cpu_method, cpu_seconds
 from gateway.access import secret as access_secret
-from gateway.access.ledger import Key, Ledger
+from gateway.access.books import Key
+from gateway.access.sqlite_books import SqliteBooks
 
 LEDGER = "bench.db"
 LOG_LINES = 15
@@ -234,8 +235,8 @@ def gateway_with_key() -> Peer:
 
 
 def _gateway_with_key_command(site: Site, secret: str) -> list[str]:
-    ledger = Ledger.open(site.folder / LEDGER)
-    ledger.add(
+    ledger = SqliteBooks.open(site.folder / LEDGER)
+    ledger.create(
         Key(
             id="bench",
             digest=access_secret.digest(secret),

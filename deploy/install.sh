@@ -82,7 +82,7 @@ point() { # point LINK TARGET: in one step, so that there is no moment without a
 
 check_needs() {
   local file missing=()
-  for file in pyproject.toml gateway/cli.py deploy/{requirements,build}.lock deploy/rivergate.{toml,service,socket} \
+  for file in pyproject.toml gateway/commands/app.py deploy/{requirements,build}.lock deploy/rivergate.{toml,service,socket} \
     deploy/{README.md,rivergate-admin,sysusers.conf,90-rivergate.conf}; do
     [[ -f $checkout/$file ]] || missing+=("$file")
   done

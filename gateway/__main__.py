@@ -9,7 +9,7 @@ def main() -> None:
     gc.disable()  # until all is imported (`cli`): modules are no garbage, and would be looked at 142 times
     # Pydantic would look for plugins in every distribution that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from gateway.cli import app
+    from gateway.commands.app import app
 
     app()
 

@@ -1,4 +1,4 @@
-"""Pure: the one error tree and the closed set of endings.
+"""Pure: the one error tree.
 
 Every failure that a client can see is a `RivergateError`; it carries the HTTP status and the fields of the
 error envelope (DESIGN.md section 6), so that the same object is told before the commit as a status and after
@@ -6,28 +6,9 @@ it as an in-stream event. The blame is in the type: `ClientError`, `UpstreamErro
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, ClassVar
 
-
-class Ending(StrEnum):
-    """Why a stream, or one reader of it, came to its end: the same word in logs, metrics, events and JSON."""
-
-    COMPLETED = "completed"
-    REFUSED = "refused"  # the request was at fault and an upstream said so
-    UPSTREAM_ERROR = "upstream_error"
-    STALLED = "stalled"
-    TTFT_BUDGET_EXCEEDED = "ttft_budget_exceeded"
-    MAX_DURATION = "max_duration"
-    MAX_OUTPUT = "max_output"
-    BUDGET_EXHAUSTED = "budget_exhausted"
-    ABANDONED = "abandoned"  # the last reader left
-    STOPPED = "stopped"  # somebody asked for the end
-    EXPIRED = "expired"
-    LAGGED = "lagged"  # a reader that took no byte for too long
-    LEFT = "left"  # a reader that hung up
-    DRAINED = "drained"
-    INTERNAL_ERROR = "internal_error"
+from gateway.endings import Ending
 
 
 class RivergateError(Exception):
@@ -272,3 +253,16 @@ class ConfigError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class LedgerError(Exception):
+    """A failure of the books (gateway/access/books.py).
+
+    `reason` is the store's own word for it; `fault` is the line for an operator, which begins with the key path of
+    the configuration.
+    """
+
+    def __init__(self, reason: str, fault: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fault = fault

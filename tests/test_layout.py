@@ -10,16 +10,16 @@ import gateway
 
 ROOT = Path(gateway.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "config", "config_report", "tasks", "clock"), 0),
-    **dict.fromkeys(("wire", "observe", "systemd"), 1),
-    **dict.fromkeys(("stream", "upstream", "access", "simulate"), 2),
-    "routing": 3,
-    "relay": 4,
-    "api": 5,
-    **dict.fromkeys(
-        ("service", "garbage", "demo", "keys", "assembly", "settlement", "supervision", "top", "top_picture"), 6
-    ),
-    **dict.fromkeys(("cli", "__main__"), 7),
+    **dict.fromkeys(("errors", "endings", "clock", "tasks"), 0),
+    **dict.fromkeys(("config", "wire", "observe"), 1),
+    **dict.fromkeys(("dialects", "delivery", "access", "simulate"), 2),
+    **dict.fromkeys(("upstream", "stream"), 3),
+    **dict.fromkeys(("cluster", "routing"), 4),
+    **dict.fromkeys(("completion", "feeds"), 5),
+    "http": 6,
+    "run": 7,
+    "commands": 8,
+    "__main__": 9,
 }
 IMPURE = {"asyncio", "socket", "ssl", "time", "random", "logging"}
 KINDS = {"Pure", "Shell", "Wiring"}

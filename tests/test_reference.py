@@ -1,8 +1,8 @@
 """The reference pages say what the code says, their configurations are valid, and their links lead somewhere."""
 
-import importlib.util
+import importlib
 import re
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,15 +19,11 @@ UPSTREAM = '\n[[upstreams]]\nname = "added"\nbase_url = "http://127.0.0.1:9/v1"\
 
 
 @pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    """`deploy/reference/generate.py`, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location("reference_generator", FOLDER / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+def generator() -> Iterator[ModuleType]:
+    """`deploy/reference/generate.py`, a script whose modules lie beside it and in no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module("generate")
 
 
 def named(path: Path) -> str:

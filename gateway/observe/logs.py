@@ -11,8 +11,10 @@ from typing import Any, TextIO
 import orjson
 
 from gateway import clock
+from gateway.endings import Ending
 
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "INFO": "info", "DEBUG": "debug"}
+_NUMBERS = {"info": logging.INFO, "warning": logging.WARNING}
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,10 +33,14 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def tell(logger: logging.Logger, event: str, fields: dict[str, Any]) -> None:
-    """`logger.info` for the line of every completion: without a look for its caller, whom nobody prints."""
-    if logger.isEnabledFor(logging.INFO):
-        record = logging.LogRecord(logger.name, logging.INFO, "", 0, event, None, None)
+def write_ending(logger: logging.Logger, event: str, ending: Ending, fields: dict[str, Any]) -> None:
+    """The line of something that has ended, at the level of its ending.
+
+    It is what `logger.log` writes, without the search for the calling line, which no formatter prints.
+    """
+    level = _NUMBERS[ending.log_level]
+    if logger.isEnabledFor(level):
+        record = logging.LogRecord(logger.name, level, "", 0, event, None, None)
         record.fields = fields
         logger.handle(record)
 

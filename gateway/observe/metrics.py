@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.endings import Ending
+
 TTFT_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -27,9 +29,10 @@ _Family = TypeVar("_Family", Counter, Histogram)
 class Completion:
     """One completion that has ended. Seconds; None: not known. `upstream` "": nobody answered."""
 
+    operation: str
     model: str
     upstream: str
-    ending: str
+    ending: Ending
     aborted: bool  # by us: the upstream was closed before its end
     ttft: float | None
     duration: float
@@ -94,7 +97,7 @@ class Metrics:
         registry.register(_AtScrape(read))
 
     def on_completion(self, done: Completion) -> None:
-        labels = (done.model, done.upstream, "chat")
+        labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)
             tokens = done.completion_tokens or 0
@@ -107,7 +110,7 @@ class Metrics:
         self._of(self._streams, done.ending).inc()
         if done.aborted:
             self._of(self._aborts, done.ending).inc()
-        if done.ending == "ttft_budget_exceeded":
+        if done.ending is Ending.TTFT_BUDGET_EXCEEDED:
             self._misses.inc()
         self._hedges.inc(done.hedges)
         self._hedge_cost.inc(done.hedge_cost_usd)

@@ -20,7 +20,7 @@ SHUT_SECONDS = 3.0  # for the last spans; a collector that does not answer takes
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class SpanRecord:
     """What a span tells at its end; `marks` are seconds from its start."""
 
     attributes: Mapping[str, str | int | float]
@@ -35,7 +35,7 @@ class Span(Protocol):
     def traceparent(self) -> str | None:
         """For the upstream."""
 
-    def end(self, tell: Callable[[], Traced]) -> None:
+    def end(self, tell: Callable[[], SpanRecord]) -> None:
         """`tell` is asked only if somebody collects spans."""
 
 
@@ -48,19 +48,19 @@ class Tracing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOn:
+class PassedOnTrace:
     """No span: only the client's own header goes on."""
 
     traceparent: str | None
 
-    def end(self, tell: Callable[[], Traced]) -> None: ...
+    def end(self, tell: Callable[[], SpanRecord]) -> None: ...
 
 
 class NoTracing:
     """Nobody collects spans."""
 
     def begin(self, name: str, traceparent: str | None, started: float) -> Span:
-        return PassedOn(valid(traceparent))
+        return PassedOnTrace(valid(traceparent))
 
     def shut(self) -> None: ...
 
@@ -99,7 +99,7 @@ class _OtelSpan:
         self._started = started
         self.traceparent: str | None = traceparent
 
-    def end(self, tell: Callable[[], Traced]) -> None:
+    def end(self, tell: Callable[[], SpanRecord]) -> None:
         from opentelemetry.trace import Status, StatusCode
 
         traced = tell()

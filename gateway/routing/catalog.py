@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.config import Model
+from gateway.config import ModelSettings
 from gateway.errors import ModelNotFound
 from gateway.routing.health import Health
 from gateway.upstream.endpoint import Endpoint
@@ -14,7 +14,7 @@ class Candidate:
     """One upstream that can serve one model, and how it has done that lately."""
 
     endpoint: Endpoint
-    model: Model
+    model: ModelSettings
     health: Health
 
 

@@ -1,30 +1,31 @@
 """Shell: runs the attempts of one request as the race commands, until one of them is the answer."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
 from gateway.errors import DurationExceeded, RivergateError
 from gateway.routing.catalog import Candidate
-from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Start, Why
+from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
-from gateway.wire.repair import Identity
 
 LOOP_GRAIN = 0.0005  # seconds: half of the grain of uvloop's timers
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One completion request, after validation: `body` is what goes upstream but for the model's name there."""
+    """One request for an answer, after validation. `streamed`: whether the upstream is to stream it."""
 
     request_id: str
     model_id: str
-    body: Mapping[str, Any]
+    dialect: Dialect
+    request: DialectRequest
     streamed: bool
     created: int
     prompt_tokens: int = 0  # by our own count
@@ -158,7 +159,9 @@ class Dispatcher:
 
     def lost(self) -> list[Entry]:
         """The attempts whose request was sent and whose answer was not waited for, because another one won."""
-        return [one for one in self._entries.values() if one.outcome == Why.LOST and one.attempt.marks.connected]
+        return [
+            one for one in self._entries.values() if one.outcome == CancelReason.LOST and one.attempt.marks.connected
+        ]
 
     # --- the attempts' side (AttemptObserver)
 
@@ -232,7 +235,7 @@ class Dispatcher:
         """The answer takes longer than `timeout_ms` or `deadline_ms` of the request."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = Why.TIMED_OUT.value
+            entry.outcome = CancelReason.TIMED_OUT.value
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
@@ -242,10 +245,9 @@ class Dispatcher:
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=candidate.endpoint.encode(
-                    call.body, candidate.model.upstream_id, call.request_id, call.traceparent
-                ),
-                identity=Identity(f"chatcmpl-{call.request_id}", call.created, candidate.model.id),
+                request=self._encode(candidate),
+                dialect=call.dialect,
+                identity=AnswerIdentity(call.request_id, call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
                 is_spent=partial(self._is_spent, candidate) if self._is_spent is not None else None,
@@ -258,7 +260,20 @@ class Dispatcher:
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
         )
 
-    def _cancel(self, entry: Entry, why: Why) -> None:
+    def _encode(self, candidate: Candidate) -> bytes:
+        call, endpoint = self._call, candidate.endpoint
+        content = call.request.upstream_body(
+            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+        )
+        return endpoint.encode(
+            call.dialect.upstream_path,
+            content,
+            streamed=call.streamed,
+            request_id=call.request_id,
+            traceparent=call.traceparent,
+        )
+
+    def _cancel(self, entry: Entry, why: CancelReason) -> None:
         if entry.outcome:
             return
         entry.outcome = why.value
@@ -266,12 +281,12 @@ class Dispatcher:
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.started, self._waited(entry, why, now), now)
 
-    def _waited(self, entry: Entry, why: Why, now: float) -> float | None:
+    def _waited(self, entry: Entry, why: CancelReason, now: float) -> float | None:
         """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""
         started = entry.attempt.marks.started
-        if self._call.streamed and why is Why.TIMED_OUT:
+        if self._call.streamed and why is CancelReason.TIMED_OUT:
             return now - started
-        if self._call.streamed and why is Why.LOST and self._winner is not None and not entry.hedge:
+        if self._call.streamed and why is CancelReason.LOST and self._winner is not None and not entry.hedge:
             # Slow by as much as it took us to ask another one; what came after is that one's time.
             return self._winner.attempt.marks.started - started
         return None
@@ -283,8 +298,8 @@ class Dispatcher:
         """Tokens a second behind the first content; None if there were too few to tell."""
         if not self._call.streamed or attempt.marks.first_content is None:
             return None
-        usage = attempt.stream.chat.usage
-        tokens = int(usage["completion_tokens"]) if usage else attempt.stream.chat.counts.events
+        usage = attempt.usage(0)
+        tokens = attempt.counts.events if usage.estimated else usage.completion_tokens
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 

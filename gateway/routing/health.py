@@ -29,7 +29,7 @@ class Breaker(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class BreakerRules:
     """When an upstream is left alone. `failures` in a row open the breaker for `seconds`; 0: never."""
 
     failures: int = 5
@@ -72,8 +72,8 @@ class Health:
         "in_flight",
     )
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self._rules = rules or Rules()
+    def __init__(self, rules: BreakerRules | None = None) -> None:
+        self._rules = rules or BreakerRules()
         self._ttft = Quantiles(0.001, 300.0, HALF_LIFE)
         self._tps = Quantiles(0.1, 100_000.0, HALF_LIFE)
         # Counts that fade alike: all answers, and the failures among them.

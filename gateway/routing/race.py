@@ -21,7 +21,7 @@ from gateway.errors import (
 from gateway.routing.throttle import Throttle
 
 
-class Why(StrEnum):
+class CancelReason(StrEnum):
     """Why an attempt was cancelled."""
 
     LOST = "lost"  # another one was faster
@@ -43,7 +43,7 @@ class Cancel:
     """Close this attempt at once."""
 
     attempt: int
-    why: Why
+    why: CancelReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ Command = Start | Cancel | Commit | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RaceRules:
     """Of one race; times in seconds. `budget` and `deadline` count from its beginning, `timeout` from an attempt's.
 
     `hedge_after`: per candidate, how long it may run alone; None: for as long as it likes. `hedge_order`: who is
@@ -100,7 +100,7 @@ class Race:
     """
 
     candidates: int
-    rules: Rules = field(default_factory=Rules)
+    rules: RaceRules = field(default_factory=RaceRules)
     throttle: Throttle = field(default_factory=Throttle)
     names: tuple[str, ...] = ()
     covers_hedge: Callable[[], bool] = _always
@@ -141,7 +141,7 @@ class Race:
         if self._running.pop(attempt, None) is None:
             return []
         self._over = True
-        return [Commit(attempt), *self._cancel_running(Why.LOST)]
+        return [Commit(attempt), *self._cancel_running(CancelReason.LOST)]
 
     def on_failed(self, attempt: int, error: RivergateError, now: float) -> list[Command]:
         """An attempt ended before its content."""
@@ -150,7 +150,7 @@ class Race:
             return []
         self._note(one.candidate, error)
         if isinstance(error, ClientError):
-            return self._give_up(error, Why.STOPPED)
+            return self._give_up(error, CancelReason.STOPPED)
         return self._expire(now) or self._go_on(now)
 
     def on_time(self, now: float) -> list[Command]:
@@ -165,7 +165,7 @@ class Race:
     def on_stop(self) -> list[Command]:
         """Nobody wants the answer any more."""
         self._over = True
-        return self._cancel_running(Why.STOPPED)
+        return self._cancel_running(CancelReason.STOPPED)
 
     # --- inside
 
@@ -174,10 +174,12 @@ class Race:
         if self._budget_ends is not None and now >= self._budget_ends:
             spent = (self.rules.budget or 0.0) * 1000
             message = f"no first token within the TTFT budget of {spent:.0f} ms"
-            return self._give_up(TtftBudgetExceeded(message, retry_after=1), Why.TIMED_OUT)
+            return self._give_up(TtftBudgetExceeded(message, retry_after=1), CancelReason.TIMED_OUT)
         if self._deadline is not None and now >= self._deadline:
             spent = (self.rules.deadline or 0.0) * 1000
-            return self._give_up(DeadlineExceeded(f"no answer within deadline_ms ({spent:.0f})"), Why.TIMED_OUT)
+            return self._give_up(
+                DeadlineExceeded(f"no answer within deadline_ms ({spent:.0f})"), CancelReason.TIMED_OUT
+            )
         return []
 
     def _give_way(self, now: float) -> list[Command]:
@@ -190,7 +192,7 @@ class Race:
             if self.names:
                 error.blame(self.names[candidate])
             self._note(candidate, error)
-        commands: list[Command] = [Cancel(attempt, Why.TIMED_OUT) for attempt in late]
+        commands: list[Command] = [Cancel(attempt, CancelReason.TIMED_OUT) for attempt in late]
         return commands + self._go_on(now) if late else commands
 
     def _go_on(self, now: float) -> list[Command]:
@@ -199,7 +201,7 @@ class Race:
             return []
         if self._may_start and self._untried:
             return self._start_next(now)
-        return self._give_up(_verdict(self._errors, len(self._failed)), Why.STOPPED)
+        return self._give_up(_verdict(self._errors, len(self._failed)), CancelReason.STOPPED)
 
     def _note(self, candidate: int, error: RivergateError) -> None:
         self._errors.append(error)
@@ -241,11 +243,11 @@ class Race:
             return None
         return now + (self._budget_ends - now) / (left + 1)
 
-    def _give_up(self, error: RivergateError, why: Why) -> list[Command]:
+    def _give_up(self, error: RivergateError, why: CancelReason) -> list[Command]:
         self._over = True
         return [*self._cancel_running(why), GiveUp(error)]
 
-    def _cancel_running(self, why: Why) -> list[Command]:
+    def _cancel_running(self, why: CancelReason) -> list[Command]:
         running, self._running = sorted(self._running), {}
         return [Cancel(attempt, why) for attempt in running]
 

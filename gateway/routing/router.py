@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.config import Routing, Ttft
+from gateway.config import RoutingSettings, TtftSettings
 from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
 from gateway.routing import race
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
-from gateway.routing.strategy import Offer, Ranking, check_provider_names, rank
+from gateway.routing.strategies import Offer, Ranking, check_provider_names, rank
 from gateway.routing.throttle import Throttle
-from gateway.upstream.body import MAX_RETRY_AFTER
+from gateway.upstream.error_body import MAX_RETRY_AFTER
 
 # Options that may refuse even the only upstream there is, or have a word to say about it.
 _CHOOSING = frozenset(
@@ -50,7 +50,7 @@ class Route:
 
     candidates: tuple[Candidate, ...]
     strategy: str
-    rules: race.Rules
+    rules: race.RaceRules
     throttle: Throttle
     warnings: tuple[Warning_, ...] = ()
 
@@ -61,8 +61,8 @@ class Router:
     def __init__(
         self,
         catalog: Catalog,
-        routing: Routing,
-        ttft: Ttft,
+        routing: RoutingSettings,
+        ttft: TtftSettings,
         dice: Callable[[], float],
         jitter: Callable[[], float],
         throttle: Throttle,
@@ -145,9 +145,9 @@ class Router:
         budget: float | None,
         streamed: bool,
         now: float,
-    ) -> race.Rules:
+    ) -> race.RaceRules:
         attempts = options.max_fallback_attempts or ALL_ATTEMPTS
-        rules = race.Rules(
+        rules = race.RaceRules(
             attempts=attempts if options.allow_fallbacks else 1,
             budget=budget,
             deadline=options.deadline_ms / 1000 if options.deadline_ms else None,

@@ -2,6 +2,6 @@
 
 from .provider import Provider
 from .script import Script
-from .tally import Abort, LastRequest, Statistics
+from .tally import Abort, LastRequest, ProviderStatistics
 
-__all__ = ["Abort", "LastRequest", "Provider", "Script", "Statistics"]
+__all__ = ["Abort", "LastRequest", "Provider", "ProviderStatistics", "Script"]

@@ -35,14 +35,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ScriptedAnswer:
     """The steps of the answer to a request; `number` is 0 for requests that do not count."""
 
     steps: Iterator[Step]
     number: int = 0
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """Parses requests and plays the answers that `serve` plans."""
 
     __slots__ = (
@@ -64,10 +64,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        serve: Callable[[Request], Exchange],
+        serve: Callable[[Request], ScriptedAnswer],
         tally: Tally,
-        on_made: Callable[["Connection"], None],
-        on_lost: Callable[["Connection"], None],
+        on_made: Callable[["ClientConnection"], None],
+        on_lost: Callable[["ClientConnection"], None],
     ) -> None:
         self._serve = serve
         self._tally = tally

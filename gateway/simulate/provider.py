@@ -14,13 +14,13 @@ import orjson
 
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
 
-from .connection import Connection, Exchange, Request
+from .connection import ClientConnection, Request, ScriptedAnswer
 from .dice import settled
 from .feed import feed
 from .plan import plan, whole
 from .script import Script
 from .steps import Facts, Step
-from .tally import Statistics, Tally
+from .tally import ProviderStatistics, Tally
 
 BACKLOG = 4096  # a bench connects all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # of an event of the feed
@@ -41,7 +41,7 @@ class Provider:
         self.script = script
         self.name = name
         self._tally = Tally()
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._closed = False
         self._all_lost = asyncio.Event()
         self._server: asyncio.Server
@@ -74,7 +74,7 @@ class Provider:
         host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
         return f"{self._scheme}://{host}:{self.port}/v1"
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> ProviderStatistics:
         return self._tally.statistics()
 
     async def close(self) -> None:
@@ -87,29 +87,29 @@ class Provider:
             await self._all_lost.wait()
         await self._server.wait_closed()
 
-    def _accept(self) -> Connection:
-        return Connection(self._serve, self._tally, self._on_made, self._on_lost)
+    def _accept(self) -> ClientConnection:
+        return ClientConnection(self._serve, self._tally, self._on_made, self._on_lost)
 
-    def _on_made(self, connection: Connection) -> None:
+    def _on_made(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
         if self._closed:  # accepted in the very pass in which the listener closed
             connection.drop()
 
-    def _on_lost(self, connection: Connection) -> None:
+    def _on_lost(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         if not self._connections and self._closed:
             self._all_lost.set()
 
     # routes
 
-    def _serve(self, request: Request) -> Exchange:
+    def _serve(self, request: Request) -> ScriptedAnswer:
         try:
             return self._route(request)
         except ClientError as error:
             body = orjson.dumps(error.envelope())
-            return Exchange(whole(error.status, body, keep_alive=request.keep_alive))
+            return ScriptedAnswer(whole(error.status, body, keep_alive=request.keep_alive))
 
-    def _route(self, request: Request) -> Exchange:
+    def _route(self, request: Request) -> ScriptedAnswer:
         path, _, query = request.target.partition("?")
         if path not in _METHODS:
             raise NotFound(f"The simulated provider has no {path}.")
@@ -126,9 +126,9 @@ class Provider:
                 answer = orjson.dumps(self.statistics())
             case _:
                 answer = self._change_script(request)
-        return Exchange(whole(200, answer, keep_alive=request.keep_alive))
+        return ScriptedAnswer(whole(200, answer, keep_alive=request.keep_alive))
 
-    def _complete(self, request: Request) -> Exchange:
+    def _complete(self, request: Request) -> ScriptedAnswer:
         body = _json(request.body)
         if not isinstance(body, dict):
             raise InvalidParameter("The body must be a JSON object.")
@@ -137,15 +137,15 @@ class Provider:
             script = _laid_over(script, body["simulate"], param="simulate")
         number = self._tally.on_request(request.headers, body)
         steps: Iterator[Step] = plan(settled(script, number), _facts(body, request))
-        return Exchange(steps, number)
+        return ScriptedAnswer(steps, number)
 
-    def _feed(self, request: Request, query: str) -> Exchange:
+    def _feed(self, request: Request, query: str) -> ScriptedAnswer:
         values = parse_qs(query)
         count, gap_ms, padding = (_number(values, name) for name in ("count", "gap_ms", "padding_bytes"))
         last_event_id = request.headers.get("last-event-id", "")
         padding_bytes = min(int(padding), MAX_PADDING_BYTES)
         steps = feed(int(count), gap_ms / 1000, last_event_id, request.keep_alive, padding_bytes)
-        return Exchange(steps, self._tally.on_request(request.headers, None))
+        return ScriptedAnswer(steps, self._tally.on_request(request.headers, None))
 
     def _models(self) -> bytes:
         model = {"id": "sim", "object": "model", "created": 0, "owned_by": self.name}

@@ -1,6 +1,6 @@
 """Pure: what a provider has seen, counted.
 
-In: one call per happening. Out: `Statistics`, a frozen snapshot. Only completions and feeds count as
+In: one call per happening. Out: `ProviderStatistics`, a frozen snapshot. Only completions and feeds count as
 requests; asking for statistics or models does not.
 """
 
@@ -25,7 +25,7 @@ class LastRequest(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class ProviderStatistics:
     """A snapshot of a provider; also the JSON of `GET /stats`."""
 
     requests: int
@@ -84,8 +84,8 @@ class Tally:
         """The provider itself closes down: neither completed nor the client's doing."""
         self._running -= 1
 
-    def statistics(self) -> Statistics:
-        return Statistics(
+    def statistics(self) -> ProviderStatistics:
+        return ProviderStatistics(
             requests=self._requests,
             open_connections=self._open,
             connections_accepted=self._accepted,

@@ -1,1 +1,1 @@
-"""The log, its readers, and the bookkeeping of who is listening."""
+"""A log, its framings, who is listening, and all streams of this process."""

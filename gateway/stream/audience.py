@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway import clock
-from gateway.errors import Ending
+from gateway.endings import Ending
 
 OnLastReader = Literal["abort", "drain"]
 

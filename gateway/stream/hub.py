@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.errors import Ending
+from gateway.endings import Ending
 from gateway.stream.stream import Stream, StreamStatistics
 
 DRAIN_GRAIN = 0.02  # seconds between two looks whether everybody has read what has ended

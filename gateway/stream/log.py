@@ -1,11 +1,13 @@
-"""Pure: the append-only log of one stream. Producers append frames, readers read from a position of their own.
+"""Pure: the append-only log of one stream. Producers append frames; subscribers read, each
+from a position of its own.
 
 Positions are sequence numbers, counted from 0 over the life of an epoch. The end is state, one `Ending`, never a
 message that could be lost. The invariant: `first_seq <= position <= next_seq` for every position that can be read,
 and a closed log never changes but by trimming.
 """
 
-from gateway.errors import Ending
+from gateway.endings import Ending
+from gateway.wire import sse
 
 WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
 
@@ -13,23 +15,25 @@ WINDOW = 512  # frames looked at together: about what one piece holds, and not t
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("bytes", "ending", "epoch", "first_seq", "held", "next_seq")
+    __slots__ = ("_held", "bytes", "ending", "epoch", "first_seq", "keepalive", "next_seq", "terminal")
 
-    def __init__(self, epoch: str, first_seq: int = 0) -> None:
+    def __init__(
+        self, epoch: str, first_seq: int = 0, terminal: bytes = b"", keepalive: bytes = sse.KEEPALIVE
+    ) -> None:
         self.epoch = epoch
+        self.terminal = terminal  # the bytes of the dialect behind the last frame; b"": none
+        self.keepalive = keepalive  # the frame of the dialect for a subscriber that waits
         self.first_seq = first_seq
         self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held
         self.ending: Ending | None = None
-        # The frames that are held, oldest first. Only this class changes them, but for `Fanout.publish`, which
-        # appends by itself: a call is a twentieth of what a token costs there.
-        self.held: list[bytes] = []
+        self._held: list[bytes] = []  # the frames that are held, oldest first
 
     def append(self, frame: bytes) -> None:
         """Append one frame. Raises `ValueError` once the log is closed."""
         if self.ending is not None:
             raise ValueError("the log is closed")
-        self.held.append(frame)
+        self._held.append(frame)
         self.next_seq += 1
         self.bytes += len(frame)
 
@@ -51,8 +55,8 @@ class StreamLog:
         if not self.first_seq <= seq <= self.next_seq:
             raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
         frames: list[bytes] = []
-        for start in range(seq - self.first_seq, len(self.held), WINDOW):
-            for frame in self.held[start : start + WINDOW]:
+        for start in range(seq - self.first_seq, len(self._held), WINDOW):
+            for frame in self._held[start : start + WINDOW]:
                 max_bytes -= len(frame)
                 if max_bytes < 0 and frames:
                     return frames
@@ -60,25 +64,25 @@ class StreamLog:
         return frames
 
     def bytes_from(self, seq: int) -> int:
-        """Bytes of the frames that a reader at `seq` still has before it."""
+        """Bytes of the frames that a subscriber at `seq` still has before it."""
         start = max(seq - self.first_seq, 0)
-        return sum(map(len, self.held[start:])) if start else self.bytes
+        return sum(map(len, self._held[start:])) if start else self.bytes
 
     def frames(self) -> list[bytes]:
         """All that are held."""
-        return list(self.held)
+        return list(self._held)
 
     def trim(self, seq: int) -> None:
         """Forget the frames before `seq`."""
-        count = min(max(seq - self.first_seq, 0), len(self.held))
-        self.bytes -= sum(map(len, self.held[:count]))
-        del self.held[:count]
+        count = min(max(seq - self.first_seq, 0), len(self._held))
+        self.bytes -= sum(map(len, self._held[:count]))
+        del self._held[:count]
         self.first_seq += count
 
     def trim_to(self, max_bytes: int, seq: int) -> None:
         """Forget the oldest frames until at most `max_bytes` are held, but none from `seq` on."""
         excess, count = self.bytes - max_bytes, 0
-        for frame in self.held[: max(seq - self.first_seq, 0)]:
+        for frame in self._held[: max(seq - self.first_seq, 0)]:
             if excess <= 0:
                 break
             excess -= len(frame)

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from gateway.config import Stream as StreamConfig
-from gateway.errors import Ending
+from gateway.config import StreamSettings
+from gateway.delivery.fanout import Fanout
+from gateway.delivery.modes import Cause
+from gateway.delivery.pieces import View
+from gateway.delivery.slices import SLICE_SECONDS
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.observe import logs
 from gateway.stream.audience import Audience, OnLastReader, Policy
-from gateway.stream.fanout import SLICE_SECONDS, Fanout
 from gateway.stream.log import StreamLog
-from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import CompletionView, EventsView, SourceEventsView, View
+from gateway.stream.view import CompletionView, EventsView, SourceEventsView
+from gateway.wire import sse
 
 _log = logging.getLogger("rivergate.stream")
 
@@ -50,7 +55,7 @@ NOBODY = _Nobody()
 
 
 def policy_of(
-    limits: StreamConfig,
+    limits: StreamSettings,
     *,
     detached: bool = False,
     on_last_reader: OnLastReader | None = None,
@@ -131,11 +136,13 @@ class Stream:
         self,
         stream_id: str,
         epoch: str,
-        limits: StreamConfig,
+        limits: StreamSettings,
         producer: Producer,
         policy: Policy | None = None,
         ring: Ring | None = None,
         first_seq: int = 0,
+        terminal: bytes = b"",
+        keepalive: bytes = sse.KEEPALIVE,
     ) -> None:
         self.id = stream_id
         self.singly = False  # any number of frames at once
@@ -144,7 +151,7 @@ class Stream:
         self._max_log_bytes = limits.max_log_bytes if ring is None else -1  # a ring is looked at after every frame
         self._producer = producer
         self._loop = asyncio.get_running_loop()
-        self._log = StreamLog(epoch, first_seq)
+        self._log = StreamLog(epoch, first_seq, terminal, keepalive)
         self._trimmed_bytes = 0
         self._views: dict[tuple[Framing, bool], View] = {}
         self._readers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet
@@ -190,22 +197,16 @@ class Stream:
 
     def on_frames(self, frames: list[bytes]) -> None:
         """Several frames at once: a reader gets them in one piece."""
-        self._log.extend(frames)
-        self._fanout.wake()
-        if self._log.bytes > self._max_log_bytes:
-            self._make_room()
+        self._fanout.publish_all(frames)
 
     def close(self, ending: Ending, last_frames: list[bytes]) -> None:
         """Write the end: the last frames and the ending, which readers get in one piece if they can."""
         if self._log.ending is not None:
             return
-        self._log.extend(last_frames)
-        self._log.close(ending)
         self._audience.close()
         # What knows this stream is let go of, so that it goes at once and not when the garbage is collected.
         self._producer = NOBODY
-        self._fanout.end()
-        self._fanout.wake()
+        self._fanout.end(ending, last_frames)
 
     def adopt(self, policy: Policy) -> None:
         """Go on by this policy: somebody relies on the stream who is no reader."""
@@ -248,7 +249,7 @@ class Stream:
             self._make_room()
 
     def on_blocked(self, reader: Subscriber) -> None:
-        self._fanout.remove(reader)
+        self._fanout.remove(reader, Cause.BLOCKED)
 
     def on_closed(self, reader: Subscriber) -> None:
         if reader.ending is Ending.LAGGED:
@@ -258,10 +259,10 @@ class Stream:
                 "lag_events": self._log.next_seq - reader.position,
                 "lag_bytes": self._log.bytes_from(reader.position),
             }
-            _log.warning("reader lagged", extra={"fields": lag})
+            logs.write_ending(_log, "reader lagged", reader.ending, lag)
         self._delivered += reader.position - reader.first_seq
         del self._readers[reader]
-        self._fanout.remove(reader)
+        self._fanout.remove(reader, Cause.ENDED)
         self._audience.leave()
         if self._paused:
             self._make_room()

@@ -1,12 +1,12 @@
-"""Pure: framings of a log. A view makes the bytes that every reader of one kind receives.
+"""Pure: framings of a log. A view makes the bytes that every subscriber of one kind receives.
 
 A piece is what one `send` carries: the frames from a cursor on, up to a limit, joined; on HTTP/1.1 it is one
-transfer chunk (RFC 9112 section 7.1), so that an event is never split over two of them.
+transfer chunk (RFC 9112 section 7.1), so that an event is never split over two of them. A view says when the stream
+is over; the bytes that end a body belong to the owner of the connection.
 """
 
-from typing import Protocol
-
-from gateway.errors import Ending
+from gateway.delivery.pieces import Piece
+from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
 from gateway.wire.http1 import SIZE_LINES
@@ -14,90 +14,63 @@ from gateway.wire.http1 import SIZE_LINES
 # One join below 64 KiB costs less than the second send it saves; above it the socket buffer is full anyway.
 MAX_PIECE_BYTES = 65536
 
-# Bytes for a reader, the position behind them, and whether they hold the end of the body. A plain tuple: it is made
-# per token, and a dataclass would cost more than the framing itself.
-Piece = tuple[bytes, int, bool]
-
-
-class View(Protocol):
-    """One framing of one log."""
-
-    keepalive: bytes  # what may stand between two pieces
-    bare_chunks: bool  # a frame goes out as a transfer chunk of its own, with nothing added
-    resumable: bool  # a reader that is cut off can come again and go on where it was
-
-    def one(self, frame: bytes, seq: int) -> bytes:
-        """The bytes of one frame, the one at `seq`."""
-
-    def piece(self, seq: int) -> Piece:
-        """The next bytes for a reader at `seq`; none if there are none yet."""
-
-    def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """What a reader is told that is sent away before the end, the end of its body included.
-
-        With `retry_ms` it is to come again, so that it is not told of an end.
-        """
+SOURCE_ID = b"source-id: "  # begins the line before an event of a feed in its log: the id that its source gave it
 
 
 class CompletionView:
-    """The framing of POST completions: the frames as they are, then `[DONE]` and the end of the body.
+    """The framing of POST completions: the frames as they are, then the terminal bytes of the log.
 
     `chunked`: HTTP/1.1; otherwise the body ends with the connection (HTTP/1.0).
     """
 
-    __slots__ = ("_log", "bare_chunks", "keepalive")
+    __slots__ = ("_log", "keepalive", "relays_chunks")
 
     resumable = False
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
-        self.bare_chunks = chunked
-        self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
+        self.relays_chunks = chunked
+        self.keepalive = _sendable(log.keepalive, chunked=chunked)
 
-    def one(self, frame: bytes, seq: int) -> bytes:
+    def framed(self, frame: bytes, seq: int) -> bytes:
         size = len(frame)
-        if self.bare_chunks and size < len(SIZE_LINES):
+        if self.relays_chunks and size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # `encode_chunk`, without the call
-        return http1.encode_chunk(frame) if self.bare_chunks else frame
+        return _sendable(frame, chunked=self.relays_chunks)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
         frames = log.read(seq, MAX_PIECE_BYTES)
         next_seq = seq + len(frames)
-        last = log.ending is not None and next_seq == log.next_seq
-        if last:
-            frames.append(sse.DONE)
-        return _body(b"".join(frames), chunked=self.bare_chunks, last=last), next_seq, last
+        over = log.ending is not None and next_seq == log.next_seq
+        if over:
+            frames.append(log.terminal)
+        return Piece(_sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over)
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """Nothing: a POST client that is sent away sees its connection close, never a false `[DONE]`."""
+        """Nothing: a POST client that is sent away sees its connection close, never a false terminal."""
         return b""
-
-
-# The line before an event of a feed in its log: the id that its source gave it.
-SOURCE_ID = b"source-id: "
 
 
 class EventsView:
     """The framing of subscriptions: an `id: <epoch>-<seq>` on every event, and control events by name.
 
-    `gap` tells how many events were trimmed before the reader came to them; `end` is the last event.
+    `gap` tells how many events were trimmed before the subscriber came to them; `end` is the last event.
     """
 
     __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
 
-    bare_chunks = False
+    relays_chunks = False
     resumable = True
 
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
         self._chunked = chunked
         self._prefix = b"id: %b-" % log.epoch.encode()
-        self.keepalive = http1.encode_chunk(sse.KEEPALIVE) if chunked else sse.KEEPALIVE
+        self.keepalive = _sendable(log.keepalive, chunked=chunked)
 
-    def one(self, frame: bytes, seq: int) -> bytes:
-        data = self._event(frame, seq)
-        return http1.encode_chunk(data) if self._chunked else data
+    def framed(self, frame: bytes, seq: int) -> bytes:
+        return _sendable(self._event(frame, seq), chunked=self._chunked)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -107,27 +80,27 @@ class EventsView:
             parts.append(sse.control("gap", {"missed": log.first_seq - seq}))
             seq = log.first_seq
         if seq > next_seq:
-            return b"", seq, False  # everything, the `end` event too, was delivered before
+            return Piece(b"", seq, False)  # everything, the `end` event too, was delivered before
         for frame in log.read(seq, MAX_PIECE_BYTES):
             parts.append(self._event(frame, seq))
             seq += 1
-        last = log.ending is not None and seq == next_seq
-        if last:
+        over = log.ending is not None and seq == next_seq
+        if over:
             parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
-        return _body(b"".join(parts), chunked=self._chunked, last=last), seq, last
+        return Piece(_sendable(b"".join(parts), chunked=self._chunked), seq, over)
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
-        return _body(end, chunked=self._chunked, last=True)
+        return _sendable(end, chunked=self._chunked)
 
     def _event(self, frame: bytes, seq: int) -> bytes:
         return b"%b%d\n%b" % (self._prefix, seq, frame)
 
 
 class SourceEventsView(EventsView):
-    """The same with the id of the source, if it gave one, behind ours: `id: <epoch>-<seq>/<source id>`.
+    """The framing of subscriptions with the source's own id, where it gave one, behind ours.
 
-    A browser's `EventSource` shows its page no other field than `id`.
+    The id is `<epoch>-<seq>/<source id>`: a browser's `EventSource` shows its page no other field than `id`.
     """
 
     __slots__ = ()
@@ -139,7 +112,5 @@ class SourceEventsView(EventsView):
         return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
 
 
-def _body(data: bytes, *, chunked: bool, last: bool) -> bytes:
-    if not chunked:
-        return data
-    return http1.encode_chunk(data) + http1.LAST_CHUNK if last else http1.encode_chunk(data)
+def _sendable(data: bytes, *, chunked: bool) -> bytes:
+    return http1.encode_chunk(data) if chunked else data

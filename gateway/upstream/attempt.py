@@ -12,15 +12,18 @@ from enum import Enum
 from typing import Any, Protocol
 
 from gateway import clock
+from gateway.dialects.dialect import AnswerIdentity, Dialect
+from gateway.dialects.learned_shape import Counts
+from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
-from gateway.upstream.body import MAX_TOLD_VALUE, BodyReader, ErrorBody, FrameReceiver, StreamBody, WholeBody
-from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.wire.repair import Identity
+from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
 
-LINGER_SECONDS = 1.0  # how long after [DONE] the body may still end properly, to keep the connection
+LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
 IDLE_CHECKS = 8  # per idle_timeout_ms: a stall is told at most an eighth late
 SAMPLE_SECONDS = 1.0  # between two samples of the gap between tokens
@@ -54,7 +57,8 @@ class Order:
 
     endpoint: Endpoint
     request: bytes
-    identity: Identity
+    dialect: Dialect
+    identity: AnswerIdentity
     streamed: bool
     hold_finish: bool = False
     is_spent: Callable[[int], bool] | None = None  # of a whole answer: whether so many bytes cost too much
@@ -99,7 +103,7 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.DIALLING
         self._paused = False
-        self._connection: Connection | None = None
+        self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._events_at_check = -1  # no count: the next check finds that something came
@@ -115,15 +119,24 @@ class Attempt:
 
     @property
     def stream(self) -> StreamBody:
-        """The reader of a streamed completion: usage, counts, the held finish."""
+        """The body of a streamed answer."""
         assert isinstance(self._body, StreamBody)
         return self._body
 
     @property
     def whole(self) -> WholeBody:
-        """The reader of a completion that is not streamed."""
+        """The body of an answer that is not streamed."""
         assert isinstance(self._body, WholeBody)
         return self._body
+
+    @property
+    def counts(self) -> Counts:
+        """What was streamed so far."""
+        return self._body.counts
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
+        return self._body.usage(prompt_tokens)
 
     def start(self) -> None:
         """Send the request, on an idle connection at once or on a new one as soon as it is there."""
@@ -135,9 +148,9 @@ class Attempt:
         # While the request is on its way.
         order = self._order
         self._body: BodyReader = (
-            StreamBody(self, order.identity, hold_finish=order.hold_finish)
+            StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
             if order.streamed
-            else WholeBody(self, order.identity, order.is_spent)
+            else WholeBody(self, order.dialect, order.identity, order.is_spent)
         )
 
     def cancel(self) -> None:
@@ -179,7 +192,7 @@ class Attempt:
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
-            self._body = ErrorBody(self, status, headers, expected)
+            self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
             self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
         elif encoding != "identity":
             what = encoding[:MAX_TOLD_VALUE]
@@ -204,7 +217,7 @@ class Attempt:
             self._phase = Phase.DIALLING
             self._clear_timer()
             self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
-        elif isinstance(self._body, ErrorBody) or (isinstance(self._body, StreamBody) and self._body.chat.finished):
+        elif isinstance(self._body, ErrorBody) or (isinstance(self._body, StreamBody) and self._body.finished):
             self._body.finish()
         else:
             self._fail(error)
@@ -274,7 +287,7 @@ class Attempt:
         else:
             self._send(connection)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self._phase = Phase.SENT
         self.marks.connected = clock.monotonic()
@@ -282,16 +295,10 @@ class Attempt:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
             self._arm(limits.response, "no answer within response_timeout_ms")
-        elif self._awaits_head:
+        elif limits.head < limits.first_content:  # the head has a limit of its own
             self._set_timer(limits.head, self._on_head_limit)
         else:
             self._await_content(self.marks.connected)
-
-    @property
-    def _awaits_head(self) -> bool:
-        """Whether the head has a limit of its own, below that of the content."""
-        limits = self._order.endpoint.limits
-        return limits.head < limits.first_content
 
     def _on_head_limit(self) -> None:
         """The head is overdue, or it came and the content is what is waited for: a timer less in every request."""
@@ -315,7 +322,7 @@ class Attempt:
         if left > 0:
             self._set_timer(max(min(left, idle / IDLE_CHECKS, SAMPLE_SECONDS), 0.001), self._watch_idle)
             self._sample_gap()
-        elif self.stream.chat.finished:
+        elif self.stream.finished:
             self.stream.finish()  # all is said; only the end of the body is missing
         else:
             self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))

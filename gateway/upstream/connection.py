@@ -1,6 +1,6 @@
 """Shell: one HTTP/1.1 client connection: requests out, response heads and bodies in, by callbacks.
 
-In: bytes of a request. Out: `Exchange` callbacks in the same call as the read that brought the bytes; no await,
+In: bytes of a request. Out: `ResponseReceiver` callbacks in the call of the read that brought the bytes; no await,
 no queue. The invariant: an exchange ends exactly once, with `on_end` or `on_lost`; a connection is handed back
 to its owner only after a response that ended as it was framed.
 """
@@ -22,7 +22,7 @@ BodyHandler = Callable[[bytes], None]
 ChunkHandler = Callable[[bytes], bool]
 
 
-class Exchange(Protocol):
+class ResponseReceiver(Protocol):
     """One request and its response, as the connection sees it."""
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
@@ -35,7 +35,7 @@ class Exchange(Protocol):
         """The exchange failed. `untouched`: on a connection used before, with no byte of an answer."""
 
 
-class Connection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """A connection to one origin; carries one exchange at a time."""
 
     __slots__ = (
@@ -63,15 +63,15 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        on_idle: Callable[["Connection"], None],
-        on_lost: Callable[["Connection"], None],
+        on_idle: Callable[["UpstreamConnection"], None],
+        on_lost: Callable[["UpstreamConnection"], None],
         pace: Pace | None = None,
     ) -> None:
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._pace = pace or Pace()
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ResponseReceiver | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._headers: dict[str, str] = {}
         self._head_bytes = 0  # of complete fields
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         """Whether a request can still be sent here."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes, exchange: Exchange) -> None:
+    def send(self, request: bytes, exchange: ResponseReceiver) -> None:
         """Begin an exchange; the connection must be open and idle."""
         if self._transport is None or self._exchange is not None:
             raise RuntimeError("a connection carries one exchange at a time")

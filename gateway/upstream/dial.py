@@ -20,7 +20,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 import aiohappyeyeballs
 
 from gateway.errors import ConfigError, UpstreamError
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.wire import http1
 
 MAX_PROXY_HEAD_BYTES = 16384  # a CONNECT answer is a status line and a few fields
@@ -67,7 +67,7 @@ class Dialer:
     tls: ssl.SSLContext | None = None
     proxy: str | None = None
 
-    async def dial(self, build: Callable[[], Connection]) -> Connection:
+    async def dial(self, build: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         """A connected, idle connection. Raises `UpstreamError`."""
         loop = asyncio.get_running_loop()
         connection = build()

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
 
 from gateway import __version__, config
 from gateway.errors import RivergateError
@@ -12,8 +9,6 @@ from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_con
 from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
 from gateway.wire import http1
-
-COMPLETIONS_PATH = "/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +29,20 @@ class Endpoint:
     pool: Pool
     limits: AttemptLimits
     include_usage: bool
-    head: bytes = field(repr=False)  # of every request, as far as it is always the same, the credential too
+    prefix: str  # the path of `base_url`, before the path of a dialect
+    fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     credential: str = field(default="", repr=False)
+    heads: dict[str, bytes] = field(
+        default_factory=dict, repr=False
+    )  # request line and `fields`, by a dialect's path
 
     @classmethod
     def build(
-        cls, upstream: config.Upstream, idle_seconds: float, proxies: Mapping[str, str], pace: Pace | None = None
+        cls,
+        upstream: config.UpstreamSettings,
+        idle_seconds: float,
+        proxies: Mapping[str, str],
+        pace: Pace | None = None,
     ) -> "Endpoint":
         origin = Origin.parse(upstream.base_url)
         dialer = Dialer(
@@ -63,8 +66,8 @@ class Endpoint:
                 idle=idle_seconds,
             ),
             include_usage=upstream.include_usage,
-            head=http1.encode_request_line("POST", origin.prefix + COMPLETIONS_PATH)
-            + http1.encode_fields(_fields(origin, upstream)),
+            prefix=origin.prefix,
+            fields=http1.encode_fields(_fields(origin, upstream)),
             credential=upstream.api_key.get_secret_value() if upstream.api_key is not None else "",
         )
 
@@ -74,26 +77,24 @@ class Endpoint:
             error.redact(self.credential)
 
     def encode(
-        self, body: Mapping[str, Any], upstream_id: str, request_id: str, traceparent: str | None = None
+        self, path: str, content: bytes, *, streamed: bool, request_id: str, traceparent: str | None = None
     ) -> bytes:
-        """The request that asks this upstream for the completion that `body` describes.
+        """The request that posts `content`, JSON, to a dialect's path at this upstream.
 
-        The two ids are sane ones: they end no line early.
+        `request_id` and `traceparent` are sane ones: they end no line early.
         """
-        sent = {**body, "model": upstream_id}
-        accept = "application/json"
-        if sent.get("stream"):
-            accept = "text/event-stream"
-            if self.include_usage:
-                sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        content = orjson.dumps(sent)
+        accept = "text/event-stream" if streamed else "application/json"
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"
         if traceparent is not None:
             own = f"{own}traceparent: {traceparent}\r\n"
-        return self.head + own.encode("ascii") + http1.CRLF + content
+        return (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF + content
+
+    def _head(self, path: str) -> bytes:
+        head = self.heads[path] = http1.encode_request_line("POST", self.prefix + path) + self.fields
+        return head
 
 
-def _fields(origin: Origin, upstream: config.Upstream) -> tuple[tuple[str, str], ...]:
+def _fields(origin: Origin, upstream: config.UpstreamSettings) -> tuple[tuple[str, str], ...]:
     fields = [
         ("Host", origin.authority),
         ("User-Agent", f"rivergate/{__version__}"),

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from gateway.errors import UpstreamError
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import Dialer
 from gateway.upstream.pace import Pace
 
@@ -29,14 +29,14 @@ class Pool:
         self._pace = pace
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
-        self._idle: deque[tuple[Connection, float]] = deque()  # oldest first, with the time it came to rest
-        self._open: set[Connection] = set()
+        self._idle: deque[tuple[UpstreamConnection, float]] = deque()  # oldest first, with the time it came to rest
+        self._open: set[UpstreamConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._dialled = 0
         self._reused = 0
         self._closed = False
 
-    def take_nowait(self) -> Connection | None:
+    def take_nowait(self) -> UpstreamConnection | None:
         """A connection that is idle and, as far as can be known, alive; None: `dial` one."""
         while self._idle:
             connection, _ = self._idle.pop()
@@ -45,9 +45,9 @@ class Pool:
                 return connection
         return None
 
-    async def dial(self) -> Connection:
+    async def dial(self) -> UpstreamConnection:
         """A new connection. Raises `UpstreamError`."""
-        connection = await self._dialer.dial(lambda: Connection(self._rest, self._forget, self._pace))
+        connection = await self._dialer.dial(lambda: UpstreamConnection(self._rest, self._forget, self._pace))
         if self._closed:
             connection.abort()
             raise UpstreamError("the gateway has closed its connections")
@@ -73,7 +73,7 @@ class Pool:
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(len(self._open), len(self._idle), self._dialled, self._reused)
 
-    def _rest(self, connection: Connection) -> None:
+    def _rest(self, connection: UpstreamConnection) -> None:
         if self._closed:
             connection.abort()
             return
@@ -83,7 +83,7 @@ class Pool:
         if self._sweep is None:
             self._schedule_sweep(self._idle_seconds)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         for entry in self._idle:
             if entry[0] is connection:

@@ -1,1 +1,1 @@
-"""Pure: incremental codecs between bytes and meaning. No I/O, no clock."""
+"""Generic codecs between bytes and meaning. No I/O, no clock."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.access import secret as key_secret
-from gateway.access.ledger import Key, Usage
+from gateway.access.books import Key, UsageRecord
 
 NOW = 1_800_000_000
 _numbers = itertools.count()
@@ -24,12 +24,12 @@ def new_key(secret: str | None = None, **fields: Any) -> Key:
     return Key(**{"id": f"key_{secrets.token_hex(6)}", **stored, **unlimited, "created_at": NOW, **fields})
 
 
-def record(key_id: str | None = None, cost: int = 10, **fields: Any) -> Usage:
+def record(key_id: str | None = None, cost: int = 10, **fields: Any) -> UsageRecord:
     """A completion that cost so much."""
     who = {"id": f"st_{next(_numbers)}", "request_id": "req_1", "key_id": key_id, "model": "m", "upstream": "alpha"}
     how = {"ending": "completed", "prompt_tokens": 3, "completion_tokens": 5, "estimated": False}
     took = {"ttft_ms": 12.5, "duration_ms": 80.0, "ended_at": NOW}
-    return Usage(**{**who, **how, "cost_microusd": cost, "hedge_cost_microusd": 0, **took, **fields})
+    return UsageRecord(**{**who, **how, "cost_microusd": cost, "hedge_cost_microusd": 0, **took, **fields})
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:

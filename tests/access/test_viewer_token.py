@@ -8,14 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.access.viewer_token import (
-    MAX_TOKEN_CHARACTERS,
-    MIN_KEY_BYTES,
-    SigningKey,
-    ViewerToken,
-    mint,
-    verify,
-)
+from gateway.access.viewer_token import MAX_TOKEN_CHARACTERS, MIN_KEY_BYTES, SigningKey, ViewerToken, mint, verify
 from gateway.errors import AuthenticationFailed, PermissionDenied
 
 OLD = SigningKey("old1", b"o" * MIN_KEY_BYTES)

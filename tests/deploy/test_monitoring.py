@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.endings import Ending
+
 from .places import DEPLOY, ROOT, run, tool
 
 GAUGES = {
@@ -83,6 +85,15 @@ def test_the_dashboard_names_only_metrics_that_there_are_and_every_one_of_them()
     assert used - METRICS == set()
     bare = {re.sub("_(bucket|sum|count)$", "", name) for name in used}
     assert bare == GAUGES | COUNTERS | HISTOGRAMS
+
+
+def test_alerts_and_dashboard_count_the_endings_that_are_faults() -> None:
+    faults = "|".join(ending for ending in Ending if ending.is_fault)
+    for text in (ALERTS, *(query for _, query in queries())):
+        lists = set(re.findall(r'ending=~"([^"]*)"', text))
+        assert lists <= {faults}
+    assert faults in ALERTS
+    assert any(faults in query for _, query in queries())
 
 
 @pytest.mark.parametrize("name", sorted(COUNTERS))

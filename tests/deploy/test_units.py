@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config, service
+from gateway import config
+from gateway.run import service
 
 from .places import DEPLOY, run, settings, tool
 
@@ -76,16 +77,16 @@ def test_the_filter_lets_through_every_system_call_of_the_program() -> None:
 
 
 def test_a_stop_has_time_for_the_drain_and_the_ledger() -> None:
-    assert seconds("TimeoutStopSec") >= config.Server().drain_seconds + 2 * service.LEDGER_SECONDS + 5
+    assert seconds("TimeoutStopSec") >= config.ServerSettings().drain_seconds + 2 * service.LEDGER_SECONDS + 5
 
 
 def test_every_connection_that_is_allowed_finds_its_files() -> None:
-    assert seconds("LimitNOFILE") >= 5 * config.Server().max_connections + service.RESERVED_DESCRIPTORS
+    assert seconds("LimitNOFILE") >= 5 * config.ServerSettings().max_connections + service.RESERVED_DESCRIPTORS
 
 
 def test_the_socket_listens_where_the_program_does_by_itself_with_the_same_queue() -> None:
     told = settings("rivergate.socket")
-    assert told["ListenStream"] == [str(config.Server().listen)]
+    assert told["ListenStream"] == [str(config.ServerSettings().listen)]
     assert told["Backlog"] == [str(service.BACKLOG)]
 
 

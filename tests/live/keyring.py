@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import config, keys
+from gateway import config
+from gateway.commands import keys
 from tests.access.books import rows
 
 from .conftest import KEYS, ORDERED
@@ -40,7 +41,7 @@ class Keyring:
 
     def create(self, name: str = "somebody", **wish: Any) -> MadeKey:
         """A key as `rivergate keys create` makes it."""
-        secret, key = keys.create(config.load(self.file, KEYS), keys.Wish(name, **wish))
+        secret, key = keys.create(config.load(self.file, KEYS), keys.KeyOrder(name, **wish))
         return MadeKey(key.id, secret)
 
     def revoke(self, key: MadeKey) -> None:

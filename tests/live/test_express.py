@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.api.express import MAX_CONTENT, REQUEST_LINE
-from gateway.api.protocol import MAX_SENT_AHEAD, PIECES_SECONDS
+from gateway.http.aiohttp_seam import MAX_SENT_AHEAD, PIECES_SECONDS
+from gateway.http.fast_path import MAX_CONTENT, REQUEST_LINE
 
 from .conftest import KEYS
 from .processes import Gateway

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.access.token_keys import load
 from gateway.access.viewer_token import ViewerToken, mint
-from gateway.simulate import Statistics
+from gateway.simulate import ProviderStatistics
 
 from .conftest import KEYS
 from .processes import Gateway, wait_for
@@ -102,7 +102,7 @@ def test_who_comes_back_after_the_ring_has_turned_is_told_how_much_is_missing(ga
 
 
 def test_a_source_that_ends_is_asked_for_what_follows_the_last_event(gateway: Gateway, source: Upstream) -> None:
-    def asked_again(seen: Statistics) -> bool:
+    def asked_again(seen: ProviderStatistics) -> bool:
         return seen.last_request is not None and seen.last_request["headers"].get("last-event-id") == "5"
 
     with Subscriber(gateway.port, "/v1/feeds/short/events") as subscriber:

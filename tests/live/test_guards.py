@@ -20,7 +20,7 @@ import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import Config
-from gateway.service import Service
+from gateway.run.service import Service
 from gateway.wire import sse
 
 from .conftest import KEYS

@@ -15,8 +15,8 @@ import auriko
 import openai
 import pytest
 
-from gateway.access.ledger import Ledger
-from gateway.relay.purse import SLICE_TOKENS
+from gateway.access.sqlite_books import SqliteBooks
+from gateway.completion.spending import SLICE_TOKENS
 from tests.access.books import NOW, balances, new_key, new_secret, rows
 
 from .conftest import KEYS
@@ -34,6 +34,7 @@ CLIENTS = 200
 REVOKED_SECONDS = 5.0
 CHECKED_SECONDS = 30.0  # several times as long as a full disk can go unnoticed
 KILLS = 3
+_SUMS = "SELECT count(*), sum(cost_microusd + hedge_cost_microusd) FROM usage WHERE key_id = '{}'"
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +159,8 @@ def test_a_key_that_is_no_good_is_refused_once_and_told_why(
         keyring.revoke(made)
         secret, words = made.secret, "revoked"
     elif fault == "expired":
-        ledger = Ledger.open(keyring.path)
-        ledger.add(new_key(secret, expires_at=NOW - 100_000_000))
+        ledger = SqliteBooks.open(keyring.path)
+        ledger.create(new_key(secret, expires_at=NOW - 100_000_000))
         ledger.close()
         words, code = "expired", "expired_api_key"
     before, one = alpha.statistics(), sdk(name, secret)
@@ -786,12 +787,12 @@ def test_a_gateway_that_is_killed_in_mid_write_books_nothing_twice_and_nothing_b
             gateway.terminate()
             load.join()
         answered += load.answered
-        ledger = Ledger.open(keyring.path)
+        ledger = SqliteBooks.open(keyring.path)
         assert rows(keyring.path, "PRAGMA integrity_check") == [("ok",)]
         found = [record["id"] for record in keyring.records(key)]
         assert found[: len(kept)] == kept  # what was settled stays
         assert len(set(found)) == len(found)
-        assert ledger.totals()[key.id] == (len(found), keyring.spent(key))
+        assert rows(keyring.path, _SUMS.format(key.id)) == [(len(found), keyring.spent(key))]
         assert balances(keyring.path)[key.id] == 100_000_000 - keyring.spent(key)
         ledger.close()
         kept = found

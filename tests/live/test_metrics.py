@@ -18,7 +18,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.errors import Ending
+from gateway.endings import Ending
 
 from .conftest import KEYS
 from .processes import Gateway, wait_for

@@ -10,7 +10,7 @@ import auriko
 import openai
 import pytest
 
-from gateway.simulate.tally import Statistics
+from gateway.simulate.tally import ProviderStatistics
 
 from .conftest import ORDERED
 from .processes import Gateway
@@ -116,7 +116,7 @@ def check_tried(tried: list[dict[str, Any]], upstreams: list[str]) -> None:
     assert not any(one["hedge"] for one in tried)
 
 
-def check_aborted(rivals: Rivals, before: Sequence[Statistics]) -> None:
+def check_aborted(rivals: Rivals, before: Sequence[ProviderStatistics]) -> None:
     """That every one of the requests since then, silent each in its way, was aborted at both providers."""
     for upstream, then in zip(rivals.both(), before, strict=True):
         aborted = then.aborted + len(SILENCES)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gateway.simulate import Provider, Script
 from gateway.simulate.answer import words
-from gateway.simulate.tally import Statistics
+from gateway.simulate.tally import ProviderStatistics
 
 from .processes import wait_for
 
@@ -59,24 +59,26 @@ class Upstream:
         """Behave like this from now on."""
         self._call(lambda: setattr(self._provider, "script", Script(**script)))
 
-    def statistics(self) -> Statistics:
-        seen: Statistics = self._call(self._provider.statistics)
+    def statistics(self) -> ProviderStatistics:
+        seen: ProviderStatistics = self._call(self._provider.statistics)
         return seen
 
-    def wait_until(self, condition: Callable[[Statistics], bool], what: str, seconds: float = 2.0) -> Statistics:
+    def wait_until(
+        self, condition: Callable[[ProviderStatistics], bool], what: str, seconds: float = 2.0
+    ) -> ProviderStatistics:
         """The statistics as soon as they fulfil the condition."""
 
-        def look() -> Statistics | None:
+        def look() -> ProviderStatistics | None:
             seen = self.statistics()
             return seen if condition(seen) else None
 
         return wait_for(look, f"{self.name}: {what}", seconds)
 
-    def wait_for_abort(self, before: Statistics) -> Statistics:
+    def wait_for_abort(self, before: ProviderStatistics) -> ProviderStatistics:
         """Until one more response than before was given up by its client."""
         return self.wait_until(lambda now: now.aborted > before.aborted, "an abort")
 
-    def wait_for_request(self, before: Statistics) -> Statistics:
+    def wait_for_request(self, before: ProviderStatistics) -> ProviderStatistics:
         """Until one more request than before has come."""
         return self.wait_until(lambda now: now.requests > before.requests, "a request")
 

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from gateway.observe.trace import NoTracing, OtelTracing, Traced, build, valid
+from gateway.observe.trace import NoTracing, OtelTracing, SpanRecord, build, valid
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -33,7 +33,7 @@ def test_without_a_collector_the_clients_header_goes_on_as_it_came() -> None:
     tracing = build({})
     span = tracing.begin("chat", PARENT, 0.0)
     assert span.traceparent == PARENT
-    span.end(lambda: Traced({}))
+    span.end(lambda: SpanRecord({}))
     tracing.shut()
 
 
@@ -43,7 +43,7 @@ def test_a_span_is_the_child_of_the_clients_and_the_parent_of_the_upstreams() ->
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = OtelTracing(provider)
     span = tracing.begin("chat m", PARENT, 1000.0)
-    traced = Traced({"gen_ai.request.model": "m"}, "the upstream failed", {"first content": 0.25})
+    traced = SpanRecord({"gen_ai.request.model": "m"}, "the upstream failed", {"first content": 0.25})
     span.end(lambda: traced)
     [told] = exporter.get_finished_spans()
     assert told.context is not None

@@ -13,10 +13,10 @@ from gateway.errors import (
     UpstreamStalled,
     UpstreamTimeout,
 )
-from gateway.routing.health import COOLDOWN, HALF_LIFE, KNOWN, LONGEST_OPEN, TAIL_KNOWN, Breaker, Health, Rules
+from gateway.routing.health import COOLDOWN, HALF_LIFE, KNOWN, LONGEST_OPEN, TAIL_KNOWN, Breaker, BreakerRules, Health
 
 DOWN = UpstreamError("HTTP 500")
-RULES = Rules(failures=3, seconds=10.0, max_cooldown=60.0)
+RULES = BreakerRules(failures=3, seconds=10.0, max_cooldown=60.0)
 
 
 def fail(health: Health, now: float, *errors: RivergateError) -> None:
@@ -29,7 +29,7 @@ def succeed(health: Health, now: float, ttft: float = 0.2, tps: float | None = N
     health.on_complete(tps, now)
 
 
-def opened(rules: Rules = RULES) -> Health:
+def opened(rules: BreakerRules = RULES) -> Health:
     """An upstream whose breaker opened at 0."""
     health = Health(rules)
     fail(health, 0.0, *[DOWN] * rules.failures)
@@ -109,13 +109,13 @@ def test_every_failure_of_its_own_counts(error: RivergateError) -> None:
 
 
 def test_with_zero_failures_the_breaker_never_opens() -> None:
-    health = Health(Rules(failures=0))
+    health = Health(BreakerRules(failures=0))
     fail(health, 0.0, *[DOWN] * 1000)
     assert (health.breaker, health.wait(0.0)) == (Breaker.CLOSED, 0.0)
 
 
 def test_one_failure_may_be_enough() -> None:
-    assert opened(Rules(failures=1, seconds=2.0)).wait(0.5) == 1.5
+    assert opened(BreakerRules(failures=1, seconds=2.0)).wait(0.5) == 1.5
 
 
 def test_an_open_breaker_counts_down_and_then_lets_one_probe_through() -> None:
@@ -278,7 +278,7 @@ def test_the_longer_of_breaker_and_cooldown_counts() -> None:
 
 
 def test_a_cap_of_zero_obeys_nobody() -> None:
-    health = Health(Rules(max_cooldown=0.0))
+    health = Health(BreakerRules(max_cooldown=0.0))
     fail(health, 0.0, RateLimited("slow", retry_after=30), RateLimited("slow"))
     assert health.wait(0.0) == 0.0
 
@@ -386,7 +386,7 @@ def test_an_attempt_that_nobody_wanted_any_more_is_no_sample() -> None:
 
 
 def test_the_error_rate_is_the_share_of_failures_and_fades_with_the_past() -> None:
-    health = Health(Rules(failures=0))
+    health = Health(BreakerRules(failures=0))
     fail(health, 0.0, DOWN, DOWN, DOWN)
     succeed(health, 0.0)
     assert health.statistics(0.0).error_rate == pytest.approx(0.75)
@@ -406,7 +406,7 @@ ERRORS = st.sampled_from([DOWN, UpstreamError("HTTP 503", retry_after=2), Client
 def test_over_any_history_the_attempts_in_flight_and_the_waits_are_true(
     failures: int, now: float, data: st.DataObject
 ) -> None:
-    health = Health(Rules(failures, seconds=5.0, max_cooldown=20.0))
+    health = Health(BreakerRules(failures, seconds=5.0, max_cooldown=20.0))
     running: list[tuple[int, bool]] = []  # each attempt in flight: its number, and whether its content has come
     probe = 0
     for _ in range(data.draw(st.integers(0, 40))):

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from gateway.routing.health import Health
-from gateway.routing.race import Cancel, Command, Race, Rules, Start, Why
+from gateway.routing.race import Cancel, CancelReason, Command, Race, RaceRules, Start
 from gateway.routing.throttle import Throttle
 from gateway.simulate import Script
 from gateway.simulate.dice import settled
@@ -57,7 +57,7 @@ class Request:
 
     def begin(self, now: float) -> None:
         self.began = now
-        rules = Rules(hedge_after=(self.line.health[0].tail(now), None), hedge_order=(1, 0))
+        rules = RaceRules(hedge_after=(self.line.health[0].tail(now), None), hedge_order=(1, 0))
         self.race = Race(2, rules, self.line.throttle)
         self.obey(self.race.on_go(now), now)
         if self.race.wake_at is not None:
@@ -69,7 +69,7 @@ class Request:
                 self.start(command, now)
             elif isinstance(command, Cancel):
                 candidate, number, started, hedge = self.running.pop(command.attempt)
-                waited = self.won_from - started if command.why is Why.LOST and not hedge else None
+                waited = self.won_from - started if command.why is CancelReason.LOST and not hedge else None
                 self.line.health[candidate].on_given_up(number, waited, now)
 
     def start(self, command: Start, now: float) -> None:

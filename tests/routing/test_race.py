@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.endings import Ending
 from gateway.errors import (
     ClientError,
-    Ending,
     RateLimited,
     RivergateError,
     UpstreamError,
@@ -18,7 +18,7 @@ from gateway.errors import (
     UpstreamStalled,
     UpstreamTimeout,
 )
-from gateway.routing.race import Cancel, Command, Commit, GiveUp, Race, Rules, Start, Why
+from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, RaceRules, Start
 from gateway.routing.throttle import Throttle
 
 
@@ -107,7 +107,7 @@ def unthrottled() -> Throttle:
 
 def hedged(candidates: int, after: float = 0.5, order: tuple[int, ...] = (), **rules: float) -> Race:
     """A race of which every attempt may run alone for so long."""
-    some = Rules(
+    some = RaceRules(
         budget=rules.get("budget"),
         timeout=rules.get("timeout"),
         attempts=int(rules.get("attempts", 20)),
@@ -120,7 +120,7 @@ def hedged(candidates: int, after: float = 0.5, order: tuple[int, ...] = (), **r
 DOWN = UpstreamError("HTTP 500")
 REFUSED = UpstreamRefused("messages: too long")
 LIMITED = RateLimited("slow down")
-LOST, TIMED_OUT, STOPPED = Why.LOST, Why.TIMED_OUT, Why.STOPPED
+LOST, TIMED_OUT, STOPPED = CancelReason.LOST, CancelReason.TIMED_OUT, CancelReason.STOPPED
 
 
 # --- one after the other
@@ -142,7 +142,7 @@ def test_the_clients_fault_is_told_at_once_and_nobody_else_is_asked() -> None:
 
 
 def test_the_clients_fault_is_told_even_when_the_budget_is_over_by_then() -> None:
-    race = Race(2, Rules(budget=1.0))
+    race = Race(2, RaceRules(budget=1.0))
     assert play(race, At(0.0, Go()), At(9.0, Failed(0, REFUSED))) == [Start(0, 0), GaveUp("invalid_request")]
 
 
@@ -160,7 +160,7 @@ def test_without_rules_there_is_nothing_to_wait_for() -> None:
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 def test_no_more_attempts_start_than_the_limit(attempts: int) -> None:
     failures = [At(1.0, Failed(number, DOWN)) for number in range(attempts)]
-    told = play(Race(5, Rules(attempts=attempts)), At(0.0, Go()), *failures)
+    told = play(Race(5, RaceRules(attempts=attempts)), At(0.0, Go()), *failures)
     assert told == [*(Start(number, number) for number in range(attempts)), GaveUp("upstream_error")]
 
 
@@ -172,29 +172,32 @@ def test_content_wins_once() -> None:
 
 
 def test_a_failure_after_the_commit_starts_nothing() -> None:
-    assert play(Race(2), At(0.0, Go()), At(0.1, Content(0)), At(0.2, Failed(0, DOWN))) == [Start(0, 0), Commit(0)]
+    assert play(Race(2), At(0.0, Go()), At(0.1, Content(0)), At(0.2, Failed(0, DOWN))) == [
+        Start(0, 0),
+        Commit(0),
+    ]
 
 
 def test_time_means_nothing_after_the_commit() -> None:
-    race = Race(3, Rules(budget=1.0, deadline=1.0, timeout=0.5, hedge_after=(0.2,)), unthrottled())
+    race = Race(3, RaceRules(budget=1.0, deadline=1.0, timeout=0.5, hedge_after=(0.2,)), unthrottled())
     assert play(race, At(0.0, Go()), At(0.1, Content(0)), At(9.0, Time())) == [Start(0, 0), Commit(0)]
     assert race.wake_at is None
 
 
 def test_content_after_the_end_of_the_budget_is_no_answer() -> None:
-    race = Race(1, Rules(budget=1.0))
+    race = Race(1, RaceRules(budget=1.0))
     told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Failed(0, DOWN)))
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 def test_content_of_an_attempt_that_gave_way_does_not_win_nor_end_the_race() -> None:
-    race = Race(2, Rules(timeout=1.0))
+    race = Race(2, RaceRules(timeout=1.0))
     told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Content(1)))
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1), Commit(1)]
 
 
 def test_a_failure_of_an_attempt_that_gave_way_is_not_counted_again() -> None:
-    race = Race(3, Rules(timeout=1.0))
+    race = Race(3, RaceRules(timeout=1.0))
     told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Failed(0, REFUSED)), At(1.2, Failed(0, DOWN)))
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1)]
 
@@ -202,7 +205,7 @@ def test_a_failure_of_an_attempt_that_gave_way_is_not_counted_again() -> None:
 def test_a_stop_cancels_what_runs_and_ends_the_race() -> None:
     assert play(Race(2), At(0.0, Go()), At(0.1, Stop())) == [Start(0, 0), Cancel(0, STOPPED)]
     script = At(0.0, Go()), At(0.1, Stop()), At(0.2, Stop()), At(0.3, Content(0)), At(0.4, Failed(0, DOWN))
-    race = Race(2, Rules(budget=1.0))
+    race = Race(2, RaceRules(budget=1.0))
     assert play(race, *script, At(2.0, Time())) == [Start(0, 0), Cancel(0, STOPPED)]
     assert race.wake_at is None
 
@@ -214,7 +217,12 @@ def test_a_stop_after_a_fallback_cancels_only_what_still_runs() -> None:
 
 def test_a_stop_cancels_the_hedge_too() -> None:
     told = play(hedged(2), At(0.0, Go()), At(0.5, Time()), At(0.6, Stop()))
-    assert told == [Start(0, 0), Start(1, 1, hedge=True), Cancel(0, STOPPED), Cancel(1, STOPPED)]
+    assert told == [
+        Start(0, 0),
+        Start(1, 1, hedge=True),
+        Cancel(0, STOPPED),
+        Cancel(1, STOPPED),
+    ]
 
 
 def test_a_stop_leaves_the_winner_to_whoever_took_it() -> None:
@@ -225,7 +233,7 @@ def test_a_stop_leaves_the_winner_to_whoever_took_it() -> None:
 
 
 def test_each_attempt_has_an_equal_share_of_the_budget_and_the_last_one_the_rest() -> None:
-    race = Race(3, Rules(budget=3.0))
+    race = Race(3, RaceRules(budget=3.0))
     assert play(race, At(10.0, Go()), At(11.0, Time()), At(12.0, Time()), At(13.0, Time())) == [
         Start(0, 0),
         Cancel(0, TIMED_OUT),
@@ -239,43 +247,43 @@ def test_each_attempt_has_an_equal_share_of_the_budget_and_the_last_one_the_rest
 
 def test_the_race_wakes_at_the_end_of_each_share() -> None:
     script = At(10.0, Go()), At(11.0, Time()), At(12.0, Time()), At(13.0, Time())
-    assert wakes(Race(3, Rules(budget=3.0)), *script) == [11.0, 12.0, 13.0, None]
+    assert wakes(Race(3, RaceRules(budget=3.0)), *script) == [11.0, 12.0, 13.0, None]
 
 
 def test_what_an_early_failure_left_is_shared_by_the_others() -> None:
     script = At(0.0, Go()), At(0.2, Failed(0, DOWN)), At(1.6, Failed(1, DOWN))
-    assert wakes(Race(3, Rules(budget=3.0)), *script) == [1.0, pytest.approx(1.6), 3.0]
+    assert wakes(Race(3, RaceRules(budget=3.0)), *script) == [1.0, pytest.approx(1.6), 3.0]
 
 
 def test_one_candidate_has_the_whole_budget() -> None:
-    assert wakes(Race(1, Rules(budget=3.0)), At(0.0, Go())) == [3.0]
+    assert wakes(Race(1, RaceRules(budget=3.0)), At(0.0, Go())) == [3.0]
 
 
 def test_the_budget_is_shared_by_as_many_as_may_be_tried() -> None:
     script = At(0.0, Go()), At(2.0, Time())
-    assert wakes(Race(9, Rules(budget=4.0, attempts=2)), *script) == [2.0, 4.0]
-    assert wakes(Race(9, Rules(budget=4.0, attempts=1)), At(0.0, Go())) == [4.0]
+    assert wakes(Race(9, RaceRules(budget=4.0, attempts=2)), *script) == [2.0, 4.0]
+    assert wakes(Race(9, RaceRules(budget=4.0, attempts=1)), At(0.0, Go())) == [4.0]
 
 
 def test_time_before_the_share_is_over_changes_nothing() -> None:
-    race = Race(2, Rules(budget=2.0))
+    race = Race(2, RaceRules(budget=2.0))
     assert play(race, At(0.0, Go()), At(0.999, Time())) == [Start(0, 0)]
     assert race.wake_at == 1.0
 
 
 def test_a_failure_after_the_budget_starts_nobody() -> None:
-    race = Race(2, Rules(budget=1.0))
+    race = Race(2, RaceRules(budget=1.0))
     assert play(race, At(0.0, Go()), At(1.0, Failed(0, DOWN))) == [Start(0, 0), GaveUp("ttft_budget_exceeded")]
 
 
 def test_a_late_clock_gives_up_rather_than_start_somebody_without_time() -> None:
-    race = Race(3, Rules(budget=3.0))
+    race = Race(3, RaceRules(budget=3.0))
     told = play(race, At(0.0, Go()), At(3.5, Time()))
     assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 def test_the_error_of_a_spent_budget_says_how_much_it_was_and_when_to_come_again() -> None:
-    race = Race(1, Rules(budget=0.25))
+    race = Race(1, RaceRules(budget=0.25))
     race.on_go(0.0)
     *_, last = race.on_time(0.25)
     assert isinstance(last, GiveUp)
@@ -284,19 +292,19 @@ def test_the_error_of_a_spent_budget_says_how_much_it_was_and_when_to_come_again
 
 
 def test_a_deadline_ends_the_race_and_is_not_shared() -> None:
-    race = Race(2, Rules(deadline=2.0))
+    race = Race(2, RaceRules(deadline=2.0))
     assert wakes(race, At(1.0, Go()), At(1.5, Failed(0, DOWN))) == [3.0, 3.0]
     assert play(race, At(3.0, Time())) == [Cancel(1, TIMED_OUT), GaveUp("upstream_timeout")]
 
 
 def test_a_failure_after_the_deadline_starts_nobody() -> None:
-    race = Race(2, Rules(deadline=2.0))
+    race = Race(2, RaceRules(deadline=2.0))
     assert play(race, At(0.0, Go()), At(2.0, Failed(0, DOWN))) == [Start(0, 0), GaveUp("upstream_timeout")]
 
 
 def test_each_attempt_has_its_own_timeout() -> None:
     script = At(0.0, Go()), At(0.4, Failed(0, DOWN)), At(1.4, Time()), At(2.4, Time())
-    race = Race(3, Rules(timeout=1.0))
+    race = Race(3, RaceRules(timeout=1.0))
     assert play(race, *script) == [
         Start(0, 0),
         Start(1, 1),
@@ -305,11 +313,11 @@ def test_each_attempt_has_its_own_timeout() -> None:
         Cancel(2, TIMED_OUT),
         GaveUp("upstream_error"),
     ]
-    assert wakes(Race(3, Rules(timeout=1.0)), *script) == [1.0, 1.4, 2.4, None]
+    assert wakes(Race(3, RaceRules(timeout=1.0)), *script) == [1.0, 1.4, 2.4, None]
 
 
 def test_the_last_attempt_that_times_out_is_a_timeout_if_it_was_the_only_one() -> None:
-    race = Race(1, Rules(timeout=1.0))
+    race = Race(1, RaceRules(timeout=1.0))
     assert play(race, At(0.0, Go()), At(1.0, Time())) == [
         Start(0, 0),
         Cancel(0, TIMED_OUT),
@@ -319,19 +327,23 @@ def test_the_last_attempt_that_times_out_is_a_timeout_if_it_was_the_only_one() -
 
 def test_whatever_ends_first_wakes_the_race() -> None:
     for rules, first in [
-        (Rules(budget=4.0, timeout=1.0), 1.0),
-        (Rules(budget=4.0, timeout=3.0), 2.0),
-        (Rules(budget=9.0, deadline=1.5), 1.5),
-        (Rules(deadline=9.0, timeout=8.0), 8.0),
-        (Rules(budget=4.0, hedge_after=(0.5, None)), 0.5),
-        (Rules(budget=4.0, hedge_after=(None, 0.5)), 2.0),
+        (RaceRules(budget=4.0, timeout=1.0), 1.0),
+        (RaceRules(budget=4.0, timeout=3.0), 2.0),
+        (RaceRules(budget=9.0, deadline=1.5), 1.5),
+        (RaceRules(deadline=9.0, timeout=8.0), 8.0),
+        (RaceRules(budget=4.0, hedge_after=(0.5, None)), 0.5),
+        (RaceRules(budget=4.0, hedge_after=(None, 0.5)), 2.0),
     ]:
         assert wakes(Race(2, rules), At(0.0, Go())) == [first]
 
 
 def test_a_race_that_begins_below_zero_times_out_at_zero() -> None:
-    race = Race(2, Rules(timeout=1.0))
-    assert play(race, At(-1.0, Go()), At(0.0, Time())) == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1)]
+    race = Race(2, RaceRules(timeout=1.0))
+    assert play(race, At(-1.0, Go()), At(0.0, Time())) == [
+        Start(0, 0),
+        Cancel(0, TIMED_OUT),
+        Start(1, 1),
+    ]
 
 
 # --- hedging
@@ -339,25 +351,37 @@ def test_a_race_that_begins_below_zero_times_out_at_zero() -> None:
 
 def test_a_hedge_starts_after_the_delay_and_its_content_cancels_the_first() -> None:
     script = At(0.0, Go()), At(0.499, Time()), At(0.5, Time()), At(0.7, Content(1))
-    assert play(hedged(2), *script) == [Start(0, 0), Start(1, 1, hedge=True), Commit(1), Cancel(0, LOST)]
+    assert play(hedged(2), *script) == [
+        Start(0, 0),
+        Start(1, 1, hedge=True),
+        Commit(1),
+        Cancel(0, LOST),
+    ]
     assert wakes(hedged(2), *script) == [0.5, 0.5, None, None]
 
 
 def test_the_first_may_still_win_while_the_hedge_runs() -> None:
     script = At(0.0, Go()), At(0.5, Time()), At(0.7, Content(0)), At(0.8, Content(1))
-    assert play(hedged(2), *script) == [Start(0, 0), Start(1, 1, hedge=True), Commit(0), Cancel(1, LOST)]
+    assert play(hedged(2), *script) == [
+        Start(0, 0),
+        Start(1, 1, hedge=True),
+        Commit(0),
+        Cancel(1, LOST),
+    ]
 
 
 def test_a_hedge_that_the_throttle_refuses_is_not_asked_for_again() -> None:
-    race = Race(2, Rules(hedge_after=(0.5, 0.5)), Throttle(0.5))
+    race = Race(2, RaceRules(hedge_after=(0.5, 0.5)), Throttle(0.5))
     script = At(0.0, Go()), At(0.5, Time()), At(0.6, Failed(0, DOWN)), At(1.2, Time())
     assert play(race, *script) == [Start(0, 0), Start(1, 1)]
-    assert wakes(Race(2, Rules(hedge_after=(0.5, 0.5)), Throttle(0.5)), *script) == [0.5, None, None, None]
+    assert wakes(Race(2, RaceRules(hedge_after=(0.5, 0.5)), Throttle(0.5)), *script) == [0.5, None, None, None]
 
 
 def test_the_throttle_is_shared_and_allows_every_second_request_a_hedge_at_one_half() -> None:
     throttle = Throttle(0.5)
-    hedges = [len(play(Race(2, Rules(hedge_after=(0.5,)), throttle), At(0.0, Go()), At(0.5, Time()))) for _ in "1234"]
+    hedges = [
+        len(play(Race(2, RaceRules(hedge_after=(0.5,)), throttle), At(0.0, Go()), At(0.5, Time()))) for _ in "1234"
+    ]
     assert hedges == [1, 2, 1, 2]
 
 
@@ -372,7 +396,10 @@ def test_a_hedge_without_an_order_goes_to_the_next() -> None:
 
 
 def test_a_hedge_goes_to_the_same_candidate_when_there_is_no_other() -> None:
-    assert play(hedged(1, order=(0,)), At(0.0, Go()), At(0.5, Time())) == [Start(0, 0), Start(1, 0, hedge=True)]
+    assert play(hedged(1, order=(0,)), At(0.0, Go()), At(0.5, Time())) == [
+        Start(0, 0),
+        Start(1, 0, hedge=True),
+    ]
 
 
 def test_a_hedge_does_not_go_to_one_that_failed() -> None:
@@ -382,7 +409,7 @@ def test_a_hedge_does_not_go_to_one_that_failed() -> None:
 
 
 def test_the_delay_of_a_fallback_counts_from_its_own_start() -> None:
-    race = Race(3, Rules(hedge_after=(0.5, 2.0, None)), unthrottled())
+    race = Race(3, RaceRules(hedge_after=(0.5, 2.0, None)), unthrottled())
     assert wakes(race, At(0.0, Go()), At(0.4, Failed(0, DOWN)), At(0.6, Failed(1, DOWN))) == [0.5, 2.4, None]
 
 
@@ -428,7 +455,12 @@ def test_without_an_attempt_left_nothing_is_hedged() -> None:
 
 def test_the_first_gives_way_to_nobody_once_the_last_candidate_runs_as_its_hedge() -> None:
     script = At(0.0, Go()), At(0.5, Time()), At(1.0, Time()), At(1.9, Content(0))
-    assert play(hedged(2, budget=2.0), *script) == [Start(0, 0), Start(1, 1, hedge=True), Commit(0), Cancel(1, LOST)]
+    assert play(hedged(2, budget=2.0), *script) == [
+        Start(0, 0),
+        Start(1, 1, hedge=True),
+        Commit(0),
+        Cancel(1, LOST),
+    ]
     assert wakes(hedged(2, budget=2.0), *script) == [0.5, 2.0, 2.0, None]
 
 
@@ -478,7 +510,7 @@ def test_a_hedge_that_is_not_paid_for_does_not_start_and_does_not_count(covered:
 
 
 def test_nothing_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
-    race = Race(2, Rules(hedge_after=(0.5,)), Throttle(0.1))
+    race = Race(2, RaceRules(hedge_after=(0.5,)), Throttle(0.1))
     race.covers_hedge = lambda: pytest.fail("asked for money")
     assert play(race, At(0.0, Go()), At(0.5, Time())) == [Start(0, 0)]
 
@@ -498,7 +530,7 @@ def test_different_failures_are_a_502_with_every_reason_and_the_last_quote() -> 
 
 
 def test_a_timeout_is_one_of_the_reasons() -> None:
-    race = Race(2, Rules(timeout=1.0))
+    race = Race(2, RaceRules(timeout=1.0))
     race.on_go(0.0)
     race.on_time(1.0)
     (last,) = race.on_failed(1, DOWN, 1.5)
@@ -508,7 +540,7 @@ def test_a_timeout_is_one_of_the_reasons() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 def test_nothing_but_timeouts_are_a_504(attempts: int) -> None:
-    race = Race(3, Rules(timeout=1.0, attempts=attempts), names=("a", "b", "c"))
+    race = Race(3, RaceRules(timeout=1.0, attempts=attempts), names=("a", "b", "c"))
     race.on_go(0.0)
     told = [command for now in range(1, attempts + 1) for command in race.on_time(float(now))]
     assert isinstance(told[-1], GiveUp)
@@ -599,7 +631,7 @@ STEPS = st.sampled_from(["wake"] * 4 + ["failed"] * 4 + ["time", "gone", "gone",
 @st.composite
 def races(draw: st.DrawFn) -> Race:
     candidates = draw(st.sampled_from([3, 2, 5, 1]))
-    rules = Rules(
+    rules = RaceRules(
         attempts=draw(st.sampled_from([20, 20, 3, 2, 1])),
         budget=draw(TIMES),
         deadline=draw(TIMES),
@@ -669,7 +701,7 @@ def test_a_silent_race_tries_as_many_as_it_may_and_ends_in_a_few_wakes(race: Rac
 
 @given(st.integers(1, 8), st.floats(0.01, 100.0), st.floats(0.0, 1e6))
 def test_silent_candidates_have_equal_times_that_fill_the_budget(candidates: int, budget: float, now: float) -> None:
-    race = Race(candidates, Rules(budget=budget))
+    race = Race(candidates, RaceRules(budget=budget))
     race.on_go(now)
     times = [now]
     for at in woken(race):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Model, Routing, Ttft, Upstream
+from gateway.config import ModelSettings, RoutingSettings, TtftSettings, UpstreamSettings
 from gateway.errors import (
     ConstraintNotMet,
     InvalidParameter,
@@ -15,7 +15,7 @@ from gateway.errors import (
 )
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import KNOWN, TAIL_KNOWN, Breaker, Health
-from gateway.routing.health import Rules as HealthRules
+from gateway.routing.health import BreakerRules as HealthRules
 from gateway.routing.options import parse
 from gateway.routing.router import Ask, Route, Router
 from gateway.routing.throttle import Throttle
@@ -25,8 +25,8 @@ NOW = 1000.0
 
 
 def candidate(name: str, model_id: str = "gpt-4o", price: float | None = None, **rules: float) -> Candidate:
-    model = Model(id=model_id, input_usd_per_mtok=price, output_usd_per_mtok=price)
-    upstream = Upstream(name=name, base_url=f"http://{name}.test/v1", models=(model,))
+    model = ModelSettings(id=model_id, input_usd_per_mtok=price, output_usd_per_mtok=price)
+    upstream = UpstreamSettings(name=name, base_url=f"http://{name}.test/v1", models=(model,))
     health = Health(HealthRules(failures=2, seconds=rules.get("seconds", 10.0), max_cooldown=3600.0))
     return Candidate(Endpoint.build(upstream, 60.0, {}), model, health)
 
@@ -34,8 +34,8 @@ def candidate(name: str, model_id: str = "gpt-4o", price: float | None = None, *
 def router(
     *candidates: Candidate, default: str = "priority", dice: float = 0.0, jitter: float = 0.0, **ttft: Any
 ) -> Router:
-    routing = Routing(optimize=default)  # type: ignore[arg-type]
-    limits = Ttft(**ttft)
+    routing = RoutingSettings(optimize=default)  # type: ignore[arg-type]
+    limits = TtftSettings(**ttft)
     throttle = Throttle(limits.hedge_max_share)
     return Router(Catalog(candidates), routing, limits, lambda: dice, lambda: jitter, throttle)
 
@@ -175,7 +175,7 @@ def test_warnings_of_the_options_and_of_the_ranking_are_told_together() -> None:
 def test_the_price_of_an_offer_is_the_mean_and_one_price_alone_counts_the_other_as_free() -> None:
     def priced(name: str, **prices: float) -> Candidate:
         one = candidate(name)
-        return Candidate(one.endpoint, Model(id="gpt-4o", **prices), one.health)  # type: ignore[arg-type]
+        return Candidate(one.endpoint, ModelSettings(id="gpt-4o", **prices), one.health)  # type: ignore[arg-type]
 
     both = priced("both", input_usd_per_mtok=2.0, output_usd_per_mtok=4.0)
     one = priced("one", output_usd_per_mtok=5.0)

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from gateway.errors import Ending
+from gateway.endings import Ending
 from gateway.stream.audience import Audience, Policy
 
 PATIENCE = 5.0

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
+from gateway.config import StreamSettings
+from gateway.endings import Ending
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Framing, Stream
-
-from .sockets import PATIENCE, until
-from .test_stream import MemorySink
+from tests.delivery.memory import MemorySink
+from tests.delivery.sockets import PATIENCE, until
 
 PLENTY = 1 << 30
 FOR_EVER = 3600.0
@@ -29,7 +28,7 @@ class Talk:
         self.announced = True
         self.stops: list[Ending] = []
         self._hub = hub
-        self.stream = Stream(name, "e1", Limits(**limits), self)
+        self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
-from gateway.errors import Ending
+from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 
 PLENTY = 1 << 30

@@ -14,14 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
-from gateway.stream.resume import start_of
+from gateway.config import StreamSettings
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.stream.position import start_of
 from gateway.stream.stream import Framing, Ring, Stream
-from gateway.stream.subscriber import Subscriber
 from gateway.wire import sse
-
-from .test_stream import MemorySink, Source
+from tests.delivery.memory import MemorySink, Source
 
 EPOCH = "e1"
 RING = 8  # events that the ring keeps: few, so that readers fall out of it
@@ -58,7 +57,9 @@ class StreamMachine(RuleBasedStateMachine):
         self.stream: Stream = self.call(self._stream)
 
     def _stream(self) -> Stream:
-        return Stream("s", EPOCH, Limits(max_log_bytes=4096, abort_grace_ms=3_600_000), self.source, ring=self.ring)
+        return Stream(
+            "s", EPOCH, StreamSettings(max_log_bytes=4096, abort_grace_ms=3_600_000), self.source, ring=self.ring
+        )
 
     def call(self, act: Any, *arguments: Any) -> Any:
         """Call inside the loop, and let everything run that follows."""
@@ -204,13 +205,13 @@ class StreamMachine(RuleBasedStateMachine):
                 assert event.id == f"{EPOCH}-{position}".encode()
                 assert sse.frame(event.data or b"") == self.model[position]
                 position += 1
-        assert position == reader.subscriber.seq
+        assert position == reader.subscriber.position
 
     @invariant()
     def nobody_who_can_take_bytes_is_behind(self) -> None:
         for reader in self.staying():
             if reader.subscriber.sink is not None and not reader.sink.blocked:
-                assert reader.subscriber.seq == len(self.model)
+                assert reader.subscriber.position == len(self.model)
                 assert self.stream.ending is None
 
     @invariant()
@@ -228,7 +229,9 @@ class StreamMachine(RuleBasedStateMachine):
         assert told.readers == len(self.staying())
         assert told.readers_total == len(self.readers)
         assert told.ending == self.stream.ending
-        assert told.lag_events == max((len(self.model) - one.subscriber.seq for one in self.staying()), default=0)
+        assert told.lag_events == max(
+            (len(self.model) - one.subscriber.position for one in self.staying()), default=0
+        )
 
 
 class CompletionMachine(StreamMachine):
@@ -237,7 +240,7 @@ class CompletionMachine(StreamMachine):
     @invariant()
     def nothing_unread_is_forgotten(self) -> None:
         for reader in self.staying():
-            assert reader.subscriber.seq >= self.stream.log.first_seq
+            assert reader.subscriber.position >= self.stream.log.first_seq
 
     @invariant()
     def the_producer_is_paused_only_while_the_log_is_full(self) -> None:

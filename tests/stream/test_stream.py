@@ -2,127 +2,16 @@
 
 import asyncio
 import gc
-import time
 import weakref
-from typing import Any
 
 import pytest
 
-from gateway.config import Stream as Limits
-from gateway.errors import Ending
-from gateway.stream.fanout import SLICE_SECONDS
-from gateway.stream.stream import Framing, Stream
-from gateway.stream.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.stream.stream import Framing
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
-
-PATIENCE = 5.0  # seconds until a test gives up; none waits for it to pass
-
-
-class MemorySink:
-    """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
-
-    steady = False
-    direct = None  # nothing to send to but itself
-
-    def __init__(self, *, blocked: bool = False, room: int | None = None) -> None:
-        self.blocked = blocked
-        self.room = room
-        self.unsent = 0
-        self.in_kernel = 0
-        self.writes: list[bytes] = []
-        self.written = asyncio.Event()
-        self.aborted = False
-        self.closed = False
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self.writes)
-
-    def write(self, data: bytes) -> None:
-        assert not self.blocked
-        assert not self.closed
-        self.writes.append(data)
-        self.written.set()
-        if self.room is not None:
-            self.room -= len(data)
-            self.blocked = self.room <= 0
-
-    def on_short_write(self, data: bytes, sent: int) -> None:
-        raise AssertionError("written to directly")
-
-    def unsent_bytes(self) -> int:
-        return self.unsent
-
-    def kernel_bytes(self) -> int:
-        return self.in_kernel
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class SlowSink(MemorySink):
-    """Takes longer than a slice to be written to."""
-
-    def write(self, data: bytes) -> None:
-        until = time.perf_counter() + 1.2 * SLICE_SECONDS
-        while time.perf_counter() < until:
-            pass
-        super().write(data)
-
-
-class Source:
-    """A producer that remembers what was wished of it."""
-
-    def __init__(self) -> None:
-        self.paused = False
-        self.pauses = 0
-        self.endings: list[Ending] = []
-        self.stopped = asyncio.Event()
-
-    def pause(self) -> None:
-        assert not self.paused
-        self.paused = True
-        self.pauses += 1
-
-    def resume(self) -> None:
-        assert self.paused
-        self.paused = False
-
-    def stop(self, ending: Ending) -> None:
-        self.endings.append(ending)
-        self.stopped.set()
-
-
-def stream_of(source: Source | None = None, **limits: Any) -> Stream:
-    return Stream("chat-1", "e1", Limits(**limits), source or Source())
-
-
-def reader_of(
-    stream: Stream, sink: MemorySink | None = None, *, chunked: bool = False
-) -> tuple[Subscriber, MemorySink]:
-    sink = sink or MemorySink()
-    subscriber = stream.join(chunked=chunked)
-    subscriber.attach(sink)
-    return subscriber, sink
-
-
-def lag(stream: Stream, reader: Subscriber) -> int:
-    return stream.log.next_seq - reader.seq
-
-
-async def read(stream: Stream, reader: Subscriber) -> None:
-    """Return when the reader has read the whole log, however many slices that takes."""
-    async with asyncio.timeout(PATIENCE):
-        while lag(stream, reader):  # noqa: ASYNC110 - each turn of the loop is a slice of the pass
-            await asyncio.sleep(0)
-
-
-def frames(count: int, size: int = 10) -> list[bytes]:
-    return [sse.frame(b"%0*d" % (size - 8, number)) for number in range(count)]
+from tests.delivery.memory import MemorySink, SlowSink, Source, frames, lag, read, reader_of, stream_of
+from tests.delivery.sockets import PATIENCE
 
 
 async def test_frames_reach_a_reader_before_the_call_returns() -> None:
@@ -188,7 +77,7 @@ async def test_a_blocked_reader_holds_no_frames_and_delays_nobody() -> None:
         stream.on_frame(frame)
         assert free.writes[-1] == frame
     assert blocked.writes == []
-    assert (slow.seq, lag(stream, slow)) == (0, 50)
+    assert (slow.position, lag(stream, slow)) == (0, 50)
     assert stream.statistics().lag_events == 50
     blocked.blocked = False
     slow.on_writable()
@@ -552,7 +441,7 @@ async def test_a_reader_in_silence_is_sent_a_comment_between_events() -> None:
         await sink.written.wait()
     assert sink.writes[0] == encode_chunk(b": keepalive\n\n")
     assert blocked.writes == []
-    assert waiting.seq == 0
+    assert waiting.position == 0
     stream.close(Ending.COMPLETED, [])
     assert sink.body.endswith(encode_chunk(sse.DONE) + LAST_CHUNK)
 

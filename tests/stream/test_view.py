@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Ending
+from gateway.delivery.pieces import View, next_piece
+from gateway.endings import Ending
 from gateway.stream.log import StreamLog
-from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView, View
+from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK
 
@@ -40,30 +41,34 @@ class Client:
         self.complete = True
 
 
-def read_all(view: View, log: StreamLog, seq: int = 0) -> tuple[list[bytes], int]:
-    """The pieces that are there for a reader at `seq`, and where it stands then."""
+def chat_log() -> StreamLog:
+    return StreamLog("e1", terminal=sse.DONE)
+
+
+def read_all(view: View, log: StreamLog, seq: int = 0, body_end: bytes = b"") -> tuple[list[bytes], int]:
+    """The pieces that are there for a subscriber at `seq`, and where it stands then."""
     pieces: list[bytes] = []
-    last = False
-    while not last and (seq < log.next_seq or log.ending is not None):
-        data, seq, last = view.piece(seq)
+    over = False
+    while not over and (seq < log.next_seq or log.ending is not None):
+        data, seq, over = next_piece(view, seq, body_end)
         pieces.append(data)
     return pieces, seq
 
 
 @given(st.lists(FRAMES, max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_chunked_pieces_parse_back_to_the_frames(batches: list[list[bytes]], reads: list[bool]) -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     view = CompletionView(log, chunked=True)
     client, seq = Client(), 0
     for batch, read in zip(batches, reads, strict=False):
         log.extend(batch)
         if read:
-            pieces, seq = read_all(view, log, seq)
+            pieces, seq = read_all(view, log, seq, LAST_CHUNK)
             for piece in pieces:
                 client.feed(piece)
     assert not client.complete
     log.close(Ending.COMPLETED)
-    pieces, _ = read_all(view, log, seq)
+    pieces, _ = read_all(view, log, seq, LAST_CHUNK)
     for piece in pieces:
         client.feed(piece)
     assert client.complete
@@ -74,7 +79,7 @@ def test_chunked_pieces_parse_back_to_the_frames(batches: list[list[bytes]], rea
 
 @given(FRAMES, st.integers(0, 30))
 def test_without_chunks_the_body_is_the_frames_and_done(frames: list[bytes], closed_after: int) -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     view = CompletionView(log, chunked=False)
     log.extend(frames[:closed_after])
     body, seq = read_all(view, log)
@@ -86,37 +91,59 @@ def test_without_chunks_the_body_is_the_frames_and_done(frames: list[bytes], clo
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_the_last_frames_done_and_the_end_are_one_piece(chunked: bool) -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     log.extend([b"data: a\n\n", b"data: b\n\n"])
     log.close(Ending.COMPLETED)
-    data, next_seq, last = CompletionView(log, chunked=chunked).piece(0)
     body = b"data: a\n\ndata: b\n\n" + sse.DONE
-    assert data == (b"20\r\n" + body + b"\r\n" + LAST_CHUNK if chunked else body)
-    assert (next_seq, last) == (2, True)
+    data = b"20\r\n" + body + b"\r\n" if chunked else body
+    view = CompletionView(log, chunked=chunked)
+    assert view.piece(0) == (data, 2, True)
+    assert next_piece(view, 0, LAST_CHUNK) == (data + LAST_CHUNK, 2, True)
 
 
 def test_the_end_of_a_log_that_was_read_is_done_alone() -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     view = CompletionView(log, chunked=True)
     log.append(b"data: a\n\n")
     assert view.piece(0) == (b"9\r\ndata: a\n\n\r\n", 1, False)
     log.close(Ending.ABANDONED)
-    assert view.piece(1) == (b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", 1, True)
+    assert view.piece(1) == (b"e\r\ndata: [DONE]\n\n\r\n", 1, True)
+    assert next_piece(view, 1, LAST_CHUNK) == (b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n", 1, True)
 
 
 def test_a_log_that_ends_without_frames_is_done_alone() -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     log.close(Ending.COMPLETED)
     assert CompletionView(log, chunked=False).piece(0) == (sse.DONE, 0, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_pieces_are_bounded_and_only_the_last_one_ends(chunked: bool) -> None:
+def test_a_dialect_without_terminal_bytes_ends_with_its_last_frame(chunked: bool) -> None:
     log = StreamLog("e1")
+    view = CompletionView(log, chunked=chunked)
+    log.append(b"data: a\n\n")
+    log.close(Ending.COMPLETED)
+    frame = b"9\r\ndata: a\n\n\r\n" if chunked else b"data: a\n\n"
+    assert view.piece(0) == (frame, 1, True)
+    assert view.piece(1) == (b"", 1, True)
+    assert next_piece(view, 1, LAST_CHUNK) == (LAST_CHUNK, 1, True)
+
+
+def test_only_the_last_piece_ends_the_body() -> None:
+    log = chat_log()
+    view = CompletionView(log, chunked=True)
+    log.append(b"data: a\n\n")
+    assert next_piece(view, 0, LAST_CHUNK) == view.piece(0)
+    assert next_piece(view, 1, LAST_CHUNK) == (b"", 1, False)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_pieces_are_bounded_and_only_the_last_one_ends(chunked: bool) -> None:
+    log = chat_log()
     log.extend([b"data: " + b"x" * 992 + b"\n\n"] * 500)
     log.close(Ending.COMPLETED)
     view = CompletionView(log, chunked=chunked)
-    pieces, seq = read_all(view, log)
+    pieces, seq = read_all(view, log, body_end=LAST_CHUNK)
     framing = len(sse.DONE) + len(LAST_CHUNK) + len(b"ffffff\r\n\r\n")
     assert seq == 500
     assert len(pieces) == 8
@@ -124,17 +151,17 @@ def test_pieces_are_bounded_and_only_the_last_one_ends(chunked: bool) -> None:
 
 
 def test_a_piece_at_the_limit_is_whole_and_one_byte_more_is_the_next_piece() -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     log.extend([b"x" * (MAX_PIECE_BYTES - 10), b"y" * 10, b"z"])
     assert CompletionView(log, chunked=False).piece(0)[1] == 2
-    log = StreamLog("e1")
+    log = chat_log()
     log.extend([b"x" * (MAX_PIECE_BYTES - 10), b"y" * 11, b"z"])
     assert CompletionView(log, chunked=False).piece(0)[1] == 1
 
 
 def test_a_frame_larger_than_a_piece_goes_out_whole() -> None:
     frame = b"data: " + b"x" * (2 * MAX_PIECE_BYTES) + b"\n\n"
-    log = StreamLog("e1")
+    log = chat_log()
     log.extend([frame, b"data: b\n\n"])
     view = CompletionView(log, chunked=False)
     assert view.piece(0) == (frame, 1, False)
@@ -142,7 +169,7 @@ def test_a_frame_larger_than_a_piece_goes_out_whole() -> None:
 
 
 def test_a_piece_is_made_of_what_is_there_when_it_is_asked_for() -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     view = CompletionView(log, chunked=False)
     log.append(b"a")
     assert view.piece(0) == (b"a", 1, False)
@@ -154,7 +181,7 @@ def test_a_piece_is_made_of_what_is_there_when_it_is_asked_for() -> None:
 
 
 def test_a_keepalive_is_a_comment_in_the_framing_of_the_view() -> None:
-    log = StreamLog("e1")
+    log = chat_log()
     assert CompletionView(log, chunked=False).keepalive == b": keepalive\n\n"
     assert CompletionView(log, chunked=True).keepalive == b"d\r\n: keepalive\n\n\r\n"
 
@@ -184,18 +211,18 @@ def test_every_event_has_an_id_of_epoch_and_position() -> None:
 
 @pytest.mark.parametrize("ending", list(Ending))
 def test_the_last_event_tells_the_ending_and_has_an_id_too(ending: Ending) -> None:
-    told, seq, last = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
+    told, seq, over = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
     assert told == b'id: e1-1\nevent: end\ndata: {"ending":"%b"}\n\n' % ending.encode()
-    assert (seq, last) == (1, True)
+    assert (seq, over) == (1, True)
 
 
 def test_the_end_comes_in_one_piece_with_the_last_events_and_ends_the_body() -> None:
     log = closed_log(b"data: a\n\n", b"data: b\n\n")
     plain, _, _ = EventsView(log, chunked=False).piece(0)
-    chunked, seq, last = EventsView(log, chunked=True).piece(0)
+    chunked, seq, over = next_piece(EventsView(log, chunked=True), 0, LAST_CHUNK)
     assert [event.id for event in events_of(plain)] == [b"e1-0", b"e1-1", b"e1-2"]
     assert chunked == b"%x\r\n%b\r\n" % (len(plain), plain) + LAST_CHUNK
-    assert (seq, last) == (2, True)
+    assert (seq, over) == (2, True)
 
 
 def test_a_subscription_has_no_done() -> None:
@@ -232,12 +259,12 @@ def test_a_gap_tells_how_many_events_were_forgotten(kept: int, appended: int) ->
 def test_a_gap_before_the_end_is_told_with_it() -> None:
     log = closed_log(b"data: a\n\n", b"data: b\n\n")
     log.trim(2)
-    told, seq, last = EventsView(log, chunked=False).piece(0)
+    told, seq, over = EventsView(log, chunked=False).piece(0)
     assert [(event.name, event.data) for event in events_of(told)] == [
         (b"gap", b'{"missed":2}'),
         (b"end", b'{"ending":"completed"}'),
     ]
-    assert (seq, last) == (2, True)
+    assert (seq, over) == (2, True)
 
 
 def test_at_the_first_event_that_is_kept_there_is_no_gap() -> None:
@@ -255,10 +282,10 @@ def test_one_event_behind_a_gap_is_told_with_the_gap() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_farewell_is_an_end_event_without_an_id_and_the_end_of_the_body(chunked: bool) -> None:
+def test_a_farewell_is_an_end_event_without_an_id(chunked: bool) -> None:
     told = EventsView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED)
     event = b'event: end\ndata: {"ending":"expired"}\n\n'
-    assert told == (b"%x\r\n%b\r\n" % (len(event), event) + LAST_CHUNK if chunked else event)
+    assert told == (b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -289,7 +316,7 @@ def test_what_a_subscriber_is_sent_is_the_log_from_its_position(
     before, middle = read_all(view, log, seq)
     log.extend(frames[closed_after:])
     log.close(Ending.COMPLETED)
-    after, _ = read_all(view, log, middle)
+    after, _ = read_all(view, log, middle, LAST_CHUNK if chunked else b"")
     body = b"".join(before + after)
     if chunked:
         client = Client()

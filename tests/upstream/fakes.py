@@ -12,12 +12,13 @@ import orjson
 from pydantic import SecretStr
 
 from gateway import clock, config
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
-from gateway.upstream.connection import BodyHandler, Connection
+from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
-from gateway.wire.repair import Identity
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
 KEY = "sk-never-to-be-told"
@@ -91,12 +92,12 @@ class Recorder:
 
 
 class Line:
-    """A `Connection`, the other end of its socket, and what its owner hears."""
+    """A `UpstreamConnection`, the other end of its socket, and what its owner hears."""
 
     def __init__(self) -> None:
-        self.idle: list[Connection] = []
-        self.lost: list[Connection] = []
-        self.connection = Connection(self.idle.append, self.lost.append)
+        self.idle: list[UpstreamConnection] = []
+        self.lost: list[UpstreamConnection] = []
+        self.connection = UpstreamConnection(self.idle.append, self.lost.append)
         self.transport: asyncio.BaseTransport
         self.peer: socket.socket
 
@@ -235,7 +236,7 @@ class Server:
 
 def endpoint(base_url: str, idle_ms: int = 60_000, proxies: Mapping[str, str] | None = None, **more: Any) -> Endpoint:
     """An endpoint named `alpha` with our key."""
-    upstream = config.Upstream.model_validate(
+    upstream = config.UpstreamSettings.model_validate(
         {"name": "alpha", "base_url": base_url, "api_key": SecretStr(KEY), "models": [{"id": "m"}], **more}
     )
     return Endpoint.build(upstream, idle_ms / 1000, proxies or {})
@@ -314,9 +315,12 @@ class Trial:
             "messages": [{"role": "user", "content": PROMPT}],
             **({"stream": True} if streamed else {}),
         }
-        request = to.encode(body, "m-at-alpha", "req-1")
-        identity = Identity("chatcmpl-1", 1_700_000_000, "m")
-        self.attempt = Attempt(Order(to, request, identity, streamed, **order), self.observer, self.tasks)
+        content = CHAT.parse(orjson.dumps(body)).upstream_body(
+            "m-at-alpha", streamed=streamed, include_usage=to.include_usage
+        )
+        request = to.encode(CHAT.upstream_path, content, streamed=streamed, request_id="req-1")
+        identity = AnswerIdentity("1", 1_700_000_000, "m")
+        self.attempt = Attempt(Order(to, request, CHAT, identity, streamed, **order), self.observer, self.tasks)
         self.started = clock.monotonic()
         self.attempt.start()
 

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from gateway.dialects.dialect import AnswerReport
 from gateway.errors import UpstreamError
 from gateway.simulate import Provider
 
@@ -102,7 +103,7 @@ async def test_a_held_finish_is_not_relayed_but_kept(provider: Provider) -> None
     held = trial.attempt.stream.finish_frame
     assert held is not None
     assert orjson.loads(held[6:])["choices"][0]["finish_reason"] == "stop"
-    assert trial.attempt.stream.chat.usage is not None
+    assert not trial.attempt.usage(0).estimated
     await close(to)
 
 
@@ -110,10 +111,11 @@ async def test_a_whole_answer_is_there_when_it_is_complete(provider: Provider) -
     to = endpoint(provider.base_url)
     trial = await Trial.run(to, streamed=False)
     assert trial.observer.outcome == ["content", "complete"]
-    completion = trial.attempt.whole.completion
-    assert completion is not None
+    usage, document = trial.attempt.usage(0), trial.attempt.whole.document
+    assert document is not None
+    completion = orjson.loads(document.encode(AnswerReport(usage, {})))
     assert completion["choices"][0]["message"]["role"] == "assistant"
-    assert trial.attempt.whole.usage is not None
+    assert not usage.estimated
     await until(lambda: to.pool.statistics().idle == 1)
     await close(to)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.connection import MAX_HEAD_BYTES, Connection
+from gateway.upstream.connection import MAX_HEAD_BYTES, UpstreamConnection
 
 from .fakes import Line, Recorder, passes, reset, until
 
@@ -468,7 +468,7 @@ async def test_an_idle_connection_notices_the_close_of_the_other_side() -> None:
 
 
 async def test_a_connection_has_no_dictionary() -> None:
-    assert not hasattr(Connection(lambda connection: None, lambda connection: None), "__dict__")
+    assert not hasattr(UpstreamConnection(lambda connection: None, lambda connection: None), "__dict__")
 
 
 # Data that looks like framing: a reader that loses its place in the chunks takes one of these for a chunk.
@@ -515,7 +515,7 @@ def test_chunks_that_are_taken_whole_change_nothing_wherever_the_reads_fall(
         def on_lost(self, error: Exception, *, untouched: bool) -> None:
             raise error
 
-    connection = Connection(lambda connection: None, lambda connection: None)
+    connection = UpstreamConnection(lambda connection: None, lambda connection: None)
     connection.connection_made(StandingTransport())
     connection.send(b"GET / HTTP/1.1\r\n\r\n", Whole())
     connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

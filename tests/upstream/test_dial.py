@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import MAX_PROXY_HEAD_BYTES, Dialer, DialLimits, Origin, proxy_for, tls_context
 
 from .certificates import Certificates, server_context
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def build() -> Connection:
-    return Connection(lambda connection: None, lambda connection: None)
+def build() -> UpstreamConnection:
+    return UpstreamConnection(lambda connection: None, lambda connection: None)
 
 
 def dialer(
@@ -50,7 +50,7 @@ async def failure(dialer: Dialer, held: int = 1) -> str:
     return caught.value.message
 
 
-async def exchange(connection: Connection) -> Recorder:
+async def exchange(connection: UpstreamConnection) -> Recorder:
     recorder = Recorder()
     connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", recorder)
     await until(lambda: recorder.ends)
@@ -86,7 +86,7 @@ def unused_port() -> int:
 
 
 async def test_a_refused_connection_says_so() -> None:
-    assert await failure(dialer(unused_port())) == "connecting failed: Connection refused"
+    assert await failure(dialer(unused_port())) == "connecting failed: UpstreamConnection refused"
 
 
 async def test_a_name_with_several_addresses_that_refuse_names_none_of_them() -> None:
@@ -228,7 +228,7 @@ async def tunnel(peer: Peer, port: int, seen: list[bytes]) -> None:
     """A proxy: takes a CONNECT and copies bytes both ways."""
     seen.append(await peer.request())
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    peer.send(b"HTTP/1.1 200 Connection established\r\nVia: us\r\n\r\n")
+    peer.send(b"HTTP/1.1 200 UpstreamConnection established\r\nVia: us\r\n\r\n")
 
     async def copy(source: asyncio.StreamReader | Peer, write: Callable[[bytes], None]) -> None:
         with contextlib.suppress(ConnectionError):
@@ -310,7 +310,7 @@ async def test_a_silent_proxy_is_told_from_a_silent_upstream() -> None:
 async def test_a_proxy_that_is_not_there_is_told_as_the_proxy() -> None:
     url = f"http://127.0.0.1:{unused_port()}"
     message = await failure(dialer(443, host="localhost", tls=tls_context(None), proxy=url))
-    assert message == "connecting to the proxy failed: Connection refused"
+    assert message == "connecting to the proxy failed: UpstreamConnection refused"
 
 
 async def test_a_silent_upstream_behind_a_proxy_has_the_limit_of_the_handshake() -> None:
@@ -380,7 +380,7 @@ async def cancelled_at_every_pass(make: Callable[[], Dialer], until_pass: int = 
         completed = dial.done()
         dial.cancel()
         result = (await asyncio.gather(dial, return_exceptions=True))[0]
-        if isinstance(result, Connection):
+        if isinstance(result, UpstreamConnection):
             result.abort()
         else:
             assert isinstance(result, asyncio.CancelledError | UpstreamError)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pace import ENOUGH, PERIOD, WORTH, Pace
 
 REST = 0.02
@@ -93,7 +93,7 @@ def test_it_looks_by_itself_from_its_start_to_its_stop() -> None:
 
 def test_every_read_counts_and_the_first_of_a_turn_begins_it() -> None:
     async def main(pace: Pace) -> None:
-        connection = Connection(lambda _: None, lambda _: None, pace)
+        connection = UpstreamConnection(lambda _: None, lambda _: None, pace)
         connection.data_received(b"x")
         assert pace.reads == 1
         pace.is_due = True

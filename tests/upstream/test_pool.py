@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import Dialer, DialLimits, Origin
 from gateway.upstream.pool import Pool, PoolStatistics
 
@@ -32,7 +32,7 @@ def pool_of(server: Server, *, max_idle: int = 8, idle_seconds: float = 30.0) ->
     )
 
 
-async def exchange(connection: Connection, peer: Peer) -> Recorder:
+async def exchange(connection: UpstreamConnection, peer: Peer) -> Recorder:
     recorder = Recorder()
     connection.send(REQUEST, recorder)
     await peer.request()
@@ -42,7 +42,7 @@ async def exchange(connection: Connection, peer: Peer) -> Recorder:
     return recorder
 
 
-async def idle(pool: Pool, server: Server, count: int) -> tuple[list[Connection], list[Peer]]:
+async def idle(pool: Pool, server: Server, count: int) -> tuple[list[UpstreamConnection], list[Peer]]:
     """So many connections that came to rest in this order."""
     connections, peers = [], []
     for _ in range(count):

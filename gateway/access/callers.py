@@ -1,0 +1,100 @@
+"""Shell: who sends a request: the holder of an API key, or, in open mode, whoever is at this machine."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.access import secret as secrets
+from gateway.access.accounts import Account
+from gateway.access.key_ring import KeyRing
+from gateway.errors import AuthenticationFailed
+
+# Set by a reverse proxy (RFC 7239; nginx, Caddy and HAProxy as they are commonly set up): the client is elsewhere.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+MAX_SECRET_BYTES = 1024  # a longer one is none of ours; hashing it would be work for nothing
+
+_log = logging.getLogger("rivergate.access")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The owner of what it makes. `everything`: the machine's own operator, who may see what others made."""
+
+    id: str
+    everything: bool = False
+    account: Account | None = None  # None in open mode
+
+    def may_see(self, owner: str) -> bool:
+        return self.everything or owner == self.id
+
+
+class Gate:
+    """Tells who a caller is by the headers of its request."""
+
+    def __init__(self, keys: KeyRing, wall_time: Callable[[], float]) -> None:
+        self._keys = keys
+        self._wall_time = wall_time
+        self._told_of_proxy = False
+
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """By the headers of a request. Raises `AuthenticationFailed`."""
+        known = self.known(headers)
+        if known is not None:
+            return known
+        account = await self._keys.find(secrets.digest(_bearer(headers.get("Authorization"))))
+        if account is None:
+            raise AuthenticationFailed("this API key does not exist")
+        return self._holder(account)
+
+    def known(self, headers: Mapping[str, str]) -> Caller | None:
+        """The same without a look into the ledger; None: it takes one. Raises `AuthenticationFailed`."""
+        secret = _bearer(headers.get("Authorization"))
+        if self._keys.is_open:
+            for name in FORWARDED:
+                if name in headers:
+                    raise self._refuse_forwarded(name)
+            return open_caller(secret)
+        if not secret:
+            raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
+        if len(secret) > MAX_SECRET_BYTES:
+            raise AuthenticationFailed("this API key is mistyped: it is too long")
+        account = self._keys.known(secrets.digest(secret))
+        if account is not None:
+            return self._holder(account)
+        if secrets.is_mistyped(secret):
+            raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
+        return None
+
+    def _holder(self, account: Account) -> Caller:
+        if account.key.revoked_at is not None:
+            raise AuthenticationFailed("this API key was revoked")
+        if account.key.expires_at is not None and account.key.expires_at <= self._wall_time():
+            raise AuthenticationFailed("this API key has expired", code="expired_api_key")
+        return Caller(account.key.id, account=account)
+
+    def _refuse_forwarded(self, name: str) -> AuthenticationFailed:
+        """Open mode trusts whoever reaches the loopback address; through a proxy that is the world."""
+        if not self._told_of_proxy:
+            self._told_of_proxy = True
+            fields = {"header": name, "advice": "make a key with `rivergate keys create --name NAME`"}
+            _log.warning("requests through a proxy are refused: there is no API key", extra={"fields": fields})
+        return AuthenticationFailed(
+            f"without any API key only this machine is served, and this request came through a proxy ({name}): "
+            "make a key with `rivergate keys create --name NAME` and send it"
+        )
+
+
+def open_caller(secret: str) -> Caller:
+    """The caller in open mode (no API key in the ledger, a loopback listener): any key names an owner.
+
+    Without a key it is whoever sits at this machine: it owns nothing that a key made, and sees all.
+    """
+    if not secret:
+        return Caller("", everything=True)
+    return Caller("open_" + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:24])
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, secret = (authorization or "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,1 @@
+"""The streams of several processes: where they are, and who owns them."""

@@ -1,0 +1,218 @@
+"""Pure: a snapshot of the statistics feed, as tables for a terminal.
+
+In: what `GET /v1/feeds/statistics/events` says. Out: something that rich prints. What comes from outside is text:
+neither markup nor control characters in it reach the terminal.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gateway.endings import Ending
+
+WIDE = 112  # columns, for whole ids of streams
+RATE_SECONDS = 5.0  # of snapshots that a rate is taken from
+NONE = "-"
+LEVELS = "▁▂▃▄▅▆▇█"
+STYLES = {  # how a state, a breaker's state or an ending is shown; all others are yellow
+    **{ending.value: "bold red" for ending in Ending if ending.is_fault},
+    Ending.COMPLETED.value: "green",
+    "streaming": "cyan",
+    "closed": "green",
+    "live": "green",
+    "open": "bold red",
+}
+
+Snapshot = Mapping[str, Any]
+
+
+class Rates:
+    """What a second brings, from the snapshots of the last seconds."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, dict[str, float]]] = deque()
+
+    def add(self, now: Snapshot) -> None:
+        at = float(now["at"])
+        values = {one["id"]: one["usage"]["completion_tokens"] for one in now["list"] if one["usage"]}
+        values["deliveries"] = now["deliveries"]
+        if self._kept and not 0 <= at - self._kept[-1][0] <= 2 * RATE_SECONDS:
+            self._kept.clear()
+        self._kept.append((at, values))
+        while at - self._kept[0][0] > RATE_SECONDS:
+            self._kept.popleft()
+
+    def of(self, name: str) -> float | None:
+        """Of a stream's tokens, by its id, or of the `deliveries`; None while it is not known."""
+        known = [(at, values[name]) for at, values in self._kept if name in values]
+        if len(known) < 2 or known[-1][0] <= known[0][0]:
+            return None
+        return max(0.0, (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0]))
+
+
+def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> RenderableType:
+    """Everything, in about so many lines: the newest streams are as many as there is room for."""
+    above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
+    above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
+    above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
+    taken = 20 + len(now["upstreams"])
+    return Group(*above, _streams(now, rates, width, max(lines - taken, 3)))
+
+
+def plain(value: object) -> Text:
+    """As text that does nothing but stand there."""
+    return Text("".join(one if one.isprintable() else f"[U+{ord(one):04X}]" for one in str(value)))
+
+
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def summary(bounds: Sequence[int], counts: Sequence[int]) -> str:
+    """Within which bound half of them are, and 95 %."""
+    if not sum(counts):
+        return "none yet"
+
+    def within(share: float) -> str:
+        left = share * sum(counts)
+        for bound, count in zip(bounds, counts, strict=False):
+            left -= count
+            if left <= 0:
+                return f"within {milliseconds(bound)}"
+        return f"over {milliseconds(bounds[-1])}"
+
+    return f"{sum(counts)} completions: half {within(0.5)}, 95 % {within(0.95)}"
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _word(name: str) -> Text:
+    text = plain(name.replace("_", " "))
+    text.stylize(STYLES.get(name, "yellow"))
+    return text
+
+
+def _head(now: Snapshot, state: str) -> Text:
+    mode = "open to this machine" if now["open_mode"] else "with API keys"
+    parts = [plain(f"Rivergate {now['version']}"), _word(state), Text(f"up {duration(now['uptime_seconds'])}")]
+    draining = [] if now["ready"] else [Text("draining", "bold red")]
+    return Text("  ").join([*parts, Text(mode), *draining])
+
+
+def _figures(now: Snapshot, rates: Rates) -> Table:
+    ledger, sends = now["ledger"], now["sends"]
+    tokens = [rates.of(one["id"]) or 0.0 for one in now["list"] if one["ending"] is None]
+    shown = [
+        ("running", _number(now["streams"]["running"])),
+        ("tokens/s", _number(sum(tokens))),
+        ("readers", _number(now["readers"])),
+        ("deliveries/s", _number(rates.of("deliveries"))),
+        ("deliveries", _number(now["deliveries"])),
+        ("per send", _number(now["deliveries"] / sends if sends else None, 2)),
+        ("requests", _number(now["requests"])),
+        ("hedges", _number(now["hedges"])),
+        ("budget misses", _number(now["budget_misses"])),
+        ("lagged readers", _number(now["lagged_readers"])),
+        ("ran for nobody", duration(now["orphan_seconds"])),
+        ("loop lag", milliseconds(now["loop_lag_ms"])),
+        ("connections", _number(now["connections"])),
+        ("open files", _number(now["open_fds"])),
+        ("unwritten", _number(ledger["unwritten"])),
+        ("ledger", ledger["failure"] or "ok"),
+    ]
+    table = Table.grid(padding=(0, 1), expand=False)
+    for _ in range(4):
+        table.add_column(style="dim")
+        table.add_column(justify="right", min_width=8)
+    for row in _rows(shown, 4):
+        table.add_row(*[cell for label, value in row for cell in (Text(label), plain(value))])
+    return table
+
+
+def _rows(values: Iterable[tuple[str, str]], width: int) -> Iterable[list[tuple[str, str]]]:
+    left = iter(values)
+    while row := list(islice(left, width)):
+        yield row
+
+
+def _distribution(name: str, told: Mapping[str, Sequence[int]]) -> Text:
+    bounds, counts = told["bounds"], told["counts"]
+    most = max(1, *counts)
+    labels = [*(f"{one}" if one < 1000 else f"{one // 1000}s" for one in bounds), "more"]
+    line = Text(f"{name:<5}{summary(bounds, counts)}\n     ")
+    for label, count in zip(labels, counts, strict=True):
+        level = LEVELS[math.ceil(count / most * (len(LEVELS) - 1))] if count else " "
+        line.append(f"{label} ", "dim").append(f"{level} ", "cyan")
+    return line
+
+
+def _endings(counts: Mapping[str, int]) -> Text:
+    shown = sorted(counts.items(), key=lambda one: -one[1])
+    line = Text("ended  ", "dim")
+    for name, count in shown:
+        line.append_text(_word(name)).append(f" {count:,}   ")
+    return line if shown else line.append("none yet")
+
+
+def _upstreams(upstreams: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("upstream", "model", "breaker", *(f">{name}" for name in ("p50", "p95", "tok/s", "fails", "now")))
+    for one in upstreams:
+        breaker = _word(one["breaker"])
+        if one["wait_seconds"]:
+            breaker.append(f", {duration(one['wait_seconds'])}", "red")
+        times = (milliseconds(one["ttft_p50_ms"]), milliseconds(one["ttft_p95_ms"]), _number(one["tps_p50"], 1))
+        share = f"{100 * one['error_rate']:.1f} %"
+        table.add_row(plain(one["upstream"]), plain(one["model"]), breaker, *times, share, _number(one["in_flight"]))
+    return table
+
+
+def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
+    right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
+    table = _table("stream", "model", "state", "upstream", *right)
+    if width < WIDE:
+        table.columns[0].max_width = 8
+        table.padding = (0, 0)
+    for one in now["list"][:most]:
+        running = one["ending"] is None
+        table.add_row(
+            plain(one["id"]),
+            plain(one["model"]),
+            _word(one["ending"] or one["state"]),
+            plain(one["upstream"] or NONE),
+            _number(one["readers"]),
+            _number(one["lag_events"]),
+            milliseconds(one["ttft"]["first_content_ms"]),
+            _number((one["usage"] or {}).get("completion_tokens")),
+            _number(rates.of(one["id"]) if running else None, 1),
+            duration(now["at"] - one["created"]),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """`>` before a name: its values stand to the right."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left", no_wrap=True)
+    return table

@@ -1,0 +1,1 @@
+"""One answer's life: dispatch, events, log, settlement."""

@@ -1,0 +1,222 @@
+"""Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from gateway import clock
+from gateway.dialects.dialect import AnswerIdentity
+from gateway.dialects.usage import Usage, cost_usd
+from gateway.endings import Ending
+from gateway.errors import RivergateError
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.routing.router import Route
+from gateway.upstream.attempt import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of a completion that has ended: the line of the log, of the books and of a trace."""
+
+    id: str  # of the stream, or drawn for a whole answer
+    request_id: str
+    operation: str  # as the dialect has it
+    model_id: str
+    upstream: str | None
+    ending: Ending
+    error: str | None
+    usage: Usage | None
+    cost_usd: Decimal | None
+    hedge_cost_usd: Decimal  # what the attempts cost that lost a race; an estimate
+    strategy: str
+    ttft_ms: float | None
+    gap_p50_ms: float | None  # the median pause between two tokens
+    duration_ms: float
+    attempts: tuple[AttemptRecord, ...]
+
+
+Settle = Callable[[Record], None]
+
+
+class Answer:
+    """The answer to one call, as far as it has come."""
+
+    def __init__(self, call: Call, route: Route, dispatcher: Dispatcher) -> None:
+        self._call = call
+        self._strategy = route.strategy
+        self._warnings = route.warnings
+        self._dispatcher = dispatcher
+        self._started = dispatcher.began
+        self._first_content: float | None = None
+        self._winner: Attempt | None = None
+        self._candidate: Candidate | None = None
+        # Headers, and the description as JSON, once it is settled: two objects, since the garbage
+        # collector looks at every object, and answers are kept by the thousand.
+        self._settled: tuple[dict[str, str], bytes] | None = None
+
+    @property
+    def winner(self) -> Attempt | None:
+        return self._winner
+
+    def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+        self._winner = attempt
+        self._candidate = candidate
+        self._first_content = attempt.marks.first_content
+
+    def headers(self) -> dict[str, str]:
+        """The response headers that tell who answered, how fast and at which try."""
+        if self._settled is not None:
+            return self._settled[0]
+        if self._candidate is None:
+            return {}
+        return {
+            "x-upstream": self._candidate.endpoint.name,
+            "x-ttft-ms": f"{self._ttft_ms() or 0:.3f}",
+            "x-attempts": str(self._dispatcher.attempts),
+        }
+
+    def usage(self) -> Usage | None:
+        """Tokens so far; None if no upstream answered."""
+        return None if self._winner is None else self._winner.usage(self._call.prompt_tokens)
+
+    def break_frames(self, error: RivergateError) -> list[bytes]:
+        """The frames that end the stream with an error, in the words of its dialect."""
+        if self._winner is not None:
+            return self._winner.stream.break_frames(error)
+        call = self._call
+        identity = AnswerIdentity(call.request_id, call.created, call.model_id)
+        return call.dialect.reader(identity).break_frames(error)
+
+    def prompt_cost(self) -> Decimal:
+        """The cost of the prompt at the winner, by our own count of its tokens."""
+        assert self._candidate is not None
+        usage = Usage(self._call.prompt_tokens, 0, estimated=True)
+        return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
+
+    def hedge_cost(self) -> Decimal:
+        """The cost of the attempts that lost a race: an estimate, since nobody waited for their usage."""
+        total = Decimal(0)
+        for entry in self._dispatcher.lost():
+            model = entry.candidate.model
+            used = Usage(self._call.prompt_tokens, entry.attempt.counts.events, estimated=True)
+            total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
+        return total
+
+    def metadata(self) -> dict[str, Any]:
+        """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
+        candidate, usage = self._candidate, self.usage()
+        assert candidate is not None
+        assert usage is not None
+        cost = self._cost(usage)
+        metadata: dict[str, Any] = {
+            "provider": candidate.endpoint.name,
+            "provider_model_id": candidate.model.upstream_id,
+            "model_canonical": candidate.model.id,
+            "routing_strategy": self._strategy,
+            "ttft_ms": self._ttft_ms(),
+            "total_latency_ms": self._elapsed_ms(),
+            "throughput_tps": self._throughput_tps(usage),
+            "attempts": [record.as_json() for record in self._dispatcher.records()],
+            "cost": None if cost is None else {"usd": float(cost), "billable_cost_usd": float(cost)},
+        }
+        if usage.estimated:
+            metadata["usage_estimated"] = True
+        if hedge_cost := self.hedge_cost():
+            metadata["hedge_cost_usd"] = float(hedge_cost)
+        if self._warnings:
+            metadata["warnings"] = list(self._warnings)
+        return metadata
+
+    def describe(self) -> dict[str, Any]:
+        """Who answers, how fast, and what it took so far."""
+        if self._settled is not None:
+            description: dict[str, Any] = orjson.loads(self._settled[1])
+            return description
+        usage = self.usage()
+        return self._description(usage, self._cost(usage), self._dispatcher.records())
+
+    def _description(
+        self, usage: Usage | None, cost: Decimal | None, attempts: tuple[AttemptRecord, ...]
+    ) -> dict[str, Any]:
+        marks = self._winner.marks if self._winner is not None else None
+        return {
+            "upstream": self._candidate.endpoint.name if self._candidate else None,
+            "routing_strategy": self._strategy,
+            "ttft": {
+                "first_byte_ms": self._since_start(marks.first_byte if marks else None),
+                "first_event_ms": self._since_start(marks.first_event if marks else None),
+                "first_content_ms": self._ttft_ms(),
+            },
+            "inter_token_gap_ms": self._gaps(),
+            "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
+            "cost_usd": None if cost is None else float(cost),
+            "attempts": [record.as_json() for record in attempts],
+        }
+
+    def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """Make the record, and let go of the attempts: a kept stream keeps neither its prompt nor its attempts."""
+        usage, attempts = self.usage(), self._dispatcher.records()
+        cost = self._cost(usage)
+        record = Record(
+            id=record_id,
+            request_id=self._call.request_id,
+            operation=self._call.dialect.operation,
+            model_id=self._candidate.model.id if self._candidate else self._call.model_id,
+            upstream=self._candidate.endpoint.name if self._candidate else None,
+            ending=ending,
+            error=error,
+            usage=usage,
+            cost_usd=cost,
+            hedge_cost_usd=self.hedge_cost(),
+            strategy=self._strategy,
+            ttft_ms=self._ttft_ms(),
+            gap_p50_ms=(self._gaps() or {}).get("p50"),
+            duration_ms=self._elapsed_ms(),
+            attempts=attempts,
+        )
+        self._settled = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
+        self._winner = None
+        self._dispatcher.release()
+        del self._dispatcher, self._call
+        return record
+
+    def _cost(self, usage: Usage | None) -> Decimal | None:
+        if usage is None or self._candidate is None:
+            return None
+        model = self._candidate.model
+        return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
+
+    def _gaps(self) -> dict[str, float | None] | None:
+        """Quantiles of the pauses between two tokens, from samples; None while there are none."""
+        gaps = self._winner.gaps if self._winner is not None and self._call.streamed else None
+        if gaps is None or not (samples := gaps.count(0.0)):
+            return None
+        middle, tail = ((gaps.quantile(share) or 0.0) * 1000 for share in (0.5, 0.95))
+        return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
+
+    def failure(self, error: RivergateError) -> RivergateError:
+        """Add to an error what the attempts did with the time; the same error."""
+        error.details = {
+            "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
+        }
+        return error
+
+    def _ttft_ms(self) -> float | None:
+        return self._since_start(self._first_content)
+
+    def _since_start(self, at: float | None) -> float | None:
+        return None if at is None else round((at - self._started) * 1000, 3)
+
+    def _elapsed_ms(self) -> float:
+        return round((clock.monotonic() - self._started) * 1000, 3)
+
+    def _throughput_tps(self, usage: Usage) -> float | None:
+        """Tokens a second after the first one; None if there was no second one to measure by."""
+        seconds = clock.monotonic() - self._first_content if self._first_content is not None else 0.0
+        if usage.completion_tokens < 2 or seconds <= 0 or not self._call.streamed:
+            return None
+        return round((usage.completion_tokens - 1) / seconds, 2)

@@ -1,0 +1,149 @@
+"""Shell: one completion's life, whichever way its answer is delivered: dispatch, answer, money, settlement.
+
+In: a validated call, its route, and the lease of the key that pays. Out: one `Record`. The invariant: a completion
+ends exactly once, by its answer's end, by a failure or by a stop, and is settled in the very call that ends it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
+
+from gateway.access.bank import Lease
+from gateway.completion.answer import Answer, Record, Settle
+from gateway.completion.spending import MICRO, Spending, ceil_microusd
+from gateway.endings import Ending
+from gateway.errors import Draining, GatewayError, RivergateError, StreamAborted
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import Call, Dispatcher, Money
+from gateway.routing.router import Route
+from gateway.tasks import Tasks
+from gateway.upstream.attempt import Attempt
+
+
+class State(Enum):
+    """Where a completion is: `ASKING` -> `ANSWERING` -> `ENDED`, or from `ASKING` to `ENDED` at once."""
+
+    ASKING = "asking"  # no upstream has brought content yet
+    ANSWERING = "answering"  # an attempt has won
+    ENDED = "ended"  # settled
+
+
+class Completion(ABC):
+    """One answer, from its request to its settlement. A subclass is a way in which the answer is delivered."""
+
+    answer: Answer
+
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        *,
+        settle: Settle,
+        tasks: Tasks,
+        lease: Lease | None,
+        is_spent: Callable[[Candidate, int], bool] | None = None,
+    ) -> None:
+        """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
+
+        `is_spent` says of a whole answer of so many bytes from a candidate that it has cost more than there is.
+        """
+        self.state = State.ASKING
+        self._call = call
+        self._route = route
+        self._settle = settle
+        self._lease = lease if lease is not None and lease.has_balance else None
+        money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
+        self._dispatcher = Dispatcher(call, route, self, tasks, money)
+
+    def start(self) -> None:
+        """Send the request. What only its answer needs is made while the request is on its way."""
+        self._dispatcher.start()
+        self.answer = Answer(self._call, self._route, self._dispatcher)
+        self._prepare()
+
+    def stop(self, ending: Ending) -> None:
+        """End the completion for this reason; its upstream connections are closed in this call."""
+        self._fail(stop_error(ending), ending)
+
+    def stop_with(self, error: RivergateError, ending: Ending | None = None) -> None:
+        """End the completion with this error; `ending`: if the error's own does not say why."""
+        self._fail(error, ending or error.ending)
+
+    # --- the dispatcher's side (DispatchOwner)
+
+    def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
+        self.state = State.ANSWERING
+        self.answer.on_won(attempt, candidate)
+        self._deliver(attempt, candidate)
+
+    def on_complete(self) -> None:
+        self._complete()
+
+    def on_failed(self, error: RivergateError) -> None:
+        self._fail(error, error.ending)
+
+    # --- what a way of delivery says
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the answer needs; the request is on its way."""
+
+    @abstractmethod
+    def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
+        """An attempt has won: take its answer."""
+
+    @abstractmethod
+    def _complete(self) -> None:
+        """The answer is over and whole: `_end` with telling whoever asked, or `_fail` if it cannot be given."""
+
+    @abstractmethod
+    def _break(self, error: RivergateError, ending: Ending) -> None:
+        """There is no answer, or it broke off: `_end` with telling whoever asked."""
+
+    @abstractmethod
+    def _record_id(self) -> str:
+        """The id under which the completion is recorded."""
+
+    # --- the money
+
+    def _spending(self, candidate: Candidate) -> Spending | None:
+        """What the lease pays for if this candidate answers; None: the key has no balance."""
+        lease, model = self._lease, candidate.model
+        if lease is None:
+            return None
+        prompt = self._call.prompt_tokens * (model.input_usd_per_mtok or Decimal(0))
+        # The prompts of hedges that lost were reserved beside this one's, and are spent.
+        lost = self.answer.hedge_cost() * MICRO
+        return Spending(lease.reserved, ceil_microusd(prompt + lost), model.output_usd_per_mtok, lease.extend)
+
+    # --- the end
+
+    def _fail(self, error: RivergateError, ending: Ending) -> None:
+        if self.state is not State.ENDED:
+            self._dispatcher.stop()
+            self._break(error, ending)
+
+    def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
+        """Tell whoever asked, and settle, whatever the telling does.
+
+        The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
+        """
+        self.state = State.ENDED
+        try:
+            tell()
+        finally:
+            settle, self._settle = self._settle, _settled
+            settle(self.answer.settle(self._record_id(), ending, reason))
+            del self._dispatcher, self._call, self._route, self._lease
+
+
+def stop_error(ending: Ending) -> GatewayError:
+    """The error that tells of a completion which the gateway ends on its own account."""
+    if ending is Ending.DRAINED:
+        return Draining("the gateway is shutting down; try again", retry_after=1)
+    return StreamAborted(f"the stream was ended: {ending}")
+
+
+def _settled(record: Record) -> None:
+    """Takes no second record."""

@@ -1,0 +1,196 @@
+"""Shell: a completion whose answer is a stream: frames into a log that any number of subscribers reads.
+
+The invariant: the log is closed exactly once, and the completion is settled in the same call.
+"""
+
+import asyncio
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from gateway.access.bank import Lease
+from gateway.completion.answer import Settle
+from gateway.completion.completion import Completion, State
+from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
+from gateway.config import StreamSettings
+from gateway.dialects.dialect import AnswerReport
+from gateway.endings import Ending
+from gateway.errors import DurationExceeded, RivergateError
+from gateway.routing.catalog import Candidate
+from gateway.routing.dispatcher import Call
+from gateway.routing.router import Route
+from gateway.stream.audience import Policy
+from gateway.stream.stream import Stream
+from gateway.tasks import Tasks
+from gateway.upstream.attempt import Attempt
+
+ID_BYTES = 18  # 144 bits: an id that cannot be guessed
+EPOCH_BYTES = 6
+UsageEvent = Literal["event", "finish", "none"]
+DecisionCall = Callable[[RivergateError | None], None]  # gets the failure, or None when there is content
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a streamed answer is kept and limited.
+
+    `owner`: the id of the caller whose it is. `policy`: what becomes of it without subscribers. `key`: its
+    `X-Stream-Key`; `fingerprint`: of the request's body, so that the key is not used for another one. `lease`: the
+    money reserved for it; None: nobody pays.
+    """
+
+    owner: str
+    policy: Policy
+    usage_event: UsageEvent = "none"
+    key: str | None = None
+    fingerprint: bytes = b""
+    output: OutputLimits = field(default_factory=OutputLimits)
+    lease: Lease | None = None
+
+
+class StreamedCompletion(Completion):
+    """A completion that is read as it comes (`hub.Production`, `stream.Producer`)."""
+
+    stream: Stream
+
+    def __init__(
+        self, call: Call, route: Route, plan: Plan, *, limits: StreamSettings, settle: Settle, tasks: Tasks
+    ) -> None:
+        super().__init__(call, route, settle=settle, tasks=tasks, lease=plan.lease)
+        self.id = ""  # drawn by `start`
+        self.owner = plan.owner
+        self.key = plan.key
+        self.fingerprint = plan.fingerprint
+        self.created = call.created
+        self.announced = False
+        self._plan = plan
+        self._limits = limits
+        self._model_id = call.model_id
+        self._duration_limit: asyncio.TimerHandle | None = None
+        self._waiting: list[DecisionCall] = []
+        self._failure: RivergateError | None = None
+
+    def announce(self) -> None:
+        """Somebody was told the id: the stream is kept for replay after its end."""
+        self.announced = True
+
+    def describe(self) -> dict[str, Any]:
+        """The stream as `GET /v1/streams/{id}` tells it; times in milliseconds from the request."""
+        numbers = self.stream.statistics()
+        state = "ended" if numbers.ending else "streaming" if self.answer.winner else "pending"
+        return {
+            "id": self.id,
+            "object": "stream",
+            "created": self.created,
+            "model": self._model_id,
+            "state": state,
+            "ending": numbers.ending,
+            "readers": numbers.readers,
+            "readers_total": numbers.readers_total,
+            "lag_events": numbers.lag_events,
+            "lagged_readers": numbers.lagged_readers,
+            "events": numbers.events,
+            "bytes": numbers.bytes,
+            "deliveries": numbers.deliveries,
+            "sends": numbers.sends,
+            **self.answer.describe(),
+        }
+
+    def headers(self) -> dict[str, str]:
+        """Who answers, how fast and at which try, as response headers; nothing while that is not known."""
+        return self.answer.headers()
+
+    def when_decided(self, call: DecisionCall) -> None:
+        """Call this in the very call that brings the first content, or that makes certain that none will come."""
+        if self.state is State.ASKING:
+            self._waiting.append(call)
+        else:
+            call(self._failure)
+
+    # --- the stream's side (Producer)
+
+    def pause(self) -> None:
+        if self.answer.winner is not None:
+            self.answer.winner.pause()
+
+    def resume(self) -> None:
+        if self.answer.winner is not None:
+            self.answer.winner.resume()
+
+    # --- the way of delivery
+
+    def _prepare(self) -> None:
+        drawn = os.urandom(ID_BYTES + EPOCH_BYTES)
+        self.id = f"st_{base64.urlsafe_b64encode(drawn[:ID_BYTES]).decode()}"
+        epoch, dialect = drawn[ID_BYTES:].hex(), self._call.dialect
+        self.stream = Stream(
+            self.id,
+            epoch,
+            self._limits,
+            self,
+            self._plan.policy,
+            terminal=dialect.terminal,
+            keepalive=dialect.keepalive,
+        )
+        if limit := self._limits.max_duration_seconds:
+            loop = asyncio.get_running_loop()
+            self._duration_limit = loop.call_later(limit, self._on_max_duration)
+
+    def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
+        # First into the log, then to those who wait for the decision: they get the content in one send with the head.
+        try:
+            attempt.flow_to(self._meter(attempt, candidate) or self.stream)
+        finally:
+            self._tell_decision()
+
+    def _complete(self) -> None:
+        self._close(Ending.COMPLETED, self._closing_frames(), None)
+
+    def _break(self, error: RivergateError, ending: Ending) -> None:
+        if self.state is State.ASKING:
+            self._failure = self.answer.failure(error)
+        try:
+            self._close(ending, self.answer.break_frames(error), error.reason)
+        finally:
+            self._tell_decision()  # behind the end: whoever hears it may leave, and the last to leave ends a stream
+
+    def _record_id(self) -> str:
+        return self.id
+
+    # --- inside
+
+    def _meter(self, attempt: Attempt, candidate: Candidate) -> Meter | None:
+        """What stands between the attempt and the log; None if neither length nor cost is limited."""
+        limits, spending = self._plan.output, self._spending(candidate)
+        if not limits and spending is None:
+            return None
+        affordable = None
+        if limits.cost_usd is not None:
+            price = candidate.model.output_usd_per_mtok
+            affordable = affordable_tokens(limits.cost_usd, self.answer.prompt_cost(), price)
+        return Meter(self.stream, attempt.counts, limits, affordable, self.stop_with, spending)
+
+    def _tell_decision(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call(self._failure)
+
+    def _on_max_duration(self) -> None:
+        self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
+
+    def _close(self, ending: Ending, last_frames: list[bytes], reason: str | None) -> None:
+        if self._duration_limit is not None:
+            self._duration_limit.cancel()
+        self._end(ending, reason, partial(self.stream.close, ending, last_frames))
+
+    def _closing_frames(self) -> list[bytes]:
+        """The frames between the last event and the terminal: the usage, as the client's `usage_event` has it."""
+        winner = self.answer.winner
+        return [] if winner is None else winner.stream.closing_frames(self._report())
+
+    def _report(self) -> AnswerReport | None:
+        usage = None if self._plan.usage_event == "none" else self.answer.usage()
+        return None if usage is None else AnswerReport(usage, self.answer.metadata())

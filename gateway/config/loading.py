@@ -1,0 +1,161 @@
+"""Shell: TOML and environment in, one frozen `Config` out, or every fault at once.
+
+It reads the given file and the secret and TLS files that this one names; the environment is an argument.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from gateway.config import report
+from gateway.config.report import Fault, KeyRow, Loc
+from gateway.config.sections import Config
+from gateway.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/rivergate/rivergate.toml")
+MAX_SECRET_BYTES = 8192  # a header line beyond this is refused by common servers
+MAX_TLS_FILE_BYTES = 1 << 22  # the system's whole bundle of authorities has a quarter of a MiB
+
+
+def find(environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_FILE) -> Path | None:
+    """The file to load when none was named: $RIVERGATE_CONFIG, ./rivergate.toml, the system's, or none."""
+    if named := environ.get(report.CONFIG_VARIABLE):
+        return cwd / named
+    return next((path for path in (cwd / "rivergate.toml", system_file) if path.is_file()), None)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read `path` (None: the environment alone); raises ConfigError with every fault, one line each.
+
+    Relative paths of secret and TLS files start at $CREDENTIALS_DIRECTORY if it is set, else beside `path`.
+    """
+    tree = {} if path is None else _read(path)
+    origins, faults = report.overlay(Config, tree, environ)
+    folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
+    for loc, upstream in report.tables_at(tree, "upstreams"):
+        faults += _resolve_key(loc, upstream, folder, environ)
+        faults += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
+    if isinstance(server := tree.get("server"), dict):
+        faults += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
+    faults += _cross_faults(tree)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        faults = report.faults_in(error, Config) + faults
+    if faults:
+        raise ConfigError(report.lines(faults, origins, Config))
+    return config
+
+
+def defaults_table() -> list[KeyRow]:
+    """Every key with its default, its range and one sentence, in the order of the models."""
+    return report.rows(Config)
+
+
+def summary(config: Config) -> list[str]:
+    """What a valid configuration amounts to, for people."""
+    told = [f"listens on {config.server.listen}{' with TLS' * (config.server.tls_cert_file is not None)}"]
+    for upstream in config.upstreams:
+        source = f"${upstream.api_key_env}" if upstream.api_key_env else f"file {upstream.api_key_file}"
+        key = f"key from {source}" if upstream.api_key else "no key"
+        told.append(f"upstream {upstream.name}: {upstream.base_url}, models: {len(upstream.models)}, {key}")
+    told += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
+    return told
+
+
+def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
+    """Rules over several keys, on the raw tree: they are told beside the faults of single keys."""
+    if isinstance(server := tree.get("server"), dict):
+        pair = ("tls_cert_file", "tls_key_file")
+        for here, there in (pair, pair[::-1]):
+            if here in server and there not in server:
+                yield Fault(("server", there), f"is required beside {here}")
+    if not tree.get("upstreams") and not tree.get("feeds"):
+        yield Fault(("upstreams",), "at least one [[upstreams]] or [[feeds]] is needed")
+    yield from report.duplicates((), tree, "upstreams", "name")
+    for loc, upstream in report.tables_at(tree, "upstreams"):
+        yield from report.duplicates(loc, upstream, "models", "id")
+    yield from report.duplicates((), tree, "feeds", "name")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text, parse_float=Decimal)
+    except UnicodeDecodeError:
+        fault = ": is not UTF-8 text"
+    except tomllib.TOMLDecodeError as error:
+        fault = report.toml_fault(str(error), text)
+    except OSError as error:
+        fault = f": cannot be read: {error.strerror}"
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a NUL in the path; deep nesting
+        fault = ": cannot be read: not a usable path, a number too long or tables too deep"
+    raise ConfigError(report.lines([Fault((), f"{path}{fault}")], {}, Config))
+
+
+def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str]) -> Iterator[Fault]:
+    """Make the paths absolute to `folder` and see that they can be read."""
+    for key in keys:
+        if isinstance(name := table.get(key), str) and name:
+            try:
+                _content(folder, name, MAX_TLS_FILE_BYTES)
+                table[key] = str(folder / name)
+            except ValueError as error:
+                yield Fault((*loc, key), str(error))
+
+
+def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Put the secret beside its reference. No fault repeats a reference that could be a pasted key."""
+    if upstream.pop("api_key", None) is not None:
+        yield Fault((*loc, "api_key"), "a key does not belong here; use api_key_env or api_key_file")
+    variable, file_name = upstream.get("api_key_env"), upstream.get("api_key_file")
+    if variable is not None and file_name is not None:
+        yield Fault((*loc, "api_key_file"), "only one of api_key_env and api_key_file may be set")
+        return
+    key = "api_key_env" if file_name is None else "api_key_file"
+    try:
+        if isinstance(variable, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+            secret = _secret_of(variable, environ)
+        elif isinstance(file_name, str):
+            content = _content(folder, file_name, MAX_SECRET_BYTES)
+            secret = _usable_secret(content.decode("ascii", "replace"), "the file")
+            upstream["api_key_file"] = str(folder / file_name)
+        else:
+            return
+        upstream["api_key"] = SecretStr(secret)
+    except ValueError as error:
+        yield Fault((*loc, key), str(error))
+
+
+def _secret_of(variable: str, environ: Mapping[str, str]) -> str:
+    # A key pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
+    told = f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+    if variable not in environ:
+        raise ValueError(f"{told} is not set")
+    return _usable_secret(environ[variable], told)
+
+
+def _usable_secret(text: str, told: str) -> str:
+    if not (secret := text.strip()):
+        raise ValueError(f"{told} holds no key: it is empty")
+    if not re.fullmatch("[!-~]+", secret):
+        raise ValueError(f"{told} holds no usable key: blanks, control or non-ASCII characters in it")
+    return secret
+
+
+def _content(folder: Path, name: str, limit: int) -> bytes:
+    try:
+        with (folder / name).open("rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a usable path"
+        place = "" if Path(name).is_absolute() else f" (looked in {folder})"
+        raise ValueError(f"cannot be read: {reason}{place}") from None
+    if len(content) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return content

@@ -1,0 +1,225 @@
+"""Pure: the sections of the configuration: every key with its type, default, range and one sentence.
+
+The invariant: whoever holds a `Config` never has to check a value again. Rules over several keys are checked by
+`loading.load`. Secrets live in `SecretStr` only, so that no repr, dump or fault shows them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from gateway.config.report import Words
+from gateway.config.values import (
+    ID_WORDS,
+    MAX_MS,
+    OPTIMIZE_WORDS,
+    UNALIASED,
+    WEEK,
+    BaseUrl,
+    FeedUrl,
+    FileName,
+    Flag,
+    HedgeAfter,
+    KeyFile,
+    Listen,
+    ListenOn,
+    ModelId,
+    Name,
+    Optimize,
+    Origin,
+    Price,
+    Ratio,
+    Seconds,
+    Variable,
+    Whole,
+)
+
+
+def _told(default: Any, description: str) -> Any:
+    return Field(default, description=description)
+
+
+def _number(default: float, low: float, high: float, description: str) -> Any:
+    return Field(default, ge=low, le=high, description=description)
+
+
+class Section(BaseModel):
+    """Frozen; a key that is not declared is a fault."""
+
+    # Deferred: a section is only ever read as a part of the whole, and has no use for a validator of its own.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+
+class ServerSettings(Section):
+    listen: ListenOn = _told(
+        Listen("127.0.0.1", 8080), "Where clients connect; sockets that systemd hands over are used instead."
+    )
+    drain_seconds: Seconds = _number(
+        30.0, 0, 3600, "How long running streams may go on after a stop was asked for; 0 ends them at once."
+    )
+    cors_origins: tuple[Origin, ...] = _told(
+        (), "Origins whose pages may call from a browser; `*` allows all, `http://localhost:*` every port."
+    )
+    max_body_bytes: Whole = _number(
+        4_194_304, 1024, 1 << 30, "Largest request body; a larger one is refused with 413."
+    )
+    max_connections: Whole = _number(
+        50_000, 1, 1_000_000, "Most client connections at once; one more gets 503. The limit of open files lowers it."
+    )
+    batch_us: Whole = _number(
+        500, 0, 5000, "Under load, tokens of this many microseconds are relayed together; 0 relays each at once."
+    )
+    tls_cert_file: FileName | None = _told(None, "PEM file with the certificate chain; setting it turns TLS on.")
+    tls_key_file: FileName | None = _told(None, "PEM file with the private key of `tls_cert_file`.")
+
+
+class StreamSettings(Section):
+    commit_after_ms: Whole = _number(
+        10_000, 0, MAX_MS, "How long the response headers wait for the first content; 0 sends them at once."
+    )
+    keepalive_seconds: Seconds = _number(
+        15.0, 0.01, 3600, "Pause between two `: keepalive` comments while a stream has nothing to send."
+    )
+    idle_timeout_ms: Whole = _number(
+        60_000, 1, MAX_MS, "How long an upstream may be silent between two events; a longer silence ends the stream."
+    )
+    max_duration_seconds: Seconds = _number(0.0, 0, WEEK, "How long a stream may run; 0 sets no limit.")
+    abort_grace_ms: Whole = _number(
+        0, 0, MAX_MS, "How long a stream without subscribers waits for a new one before it ends; 0 does not wait."
+    )
+    on_last_reader: Literal["abort", "drain"] = _told(
+        "abort", "When the last subscriber leaves: `abort` closes the upstream, `drain` reads the answer to its end."
+    )
+    detached_max_seconds: Seconds = _number(
+        3600.0, 0.01, WEEK, "How long a stream may run without a subscriber; then it ends as `expired`."
+    )
+    retain_seconds: Seconds = _number(
+        300.0, 0, 86_400, "How long an ended stream can still be read; 0 forgets it at once."
+    )
+    max_retained_bytes: Whole = _number(
+        268_435_456, 0, 1 << 40, "Most bytes that all ended streams keep; beyond it the oldest are forgotten."
+    )
+    max_log_bytes: Whole = _number(
+        16_777_216, 4096, 1 << 30, "Most bytes that a running stream keeps; when its log is full, the upstream waits."
+    )
+    max_output_tokens: Whole = _number(
+        0, 0, 1 << 31, "Most tokens of a streamed answer; a longer one is cut with an error. 0 sets no limit."
+    )
+    max_output_bytes: Whole = _number(
+        0, 0, 1 << 40, "Most bytes of text of a streamed answer; a longer one is cut with an error. 0 sets no limit."
+    )
+    max_subscribers: Whole = _number(
+        20_000, 1, 1_000_000, "Most subscribers of one stream or feed; one more gets 503."
+    )
+    max_subscribers_per_key: Whole = _number(
+        20_000, 1, 1_000_000, "Most subscriptions of one API key, its viewer tokens included; one more gets 429."
+    )
+    subscriber_stall_seconds: Seconds = _number(
+        30.0, 0.01, 3600, "How long a subscriber may take no byte that waits for it; then it ends as `lagged`."
+    )
+    usage_event: Literal["auto", "event", "finish", "none"] = _told(
+        "auto", "Where usage and routing metadata are sent: in a last `event`, on the `finish` chunk, or nowhere."
+    )
+
+
+class TtftSettings(Section):
+    budget_ms: Whole = _number(
+        0, 0, MAX_MS, "How long a request may wait for its first token, over all attempts; 0 sets no budget."
+    )
+    hedge_after: HedgeAfter = _told(
+        "off", "Milliseconds without content after which a second upstream is asked too; `auto`: p95 of the TTFT."
+    )
+    hedge_max_share: Ratio = _number(
+        0.1, 0, 1, "Largest share of the requests for which a second upstream may be asked; 0 allows none."
+    )
+
+
+class RoutingSettings(Section):
+    optimize: Annotated[Optimize, UNALIASED, OPTIMIZE_WORDS] = _told(
+        "balanced", "By what the upstreams of a model are ordered, unless a request says otherwise."
+    )
+    breaker_failures: Whole = _number(
+        5, 0, 1000, "How many failures in a row open the breaker, so that an upstream is not asked; 0 never opens it."
+    )
+    breaker_seconds: Seconds = _number(
+        10.0, 0.1, 3600, "How long the breaker stays open; doubled after each failed probe."
+    )
+    max_cooldown_seconds: Seconds = _number(
+        120.0, 0, 3600, "Longest time that an upstream is not asked because of its Retry-After; 0 ignores the header."
+    )
+
+
+class ModelSettings(Section):
+    id: ModelId = _told(
+        ..., "Name by which clients ask for the model; upstreams with the same id stand in for each other."
+    )
+    upstream_id: Annotated[ModelId, Words(ID_WORDS, default="the id")] = Field(
+        default_factory=lambda data: data.get("id", ""), description="Name of the model at the upstream."
+    )
+    input_usd_per_mtok: Price | None = _told(None, "Price of a million prompt tokens in US dollars.")
+    output_usd_per_mtok: Price | None = _told(None, "Price of a million completion tokens in US dollars.")
+
+
+class UpstreamSettings(Section):
+    name: Name = _told(..., "Unique name of the upstream, shown in headers, metrics and logs.")
+    base_url: BaseUrl = _told(
+        ..., "Root of the upstream's API, usually ending in /v1; `/chat/completions` is added to it."
+    )
+    api_key_env: Variable | None = _told(None, "Environment variable that holds the upstream's API key.")
+    api_key_file: KeyFile | None = _told(
+        None, "File that holds the upstream's API key: a path, or the name of a systemd credential."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, exclude=True, description="The API key itself, filled in by load()."
+    )
+    connect_timeout_ms: Whole = _number(
+        5000, 1, MAX_MS, "How long the name lookup and the TCP connection may take together."
+    )
+    tls_timeout_ms: Whole = _number(5000, 1, MAX_MS, "How long the TLS handshake may take.")
+    head_timeout_ms: Whole = _number(
+        60_000, 1, MAX_MS, "How long a streamed answer may take from the request to the response headers."
+    )
+    first_content_timeout_ms: Whole = _number(
+        120_000, 1, MAX_MS, "How long a streamed answer may take from the request to its first content."
+    )
+    response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "How long a whole answer may take that is not streamed.")
+    max_idle_connections: Whole = _number(
+        64, 0, 10_000, "Most idle connections that are kept for the next requests; 0 keeps none."
+    )
+    idle_connection_seconds: Seconds = _number(
+        30.0, 0, 3600, "How long an idle connection is kept; 0 closes it at once."
+    )
+    tls_ca_file: FileName | None = _told(
+        None, "PEM file of the certificate authorities to trust instead of the system's."
+    )
+    include_usage: Flag = _told(
+        True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
+    )
+    models: tuple[ModelSettings, ...] = Field(min_length=1, description="The models that the upstream serves.")
+
+
+class FeedSettings(Section):
+    name: Name = _told(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
+    url: FeedUrl = _told(..., "Source of server-sent events; it is connected while the feed has subscribers.")
+    retain_events: Whole = _number(
+        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
+    )
+    lag: Literal["skip", "close"] = _told(
+        "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
+    )
+
+
+class StorageSettings(Section):
+    path: FileName = _told(
+        "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
+    )
+
+
+class Config(Section):
+    server: ServerSettings = ServerSettings()
+    stream: StreamSettings = StreamSettings()
+    ttft: TtftSettings = TtftSettings()
+    routing: RoutingSettings = RoutingSettings()
+    upstreams: tuple[UpstreamSettings, ...] = ()
+    feeds: tuple[FeedSettings, ...] = ()
+    storage: StorageSettings = StorageSettings()

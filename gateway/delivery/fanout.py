@@ -1,0 +1,223 @@
+"""Shell: brings what is new in a log to all its subscribers, each in its mode (`modes.py`).
+
+In: frames and the end of the log; subscribers that come, block, have room again, go. Out: pieces to sinks. While
+there is one subscriber, frames go straight (`straight.py`); else a pass serves those in step (`in_step.py`), and then
+one by one those that are apart. A pass is cut into slices, so that ten thousand subscribers of one stream do not hold
+up the tokens of another. A frame that comes while a pass is under way is joined to what its later subscribers get.
+
+The invariant: when no pass is under way, every subscriber that is not blocked has been sent the whole log. A log
+grows here only: `publish` (in `straight.py`), `publish_all` and `end`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from gateway.delivery.in_step import SubscribersInStep
+from gateway.delivery.modes import Cause, Mode
+from gateway.delivery.pieces import Log, SharedPieces, View
+from gateway.delivery.sinks import Sink
+from gateway.delivery.slices import run_slice
+from gateway.delivery.straight import StraightWay
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+
+APART_STEP = (
+    8  # subscribers between two looks at the clock: each may need 64 KiB framed and sent, an eighth of a slice
+)
+NO_LIMIT = 1 << 62
+
+
+class Fanout:
+    """The subscribers of one log that can take bytes, and the pass over them."""
+
+    __slots__ = (
+        "_apart",
+        "_in_step",
+        "_is_behind",
+        "_log",
+        "_max_log_bytes",
+        "_on_progress",
+        "_pass",
+        "_pieces",
+        "_sends",
+        "_straight",
+        "publish",
+    )
+
+    def __init__(self, log: Log, on_progress: Callable[[], None], max_log_bytes: int = NO_LIMIT) -> None:
+        self._log = log
+        self._max_log_bytes = max_log_bytes
+        # The log is over its limit, or a pass of several slices has come to its end. None once the log has ended:
+        # nobody has to make room in it any more.
+        self._on_progress: Callable[[], None] | None = on_progress
+        self._straight = StraightWay(log, self, on_progress, max_log_bytes)
+        self.publish = self._straight.publish  # appends a frame, which is on its way when the call returns
+        self._in_step: dict[tuple[View, bytes], SubscribersInStep] = {}  # by view and end of the body
+        self._apart: dict[Subscriber, None] = {}  # an ordered set
+        self._pieces = SharedPieces(log)
+        self._pass: Iterator[None] | None = None  # the pass that is under way
+        self._is_behind = False  # when the pass has come round, somebody is not up to date
+        self._sends = 0  # pieces handed to subscribers that were apart
+
+    @property
+    def sends(self) -> int:
+        """Pieces handed to sinks."""
+        return self._sends + self._straight.sends + sum(group.sends for group in self._in_step.values())
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether a pass is under way, between two of its slices."""
+        return self._pass is not None
+
+    # --- the log grows
+
+    def publish_all(self, frames: list[bytes]) -> None:
+        """Append frames: a subscriber gets them in one piece. Raises `ValueError` once the log is closed."""
+        self._append(frames)
+        self.wake()
+        if self._on_progress is not None and self._log.bytes > self._max_log_bytes:
+            self._on_progress()
+
+    def end(self, ending: Ending, last_frames: list[bytes]) -> None:
+        """Append the last frames and write the end; a subscriber gets them in one piece if it can."""
+        self._append(last_frames)
+        self._log.close(ending)
+        self._on_progress = None
+        self._straight.close()
+        self.wake()
+
+    def wake(self) -> None:
+        """The log has grown, or ended: begin a pass, unless one is under way, which then comes round again."""
+        if self._pass is None:
+            self._begin()
+        else:
+            self._is_behind = True
+
+    # --- subscribers come and go
+
+    def add(self, subscriber: Subscriber) -> None:
+        """A subscriber has been attached, or has room again: bring it up to date."""
+        if subscriber.change_mode(Cause.READY) is not Mode.APART:
+            return  # it has room, and was up to date before
+        self._end_straight(Cause.COMPANY)
+        self._apart[subscriber] = None
+        if self._pass is not None:
+            self._is_behind = True
+            return
+        self._is_behind = False
+        self._serve((subscriber,))
+        if self._is_behind:
+            self._begin()
+        elif self._log.ending is not None:
+            self._pieces.clear()
+
+    def remove(self, subscriber: Subscriber, cause: Cause) -> None:
+        """A subscriber has ended, or takes nothing for now (`Cause.ENDED`, `Cause.BLOCKED`)."""
+        self._apart.pop(subscriber, None)
+        if subscriber.cursor is not None:
+            subscriber.cursor.leave(subscriber)
+        subscriber.change_mode(cause)
+        self._dissolve_group_of_one()
+
+    # --- inside
+
+    def _append(self, frames: list[bytes]) -> None:
+        self._end_straight(Cause.BEHIND)
+        for frame in frames:
+            self._log.append(frame)
+
+    def _begin(self) -> None:
+        self._pass = self._steps()
+        self._run(is_first=True)
+
+    def _run(self, is_first: bool = False) -> None:
+        """One slice of the pass."""
+        assert self._pass is not None
+        try:
+            if not run_slice(self._pass):
+                asyncio.get_running_loop().call_soon(self._run)
+                return
+        except BaseException:
+            self._pass = None
+            raise
+        self._pass = None
+        self._pieces.clear()
+        if not is_first and self._on_progress is not None:
+            self._on_progress()
+
+    def _steps(self) -> Iterator[None]:
+        """A pass, to be run step by step until nobody is behind."""
+        self._is_behind = True
+        while self._is_behind:
+            self._is_behind = False
+            for group in [group for group in self._in_step.values() if group]:
+                try:
+                    yield from group.advance()
+                except LookupError:
+                    self._dissolve(group, Cause.BEHIND)  # each is told for itself what was forgotten
+                if group and group.seq != self._log.next_seq:
+                    self._is_behind = True
+            self._dissolve_group_of_one()
+            apart = tuple(self._apart)
+            for start in range(0, len(apart), APART_STEP):
+                self._serve(apart[start : start + APART_STEP])
+                yield
+
+    def _serve(self, subscribers: Iterable[Subscriber]) -> None:
+        """Send the next piece to each of these subscribers that is still apart."""
+        for subscriber in subscribers:
+            sink = subscriber.sink
+            if sink is None or sink.blocked:
+                continue
+            try:
+                data, next_seq, over = self._pieces.next(subscriber.view, subscriber.seq, sink.body_end)
+            except LookupError:  # the log has forgotten what this subscriber has not been sent
+                subscriber.end(Ending.LAGGED)
+                continue
+            self._sends += bool(data)
+            subscriber.send(data, next_seq)
+            if over:
+                subscriber.finish()
+            elif subscriber.ending is not None:
+                continue
+            elif sink.blocked:
+                self.remove(subscriber, Cause.BLOCKED)
+            elif next_seq != self._log.next_seq:
+                self._is_behind = True
+            elif self._log.ending is None:
+                self._settle(subscriber, sink)
+
+    def _settle(self, subscriber: Subscriber, sink: Sink) -> None:
+        """A subscriber is up to date: it goes straight if it is the only one, else in step with others if it can."""
+        if len(self._apart) == 1 and not any(self._in_step.values()):
+            mode = subscriber.change_mode(Cause.ALONE)
+            assert mode is Mode.STRAIGHT
+            del self._apart[subscriber]
+            self._straight.take(subscriber, sink)
+        elif sink.steady and sink.direct is not None:
+            key = (subscriber.view, sink.body_end)
+            group = self._in_step.get(key)
+            if group is None:
+                group = self._in_step[key] = SubscribersInStep(*key, subscriber.seq)
+            if group.join(subscriber, sink.direct):
+                subscriber.change_mode(Cause.CAUGHT_UP)
+                del self._apart[subscriber]
+
+    def _end_straight(self, cause: Cause) -> None:
+        """Whoever goes straight is served by passes from now on."""
+        subscriber = self._straight.subscriber
+        if subscriber is not None:
+            self._straight.leave(subscriber)
+            subscriber.change_mode(cause)
+            self._apart[subscriber] = None
+
+    def _dissolve_group_of_one(self) -> None:
+        """Nobody moves in step with themselves: the only subscriber goes straight as soon as it has been served."""
+        groups = [group for group in self._in_step.values() if group]
+        if len(groups) == 1 and len(groups[0]) == 1 and not self._apart:
+            self._dissolve(groups[0], Cause.ALONE)
+
+    def _dissolve(self, group: SubscribersInStep, cause: Cause) -> None:
+        for subscriber in group.dissolve():
+            subscriber.change_mode(cause)
+            self._apart[subscriber] = None

@@ -1,0 +1,118 @@
+"""Shell: a reader behind a bare socket that was taken over from the HTTP server.
+
+What the kernel does not take at once is kept as a reference to the shared bytes and an offset; the sink is blocked
+until the watch says that there is room. The sink owns the socket: it closes it after the last byte, or at once.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Protocol
+
+from gateway.delivery.sinks import queued_bytes, send_nowait
+from gateway.delivery.watch import Watch
+
+MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
+CLOSE_SECONDS = 30.0  # for a client to take the last bytes of an ended stream
+
+
+class Reader(Protocol):
+    """Whose socket it is."""
+
+    def on_writable(self) -> None: ...
+
+    def on_hang_up(self) -> None: ...
+
+
+class SocketSink:
+    """Bytes to one taken-over socket."""
+
+    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_watch", "blocked", "body_end", "direct", "steady")
+
+    def __init__(self, taken: socket.socket, watch: Watch, *, body_end: bytes) -> None:
+        """`body_end`: the last chunk, or nothing where the body ends with the connection."""
+        self._watch = watch
+        self._reader: Reader | None = None
+        self._rest = b""  # the piece that was sent in part
+        self._sent = 0
+        self._close_timer: asyncio.TimerHandle | None = None
+        self.body_end = body_end
+        self.steady = True
+        self.blocked = False
+        self.direct: socket.socket | None = taken
+        taken.setblocking(False)
+
+    def start(self, reader: Reader) -> None:
+        """Watch the socket for this reader."""
+        assert self.direct is not None
+        self._reader = reader
+        self._watch.add(self.direct.fileno(), self)
+
+    def write(self, data: bytes) -> None:
+        assert self.direct is not None
+        sent = send_nowait(self.direct, data)
+        if sent != len(data):
+            self.on_short_write(data, sent)
+
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        self.blocked = True
+        if sent >= 0:
+            self._rest, self._sent = data, sent  # else the client is gone; the watch is about to say so
+
+    def unsent_bytes(self) -> int:
+        return len(self._rest) - self._sent
+
+    def kernel_bytes(self) -> int:
+        return queued_bytes(self.direct) if self.direct is not None else 0
+
+    def abort(self) -> None:
+        """Forget what is unsent."""
+        self._rest, self._sent = b"", 0
+
+    def close(self) -> None:
+        """Close the socket as soon as the kernel has taken what was written."""
+        self._reader = None
+        if self.unsent_bytes():
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._shut)
+        else:
+            self._shut()
+
+    # --- the watch's side (Watched)
+
+    def on_room(self) -> None:
+        if not self.unsent_bytes():
+            return  # the first edge, which only says that the socket is writable
+        rest, self._rest, sent = self._rest, b"", self._sent
+        self._sent = 0
+        self.blocked = False
+        self.write(rest[sent:])
+        if self.blocked:
+            return
+        if self._reader is not None:
+            self._reader.on_writable()
+        else:
+            self._shut()
+
+    def on_hang_up(self) -> None:
+        reader = self._reader
+        self._rest, self._sent = b"", 0
+        if reader is not None:
+            reader.on_hang_up()
+        else:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        taken, self.direct = self.direct, None
+        if taken is None:
+            return
+        self._watch.remove(taken.fileno())
+        # Unread bytes of the client would turn the close into a reset, and that would take the last events with it.
+        with contextlib.suppress(OSError):
+            taken.shutdown(socket.SHUT_WR)
+            for _ in range(MAX_UNREAD_BYTES // 65536):
+                if not taken.recv(65536):
+                    break
+        taken.close()

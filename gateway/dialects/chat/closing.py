@@ -1,0 +1,28 @@
+"""Pure: how a stream of this dialect ends: the usage and the metadata before `[DONE]`, or a break."""
+
+from gateway.dialects.chat.frames import encode
+from gateway.dialects.chat.repair import CHUNK_OBJECT, Identity
+from gateway.dialects.dialect import AnswerReport
+from gateway.errors import RivergateError
+from gateway.wire import json_text
+
+UNFINISHED = "neither a finish nor [DONE]"  # what a body that ended too early came without
+
+
+def closing_frames(identity: Identity, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
+    """The report as members of the finish that was held back for it, else as an event of its own without choices.
+
+    Such an event breaks loops that take the first choice unasked, so it comes only if the client wants a report.
+    """
+    if report is None:
+        return [] if finish_frame is None else [finish_frame]
+    members = {"usage": report.usage.as_json(), "routing_metadata": report.metadata}
+    if finish_frame is not None:
+        return [encode({**json_text.loads(finish_frame[6:]), **members})]
+    shared = {"id": identity.id, "object": CHUNK_OBJECT, "created": identity.created, "model": identity.model}
+    return [encode({**shared, "choices": [], **members})]
+
+
+def break_frames(error: RivergateError) -> list[bytes]:
+    """The one event that every SDK raises as an error: the envelope of an HTTP error as its data."""
+    return [encode(error.envelope())]

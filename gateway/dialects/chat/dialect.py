@@ -1,0 +1,50 @@
+"""Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions` (CONTRACT.md sections 0 to 4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.dialects.chat import document, errors, request
+from gateway.dialects.chat.frames import DONE
+from gateway.dialects.chat.reader import ChatReader
+from gateway.dialects.chat.repair import Identity
+from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.errors import RivergateError
+from gateway.wire import json_text, sse
+
+
+class ChatDialect:
+    """The dialect of OpenAI's chat completions, which most providers and clients speak."""
+
+    name = "chat"
+    path = "/v1/chat/completions"
+    upstream_path = "/chat/completions"
+    operation = "chat"
+    keepalive = sse.KEEPALIVE
+    terminal = DONE
+
+    def parse(self, content: bytes) -> request.ChatRequest:
+        """Check a request's body. Raises `ClientError` that names the field."""
+        return request.parse(content)
+
+    def reader(self, identity: AnswerIdentity) -> ChatReader:
+        """A reader for one streamed completion."""
+        return ChatReader(_identity(identity))
+
+    def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
+        """Read a whole completion. Raises `UpstreamError` if it is none, or is an error object."""
+        return document.read_document(content, _identity(identity))
+
+    def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
+        """What an error object says, in whichever of the usual shapes; None: it is none."""
+        return errors.read_error(body)
+
+    def refusal(self, error: RivergateError, request_id: str) -> Refusal:
+        """The envelope of DESIGN.md section 6; the request's id stands in a header only."""
+        return Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
+
+
+CHAT = ChatDialect()
+
+
+def _identity(identity: AnswerIdentity) -> Identity:
+    return Identity(f"chatcmpl-{identity.request_id}", identity.created, identity.model)

@@ -1,0 +1,37 @@
+"""Pure: what upstreams say when something is wrong, in any of the usual shapes of error objects."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.dialects.dialect import UpstreamMessage
+from gateway.wire import json_text
+
+MAX_ERROR_TEXT = 500  # characters of an upstream's message that are passed on
+
+
+def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
+    """The message of an error object, or None if the body is no error.
+
+    `named`: the event was called `error`, so that whatever it holds is one.
+    """
+    error = body.get("error")
+    if not error:
+        flat = named or body.get("type") == "error" or body.get("object") == "error"
+        if "choices" in body or not (flat or "detail" in body):
+            return None
+        error = body
+    if not isinstance(error, dict):
+        return UpstreamMessage(_told(error))
+    text = _told(next((error[key] for key in ("message", "detail", "error") if error.get(key)), None))
+    nested = error is not body
+    return UpstreamMessage(text, error.get("code") if nested else None, error.get("param") if nested else None)
+
+
+def _told(message: Any) -> str:
+    try:
+        text = json_text.dumps(message).decode() if isinstance(message, list | dict) else str(message or "")
+    except ValueError:
+        text = ""
+    # A lone surrogate could not be encoded for the client.
+    text = text[:MAX_ERROR_TEXT].encode("utf-8", "replace").decode()
+    return text or "the upstream gave no message"

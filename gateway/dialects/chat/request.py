@@ -1,0 +1,165 @@
+"""Pure: a chat completion request, checked and taken apart: what goes upstream, what is for the gateway.
+
+Only what the gateway acts on, and the plain types of the well-known fields, are checked here; the rest is the
+upstream's to judge, and its refusal reaches the client in its words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, GatewayExtension, Lenient
+from gateway.dialects.usage import text_tokens
+from gateway.errors import ClientError, InvalidParameter
+
+MAX_FAULT_TEXT = 300  # characters of a fault's description; it may quote the request
+MAX_DEPTH = 254  # levels of nesting that can be written again for an upstream
+
+Number = StrictFloat | StrictInt
+Count = Annotated[StrictInt, Field(ge=1)]
+
+
+class StreamOptions(Lenient):
+    """The member `stream_options`."""
+
+    include_usage: StrictBool | None = None
+
+
+class ChatFields(Lenient):
+    """The fields of a request that are checked; all others pass. The first fault in this order is told."""
+
+    model: Annotated[StrictStr, Field(min_length=1)] | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    gateway: GatewayExtension | None = None
+    routing: dict[str, Any] | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    frequency_penalty: Number | None = None
+    presence_penalty: Number | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
+    seed: StrictInt | None = None
+    stop: StrictStr | list[StrictStr] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: StrictStr | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: StrictBool | None = None
+    user: StrictStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest(ExtendedRequest):
+    """A checked request. `body`: what goes upstream, but for the model's name there.
+
+    It lives as long as its answer, so it keeps of the checked fields only what is asked for later.
+    """
+
+    streamed: bool
+    max_tokens: int | None  # of each choice
+    choices: int
+    body: dict[str, Any]
+
+    def wants_usage(self) -> bool:
+        """Whether the client asked for the usage of a stream."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+    def max_output_tokens(self) -> int | None:
+        """The longest answer asked for, all choices together; None: the request does not say."""
+        return self.max_tokens * self.choices if self.max_tokens else None
+
+    def estimate_prompt_tokens(self) -> int:
+        """The tokens of the messages, by the length of their text."""
+        return estimate_prompt_tokens(self.body)
+
+    def length_tells_tokens(self) -> bool:
+        """Not with `logprobs`, which make an answer many times longer than its text."""
+        return not self.body.get("logprobs")
+
+    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
+        """The body as it came, without what was for the gateway, with the model's name at the upstream."""
+        body = dict(self.body)
+        if streamed:
+            body["stream"] = True
+        body["model"] = model
+        if streamed and include_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return orjson.dumps(body)
+
+
+def parse(content: bytes) -> ChatRequest:
+    """Check a request's body. Raises `ClientError` that names the field."""
+    try:
+        body = orjson.loads(content)
+    except ValueError as error:
+        raise ClientError(f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ClientError("the body must be a JSON object")
+    _check_depth(content, body)
+    try:
+        fields = ChatFields.model_validate(body)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    for name in GATEWAY_FIELDS:
+        body.pop(name, None)
+    return _checked(fields, body)
+
+
+def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
+    """The tokens of a body's messages, by the length of their text; images and other parts are not counted."""
+    return text_tokens(sum(map(_text_bytes, body.get("messages") or ())))
+
+
+def _checked(fields: ChatFields, body: dict[str, Any]) -> ChatRequest:
+    request = ChatRequest(
+        model=fields.model,
+        gateway=fields.gateway,
+        routing=fields.routing,
+        streamed=bool(fields.stream),
+        max_tokens=fields.max_completion_tokens or fields.max_tokens,
+        choices=fields.n or 1,
+        body=body,
+    )
+    request.check_models()
+    return request
+
+
+def _check_depth(content: bytes, body: dict[str, Any]) -> None:
+    if content.count(b"[") + content.count(b"{") > MAX_DEPTH:
+        try:
+            orjson.dumps(body)
+        except TypeError:
+            raise ClientError(f"the body is nested more than {MAX_DEPTH} levels deep") from None
+
+
+def _invalid(error: ValidationError) -> InvalidParameter:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    param = _path(fault["loc"])
+    message = "is required" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+    return InvalidParameter(f"{param}: {message}"[:MAX_FAULT_TEXT], param=param)
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`messages[0].content` from ("messages", 0, "content"); names of union branches are left out."""
+    path = ""
+    for step in loc:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step.isidentifier() and step not in ("str", "float", "int", "dict", "list"):
+            path += f".{step}" if path else step
+    return path
+
+
+def _text_bytes(message: Any) -> int:
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return len(content.encode("utf-8", "surrogatepass"))
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+    return 0

@@ -1,0 +1,79 @@
+"""Pure: what a request of any dialect may say to the gateway itself, beside what goes upstream (CONTRACT.md 1.3).
+
+The members `routing` and `gateway` of the body; they never reach an upstream.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from gateway.errors import InvalidParameter
+
+GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")  # members of a body that stay here
+
+
+class Lenient(BaseModel):
+    """An object of which some fields are checked and all others pass."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+
+class StreamPolicy(BaseModel):
+    """`gateway.stream`: what becomes of this one stream without subscribers; None: as configured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    on_last_reader: Literal["abort", "drain"] | None = None
+    abort_grace_ms: Annotated[StrictInt, Field(ge=0, le=3_600_000)] | None = None
+
+
+AS_CONFIGURED = StreamPolicy()
+
+
+class GatewayExtension(Lenient):
+    """The member `gateway` of a request."""
+
+    stream: StreamPolicy = AS_CONFIGURED
+    routing: dict[str, Any] | None = None
+    models: Annotated[list[StrictStr], Field(min_length=1, max_length=20)] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedRequest:
+    """What a request of any dialect says to the gateway: the model that it asks for, and the two extensions."""
+
+    model: str | None
+    gateway: GatewayExtension | None
+    routing: dict[str, Any] | None
+
+    def model_ids(self) -> list[str]:
+        """The models asked for, first choice first; [] if the request names none."""
+        if self.model is not None:
+            return [self.model]
+        return list(self.gateway.models or ()) if self.gateway is not None else []
+
+    def check_models(self) -> None:
+        """Raises `InvalidParameter` unless the models are named once, in one of the two places."""
+        if not self.model_ids():
+            raise InvalidParameter("model is required (or gateway.models)", param="model")
+        if self.model is not None and self.gateway is not None and self.gateway.models:
+            raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
+
+    def models_field(self) -> str:
+        """The path of the field to blame for a wrong model."""
+        return "model" if self.model is not None else "gateway.models"
+
+    def routing_options(self) -> dict[str, Any]:
+        """`gateway.routing` over the top-level `routing` of older documents."""
+        nested = self.gateway.routing if self.gateway is not None else None
+        return {**(self.routing or {}), **(nested or {})}
+
+    def routing_field(self) -> str:
+        """The path of the field to blame for a wrong option."""
+        return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
+
+    def stream_policy(self) -> StreamPolicy:
+        """What shall become of this stream without subscribers."""
+        return self.gateway.stream if self.gateway is not None else AS_CONFIGURED

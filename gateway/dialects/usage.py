@@ -1,0 +1,52 @@
+"""Pure: what an answer used and what it cost. Money is Decimal US dollars until a client or an operator reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+_PER_MTOK = Decimal(1_000_000)
+TEXT_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts. `estimated`: counted here, as the upstream gave none. `reported`: the upstream's own object."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: bool
+    reported: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The upstream's own object with all its details, else our counts in the words of chat completions."""
+        if self.reported is not None:
+            return dict(self.reported)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+def text_tokens(text_bytes: int) -> int:
+    """How many tokens a text of that many bytes has, by its length; rounded up."""
+    return -(-text_bytes // TEXT_BYTES_PER_TOKEN)
+
+
+def estimate(prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
+    """Our own count of an answer: the prompt, and what the events with content and their text come to.
+
+    An upstream sends one token an event as a rule; one that joins several is caught by the length of the text.
+    """
+    return Usage(prompt_tokens, max(text_events, text_tokens(text_bytes)), estimated=True)
+
+
+def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mtok: Decimal | None) -> Decimal | None:
+    """What the tokens cost; None without a price."""
+    if input_usd_per_mtok is None and output_usd_per_mtok is None:
+        return None
+    return (
+        usage.prompt_tokens * (input_usd_per_mtok or Decimal(0))
+        + usage.completion_tokens * (output_usd_per_mtok or Decimal(0))
+    ) / _PER_MTOK

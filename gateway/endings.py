@@ -1,0 +1,86 @@
+"""Pure: the closed set of endings: why a stream, or one subscriber of it, came to its end.
+
+An ending carries what others have to know of it, so that a new one is added in this file only.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+LogLevel = Literal["info", "warning"]
+
+
+class Blame(StrEnum):
+    """Who could have prevented an ending."""
+
+    NOBODY = "nobody"
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    GATEWAY = "gateway"
+
+
+class Ending(StrEnum):
+    """Why a stream, or one subscriber of it, ended: the same word in logs, metrics, events, JSON and tests."""
+
+    sentence: str
+    blame: Blame
+    is_fault: bool
+    aborts_upstream: bool
+    is_told: bool
+    log_level: LogLevel
+
+    def __new__(
+        cls,
+        word: str,
+        sentence: str,
+        blame: Blame,
+        *options: Literal["fault", "upstream had ended", "not told", "warning"],
+    ) -> "Ending":
+        """`sentence` stands in the documents. The options mark what differs from most endings."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.sentence = sentence
+        member.blame = blame
+        member.is_fault = "fault" in options  # alerts count it, pages show it in red
+        member.aborts_upstream = (
+            "upstream had ended" not in options
+        )  # the upstream still ran, and the gateway closed it
+        member.is_told = "not told" not in options  # a subscriber hears of it, by an event or an error
+        member.log_level = "warning" if "warning" in options else "info"
+        return member
+
+    COMPLETED = "completed", "The upstream's answer is whole.", Blame.NOBODY, "upstream had ended"
+    REFUSED = "refused", "An upstream said that the request is at fault.", Blame.CLIENT, "upstream had ended"
+    UPSTREAM_ERROR = (
+        "upstream_error",
+        "The upstream failed, and no other one could answer.",
+        Blame.UPSTREAM,
+        "fault",
+        "upstream had ended",
+    )
+    STALLED = "stalled", "The upstream was silent for longer than stream.idle_timeout_ms.", Blame.UPSTREAM, "fault"
+    TTFT_BUDGET_EXCEEDED = (
+        "ttft_budget_exceeded",
+        "No upstream brought content within the TTFT budget of the request.",
+        Blame.UPSTREAM,
+        "fault",
+    )
+    MAX_DURATION = "max_duration", "The stream ran for as long as it may.", Blame.NOBODY
+    MAX_OUTPUT = "max_output", "The answer became as long as it may be.", Blame.NOBODY
+    BUDGET_EXHAUSTED = (
+        "budget_exhausted",
+        "The answer cost what it may cost, or the balance of the API key was used up.",
+        Blame.CLIENT,
+    )
+    ABANDONED = "abandoned", "The last subscriber left.", Blame.CLIENT
+    STOPPED = "stopped", "Somebody asked for the end with DELETE /v1/streams/{id}.", Blame.NOBODY
+    EXPIRED = "expired", "The viewer token ran out, or nobody came to read the stream.", Blame.NOBODY
+    LAGGED = "lagged", "The subscriber took no byte for too long.", Blame.CLIENT, "not told", "warning"
+    LEFT = "left", "The subscriber hung up.", Blame.CLIENT, "not told"
+    DRAINED = "drained", "The gateway was shutting down.", Blame.GATEWAY
+    INTERNAL_ERROR = (
+        "internal_error",
+        "The gateway made a mistake; its log has the trace.",
+        Blame.GATEWAY,
+        "fault",
+        "upstream had ended",
+    )

@@ -1,0 +1,1 @@
+"""SSE sources and the gateway's own feeds as streams."""

@@ -1,0 +1,68 @@
+"""Shell: a feed whose events are made in this process, as long as somebody subscribes to it.
+
+Each event holds the whole state, so that only the newest one matters: a subscriber gets that one and then the next
+ones; after an idle time it gets one that is made for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gateway.config import StreamSettings
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.feeds.feed import describe
+from gateway.stream.audience import Policy
+from gateway.stream.stream import Framing, Ring, Stream
+
+KEPT_EVENTS = 2  # the newest one, and the one before it for a subscriber that is one behind
+
+
+class BuiltInFeed:
+    """A feed (`feeds.feed.Feed`) that publishes the frame which `produce` makes, every `seconds`."""
+
+    def __init__(
+        self, name: str, produce: Callable[[], bytes], seconds: float, limits: StreamSettings, *, epoch: str
+    ) -> None:
+        self.id = f"feed:{name}"
+        self._produce = produce
+        self._seconds = seconds
+        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+        # While the feed is idle no old event counts as the newest: the next one is made in this call.
+        newest = self.stream.log.next_seq - (self._timer is not None)
+        subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
+        if self._closed:
+            subscriber.end(Ending.DRAINED)
+        elif self._timer is None:
+            self._publish()
+        return subscriber
+
+    def describe(self) -> dict[str, Any]:
+        return describe(self, "idle" if self._timer is None else "reading")
+
+    def close(self, retry_ms: Callable[[], int]) -> None:
+        self._closed = True
+        self.stop(Ending.DRAINED)
+        self.stream.dismiss(retry_ms)
+
+    # --- the stream's side (Producer)
+
+    def pause(self) -> None:
+        """Nothing: a ring forgets its oldest events and is never full."""
+
+    def resume(self) -> None:
+        """Nothing: a ring never pauses its producer."""
+
+    def stop(self, ending: Ending) -> None:
+        """Make no more events: the last subscriber has left, or the feed is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _publish(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._publish)
+        self.stream.on_frame(self._produce())

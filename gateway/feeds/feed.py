@@ -1,0 +1,42 @@
+"""Pure: what every feed is to the rest of the gateway, whether its events come from a source or from this process."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gateway.delivery.subscriber import Subscriber
+from gateway.stream.stream import Stream
+
+
+class Feed(Protocol):
+    """A stream that never ends by itself, and runs only while somebody subscribes to it."""
+
+    id: str  # "feed:" and its name
+    stream: Stream
+
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+        """A subscriber from `seq` on; the first one starts the feed. Once closed: one that has to come again.
+
+        `chunked`: HTTP/1.1. `source_ids`: the source's own ids stand behind ours.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """The feed as `GET /v1/feeds` lists it."""
+
+    def close(self, retry_ms: Callable[[], int]) -> None:
+        """End the feed for good and send its subscribers away; `retry_ms`: when each is to come again."""
+
+
+def describe(feed: Feed, state: str, *, connections: int = 0, last_error: str | None = None) -> dict[str, Any]:
+    """The fields that all feeds share. `connections`: to the source so far; `last_error`: why the last one failed."""
+    numbers = feed.stream.statistics()
+    return {
+        "id": feed.id,
+        "object": "feed",
+        "state": state,
+        "readers": numbers.readers,
+        "lag_events": numbers.lag_events,
+        "events": numbers.events,
+        "bytes": numbers.bytes,
+        "connections": connections,
+        "last_error": last_error,
+    }

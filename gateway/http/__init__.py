@@ -1,0 +1,1 @@
+"""The HTTP surface: one front door, then the endpoints."""

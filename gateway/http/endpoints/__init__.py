@@ -1,0 +1,1 @@
+"""What stands behind the front door, one file a group of paths."""

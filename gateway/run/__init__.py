@@ -1,0 +1,1 @@
+"""Wiring of the process: build, serve, reload, drain, stop."""

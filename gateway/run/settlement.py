@@ -1,0 +1,96 @@
+"""Pure: a completion's record in the words of those who keep it: the ledger, the log, the metrics."""
+
+from decimal import Decimal
+
+from gateway.access.bank import Lease
+from gateway.access.books import UsageRecord
+from gateway.completion.answer import Record
+from gateway.completion.spending import ceil_microusd
+from gateway.observe.metrics import Completion
+from gateway.observe.trace import SpanRecord
+
+_MICRO = Decimal(1_000_000)
+
+
+def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
+    """As it is billed, in whole micro-dollars; `now` is Unix seconds."""
+    used = record.usage
+    return UsageRecord(
+        id=record.id,
+        request_id=record.request_id,
+        key_id=lease.key_id if lease else None,
+        model=record.model_id,
+        upstream=record.upstream,
+        ending=record.ending,
+        prompt_tokens=used.prompt_tokens if used else None,
+        completion_tokens=used.completion_tokens if used else None,
+        estimated=bool(used and used.estimated),
+        cost_microusd=ceil_microusd((record.cost_usd or 0) * _MICRO),
+        hedge_cost_microusd=ceil_microusd(record.hedge_cost_usd * _MICRO),
+        ttft_ms=record.ttft_ms,
+        duration_ms=record.duration_ms,
+        ended_at=now,
+    )
+
+
+def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
+    """As an operator reads it: counts and reasons, never content."""
+    used = record.usage
+    return {
+        "request_id": record.request_id,
+        "stream_id": record.id,
+        "key": lease.key_id if lease else None,
+        "model": record.model_id,
+        "upstream": record.upstream,
+        "ending": record.ending,
+        "error": record.error,
+        "ttft_ms": record.ttft_ms,
+        "duration_ms": record.duration_ms,
+        "prompt_tokens": used.prompt_tokens if used else None,
+        "completion_tokens": used.completion_tokens if used else None,
+        "usage_estimated": used.estimated if used else None,
+        "cost_usd": None if record.cost_usd is None else str(record.cost_usd),
+        "hedge_cost_usd": str(record.hedge_cost_usd),
+        "strategy": record.strategy,
+        "attempts": [f"{one.upstream}:{one.outcome}" for one in record.attempts],
+    }
+
+
+def traced(record: Record) -> SpanRecord:
+    """As a span tells it."""
+    used = record.usage
+    attributes: dict[str, str | int | float] = {
+        "gen_ai.operation.name": record.operation,
+        "gen_ai.request.model": record.model_id,
+        "gen_ai.provider.name": record.upstream or "none",
+        "rivergate.request_id": record.request_id,
+        "rivergate.stream_id": record.id,
+        "rivergate.ending": record.ending.value,
+        "rivergate.attempts": len(record.attempts),
+        "rivergate.strategy": record.strategy,
+    }
+    if used is not None:
+        attributes["gen_ai.usage.input_tokens"] = used.prompt_tokens
+        attributes["gen_ai.usage.output_tokens"] = used.completion_tokens
+    marks = {f"{one.upstream} started": one.start_ms / 1000 for one in record.attempts}
+    if record.ttft_ms is not None:
+        marks["first content"] = record.ttft_ms / 1000
+    return SpanRecord(attributes, record.error, marks)
+
+
+def completion(record: Record) -> Completion:
+    """As it is measured. The model is one of the configuration: a made-up name never comes so far."""
+    used = record.usage
+    return Completion(
+        operation=record.operation,
+        model=record.model_id,
+        upstream=record.upstream or "",
+        ending=record.ending,
+        aborted=bool(record.attempts) and record.ending.aborts_upstream,
+        ttft=None if record.ttft_ms is None else record.ttft_ms / 1000,
+        duration=record.duration_ms / 1000,
+        prompt_tokens=used.prompt_tokens if used else None,
+        completion_tokens=used.completion_tokens if used else None,
+        hedges=sum(one.hedge for one in record.attempts),
+        hedge_cost_usd=float(record.hedge_cost_usd),
+    )

@@ -1,0 +1,102 @@
+"""Shell: a service under a service manager: signals, readiness, the watchdog.
+
+SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again. The watchdog is fed by the
+event loop, and only while the fan-out moves: a loop that is blocked, or a pass that is stuck, lets it bite.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from gateway.run import systemd
+from gateway.run.service import Service
+
+_log = logging.getLogger("rivergate")
+
+Reload = Callable[[], None]
+
+
+async def run(
+    service: Service,
+    reload: Reload | None = None,
+    environ: Mapping[str, str] | None = None,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
+    """Start, serve until a signal says stop, drain, stop. Raises `ConfigError` if it cannot start."""
+    environ = os.environ if environ is None else environ
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Queue[signal.Signals]()
+    # Before anybody can know that it serves: a signal that comes meanwhile waits in the queue.
+    for number in (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ())):
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    await service.start()
+    on_started()
+    watchdog = Watchdog(service.passes, environ)
+    watchdog.start()
+    systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
+    try:
+        await _stop_asked(asked, reload, environ)
+        systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
+        drain = loop.create_task(service.drain(), name="drain")
+        again = loop.create_task(_stop_asked(asked, reload, environ), name="second signal")
+        await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+        await asyncio.gather(drain, again, return_exceptions=True)
+        await service.stop()
+    finally:
+        watchdog.stop()
+
+
+async def _stop_asked(
+    asked: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
+) -> None:
+    """Return when a signal says stop; reload for each that says so until then."""
+    while await asked.get() is signal.SIGHUP:
+        if reload is not None:  # in a call of its own: what goes wrong in it is logged, and ends nothing
+            asyncio.get_running_loop().call_soon(_reload, reload, environ)
+
+
+def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
+    systemd.notify(environ, *systemd.reloading())
+    try:
+        reload()
+    finally:
+        systemd.notify(environ, "READY=1")
+
+
+class Watchdog:
+    """Tells the manager that the service lives, three times in the time it is given.
+
+    `passes`: the streams over whose readers a pass is under way, each with the sends so far.
+    """
+
+    def __init__(self, passes: Callable[[], Mapping[str, int]], environ: Mapping[str, str]) -> None:
+        self._passes = passes
+        self._environ = environ
+        self._seconds = systemd.watchdog_seconds(environ)
+        self._timer: asyncio.TimerHandle | None = None
+        self._before: Mapping[str, int] = {}
+
+    def start(self) -> None:
+        if self._seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds / 3, self._on_time)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def look(self) -> None:
+        """Give a sign of life, unless a pass stands where it stood at the last look."""
+        before, self._before = self._before, self._passes()
+        stuck = [stream for stream, sends in self._before.items() if before.get(stream) == sends]
+        if stuck:
+            _log.error("the fan-out does not move", extra={"fields": {"streams": stuck[:10]}})
+        else:
+            systemd.notify(self._environ, "WATCHDOG=1")
+
+    def _on_time(self) -> None:
+        self.look()
+        self.start()

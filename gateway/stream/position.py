@@ -1,0 +1,41 @@
+"""Pure: where a subscriber begins: at the start, at the newest event, or behind the last event it has seen."""
+
+import re
+from dataclasses import dataclass
+
+from gateway.errors import InvalidParameter
+from gateway.stream.log import StreamLog
+
+_POSITION = re.compile(r"([A-Za-z0-9]{1,64})-([0-9]{1,18})(?:/.*)?")  # behind the slash: the source's own id
+
+
+@dataclass(frozen=True, slots=True)
+class StartPoint:
+    """The first event to send. `reset`: the client's position is of another epoch, so that it is sent all again."""
+
+    seq: int
+    reset: bool = False
+
+
+def start_of(log: StreamLog, last_event_id: str | None, from_now: bool, *, oldest: int) -> StartPoint | None:
+    """Where to begin; None when everything, the end included, was delivered.
+
+    `oldest` is where a stream begins for a new reader: 0, so that it is told what was forgotten before it came, or
+    for a ring, whose nature is to forget, its first event.
+    Raises `InvalidParameter` for an id that is none of ours: a position is refused, never guessed.
+    """
+    if last_event_id is None:
+        return StartPoint(log.next_seq if from_now else oldest)
+    matched = _POSITION.fullmatch(last_event_id)
+    if matched is None:
+        raise InvalidParameter(
+            "Last-Event-ID must be the id of an event of this stream, <epoch>-<seq>", param="last_event_id"
+        )
+    epoch, seq = matched[1], int(matched[2]) + 1
+    if epoch != log.epoch:
+        return StartPoint(oldest, reset=True)
+    if seq > log.next_seq + (log.ending is not None):
+        raise InvalidParameter("Last-Event-ID is ahead of this stream", param="last_event_id")
+    if log.ending is not None and seq > log.next_seq:
+        return None
+    return StartPoint(seq)

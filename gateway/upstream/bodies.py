@@ -1,0 +1,319 @@
+"""Pure: what the body of an upstream's answer means: a stream of events, or a whole answer.
+
+In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the piece that caused them. What an event or
+a JSON object means is the dialect's business (dialects/dialect.py).
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.dialects.dialect import (
+    AnswerDocument,
+    AnswerIdentity,
+    AnswerReport,
+    Dialect,
+    DialectReader,
+    Meaning,
+)
+from gateway.dialects.learned_shape import Counts
+from gateway.dialects.usage import Usage, estimate
+from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError
+from gateway.wire import sse
+
+MAX_COMPLETION_BYTES = 67108864  # one answer that is not streamed, images in base64 included
+MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, be it an image, and what came before it
+
+
+class FrameReceiver(Protocol):
+    """Takes the frames of the attempt that won. `singly`: one at a time, since it may have enough after each."""
+
+    singly: bool
+
+    def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
+        """Take the next frame; `chunk`: the transfer chunk that it came in, if it came in one of its own."""
+
+    def on_frames(self, frames: list[bytes]) -> None:
+        """Take the next frames, in order: all that one read brought."""
+
+
+class BodyOwner(Protocol):
+    """The attempt, as its body reader sees it."""
+
+    def on_content(self) -> None:
+        """The first content-bearing event came (DESIGN.md 1.7)."""
+
+    def on_complete(self) -> None:
+        """The answer is over and whole."""
+
+    def on_broken(self, error: RivergateError) -> None:
+        """The answer is an error, or cannot be used."""
+
+
+class BodyReader(Protocol):
+    """Reads one body, piece by piece."""
+
+    over: bool  # nothing more is said to the owner, and nothing more is relayed
+    counts: Counts  # what was streamed so far
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> None:
+        """Take the end of the body, or of the connection."""
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
+
+    def release(self) -> None:
+        """Forget the owner: nothing is said to it any more."""
+
+
+class NoOwner:
+    """Stands where an owner was that has let go of its body."""
+
+    def on_content(self) -> None: ...
+
+    def on_complete(self) -> None: ...
+
+    def on_broken(self, error: RivergateError) -> None: ...
+
+
+NO_OWNER = NoOwner()
+
+
+class StreamBody:
+    """A streamed answer: frames before the first content are held, later ones flow to the receiver."""
+
+    __slots__ = (
+        "_decoder",
+        "_held",
+        "_held_bytes",
+        "_hold_finish",
+        "_owner",
+        "_read_events",
+        "_reader",
+        "_receiver",
+        "_shape",
+        "_singly",
+        "content_seen",
+        "counts",
+        "finish_frame",
+        "over",
+    )
+
+    def __init__(self, owner: BodyOwner, reader: DialectReader, *, hold_finish: bool = False) -> None:
+        self._owner: BodyOwner = owner
+        self._decoder = sse.BlockDecoder()
+        self._receiver: FrameReceiver | None = None
+        self._singly = False
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._hold_finish = hold_finish
+        self._reader = reader
+        self._shape = reader.shape
+        self._shape.send_to(self._hold)
+        self._read_events = 0  # frames that did not fit the learned shape
+        self.counts = reader.counts
+        self.content_seen = False
+        self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
+        self.over = False
+
+    def flow_to(self, receiver: FrameReceiver) -> None:
+        """Send what was held, and from now on every frame, to the receiver."""
+        self._receiver = receiver
+        self._shape.send_to(receiver.on_frame)
+        self._singly = receiver.singly
+        held, self._held = self._held, []
+        if held:
+            receiver.on_frames(held)
+
+    @property
+    def events(self) -> int:
+        """A count that moves with every event: it shows that the upstream lives."""
+        return self._read_events + self.counts.events
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole as it stands, though its body goes on."""
+        return self._reader.finished
+
+    def feed(self, data: bytes) -> None:
+        # A read that is exactly one more event of the learned shape, as nearly all are, is not cut into blocks.
+        shape = self._shape
+        if shape.is_open and (frame := shape.fit(data)) is not None:
+            shape.on_frame(frame, b"")
+            return
+        too_large: sse.EventTooLarge | None = None
+        try:
+            blocks = self._decoder.feed(data)
+        except sse.EventTooLarge as error:
+            too_large, blocks = error, error.blocks
+        if shape.is_open is not self._decoder.at_boundary:
+            shape.on_boundary(is_open=self._decoder.at_boundary)
+        frames: list[bytes] = []
+        for block in blocks:
+            frame = shape.fit(block)
+            if frame is not None:
+                frames.append(frame)
+            else:
+                frames = self._read(block, frames)
+            if self._singly and frames:
+                self._deliver(frames)
+                frames = []
+            if self.over:
+                return
+        if frames:
+            self._deliver(frames)
+        if too_large is not None:
+            self._break(f"the upstream sent {too_large}")
+
+    @property
+    def feed_chunk(self) -> Callable[[bytes], bool]:
+        """Takes a whole transfer chunk if it is one more event of the learned shape; returns whether it was."""
+        return self._shape.take
+
+    def finish(self) -> None:
+        if self.over:
+            return
+        # A finish without the terminal event is a clean end; so is a terminal event without its blank line.
+        if (self.content_seen and self._reader.is_terminal(self._decoder.finish())) or self._reader.finished:
+            self._complete()
+        else:
+            when = "in mid-stream" if self.content_seen else "before any content"
+            self._break(f"the upstream ended {when}, with {self._reader.unfinished}")
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        return self._reader.usage(prompt_tokens)
+
+    def closing_frames(self, report: AnswerReport | None) -> list[bytes]:
+        """The frames between the last event and the dialect's terminal; the finish among them if it was held back."""
+        return self._reader.closing_frames(report, self.finish_frame)
+
+    def break_frames(self, error: RivergateError) -> list[bytes]:
+        """The frames that end the stream here with an error."""
+        return self._reader.break_frames(error)
+
+    def release(self) -> None:
+        self._owner = NO_OWNER
+        self._receiver = None
+        self._shape.close()
+
+    def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
+        """Take a block that did not fit the learned shape; return the frames that are still to be delivered."""
+        meaning = self._reader.read(block)
+        if meaning.error is not None:
+            self._deliver(frames)
+            self._break(meaning.error, meaning.quoted)
+            return []
+        if meaning.frame is not None:
+            self._keep(meaning, meaning.frame, frames)
+        if (meaning.content or meaning.finish) and not self.content_seen:
+            self.content_seen = True
+            self._deliver(frames)
+            frames = []
+            if not self.over:  # else there was more before it than is held
+                self._owner.on_content()
+        if meaning.done and not self.over:
+            self._deliver(frames)
+            frames = []
+            self._end()
+        return frames
+
+    def _keep(self, meaning: Meaning, frame: bytes, frames: list[bytes]) -> None:
+        if self.finish_frame is not None:  # another frame follows, so it was not the last one
+            frames.append(self.finish_frame)
+            self.finish_frame = None
+        if meaning.finish and self._hold_finish:
+            self.finish_frame = frame
+        else:
+            frames.append(frame)
+
+    def _deliver(self, frames: list[bytes]) -> None:
+        self._read_events += len(frames)
+        if self._receiver is not None:
+            if frames:
+                self._receiver.on_frames(frames)
+            return
+        for frame in frames:
+            self._hold(frame)
+
+    def _hold(self, frame: bytes, chunk: bytes = b"") -> None:
+        self._held.append(frame)
+        self._held_bytes += len(frame)
+        if self._held_bytes > MAX_HELD_BYTES:
+            self._break(f"the upstream sent {MAX_HELD_BYTES} bytes that nobody could be given")
+
+    def _end(self) -> None:
+        """The terminal event came."""
+        if self.content_seen:
+            self._complete()
+        else:
+            self._break("the upstream ended before any content")
+
+    def _complete(self) -> None:
+        self.over = True
+        self._owner.on_complete()
+
+    def _break(self, message: str, quoted: str = "") -> None:
+        if not self.over:
+            self.over = True
+            self._owner.on_broken(UpstreamError(message, quoted=quoted))
+
+
+class WholeBody:
+    """An answer that is not streamed: taken to its end, then read by its dialect.
+
+    `is_spent` is asked with the number of bytes that have come: an answer that costs too much is not read on.
+    """
+
+    __slots__ = ("_data", "_dialect", "_identity", "_is_spent", "_owner", "counts", "document", "over")
+
+    def __init__(
+        self,
+        owner: BodyOwner,
+        dialect: Dialect,
+        identity: AnswerIdentity,
+        is_spent: Callable[[int], bool] | None = None,
+    ) -> None:
+        self._owner: BodyOwner = owner
+        self._dialect = dialect
+        self._identity = identity
+        self._is_spent = is_spent
+        self._data = bytearray()
+        self.counts = Counts()
+        self.document: AnswerDocument | None = None  # the answer, once it is whole
+        self.over = False
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        if self.over:
+            return
+        if len(self._data) > MAX_COMPLETION_BYTES:
+            self.over = True
+            self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
+        elif self._is_spent is not None and self._is_spent(len(self._data)):
+            self.over = True
+            self._owner.on_content()  # it is the answer, and is paid for as far as it has come
+            self._owner.on_broken(CostExceeded(BALANCE_SPENT))
+
+    def finish(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        try:
+            self.document = self._dialect.read_document(self._data, self._identity)
+        except UpstreamError as error:
+            self._owner.on_broken(error.with_traceback(None))  # which would hold on to this body
+            return
+        self._owner.on_content()
+        self._owner.on_complete()
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        """The tokens of the answer; by the bytes that came, if it was cut."""
+        if self.document is not None:
+            return self.document.usage(prompt_tokens)
+        return estimate(prompt_tokens, 0, len(self._data))
+
+    def release(self) -> None:
+        self._owner = NO_OWNER
+        self._is_spent = None

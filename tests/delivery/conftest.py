@@ -1,0 +1,22 @@
+"""Shell tests with sockets run on asyncio's own event loop and on uvloop."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from tests.delivery.sockets import Run, close_all
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs a coroutine to its end; what goes wrong in a callback of the loop is a failure too."""
+    failures: list[dict[str, object]] = []
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
+        try:
+            yield runner.run
+        finally:
+            close_all()
+    assert failures == []

@@ -1,0 +1,188 @@
+"""The only subscriber is sent each frame in the call that brings it, past its sink, and is up to date at any time."""
+
+import socket
+
+import pytest
+
+from gateway.delivery.fanout import Fanout
+from gateway.delivery.modes import Cause, Mode
+from gateway.delivery.sinks import send_nowait
+from gateway.delivery.subscriber import Subscriber
+from gateway.endings import Ending
+from gateway.stream.log import StreamLog
+from gateway.stream.view import CompletionView, EventsView
+from gateway.wire.http1 import LAST_CHUNK, encode_chunk
+from tests.delivery.sockets import SMALL, unix_pair
+
+FRAME = b"data: a\n\n"
+CHUNK = b"09\r\ndata: a\n\n\r\n"  # as it came from the upstream: not as we would have written it
+
+
+class DirectSink:
+    """A sink with a socket; counts the pieces that were handed to it instead of being sent past it."""
+
+    body_end = LAST_CHUNK
+    steady = True
+
+    def __init__(self, direct: socket.socket) -> None:
+        self.direct: socket.socket | None = direct
+        self.blocked = False
+        self.writes = 0
+        self.rest = b""
+        self.is_gone = False
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        assert self.direct is not None
+        self.writes += 1
+        if (sent := send_nowait(self.direct, data)) != len(data):
+            self.on_short_write(data, sent)
+
+    def on_short_write(self, data: bytes, sent: int) -> None:
+        self.blocked = True
+        self.is_gone = sent < 0
+        self.rest = data[max(sent, 0) :]
+
+    def unsent_bytes(self) -> int:
+        return len(self.rest)
+
+    def kernel_bytes(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        self.rest = b""
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Scene:
+    """A log, its fan-out, and the host of its subscribers."""
+
+    def __init__(
+        self, max_log_bytes: int = 1 << 20, view: type[CompletionView | EventsView] = CompletionView
+    ) -> None:
+        self.log = StreamLog("e1", terminal=b"data: bye\n\n")
+        self.progress = 0
+        self.fanout = Fanout(self.log, self.on_progress, max_log_bytes)
+        self.view = view(self.log, chunked=True)
+
+    def on_progress(self) -> None:
+        self.progress += 1
+
+    def join(self, buffer: int | None = None) -> tuple[Subscriber, DirectSink, socket.socket]:
+        ours, client = unix_pair(buffer)
+        subscriber, sink = Subscriber(self, self.view, self.log.next_seq), DirectSink(ours)
+        subscriber.attach(sink)
+        return subscriber, sink, client
+
+    def on_ready(self, subscriber: Subscriber) -> None:
+        self.fanout.add(subscriber)
+
+    def on_blocked(self, subscriber: Subscriber) -> None:
+        """Nobody sends comments here."""
+
+    def on_closed(self, subscriber: Subscriber) -> None:
+        self.fanout.remove(subscriber, Cause.ENDED)
+
+
+async def test_a_chunk_goes_to_the_socket_as_it_came_and_past_the_sink() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    assert subscriber.mode is Mode.STRAIGHT
+    for number in range(1, 4):
+        scene.fanout.publish(FRAME, CHUNK)
+        assert client.recv(100) == CHUNK
+        assert (subscriber.position, scene.fanout.sends, sink.writes) == (number, number, 0)
+    assert scene.log.frames() == [FRAME] * 3
+
+
+async def test_a_frame_without_a_chunk_is_framed_by_the_view() -> None:
+    scene = Scene()
+    subscriber, _, client = scene.join()
+    scene.fanout.publish(FRAME)
+    assert client.recv(100) == encode_chunk(FRAME)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.STRAIGHT, 1, 1)
+
+
+async def test_a_view_that_adds_something_is_never_sent_the_bare_chunk() -> None:
+    scene = Scene(view=EventsView)
+    subscriber, _, client = scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    assert client.recv(100) == encode_chunk(b"id: e1-0\n" + FRAME)
+    assert (subscriber.mode, subscriber.position) == (Mode.STRAIGHT, 1)
+
+
+async def test_a_second_subscriber_ends_the_straight_way_and_its_leaving_begins_it_anew() -> None:
+    scene = Scene()
+    first, _, one_client = scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    second, _, other_client = scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    assert (first.mode, second.mode) == (Mode.IN_STEP, Mode.IN_STEP)
+    assert (one_client.recv(100), other_client.recv(100)) == (CHUNK + encode_chunk(FRAME), encode_chunk(FRAME))
+    second.end()
+    scene.fanout.publish(FRAME, CHUNK)
+    assert first.mode is Mode.STRAIGHT
+    scene.fanout.publish(FRAME, CHUNK)
+    assert one_client.recv(100) == encode_chunk(FRAME) + CHUNK
+    assert (first.position, second.position, scene.fanout.sends) == (4, 2, 5)
+
+
+async def test_of_a_full_socket_the_rest_is_the_sinks_and_the_frame_counts_as_sent() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join(SMALL)
+    chunk = encode_chunk(b"x" * 100_000)
+    scene.fanout.publish(b"x" * 100_000, chunk)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.BLOCKED, 1, 1)
+    assert client.recv(1 << 20) + sink.rest == chunk
+    scene.fanout.publish(FRAME, CHUNK)
+    assert (subscriber.position, scene.fanout.sends, sink.writes) == (1, 1, 0)
+    sink.blocked = False
+    subscriber.on_writable()
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.STRAIGHT, 2, 2)
+    assert client.recv(100) == encode_chunk(FRAME)
+
+
+async def test_a_client_that_is_gone_blocks_and_raises_nothing() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    client.close()
+    scene.fanout.publish(FRAME, CHUNK)
+    assert (subscriber.mode, sink.is_gone) == (Mode.BLOCKED, True)
+
+
+async def test_a_sink_that_its_transport_has_blocked_meanwhile_is_sent_nothing() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    sink.direct, direct = None, sink.direct
+    sink.blocked = True
+    scene.fanout.publish(FRAME, CHUNK)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.BLOCKED, 0, 0)
+    sink.direct, sink.blocked = direct, False
+    subscriber.on_writable()
+    assert client.recv(100) == encode_chunk(FRAME)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.STRAIGHT, 1, 1)
+
+
+async def test_the_end_comes_in_one_send_with_the_last_frames_and_nothing_can_follow() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    scene.fanout.end(Ending.COMPLETED, [FRAME])
+    assert client.recv(1000) == CHUNK + encode_chunk(FRAME + b"data: bye\n\n") + LAST_CHUNK
+    assert (subscriber.mode, subscriber.position, sink.is_closed, sink.writes) == (Mode.ENDED, 2, True, 1)
+    with pytest.raises(ValueError, match="closed"):
+        scene.fanout.publish(FRAME, CHUNK)
+
+
+async def test_a_log_over_its_limit_is_told_with_every_frame_until_the_end() -> None:
+    scene = Scene(max_log_bytes=2 * len(FRAME))
+    scene.join()
+    for expected in (0, 0, 1, 2):
+        scene.fanout.publish(FRAME, CHUNK)
+        assert scene.progress == expected
+    scene.fanout.publish_all([FRAME, FRAME])
+    assert scene.progress == 3
+    scene.fanout.end(Ending.COMPLETED, [FRAME])
+    assert scene.progress == 3

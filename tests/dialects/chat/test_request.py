@@ -1,0 +1,281 @@
+"""A bad field is named; what the gateway does not know passes; what is its own goes no further."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.chat.request import (
+    MAX_FAULT_TEXT,
+    ChatFields,
+    ChatRequest,
+    estimate_prompt_tokens,
+    parse,
+)
+from gateway.dialects.extension import GATEWAY_FIELDS
+from gateway.errors import ClientError, InvalidParameter
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+GOOD: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
+
+
+def parsed(**fields: Any) -> tuple[ChatRequest, dict[str, Any]]:
+    request = parse(orjson.dumps({**GOOD, **fields}))
+    return request, request.body
+
+
+def refusal(body: Any) -> ClientError:
+    with pytest.raises(ClientError) as caught:
+        parse(orjson.dumps(body))
+    error = caught.value
+    assert (error.status, error.type) == (400, "invalid_request_error")
+    assert len(error.message) <= MAX_FAULT_TEXT
+    return error
+
+
+def test_a_plain_request_goes_upstream_as_it_came() -> None:
+    request, upstream = parsed()
+    assert request.model_ids() == ["openai/gpt-4o"]
+    assert request.models_field() == "model"
+    assert upstream == GOOD
+    assert not request.streamed
+    assert not request.wants_usage()
+
+
+def test_fields_that_nobody_here_knows_pass_with_their_values() -> None:
+    more = {
+        "top_k": 4,
+        "reasoning_effort": "max",
+        "extensions": {"anthropic": {"thinking": None}},
+        "logit_bias": {"50256": -100},
+        "x": [{"y": None}],
+    }
+    assert parsed(**more)[1] == {**GOOD, **more}
+
+
+def test_parts_and_unknown_keys_of_messages_pass() -> None:
+    messages = [
+        {"role": "developer", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [], "reasoning_content": "hm"},
+    ]
+    assert parsed(messages=messages)[1]["messages"] == messages
+
+
+@pytest.mark.parametrize("name", GATEWAY_FIELDS)
+def test_what_is_for_the_gateway_is_taken_out(name: str) -> None:
+    value: Any = ["a"] if name == "models" else {"tags": []}
+    assert parsed(**{name: value})[1] == GOOD
+
+
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("model", {"model": 4}),
+        ("model", {"model": ""}),
+        ("model", {"model": ["a"]}),
+        ("messages", {"messages": None}),
+        ("messages", {"messages": []}),
+        ("messages", {"messages": "hi"}),
+        ("messages[1]", {"messages": [*MESSAGES, "hi"]}),
+        ("stream", {"stream": "true"}),
+        ("stream", {"stream": 1}),
+        ("stream_options", {"stream_options": []}),
+        ("stream_options.include_usage", {"stream_options": {"include_usage": "yes"}}),
+        ("temperature", {"temperature": "1"}),
+        ("temperature", {"temperature": True}),
+        ("top_p", {"top_p": []}),
+        ("frequency_penalty", {"frequency_penalty": "0"}),
+        ("presence_penalty", {"presence_penalty": {}}),
+        ("max_tokens", {"max_tokens": 0}),
+        ("max_tokens", {"max_tokens": 1.5}),
+        ("max_completion_tokens", {"max_completion_tokens": "10"}),
+        ("n", {"n": 0}),
+        ("n", {"n": 129}),
+        ("seed", {"seed": 0.5}),
+        ("stop", {"stop": 5}),
+        ("tools", {"tools": {}}),
+        ("tools[0]", {"tools": ["f"]}),
+        ("tool_choice", {"tool_choice": 1}),
+        ("response_format", {"response_format": "json"}),
+        ("logprobs", {"logprobs": 1}),
+        ("user", {"user": 5}),
+        ("routing", {"routing": "speed"}),
+        ("gateway", {"gateway": []}),
+        ("gateway.routing", {"gateway": {"routing": "speed"}}),
+        ("gateway.metadata", {"gateway": {"metadata": []}}),
+        ("gateway.models", {"gateway": {"models": "a"}}),
+        ("gateway.models", {"gateway": {"models": ["b"]}}),
+    ],
+)
+def test_a_bad_field_is_named(param: str, fields: dict[str, Any]) -> None:
+    error = refusal({**GOOD, **fields})
+    assert isinstance(error, InvalidParameter)
+    assert error.code == "invalid_parameter_value"
+    assert error.param == param
+    assert param in error.message
+
+
+@pytest.mark.parametrize(
+    ("param", "models"),
+    [
+        ("gateway.models", []),
+        ("gateway.models", ["a"] * 21),
+        ("gateway.models[1]", ["a", 5]),
+    ],
+)
+def test_a_bad_list_of_models_is_named(param: str, models: Any) -> None:
+    assert refusal({"messages": MESSAGES, "gateway": {"models": models}}).param == param
+
+
+def test_a_bad_item_of_stop_is_named_by_its_field() -> None:
+    param = refusal({**GOOD, "stop": ["a", 5]}).param
+    assert param is not None
+    assert param.startswith("stop")
+    assert param.removeprefix("stop") in ("", "[1]")
+
+
+@pytest.mark.parametrize(
+    "body", [{"messages": MESSAGES}, {**GOOD, "model": None}, {"messages": MESSAGES, "gateway": {}}]
+)
+def test_a_request_without_a_model_is_told_so(body: dict[str, Any]) -> None:
+    error = refusal(body)
+    assert error.param == "model"
+    assert "is required" in error.message
+
+
+def test_a_request_without_messages_is_told_so() -> None:
+    error = refusal({"model": "m"})
+    assert (error.param, error.message) == ("messages", "messages: is required")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"model":NaN}', b'{"a":"\\ud800"}', b"[" * 3000])
+def test_what_is_not_json_is_told_so(content: bytes) -> None:
+    with pytest.raises(ClientError, match="the body is not valid JSON") as caught:
+        parse(content)
+    assert (caught.value.code, caught.value.param) == ("invalid_request", None)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b'"x"', b"1"])
+def test_json_that_is_no_object_is_told_so(content: bytes) -> None:
+    with pytest.raises(ClientError, match="must be a JSON object"):
+        parse(content)
+
+
+def test_several_models_are_asked_for_in_their_order() -> None:
+    asked = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
+    assert asked.model_ids() == ["b", "a"]
+    assert asked.models_field() == "gateway.models"
+    assert asked.body == {"messages": MESSAGES}
+
+
+def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> None:
+    request, _ = parsed(routing={"optimize": "speed", "max_ttft_ms": 100}, gateway={"routing": {"optimize": "cost"}})
+    assert request.routing_options() == {"optimize": "cost", "max_ttft_ms": 100}
+    assert parsed()[0].routing_options() == {}
+
+
+def test_nulls_stand_for_absent_fields() -> None:
+    names = set(ChatFields.model_fields) - {"model", "messages"}
+    request, upstream = parsed(**dict.fromkeys(names))
+    assert not request.wants_usage()
+    assert request.routing_options() == {}
+    assert upstream == {**GOOD, **dict.fromkeys(names - set(GATEWAY_FIELDS))}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 1, "max_tokens": 1, "temperature": 0, "top_p": 0.5, "seed": -1},
+        {"n": 128, "stop": "x", "tool_choice": "auto", "tools": []},
+        {"stop": ["a", "b"], "tool_choice": {"type": "function"}, "response_format": {"type": "json_object"}},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+    ],
+)
+def test_the_values_of_ordinary_clients_pass(fields: dict[str, Any]) -> None:
+    assert parsed(**fields)[1] == {**GOOD, **fields}
+
+
+def test_usage_is_wanted_only_if_it_was_asked_for() -> None:
+    assert parsed(stream_options={"include_usage": True})[0].wants_usage()
+    assert not parsed(stream_options={"include_usage": False})[0].wants_usage()
+    assert not parsed(stream_options={})[0].wants_usage()
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.floats(allow_nan=False), st.text(max_size=5)
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*ChatFields.model_fields, "other"]), JSON))
+def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str, Any]) -> None:
+    fault: InvalidParameter | None = None
+    upstream: dict[str, Any] = {}
+    try:
+        upstream = parse(orjson.dumps(body)).body
+    except InvalidParameter as error:
+        fault = error
+    if fault is None:
+        assert upstream == {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
+    else:
+        assert fault.param
+        assert fault.param.partition(".")[0].partition("[")[0] in ChatFields.model_fields
+
+
+def body(*contents: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content} for content in contents]}
+
+
+@pytest.mark.parametrize(
+    ("request_body", "tokens"),
+    [
+        ({}, 0),
+        ({"messages": None}, 0),
+        ({"messages": []}, 0),
+        (body(""), 0),
+        (body(None, 5, {}), 0),
+        ({"messages": ["text", None]}, 0),
+        (body("a"), 1),
+        (body("abcd"), 1),
+        (body("abcde"), 2),
+        (body("ab", "cd"), 1),
+        (body("é\U0001f600"), 2),
+        (body("\ud800"), 1),
+        (body([{"type": "text", "text": "abcd"}, {"type": "image_url", "image_url": {"url": "x" * 999}}, "abc"]), 1),
+        (body([{"text": None}, {"text": 5}, {"text": "abcde"}]), 2),
+    ],
+)
+def test_a_prompt_is_estimated_by_the_length_of_its_text(request_body: dict[str, Any], tokens: int) -> None:
+    assert estimate_prompt_tokens(request_body) == tokens
+
+
+def test_the_body_for_an_upstream_is_the_one_that_came_with_the_name_of_the_model_there() -> None:
+    request, _ = parsed(temperature=1, gateway={"metadata": {}}, routing={})
+    upstream = request.upstream_body("gpt", streamed=False, include_usage=True)
+    assert upstream == orjson.dumps({**GOOD, "model": "gpt", "temperature": 1})
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_obfuscation": False}}])
+def test_an_upstream_that_knows_how_is_asked_for_the_usage_of_a_stream(options: dict[str, Any]) -> None:
+    request, _ = parsed(**options)
+    asked = orjson.loads(request.upstream_body("gpt", streamed=True, include_usage=True))
+    assert asked["stream"] is True
+    assert asked["stream_options"] == {**options.get("stream_options", {}), "include_usage": True}
+    unasked = request.upstream_body("gpt", streamed=True, include_usage=False)
+    assert orjson.loads(unasked) == {**GOOD, "model": "gpt", "stream": True, **options}
+
+
+def test_the_longest_answer_is_that_of_all_choices() -> None:
+    assert parsed()[0].max_output_tokens() is None
+    assert parsed(max_tokens=5)[0].max_output_tokens() == 5
+    assert parsed(max_tokens=5, max_completion_tokens=7, n=3)[0].max_output_tokens() == 21
+
+
+def test_the_length_of_an_answer_with_probabilities_does_not_tell_its_tokens() -> None:
+    assert parsed()[0].length_tells_tokens()
+    assert not parsed(logprobs=True)[0].length_tells_tokens()

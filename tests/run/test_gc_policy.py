@@ -1,0 +1,138 @@
+"""The collector looks at the youngest, never again at what is left of them, and at everything in a quiet moment."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.run import gc_policy as garbage
+from gateway.run.gc_policy import YOUNG, GarbagePolicy
+
+
+class Node:
+    """Knows itself, so that only the collector can take it."""
+
+    def __init__(self) -> None:
+        self.me: Node | None = self
+
+
+async def a_survivor_is_taken(count: int = 1) -> None:
+    """So many outlive a look at the youngest, and are garbage then: wait until the first is gone."""
+    taken = asyncio.Event()
+    nodes = [Node() for _ in range(count)]
+    gone = weakref.ref(nodes[0], lambda _: taken.set())
+    gc.collect(0)
+    nodes.clear()
+    await asyncio.wait_for(taken.wait(), 5)
+    assert gone() is None
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
+    gc.collect()
+    yield
+    assert gc.get_threshold() == thresholds
+    assert gc.callbacks == callbacks
+    gc.unfreeze()
+
+
+def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
+    looks: list[int] = []
+
+    def note(phase: str, details: dict[str, int]) -> None:
+        looks.append(details["generation"])
+
+    async def main() -> None:
+        control = GarbagePolicy(lambda: False)
+        gc.callbacks.append(note)
+        before = len(gc.get_objects())
+        control.start()
+        try:
+            assert gc.get_freeze_count() >= before
+            assert 2 not in looks
+        finally:
+            gc.callbacks.remove(note)
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
+    async def main() -> None:
+        control = GarbagePolicy(lambda: False)
+        control.start()
+        try:
+            gone = weakref.ref(Node())
+            control.after_answer()
+            await asyncio.sleep(0)
+            assert gone() is not None  # too few of them
+            many = [[] for _ in range(YOUNG + 1)]  # type: ignore[var-annotated]
+            control.after_answer()
+            await asyncio.sleep(0)
+            assert gone() is None
+            assert gc.get_count()[0] < len(many)
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "REST", 0.0)
+
+    async def main() -> None:
+        quiet = False
+        control = GarbagePolicy(lambda: quiet)
+        control.start()
+        try:
+            node = Node()
+            before = gc.get_freeze_count()
+            gc.collect(0)
+            assert gc.get_freeze_count() > before
+            taken = asyncio.Event()
+            gone = weakref.ref(node, lambda _: taken.set())
+            del node
+            gc.collect()
+            await asyncio.sleep(0.05)
+            assert gone() is not None
+            quiet = True
+            await asyncio.wait_for(taken.wait(), 5)
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "PATIENCE", 0.02)
+
+    async def main() -> None:
+        control = GarbagePolicy(lambda: False)
+        control.start()
+        try:
+            await a_survivor_is_taken()
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_many_survivors_are_looked_at_in_the_midst_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "GROWTH", 1.0)
+    monkeypatch.setattr(garbage, "MORE", 5000)
+
+    async def main() -> None:
+        control = GarbagePolicy(lambda: False)
+        control.start()
+        try:
+            await a_survivor_is_taken(10_000)
+        finally:
+            control.stop()
+
+    asyncio.run(main())

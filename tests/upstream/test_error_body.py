@@ -1,0 +1,81 @@
+"""What an answer means that is not the one that was asked for: whose fault it is, and in whose words."""
+
+import orjson
+import pytest
+
+from gateway.dialects.chat.dialect import CHAT
+from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.upstream.error_body import MAX_ERROR_BYTES, ErrorBody
+
+from .body_owner import Owner
+
+
+def refused(status: int, data: bytes = b"", **headers: str) -> RivergateError:
+    owner = Owner()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = ErrorBody(owner, CHAT, status, named, "an event stream")
+    for start in range(0, len(data), 999):
+        body.feed(data[start : start + 999])
+    body.finish()
+    body.finish()
+    assert owner.calls == ["broken"]
+    assert owner.error is not None
+    return owner.error
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_the_clients_fault_is_told_in_the_upstreams_words(status: int) -> None:
+    error = refused(
+        status, b'{"error": {"message": "too hot", "type": "t", "code": "invalid_value", "param": "temperature"}}'
+    )
+    assert type(error) is UpstreamRefused
+    assert error.message == "too hot"
+    assert (error.quoted, error.code, error.param, error.status) == ("too hot", "invalid_value", "temperature", 400)
+    assert error.headers() == {"x-should-retry": "false"}
+
+
+@pytest.mark.parametrize("code", [17, None, "", [], {}])
+def test_an_odd_code_or_param_is_not_passed_on(code: object) -> None:
+    error = refused(400, orjson.dumps({"error": {"message": "no", "code": code, "param": code or 5}}))
+    assert (error.code, error.param) == ("invalid_request", None)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_an_upstream_says_of_our_credential_is_not_passed_on(status: int) -> None:
+    error = refused(status, b'{"error": {"message": "Incorrect API key provided: sk-never-to-be-told"}}')
+    assert type(error) is UpstreamError
+    assert error.message == f"it refused the gateway's credential (HTTP {status})"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7", 7), (" 7 ", 7), ("0", 0), ("121", 120), ("9999999", 120)]
+    + [(text, None) for text in ("", "-1", "1e3", "Wed, 21 Oct 2015 07:28:00 GMT", "\u0667", "nan")],
+)
+def test_retry_after_is_taken_in_whole_seconds_only(text: str, seconds: int | None) -> None:
+    for status in (429, 503):
+        assert refused(status, b"", retry_after=text).retry_after == seconds
+    assert isinstance(refused(429, b"", retry_after=text), RateLimited)
+
+
+@pytest.mark.parametrize("status", [300, 301, 304, 402, 404, 408, 418, 500, 502, 599])
+def test_any_other_status_is_the_upstreams_fault(status: int) -> None:
+    assert refused(status).message == f"HTTP {status}"
+    assert refused(status, b"<html>").message == f"HTTP {status}"
+    assert refused(status, b'{"error": "no"}').message == f"HTTP {status}: no"
+    assert type(refused(status)) is UpstreamError
+
+
+def test_a_message_is_cut() -> None:
+    assert len(refused(500, orjson.dumps({"error": {"message": "x" * 9999}})).message) < 600
+    assert len(refused(200, b"<html>", content_type="x" * 9999).message) < 200
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_an_error_body_has_a_limit(extra: int) -> None:
+    owner = Owner()
+    body = ErrorBody(owner, CHAT, 500, {}, "an event stream")
+    body.feed(b"x" * (MAX_ERROR_BYTES + extra))
+    assert owner.calls == (["broken"] if extra else [])
+    body.feed(b"x")
+    assert owner.calls == ["broken"]
