@@ -22,8 +22,8 @@ from bench.load_client import Client, Target
 from bench.loop import Loop, clock, undisturbed
 from bench.peers import Peer, Running, Site
 from gateway.simulate import Script
-from gateway.simulate.answer import text_tokens
 from gateway.simulate.dice import settled
+from gateway.simulate.words import text_tokens
 
 PATIENCE = 10.0  # for the last answer
 USUAL_TEXT, FAST_TEXT = "usual1 usual2 usual3", "fast1 fast2 fast3"

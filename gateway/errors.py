@@ -1,8 +1,8 @@
 """Pure: the one error tree.
 
-Every failure that a client can see is a `RivergateError`; it carries the HTTP status and the fields of the
-error envelope (DESIGN.md section 6), so that the same object is told before the commit as a status and after
-it as an in-stream event. The blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
+Every failure that a client can see is a `RivergateError`. It carries the HTTP status and the fields of the error
+envelope (DESIGN.md section 6), so that one object becomes a status before the commit, and an event in the stream
+after it. The blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ class RivergateError(Exception):
         self.quoted = quoted  # in an upstream's words, which may repeat a prompt: for the client only
         self.param = param
         self.retry_after = retry_after
-        self.details: Mapping[str, Any] = {}  # told beside the error object
+        self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
         if code is not None:
             self.code = code
 
     @property
     def message(self) -> str:
-        """What the client is told."""
+        """The message for the client."""
         return f"{self.reason}: {self.quoted}" if self.quoted else self.reason
 
     def blame(self, upstream: str) -> None:
@@ -122,7 +122,7 @@ class StreamKeyConflict(ClientError):
 
 
 class RequestTimeout(ClientError):
-    """The request did not come in time; another try may."""
+    """The request was not complete in time; another try may be."""
 
     status = 408
     code = "request_timeout"
@@ -135,7 +135,7 @@ class PayloadTooLarge(ClientError):
 
 
 class ConstraintNotMet(ClientError):
-    """A routing option that no upstream of the model satisfies; `code` says which kind (CONTRACT.md 1.6)."""
+    """A routing option that no upstream of the model satisfies; `code` names the option's kind (CONTRACT.md 1.6)."""
 
 
 class ExpectationFailed(ClientError):
@@ -143,7 +143,7 @@ class ExpectationFailed(ClientError):
 
 
 class RateLimited(RivergateError):
-    """Over a limit of the key, or of every upstream that could have answered."""
+    """A limit of the key, or of every upstream that could have answered, is exceeded."""
 
     status = 429
     type = "rate_limit_error"
@@ -152,7 +152,7 @@ class RateLimited(RivergateError):
 
 
 class UpstreamError(RivergateError):
-    """A provider failed us; another one may not."""
+    """A provider failed; another one may not."""
 
     status = 502
     code = "upstream_error"
@@ -174,7 +174,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamRefused(ClientError):
-    """A provider's 400, 413 or 422: the client's fault, told at once in the provider's words."""
+    """A provider's 400, 413 or 422: the client's fault, which reaches it at once in the provider's words."""
 
     @property
     def message(self) -> str:
@@ -248,7 +248,7 @@ class StreamAborted(GatewayError):
 
 
 class ConfigError(Exception):
-    """Everything that is wrong with a configuration, one line per fault."""
+    """All faults of a configuration, or of what a command was asked for; one line each."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))

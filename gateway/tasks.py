@@ -9,7 +9,7 @@ _log = logging.getLogger("rivergate.tasks")
 
 
 class Tasks:
-    """Runs coroutines in the background, reports the one that fails, and ends with all of them."""
+    """The background tasks of one owner: a failure is logged, and `close` ends them all."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -18,13 +18,14 @@ class Tasks:
         return len(self._running)
 
     def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a coroutine in a task of this name; an exception in it is logged."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._running.add(task)
         task.add_done_callback(self._on_done)
         return task
 
     async def close(self) -> None:
-        """Cancel what still runs and wait for its end."""
+        """Cancel the tasks that run and wait for their ends."""
         running = list(self._running)
         for task in running:
             task.cancel()

@@ -37,7 +37,6 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "fields of gateway": partial(requests.request_fields, GatewayExtension, "gateway."),
     "fields of routing": partial(requests.request_fields, RoutingOptions),
     "strategies": requests.strategies,
-    "shortcuts": requests.shortcuts,
     "metrics": operation.metrics,
     "log lines": operation.log_lines,
     "fields of a completion": operation.completion_fields,

@@ -16,7 +16,7 @@ import gateway
 from gateway.completion.answer import Record
 from gateway.config import Config
 from gateway.endings import Ending
-from gateway.observe.metrics import Completion, Metrics
+from gateway.observe.metrics import EndedCompletion, Metrics
 from gateway.run import settlement
 from gateway.run.service import Service
 from table import Table, code
@@ -42,7 +42,7 @@ def _expositions() -> Iterator[str]:
     """What a running gateway tells, and then, for its labels, what one tells after a completion with everything."""
     yield asyncio.run(_scrape())
     told = Metrics(tuple)
-    told.on_completion(Completion("chat", "m", "u", Ending.STOPPED, True, 0.1, 1.0, 1, 2, 1, 0.1))
+    told.on_completion(EndedCompletion("chat", "m", "u", Ending.STOPPED, True, 0.1, 1.0, 1, 2, 1, 0.1))
     yield told.exposition().decode()
 
 

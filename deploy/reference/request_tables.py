@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from gateway import errors
-from gateway.config import Optimize
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.routing.options import SHORTCUTS
-from gateway.routing.strategies import WEIGHTS
+from gateway.routing.strategies import STRATEGIES
 from table import Table, code, yes
 
 # Codes that an error is given where it is raised, beside the one of its class.
@@ -91,18 +89,13 @@ def _json(value: Any) -> str:
 
 
 def strategies() -> Table:
-    """How much each strategy looks at cost, time to first token and throughput."""
-    rows = [(code(name), *(f"{share:.2f}" for share in shares)) for name, shares in WEIGHTS.items()]
-    rows += [(code(name), "-", "-", "-") for name in get_args(Optimize) if name not in WEIGHTS]
-    return Table(("strategy", "cost", "TTFT", "throughput"), rows)
-
-
-def shortcuts() -> Table:
-    """The endings of a model's name that choose a strategy."""
-    names: dict[str, list[str]] = {}
-    for shortcut, strategy in SHORTCUTS.items():
-        names.setdefault(strategy, []).append(code(f":{shortcut}"))
-    return Table(("behind the model's name", "strategy"), [(", ".join(one), code(to)) for to, one in names.items()])
+    """The strategies, with their other names and the words behind a model's name that choose them."""
+    rows = []
+    for one in STRATEGIES:
+        words = [word for word, name in STRATEGIES.shortcuts.items() if name == one.name]
+        cells = (", ".join(map(code, one.aliases)), ", ".join(code(f":{word}") for word in words))
+        rows.append((code(one.name), one.sentence, *cells))
+    return Table(("strategy", "who is asked first", "other names", "behind the model's name"), rows)
 
 
 def error_table() -> Table:

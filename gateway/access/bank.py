@@ -79,7 +79,7 @@ class Bank(Protocol):
         """The bank's own work, until `close`."""
 
     async def close(self, seconds: float) -> None:
-        """Let `run` write what is left, for at most so many seconds, and end."""
+        """Let `run` write what is left and end, within this time."""
 
     def abandon_unwritten(self) -> None:
         """Write what could not be booked to the log, record by record. After `run` has ended."""

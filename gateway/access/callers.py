@@ -1,4 +1,4 @@
-"""Shell: who sends a request: the holder of an API key, or, in open mode, whoever is at this machine."""
+"""Shell: the caller of a request: the holder of an API key, or, in open mode, whoever is at this machine."""
 
 import hashlib
 import logging
@@ -10,35 +10,36 @@ from gateway.access.accounts import Account
 from gateway.access.key_ring import KeyRing
 from gateway.errors import AuthenticationFailed
 
-# Set by a reverse proxy (RFC 7239; nginx, Caddy and HAProxy as they are commonly set up): the client is elsewhere.
+# Headers of a reverse proxy (RFC 7239; nginx, Caddy and HAProxy in their common set-up): the client is elsewhere.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
-MAX_SECRET_BYTES = 1024  # a longer one is none of ours; hashing it would be work for nothing
+MAX_SECRET_BYTES = 1024  # a longer secret is not one of ours, and hashing it would be work for nothing
 
 _log = logging.getLogger("rivergate.access")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The owner of what it makes. `everything`: the machine's own operator, who may see what others made."""
+    """The sender of a request, who owns what it makes. `everything`: the machine's operator, who sees all streams."""
 
     id: str
     everything: bool = False
     account: Account | None = None  # None in open mode
 
     def may_see(self, owner: str) -> bool:
+        """Whether what this owner has is visible to the caller."""
         return self.everything or owner == self.id
 
 
 class Gate:
-    """Tells who a caller is by the headers of its request."""
+    """The gate: it tells callers by the headers of their requests."""
 
     def __init__(self, keys: KeyRing, wall_time: Callable[[], float]) -> None:
         self._keys = keys
         self._wall_time = wall_time
-        self._told_of_proxy = False
+        self._has_warned_of_proxy = False
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """By the headers of a request. Raises `AuthenticationFailed`."""
+        """The caller, if need be by a look into the books. Raises `AuthenticationFailed`."""
         known = self.known(headers)
         if known is not None:
             return known
@@ -48,7 +49,7 @@ class Gate:
         return self._holder(account)
 
     def known(self, headers: Mapping[str, str]) -> Caller | None:
-        """The same without a look into the ledger; None: it takes one. Raises `AuthenticationFailed`."""
+        """The caller as far as this process knows; None: only the books can tell. Raises `AuthenticationFailed`."""
         secret = _bearer(headers.get("Authorization"))
         if self._keys.is_open:
             for name in FORWARDED:
@@ -74,9 +75,12 @@ class Gate:
         return Caller(account.key.id, account=account)
 
     def _refuse_forwarded(self, name: str) -> AuthenticationFailed:
-        """Open mode trusts whoever reaches the loopback address; through a proxy that is the world."""
-        if not self._told_of_proxy:
-            self._told_of_proxy = True
+        """The refusal of a request through a proxy.
+
+        Open mode trusts whoever reaches the loopback address, and behind a proxy that is the world.
+        """
+        if not self._has_warned_of_proxy:
+            self._has_warned_of_proxy = True
             fields = {"header": name, "advice": "make a key with `rivergate keys create --name NAME`"}
             _log.warning("requests through a proxy are refused: there is no API key", extra={"fields": fields})
         return AuthenticationFailed(
@@ -86,9 +90,9 @@ class Gate:
 
 
 def open_caller(secret: str) -> Caller:
-    """The caller in open mode (no API key in the ledger, a loopback listener): any key names an owner.
+    """The caller in open mode (no API key in the books, a loopback listener): any secret names an owner.
 
-    Without a key it is whoever sits at this machine: it owns nothing that a key made, and sees all.
+    Without a secret it is whoever sits at this machine: it owns nothing that a secret made, and sees everything.
     """
     if not secret:
         return Caller("", everything=True)

@@ -1,6 +1,6 @@
-"""Pure: which browser origins may call, and what they are told (WHATWG Fetch, section 3.2).
+"""Pure: which browser origins may call, and the headers that say so (WHATWG Fetch, section 3.2).
 
-No credentials but the headers that a page sets itself: there are no cookies here, so `*` is never paired with them.
+A page sends its credentials in headers that it sets itself. There are no cookies, so `*` never stands beside them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ EXPOSED = (
 )
 METHODS = "GET, POST, DELETE"
 MAX_AGE_SECONDS = 86400
-_MAX_ASKED = 2000  # characters of the header names that a preflight asks for
+_MAX_NAMES_CHARACTERS = 2000  # of the header names that a preflight asks for and that are repeated to it
 
 
 class Cors:
-    """Of one server. An origin is `scheme://host[:port]`, with `*` for any port, or `*` for any origin."""
+    """The origins that one server allows: `scheme://host[:port]`, with `*` for any port, or `*` for any origin."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._any = "*" in origins
@@ -24,19 +24,20 @@ class Cors:
         self._any_port = tuple(origin[:-1] for origin in origins if origin.endswith(":*"))
 
     def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may call."""
         if self._any or origin in self._exact:
             return True
         ports = [origin[len(start) :] for start in self._any_port if origin.startswith(start)]
         return any(port.isascii() and port.isdigit() for port in ports)
 
     def is_foreign(self, origin: str | None, host: str | None) -> bool:
-        """Whether a page of another site asks that may not."""
+        """Whether a request comes from a page of another site which may not call."""
         if origin is None or self.allows(origin):
             return False
         return origin.partition("://")[2].lower() != (host or "").lower()
 
     def headers(self, origin: str | None) -> Mapping[str, str]:
-        """For an answer to a request from `origin`."""
+        """The headers of an answer to a request from `origin`."""
         if not self._exact:
             return {}
         if origin is None or not self.allows(origin):
@@ -45,9 +46,9 @@ class Cors:
         return {"Access-Control-Allow-Origin": allowed, "Access-Control-Expose-Headers": EXPOSED, "Vary": "Origin"}
 
     def preflight(self, asked_headers: str) -> Mapping[str, str]:
-        """More of an answer to a preflight of an origin that is allowed."""
+        """The headers of the answer to a preflight from an origin that is allowed, beside `headers`."""
         return {
             "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": asked_headers[:_MAX_ASKED] or "Authorization, Content-Type",
+            "Access-Control-Allow-Headers": asked_headers[:_MAX_NAMES_CHARACTERS] or "Authorization, Content-Type",
             "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
         }

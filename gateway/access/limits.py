@@ -1,11 +1,11 @@
-"""Pure: how many requests a minute a key may send."""
+"""Pure: the rate of a key: how many requests a minute it may send."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a limit has to say to its client. `reset`: seconds until all of it is there again."""
+    """The state of a rate, as clients are told it. `reset`: seconds until `limit` requests may be sent again."""
 
     limit: int
     remaining: int
@@ -23,7 +23,7 @@ class RequestLimit:
         self._at = now
 
     def allow(self, now: float) -> float:
-        """Count a request; 0.0 = go, else the seconds to wait, and nothing is counted."""
+        """Count a request and return 0.0, or count nothing and return the seconds to wait."""
         self._fill(now)
         if self._filled >= 1.0 - 1e-9:
             self._filled -= 1.0
@@ -31,6 +31,7 @@ class RequestLimit:
         return (1.0 - self._filled) * 60.0 / self.per_minute
 
     def allowance(self, now: float) -> Allowance:
+        """The state now."""
         self._fill(now)
         missing = self.per_minute - self._filled
         return Allowance(self.per_minute, int(self._filled + 1e-9), missing * 60.0 / self.per_minute)

@@ -21,12 +21,12 @@ def make(choose: Callable[[str], str]) -> str:
 
 
 def digest(secret: str) -> bytes:
-    """What is stored of a secret, and looked up."""
+    """The SHA-256 of a secret, which is stored, and by which a key is looked up."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def is_mistyped(secret: str) -> bool:
-    """Whether this was meant to be one of our keys, and is none."""
+    """Whether this looks like one of our secrets and is none."""
     body = secret.removeprefix(PREFIX)
     if body == secret:
         return False

@@ -16,11 +16,11 @@ from gateway.errors import LedgerError
 RETRY_SECONDS = 1.0  # between two tries while the books cannot be written
 CHECK_SECONDS = 5.0  # how long a full disk can go unnoticed while there is no record to write
 MAX_BATCH = 1000  # records in one transaction
-# A batch waits so long for further records: with a commit for each record, commits took an eighth of the CPU of a
+# How long a batch waits for further records. With a commit for each record, commits took an eighth of the CPU of a
 # request, and kept the interpreter's lock from the next request (bench/relay.py).
 GATHER_SECONDS = 0.05
-# Then the writer waits so long for one more settlement, and begins right behind it: an answer has just ended, and
-# there is often a gap before the next request. At any other moment the commit would take the core from a request.
+# How long the writer then waits for one more settlement, to begin right behind it: an answer has just ended, and
+# there is often a gap before the next request. At another moment the commit would take the core from a request.
 LINGER_SECONDS = 0.02
 
 OnWritten = Callable[[Sequence[UsageRecord], Mapping[str, int]], None]  # the records, and the balances of their keys
@@ -63,7 +63,7 @@ class Settling:
                 check_at = loop.time() + CHECK_SECONDS
 
     async def close(self, seconds: float) -> None:
-        """Let `run` write what is left, for at most so many seconds, and end."""
+        """Let `run` write what is left and end, within this time."""
         self._give_up_at = asyncio.get_running_loop().time() + seconds
         self._wake.set()
         while not self._is_done(asyncio.get_running_loop().time()):  # noqa: ASYNC110 - the writer's own pace
@@ -90,7 +90,7 @@ class Settling:
         await self._sleep(LINGER_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait for a record, or so many seconds; while the books cannot be written a record changes nothing."""
+        """Wait for a record, at most this long; while the books cannot be written a record changes nothing."""
         seconds = max(seconds, 0.0)
         try:
             async with asyncio.timeout(seconds):

@@ -150,7 +150,7 @@ class SqliteBooks:
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE, then COMMIT or ROLLBACK."""
+    """A transaction: BEGIN IMMEDIATE, then COMMIT, or ROLLBACK after an exception."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

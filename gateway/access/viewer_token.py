@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from gateway.errors import AuthenticationFailed, PermissionDenied
 
 PREFIX = "rgv"
-MIN_KEY_BYTES = 32  # as long as the digest: a shorter key would be the weaker part
-MAX_TOKEN_CHARACTERS = 1024  # a stream id or a feed's name, signed; beyond it is not a token
+MIN_KEY_BYTES = 32  # the length of the digest: a shorter key would be the weaker part
+MAX_TOKEN_CHARACTERS = 1024  # a signed stream id or feed name is shorter
 
 _KEY_ID = re.compile(r"[a-z0-9]{1,16}")
 
@@ -41,10 +41,10 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class ViewerToken:
-    """What a token says: it may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`, Unix seconds."""
+    """The content of a token: who has it may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`."""
 
     audience: str
-    expires_at: int
+    expires_at: int  # Unix seconds
 
 
 def mint(token: ViewerToken, key: SigningKey) -> str:
@@ -76,7 +76,7 @@ def _authentic(text: str, keys: Sequence[SigningKey]) -> ViewerToken | None:
         return None
     given = _decode(signature)
     key = next((key for key in keys if key.id == parts[1]), None)
-    # Compared even without a key, so that the time tells nothing about which ids exist.
+    # The signature is compared even without a key, so that the time it takes does not tell which key ids exist.
     expected = _signature(signed, key) if key is not None else bytes(32)
     if given is None or not hmac.compare_digest(given, expected) or key is None:
         return None

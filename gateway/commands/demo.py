@@ -1,105 +1,19 @@
-"""Wiring: the demo: two simulated providers and a gateway in one process."""
+"""Wiring: `rivergate demo`: the gateway in front of two simulated providers."""
 
-import asyncio
-import json
-import signal
-import tempfile
-from decimal import Decimal
-from typing import Any
+from typing import Annotated
 
-from gateway.config import Config
-from gateway.run import supervision
-from gateway.run.service import Service
-from gateway.simulate import Provider, Script
+import typer
 
-_TRY = """\
-rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (no key, no network)
-
-  curl -N http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{{"model": "demo", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
-
-  and watch it, join it late, resume it:
-  curl -s http://127.0.0.1:{port}/v1/streams \
-    -d '{{"model": "demo/slow", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  curl -N http://127.0.0.1:{port}/v1/streams/ID/events
-  curl -N http://127.0.0.1:{port}/v1/feeds/ticker/events
-
-  from openai import OpenAI
-  client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key="demo")
-  for chunk in client.chat.completions.create(model="demo", stream=True,
-                                              messages=[{{"role": "user", "content": "Hello"}}]):
-      print(chunk.choices[0].delta.content or "", end="", flush=True)
-
-  dashboard: http://127.0.0.1:{port}/dashboard, or in a terminal: rivergate top --url http://127.0.0.1:{port}
-  models: demo (both providers; if one fails, the other answers), demo/slow, demo/broken (falls back)
-  Ctrl-C stops it."""
-
-_TEXT = (
-    "A river does not wait for the whole rain. It takes each drop as it falls, and every town along its banks sees "
-    "the same water pass. That is what a streaming gateway does with tokens: one source, one bed, many banks."
-)
+from gateway.commands import running
+from gateway.commands.options import LogLevel
 
 
-async def run(port: int) -> None:
-    """Serve until a signal comes. Raises `ConfigError` if the port is taken."""
-    fast = await Provider.start(script=Script(ttft_ms=120, gap_ms=25, text=_TEXT), name="swift")
-    slow = await Provider.start(script=Script(ttft_ms=900, gap_ms=60, text=_TEXT, seed=1), name="steady")
-    broken = await Provider.start(script=Script(status=503), name="broken")
-    try:
-        with tempfile.TemporaryDirectory(prefix="rivergate-demo-") as folder:
-            service = Service(_config(port, folder, fast, slow, broken))
-            await supervision.run(service, on_started=lambda: print(_TRY.format(port=service.port), flush=True))
-    finally:
-        for provider in (fast, slow, broken):
-            await provider.close()
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the gateway in front of two simulated providers: no key, no network, no configuration."""
+    from gateway.commands import demo_gateway
 
-
-async def wait_for_signal() -> None:
-    """Return at SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    await asked.wait()
-
-
-def parse_script(text: str) -> dict[str, Any]:
-    """A script's fields from JSON. Raises `ValueError`."""
-    parsed = json.loads(text)
-    if not isinstance(parsed, dict):
-        raise ValueError("must be a JSON object")
-    return parsed
-
-
-def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Provider) -> Config:
-    price = {"input_usd_per_mtok": Decimal("0.15"), "output_usd_per_mtok": Decimal("0.60")}
-    return Config.model_validate(
-        {
-            "server": {
-                "listen": f"127.0.0.1:{port}",
-                "drain_seconds": 2.0,
-                "max_connections": 1000,
-                "cors_origins": ["http://localhost:*", "http://127.0.0.1:*"],
-            },
-            "routing": {"optimize": "priority"},
-            "storage": {"path": f"{folder}/rivergate.db"},
-            "feeds": [{"name": "ticker", "url": f"{fast.base_url}/events?gap_ms=500", "retain_events": 100}],
-            "upstreams": [
-                {
-                    "name": "broken",
-                    "base_url": broken.base_url,
-                    "models": [{"id": "demo/broken", **price}],
-                },
-                {
-                    "name": "swift",
-                    "base_url": fast.base_url,
-                    "models": [{"id": "demo", **price}, {"id": "demo/broken", **price}],
-                },
-                {
-                    "name": "steady",
-                    "base_url": slow.base_url,
-                    "models": [{"id": "demo", **price}, {"id": "demo/slow", **price}],
-                },
-            ],
-        }
-    )
+    running.configure_logs(log_level)
+    running.run(demo_gateway.run(port))

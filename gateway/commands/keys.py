@@ -1,93 +1,74 @@
-"""Wiring: `rivergate keys`: API keys in the ledger, on the command line."""
+"""Wiring: `rivergate keys`: API keys in the books, and how they are printed."""
 
 import datetime
 import json
-import re
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
 
 from gateway import clock
-from gateway.access import secret as key_secret
-from gateway.access.books import Books, Key
-from gateway.access.sqlite_books import SqliteBooks
-from gateway.config import Config
-from gateway.errors import ConfigError, LedgerError
+from gateway.access.books import Key
+from gateway.commands import key_orders, running
+from gateway.commands.options import ConfigOption, JsonOption
 
-MAX_NAME_CHARACTERS = 100
-MAX_USD = Decimal(1_000_000_000)
-MAX_LIMIT = 1_000_000
-_MICRO = 1_000_000
-_KEY_ID = re.compile("key_[0-9a-f]{12}")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MICRO = 1_000_000  # micro-dollars in a dollar
+
+keys = typer.Typer(help="API keys in the ledger.", no_args_is_help=True)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyOrder:
-    """What `keys create` was asked for, as typed."""
-
-    name: str
-    models: str | None = None
-    balance_usd: str | None = None
-    rpm: int | None = None
-    max_streams: int | None = None
-    expires: str | None = None
-
-
-def create(config: Config, wish: KeyOrder) -> tuple[str, Key]:
-    """A new key: its secret, which is told only here, and what is stored of it. Raises `ConfigError`."""
-    now = int(clock.wall_time())
-    secret = key_secret.make(secrets.choice)
-    key = Key(
-        id=f"key_{secrets.token_hex(6)}",
-        digest=key_secret.digest(secret),
-        prefix=secret[: key_secret.SHOWN],
-        name=_name(wish.name),
-        models=_models(wish.models, config),
-        rpm=_limit("--rpm", wish.rpm),
-        max_streams=_limit("--max-streams", wish.max_streams),
-        balance_microusd=None if wish.balance_usd is None else _microusd("--balance-usd", wish.balance_usd),
-        created_at=now,
-        expires_at=None if wish.expires is None else _expiry(wish.expires, now),
-    )
-    with _opened(config) as books:
-        books.create(key)
-    return secret, key
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="Whose it is.")],
+    models: Annotated[str | None, typer.Option(help="Only these, a,b,c; else all.")] = None,
+    balance_usd: Annotated[str | None, typer.Option(help="What it may spend; else any amount.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Requests running at once.")] = None,
+    expires: Annotated[str | None, typer.Option(help="2027-01-31, 2027-01-31T12:00:00Z, 90d or 12h.")] = None,
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Make an API key. Its secret is shown this once."""
+    order = key_orders.KeyOrder(name, models, balance_usd, rpm, max_streams, expires)
+    secret, key = running.or_fail(lambda: key_orders.create(running.find_and_load(config_file), order))
+    if as_json:
+        typer.echo(_in_json({"secret": secret, **_as_json(key)}))
+    else:
+        typer.echo(f"{secret}\n\nThis is shown only once. Its id is {key.id}.")
 
 
-def listed(config: Config) -> list[Key]:
-    with _opened(config) as books:
-        return books.all_keys()
+@keys.command("list")
+def list_all(as_json: JsonOption = False, config_file: ConfigOption = None) -> None:
+    """All keys, without their secrets."""
+    found = running.or_fail(lambda: key_orders.all_keys(running.find_and_load(config_file)))
+    typer.echo(_in_json([_as_json(key) for key in found]) if as_json else _table(found))
 
 
-def revoke(config: Config, key_id: str) -> None:
-    """Raises `ConfigError` if there is no such key, or it is revoked already."""
-    _check_id(key_id)
-    with _opened(config) as books:
-        if not books.revoke(key_id, int(clock.wall_time())):
-            known = any(key.id == key_id for key in books.all_keys())
-            raise ConfigError([f"{key_id}: {'is revoked already' if known else 'there is no such key'}"])
+@keys.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Refuse a key from now on; a running server knows within two seconds."""
+    running.or_fail(lambda: key_orders.revoke(running.find_and_load(config_file), key_id))
+    typer.echo(_in_json({"id": key_id, "revoked": True}) if as_json else f"{key_id} is revoked")
 
 
-def credit(config: Config, key_id: str, usd: str) -> int:
-    """Add to a balance; the new one in micro-dollars. Raises `ConfigError`."""
-    _check_id(key_id)
-    amount = _microusd("USD", usd)
-    if amount == 0:
-        raise ConfigError(["USD: must be above 0"])
-    with _opened(config) as books:
-        balance = books.credit(key_id, amount)
-        if balance is None:
-            known = any(key.id == key_id for key in books.all_keys())
-            raise ConfigError([f"{key_id}: {'has no balance: it may spend' if known else 'there is no such key'}"])
-    return balance
+@keys.command("credit", context_settings={"ignore_unknown_options": True})  # so that -5 is read as an amount
+def credit(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    usd: Annotated[str, typer.Argument(metavar="USD")],
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+) -> None:
+    """Add US dollars to a key's balance."""
+    balance = running.or_fail(lambda: key_orders.credit(running.find_and_load(config_file), key_id, usd)) / MICRO
+    typer.echo(_in_json({"id": key_id, "balance_usd": balance}) if as_json else f"{key_id} has {balance:.6f} USD")
 
 
-def as_json(key: Key) -> dict[str, Any]:
+def _as_json(key: Key) -> dict[str, Any]:
+    """A key without its secret."""
     return {
         "id": key.id,
         "name": key.name,
@@ -95,15 +76,15 @@ def as_json(key: Key) -> dict[str, Any]:
         "models": list(key.models),
         "rpm": key.rpm,
         "max_streams": key.max_streams,
-        "balance_usd": None if key.balance_microusd is None else key.balance_microusd / _MICRO,
-        "created_at": moment(key.created_at),
-        "expires_at": moment(key.expires_at),
-        "revoked_at": moment(key.revoked_at),
+        "balance_usd": None if key.balance_microusd is None else key.balance_microusd / MICRO,
+        "created_at": _moment(key.created_at),
+        "expires_at": _moment(key.expires_at),
+        "revoked_at": _moment(key.revoked_at),
     }
 
 
-def table(keys: list[Key]) -> str:
-    """For people; one line a key."""
+def _table(keys: list[Key]) -> str:
+    """The keys for people, one line each."""
     if not keys:
         return "no keys: `rivergate keys create --name NAME` makes one"
     heads = ("id", "name", "key", "models", "rpm", "streams", "balance USD", "expires", "state")
@@ -114,11 +95,11 @@ def table(keys: list[Key]) -> str:
     )
 
 
-def in_json(value: Any) -> str:
+def _in_json(value: Any) -> str:
     return json.dumps(value, indent=2)
 
 
-def moment(seconds: int | None) -> str | None:
+def _moment(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
 
 
@@ -131,74 +112,7 @@ def _row(key: Key) -> tuple[str, ...]:
         ",".join(key.models) or "all",
         str(key.rpm or "-"),
         str(key.max_streams or "-"),
-        "-" if key.balance_microusd is None else f"{Decimal(key.balance_microusd) / _MICRO:.6f}",
-        (moment(key.expires_at) or "never")[:16],
+        "-" if key.balance_microusd is None else f"{Decimal(key.balance_microusd) / MICRO:.6f}",
+        (_moment(key.expires_at) or "never")[:16],
         "revoked" if key.revoked_at is not None else "expired" if expired else "active",
     )
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Books]:
-    """The books for the length of a command. Raises `ConfigError`."""
-    books = SqliteBooks.open(Path(config.storage.path))
-    try:
-        yield books
-    except LedgerError as error:
-        raise ConfigError([error.fault]) from None
-    finally:
-        books.close()
-
-
-def _check_id(text: str) -> None:
-    if not _KEY_ID.fullmatch(text):  # not repeated: it may be a secret
-        raise ConfigError(["ID: must be the id of a key, such as key_0123456789ab; `rivergate keys list` shows them"])
-
-
-def _name(text: str) -> str:
-    if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.isprintable() or not text.strip():
-        raise ConfigError([f"--name: must have 1 to {MAX_NAME_CHARACTERS} printable characters"])
-    return text
-
-
-def _models(text: str | None, config: Config) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    known = list(dict.fromkeys(model.id for upstream in config.upstreams for model in upstream.models))
-    asked = [name.strip() for name in text.split(",")]
-    for name in asked:
-        if name not in known:
-            raise ConfigError([f"--models: {name!r} is not configured; known models: {', '.join(known) or 'none'}"])
-    return tuple(dict.fromkeys(asked))
-
-
-def _limit(option: str, value: int | None) -> int | None:
-    if value is not None and not 1 <= value <= MAX_LIMIT:
-        raise ConfigError([f"{option}: must be from 1 to {MAX_LIMIT}"])
-    return value
-
-
-def _microusd(option: str, text: str) -> int:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise ConfigError([f"{option}: must be an amount of US dollars, such as 12.50"]) from None
-    if not amount.is_finite() or amount < 0 or amount > MAX_USD or amount * _MICRO != int(amount * _MICRO):
-        raise ConfigError([f"{option}: must be from 0 to {MAX_USD} US dollars, with at most 6 decimals"])
-    return int(amount * _MICRO)
-
-
-def _expiry(text: str, now: int) -> int:
-    """A moment (`2027-01-31`, `2027-01-31T12:00:00Z`) or a time from now (`90d`, `12h`)."""
-    try:
-        if text[-1:] in _UNITS and text[:-1].isdigit() and len(text) < 12:
-            at = now + int(text[:-1]) * _UNITS[text[-1]]
-        else:
-            parsed = datetime.datetime.fromisoformat(text)
-            at = int((parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)).timestamp())
-    except (ValueError, OverflowError):
-        raise ConfigError(
-            ["--expires: must be a time such as 2027-01-31, 2027-01-31T12:00:00Z, 90d or 12h"]
-        ) from None
-    if not now < at < 1 << 40:
-        raise ConfigError(["--expires: must lie in the future"])
-    return at

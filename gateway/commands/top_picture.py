@@ -1,7 +1,7 @@
 """Pure: a snapshot of the statistics feed, as tables for a terminal.
 
-In: what `GET /v1/feeds/statistics/events` says. Out: something that rich prints. What comes from outside is text:
-neither markup nor control characters in it reach the terminal.
+In: an event of `GET /v1/feeds/statistics/events`. Out: something that rich prints. The invariant: neither markup nor
+control characters of the event reach the terminal.
 """
 
 import math
@@ -17,8 +17,8 @@ from rich.text import Text
 
 from gateway.endings import Ending
 
-WIDE = 112  # columns, for whole ids of streams
-RATE_SECONDS = 5.0  # of snapshots that a rate is taken from
+WIDE = 112  # columns of a terminal, from which on the ids of streams are shown whole
+RATE_SECONDS = 5.0  # a rate is taken over the snapshots of this time
 NONE = "-"
 LEVELS = "▁▂▃▄▅▆▇█"
 STYLES = {  # how a state, a breaker's state or an ending is shown; all others are yellow
@@ -34,14 +34,14 @@ Snapshot = Mapping[str, Any]
 
 
 class Rates:
-    """What a second brings, from the snapshots of the last seconds."""
+    """Rates per second, from the snapshots of the last seconds."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, dict[str, float]]] = deque()
 
     def add(self, now: Snapshot) -> None:
         at = float(now["at"])
-        values = {one["id"]: one["usage"]["completion_tokens"] for one in now["list"] if one["usage"]}
+        values = {stream["id"]: stream["usage"]["completion_tokens"] for stream in now["list"] if stream["usage"]}
         values["deliveries"] = now["deliveries"]
         if self._kept and not 0 <= at - self._kept[-1][0] <= 2 * RATE_SECONDS:
             self._kept.clear()
@@ -50,7 +50,7 @@ class Rates:
             self._kept.popleft()
 
     def of(self, name: str) -> float | None:
-        """Of a stream's tokens, by its id, or of the `deliveries`; None while it is not known."""
+        """The rate of a stream's tokens, by its id, or of all `deliveries`; None while it is not known."""
         known = [(at, values[name]) for at, values in self._kept if name in values]
         if len(known) < 2 or known[-1][0] <= known[0][0]:
             return None
@@ -58,7 +58,7 @@ class Rates:
 
 
 def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> RenderableType:
-    """Everything, in about so many lines: the newest streams are as many as there is room for."""
+    """All tables, in about this many lines: there are as many of the newest streams as fit."""
     above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
     above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
     above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
@@ -67,8 +67,8 @@ def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> 
 
 
 def plain(value: object) -> Text:
-    """As text that does nothing but stand there."""
-    return Text("".join(one if one.isprintable() else f"[U+{ord(one):04X}]" for one in str(value)))
+    """A value as text without markup, its control characters spelt out."""
+    return Text("".join(c if c.isprintable() else f"[U+{ord(c):04X}]" for c in str(value)))
 
 
 def milliseconds(value: float | None) -> str:
@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(bounds: Sequence[int], counts: Sequence[int]) -> str:
-    """Within which bound half of them are, and 95 %."""
+    """The bounds within which half of the measurements are, and 95 % of them."""
     if not sum(counts):
         return "none yet"
 
@@ -121,7 +121,7 @@ def _head(now: Snapshot, state: str) -> Text:
 
 def _figures(now: Snapshot, rates: Rates) -> Table:
     ledger, sends = now["ledger"], now["sends"]
-    tokens = [rates.of(one["id"]) or 0.0 for one in now["list"] if one["ending"] is None]
+    tokens = [rates.of(stream["id"]) or 0.0 for stream in now["list"] if stream["ending"] is None]
     shown = [
         ("running", _number(now["streams"]["running"])),
         ("tokens/s", _number(sum(tokens))),
@@ -155,10 +155,10 @@ def _rows(values: Iterable[tuple[str, str]], width: int) -> Iterable[list[tuple[
         yield row
 
 
-def _distribution(name: str, told: Mapping[str, Sequence[int]]) -> Text:
-    bounds, counts = told["bounds"], told["counts"]
+def _distribution(name: str, histogram: Mapping[str, Sequence[int]]) -> Text:
+    bounds, counts = histogram["bounds"], histogram["counts"]
     most = max(1, *counts)
-    labels = [*(f"{one}" if one < 1000 else f"{one // 1000}s" for one in bounds), "more"]
+    labels = [*(f"{bound}" if bound < 1000 else f"{bound // 1000}s" for bound in bounds), "more"]
     line = Text(f"{name:<5}{summary(bounds, counts)}\n     ")
     for label, count in zip(labels, counts, strict=True):
         level = LEVELS[math.ceil(count / most * (len(LEVELS) - 1))] if count else " "
@@ -167,7 +167,7 @@ def _distribution(name: str, told: Mapping[str, Sequence[int]]) -> Text:
 
 
 def _endings(counts: Mapping[str, int]) -> Text:
-    shown = sorted(counts.items(), key=lambda one: -one[1])
+    shown = sorted(counts.items(), key=lambda item: -item[1])
     line = Text("ended  ", "dim")
     for name, count in shown:
         line.append_text(_word(name)).append(f" {count:,}   ")
@@ -176,13 +176,24 @@ def _endings(counts: Mapping[str, int]) -> Text:
 
 def _upstreams(upstreams: Iterable[Mapping[str, Any]]) -> Table:
     table = _table("upstream", "model", "breaker", *(f">{name}" for name in ("p50", "p95", "tok/s", "fails", "now")))
-    for one in upstreams:
-        breaker = _word(one["breaker"])
-        if one["wait_seconds"]:
-            breaker.append(f", {duration(one['wait_seconds'])}", "red")
-        times = (milliseconds(one["ttft_p50_ms"]), milliseconds(one["ttft_p95_ms"]), _number(one["tps_p50"], 1))
-        share = f"{100 * one['error_rate']:.1f} %"
-        table.add_row(plain(one["upstream"]), plain(one["model"]), breaker, *times, share, _number(one["in_flight"]))
+    for upstream in upstreams:
+        breaker = _word(upstream["breaker"])
+        if upstream["wait_seconds"]:
+            breaker.append(f", {duration(upstream['wait_seconds'])}", "red")
+        times = (
+            milliseconds(upstream["ttft_p50_ms"]),
+            milliseconds(upstream["ttft_p95_ms"]),
+            _number(upstream["tps_p50"], 1),
+        )
+        share = f"{100 * upstream['error_rate']:.1f} %"
+        table.add_row(
+            plain(upstream["upstream"]),
+            plain(upstream["model"]),
+            breaker,
+            *times,
+            share,
+            _number(upstream["in_flight"]),
+        )
     return table
 
 
@@ -192,25 +203,25 @@ def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
     if width < WIDE:
         table.columns[0].max_width = 8
         table.padding = (0, 0)
-    for one in now["list"][:most]:
-        running = one["ending"] is None
+    for stream in now["list"][:most]:
+        running = stream["ending"] is None
         table.add_row(
-            plain(one["id"]),
-            plain(one["model"]),
-            _word(one["ending"] or one["state"]),
-            plain(one["upstream"] or NONE),
-            _number(one["readers"]),
-            _number(one["lag_events"]),
-            milliseconds(one["ttft"]["first_content_ms"]),
-            _number((one["usage"] or {}).get("completion_tokens")),
-            _number(rates.of(one["id"]) if running else None, 1),
-            duration(now["at"] - one["created"]),
+            plain(stream["id"]),
+            plain(stream["model"]),
+            _word(stream["ending"] or stream["state"]),
+            plain(stream["upstream"] or NONE),
+            _number(stream["readers"]),
+            _number(stream["lag_events"]),
+            milliseconds(stream["ttft"]["first_content_ms"]),
+            _number((stream["usage"] or {}).get("completion_tokens")),
+            _number(rates.of(stream["id"]) if running else None, 1),
+            duration(now["at"] - stream["created"]),
         )
     return table
 
 
 def _table(*columns: str) -> Table:
-    """`>` before a name: its values stand to the right."""
+    """A table with these columns; `>` before a name: its values stand to the right."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")

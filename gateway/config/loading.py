@@ -1,6 +1,6 @@
-"""Shell: TOML and environment in, one frozen `Config` out, or every fault at once.
+"""Shell: the loading of a configuration: TOML and environment in, one frozen `Config` out, or every fault at once.
 
-It reads the given file and the secret and TLS files that this one names; the environment is an argument.
+It reads the given file, and the secret and TLS files that this file names; the environment is an argument.
 """
 
 import re
@@ -12,8 +12,10 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import report
-from gateway.config.report import Fault, KeyRow, Loc
+from gateway.config import environment, faults, reference
+from gateway.config.faults import Fault
+from gateway.config.fields import Loc
+from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
 from gateway.errors import ConfigError
 
@@ -23,8 +25,8 @@ MAX_TLS_FILE_BYTES = 1 << 22  # the system's whole bundle of authorities has a q
 
 
 def find(environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_FILE) -> Path | None:
-    """The file to load when none was named: $RIVERGATE_CONFIG, ./rivergate.toml, the system's, or none."""
-    if named := environ.get(report.CONFIG_VARIABLE):
+    """The file to load if a command names none: $RIVERGATE_CONFIG, ./rivergate.toml, the system's, or none."""
+    if named := environ.get(environment.CONFIG_VARIABLE):
         return cwd / named
     return next((path for path in (cwd / "rivergate.toml", system_file) if path.is_file()), None)
 
@@ -35,41 +37,41 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     Relative paths of secret and TLS files start at $CREDENTIALS_DIRECTORY if it is set, else beside `path`.
     """
     tree = {} if path is None else _read(path)
-    origins, faults = report.overlay(Config, tree, environ)
+    origins, found = environment.overlay(Config, tree, environ)
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
-    for loc, upstream in report.tables_at(tree, "upstreams"):
-        faults += _resolve_key(loc, upstream, folder, environ)
-        faults += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
+    for loc, upstream in faults.tables_at(tree, "upstreams"):
+        found += _resolve_key(loc, upstream, folder, environ)
+        found += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
     if isinstance(server := tree.get("server"), dict):
-        faults += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
-    faults += _cross_faults(tree)
+        found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
+    found += _cross_faults(tree)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        faults = report.faults_in(error, Config) + faults
-    if faults:
-        raise ConfigError(report.lines(faults, origins, Config))
+        found = faults.faults_in(error, Config) + found
+    if found:
+        raise ConfigError(faults.lines(found, origins, Config))
     return config
 
 
 def defaults_table() -> list[KeyRow]:
     """Every key with its default, its range and one sentence, in the order of the models."""
-    return report.rows(Config)
+    return reference.rows(Config)
 
 
 def summary(config: Config) -> list[str]:
-    """What a valid configuration amounts to, for people."""
-    told = [f"listens on {config.server.listen}{' with TLS' * (config.server.tls_cert_file is not None)}"]
+    """A valid configuration in a few lines for people."""
+    summary = [f"listens on {config.server.listen}{' with TLS' * (config.server.tls_cert_file is not None)}"]
     for upstream in config.upstreams:
         source = f"${upstream.api_key_env}" if upstream.api_key_env else f"file {upstream.api_key_file}"
         key = f"key from {source}" if upstream.api_key else "no key"
-        told.append(f"upstream {upstream.name}: {upstream.base_url}, models: {len(upstream.models)}, {key}")
-    told += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
-    return told
+        summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {len(upstream.models)}, {key}")
+    summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
+    return summary
 
 
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
-    """Rules over several keys, on the raw tree: they are told beside the faults of single keys."""
+    """The faults of several keys together, found in the raw tree, to be reported beside those of one key."""
     if isinstance(server := tree.get("server"), dict):
         pair = ("tls_cert_file", "tls_key_file")
         for here, there in (pair, pair[::-1]):
@@ -77,10 +79,10 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
                 yield Fault(("server", there), f"is required beside {here}")
     if not tree.get("upstreams") and not tree.get("feeds"):
         yield Fault(("upstreams",), "at least one [[upstreams]] or [[feeds]] is needed")
-    yield from report.duplicates((), tree, "upstreams", "name")
-    for loc, upstream in report.tables_at(tree, "upstreams"):
-        yield from report.duplicates(loc, upstream, "models", "id")
-    yield from report.duplicates((), tree, "feeds", "name")
+    yield from faults.duplicates((), tree, "upstreams", "name")
+    for loc, upstream in faults.tables_at(tree, "upstreams"):
+        yield from faults.duplicates(loc, upstream, "models", "id")
+    yield from faults.duplicates((), tree, "feeds", "name")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,16 +92,16 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         fault = ": is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
-        fault = report.toml_fault(str(error), text)
+        fault = faults.toml_fault(str(error), text)
     except OSError as error:
         fault = f": cannot be read: {error.strerror}"
     except (ValueError, RecursionError):  # an integer of thousands of digits, a NUL in the path; deep nesting
         fault = ": cannot be read: not a usable path, a number too long or tables too deep"
-    raise ConfigError(report.lines([Fault((), f"{path}{fault}")], {}, Config))
+    raise ConfigError(faults.lines([Fault((), f"{path}{fault}")], {}, Config))
 
 
 def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str]) -> Iterator[Fault]:
-    """Make the paths absolute to `folder` and see that they can be read."""
+    """Make the paths of these keys absolute, from `folder`, and see that the files can be read."""
     for key in keys:
         if isinstance(name := table.get(key), str) and name:
             try:
@@ -110,7 +112,7 @@ def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str
 
 
 def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Put the secret beside its reference. No fault repeats a reference that could be a pasted key."""
+    """Put the secret beside the key that refers to it. No fault repeats the reference: it may be a pasted secret."""
     if upstream.pop("api_key", None) is not None:
         yield Fault((*loc, "api_key"), "a key does not belong here; use api_key_env or api_key_file")
     variable, file_name = upstream.get("api_key_env"), upstream.get("api_key_file")
@@ -133,18 +135,18 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
 
 
 def _secret_of(variable: str, environ: Mapping[str, str]) -> str:
-    # A key pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
-    told = f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+    # A secret pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
+    source = f"${variable}" if variable.isupper() and "_" in variable else "the variable"
     if variable not in environ:
-        raise ValueError(f"{told} is not set")
-    return _usable_secret(environ[variable], told)
+        raise ValueError(f"{source} is not set")
+    return _usable_secret(environ[variable], source)
 
 
-def _usable_secret(text: str, told: str) -> str:
+def _usable_secret(text: str, source: str) -> str:
     if not (secret := text.strip()):
-        raise ValueError(f"{told} holds no key: it is empty")
+        raise ValueError(f"{source} holds no key: it is empty")
     if not re.fullmatch("[!-~]+", secret):
-        raise ValueError(f"{told} holds no usable key: blanks, control or non-ASCII characters in it")
+        raise ValueError(f"{source} holds no usable key: blanks, control or non-ASCII characters in it")
     return secret
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from gateway.config.report import Words
+from gateway.config.fields import Words
 from gateway.config.values import (
     ID_WORDS,
     MAX_MS,

@@ -1,4 +1,4 @@
-"""Pure: the types of single configuration values: what is allowed, and the words in which that is said.
+"""Pure: the types of single configuration values: which are allowed, and the words that say so.
 
 A type that cannot be read from its annotation carries `Words`, which faults and the reference table repeat.
 """
@@ -16,7 +16,7 @@ from pydantic.functional_serializers import PlainSerializer
 from pydantic.functional_validators import AfterValidator, BeforeValidator, InstanceOf
 from pydantic.types import AllowInfNan, Strict
 
-from gateway.config.report import Words
+from gateway.config.fields import Words
 
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of Linux, without its NUL
 MAX_MS = 3_600_000  # an hour: a longer timeout is a mistyped one
@@ -101,7 +101,7 @@ def _base_url(url: str) -> str:
 
 
 def _exact(value: Any) -> Any:
-    """Numbers as exact decimals: 2.5 stays 2.5; anything else is left to be refused."""
+    """A number as an exact decimal: 2.5 stays 2.5; anything else is left as it is, and refused later."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return Decimal(str(value)) if number else value
 

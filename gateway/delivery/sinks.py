@@ -1,4 +1,8 @@
-"""Shell: where a subscriber's bytes go. A sink takes bytes until it is blocked; it never waits and never queues."""
+"""Shell: the ways to a subscriber's client. A sink takes bytes until it is blocked; it never waits.
+
+In: pieces. Out: bytes to the kernel, or to a transport that holds at most `MAX_UNSENT_BYTES` before it blocks the
+sink. The invariant: bytes reach the client in the order in which they were written.
+"""
 
 import asyncio
 import fcntl
@@ -8,7 +12,7 @@ import struct
 import termios
 from typing import Protocol
 
-# Bytes that may wait in user space for a client's window. Above it the reader is a cursor, not memory.
+# Bytes that may wait in user space for a client's window. Above it the subscriber is a cursor, not memory.
 MAX_UNSENT_BYTES = 65536
 
 
@@ -68,7 +72,17 @@ class TransportSink:
     `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_alone", "_duplicate", "_head", "_socket", "_transport", "blocked", "body_end", "direct", "steady")
+    __slots__ = (
+        "_by_transport",
+        "_duplicate",
+        "_head",
+        "_socket",
+        "_transport",
+        "blocked",
+        "body_end",
+        "direct",
+        "steady",
+    )
 
     def __init__(self, transport: asyncio.Transport, *, body_end: bytes) -> None:
         """`body_end`: the last chunk, or nothing where the body ends with the connection (HTTP/1.0)."""
@@ -78,33 +92,36 @@ class TransportSink:
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        # The transport's own, which only quacks like one.
+        # The socket of the transport: uvloop's has no `send`, but `fileno` and `dup`.
         self._socket: socket.socket | None = transport.get_extra_info("socket")
-        # The transport does it alone: it encrypts, or there is no descriptor to be had.
-        self._alone = transport.get_extra_info("sslcontext") is not None
+        # Everything goes through the transport: it encrypts, or there is no descriptor for a duplicate.
+        self._by_transport = transport.get_extra_info("sslcontext") is not None
         self._duplicate: socket.socket | None = None  # made with the first bytes
         # None at first: the head is still to go, and the transport may hold bytes of the answer before.
         self.direct: socket.socket | None = None
 
     def begin_with(self, head: bytes) -> None:
-        """This goes out in front of the first bytes that are written, in one piece with them."""
+        """Send this head in front of the first bytes that are written, in one piece with them."""
         self._head = head
 
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
         own, duplicate = self._socket, self._duplicate
-        if own is None or self._alone or self._transport.get_write_buffer_size():
+        if own is None or self._by_transport or self._transport.get_write_buffer_size():
             self.direct = None
             self._transport.write(data)
             return
         sent = self._send_first(own, data) if duplicate is None else send_nowait(duplicate, data)
-        self.direct = self._duplicate  # the transport has nothing left: from now on without it
+        self.direct = self._duplicate  # the transport has nothing left to send, and is passed by from now on
         if sent != len(data):
             self.on_short_write(data, sent)
 
     def _send_first(self, own: socket.socket, data: bytes) -> int:
-        """How many bytes the kernel took; -1: the peer is gone. The duplicate comes after them: it takes 20 us."""
+        """How many bytes the kernel took; -1: the peer is gone.
+
+        The duplicate is made after the first bytes are sent, since it takes 20 us.
+        """
         if self._transport.is_closing():
             return -1
         try:
@@ -113,13 +130,13 @@ class TransportSink:
             sent = 0
         except OSError:
             return -1
-        # From now on a duplicate, not the descriptor itself: that one may be closed, and its number given to another
-        # client, before anybody tells us.
+        # A duplicate and not the transport's descriptor: that one may be closed, and its number given to another
+        # client, before the sink hears of it.
         try:
             self._duplicate = own.dup()
             self._duplicate.setblocking(False)
         except OSError:  # out of descriptors
-            self._alone = True
+            self._by_transport = True
         return sent
 
     def on_short_write(self, data: bytes, sent: int) -> None:
@@ -128,13 +145,13 @@ class TransportSink:
             self._transport.write(data[sent:])
         else:
             self.blocked = True  # the client is gone
-            self._transport.abort()  # which says so, also if it does not read at present
+            self._transport.abort()  # its protocol hears of the loss then, even while it reads nothing
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
-        # The transport's own: while it still has bytes of the answer before, and by TLS, there is no duplicate.
+        # Asked by the transport's socket: by TLS, and while bytes of the answer before wait, there is no duplicate.
         own = self._socket
         return 0 if own is None or self._transport.is_closing() else queued_bytes(own)
 

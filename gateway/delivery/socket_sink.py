@@ -1,7 +1,9 @@
-"""Shell: a reader behind a bare socket that was taken over from the HTTP server.
+"""Shell: the way to a subscriber by a bare socket that was taken over from the HTTP server.
 
-What the kernel does not take at once is kept as a reference to the shared bytes and an offset; the sink is blocked
-until the watch says that there is room. The sink owns the socket: it closes it after the last byte, or at once.
+In: pieces, and what the watch sees. Out: bytes to the socket, and to the sink's owner room and hang-ups. What the
+kernel does not take at once is kept as a reference to the shared bytes and an offset; the sink is blocked
+until the watch says that there is room. The invariant: the sink owns the socket, and closes it once, after the last
+byte or at once.
 """
 
 import asyncio
@@ -12,29 +14,31 @@ from typing import Protocol
 from gateway.delivery.sinks import queued_bytes, send_nowait
 from gateway.delivery.watch import Watch
 
-MAX_UNREAD_BYTES = 8 << 20  # of a client that talks where it should listen; beyond the largest receive buffer
-CLOSE_SECONDS = 30.0  # for a client to take the last bytes of an ended stream
+MAX_UNREAD_BYTES = 8 << 20  # read from a client before its socket is closed: beyond the largest receive buffer
+CLOSE_SECONDS = 30.0  # how long a client may need for the last bytes of a stream that has ended
 
 
-class Reader(Protocol):
-    """Whose socket it is."""
+class SinkOwner(Protocol):
+    """The subscriber that the sink leads to."""
 
-    def on_writable(self) -> None: ...
+    def on_writable(self) -> None:
+        """The sink has room again."""
 
-    def on_hang_up(self) -> None: ...
+    def on_hang_up(self) -> None:
+        """The client is gone."""
 
 
 class SocketSink:
-    """Bytes to one taken-over socket."""
+    """The way to one taken-over socket (`Sink`, `Watched`)."""
 
-    __slots__ = ("_close_timer", "_reader", "_rest", "_sent", "_watch", "blocked", "body_end", "direct", "steady")
+    __slots__ = ("_close_timer", "_owner", "_rest", "_sent", "_watch", "blocked", "body_end", "direct", "steady")
 
     def __init__(self, taken: socket.socket, watch: Watch, *, body_end: bytes) -> None:
         """`body_end`: the last chunk, or nothing where the body ends with the connection."""
         self._watch = watch
-        self._reader: Reader | None = None
+        self._owner: SinkOwner | None = None  # None before the start and after the close
         self._rest = b""  # the piece that was sent in part
-        self._sent = 0
+        self._sent = 0  # how many bytes of it the kernel has taken
         self._close_timer: asyncio.TimerHandle | None = None
         self.body_end = body_end
         self.steady = True
@@ -42,10 +46,10 @@ class SocketSink:
         self.direct: socket.socket | None = taken
         taken.setblocking(False)
 
-    def start(self, reader: Reader) -> None:
-        """Watch the socket for this reader."""
+    def start(self, owner: SinkOwner) -> None:
+        """Watch the socket for its owner. Raises `OSError` if the kernel watches no more sockets."""
         assert self.direct is not None
-        self._reader = reader
+        self._owner = owner
         self._watch.add(self.direct.fileno(), self)
 
     def write(self, data: bytes) -> None:
@@ -57,7 +61,7 @@ class SocketSink:
     def on_short_write(self, data: bytes, sent: int) -> None:
         self.blocked = True
         if sent >= 0:
-            self._rest, self._sent = data, sent  # else the client is gone; the watch is about to say so
+            self._rest, self._sent = data, sent  # with -1 the client is gone: the watch is about to say so
 
     def unsent_bytes(self) -> int:
         return len(self._rest) - self._sent
@@ -71,7 +75,7 @@ class SocketSink:
 
     def close(self) -> None:
         """Close the socket as soon as the kernel has taken what was written."""
-        self._reader = None
+        self._owner = None
         if self.unsent_bytes():
             self._close_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._shut)
         else:
@@ -88,16 +92,16 @@ class SocketSink:
         self.write(rest[sent:])
         if self.blocked:
             return
-        if self._reader is not None:
-            self._reader.on_writable()
+        if self._owner is not None:
+            self._owner.on_writable()
         else:
             self._shut()
 
     def on_hang_up(self) -> None:
-        reader = self._reader
+        owner = self._owner
         self._rest, self._sent = b"", 0
-        if reader is not None:
-            reader.on_hang_up()
+        if owner is not None:
+            owner.on_hang_up()
         else:
             self._shut()
 

@@ -39,7 +39,7 @@ class SharedCursor(Protocol):
 
 
 class Subscriber:
-    """A client that receives a stream: audience from its creation on, sent bytes from `attach` on."""
+    """A client that receives a stream: counted from its creation on, sent bytes from `attach` on."""
 
     __slots__ = (
         "_at_check",
@@ -51,6 +51,7 @@ class Subscriber:
         "cursor",
         "ending",
         "first_seq",
+        "is_audience",
         "mode",
         "seq",
         "sink",
@@ -58,7 +59,7 @@ class Subscriber:
         "view",
     )
 
-    def __init__(self, host: Host, view: View, seq: int) -> None:
+    def __init__(self, host: Host, view: View, seq: int, *, is_audience: bool = True) -> None:
         self._host = host
         self._waiter: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
@@ -66,6 +67,7 @@ class Subscriber:
         self._on_end: Callable[[], None] | None = None
         self._at_check = (seq, 0)  # the position and the unsent bytes at the last look for a stall
         self.mode = Mode.DETACHED
+        self.is_audience = is_audience  # it is a reason for the stream to go on
         self.view = view
         self.sink: Sink | None = None
         self.first_seq = seq  # where it began

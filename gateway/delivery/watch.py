@@ -1,4 +1,4 @@
-"""Shell: one edge-triggered epoll for every socket that was taken over from the HTTP server.
+"""Shell: one edge-triggered epoll (epoll(7)) for every socket that was taken over from the HTTP server.
 
 The event loop watches a single descriptor however many subscribers there are; each of them is a row in the kernel's
 table and one dictionary entry here. What is reported: the peer hung up (FIN, RST), or there is room to write again.
@@ -9,14 +9,15 @@ import contextlib
 import select
 from typing import Protocol
 
-# A pass takes so many events at most; what is left keeps the descriptor readable, so that the loop comes back.
-MAX_EVENTS = 256
+MAX_EVENTS = 256  # taken in one turn of the loop; what is left keeps the descriptor readable, so that it comes back
 
 _INTEREST = select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Watched(Protocol):
+    """Who is told what happens to one socket."""
+
     def on_hang_up(self) -> None:
         """The peer is gone; the descriptor is no longer watched."""
 
@@ -25,7 +26,7 @@ class Watched(Protocol):
 
 
 class Watch:
-    """Hang-up and writability of many sockets."""
+    """Tells of hang-ups and of new room of many sockets."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -45,12 +46,13 @@ class Watch:
         self._watched[descriptor] = watched
 
     def remove(self, descriptor: int) -> None:
-        """Watch it no more; to be called before the descriptor is closed."""
+        """Watch the socket no more; to be called before its descriptor is closed."""
         if self._watched.pop(descriptor, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)
 
     def close(self) -> None:
+        """Watch nothing any more; the sockets stay open."""
         self._loop.remove_reader(self._epoll.fileno())
         self._watched.clear()
         self._epoll.close()
@@ -59,7 +61,7 @@ class Watch:
         for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
             watched = self._watched.get(descriptor)
             if watched is None:
-                continue  # removed by an earlier event of this very pass
+                continue  # removed by an earlier event of this very turn
             if events & _GONE:
                 self.remove(descriptor)
                 watched.on_hang_up()

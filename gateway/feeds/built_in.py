@@ -13,7 +13,9 @@ from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.feeds.feed import describe
 from gateway.stream.audience import Policy
-from gateway.stream.stream import Framing, Ring, Stream
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 
 KEPT_EVENTS = 2  # the newest one, and the one before it for a subscriber that is one behind
 

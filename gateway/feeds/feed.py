@@ -33,7 +33,7 @@ def describe(feed: Feed, state: str, *, connections: int = 0, last_error: str | 
         "id": feed.id,
         "object": "feed",
         "state": state,
-        "readers": numbers.readers,
+        "readers": numbers.subscribers,
         "lag_events": numbers.lag_events,
         "events": numbers.events,
         "bytes": numbers.bytes,

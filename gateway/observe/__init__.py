@@ -1,1 +1,1 @@
-"""What operators see."""
+"""What operators see: logs, metrics, traces, and the measurements behind them."""

@@ -1,7 +1,7 @@
 """Shell: log lines as JSON, one object a line, on standard error.
 
-Never in a line: a prompt, a completion, a key, a token. So `extra={"fields": ...}` is the only way to add values,
-and exceptions are logged by type and place, without their arguments' reprs beyond the message.
+No line holds a prompt, a completion, a key or a token. So `extra={"fields": ...}` is the only way to add values, and
+exceptions are logged by type and place, without their arguments' reprs beyond the message.
 """
 
 import logging
@@ -52,5 +52,5 @@ def configure(level: str = "INFO", out: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Nobody prints these either.
+    # The formatter prints none of these, so they are not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -1,14 +1,15 @@
-"""Shell: how late the event loop is: how long a callback that is due waits for its turn."""
+"""Shell: the lag of the event loop: how long a callback that is due waits for its turn."""
 
 import asyncio
 
 from gateway import clock
 
-PERIOD = 0.25  # seconds between two looks
+PERIOD = 0.25  # seconds between two measurements
+TIMER_GRAIN = 0.001  # seconds by which uvloop's timers may be late anyway
 
 
 class LoopLag:
-    """Measures as long as it runs. Seconds; the grain of uvloop's timers, a millisecond, is taken off."""
+    """A measurement in seconds, repeated as long as it runs. `last`: the newest value."""
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
@@ -26,11 +27,11 @@ class LoopLag:
             self._timer = None
 
     def worst(self) -> float:
-        """The longest since the last time it was asked for."""
+        """The longest since the last call."""
         worst, self._worst = max(self._worst, self.last), 0.0
         return worst
 
     def _look(self) -> None:
-        self.last = max(clock.monotonic() - self._due - 0.001, 0.0)
+        self.last = max(clock.monotonic() - self._due - TIMER_GRAIN, 0.0)
         self._worst = max(self._worst, self.last)
         self.start()

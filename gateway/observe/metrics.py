@@ -26,14 +26,14 @@ _Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """One completion that has ended. Seconds; None: not known. `upstream` "": nobody answered."""
+class EndedCompletion:
+    """One completion that has ended. Times in seconds; None: not known. `upstream` is "" if none answered."""
 
     operation: str
     model: str
     upstream: str
     ending: Ending
-    aborted: bool  # by us: the upstream was closed before its end
+    aborted: bool  # the gateway closed the upstream before its end
     ttft: float | None
     duration: float
     prompt_tokens: int | None
@@ -44,7 +44,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number at the moment of the scrape. `counts`: it only grows."""
+    """One metric at the moment of the scrape, by its labels. `counts`: it only grows."""
 
     name: str
     help: str
@@ -96,7 +96,7 @@ class Metrics:
         self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
-    def on_completion(self, done: Completion) -> None:
+    def on_completion(self, done: EndedCompletion) -> None:
         labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)
@@ -116,7 +116,7 @@ class Metrics:
         self._hedge_cost.inc(done.hedge_cost_usd)
 
     def _of(self, family: _Family, *labels: str) -> _Family:
-        """The family's series with these labels; its own look-up goes over every label again, under a lock."""
+        """The family's series with these labels. `Family.labels` checks every label again, and takes a lock."""
         series = self._series.get((family, labels))
         if series is None:
             series = self._series[family, labels] = family.labels(*labels)
@@ -132,7 +132,7 @@ class Metrics:
 
 
 class _AtScrape(Collector):
-    """Gauges and counts that are kept elsewhere."""
+    """The gauges and counts that are kept elsewhere, read at each scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
         self._read = read
@@ -146,4 +146,4 @@ class _AtScrape(Collector):
             yield metric
 
     def describe(self) -> list[Metric]:
-        return []  # known only when they are read
+        return []  # the metrics are known only when they are read

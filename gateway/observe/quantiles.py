@@ -1,17 +1,17 @@
-"""Pure: quantiles of what was measured lately, in constant memory.
+"""Pure: quantiles of recent measurements, in constant memory.
 
-A histogram of buckets that grow by a factor, in which the past fades: a value counts half after `half_life` seconds.
-Kept by forward decay: instead of ageing every bucket, newer values weigh more, and all are scaled down now and then.
+A histogram whose buckets grow by a factor, in which the past fades: a value counts half after `half_life` seconds.
+The fading is forward decay: no bucket ages; newer values weigh more, and now and then all weights are scaled down.
 """
 
 import math
 
-GROWTH = 1.08  # from one bucket to the next: a quantile, told as a bucket's middle, is true within 4 %
-_RESCALE_AT = 40.0  # doublings of the weight, far from where a float overflows
+GROWTH = 1.08  # from one bucket to the next; a quantile is the middle of a bucket, so it is true within 4 %
+_RESCALE_AT = 40.0  # doublings of the weight; a float overflows far beyond
 
 
 class Quantiles:
-    """Of positive values between `low` and `high`; what lies beyond counts as the nearest bucket."""
+    """The quantiles of positive values between `low` and `high`; a value beyond counts in the nearest bucket."""
 
     __slots__ = ("_base", "_epoch", "_first", "_half_life", "_high", "_low", "_total", "_weights")
 
@@ -21,7 +21,7 @@ class Quantiles:
         self._base = math.log(GROWTH)
         self._half_life = half_life
         self._weights = [0.0] * (math.ceil(math.log(high / low) / self._base) + 1)
-        self._first = len(self._weights)  # the lowest bucket that has held anything
+        self._first = len(self._weights)  # the lowest bucket that ever held a value
         self._total = 0.0
         self._epoch = 0.0  # the time at which a value weighs one
 
@@ -34,8 +34,8 @@ class Quantiles:
         self._total += weight
 
     def count(self, now: float) -> float:
-        """How many values there are, each by what it counts now."""
-        weight = self._weight_at(now)  # first: it may scale the total
+        """How many values there are, each with its present weight."""
+        weight = self._weight_at(now)  # before the total is read, which this may scale
         return self._total / weight
 
     def quantile(self, share: float, *, within: float = 0.5) -> float | None:

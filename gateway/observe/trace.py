@@ -1,7 +1,7 @@
 """Shell: traces: one span a completion, with its marks, and W3C's `traceparent` in and out (extra `otel`).
 
-Spans go to where OpenTelemetry's own variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Without them, or without a
-`traceparent`, nothing is made; the header of a client is passed on to the upstream either way.
+Spans go where OpenTelemetry's own variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Without these variables there
+are no spans, and a client's `traceparent` is passed on to the upstream as it is.
 Sources: W3C Trace Context; OpenTelemetry semantic conventions for generative AI, spans.
 """
 
@@ -16,12 +16,12 @@ from gateway.errors import ConfigError
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NANO = 1_000_000_000
-SHUT_SECONDS = 3.0  # for the last spans; a collector that does not answer takes the exporter 20 s
+SHUT_SECONDS = 3.0  # for the last spans; the exporter itself would wait 20 s for a collector that does not answer
 
 
 @dataclass(frozen=True, slots=True)
 class SpanRecord:
-    """What a span tells at its end; `marks` are seconds from its start."""
+    """The content of a span, known at its end; `marks` are seconds from its start."""
 
     attributes: Mapping[str, str | int | float]
     error: str | None = None
@@ -33,31 +33,33 @@ class Span(Protocol):
 
     @property
     def traceparent(self) -> str | None:
-        """For the upstream."""
+        """The `traceparent` header for the upstream; None: it gets none."""
 
-    def end(self, tell: Callable[[], SpanRecord]) -> None:
-        """`tell` is asked only if somebody collects spans."""
+    def end(self, describe: Callable[[], SpanRecord]) -> None:
+        """End the span; `describe` is called only if spans are collected."""
 
 
 class Tracing(Protocol):
+    """Where spans come from."""
+
     def begin(self, name: str, traceparent: str | None, started: float) -> Span:
-        """`started` is Unix seconds; `traceparent` the client's header, which may hold anything."""
+        """A new span. `started`: Unix seconds. `traceparent`: the client's header, which may hold anything."""
 
     def shut(self) -> None:
-        """Send what is left; blocks for `SHUT_SECONDS` at most."""
+        """Send the spans that are left; blocks for `SHUT_SECONDS` at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOnTrace:
-    """No span: only the client's own header goes on."""
+    """A span that is none: only the client's own header goes on to the upstream."""
 
     traceparent: str | None
 
-    def end(self, tell: Callable[[], SpanRecord]) -> None: ...
+    def end(self, describe: Callable[[], SpanRecord]) -> None: ...
 
 
 class NoTracing:
-    """Nobody collects spans."""
+    """The tracing of a gateway whose spans are not collected."""
 
     def begin(self, name: str, traceparent: str | None, started: float) -> Span:
         return PassedOnTrace(valid(traceparent))
@@ -99,10 +101,10 @@ class _OtelSpan:
         self._started = started
         self.traceparent: str | None = traceparent
 
-    def end(self, tell: Callable[[], SpanRecord]) -> None:
+    def end(self, describe: Callable[[], SpanRecord]) -> None:
         from opentelemetry.trace import Status, StatusCode
 
-        traced = tell()
+        traced = describe()
         self._span.set_attributes(dict(traced.attributes))
         for name, seconds in traced.marks.items():
             self._span.add_event(name, timestamp=int((self._started + seconds) * _NANO))
@@ -112,7 +114,7 @@ class _OtelSpan:
 
 
 def build(environ: Mapping[str, str]) -> Tracing:
-    """Tracing as the environment has it. Raises `ConfigError` if it asks for what is not installed."""
+    """The tracing that the environment asks for. Raises `ConfigError` if its packages are not installed."""
     if not any(environ.get(name) for name in _ENDPOINTS):
         return NoTracing()
     try:
@@ -124,11 +126,11 @@ def build(environ: Mapping[str, str]) -> Tracing:
         raise ConfigError([f"{_ENDPOINTS[0]} is set: install rivergate[otel], or unset it"]) from None
     name = environ.get("OTEL_SERVICE_NAME", "rivergate")
     resource = Resource.create({"service.name": name})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # it waits without end, and we have waited
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # `shut` does it, with a limit
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OtelTracing(provider)
 
 
 def valid(traceparent: str | None) -> str | None:
-    """The header if it is one (W3C Trace Context, section 3.2)."""
+    """The header, or None if it is not valid (W3C Trace Context, section 3.2)."""
     return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None

@@ -1,4 +1,8 @@
-"""Shell: runs the attempts of one request as the race commands, until one of them is the answer."""
+"""Shell: runs the attempts of one request as the race commands, until one of them is the answer.
+
+In: a call and its route. Out: calls to a `DispatchOwner`. The invariant: the owner hears of one end, by `on_complete`
+or `on_failed`, and of nothing after `release`.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +19,7 @@ from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
 
-LOOP_GRAIN = 0.0005  # seconds: half of the grain of uvloop's timers
+LOOP_GRAIN = 0.0005  # seconds; half of what uvloop's timers can tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What the key of a request can pay for. `is_spent`: by a whole answer of which so many bytes have come."""
+    """What the key of a request can pay for.
+
+    `covers_hedge` puts money aside for one attempt more, if there is enough. `is_spent` says of a candidate whether
+    a whole answer has surely cost more than there is when this many bytes of it have come.
+    """
 
     covers_hedge: Callable[[], bool]
     is_spent: Callable[[Candidate, int], bool] | None = None
@@ -43,9 +51,8 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """How one attempt went; times in milliseconds from its start, None if it did not come that far.
-
-    `start_ms`: from the start of the request.
+    """How one attempt went. Milliseconds from its start, None if it did not come so far; `start_ms`: from the
+    start of the request.
     """
 
     upstream: str
@@ -69,14 +76,14 @@ class AttemptRecord:
 
 
 @dataclass(slots=True)
-class Entry:
-    """An attempt, whom it asks, and what became of it; "" while that is open."""
+class AttemptEntry:
+    """One attempt of a dispatch. `outcome` is the word of its record; "" while the attempt runs."""
 
-    number: int
+    number: int  # its number in the race
     attempt: Attempt
     candidate: Candidate
     hedge: bool
-    started: int  # its number among those of the candidate's health
+    health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
 
 
@@ -93,19 +100,6 @@ class DispatchOwner(Protocol):
         """There is no answer, or, after `on_won`, it broke off."""
 
 
-class _Nobody:
-    """Wants no answer any more."""
-
-    def on_won(self, attempt: Attempt, candidate: Candidate) -> None: ...
-
-    def on_complete(self) -> None: ...
-
-    def on_failed(self, error: RivergateError) -> None: ...
-
-
-_NOBODY = _Nobody()
-
-
 class Dispatcher:
     """The attempts of one request."""
 
@@ -114,24 +108,23 @@ class Dispatcher:
     ) -> None:
         self._call = call
         self._candidates = route.candidates
-        self._owner: DispatchOwner = owner
+        self._owner = owner
         self._tasks = tasks
         self._rules = route.rules
-        names = tuple(one.endpoint.name for one in route.candidates)
+        names = tuple(candidate.endpoint.name for candidate in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
-        self._is_spent = None
-        if money is not None:
-            self._race.covers_hedge, self._is_spent = money.covers_hedge, money.is_spent
-        self._entries: dict[Attempt, Entry] = {}
-        self._winner: Entry | None = None
+        self._money = money
+        self._entries: dict[Attempt, AttemptEntry] = {}
+        self._winner: AttemptEntry | None = None
         self.began = clock.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Send the first request."""
         self._obey(self._race.on_go(clock.monotonic()))
 
     def stop(self) -> None:
-        """Close every attempt, the winner too."""
+        """Cancel every attempt, the winner too; the owner hears nothing of it."""
         self._obey(self._race.on_stop())
         self._clear_timer()
         winner = self._winner
@@ -141,12 +134,15 @@ class Dispatcher:
             winner.candidate.health.on_complete(None, clock.monotonic())
 
     def release(self) -> None:
-        """Forget the attempts, and with them the requests; all that could be told has been told."""
+        """Forget the attempts, and with them the requests, and the owner: every attempt has ended.
+
+        A kept stream keeps the records of a dispatch, not what it was made of.
+        """
         for entry in self._entries.values():
             entry.attempt.release()
         self._entries.clear()
         self._winner = None
-        self._owner = _NOBODY
+        del self._owner  # a call to it would be a fault of ours, and is to raise
 
     @property
     def attempts(self) -> int:
@@ -157,11 +153,10 @@ class Dispatcher:
         """The attempts so far, in the order of their start."""
         return tuple([self._record(entry) for entry in self._entries.values()])
 
-    def lost(self) -> list[Entry]:
+    def lost(self) -> list[AttemptEntry]:
         """The attempts whose request was sent and whose answer was not waited for, because another one won."""
-        return [
-            one for one in self._entries.values() if one.outcome == CancelReason.LOST and one.attempt.marks.connected
-        ]
+        lost = [entry for entry in self._entries.values() if entry.outcome == CancelReason.LOST]
+        return [entry for entry in lost if entry.attempt.marks.connected]
 
     # --- the attempts' side (AttemptObserver)
 
@@ -172,7 +167,7 @@ class Dispatcher:
         if entry is self._winner:
             self._commit(entry)
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(entry.started, ttft, now)
+        entry.candidate.health.on_content(entry.health_number, ttft, now)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
@@ -184,7 +179,7 @@ class Dispatcher:
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
         entry.outcome = error.code
-        entry.candidate.health.on_failed(entry.started, error, now)
+        entry.candidate.health.on_failed(entry.health_number, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)
         else:
@@ -197,8 +192,8 @@ class Dispatcher:
             match command:
                 case Start(number, candidate, hedge):
                     self._start(number, self._candidates[candidate], hedge)
-                case Cancel(number, why):
-                    self._cancel(self._entry(number), why)
+                case Cancel(number, reason):
+                    self._cancel(self._entry(number), reason)
                 case Commit(number):
                     self._winner = self._entry(number)
                 case GiveUp(error):
@@ -207,7 +202,7 @@ class Dispatcher:
             self._set_timer(self._race.wake_at, self._on_time)
 
     def _set_timer(self, at: float | None, call: Callable[[], None]) -> None:
-        """The one timer for all that time decides here."""
+        """Set the one timer, for everything here that time decides."""
         self._clear_timer()
         if at is not None:
             # Rounded up to the loop's grain, so that it never wakes before there is something to do.
@@ -221,10 +216,12 @@ class Dispatcher:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._obey(self._race.on_time(clock.monotonic()))
+        now, money = clock.monotonic(), self._money
+        covered = money is None or not self._race.wants_hedge(now) or money.covers_hedge()
+        self._obey(self._race.on_time(now, covered=covered))
 
-    def _commit(self, entry: Entry) -> None:
-        """The others are cancelled by now: what the owner does with the winner may be the end of it all."""
+    def _commit(self, entry: AttemptEntry) -> None:
+        """Hand the winner to the owner. The others are cancelled by now: the owner may end the winner too."""
         rules = self._rules
         limits = [self.began + rules.deadline] if rules.deadline is not None else []
         limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
@@ -250,15 +247,20 @@ class Dispatcher:
                 identity=AnswerIdentity(call.request_id, call.created, candidate.model.id),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
-                is_spent=partial(self._is_spent, candidate) if self._is_spent is not None else None,
+                is_spent=self._spent_by(candidate),
             ),
             self,
             self._tasks,
         )
         attempt.start()
-        self._entries[attempt] = Entry(
+        self._entries[attempt] = AttemptEntry(
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
         )
+
+    def _spent_by(self, candidate: Candidate) -> Callable[[int], bool] | None:
+        """The limit of a whole answer's bytes at this candidate; None if nothing limits them."""
+        money = self._money
+        return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
     def _encode(self, candidate: Candidate) -> bytes:
         call, endpoint = self._call, candidate.endpoint
@@ -273,29 +275,32 @@ class Dispatcher:
             traceparent=call.traceparent,
         )
 
-    def _cancel(self, entry: Entry, why: CancelReason) -> None:
+    def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
         if entry.outcome:
             return
-        entry.outcome = why.value
+        entry.outcome = reason.value
         entry.attempt.cancel()
         now = clock.monotonic()
-        entry.candidate.health.on_given_up(entry.started, self._waited(entry, why, now), now)
+        entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
-    def _waited(self, entry: Entry, why: CancelReason, now: float) -> float | None:
-        """How long it let us wait for its content; None if that says nothing. A whole answer has no TTFT."""
+    def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
+        """Seconds that an attempt let us wait for its content; None if its end says nothing about its speed.
+
+        A whole answer has no TTFT.
+        """
         started = entry.attempt.marks.started
-        if self._call.streamed and why is CancelReason.TIMED_OUT:
+        if self._call.streamed and reason is CancelReason.TIMED_OUT:
             return now - started
-        if self._call.streamed and why is CancelReason.LOST and self._winner is not None and not entry.hedge:
-            # Slow by as much as it took us to ask another one; what came after is that one's time.
+        if self._call.streamed and reason is CancelReason.LOST and self._winner is not None and not entry.hedge:
+            # It was slow for as long as we waited before the hedge; what came after is the hedge's time.
             return self._winner.attempt.marks.started - started
         return None
 
-    def _entry(self, number: int) -> Entry:
+    def _entry(self, number: int) -> AttemptEntry:
         return next(entry for entry in self._entries.values() if entry.number == number)
 
     def _tps(self, attempt: Attempt) -> float | None:
-        """Tokens a second behind the first content; None if there were too few to tell."""
+        """Tokens a second behind the first content; None if there were too few to measure by."""
         if not self._call.streamed or attempt.marks.first_content is None:
             return None
         usage = attempt.usage(0)
@@ -303,7 +308,7 @@ class Dispatcher:
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 
-    def _record(self, entry: Entry) -> AttemptRecord:
+    def _record(self, entry: AttemptEntry) -> AttemptRecord:
         marks = entry.attempt.marks
         running = "won" if entry is self._winner else "running"
         return AttemptRecord(

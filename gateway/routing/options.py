@@ -1,11 +1,11 @@
 """Pure: the routing options of a request, checked (CONTRACT.md 1.3).
 
-In: `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning for each
-option that is accepted and not acted on.
+In: the object `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning
+for each option that is accepted and not acted on.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,23 +17,16 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
-from gateway.config import OPTIMIZE_ALIASES, Optimize
 from gateway.errors import InvalidParameter
+from gateway.routing.strategies import STRATEGIES, Strategies
 
-# Endings of a model's name that choose a strategy: `gpt-4o:ttft`.
-SHORTCUTS: Mapping[str, str] = {
-    **{name: name for name in get_args(Optimize)},
-    **OPTIMIZE_ALIASES,
-    "floor": "cost",
-    "nitro": "tps",
-    "fast": "ttft",
-}
 _MAX_NAMES = 100
 _MAX_FAULT_TEXT = 300
-MAX_WARNINGS = 20  # of unknown keys
+MAX_WARNINGS = 20  # warnings of unknown keys in one answer
 
 Warning_ = Mapping[str, str]
 Finite = Annotated[StrictFloat | StrictInt, Field(allow_inf_nan=False)]
@@ -43,8 +36,17 @@ Names = Annotated[list[StrictStr], Field(max_length=_MAX_NAMES)]
 Percentile = Literal["p50", "p95"]
 
 
+def _strategy(word: object, info: ValidationInfo) -> str:
+    """The name of the strategy that a word of the request stands for; `info.context` may be another registry."""
+    strategies = info.context if isinstance(info.context, Strategies) else STRATEGIES
+    if (name := strategies.find(word)) is None:
+        *most, last = (repr(known) for known in strategies.names)
+        raise ValueError(f"Input should be {', '.join(most)} or {last}")
+    return name
+
+
 class Weights(BaseModel):
-    """How much cost, TTFT and throughput count; at least one above zero."""
+    """How much cost, TTFT and throughput count, in any unit; at least one is above zero."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -60,11 +62,11 @@ class Weights(BaseModel):
 
 
 class RoutingOptions(BaseModel):
-    """What a client asks of the choice of its upstream. Unset is the server's default."""
+    """The rules of a client for the choice of its upstream; what is unset is the server's default."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
-    optimize: Annotated[Optimize | None, BeforeValidator(lambda word: _unaliased(word))] = None
+    optimize: Annotated[StrictStr, BeforeValidator(_strategy)] | None = None
     weights: Weights | None = None
     max_cost_per_1m: Positive | None = None
     max_ttft_ms: Milliseconds | None = None
@@ -79,7 +81,7 @@ class RoutingOptions(BaseModel):
     max_fallback_attempts: Annotated[StrictInt, Field(ge=1, le=19)] | None = None
     timeout_ms: Milliseconds | None = None
     deadline_ms: Milliseconds | None = None
-    max_cost_usd: Positive | None = None  # of this request; not in Auriko's list
+    max_cost_usd: Positive | None = None  # the limit of one answer; not in Auriko's list
     data_policy: Literal["none", "no_training", "zdr"] | None = None
     only_byok: StrictBool | None = None
     only_platform: StrictBool | None = None
@@ -97,17 +99,20 @@ class RoutingOptions(BaseModel):
 
 NO_OPTIONS = RoutingOptions()
 
-# Accepted, since SDKs send them, and told as not acted on; `data_policy: none` asks for nothing.
+# Accepted, since SDKs send them, and warned of as not acted on; `data_policy: none` asks for nothing.
 _IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "tier")
 _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
 
-def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOptions:
+def parse(
+    given: Mapping[str, Any], field: str = "gateway.routing", strategies: Strategies = STRATEGIES
+) -> RoutingOptions:
     """The options; null is unset. Raises `InvalidParameter` that names the field at fault, below `field`."""
     if not given:
         return NO_OPTIONS
     try:
-        return RoutingOptions.model_validate({name: value for name, value in given.items() if value is not None})
+        present = {name: value for name, value in given.items() if value is not None}
+        return RoutingOptions.model_validate(present, context=strategies)
     except ValidationError as problem:
         fault = problem.errors(include_url=False, include_input=False)[0]
         message = str(fault["msg"]).removeprefix("Value error, ")
@@ -120,9 +125,9 @@ def parse(given: Mapping[str, Any], field: str = "gateway.routing") -> RoutingOp
 
 
 def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warning_]:
-    """What was asked for and is not done: told, never silently ignored (CONTRACT.md section 4, rule 7).
+    """A warning for each option that is not acted on: none is ignored in silence (CONTRACT.md section 4, rule 7).
 
-    A whole answer cannot be cut where it has cost enough.
+    `max_cost_usd` is one of them for an answer that is not streamed: it cannot be cut.
     """
     if options is NO_OPTIONS:
         return
@@ -141,10 +146,6 @@ def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warn
 def warning(kind: str, code: str, message: str) -> Warning_:
     """An entry of `routing_metadata.warnings`; `kind` is one that Auriko's SDK knows (CONTRACT.md 1.4)."""
     return {"type": kind, "code": code, "message": message}
-
-
-def _unaliased(word: Any) -> Any:
-    return OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word
 
 
 _STEPS = frozenset([*RoutingOptions.model_fields, *Weights.model_fields])

@@ -5,7 +5,6 @@ nothing starts after it, nor after the end of the budget; every attempt that sta
 cancelled.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -24,14 +23,14 @@ from gateway.routing.throttle import Throttle
 class CancelReason(StrEnum):
     """Why an attempt was cancelled."""
 
-    LOST = "lost"  # another one was faster
-    TIMED_OUT = "timed_out"  # no content in the time it was given
-    STOPPED = "stopped"  # nobody wants the answer any more, or none can be given
+    LOST = "lost"  # another attempt was faster
+    TIMED_OUT = "timed_out"  # no content in the time that the attempt was given
+    STOPPED = "stopped"  # the answer is not wanted any more, or none can be given
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin this attempt, on this candidate. `hedge`: while another one runs."""
+    """Begin this attempt, on this candidate. `hedge`: while another attempt runs."""
 
     attempt: int
     candidate: int
@@ -43,7 +42,7 @@ class Cancel:
     """Close this attempt at once."""
 
     attempt: int
-    why: CancelReason
+    reason: CancelReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Nobody answers; this is what to say."""
+    """There is no answer; this error says why."""
 
     error: RivergateError
 
@@ -65,10 +64,11 @@ Command = Start | Cancel | Commit | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class RaceRules:
-    """Of one race; times in seconds. `budget` and `deadline` count from its beginning, `timeout` from an attempt's.
+    """The rules of one race; times in seconds.
 
-    `hedge_after`: per candidate, how long it may run alone; None: for as long as it likes. `hedge_order`: who is
-    asked then, the fastest first; once in a race.
+    `budget` and `deadline` count from the beginning of the race, `timeout` from that of an attempt. `hedge_after`:
+    how long each candidate may run alone; None: without a limit. `hedge_order`: the candidates for the one hedge of a
+    race, the fastest first.
     """
 
     attempts: int = 20
@@ -80,7 +80,9 @@ class RaceRules:
 
 
 @dataclass(slots=True)
-class _Running:
+class _StartedAttempt:
+    """An attempt that runs."""
+
     candidate: int
     times_out_at: float | None
 
@@ -88,30 +90,22 @@ class _Running:
         return self.times_out_at is not None and now >= self.times_out_at
 
 
-def _always() -> bool:
-    return True
-
-
 @dataclass(slots=True)
 class Race:
-    """The attempts of one request.
-
-    `names` of the candidates are for messages. `covers_hedge` puts money aside for one attempt more, if it is there.
-    """
+    """The attempts of one request. The `names` of the candidates are for messages."""
 
     candidates: int
     rules: RaceRules = field(default_factory=RaceRules)
     throttle: Throttle = field(default_factory=Throttle)
     names: tuple[str, ...] = ()
-    covers_hedge: Callable[[], bool] = _always
     _untried: list[int] = field(init=False)
-    _running: dict[int, _Running] = field(init=False, default_factory=dict)
+    _running: dict[int, _StartedAttempt] = field(init=False, default_factory=dict)
     _errors: list[RivergateError] = field(init=False, default_factory=list)
-    _failed: set[str | int] = field(init=False, default_factory=set)  # those who failed, each once
+    _failed: set[str | int] = field(init=False, default_factory=set)  # the candidates that failed, each once
     _started: int = field(init=False, default=0)
     _budget_ends: float | None = field(init=False, default=None)
     _deadline: float | None = field(init=False, default=None)
-    _turn_ends: float | None = field(init=False, default=None)  # then those who run give way to the next candidate
+    _turn_ends: float | None = field(init=False, default=None)  # when the running give way to the next candidate
     _hedge_after: tuple[float | None, ...] = field(init=False)
     _hedge_at: float | None = field(init=False, default=None)
     _over: bool = field(init=False, default=False)
@@ -126,10 +120,11 @@ class Race:
         if self._over:
             return None
         limits = [self._budget_ends, self._deadline, self._turn_ends, self._hedge_at]
-        limits += [one.times_out_at for one in self._running.values()]
+        limits += [running.times_out_at for running in self._running.values()]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def on_go(self, now: float) -> list[Command]:
+        """Begin the race."""
         rules = self.rules
         self._budget_ends = None if rules.budget is None else now + rules.budget
         self._deadline = None if rules.deadline is None else now + rules.deadline
@@ -137,33 +132,42 @@ class Race:
         return self._start_next(now)
 
     def on_content(self, attempt: int) -> list[Command]:
-        """The first content of an attempt: it wins if nobody has."""
+        """Take the first content of an attempt: it wins if none has won."""
         if self._running.pop(attempt, None) is None:
             return []
         self._over = True
         return [Commit(attempt), *self._cancel_running(CancelReason.LOST)]
 
     def on_failed(self, attempt: int, error: RivergateError, now: float) -> list[Command]:
-        """An attempt ended before its content."""
-        one = self._running.pop(attempt, None)
-        if one is None:
+        """Take the failure of an attempt before its content."""
+        running = self._running.pop(attempt, None)
+        if running is None:
             return []
-        self._note(one.candidate, error)
+        self._note(running.candidate, error)
         if isinstance(error, ClientError):
             return self._give_up(error, CancelReason.STOPPED)
         return self._expire(now) or self._go_on(now)
 
-    def on_time(self, now: float) -> list[Command]:
-        """The clock has reached `wake_at`, or any other time."""
+    def wants_hedge(self, now: float) -> bool:
+        """Whether `on_time` would start a hedge now: its money is then put aside first."""
+        if self._hedge_at is None or now < self._hedge_at or self._over or not self._may_hedge:
+            return False
+        limits = (self._budget_ends, self._deadline, self._turn_ends)
+        if any(limit is not None and now >= limit for limit in limits):
+            return False
+        return any(not running.is_late(now) for running in self._running.values())
+
+    def on_time(self, now: float, *, covered: bool = True) -> list[Command]:
+        """Do what is due: the clock has reached `wake_at`, or any other time. `covered`: a hedge can be paid for."""
         if self._over:
             return []
         commands = self._expire(now) or self._give_way(now)
         if not self._over and self._hedge_at is not None and now >= self._hedge_at:
-            commands += self._hedge(now)
+            commands += self._hedge(now, covered)
         return commands
 
     def on_stop(self) -> list[Command]:
-        """Nobody wants the answer any more."""
+        """End the race: the answer is not wanted any more."""
         self._over = True
         return self._cancel_running(CancelReason.STOPPED)
 
@@ -183,9 +187,9 @@ class Race:
         return []
 
     def _give_way(self, now: float) -> list[Command]:
-        """Cancel those whose time is up, and go on with the next."""
+        """Cancel the attempts whose time is up, and go on with the next candidate."""
         turn_over = self._turn_ends is not None and now >= self._turn_ends
-        late = [attempt for attempt, one in self._running.items() if turn_over or one.is_late(now)]
+        late = [attempt for attempt, running in self._running.items() if turn_over or running.is_late(now)]
         for attempt in late:
             error = UpstreamTimeout("no token in the time that it was given")
             candidate = self._running.pop(attempt).candidate
@@ -196,7 +200,7 @@ class Race:
         return commands + self._go_on(now) if late else commands
 
     def _go_on(self, now: float) -> list[Command]:
-        """After a failure: another one runs, or starts, or there is none."""
+        """Go on after a failure: wait for an attempt that runs, or start the next, or give up."""
         if self._running:
             return []
         if self._may_start and self._untried:
@@ -207,17 +211,21 @@ class Race:
         self._errors.append(error)
         self._failed.add(self.names[candidate] if self.names else candidate)
 
-    def _hedge(self, now: float) -> list[Command]:
+    def _hedge(self, now: float, covered: bool) -> list[Command]:
         self._hedge_at, self._hedge_after = None, ()
-        if not (self._may_start and self.throttle.ready and self.covers_hedge() and self.throttle.take()):
+        if not (covered and self._may_hedge and self.throttle.take()):
             return []
-        order = [one for one in self.rules.hedge_order if one in self._untried] or self._untried
+        order = [candidate for candidate in self.rules.hedge_order if candidate in self._untried] or self._untried
         alone = next(iter(self._running.values()))
         return self._start(order[0] if order else alone.candidate, now, hedge=True)
 
     @property
     def _may_start(self) -> bool:
         return self._started < self.rules.attempts
+
+    @property
+    def _may_hedge(self) -> bool:
+        return self._may_start and self.throttle.ready
 
     def _start_next(self, now: float) -> list[Command]:
         candidate = self._untried[0]
@@ -229,33 +237,35 @@ class Race:
         if candidate in self._untried:
             self._untried.remove(candidate)
         attempt, self._started = self._started, self._started + 1
-        self._running[attempt] = _Running(candidate, None if self.rules.timeout is None else now + self.rules.timeout)
+        self._running[attempt] = _StartedAttempt(
+            candidate, None if self.rules.timeout is None else now + self.rules.timeout
+        )
         self._turn_ends = self._share(now)
         return [Start(attempt, candidate, hedge)]
 
     def _share(self, now: float) -> float | None:
-        """Each turn has an equal share of what is left of the budget; the last one has all of it.
+        """When the turn that begins now ends: each has an equal share of what is left of the budget, the last all.
 
-        A hedge is the next candidate's turn, begun early: whom it hedges runs on beside it.
+        A hedge is the next candidate's turn, begun early: the attempt that it hedges runs on beside it.
         """
         left = min(len(self._untried), self.rules.attempts - self._started)
         if self._budget_ends is None or left <= 0:
             return None
         return now + (self._budget_ends - now) / (left + 1)
 
-    def _give_up(self, error: RivergateError, why: CancelReason) -> list[Command]:
+    def _give_up(self, error: RivergateError, reason: CancelReason) -> list[Command]:
         self._over = True
-        return [*self._cancel_running(why), GiveUp(error)]
+        return [*self._cancel_running(reason), GiveUp(error)]
 
-    def _cancel_running(self, why: CancelReason) -> list[Command]:
+    def _cancel_running(self, reason: CancelReason) -> list[Command]:
         running, self._running = sorted(self._running), {}
-        return [Cancel(attempt, why) for attempt in running]
+        return [Cancel(attempt, reason) for attempt in running]
 
 
 def _verdict(errors: list[RivergateError], upstreams: int) -> RivergateError:
-    """What to say when every attempt failed, with all reasons.
+    """The error when every attempt failed, with all reasons; `upstreams`: how many of them failed, each once.
 
-    429 if all were over their limit, 504 if all had too little time, else 502. An upstream may have been asked twice.
+    429 if all were over their limit, 504 if all had too little time, else 502.
     """
     if len(errors) == 1:
         return errors[0]

@@ -1,4 +1,4 @@
-"""Wiring: a request's models and options become a route: whom to ask, in which order, by which rules.
+"""Wiring: the router: a request's models and options become a route: whom to ask, in which order, by which rules.
 
 In: what the client asks, what the configuration has by default, what is known of the upstreams now. Out: a `Route`,
 or the error that says why there is none.
@@ -12,21 +12,24 @@ from gateway.config import RoutingSettings, TtftSettings
 from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
 from gateway.routing import race
 from gateway.routing.catalog import Candidate, Catalog
-from gateway.routing.options import SHORTCUTS, RoutingOptions, Warning_, warnings
-from gateway.routing.strategies import Offer, Ranking, check_provider_names, rank
+from gateway.routing.filters import check_provider_names
+from gateway.routing.offer import Offer
+from gateway.routing.options import RoutingOptions, Warning_, warnings
+from gateway.routing.ranking import CUSTOM, Ranking, rank
+from gateway.routing.strategies import STRATEGIES, Strategies
 from gateway.routing.throttle import Throttle
 from gateway.upstream.error_body import MAX_RETRY_AFTER
 
-# Options that may refuse even the only upstream there is, or have a word to say about it.
+# With one of these options even the only upstream of a model may be refused, or a warning be due.
 _CHOOSING = frozenset(
     {"providers", "exclude_providers", "prefer", "max_cost_per_1m", "max_ttft_ms", "min_throughput_tps"}
 )
-ALL_ATTEMPTS = 20  # when nothing else limits them
+ALL_ATTEMPTS = 20  # attempts of a request whose options set no limit
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client wants. `budget_ms`: to the first token, None: the server's default, 0: none.
+    """What a client asks for. `budget_ms`: to the first token, None: the server's default, 0: none.
 
     `models_field`, `options_field`: where in the request the models and the options stand.
     """
@@ -46,7 +49,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who is asked, in this order, and by which rules."""
+    """The candidates of a request in the order in which they are asked, and the rules of the race between them."""
 
     candidates: tuple[Candidate, ...]
     strategy: str
@@ -56,7 +59,7 @@ class Route:
 
 
 class Router:
-    """Knows every upstream, and how each has done lately."""
+    """The way from a request to its route, by what the configuration says and what is known of the upstreams now."""
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Router:
         dice: Callable[[], float],
         jitter: Callable[[], float],
         throttle: Throttle,
+        strategies: Strategies = STRATEGIES,
     ) -> None:
         self.catalog = catalog
         self.throttle = throttle
@@ -73,45 +77,36 @@ class Router:
         self._ttft = ttft
         self._dice = dice  # 0.0 to 1.0, for equal offers
         self._jitter = jitter  # 0.0 to 1.0, for Retry-After
-        self._only: dict[tuple[str, bool], Route] = {}  # the routes of plain requests that have no choice
-        self._upstreams = list(dict.fromkeys(one.endpoint.name for one in catalog.all()))
+        self._strategies = strategies
+        self._only_routes: dict[tuple[str, bool], Route] = {}  # of plain requests that leave no choice
+        self._upstreams = list(dict.fromkeys(candidate.endpoint.name for candidate in catalog.all()))
 
     def route(self, ask: Ask, now: float) -> Route:
         """The route of one request. Raises `ClientError`, or `NoProviderAvailable` while all are left alone."""
-        asked = (ask.model_ids[0], ask.streamed)
         if not ask.is_plain:
             return self._choose(ask, now)
-        if (only := self._only.get(asked)) is None:
+        key = (ask.model_ids[0], ask.streamed)
+        if (only := self._only_routes.get(key)) is None:
             route = self._choose(ask, now)
-            if self._has_no_choice(asked):
-                self._only[asked] = route
+            if self._has_no_choice(*key):
+                self._only_routes[key] = route
             return route
         if only.candidates[0].health.wait(now) > 0:
-            raise self._unavailable(list(only.candidates), now)
+            raise self._unavailable(only.candidates, now)
         return only
 
-    def _has_no_choice(self, asked: tuple[str, bool]) -> bool:
-        """Whether a plain request for this always has the same route: one upstream, and nobody to hedge with."""
-        model_id, streamed = asked
+    def _has_no_choice(self, model_id: str, streamed: bool) -> bool:
+        """Whether a plain request for this always has the same route: one upstream, and no other to hedge with."""
         hedged = streamed and self._ttft.hedge_after != "off"
-        return not hedged and len(self.catalog.candidates(self._model(model_id)[0])) == 1
+        return not hedged and len(self.catalog.candidates(self._split(model_id)[0])) == 1
 
     def _choose(self, ask: Ask, now: float) -> Route:
         check_provider_names(ask.options, self._upstreams, ask.options_field)
-        options = ask.options
-        candidates: list[Candidate] = []
-        for asked in ask.model_ids:
-            model_id, strategy = self._model(asked)
-            if strategy is not None and options.optimize is None and options.weights is None:
-                options = options.model_copy(update={"optimize": strategy})
-            candidates += [
-                one for one in self.catalog.candidates(model_id, ask.models_field) if one not in candidates
-            ]
-        budget_ms = options.max_ttft_ms or (self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms)
-        budget = budget_ms / 1000 if budget_ms else None
+        candidates, options = self._candidates(ask)
+        budget = self._budget(ask)
         ranking = self._rank(candidates, options, ask.options_field, budget, now)
         chosen = [candidates[position] for position in ranking.order]
-        usable = [one for one in chosen if one.health.wait(now) <= 0]
+        usable = [candidate for candidate in chosen if candidate.health.wait(now) <= 0]
         if not usable:
             raise self._unavailable(chosen, now)
         return Route(
@@ -122,21 +117,40 @@ class Router:
             warnings=(*warnings(options, streamed=ask.streamed), *ranking.warnings),
         )
 
-    def _model(self, asked: str) -> tuple[str, str | None]:
+    def _candidates(self, ask: Ask) -> tuple[list[Candidate], RoutingOptions]:
+        """The candidates of every model that is asked for, and the options with the strategy of a shortcut."""
+        options = ask.options
+        candidates: dict[Candidate, None] = {}  # each once, in order
+        for asked_id in ask.model_ids:
+            model_id, strategy = self._split(asked_id)
+            if strategy is not None and options.optimize is None and options.weights is None:
+                options = options.model_copy(update={"optimize": strategy})
+            candidates.update(dict.fromkeys(self.catalog.candidates(model_id, ask.models_field)))
+        return list(candidates), options
+
+    def _split(self, asked_id: str) -> tuple[str, str | None]:
         """A model's id, and the strategy that a shortcut behind it asks for (`gpt-4o:ttft`)."""
-        base, colon, ending = asked.rpartition(":")
-        if asked not in self.catalog and colon and ":" not in base and ending in SHORTCUTS and base in self.catalog:
-            return base, SHORTCUTS[ending]
-        return asked, None
+        model_id, colon, word = asked_id.rpartition(":")
+        shortcuts = self._strategies.shortcuts
+        if asked_id not in self.catalog and colon and ":" not in model_id and word in shortcuts:
+            return (model_id, shortcuts[word]) if model_id in self.catalog else (asked_id, None)
+        return asked_id, None
+
+    def _budget(self, ask: Ask) -> float | None:
+        """Seconds to the first token: the request's own, or the server's default; None: no budget."""
+        default_ms = self._ttft.budget_ms if ask.budget_ms is None else ask.budget_ms
+        budget_ms = ask.options.max_ttft_ms or default_ms
+        return budget_ms / 1000 if budget_ms else None
 
     def _rank(
         self, candidates: list[Candidate], options: RoutingOptions, field: str, budget: float | None, now: float
     ) -> Ranking:
+        default = self._routing.optimize
         if len(candidates) == 1 and _CHOOSING.isdisjoint(options.model_fields_set):
             # Nothing to choose: the request goes out without a look at what is known of the upstream.
-            return Ranking((0,), "custom" if options.weights else options.optimize or self._routing.optimize)
-        offers = [_offer(one, now) for one in candidates]
-        return rank(offers, options, self._routing.optimize, self._dice, budget, field)
+            return Ranking((0,), CUSTOM if options.weights else options.optimize or default)
+        offers = [_offer(candidate, now) for candidate in candidates]
+        return rank(offers, options, default, self._dice, budget, field, self._strategies)
 
     def _rules(
         self,
@@ -155,22 +169,22 @@ class Router:
         )
         if not streamed or self._ttft.hedge_after == "off" or not options.allow_fallbacks:
             return rules  # a whole answer is not hedged: it would cost twice
-        speed = [one.health.statistics(now).ttft_p50 or math.inf for one in candidates]
+        speeds = [candidate.health.statistics(now).ttft_p50 or math.inf for candidate in candidates]
         return replace(
             rules,
-            hedge_after=tuple(self._hedge_after(one, now) for one in candidates),
-            hedge_order=tuple(sorted(range(len(candidates)), key=speed.__getitem__)),
+            hedge_after=tuple(self._hedge_after(candidate, now) for candidate in candidates),
+            hedge_order=tuple(sorted(range(len(candidates)), key=speeds.__getitem__)),
         )
 
     def _hedge_after(self, candidate: Candidate, now: float) -> float | None:
         after = self._ttft.hedge_after
         return candidate.health.tail(now) if isinstance(after, str) else after / 1000
 
-    def _unavailable(self, candidates: list[Candidate], now: float) -> RivergateError:
-        """All are left alone: 429 if that is their own wish, 503 if a breaker is open."""
-        soonest = min(one.health.wait(now) for one in candidates)
-        names = ", ".join(dict.fromkeys(one.endpoint.name for one in candidates))
-        if all(one.health.is_limited(now) for one in candidates):
+    def _unavailable(self, candidates: Sequence[Candidate], now: float) -> RivergateError:
+        """The error while all are left alone: 429 if each of them asked for it, 503 if a breaker is open."""
+        soonest = min(candidate.health.wait(now) for candidate in candidates)
+        names = ", ".join(dict.fromkeys(candidate.endpoint.name for candidate in candidates))
+        if all(candidate.health.is_limited(now) for candidate in candidates):
             wait = min(math.ceil(soonest), MAX_RETRY_AFTER)
             return RateLimited(f"{names}: over the limit, and asked for time", retry_after=wait)
         wait = min(math.ceil(soonest * (1.0 + self._jitter())), MAX_RETRY_AFTER)
@@ -178,15 +192,15 @@ class Router:
 
 
 def _offer(candidate: Candidate, now: float) -> Offer:
+    """What is known of a candidate now; of a cold one only its price and its failures."""
     known = candidate.health.statistics(now)
     cold = candidate.health.is_cold(now)
     model = candidate.model
-    prices = (model.input_usd_per_mtok, model.output_usd_per_mtok)
-    given = [float(price) for price in prices if price is not None]
+    prices = [float(price) for price in (model.input_usd_per_mtok, model.output_usd_per_mtok) if price is not None]
     return Offer(
         upstream=candidate.endpoint.name,
         model_id=model.id,
-        usd_per_mtok=sum(given) / 2 if given else None,
+        usd_per_mtok=sum(prices) / 2 if prices else None,
         ttft_p50=None if cold else known.ttft_p50,
         ttft_p95=None if cold else known.ttft_p95,
         tps_p50=None if cold else known.tps_p50,

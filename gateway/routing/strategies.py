@@ -1,184 +1,129 @@
-"""Pure: who is asked first. Filters drop offers, a strategy orders the rest.
+"""Pure: the registry of strategies: by what the upstreams that could answer are put in order.
 
-In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of what
-decided. An offer of which little is known is taken at the best value of the others, so that it is tried soon; offers
-within a step of a tenth are equal, and the dice spread the load over them.
+In: offers, and which percentiles to compare. Out: a score for each offer. A new strategy is one entry of
+`STRATEGIES`, and its word in the configuration's `Optimize` (a test compares the two).
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.errors import ConstraintNotMet, InvalidParameter
-from gateway.routing.options import RoutingOptions, Warning_, warning
+from gateway.routing.offer import Offer, Percentiles
 
-EQUAL_WITHIN = 1.1  # scores of one such step are equal: differences below it are noise
+Score = Callable[[Sequence[Offer], Percentiles], list[float]]
+"""The scores of these offers, in their order: above 0, the lower the better."""
 
-# Shares of cost, TTFT and throughput. A plain strategy still looks at the others, a `-focus` one does not.
-WEIGHTS = {
-    "cost": (0.7, 0.15, 0.15),
-    "cost-focus": (1.0, 0.0, 0.0),
-    "ttft": (0.15, 0.7, 0.15),
-    "ttft-focus": (0.0, 1.0, 0.0),
-    "tps": (0.15, 0.15, 0.7),
-    "tps-focus": (0.0, 0.0, 1.0),
-    "balanced": (1 / 3, 1 / 3, 1 / 3),
-}
-IN_ORDER = "priority"  # as configured
+_LEAST_RELIABLE = 0.01  # an offer that always fails is a hundred times as dear, not infinitely
+_LEAST_RATIO = 1e-3  # of the best value: a price of 0 is not infinitely better than the others
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """One upstream for one model. Dollars per million tokens, seconds, tokens a second; None: not known."""
+class WeightedScore:
+    """A `Score`: the sum of cost, TTFT and throughput by these shares, each as a multiple of the best.
 
-    upstream: str
-    model_id: str
-    usd_per_mtok: float | None  # the mean of input and output
-    ttft_p50: float | None = None
-    ttft_p95: float | None = None
-    tps_p50: float | None = None
-    tps_p95: float | None = None
-    error_rate: float = 0.0
-
-    def ttft(self, percentile: str) -> float | None:
-        return self.ttft_p95 if percentile == "p95" else self.ttft_p50
-
-    def tps(self, percentile: str) -> float | None:
-        return self.tps_p95 if percentile == "p95" else self.tps_p50
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The offers that may be asked, by position, first choice first; and what decided."""
-
-    order: tuple[int, ...]
-    strategy: str
-    warnings: tuple[Warning_, ...] = ()
-
-
-def rank(
-    offers: Sequence[Offer],
-    options: RoutingOptions,
-    default: str,
-    dice: Callable[[], float],
-    budget: float | None = None,
-    field: str = "gateway.routing",
-) -> Ranking:
-    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when nobody is left.
-
-    `budget`: seconds to the first token; who has not kept it lately comes after those who have.
+    1.0 is the best in everything. A share of failures makes an offer as much dearer.
     """
-    told = tuple(_check_names(offers, options))
-    left = _filter(offers, options, field)
-    strategy, weights = _strategy(options, default)
-    if strategy == IN_ORDER:
-        order = left
-    else:
-        scores = _scores([offers[position] for position in left], weights, options)
-        steps = [round(math.log(max(score, 1e-9)) / math.log(EQUAL_WITHIN)) for score in scores]
-        keyed = sorted(zip(steps, [dice() for _ in left], left, strict=True))
-        order = [position for _, _, position in keyed]
-    if budget is not None:
-        order.sort(key=lambda position: (offers[position].ttft(options.ttft_percentile) or 0.0) > budget)
-    if options.prefer is not None:
-        order.sort(key=lambda position: offers[position].upstream != options.prefer)
-    if options.mode == "fallback":
-        models = list(dict.fromkeys(offer.model_id for offer in offers))
-        order.sort(key=lambda position: models.index(offers[position].model_id))
-    return Ranking(tuple(order), strategy, told)
+
+    cost: float
+    ttft: float
+    throughput: float
+
+    def __call__(self, offers: Sequence[Offer], percentiles: Percentiles) -> list[float]:
+        costs = _relative([offer.usd_per_mtok for offer in offers], unknown_is_best=False)
+        ttfts = _relative([offer.ttft(percentiles.ttft) for offer in offers])
+        slownesses = _relative([_slowness(offer.tps(percentiles.throughput)) for offer in offers])
+        return [
+            (self.cost * cost + self.ttft * ttft + self.throughput * slowness)
+            / max(1.0 - offer.error_rate, _LEAST_RELIABLE)
+            for offer, cost, ttft, slowness in zip(offers, costs, ttfts, slownesses, strict=True)
+        ]
 
 
-def _check_names(offers: Sequence[Offer], options: RoutingOptions) -> list[Warning_]:
-    known = {offer.upstream for offer in offers}
-    if options.prefer is not None and options.prefer not in known:
-        message = f"prefer: {options.prefer[:60]!r} does not serve this model"
-        return [warning("unknown_provider", "prefer_ignored", message)]
-    return []
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to put offers in order. `score` None: they stay in the order of the configuration.
+
+    `sentence` is for documents. `aliases` are its older names; `shortcuts` are further words behind a model's id.
+    """
+
+    name: str
+    sentence: str
+    score: Score | None
+    aliases: tuple[str, ...] = ()
+    shortcuts: tuple[str, ...] = ()
 
 
-def _filter(offers: Sequence[Offer], options: RoutingOptions, field: str) -> list[int]:
-    """The positions that every filter leaves. What is not known yet passes, but for a price."""
-    left = list(range(len(offers)))
+class Strategies:
+    """A registry: the strategies by their names, and the words that stand for them."""
 
-    def keep(passes: Callable[[Offer], bool], code: str, message: str) -> None:
-        nonlocal left
-        kept = [position for position in left if passes(offers[position])]
-        if left and not kept:
-            raise ConstraintNotMet(message, code=code, param=f"{field}.{message.partition(':')[0]}")
-        left = kept
+    def __init__(self, *strategies: Strategy) -> None:
+        self._by_name = {strategy.name: strategy for strategy in strategies}
+        self.aliases: Mapping[str, str] = {
+            alias: strategy.name for strategy in strategies for alias in strategy.aliases
+        }
+        self.shortcuts: Mapping[str, str] = {
+            word: strategy.name
+            for strategy in strategies
+            for word in (strategy.name, *strategy.aliases, *strategy.shortcuts)
+        }
 
-    if (listed := options.providers) is not None:
-        message = "providers: none of them serves this model"
-        keep(lambda offer: offer.upstream in listed, "provider_not_in_allowlist", message)
-    keep(
-        lambda offer: offer.upstream not in options.exclude_providers,
-        "provider_blocked",
-        "exclude_providers: leaves no upstream of this model",
-    )
-    if (most := options.max_cost_per_1m) is not None:
-        keep(
-            lambda offer: _at_most(offer.usd_per_mtok, most, unknown=False),
-            "cost_constraint_exceeded",
-            f"max_cost_per_1m: no upstream of this model costs at most {most:g}",
-        )
-    if (slowest := options.max_ttft_ms) is not None:
-        keep(
-            lambda offer: _at_most(offer.ttft(options.ttft_percentile), slowest / 1000, unknown=True),
-            "latency_constraint_exceeded",
-            f"max_ttft_ms: no upstream of this model has lately been within {slowest} ms",
-        )
-    if (least := options.min_throughput_tps) is not None:
-        keep(
-            lambda offer: _at_least(offer.tps(options.throughput_percentile), least),
-            "throughput_constraint_not_met",
-            f"min_throughput_tps: no upstream of this model has lately reached {least:g}",
-        )
-    return left
+    def __iter__(self) -> Iterator[Strategy]:
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str) -> Strategy:
+        return self._by_name[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def find(self, word: object) -> str | None:
+        """The name of the strategy that a name or an alias stands for; None for any other value."""
+        name = self.aliases.get(word, word) if isinstance(word, str) else None
+        return name if name in self._by_name else None
 
 
-def _at_most(value: float | None, limit: float, *, unknown: bool) -> bool:
-    return unknown if value is None else value <= limit
+# A plain strategy still looks at the other two, a `-focus` one does not.
+STRATEGIES = Strategies(
+    Strategy(
+        "cost",
+        "The cheapest first; TTFT and throughput count a little.",
+        WeightedScore(0.7, 0.15, 0.15),
+        aliases=("cheapest",),
+        shortcuts=("floor",),
+    ),
+    Strategy("cost-focus", "The cheapest first; nothing else counts.", WeightedScore(1.0, 0.0, 0.0)),
+    Strategy(
+        "ttft",
+        "The shortest time to the first token first; cost and throughput count a little.",
+        WeightedScore(0.15, 0.7, 0.15),
+        aliases=("speed",),
+        shortcuts=("fast",),
+    ),
+    Strategy(
+        "ttft-focus",
+        "The shortest time to the first token first; nothing else counts.",
+        WeightedScore(0.0, 1.0, 0.0),
+    ),
+    Strategy(
+        "tps",
+        "The most tokens a second first; cost and TTFT count a little.",
+        WeightedScore(0.15, 0.15, 0.7),
+        aliases=("throughput",),
+        shortcuts=("nitro",),
+    ),
+    Strategy("tps-focus", "The most tokens a second first; nothing else counts.", WeightedScore(0.0, 0.0, 1.0)),
+    Strategy("balanced", "Cost, TTFT and throughput count alike.", WeightedScore(1 / 3, 1 / 3, 1 / 3)),
+    Strategy("priority", "The order of the configuration.", None),
+)
 
 
-def _at_least(value: float | None, limit: float) -> bool:
-    return value is None or value >= limit
-
-
-def _strategy(options: RoutingOptions, default: str) -> tuple[str, tuple[float, float, float]]:
-    if options.weights is not None:
-        weights = options.weights
-        most = max(weights.cost, weights.ttft, weights.throughput)  # by it first: the sum may be beyond a float
-        cost, ttft, throughput = weights.cost / most, weights.ttft / most, weights.throughput / most
-        total = cost + ttft + throughput
-        return "custom", (cost / total, ttft / total, throughput / total)
-    name = options.optimize or default
-    return name, WEIGHTS.get(name, (0.0, 0.0, 0.0))
-
-
-def _scores(offers: Sequence[Offer], weights: tuple[float, float, float], options: RoutingOptions) -> list[float]:
-    """The lower the better; 1.0 is the best in everything. A share of failures makes an offer as much dearer."""
-    cost = _relative([offer.usd_per_mtok for offer in offers], unknown_is_best=False)
-    ttft = _relative([offer.ttft(options.ttft_percentile) for offer in offers])
-    slowness = _relative(
-        [None if not (tps := offer.tps(options.throughput_percentile)) else 1 / tps for offer in offers]
-    )
-    return [
-        sum(weight * value for weight, value in zip(weights, values, strict=True)) / max(1.0 - offer.error_rate, 0.01)
-        for offer, *values in zip(offers, cost, ttft, slowness, strict=True)
-    ]
+def _slowness(tps: float | None) -> float | None:
+    """Seconds a token; None if that is not known, and for a throughput of zero, which nothing can have."""
+    return 1 / tps if tps else None
 
 
 def _relative(values: Sequence[float | None], *, unknown_is_best: bool = True) -> list[float]:
-    """Each as a multiple of the best above zero; the unknown as the best, or, for a price, as the worst."""
+    """Each value as a multiple of the best above zero; an unknown one as the best, or, for a price, as the worst."""
     best = min((value for value in values if value), default=1.0)
     unknown = best if unknown_is_best else max((value for value in values if value), default=best)
-    return [max(unknown if value is None else value, best * 1e-3) / best for value in values]
-
-
-def check_provider_names(options: RoutingOptions, known: Sequence[str], field: str = "gateway.routing") -> None:
-    """Raises `InvalidParameter` for a provider that is not configured at all: most likely a slip of the pen."""
-    for option, names in (("providers", options.providers or ()), ("exclude_providers", options.exclude_providers)):
-        for name in names:
-            if name not in known:
-                message = f"there is no provider {name[:60]!r}; known providers: {', '.join(known)[:200]}"
-                raise InvalidParameter(message, param=f"{field}.{option}")
+    return [max(unknown if value is None else value, best * _LEAST_RATIO) / best for value in values]

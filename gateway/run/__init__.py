@@ -1,1 +1,1 @@
-"""Wiring of the process: build, serve, reload, drain, stop."""
+"""The process: building the parts, serving, reload, drain and stop."""

@@ -1,4 +1,4 @@
-"""Wiring: a configuration becomes the parts of a gateway; a new one, what can be exchanged while it runs."""
+"""Wiring: the parts of a gateway are built from a configuration; a new configuration exchanges some of them."""
 
 import random
 import secrets
@@ -26,27 +26,28 @@ FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """The upstreams of one configuration, with their connections, and what is known of them."""
+    """The upstreams of one configuration, with their connections and their health."""
 
     settings: config.Config
     endpoints: dict[str, Endpoint]
     router: Router
-    pace: Pace  # of what they send
+    pace: Pace  # of reading what upstreams send
 
     def close(self) -> None:
+        """Close their connections."""
         for endpoint in self.endpoints.values():
             endpoint.pool.close()
 
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
-    """The upstreams of a configuration. Those that were there `before` and are the same keep their connections."""
+    """The upstreams of a configuration. One that is unchanged since `before` keeps its connections."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
-    endpoints = {one.name: _endpoint(one, settings, pace, before) for one in settings.upstreams}
+    endpoints = {upstream.name: _endpoint(upstream, settings, pace, before) for upstream in settings.upstreams}
     return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
-    """Let go of the endpoints that are used no more; what runs on them ends by itself."""
+    """Let go of the endpoints that are not in use any more; requests that run on them end by themselves."""
     for name, endpoint in before.endpoints.items():
         if now.endpoints.get(name) is not endpoint:
             endpoint.pool.retire()
@@ -54,11 +55,11 @@ def retire(before: Upstreams, now: Upstreams) -> None:
 
 def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, SourceFeed]:
     """The configured feeds; `states`: what the last process left of them."""
-    return {one.name: _feed(one, settings.stream, tasks, states.get(one.name)) for one in settings.feeds}
+    return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
 
 def server_tls(server: config.ServerSettings) -> ssl.SSLContext | None:
-    """What clients are shown, None without TLS. Raises `ConfigError` for a certificate that cannot be used."""
+    """The TLS context of the listener; None without TLS. Raises `ConfigError` for an unusable certificate."""
     if server.tls_cert_file is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -71,18 +72,18 @@ def server_tls(server: config.ServerSettings) -> ssl.SSLContext | None:
 
 
 def renew(tls: ssl.SSLContext, server: config.ServerSettings) -> None:
-    """Show the certificate that is there now to those who connect from now on. Raises `ConfigError`.
+    """Read the certificate again, for connections from now on. Raises `ConfigError`.
 
-    One with another kind of key (EC, RSA) stands beside the old one in OpenSSL's context, and clients may still be
-    shown that: it needs a restart.
+    A certificate with another kind of key (EC, RSA) stands beside the old one in OpenSSL's context, and some clients
+    would still get the old one: it needs a restart.
     """
-    server_tls(server)  # first in another place: half of a pair must not get into this one
+    server_tls(server)  # tried in another context first, so that half a pair never gets into this one
     assert server.tls_cert_file is not None
     tls.load_cert_chain(server.tls_cert_file, server.tls_key_file)
 
 
 def probe(settings: config.Config) -> None:
-    """Raises `ConfigError` for a file of the configuration that a start could not use."""
+    """Raises `ConfigError` for a file of the configuration that the gateway could not use at its start."""
     server_tls(settings.server)
     build_upstreams(settings)
 
@@ -93,14 +94,14 @@ def _endpoint(
     if before is not None:
         same_limits = before.settings.stream.idle_timeout_ms == settings.stream.idle_timeout_ms
         for old in before.settings.upstreams:
-            if same_limits and _reached_alike(old, upstream):
+            if same_limits and _is_reached_alike(old, upstream):
                 return before.endpoints[old.name]
     idle = settings.stream.idle_timeout_ms / 1000
     return Endpoint.build(upstream, idle, urllib.request.getproxies_environment(), pace)
 
 
-def _reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings) -> bool:
-    """Whether all but the models is the same."""
+def _is_reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings) -> bool:
+    """Whether two upstreams differ in their models at most."""
     return old.model_copy(update={"models": new.models}) == new
 
 
@@ -109,9 +110,12 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
     rules = _rules(routing)
     known: dict[tuple[str, str], Health] = {}
     if before is not None and _rules(before.settings.routing) == rules:
-        # Of what is reached in the same way: nothing is known of another address or another key.
-        same = [one for one in before.router.catalog.all() if endpoints.get(one.endpoint.name) is one.endpoint]
-        known = {(one.endpoint.name, one.model.id): one.health for one in same}
+        # Health is kept only where the endpoint is: it says nothing of another address or another key.
+        known = {
+            (candidate.endpoint.name, candidate.model.id): candidate.health
+            for candidate in before.router.catalog.all()
+            if endpoints.get(candidate.endpoint.name) is candidate.endpoint
+        }
     catalog = Catalog(
         Candidate(endpoints[upstream.name], model, known.get((upstream.name, model.id)) or Health(rules))
         for upstream in settings.upstreams
@@ -122,7 +126,7 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
 
 
 def _throttle(share: float, before: Upstreams | None) -> Throttle:
-    """The one that counts since the start of the process, however often the configuration is read."""
+    """The throttle of hedges, which counts since the start of the process, across reloads."""
     if before is None:
         return Throttle(share)
     before.router.throttle.change(share)

@@ -1,9 +1,9 @@
-"""Shell: when Python's collector of cyclic garbage runs, and over what.
+"""Shell: the policy for Python's collector of cyclic garbage: when it runs, and over which objects.
 
-A stream makes no cycles: all of it goes with its last reference, and there is nothing to find. Left to itself the
-collector still walks over every stream that is kept for replay, again and again, for milliseconds in which no token
-moves. So what a look at the youngest objects leaves is never looked at again, but in a quiet moment; and that look
-comes behind an answer, while the next request is not there yet.
+A stream makes no cycles: it is freed with its last reference, and the collector finds nothing in it. Left to itself,
+the collector still walks over every stream that is kept for replay, again and again, for milliseconds in which no
+token moves. Under this policy a collection covers only young objects, and comes right behind an answer, before the
+next request; the objects that it leaves are settled, and are covered again only in a quiet moment.
 """
 
 import asyncio
@@ -12,29 +12,31 @@ from collections.abc import Callable
 
 from gateway import clock
 
-YOUNG = 400  # objects more than before: the next answer is followed by a look at them
-TOO_MANY = 10_000  # without any answer the collector looks by itself
-PERIOD = 10.0  # seconds between two thoughts of a look at everything
-REST = 60.0  # seconds between two such looks at the least
-PATIENCE = 3600.0  # seconds after which one is taken in the midst of traffic too
-GROWTH = 1.5  # or when so many times as many objects are settled as were left by the last one,
-MORE = 100_000  # and so many more: they may be garbage
+YOUNG = 400  # new objects, after which the next answer is followed by a collection of them
+TOO_MANY = 10_000  # new objects, after which the collector runs by itself, also without an answer
+PERIOD = 10.0  # seconds between two checks whether a full collection is due
+REST = 60.0  # seconds at least between two full collections
+PATIENCE = 3600.0  # seconds after which a full collection is made in the midst of traffic too
+# A full collection is due at once when the settled objects have grown by both of these since the last one: many of
+# them may be garbage.
+GROWTH = 1.5  # the factor
+MORE = 100_000  # and the number
 
 
 class GarbagePolicy:
-    """One of a process, since its collector is. `is_quiet`: whether it matters to nobody if all stops for a while."""
+    """The policy of a process, which has one collector. `is_quiet`: whether a pause would delay no stream."""
 
     def __init__(self, is_quiet: Callable[[], bool]) -> None:
         self._is_quiet = is_quiet
         self._timer: asyncio.TimerHandle | None = None
         self._settled_at = 0.0
-        self._settled = 0  # objects, by then
+        self._settled = 0  # objects at that moment
         self._thresholds = (0, 0, 0)
 
     def start(self) -> None:
-        """From now on; what the process is made of so far stays out of every look but those at everything.
+        """Begin: every object that exists so far is settled.
 
-        It is not looked at now: that would make every start 30 ms longer, for a hundredth of it that is garbage.
+        There is no collection first: it would make every start 30 ms longer, for a hundredth of the objects.
         """
         self._settle()
         self._thresholds = gc.get_threshold()
@@ -43,7 +45,7 @@ class GarbagePolicy:
         self._schedule()
 
     def stop(self) -> None:
-        """As it was before."""
+        """End, and leave the collector as it was."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -52,7 +54,7 @@ class GarbagePolicy:
             gc.unfreeze()
 
     def after_answer(self) -> None:
-        """An answer is about to be over."""
+        """An answer is about to end: collect the young objects behind it, if there are enough."""
         if gc.get_count()[0] > YOUNG:
             asyncio.get_running_loop().call_soon(gc.collect, 0)
 
@@ -63,10 +65,10 @@ class GarbagePolicy:
         since = clock.monotonic() - self._settled_at
         has_grown = gc.get_freeze_count() > self._settled * GROWTH + MORE
         if has_grown or since > PATIENCE or (since > REST and self._is_quiet()):
-            self._look_at_all()
+            self._collect_all()
         self._schedule()
 
-    def _look_at_all(self) -> None:
+    def _collect_all(self) -> None:
         gc.unfreeze()
         gc.collect()
         self._settle()
@@ -78,6 +80,6 @@ class GarbagePolicy:
 
 
 def _keep_survivors(phase: str, _: dict[str, int]) -> None:
-    """What is left of the youngest counts as settled: no later look has to walk over it."""
+    """The objects that a collection leaves are settled: no later one has to walk over them."""
     if phase == "stop":
         gc.freeze()

@@ -17,7 +17,6 @@ from gateway.access import token_keys
 from gateway.access.bank import Bank, Lease
 from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
-from gateway.access.cors import Cors
 from gateway.access.key_ring import KeyRing
 from gateway.access.local_bank import LocalBank
 from gateway.access.sqlite_books import SqliteBooks
@@ -26,15 +25,22 @@ from gateway.cluster.local_directory import LocalDirectory
 from gateway.completion.answer import Record
 from gateway.config import Listen
 from gateway.delivery.watch import Watch
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
+from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
-from gateway.http.aiohttp_seam import ClientProtocol
-from gateway.http.app import build_app
-from gateway.http.context import Context
-from gateway.http.endpoints.streams import jittered_retry_ms
+from gateway.http.admission import Admission
+from gateway.http.app import AppParts, build_app
+from gateway.http.capacity import Capacity
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.fast_path import FastPath
-from gateway.http.statistics import FEED, GatewayStatistics
+from gateway.http.in_force import InForce
+from gateway.http.opening import OpeningParts
+from gateway.http.places import Places
+from gateway.http.streamed_reply import ReplyParts
+from gateway.http.viewing import jittered_retry_ms
 from gateway.observe import logs, trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
@@ -42,6 +48,7 @@ from gateway.observe.trace import Span
 from gateway.run import build as assembly
 from gateway.run import settlement
 from gateway.run.gc_policy import GarbagePolicy
+from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
@@ -49,7 +56,7 @@ KEEPALIVE_SECONDS = 75.0  # between two requests of one client; above the 60 s o
 RESERVED_DESCRIPTORS = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
 LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # for handlers to write their last words once everything they serve has ended
-SWITCH_SECONDS = 0.0005  # the ledger's thread lets the loop go on after so long; Python's own 5 ms are a late token
+SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
 
 _log = logging.getLogger("rivergate")
@@ -65,6 +72,7 @@ class Service:
         *,
         build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
         build_directory: Callable[[Hub], Directory] = LocalDirectory,
+        dialects: Sequence[Dialect] = DIALECTS,
     ) -> None:
         """`sockets`: listening ones that were handed over; they win over `server.listen`.
 
@@ -74,45 +82,72 @@ class Service:
         self._sockets = list(sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
-        self._garbage = GarbagePolicy(lambda: self._context.hub.statistics().running == 0)
+        self._garbage = GarbagePolicy(lambda: self._hub.statistics().running == 0)
         self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
         self._keys = KeyRing(self._books)
         self._bank = build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
-        self._context = self._build_context(build_directory)
-        feeds = assembly.build_feeds(settings, self._tasks, feed_state.take(Path(settings.storage.path)))
-        self._statistics = GatewayStatistics(self._context, self._lag, self._upstreams.pace)
+        self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
+        signing_keys = token_keys.load(Path(settings.storage.path))
+        self._in_force = InForce(settings, self._upstreams.router, signing_keys)
+        self._capacity = Capacity()
+        self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
+        self._started_at = int(clock.wall_time())
+        self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
-        self._context.exposition = self._metrics.exposition
-        self._context.feeds = {FEED: self._statistics.feed(), **feeds}
+        self._feeds[FEED] = self._statistics.feed()
+        rings = feed_state.take(Path(settings.storage.path))
+        self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
+        self._reply_parts = self._build_reply_parts(build_directory(self._hub))
         self._write_ledger: asyncio.Task[None] | None = None
-        app = build_app(self._context)
+        app = self._build_app(dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
 
-    def _build_context(self, build_directory: Callable[[Hub], Directory]) -> Context:
-        """What the handlers share, as yet without feeds."""
-        settings = self._config
-        hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
-        return Context(
-            config=settings,
-            router=self._upstreams.router,
-            hub=hub,
-            tasks=self._tasks,
-            settle=self._settle,
-            tracing=self._tracing,
-            books=self._books,
+    def _build_statistics(self) -> GatewayStatistics:
+        sources = StatisticsSources(
+            in_force=self._in_force,
+            hub=self._hub,
             keys=self._keys,
             bank=self._bank,
-            directory=build_directory(hub),
-            gate=Gate(self._keys, clock.wall_time),
-            cors=Cors(settings.server.cors_origins),
-            started_at=int(clock.wall_time()),
-            feeds={},
-            signing_keys=token_keys.load(Path(settings.storage.path)),
+            capacity=self._capacity,
+            feeds=self._feeds,
+            lag=self._lag,
+            pace=self._upstreams.pace,
+            started_at=self._started_at,
         )
+        return GatewayStatistics(sources)
+
+    def _build_reply_parts(self, directory: Directory) -> ReplyParts:
+        """What every answer of a completion uses."""
+        in_force = self._in_force
+        admission = Admission(self._capacity, Gate(self._keys, clock.wall_time), in_force)
+        opening = OpeningParts(
+            in_force=in_force,
+            admission=admission,
+            bank=self._bank,
+            directory=directory,
+            hub=self._hub,
+            tasks=self._tasks,
+            tracing=self._tracing,
+            book=self._settle,
+        )
+        places = Places(lambda: in_force.config.stream)
+        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force)
+
+    def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
+        parts = AppParts(
+            reply=self._reply_parts,
+            dialects=dialects,
+            books=self._books,
+            capacity=self._capacity,
+            feeds=self._feeds,
+            exposition=self._metrics.exposition,
+            started_at=self._started_at,
+        )
+        return build_app(parts)
 
     @property
     def port(self) -> int:
@@ -139,7 +174,7 @@ class Service:
             raise ConfigError([error.fault]) from None
         self._check_who_may_reach()
         descriptors = raise_fd_limit()
-        self._context.watch = Watch() if sys.platform == "linux" else None
+        self._capacity.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
         try:
             self._servers = await self._listen()
@@ -147,14 +182,14 @@ class Service:
             await self._runner.cleanup()
             reason = error.strerror or str(error)
             raise ConfigError([f"server.listen: cannot listen on {self._config.server.listen}: {reason}"]) from None
-        self._context.max_connections = self._room_for_connections(descriptors)
+        self._capacity.max_connections = self._room_for_connections(descriptors)
         self._write_ledger = self._tasks.start(self._bank.run(), "ledger")
         self._tasks.start(self._keys.run(), "keys")
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._garbage.start()
-        self._context.ready = True
+        self._capacity.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address()}})
 
     def address(self) -> str:
@@ -180,38 +215,35 @@ class Service:
             assembly.renew(self._tls, self._config.server)  # else a restart is needed, and told
         self._upstreams = upstreams
         assembly.retire(before, self._upstreams)
-        self._context.router = self._upstreams.router
-        self._context.config = settings
-        self._context.signing_keys = signing_keys
-        self._context.cors = Cors(settings.server.cors_origins)
+        self._in_force.exchange(settings, self._upstreams.router, signing_keys)
         at_start = _read_at_start(self._config)
         fixed = [section for section, read in _read_at_start(settings).items() if read != at_start[section]]
         _log.info("configuration reloaded", extra={"fields": {"needs_restart": fixed}})
 
     def passes(self) -> Mapping[str, int]:
         """The streams over whose readers a pass is under way, each with the sends so far."""
-        streams = [one.stream for one in (*self._context.hub.streams(), *self._context.feeds.values())]
+        streams = [one.stream for one in (*self._hub.streams(), *self._feeds.values())]
         return {one.id: sends for one in streams if (sends := one.pass_under_way()) is not None}
 
     async def drain(self) -> None:
         """Take no more, let what runs finish for `drain_seconds`, end the rest."""
-        self._context.ready = False
+        self._capacity.ready = False
         self._close_servers()
-        running = self._context.hub.statistics().running
+        running = self._hub.statistics().running
         _log.info("draining", extra={"fields": {"streams": running}})
         self._close_feeds()
-        await self._context.hub.drain(self._context.config.server.drain_seconds)
+        await self._hub.drain(self._in_force.config.server.drain_seconds)
 
     async def stop(self) -> None:
         """Close what is left; after `drain` that is idle connections."""
-        self._context.ready = False
+        self._capacity.ready = False
         self._close_servers()
-        await self._context.hub.drain(0)
-        self._context.hub.close()
+        await self._hub.drain(0)
+        self._hub.close()
         self._close_feeds()
         await self._runner.cleanup()
-        if self._context.watch is not None:
-            self._context.watch.close()
+        if self._capacity.watch is not None:
+            self._capacity.watch.close()
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
@@ -235,11 +267,9 @@ class Service:
 
     def _close_feeds(self) -> None:
         """Send the subscribers away to come again, and keep the rings for the process that they come to."""
-        for feed in self._context.feeds.values():
+        for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
-        rings = {
-            name: one.state_of_ring() for name, one in self._context.feeds.items() if isinstance(one, SourceFeed)
-        }
+        rings = {name: one.state_of_ring() for name, one in self._feeds.items() if isinstance(one, SourceFeed)}
         feed_state.save(Path(self._config.storage.path), rings)
 
     def _check_who_may_reach(self) -> None:
@@ -263,14 +293,14 @@ class Service:
         return min(wanted, room)
 
     async def _listen(self) -> list[asyncio.Server]:
-        loop, census = asyncio.get_running_loop(), self._context.census
+        loop, count = asyncio.get_running_loop(), self._capacity.held
         server, listen = self._runner.server, self._config.server.listen
         assert server is not None
-        shortcut = FastPath(self._context)
+        fast_path = FastPath(self._reply_parts, self._config.server.max_body_bytes)
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, census, shortcut, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server, count, fast_path, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
             )
 
         tls = self._tls = assembly.server_tls(self._config.server)
@@ -287,7 +317,7 @@ class Service:
         return [await loop.create_server(build, listen.host or None, listen.port, backlog=BACKLOG, ssl=tls)]
 
     def _settle(self, record: Record, lease: Lease | None, span: Span) -> None:
-        self._context.hub.end(record.id)
+        self._hub.end(record.id)
         self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))

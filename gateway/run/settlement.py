@@ -1,4 +1,4 @@
-"""Pure: a completion's record in the words of those who keep it: the ledger, the log, the metrics."""
+"""Pure: the record of a completion in the words of those who keep it: the books, the log, the trace, the metrics."""
 
 from decimal import Decimal
 
@@ -6,14 +6,14 @@ from gateway.access.bank import Lease
 from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.spending import ceil_microusd
-from gateway.observe.metrics import Completion
+from gateway.observe.metrics import EndedCompletion
 from gateway.observe.trace import SpanRecord
 
 _MICRO = Decimal(1_000_000)
 
 
 def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
-    """As it is billed, in whole micro-dollars; `now` is Unix seconds."""
+    """The record as the books have it, in whole micro-dollars; `now` is Unix seconds."""
     used = record.usage
     return UsageRecord(
         id=record.id,
@@ -34,7 +34,7 @@ def usage(record: Record, lease: Lease | None, now: int) -> UsageRecord:
 
 
 def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
-    """As an operator reads it: counts and reasons, never content."""
+    """The record as a line of the log: counts and reasons, never content."""
     used = record.usage
     return {
         "request_id": record.request_id,
@@ -52,12 +52,12 @@ def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
         "cost_usd": None if record.cost_usd is None else str(record.cost_usd),
         "hedge_cost_usd": str(record.hedge_cost_usd),
         "strategy": record.strategy,
-        "attempts": [f"{one.upstream}:{one.outcome}" for one in record.attempts],
+        "attempts": [f"{attempt.upstream}:{attempt.outcome}" for attempt in record.attempts],
     }
 
 
 def traced(record: Record) -> SpanRecord:
-    """As a span tells it."""
+    """The record as a span."""
     used = record.usage
     attributes: dict[str, str | int | float] = {
         "gen_ai.operation.name": record.operation,
@@ -72,16 +72,16 @@ def traced(record: Record) -> SpanRecord:
     if used is not None:
         attributes["gen_ai.usage.input_tokens"] = used.prompt_tokens
         attributes["gen_ai.usage.output_tokens"] = used.completion_tokens
-    marks = {f"{one.upstream} started": one.start_ms / 1000 for one in record.attempts}
+    marks = {f"{attempt.upstream} started": attempt.start_ms / 1000 for attempt in record.attempts}
     if record.ttft_ms is not None:
         marks["first content"] = record.ttft_ms / 1000
     return SpanRecord(attributes, record.error, marks)
 
 
-def completion(record: Record) -> Completion:
-    """As it is measured. The model is one of the configuration: a made-up name never comes so far."""
+def completion(record: Record) -> EndedCompletion:
+    """The record as metrics. Its model is one of the configuration: a request for another one never gets a record."""
     used = record.usage
-    return Completion(
+    return EndedCompletion(
         operation=record.operation,
         model=record.model_id,
         upstream=record.upstream or "",
@@ -91,6 +91,6 @@ def completion(record: Record) -> Completion:
         duration=record.duration_ms / 1000,
         prompt_tokens=used.prompt_tokens if used else None,
         completion_tokens=used.completion_tokens if used else None,
-        hedges=sum(one.hedge for one in record.attempts),
+        hedges=sum(attempt.hedge for attempt in record.attempts),
         hedge_cost_usd=float(record.hedge_cost_usd),
     )

@@ -1,7 +1,7 @@
 """Shell: a service under a service manager: signals, readiness, the watchdog.
 
-SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again. The watchdog is fed by the
-event loop, and only while the fan-out moves: a loop that is blocked, or a pass that is stuck, lets it bite.
+SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again. The event loop feeds the
+watchdog, and only while the fan-out moves: if the loop is blocked or a pass is stuck, the manager ends the process.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ async def run(
     """Start, serve until a signal says stop, drain, stop. Raises `ConfigError` if it cannot start."""
     environ = os.environ if environ is None else environ
     loop = asyncio.get_running_loop()
-    asked = asyncio.Queue[signal.Signals]()
-    # Before anybody can know that it serves: a signal that comes meanwhile waits in the queue.
+    signals = asyncio.Queue[signal.Signals]()
+    # The handlers stand before anybody can know that the service runs; an early signal waits in the queue.
     for number in (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ())):
-        loop.add_signal_handler(number, asked.put_nowait, number)
+        loop.add_signal_handler(number, signals.put_nowait, number)
     await service.start()
     on_started()
     watchdog = Watchdog(service.passes, environ)
     watchdog.start()
     systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
     try:
-        await _stop_asked(asked, reload, environ)
+        await _wait_stop(signals, reload, environ)
         systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
         drain = loop.create_task(service.drain(), name="drain")
-        again = loop.create_task(_stop_asked(asked, reload, environ), name="second signal")
+        again = loop.create_task(_wait_stop(signals, reload, environ), name="second signal")
         await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
@@ -50,12 +50,12 @@ async def run(
         watchdog.stop()
 
 
-async def _stop_asked(
-    asked: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
+async def _wait_stop(
+    signals: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
 ) -> None:
-    """Return when a signal says stop; reload for each that says so until then."""
-    while await asked.get() is signal.SIGHUP:
-        if reload is not None:  # in a call of its own: what goes wrong in it is logged, and ends nothing
+    """Return at a signal to stop; until then reload at each SIGHUP."""
+    while await signals.get() is signal.SIGHUP:
+        if reload is not None:  # in a call of its own: an exception in it is logged by the loop, and ends nothing
             asyncio.get_running_loop().call_soon(_reload, reload, environ)
 
 
@@ -68,9 +68,9 @@ def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
 
 
 class Watchdog:
-    """Tells the manager that the service lives, three times in the time it is given.
+    """The watchdog: it tells the manager that the service lives, three times within the time that the manager waits.
 
-    `passes`: the streams over whose readers a pass is under way, each with the sends so far.
+    `passes`: the streams over whose subscribers a pass is under way, each with the sends so far.
     """
 
     def __init__(self, passes: Callable[[], Mapping[str, int]], environ: Mapping[str, str]) -> None:
@@ -89,7 +89,7 @@ class Watchdog:
             self._timer.cancel()
 
     def look(self) -> None:
-        """Give a sign of life, unless a pass stands where it stood at the last look."""
+        """Give a sign of life, unless a pass has sent nothing since the last look."""
         before, self._before = self._before, self._passes()
         stuck = [stream for stream, sends in self._before.items() if before.get(stream) == sends]
         if stuck:

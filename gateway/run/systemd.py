@@ -1,4 +1,4 @@
-"""Shell: the little of systemd's protocols that a service needs: readiness, the watchdog, sockets handed over.
+"""Shell: the parts of systemd's protocols that a service needs: readiness, the watchdog, sockets handed over.
 
 Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Outside of systemd every call does nothing.
 """
@@ -14,7 +14,7 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:
-    """Tell the service manager; whether there is one that was told. Never waits: not for one that does not read."""
+    """Send lines to the service manager, without waiting for it; whether there is one and it took them."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return False
@@ -32,7 +32,7 @@ def reloading() -> tuple[str, str]:
 
 
 def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """How often the manager wants a sign of life at least; None: it does not."""
+    """The longest time that the manager waits for a sign of life; None: it wants none."""
     pid, text = environ.get("WATCHDOG_PID"), environ.get("WATCHDOG_USEC", "")
     if not text.isdecimal() or int(text) == 0 or (pid is not None and pid != str(os.getpid())):
         return None
@@ -40,7 +40,7 @@ def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
 
 
 def take_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that were handed over, in order; none if they are for somebody else.
+    """The listening sockets that were handed over, in order; none if they are for another process.
 
     Raises `ConfigError` for one that clients cannot be accepted from.
     """
@@ -53,12 +53,12 @@ def take_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
 def _take(fd: int) -> socket.socket:
     fault = ConfigError([f"LISTEN_FDS: descriptor {fd} is not a stream socket that listens"])
     try:
-        one = socket.socket(fileno=fd)
+        listener = socket.socket(fileno=fd)
     except OSError:
         raise fault from None
-    if one.type != socket.SOCK_STREAM or not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        one.detach()  # somebody else's
+    if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.detach()  # it belongs to another part of the process, so it stays open
         raise fault
     os.set_inheritable(fd, False)
-    one.setblocking(False)
-    return one
+    listener.setblocking(False)
+    return listener

@@ -1,7 +1,7 @@
 """A provider that behaves as told: for the demo, the tests and the benches."""
 
-from .provider import Provider
-from .script import Script
-from .tally import Abort, LastRequest, ProviderStatistics
+from gateway.simulate.provider import Provider
+from gateway.simulate.script import Script
+from gateway.simulate.tally import Abort, LastRequest, ProviderStatistics
 
 __all__ = ["Abort", "LastRequest", "Provider", "ProviderStatistics", "Script"]

@@ -1,7 +1,7 @@
-"""Shell: one connection of a client to the provider: requests in, one play at a time out.
+"""Shell: one connection of a client to the provider.
 
-In: bytes of HTTP/1.1 requests. Out: whatever the plan of each says. The close of the client is seen at once,
-because reading never pauses; it is an abort exactly if a counted response was still being played.
+In: bytes of HTTP/1.1 requests. Out: what the plan of each request says, one after the other. The client's close is
+seen at once, since reading never pauses; it is an abort exactly if a counted response was still being played.
 """
 
 import asyncio
@@ -13,30 +13,30 @@ from typing import cast
 
 import httptools
 
-from .player import Outcome, Player
-from .steps import Step
-from .tally import Tally
+from gateway.simulate.player import Outcome, Player
+from gateway.simulate.steps import Step
+from gateway.simulate.tally import Tally
 
-MAX_REQUEST_BYTES = 64 << 20  # head and body; long contexts with images fit, a runaway client does not
-MAX_WAITING = 16  # requests sent ahead of their turn; clients that pipeline more are broken
+MAX_REQUEST_BYTES = 64 << 20  # head and body: a long context with images fits, a runaway client does not
+MAX_WAITING = 16  # requests that wait for their turn; a client that pipelines more is broken
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, complete. Header names are in lower case; the last of several same ones wins."""
+    """One whole request. Header names are in lower case; of several fields of one name the last wins."""
 
     method: str
     target: str
     headers: dict[str, str]
     body: bytes
     keep_alive: bool
-    chunked: bool  # the client understands chunks: HTTP/1.1
+    chunked: bool  # whether the client understands chunks (HTTP/1.1)
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAnswer:
-    """The steps of the answer to a request; `number` is 0 for requests that do not count."""
+    """The steps of the answer to a request; `number`: 0 for a request that is not counted."""
 
     steps: Iterator[Step]
     number: int = 0
@@ -82,7 +82,7 @@ class ClientConnection(asyncio.Protocol):
         self.on_message_begin()
 
     def drop(self) -> None:
-        """Close at once, whatever is being played; the client is not blamed."""
+        """Close at once, whatever is being played; it does not count as an abort."""
         if self._player is not None:
             self._player.cancel()
             self._player = None
@@ -93,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is one in all but its bases
         self._tally.on_connected()
         self._on_made(self)
 
@@ -107,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.write(_BAD_REQUEST)
             self._leave()
             self._transport.close()
-        self._play_next()  # outside of the parser, which would take a fault of ours for one of the client
+        self._play_next()  # outside of the parser, which would take a fault of ours for the client's
 
     def eof_received(self) -> None:
         if self._player is not None:
@@ -176,10 +176,10 @@ class ClientConnection(asyncio.Protocol):
     def _play_next(self) -> None:
         if self._player is not None or not self._waiting or self._transport.is_closing():
             return
-        exchange = self._serve(self._waiting.popleft())
-        self._number = exchange.number
+        answer = self._serve(self._waiting.popleft())
+        self._number = answer.number
         loop = asyncio.get_running_loop()
-        self._player = Player(loop, self._transport, exchange.steps, self._on_end)
+        self._player = Player(loop, self._transport, answer.steps, self._on_end)
         self._player.start(self._paused)
 
     def _on_end(self, outcome: Outcome) -> None:
@@ -195,7 +195,7 @@ class ClientConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._play_next)
 
     def _leave(self) -> None:
-        """The client is gone: whatever was being played was for nothing."""
+        """Stop what is being played, since the client is gone."""
         if self._player is None:
             return
         if self._number:

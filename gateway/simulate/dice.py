@@ -1,17 +1,17 @@
 """Pure: the dice of a provider whose time to the first token varies.
 
-In: a script and the number of a request. Out: that request's script, with its TTFT settled. The invariant: seed and
-number alone decide, so that the same requests in the same order wait as long, in whichever run.
+In: a script and the number of a request. Out: the script for that request, with its TTFT settled. The invariant: seed
+and number alone decide, so that the n-th request waits equally long in every run.
 """
 
 import hashlib
 from dataclasses import replace
 
-from .script import Script
+from gateway.simulate.script import Script
 
 
 def settled(script: Script, number: int) -> Script:
-    """The script as request `number` meets it: slow, or with a jitter of its own; nothing in it is left to chance."""
+    """The script as request `number` meets it: slow, or with its own jitter; nothing in it is left to chance."""
     if not script.slow_share and not script.ttft_jitter_ms:
         return script
     fate, place = _throws(script.seed, number)
@@ -21,6 +21,6 @@ def settled(script: Script, number: int) -> Script:
 
 
 def _throws(seed: int, number: int) -> tuple[float, float]:
-    """Two numbers from 0 up to, but not including, 1."""
+    """Two numbers from 0 to below 1."""
     digest = hashlib.blake2b(b"%d %d" % (seed, number), digest_size=12).digest()
     return int.from_bytes(digest[:6], "big") / 2**48, int.from_bytes(digest[6:], "big") / 2**48

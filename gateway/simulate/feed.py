@@ -1,14 +1,14 @@
 """Pure: the steps of a plain SSE feed, with `event:`, `id:` and `retry:`, that can be resumed.
 
-In: how many events, how far apart, the id that the client saw last. Out: steps, as of a plan.
-Event n has the id n and is the same at every connection; the feed goes on from the one after the last seen.
+In: how many events, how far apart, the id that the client saw last. Out: the steps of a plan. Event n has the id n
+and is the same at every connection; the feed goes on with the event after the last one seen.
 """
 
 from collections.abc import Iterator
 from itertools import count as counting
 
-from .plan import EVENT_STREAM, LAST_CHUNK, chunk, head
-from .steps import End, Send, Step
+from gateway.simulate.plan import EVENT_STREAM, LAST_CHUNK, chunk, head
+from gateway.simulate.steps import End, Send, Step
 
 RETRY_MS = 100  # how soon an EventSource comes back; short, as this is for tests and demos
 
@@ -16,7 +16,7 @@ RETRY_MS = 100  # how soon an EventSource comes back; short, as this is for test
 def feed(
     count: int, gap: float, last_event_id: str, keep_alive: bool = True, padding_bytes: int = 0
 ) -> Iterator[Step]:
-    """Events up to number `count` (0 = without end), one each `gap` seconds; 204 once all were seen."""
+    """Events up to number `count`, 0: without end, one every `gap` seconds; status 204 once all were seen."""
     seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
     connection = () if keep_alive else (("Connection", "close"),)
     if count and seen >= count:

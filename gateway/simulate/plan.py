@@ -1,6 +1,6 @@
-"""Pure: the steps that play a script as the answer to one request.
+"""Pure: the steps that play a script as the answer to one request, in any dialect.
 
-In: a script and the facts of a request. Out: steps, lazily, each with its offset from the request.
+In: a script, the facts of a request, the dialect. Out: steps, lazily, each with its offset from the request.
 The invariant: a plan's last step, and only the last, is not a `Send`.
 """
 
@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import chain
 
-import orjson
-
-from . import answer
-from .frames import BOM, Frames
-from .script import Script
-from .steps import Close, End, Facts, Reset, Send, Stall, Step
+from gateway.simulate.dialect import SimulatedAnswer, SimulatedDialect
+from gateway.simulate.script import Script
+from gateway.simulate.sse_style import BOM, SseStyle
+from gateway.simulate.steps import Close, End, Facts, Reset, Send, Stall, Step
+from gateway.simulate.words import answer_digest
 
 LAST_CHUNK = b"0\r\n\r\n"
 HTML = b"<!doctype html><title>Bad gateway</title><h1>The simulated provider is unwell</h1>\n"
@@ -33,15 +32,16 @@ class _Cut:
     then: Close | Reset
 
 
-def plan(script: Script, facts: Facts) -> Iterator[Step]:
-    """The steps of the answer to a chat completion request."""
+def plan(script: Script, facts: Facts, dialect: SimulatedDialect) -> Iterator[Step]:
+    """The steps of the answer to a request in this dialect."""
     if facts.keep_alive and not script.keep_alive:
         facts = replace(facts, keep_alive=False)
     if script.stall_before == "head":
         return iter((Stall(0.0),))
     if script.is_error:
-        return _refusal(script, facts)
-    return _streamed(script, facts) if facts.stream else _completion(script, facts)
+        return _refusal(script, facts, dialect)
+    answer = dialect.answer(script, facts)
+    return _streamed(script, facts, answer) if facts.stream else _document(script, facts, dialect, answer)
 
 
 def whole(status: int, body: bytes, *, keep_alive: bool = True, kind: str = "application/json") -> Iterator[Step]:
@@ -63,22 +63,21 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _refusal(script: Script, facts: Facts) -> Iterator[Step]:
-    body = HTML if script.html_error else orjson.dumps(answer.error(500 if script.status == 200 else script.status))
+def _refusal(script: Script, facts: Facts, dialect: SimulatedDialect) -> Iterator[Step]:
+    body = HTML if script.html_error else dialect.error_document(500 if script.status == 200 else script.status)
     kind = "text/html" if script.html_error else "application/json"
     extra = () if script.retry_after is None else (("Retry-After", str(script.retry_after)),)
     return _at_once(script, facts, script.status, kind, body, script.head_ms / 1000, extra)
 
 
-def _completion(script: Script, facts: Facts) -> Iterator[Step]:
-    """The answer of a request that is not streamed; faults come when the whole answer is due."""
-    at = (script.ttft_ms + answer.count_tokens(script) * script.gap_ms) / 1000
+def _document(script: Script, facts: Facts, dialect: SimulatedDialect, answer: SimulatedAnswer) -> Iterator[Step]:
+    """The answer to a request that is not streamed; faults come when the whole answer is due."""
+    at = (script.ttft_ms + answer.count_tokens() * script.gap_ms) / 1000
     if script.stall_after is not None:
         return iter((Stall(at),))
     if script.error_first or script.error_after is not None:
-        return _at_once(script, facts, 500, "application/json", orjson.dumps(answer.error(500)), at)
-    body = orjson.dumps(answer.completion(script, facts))
-    return _at_once(script, facts, 200, "application/json", body, at)
+        return _at_once(script, facts, 500, "application/json", dialect.error_document(500), at)
+    return _at_once(script, facts, 200, "application/json", answer.document(), at)
 
 
 def _at_once(
@@ -113,64 +112,64 @@ def _whole_headers(kind: str, body: bytes, keep_alive: bool) -> Iterator[tuple[s
         yield "Connection", "close"
 
 
-def _streamed(script: Script, facts: Facts) -> Iterator[Step]:
+def _streamed(script: Script, facts: Facts, answer: SimulatedAnswer) -> Iterator[Step]:
     framing = "close" if script.body == "chunked" and not facts.chunked else script.body
     script = replace(script, body=framing, keep_alive=facts.keep_alive and framing != "close")
     start = script.head_ms / 1000
-    yield Send(start, head(200, _stream_headers(script, facts)))
+    yield Send(start, head(200, _stream_headers(script, facts, answer)))
     if script.stall_before == "role":
         yield Stall(start)
     else:
-        yield from _encoded(script, _events(script, facts))
+        yield from _encoded(script, _events(script, answer))
 
 
-def _stream_headers(script: Script, facts: Facts) -> Iterator[tuple[str, str]]:
+def _stream_headers(script: Script, facts: Facts, answer: SimulatedAnswer) -> Iterator[tuple[str, str]]:
     yield "Content-Type", EVENT_STREAM
     yield "Cache-Control", "no-cache"
-    yield "x-request-id", answer.completion_id(script, facts).replace("chatcmpl", "req")
+    yield "x-request-id", f"req-sim-{answer_digest(script, facts)}"
     if script.gzip:
         yield "Content-Encoding", "gzip"
     if script.body == "chunked":
         yield "Transfer-Encoding", "chunked"
     if script.body == "length":
-        yield "Content-Length", str(_length(script, facts))
+        yield "Content-Length", str(_length(script, answer))
     if not script.keep_alive:
         yield "Connection", "close"
 
 
-def _length(script: Script, facts: Facts) -> int:
-    """The length of the body as announced: a stall, a reset and a cut come as a surprise."""
+def _length(script: Script, answer: SimulatedAnswer) -> int:
+    """The length of the body as its header says: a stall, a reset and a cut come as a surprise."""
     intended = replace(script, stall_after=None, reset_after=None, cut_after=None)
-    steps = _encoded(intended, _events(intended, facts))
+    steps = _encoded(intended, _events(intended, answer))
     return sum(len(step.data) for step in steps if isinstance(step, Send))
 
 
-def _events(script: Script, facts: Facts) -> Iterator[Step | _Cut]:
-    """The frames as they are due, before any HTTP framing, up to the end that the script wants."""
-    frames = Frames(script, facts)
+def _events(script: Script, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
+    """The frames, each when it is due, before any HTTP framing, up to the end that the script wants."""
     start, ttft, gap = script.head_ms / 1000, script.ttft_ms / 1000, script.gap_ms / 1000
     if script.bom:
         yield Send(start, BOM)
     if script.error_first:
-        yield Send(ttft, frames.error())
+        yield Send(ttft, answer.error())
         yield End(ttft, keep_alive=False)
         return
-    yield Send(start, frames.role())
-    fault, fault_after = _first_fault(script)
+    for frame in answer.opening():
+        yield Send(start, frame)
+    style, (fault, fault_after) = SseStyle(script), _first_fault(script)
     reasoning, comments, sent, at = script.reasoning_tokens, script.comments, 0, ttft
-    for n, frame in enumerate(chain(frames.reasoning(), frames.content())):
+    for n, frame in enumerate(chain(answer.reasoning(), answer.content())):
         at = ttft + n * gap
         if sent == fault_after:
-            yield from _fail(fault, at, frame, frames)
+            yield from _fail(fault, at, frame, answer)
             return
         yield Send(at, frame, 1)
         sent += n >= reasoning
         if comments and sent and sent % comments == 0:
-            yield Send(at, frames.comment())
+            yield Send(at, style.comment())
     at = ttft + (reasoning + sent) * gap
-    tail = tuple(frames.tail())
+    tail = tuple(answer.closing())
     if sent == fault_after:
-        yield from _fail(fault, at, next(iter(tail), frames.comment()), frames)
+        yield from _fail(fault, at, next(iter(tail), style.comment()), answer)
         return
     for frame in tail:
         yield Send(at, frame)
@@ -189,9 +188,9 @@ def _first_fault(script: Script) -> tuple[str, int]:
     return min(told, key=lambda fault: fault[1], default=("", -1))
 
 
-def _fail(fault: str, at: float, frame: bytes, frames: Frames) -> Iterator[Step | _Cut]:
+def _fail(fault: str, at: float, frame: bytes, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
     if fault == "error":
-        yield Send(at, frames.error())
+        yield Send(at, answer.error())
     if fault == "stall":
         yield Stall(at)
     elif fault in ("reset", "cut"):

@@ -10,23 +10,23 @@ import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from .steps import Close, End, Reset, Send, Stall, Step
+from gateway.simulate.steps import Close, End, Reset, Send, Stall, Step
 
-MAX_SENDS_PER_TURN = 64  # then the loop gets a pass: a script without gaps must not starve the others
-TOLERANCE = 0.0005  # uvloop's timers and clock have whole milliseconds; half of one early counts as due
-_RST_ON_CLOSE = struct.pack("ii", 1, 0)  # linger on, for no time
+MAX_SENDS_PER_TURN = 64  # writes before the loop gets a pass: a script without gaps must not starve the others
+TOLERANCE = 0.0005  # seconds that a step may be early: uvloop's timers and clock have whole milliseconds
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: a close sends an RST
 
 
 class Outcome(Enum):
-    """How a play ended by itself."""
+    """How a play came to its end."""
 
-    KEPT = "kept"  # complete, and the connection serves on
-    CLOSED = "closed"  # complete, and the connection closes
-    BROKEN = "broken"  # broken off as the script says
+    KEPT = "kept"  # complete; the connection serves the next request
+    CLOSED = "closed"  # complete; the connection closes
+    BROKEN = "broken"  # broken off, as the script says
 
 
 class Player:
-    """Plays one plan. `tokens` counts what was written."""
+    """Plays one plan. `tokens`: how many tokens were written."""
 
     __slots__ = (
         "_handle",
@@ -66,7 +66,7 @@ class Player:
             self._turn()
 
     def pause(self) -> None:
-        """The transport has too much; nothing is written before `resume`."""
+        """Write nothing until `resume`: the transport has too much."""
         self._paused = True
         self._cancel_handle()
 
@@ -77,7 +77,7 @@ class Player:
             self._handle = self._loop.call_soon(self._turn)
 
     def cancel(self) -> None:
-        """Play nothing more, and tell nobody."""
+        """Play nothing more; `on_end` is not called."""
         self._paused = True
         self._cancel_handle()
 
@@ -113,13 +113,13 @@ class Player:
             case Close():
                 self._on_end(Outcome.BROKEN)
             case Reset():
-                # A pass later: uvloop writes at the end of this one, and the reset drops what is unwritten.
+                # uvloop writes at the end of a pass, and a reset drops what is unwritten: so it comes a pass later.
                 self._handle = self._loop.call_soon(self._reset)
             case Stall():
                 pass
 
     def _reset(self) -> None:
-        # A closing transport has no socket any more; then somebody else ended it first.
+        # A closing transport has no socket any more; then the connection was ended elsewhere.
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)

@@ -1,7 +1,7 @@
-"""Shell: the simulated provider: a listener, the script it follows, and its routes.
+"""Shell: the simulated provider: a listener, its script and its routes.
 
-In: HTTP/1.1 requests. Out: what the script says; a request's own `simulate` member is laid over it.
-Nothing it starts outlives `close()`.
+In: HTTP/1.1 requests. Out: what the script says, changed for a request by its own member `simulate`.
+The invariant: nothing that the provider starts outlives `close()`.
 """
 
 import asyncio
@@ -13,20 +13,22 @@ from urllib.parse import parse_qs
 import orjson
 
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
+from gateway.simulate.chat import CHAT
+from gateway.simulate.connection import ClientConnection, Request, ScriptedAnswer
+from gateway.simulate.dialect import SimulatedDialect
+from gateway.simulate.dice import settled
+from gateway.simulate.feed import feed
+from gateway.simulate.plan import plan, whole
+from gateway.simulate.script import Script
+from gateway.simulate.steps import Step
+from gateway.simulate.tally import ProviderStatistics, Tally
 
-from .connection import ClientConnection, Request, ScriptedAnswer
-from .dice import settled
-from .feed import feed
-from .plan import plan, whole
-from .script import Script
-from .steps import Facts, Step
-from .tally import ProviderStatistics, Tally
+BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
+MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-BACKLOG = 4096  # a bench connects all its streams at once
-MAX_PADDING_BYTES = 1 << 20  # of an event of the feed
-
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)
 _METHODS = {
-    "/v1/chat/completions": "POST",
+    **{dialect.path: "POST" for dialect in DIALECTS},
     "/v1/models": "GET",
     "/v1/events": "GET",
     "/stats": "GET",
@@ -35,7 +37,7 @@ _METHODS = {
 
 
 class Provider:
-    """A provider on one port. `script` may be set at any time and holds for the requests that follow."""
+    """A provider on one port. `script` may be set at any time, for the requests that follow."""
 
     def __init__(self, script: Script, name: str) -> None:
         self.script = script
@@ -57,7 +59,7 @@ class Provider:
         name: str = "sim",
         ssl: tls.SSLContext | None = None,
     ) -> Self:
-        """Listen; port 0 takes a free one. `OSError` if the address cannot be had."""
+        """Listen; port 0 takes a free port. Raises `OSError` if the address cannot be had."""
         provider = cls(script or Script(), name)
         loop = asyncio.get_running_loop()
         provider._server = await loop.create_server(provider._accept, host, port, ssl=ssl, backlog=BACKLOG)
@@ -78,7 +80,7 @@ class Provider:
         return self._tally.statistics()
 
     async def close(self) -> None:
-        """Stop listening and close every connection at once; returns when the last one is gone."""
+        """Stop listening and close every connection at once; returns when the last connection is gone."""
         self._closed = True
         self._server.close()
         for connection in tuple(self._connections):
@@ -92,7 +94,7 @@ class Provider:
 
     def _on_made(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
-        if self._closed:  # accepted in the very pass in which the listener closed
+        if self._closed:  # accepted in the same pass of the loop in which the listener closed
             connection.drop()
 
     def _on_lost(self, connection: ClientConnection) -> None:
@@ -115,9 +117,10 @@ class Provider:
             raise NotFound(f"The simulated provider has no {path}.")
         if request.method != _METHODS[path]:
             raise MethodNotAllowed(f"{path} wants {_METHODS[path]}, not {request.method}.")
+        for dialect in DIALECTS:
+            if path == dialect.path:
+                return self._answer(request, dialect)
         match path:
-            case "/v1/chat/completions":
-                return self._complete(request)
             case "/v1/events":
                 return self._feed(request, query)
             case "/v1/models":
@@ -128,7 +131,7 @@ class Provider:
                 answer = self._change_script(request)
         return ScriptedAnswer(whole(200, answer, keep_alive=request.keep_alive))
 
-    def _complete(self, request: Request) -> ScriptedAnswer:
+    def _answer(self, request: Request, dialect: SimulatedDialect) -> ScriptedAnswer:
         body = _json(request.body)
         if not isinstance(body, dict):
             raise InvalidParameter("The body must be a JSON object.")
@@ -136,7 +139,8 @@ class Provider:
         if "simulate" in body:
             script = _laid_over(script, body["simulate"], param="simulate")
         number = self._tally.on_request(request.headers, body)
-        steps: Iterator[Step] = plan(settled(script, number), _facts(body, request))
+        facts = dialect.facts(body, keep_alive=request.keep_alive, chunked=request.chunked)
+        steps: Iterator[Step] = plan(settled(script, number), facts, dialect)
         return ScriptedAnswer(steps, number)
 
     def _feed(self, request: Request, query: str) -> ScriptedAnswer:
@@ -176,16 +180,3 @@ def _number(values: dict[str, list[str]], name: str) -> float:
     if not value.replace(".", "", 1).isdigit() or not value.isascii():
         raise InvalidParameter(f"{name}: must be a number, 0 or more, got {value!r}", param=name)
     return float(value)
-
-
-def _facts(body: dict[str, Any], request: Request) -> Facts:
-    options = body.get("stream_options")
-    model = body.get("model")
-    return Facts(
-        model=model if isinstance(model, str) else "sim",
-        stream=body.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        prompt=orjson.dumps(body.get("messages", [])),
-        keep_alive=request.keep_alive,
-        chunked=request.chunked,
-    )

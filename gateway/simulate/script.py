@@ -14,35 +14,35 @@ OMITTABLE = ("created", "model", "index", "finish_reason", "role", "id", "object
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One behaviour. `*_after` count content tokens (text or tool-call fragments); 0 is after the role chunk.
+    """One behaviour. `*_after` count content tokens (text or tool-call fragments); 0 is before the first of them.
 
-    The head and the role chunk go out at `head_ms`; token k of the answer (reasoning first) is due at
-    `ttft_ms + k * gap_ms`, and so is the end, as if it were one token more. All from the request's last byte.
-    Where the TTFT varies, the seed and the number of the request decide (`dice.py`).
+    The head and the opening frames go out at `head_ms`; token k of the answer (reasoning first) is due at
+    `ttft_ms + k * gap_ms`, and the end is due where the token after the last would be. Time counts from the request's
+    last byte. Where the TTFT varies, the seed and the number of the request decide (`dice.py`).
     """
 
     ttft_ms: float = 50.0
-    ttft_jitter_ms: float = 0.0  # uniform, plus or minus so much
-    slow_share: float = 0.0  # of the requests: they wait `slow_ttft_ms` for the first token, with no jitter
+    ttft_jitter_ms: float = 0.0  # the TTFT is uniform between `ttft_ms` minus and plus this
+    slow_share: float = 0.0  # share of the requests that wait `slow_ttft_ms` for the first token, without jitter
     slow_ttft_ms: float = 1000.0
-    head_ms: float = 0.0  # also when an error answer is due
+    head_ms: float = 0.0  # an error answer is due then, too
     gap_ms: float = 10.0
     tokens: int = 100
     seed: int = 0
-    text: str | None = None  # said word by word instead of generated words
-    tool_calls: int = 0  # said instead of text, arguments in fragments
+    text: str | None = None  # comes word by word, instead of generated words
+    tool_calls: int = 0  # come instead of text, their arguments in fragments
     reasoning_tokens: int = 0
-    usage: str = "auto"  # auto = as stream_options.include_usage asks
+    usage: str = "auto"  # auto: if the request asks for it
     stall_after: int | None = None  # silent for ever
-    stall_before: str = ""  # silence before the "head" or before the "role" chunk
+    stall_before: str = ""  # silence before the "head", or before the opening frames ("role")
     reset_after: int | None = None  # RST in the middle of the next frame
-    close_after: int | None = None  # the body ends properly, but without a finish and [DONE]; then FIN
+    close_after: int | None = None  # the body ends properly, but without the closing frames; then FIN
     cut_after: int | None = None  # FIN in the middle of the next frame
-    done: bool = True
-    finish: bool = True
+    done: bool = True  # whether the terminal event comes
+    finish: bool = True  # whether the finish comes
     line_end: str = "\n"
     space: bool = True  # "data: x" or "data:x"
-    comments: int = 0  # a ": ping" comment every n content tokens
+    comments: int = 0  # a ": ping" comment behind every n-th content token; 0: none
     bom: bool = False
     event_names: bool = False
     pretty: bool = False  # JSON over several data lines
@@ -58,9 +58,9 @@ class Script:
     json_instead: bool = False  # 200 with a JSON error body
     gzip: bool = False
     body: str = "chunked"
-    split: int = 0  # pieces of that many bytes of the body on the wire, chunk framing included
+    split: int = 0  # bytes of the body in one write, chunk framing included; 0: a frame in one write
     keep_alive: bool = True
-    hold_body_ms: float = 0.0  # between [DONE] and the end of the body
+    hold_body_ms: float = 0.0  # between the closing frames and the end of the body
     unicode_separators: bool = False  # raw U+2028, U+2029, U+0085 in turn at the end of each token
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Script:
 
     @property
     def is_error(self) -> bool:
-        """The answer is an error instead of a completion."""
+        """Whether the answer is an error from its status on."""
         return self.status != 200 or self.html_error or self.json_instead
 
 

@@ -1,14 +1,14 @@
 """Pure: what a provider has seen, counted.
 
-In: one call per happening. Out: `ProviderStatistics`, a frozen snapshot. Only completions and feeds count as
-requests; asking for statistics or models does not.
+In: one call for each thing that happens. Out: `ProviderStatistics`, a frozen snapshot. Only requests for answers and
+feeds are counted; a request for statistics or models is not.
 """
 
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-MAX_ABORTS = 4096  # the last ones kept: enough for a bench run, and bounded for a soak
+MAX_ABORTS = 4096  # the newest aborts kept: enough for a run of a bench, and bounded for days
 
 
 class Abort(TypedDict):
@@ -16,7 +16,7 @@ class Abort(TypedDict):
 
     request: int  # its number, from 1
     at: float  # time.monotonic() when the close was seen
-    tokens: int  # sent so far
+    tokens: int  # written until then
 
 
 class LastRequest(TypedDict):
@@ -26,7 +26,7 @@ class LastRequest(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatistics:
-    """A snapshot of a provider; also the JSON of `GET /stats`."""
+    """What a provider has seen so far; also the JSON of `GET /stats`."""
 
     requests: int
     open_connections: int
@@ -61,7 +61,7 @@ class Tally:
         self._open -= 1
 
     def on_request(self, headers: dict[str, str], body: Any) -> int:
-        """A request whose response starts now; returns its number."""
+        """Count a request whose response starts now; returns its number, from 1."""
         self._requests += 1
         self._running += 1
         self._last_request = {"headers": headers, "body": body}
@@ -81,7 +81,7 @@ class Tally:
         self._aborts.append({"request": request, "at": at, "tokens": tokens})
 
     def on_dropped(self) -> None:
-        """The provider itself closes down: neither completed nor the client's doing."""
+        """Count a response that ended because the provider itself closes down."""
         self._running -= 1
 
     def statistics(self) -> ProviderStatistics:

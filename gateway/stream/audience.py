@@ -1,7 +1,7 @@
 """Shell: who is listening to a stream. Decides when nobody is, and what follows from that.
 
-Three different events (DESIGN.md 1.6): a reader left; the last reader left, whereupon the stream is abandoned after
-a grace, or runs on without readers for a while; and an explicit stop, which is not decided here.
+Three different events (DESIGN.md 1.6): a subscriber left; the last subscriber left, whereupon the stream is abandoned
+after a grace, or runs on without subscribers for a while; and an explicit stop, which is not decided here.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway import clock
+from gateway.config import StreamSettings
 from gateway.endings import Ending
 
 OnLastReader = Literal["abort", "drain"]
@@ -17,10 +18,10 @@ OnLastReader = Literal["abort", "drain"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What becomes of a stream without readers.
+    """What becomes of a stream without subscribers.
 
-    `detached`: it began without one. `on_last_reader`: "abort" ends it `grace_seconds` after the last reader left,
-    "drain" lets it run on. No stream runs longer than `lonely_seconds` without a reader.
+    `detached`: it began without one. `on_last_reader`: "abort" ends it `grace_seconds` after the last subscriber
+    left, "drain" lets it run on. No stream runs longer than `lonely_seconds` without a subscriber.
     """
 
     detached: bool = False
@@ -29,19 +30,39 @@ class Policy:
     lonely_seconds: float = 3600.0
 
 
-class Audience:
-    """Counts the readers of one stream, those that still wait for the first token included."""
+def policy_of(
+    limits: StreamSettings,
+    *,
+    detached: bool = False,
+    on_last_reader: OnLastReader | None = None,
+    abort_grace_ms: int | None = None,
+) -> Policy:
+    """What was asked for this stream, else what is configured.
 
-    __slots__ = ("_alone", "_alone_since", "_closed", "_on_empty", "_policy", "_timer", "readers", "total")
+    A detached stream outlives its subscribers unless something else was asked for.
+    """
+    grace_ms = limits.abort_grace_ms if abort_grace_ms is None else abort_grace_ms
+    return Policy(
+        detached=detached,
+        on_last_reader=on_last_reader or ("drain" if detached else limits.on_last_reader),
+        grace_seconds=grace_ms / 1000,
+        lonely_seconds=limits.detached_max_seconds,
+    )
+
+
+class Audience:
+    """The count of the subscribers of one stream, those included that still wait for the first token."""
+
+    __slots__ = ("_alone", "_alone_since", "_on_empty", "_policy", "_timer", "subscribers", "total")
 
     def __init__(self, policy: Policy, on_empty: Callable[[Ending], None]) -> None:
         self._policy = policy
-        self._on_empty = on_empty  # is given the ending that follows
+        # Is given the ending that follows from an empty audience. None: the stream has ended, nothing follows.
+        self._on_empty: Callable[[Ending], None] | None = on_empty
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
-        self.readers = 0
-        self.total = 0  # readers there ever were
-        self._alone = 0.0  # seconds without a reader, but for those that run now
+        self.subscribers = 0
+        self.total = 0  # subscribers that there ever were
+        self._alone = 0.0  # seconds without a subscriber, without those that run now
         self._alone_since: float | None = clock.monotonic() if policy.detached else None
         if policy.detached:
             self._wait(policy.lonely_seconds, Ending.EXPIRED)
@@ -52,31 +73,31 @@ class Audience:
         return self._alone + (0.0 if self._alone_since is None else clock.monotonic() - self._alone_since)
 
     def join(self) -> None:
+        """A subscriber has come."""
         self._stop_alone()
-        self.readers += 1
+        self.subscribers += 1
         self.total += 1
-        self._forget()
+        self._cancel()
 
     def leave(self) -> None:
-        self.readers -= 1
-        if self.readers or self._closed:
-            return
-        self._alone_since = clock.monotonic()
-        self._wait_alone()
+        """A subscriber has left."""
+        self.subscribers -= 1
+        if self.subscribers == 0 and self._on_empty is not None:
+            self._alone_since = clock.monotonic()
+            self._wait_alone()
 
     def adopt(self, policy: Policy) -> None:
-        """Go on by this policy: somebody relies on the stream who is no reader."""
+        """Go on by this policy: somebody relies on the stream who is no subscriber."""
         self._policy = policy
-        if not self.readers and not self._closed:
-            self._forget()
+        if self.subscribers == 0 and self._on_empty is not None:
+            self._cancel()
             self._wait_alone()
 
     def close(self) -> None:
         """The stream has ended: nothing follows from anybody's leaving."""
-        self._closed = True
-        self._on_empty = _nothing
+        self._on_empty = None
         self._stop_alone()
-        self._forget()
+        self._cancel()
 
     def _wait_alone(self) -> None:
         policy = self._policy
@@ -85,19 +106,19 @@ class Audience:
         elif policy.grace_seconds > 0:
             self._wait(policy.grace_seconds, Ending.ABANDONED)
         else:
-            self._on_empty(Ending.ABANDONED)
+            self._on_alone(Ending.ABANDONED)
+
+    def _wait(self, seconds: float, ending: Ending) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_alone, ending)
+
+    def _on_alone(self, ending: Ending) -> None:
+        if self._on_empty is not None:
+            self._on_empty(ending)
 
     def _stop_alone(self) -> None:
         self._alone, self._alone_since = self.orphan_seconds, None
 
-    def _forget(self) -> None:
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _wait(self, seconds: float, ending: Ending) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_empty, ending)
-
-
-def _nothing(ending: Ending) -> None:
-    """What follows from a leaving once the stream has ended."""

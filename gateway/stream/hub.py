@@ -5,21 +5,22 @@ Completions that are not streamed are here only while they run, so that a drain 
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gateway.endings import Ending
 from gateway.stream.stream import Stream, StreamStatistics
 
-DRAIN_GRAIN = 0.02  # seconds between two looks whether everybody has read what has ended
+DRAIN_LOOK_SECONDS = 0.02  # between two looks whether the ended streams have been sent to all their subscribers
 
 
 class Running(Protocol):
-    """Something that runs and can be ended."""
+    """A completion or a feed that runs and can be ended."""
 
     id: str
 
-    def stop(self, ending: Ending) -> None: ...
+    def stop(self, ending: Ending) -> None:
+        """End it for this reason."""
 
 
 class Production(Running, Protocol):
@@ -29,7 +30,7 @@ class Production(Running, Protocol):
     owner: str  # whose it is: the id of an API key, "" for the machine's own users
     key: str | None  # X-Stream-Key
     fingerprint: bytes  # of the request
-    announced: bool  # somebody was told its id
+    announced: bool  # somebody knows its id, and may ask for it after its end
 
     def headers(self) -> dict[str, str]:
         """Who answers, as response headers; nothing while that is not known."""
@@ -40,35 +41,44 @@ class Production(Running, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
+    """Counts of all streams; `deliveries` and what follows it are sums over all streams that there ever were."""
+
     running: int
     ended: int
     kept: int
     kept_bytes: int
-    # Over all streams there ever were:
     deliveries: int
     sends: int
-    lagged_readers: int
+    lagged_subscribers: int
     orphan_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A stream that has ended and is kept for replay."""
+
+    until: float  # on the loop's clock
+    bytes: int  # as they were counted when it ended
+
+
 @dataclass(slots=True)
-class _Gone:
-    """What streams did that are forgotten."""
+class _Sums:
+    """The sums of what streams did."""
 
     deliveries: int = 0
     sends: int = 0
-    lagged_readers: int = 0
+    lagged_subscribers: int = 0
     orphan_seconds: float = 0.0
 
     def add(self, numbers: StreamStatistics) -> None:
         self.deliveries += numbers.deliveries
         self.sends += numbers.sends
-        self.lagged_readers += numbers.lagged_readers
+        self.lagged_subscribers += numbers.lagged_subscribers
         self.orphan_seconds += numbers.orphan_seconds
 
 
 class Hub:
-    """Knows every stream. It enters at its start, is kept after its end for replay, and leaves in the end."""
+    """All streams of this process: each is known from its start on, kept for replay after its end, then forgotten."""
 
     def __init__(self, retain_seconds: float, max_retained_bytes: int) -> None:
         self._retain_seconds = retain_seconds
@@ -76,12 +86,11 @@ class Hub:
         self._running: dict[str, Running] = {}
         self._streams: dict[str, Production] = {}  # running and kept
         self._by_key: dict[tuple[str, str], Production] = {}
-        # Ended, oldest first, with the time of leaving and the bytes that were counted.
-        self._kept: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by stream id; what ended first stands first
         self._kept_bytes = 0
         self._ended = 0
-        self._forgotten: list[Production] = []  # not to be found any more, and still read
-        self._gone = _Gone()
+        self._forgotten: list[Production] = []  # not to be found any more, but with subscribers
+        self._gone = _Sums()  # of the streams that are neither to be found nor have subscribers
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -99,7 +108,7 @@ class Hub:
             self._by_key[production.owner, production.key] = production
 
     def end(self, running_id: str) -> None:
-        """One has ended; a stream is kept for replay. Unknown ids are fine, so that an end may be told twice."""
+        """A completion has ended; its stream is kept for replay. An unknown id is fine: an end may be told twice."""
         if self._running.pop(running_id, None) is None:
             return
         self._ended += 1
@@ -119,23 +128,23 @@ class Hub:
         return self._by_key.get((owner, key))
 
     def streams(self) -> list[Production]:
-        """All that can be found, oldest first."""
+        """All streams that can be found, oldest first."""
         return list(self._streams.values())
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all have ended by themselves and been read, at most so long; then end the rest as drained."""
+        """Wait until all streams have ended and been sent to their subscribers; after `seconds` end the rest."""
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
-                # Looked at now and then: no reader tells the hub that it has left.
-                while any(one.stream.readers for one in (*self._streams.values(), *self._still_read())):  # noqa: ASYNC110
-                    await asyncio.sleep(DRAIN_GRAIN)
+                # Looked at now and then: no subscriber tells the hub that it has left.
+                while any(production.stream.subscribers for production in self._all()):  # noqa: ASYNC110
+                    await asyncio.sleep(DRAIN_LOOK_SECONDS)
         except TimeoutError:
             for running in list(self._running.values()):
                 running.stop(Ending.DRAINED)
 
     def close(self) -> None:
-        """Forget all that has ended."""
+        """Forget all streams that have ended."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -143,31 +152,40 @@ class Hub:
             self._forget_oldest()
 
     def statistics(self) -> HubStatistics:
-        numbers = [one.stream.statistics() for one in (*self._streams.values(), *self._still_read())]
-        gone = self._gone
+        productions = self._all()
+        sums = replace(self._gone)
+        for production in productions:
+            sums.add(production.stream.statistics())
         return HubStatistics(
-            len(self._running),
-            self._ended,
-            len(self._kept),
-            self._kept_bytes,
-            gone.deliveries + sum(one.deliveries for one in numbers),
-            gone.sends + sum(one.sends for one in numbers),
-            gone.lagged_readers + sum(one.lagged_readers for one in numbers),
-            gone.orphan_seconds + sum(one.orphan_seconds for one in numbers),
+            running=len(self._running),
+            ended=self._ended,
+            kept=len(self._kept),
+            kept_bytes=self._kept_bytes,
+            deliveries=sums.deliveries,
+            sends=sums.sends,
+            lagged_subscribers=sums.lagged_subscribers,
+            orphan_seconds=sums.orphan_seconds,
         )
 
-    def _still_read(self) -> list[Production]:
-        """The forgotten that somebody still reads; what the others did is counted for good."""
+    def _all(self) -> list[Production]:
+        """All streams that can be found, and those forgotten that still have subscribers."""
+        self._sum_up_forgotten()
+        return [*self._streams.values(), *self._forgotten]
+
+    def _sum_up_forgotten(self) -> None:
+        """Let go of the forgotten streams without subscribers; what they did is counted for good."""
+        still_sent = []
         for production in self._forgotten:
-            if not production.stream.readers:
+            if production.stream.subscribers:
+                still_sent.append(production)
+            else:
                 self._gone.add(production.stream.statistics())
-        self._forgotten = [one for one in self._forgotten if one.stream.readers]
-        return self._forgotten
+        self._forgotten = still_sent
 
     def _keep(self, stream_id: str) -> None:
         now = asyncio.get_running_loop().time()
         size = self._streams[stream_id].stream.log.bytes
-        self._kept[stream_id] = (now + self._retain_seconds, size)
+        self._kept[stream_id] = _Kept(now + self._retain_seconds, size)
         self._kept_bytes += size
         while self._kept and (self._kept_bytes > self._max_retained_bytes or self._retain_seconds <= 0):
             self._forget_oldest()
@@ -177,19 +195,19 @@ class Hub:
     def _forget_expired(self) -> None:
         self._sweep = None
         loop = asyncio.get_running_loop()
-        while self._kept and next(iter(self._kept.values()))[0] <= loop.time() + 0.001:
+        while self._kept and next(iter(self._kept.values())).until <= loop.time() + 0.001:
             self._forget_oldest()
         if self._kept:
-            self._sweep = loop.call_at(next(iter(self._kept.values()))[0], self._forget_expired)
+            self._sweep = loop.call_at(next(iter(self._kept.values())).until, self._forget_expired)
 
     def _forget_oldest(self) -> None:
-        stream_id, (_, size) = self._kept.popitem(last=False)
-        self._kept_bytes -= size
+        stream_id, kept = self._kept.popitem(last=False)
+        self._kept_bytes -= kept.bytes
         self._forget(self._streams[stream_id])
 
     def _forget(self, production: Production) -> None:
         del self._streams[production.id]
         self._forgotten.append(production)
-        self._still_read()
+        self._sum_up_forgotten()
         if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
             del self._by_key[production.owner, production.key]

@@ -9,13 +9,23 @@ and a closed log never changes but by trimming.
 from gateway.endings import Ending
 from gateway.wire import sse
 
-WINDOW = 512  # frames looked at together: about what one piece holds, and not the whole of a long log
+WINDOW = 512  # frames copied out of the log at a time: about what one piece holds, not the whole of a long log
 
 
 class StreamLog:
     """Frames of one stream, in order."""
 
-    __slots__ = ("_held", "bytes", "ending", "epoch", "first_seq", "keepalive", "next_seq", "terminal")
+    __slots__ = (
+        "_held",
+        "bytes",
+        "ending",
+        "epoch",
+        "first_seq",
+        "forgotten_bytes",
+        "keepalive",
+        "next_seq",
+        "terminal",
+    )
 
     def __init__(
         self, epoch: str, first_seq: int = 0, terminal: bytes = b"", keepalive: bytes = sse.KEEPALIVE
@@ -26,8 +36,13 @@ class StreamLog:
         self.first_seq = first_seq
         self.next_seq = first_seq
         self.bytes = 0  # of the frames that are held
+        self.forgotten_bytes = 0  # of the frames that were trimmed
         self.ending: Ending | None = None
         self._held: list[bytes] = []  # the frames that are held, oldest first
+
+    def __len__(self) -> int:
+        """How many frames are held."""
+        return len(self._held)
 
     def append(self, frame: bytes) -> None:
         """Append one frame. Raises `ValueError` once the log is closed."""
@@ -69,13 +84,15 @@ class StreamLog:
         return sum(map(len, self._held[start:])) if start else self.bytes
 
     def frames(self) -> list[bytes]:
-        """All that are held."""
+        """All frames that are held."""
         return list(self._held)
 
     def trim(self, seq: int) -> None:
         """Forget the frames before `seq`."""
         count = min(max(seq - self.first_seq, 0), len(self._held))
-        self.bytes -= sum(map(len, self._held[:count]))
+        size = sum(map(len, self._held[:count]))
+        self.bytes -= size
+        self.forgotten_bytes += size
         del self._held[:count]
         self.first_seq += count
 

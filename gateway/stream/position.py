@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from gateway.errors import InvalidParameter
 from gateway.stream.log import StreamLog
 
-_POSITION = re.compile(r"([A-Za-z0-9]{1,64})-([0-9]{1,18})(?:/.*)?")  # behind the slash: the source's own id
+# <epoch>-<seq>; behind a slash may stand the id that the source of a feed gave the event.
+_POSITION = re.compile(r"([A-Za-z0-9]{1,64})-([0-9]{1,18})(?:/.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """The first event to send. `reset`: the client's position is of another epoch, so that it is sent all again."""
+    """The first event to send; `reset`: the client's position is of another epoch, so that it is sent all again."""
 
     seq: int
     reset: bool = False
@@ -20,7 +21,7 @@ class StartPoint:
 def start_of(log: StreamLog, last_event_id: str | None, from_now: bool, *, oldest: int) -> StartPoint | None:
     """Where to begin; None when everything, the end included, was delivered.
 
-    `oldest` is where a stream begins for a new reader: 0, so that it is told what was forgotten before it came, or
+    `oldest` is where a stream begins for a new subscriber: 0, so that it is told what was forgotten before it came;
     for a ring, whose nature is to forget, its first event.
     Raises `InvalidParameter` for an id that is none of ours: a position is refused, never guessed.
     """

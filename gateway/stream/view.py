@@ -5,6 +5,8 @@ transfer chunk (RFC 9112 section 7.1), so that an event is never split over two 
 is over; the bytes that end a body belong to the owner of the connection.
 """
 
+from enum import Enum
+
 from gateway.delivery.pieces import Piece
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
@@ -110,6 +112,14 @@ class SourceEventsView(EventsView):
             return super()._event(frame, seq)
         source_id, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
         return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
+
+
+class Framing(Enum):
+    """How a subscriber wants the log."""
+
+    COMPLETION = CompletionView
+    EVENTS = EventsView
+    SOURCE_EVENTS = SourceEventsView
 
 
 def _sendable(data: bytes, *, chunked: bool) -> bytes:

@@ -1,15 +1,14 @@
 """Shell: one try on one upstream, from the dial to the last byte.
 
-In: an endpoint and the bytes of a request. Out: calls to an `AttemptObserver`. The invariant: an attempt ends
-exactly once, by completing, failing or being cancelled; cancelled means that its connection is closed in that
-very call and never pooled.
+In: an endpoint and the bytes of a request. Out: calls to an `AttemptObserver`. What may happen in which phase, and
+which timer runs, stands in attempt_phases.py. The invariant: an attempt ends exactly once, by completing, failing or
+being cancelled; cancelled means that its connection is closed in that very call and never pooled.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect
@@ -18,30 +17,23 @@ from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
+from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
-from gateway.upstream.connection import BodyHandler, UpstreamConnection
+from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
+from gateway.upstream.gap_sampler import GapSampler
+from gateway.upstream.idle_watch import IdleWatch
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
-IDLE_CHECKS = 8  # per idle_timeout_ms: a stall is told at most an eighth late
-SAMPLE_SECONDS = 1.0  # between two samples of the gap between tokens
 ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
-
-
-class Phase(Enum):
-    DIALLING = "connect"
-    SENT = "head"
-    HEAD = "first content"
-    FLOWING = "streaming"
-    LINGERING = "linger"
-    ENDED = "ended"
+_AS_IT_WAS = AttemptTimer.AS_IT_WAS
 
 
 @dataclass(slots=True)
 class Marks:
-    """When the phases of an attempt ended, by `clock.monotonic`; None: not reached."""
+    """When an attempt reached its marks, by `clock.monotonic`; None: not yet."""
 
     started: float
     connected: float | None = None
@@ -53,7 +45,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an attempt is to fetch."""
+    """What an attempt fetches. `is_spent`: whether that many bytes of a whole answer cost too much already."""
 
     endpoint: Endpoint
     request: bytes
@@ -61,10 +53,12 @@ class Order:
     identity: AnswerIdentity
     streamed: bool
     hold_finish: bool = False
-    is_spent: Callable[[int], bool] | None = None  # of a whole answer: whether so many bytes cost too much
+    is_spent: Callable[[int], bool] | None = None
 
 
 class AttemptObserver(Protocol):
+    """Whoever started an attempt and hears what becomes of it."""
+
     def on_content(self, attempt: "Attempt") -> None:
         """The first content is there: `flow_to` takes it, `cancel` declines."""
 
@@ -82,17 +76,14 @@ class Attempt:
         "_body",
         "_connection",
         "_dial",
-        "_events_at_check",
-        "_gap_from",
         "_loop",
         "_observer",
         "_order",
-        "_paused",
         "_phase",
-        "_quiet_since",
+        "_sampler",
         "_tasks",
         "_timer",
-        "gaps",
+        "_watch",
         "marks",
     )
 
@@ -101,16 +92,13 @@ class Attempt:
         self._observer = observer
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._phase = Phase.DIALLING
-        self._paused = False
+        self._phase = AttemptPhase.DIALLING
         self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._events_at_check = -1  # no count: the next check finds that something came
-        self._quiet_since = 0.0
+        self._watch = IdleWatch(order.endpoint.limits.idle)
+        self._sampler: GapSampler | None = None  # from the first content of a stream on
         self.marks = Marks(clock.monotonic())
-        self.gaps: Quantiles | None = None  # seconds between two reads of tokens; sampled, of streams only
-        self._gap_from: float | None = None  # when the sample under way began
 
     @property
     def upstream(self) -> str:
@@ -130,6 +118,11 @@ class Attempt:
         return self._body
 
     @property
+    def gaps(self) -> Quantiles | None:
+        """Samples of the seconds between two reads of a stream's tokens; None: there are none."""
+        return self._sampler.gaps if self._sampler is not None else None
+
+    @property
     def counts(self) -> Counts:
         """What was streamed so far."""
         return self._body.counts
@@ -140,13 +133,13 @@ class Attempt:
 
     def start(self) -> None:
         """Send the request, on an idle connection at once or on a new one as soon as it is there."""
-        connection = self._order.endpoint.pool.take_nowait()
+        order = self._order
+        connection = order.endpoint.pool.take_nowait()
         if connection is not None:
             self._send(connection)
         else:
-            self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
-        # While the request is on its way.
-        order = self._order
+            self._start_dial()
+        # The reader of the answer is built while the request is on its way: that takes 5 us.
         self._body: BodyReader = (
             StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
             if order.streamed
@@ -155,7 +148,7 @@ class Attempt:
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
-        if self._end():
+        if self._enter(AttemptInput.CANCELLED):
             self._hang_up()
 
     def release(self) -> None:
@@ -168,56 +161,51 @@ class Attempt:
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume`: the log is full."""
-        if self._phase is Phase.FLOWING and self._connection is not None:
+        if self._connection is not None and self._enter(AttemptInput.PAUSE):
             self._connection.pause()
-            self._paused = True
-            self._clear_timer()
-            self._gap_from = None
+            self._watch.restart()  # the time paused is not the upstream's silence
+            if self._sampler is not None:
+                self._sampler.drop()
 
     def resume(self) -> None:
-        """Undo `pause`; the time paused does not count as the upstream's silence."""
-        if self._phase is Phase.FLOWING and self._connection is not None:
+        """Undo `pause`."""
+        if self._connection is not None and self._enter(AttemptInput.RESUME):
             self._connection.resume()
-            self._paused = False
-            self._events_at_check = -1
-            self._watch_idle()
 
-    # --- the connection's side (Exchange)
+    # --- the connection's side (ResponseReceiver)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         self.marks.head = clock.monotonic()
-        self._phase = Phase.HEAD
         if self._connection is not None:
-            self._connection.is_urgent = True
-        encoding = headers.get("content-encoding", "").strip().lower() or "identity"
+            self._connection.set_urgent(True)
         if not self._is_completion(status, headers):
             expected = "an event stream" if self._order.streamed else "a completion"
             self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
-            self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
-        elif encoding != "identity":
+            self._enter(AttemptInput.ERROR_HEAD)
+            return self._body.feed
+        self._enter(AttemptInput.HEAD)
+        encoding = headers.get("content-encoding", "").strip().lower() or "identity"
+        if encoding != "identity":
             what = encoding[:MAX_TOLD_VALUE]
             self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
-            return _ignore
-        return self._first_bytes if self._order.streamed else self._body.feed
+            return ignore
+        return self._on_first_bytes if self._order.streamed else self._body.feed
 
     def on_end(self) -> None:
         self._connection = None  # it went back to the pool, or is closed
-        if self._phase is Phase.LINGERING:
-            self._end()
-        else:
+        if not self._enter(AttemptInput.BODY_OVER):
             self._body.finish()
 
     def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
-        if self._phase is Phase.LINGERING:
-            self._end()
-        elif untouched and clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS:
-            # The pooled connection died as we wrote to it: the request was hardly read, so a second sending is
-            # safe (RFC 9112 section 9.3.1), and only once, since the next connection is new.
-            self._phase = Phase.DIALLING
-            self._clear_timer()
-            self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
-        elif isinstance(self._body, ErrorBody) or (isinstance(self._body, StreamBody) and self._body.finished):
+        if self._enter(AttemptInput.BODY_OVER):
+            return
+        # A pooled connection that died as we wrote to it: the request was hardly read, so a second sending is
+        # safe (RFC 9112 section 9.3.1), and only once, since the next connection is new.
+        young = clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS
+        if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
+            self._start_dial()
+        elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
             self._body.finish()
         else:
             self._fail(error)
@@ -226,49 +214,31 @@ class Attempt:
 
     def on_content(self) -> None:
         self.marks.first_content = clock.monotonic()
-        self._phase = Phase.FLOWING
+        self._enter(AttemptInput.CONTENT)
         if self._connection is not None:
-            self._connection.is_urgent = False
+            self._connection.set_urgent(False)
         self._observer.on_content(self)
         # Behind the first token, which does not wait for it. A log that is full with it has paused us.
-        if self._order.streamed and self._phase is Phase.FLOWING and not self._paused:
-            self._watch_idle()
+        if self._order.streamed:
+            self._enter(AttemptInput.RELAYED)
 
     def on_complete(self) -> None:
-        if self._phase is Phase.ENDED:
-            return
-        if self._connection is None:
-            self._end()
-        else:
-            self._phase = Phase.LINGERING
-            self._connection.deliver_to(_ignore)
-            self._connection.resume()  # else the end of the body would not be seen
-            self._set_timer(LINGER_SECONDS, self.cancel)
-        self._observer.on_complete(self)
+        connection = self._connection
+        if connection is None:
+            completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
+        elif completed := self._enter(AttemptInput.COMPLETE):
+            connection.deliver_to(ignore)
+            connection.resume()  # else the end of the body would not be seen
+        if completed:
+            self._observer.on_complete(self)
 
     def on_broken(self, error: RivergateError) -> None:
         self._fail(error)
 
-    # --- inside
+    # --- the request and the first bytes of its answer
 
-    def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Whether to read the body as asked for. Some providers stream under odd content types, never as JSON."""
-        if not 200 <= status < 300:
-            return False
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        return not self._order.streamed or kind not in ("application/json", "text/html")
-
-    def _first_bytes(self, data: bytes) -> None:
-        """Takes the body until its first event, for the marks; then the reader takes it directly."""
-        now = clock.monotonic()
-        if self.marks.first_byte is None:
-            self.marks.first_byte = now
-        body = self._body
-        body.feed(data)
-        if isinstance(body, StreamBody) and body.events:
-            self.marks.first_event = now
-            if self._connection is not None and self._phase is not Phase.LINGERING:
-                self._connection.deliver_to(body.feed, body.feed_chunk)
+    def _start_dial(self) -> None:
+        self._dial = self._tasks.start(self._connect(), f"dial {self.upstream}")
 
     async def _connect(self) -> None:
         try:
@@ -282,86 +252,99 @@ class Attempt:
             self._fail(GatewayError("the gateway failed to connect"))
             raise
         self._dial = None
-        if self._phase is Phase.ENDED:
+        if self._phase is AttemptPhase.ENDED:
             connection.abort()
         else:
             self._send(connection)
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        self._phase = Phase.SENT
         self.marks.connected = clock.monotonic()
         connection.send(self._order.request, self)
+        self._enter(AttemptInput.CONNECTED)
+
+    def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether to read the body as asked for. Some providers stream under odd content types, never as JSON."""
+        if not 200 <= status < 300:
+            return False
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        return not self._order.streamed or kind not in ("application/json", "text/html")
+
+    def _on_first_bytes(self, data: bytes) -> None:
+        """Take the body until its first event, for the marks; then the reader takes it directly."""
+        now = clock.monotonic()
+        if self.marks.first_byte is None:
+            self.marks.first_byte = now
+        body = self._body
+        body.feed(data)
+        if isinstance(body, StreamBody) and body.events:
+            self.marks.first_event = now
+            if self._connection is not None and self._phase is not AttemptPhase.LINGERING:
+                self._connection.deliver_to(body.feed, body.feed_chunk)
+
+    # --- phases and their timer
+
+    def _enter(self, what: AttemptInput) -> bool:
+        """Go where the table says, with the timer that it says; False: this changes nothing in this phase."""
+        following = TABLE[self._phase].get(what)
+        if following is None:
+            return False
+        self._phase, timer = following
+        if timer is not _AS_IT_WAS:
+            self._clear_timer()
+            if (arm := self._ARM.get(timer)) is not None:
+                arm(self)
+        if self._phase is AttemptPhase.ENDED:
+            self._body.over = True  # also the rest of a read that is being taken right now
+        return True
+
+    def _await_answer(self) -> None:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
-            self._arm(limits.response, "no answer within response_timeout_ms")
-        elif limits.head < limits.first_content:  # the head has a limit of its own
+            self._set_timer(limits.response, self._on_limit, "no answer within response_timeout_ms", limits.response)
+        elif limits.head < limits.first_content:
             self._set_timer(limits.head, self._on_head_limit)
         else:
-            self._await_content(self.marks.connected)
+            self._await_content()
 
     def _on_head_limit(self) -> None:
-        """The head is overdue, or it came and the content is what is waited for: a timer less in every request."""
-        if self._phase is Phase.HEAD:
-            self._await_content(clock.monotonic())
-        else:
+        """Act when the time for the head is over; if the head came, one timer has served for both limits."""
+        if not self._enter(AttemptInput.HEAD_LIMIT):
             self._on_limit("no answer within head_timeout_ms", self._order.endpoint.limits.head)
 
-    def _await_content(self, now: float) -> None:
-        limit = self._order.endpoint.limits.first_content
-        spent = now - (self.marks.connected or now)
-        self._arm(limit, "no content within first_content_timeout_ms", spent)
+    def _await_content(self) -> None:
+        limit, now = self._order.endpoint.limits.first_content, clock.monotonic()
+        left = max(limit - (now - (self.marks.connected or now)), 0.0)
+        self._set_timer(left, self._on_limit, "no content within first_content_timeout_ms", limit)
 
-    def _watch_idle(self) -> None:
-        """Look now and then whether events came; a timer reset per token would cost more than the token."""
-        idle, now = self._order.endpoint.limits.idle, clock.monotonic()
-        if self.stream.events != self._events_at_check:
-            self._events_at_check = self.stream.events
-            self._quiet_since = now
-        left = self._quiet_since + idle - now
-        if left > 0:
-            self._set_timer(max(min(left, idle / IDLE_CHECKS, SAMPLE_SECONDS), 0.001), self._watch_idle)
-            self._sample_gap()
-        elif self.stream.finished:
-            self.stream.finish()  # all is said; only the end of the body is missing
+    def _await_error_body(self) -> None:
+        self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
+
+    def _await_events(self) -> None:
+        """Look whether events came, and sample the gap between two of them."""
+        body = self.stream
+        wait = self._watch.look(body.events, clock.monotonic())
+        if wait > 0:
+            self._set_timer(wait, self._await_events)
+            self._sample_gap(body)
+        elif body.finished:
+            body.finish()  # all is said; only the end of the body is missing
         else:
-            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({idle * 1000:.0f})"))
+            limit = self._order.endpoint.limits.idle
+            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({limit * 1000:.0f})"))
 
-    def _sample_gap(self) -> None:
-        """Measure the time between the next two reads. Each one would cost a look at the clock per token."""
-        body, connection = self._body, self._connection
-        if connection is not None and isinstance(body, StreamBody) and body.events and self._gap_from is None:
-            connection.deliver_to(self._timed, self._timed_chunk)
+    def _sample_gap(self, body: StreamBody) -> None:
+        if self._connection is not None and body.events:
+            self._sampler = self._sampler or GapSampler(body)
+            self._sampler.sample(self._connection)
 
-    def _timed(self, data: bytes) -> None:
-        self._time_gap()
-        self._body.feed(data)
-
-    def _timed_chunk(self, chunk: bytes) -> bool:
-        taken = self.stream.feed_chunk(chunk)
-        if taken:
-            self._time_gap()
-        return taken
-
-    def _time_gap(self) -> None:
-        now = clock.monotonic()
-        if self._gap_from is None:
-            self._gap_from = now
-        else:
-            self.gaps = self.gaps or Quantiles(0.0001, 600.0)
-            self.gaps.add(now - self._gap_from, 0.0)
-            self._gap_from = None
-            if self._connection is not None:
-                self._connection.deliver_to(self.stream.feed, self.stream.feed_chunk)
-
-    def _arm(self, limit: float, message: str, spent: float = 0.0) -> None:
-        self._set_timer(max(limit - spent, 0.0), self._on_limit, message, limit)
+    def _await_end(self) -> None:
+        self._set_timer(LINGER_SECONDS, self.cancel)
 
     def _on_limit(self, message: str, limit: float) -> None:
         self._fail(UpstreamError(f"{message} ({limit * 1000:.0f})"))
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
-        self._clear_timer()
         self._timer = self._loop.call_later(seconds, call, *args)
 
     def _clear_timer(self) -> None:
@@ -370,21 +353,12 @@ class Attempt:
             self._timer = None
 
     def _fail(self, error: RivergateError) -> None:
-        if self._end():
+        if self._enter(AttemptInput.FAILED):
             self._hang_up()
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
             self._order.endpoint.redact(error)
             self._observer.on_failed(self, error)
-
-    def _end(self) -> bool:
-        """Enter the last phase; False if it was entered before."""
-        if self._phase is Phase.ENDED:
-            return False
-        self._phase = Phase.ENDED
-        self._body.over = True  # also the rest of a read that is being taken right now
-        self._clear_timer()
-        return True
 
     def _hang_up(self) -> None:
         if self._dial is not None:
@@ -394,6 +368,11 @@ class Attempt:
         if connection is not None:
             connection.abort()
 
-
-def _ignore(data: bytes) -> None:
-    """Takes the body of an answer that was given up."""
+    # What arms each timer.
+    _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
+        AttemptTimer.ANSWER: _await_answer,
+        AttemptTimer.CONTENT: _await_content,
+        AttemptTimer.ERROR_BODY: _await_error_body,
+        AttemptTimer.IDLE: _await_events,
+        AttemptTimer.LINGER: _await_end,
+    }

@@ -1,4 +1,4 @@
-"""Pure: the HTTP/1.1 bytes that we write ourselves: request heads to upstreams; heads and chunks to readers.
+"""Pure: the HTTP/1.1 bytes that the gateway writes itself: request heads to upstreams, heads and chunks to clients.
 
 Source: RFC 9112 sections 3 (request line), 4 (status line), 5 (fields) and 7.1 (chunked transfer coding).
 """
@@ -12,7 +12,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FIELD_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*\r\n)+")
-MAX_PLAIN_HEAD = 8000
+MAX_PLAIN_HEAD = 8000  # bytes; a longer head is no plain one
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -22,7 +22,7 @@ def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) 
 
 
 def encode_request_line(method: str, target: str) -> bytes:
-    """Raises `ValueError` as `encode_request` does."""
+    """The first line of a request. Raises `ValueError` as `encode_request` does."""
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("the request line holds a character that HTTP does not allow")
     return f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
@@ -37,7 +37,7 @@ def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Field lines. Raises `ValueError` as `encode_request` does."""
     fields = list(fields)
     names, values = [name for name, _ in fields], [value for _, value in fields]
-    # All at once, a third of the time of looking at each: what is wrong in one is wrong in all of them together.
+    # All fields are checked joined together, which takes a third of the time of checking each.
     if fields and not (all(names) and is_field("".join(names), "".join(values))):
         name = next(name for name, value in fields if not is_field(name, value))
         raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
@@ -45,10 +45,10 @@ def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def parse_fields(data: bytes, start: int) -> tuple[list[tuple[str, str]], int] | None:
-    """The fields of a request head whose lines begin at `start`, and where its body begins; None: it is not whole.
+    """The fields of a request head whose lines begin at `start`, and where its body begins; None: more has to come.
 
-    Of what RFC 9112 section 5 allows this takes the plain part, and raises `ValueError` for the rest: bytes beyond
-    ASCII, a head of over `MAX_PLAIN_HEAD` bytes, no field at all.
+    Only plain heads are taken, a part of what RFC 9112 section 5 allows. Raises `ValueError` for all others: bytes
+    beyond ASCII, more than `MAX_PLAIN_HEAD` bytes, no field at all.
     """
     end = data.find(b"\r\n\r\n", start - 2, start + MAX_PLAIN_HEAD)
     if end < 0:
@@ -63,21 +63,21 @@ def parse_fields(data: bytes, start: int) -> tuple[list[tuple[str, str]], int] |
 
 
 def encode_response(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    """The head of a response whose length its fields tell. Raises `ValueError` as `encode_request` does."""
+    """The head of a response; its fields say how long the body is. Raises `ValueError` as `encode_request` does."""
     return f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1") + encode_fields(fields) + CRLF
 
 
 def encode_ok(fields: bytes, *, chunked: bool, keep_alive: bool) -> bytes:
-    """The head of a 200 with these field lines. `chunked`: HTTP/1.1; else HTTP/1.0, where the connection's end is
-    the body's.
+    """The head of a 200 with these field lines. `chunked`: HTTP/1.1; else HTTP/1.0, where the body ends with the
+    connection.
     """
     line = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" if chunked else b"HTTP/1.0 200 OK\r\n"
     close = b"" if keep_alive or not chunked else b"Connection: close\r\n"
     return line + close + fields + CRLF
 
 
-SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # of the sizes that tokens have
-NO_CHUNK = b"-"  # no chunk begins so
+SIZE_LINES = [b"%x\r\n" % size for size in range(2048)]  # the size line of a chunk, for the sizes that tokens have
+NO_CHUNK = b"-"  # bytes that no chunk begins with
 
 
 def _lines_by_chunk_size() -> list[bytes]:
@@ -87,12 +87,12 @@ def _lines_by_chunk_size() -> list[bytes]:
     return lines
 
 
-# The size line of a whole chunk of so many bytes, framing included; `NO_CHUNK` where there is none.
+# The size line of a chunk by the length of the whole chunk, framing included; `NO_CHUNK` where no chunk is that long.
 CHUNK_LINES = _lines_by_chunk_size()
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """One transfer chunk. Empty data gives no bytes, since an empty chunk would end the body."""
+    """One transfer chunk; no bytes for empty data, since an empty chunk would end the body."""
     size = len(data)
     if 0 < size < 2048:
         return SIZE_LINES[size] + data + b"\r\n"

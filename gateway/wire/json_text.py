@@ -1,7 +1,7 @@
 """Pure: JSON as providers really write it: orjson's speed, and the standard library where orjson is too strict.
 
-Accepted beyond orjson: lone surrogates as escapes and integers over 64 bits. Refused in both directions: NaN and
-infinity, which JavaScript cannot read, and bytes that are not UTF-8.
+Lone surrogates as escapes and integers over 64 bits are accepted, which orjson alone refuses. NaN and infinity, which
+JavaScript cannot read, and bytes that are not UTF-8 are refused in both directions.
 """
 
 import json

@@ -1,25 +1,24 @@
-"""Pure: bytes of a `text/event-stream` to whole event blocks, blocks to events, and events to frames.
+"""Pure: server-sent events: the bytes of a stream to blocks, blocks to events, and events to frames.
 
-In: pieces of the stream, cut anywhere. Out: *blocks*, the bytes of one event with LF line ends up to and
-including its blank line. A block in the canonical form (`data: <one line>\\n\\n`) is already a frame and goes
-out as the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-sent events).
+In: pieces of a `text/event-stream`, cut anywhere. Out: *blocks*, the bytes of one event with LF line ends up to and
+including its blank line. A block in the canonical form (`data: <one line>\\n\\n`) is a frame already and goes out as
+the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-sent events).
 """
 
 from dataclasses import dataclass
 
 import orjson
 
-MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; beyond this an upstream is broken, not verbose
+MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; a larger event means a broken upstream, not a verbose one
 MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
 
 _BOM = b"\xef\xbb\xbf"
 
 KEEPALIVE = b": keepalive\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class EventTooLarge(ValueError):
-    """An event grew over the decoder's limit. `blocks` came whole before it, in the same read."""
+    """An event grew over the decoder's limit. `blocks`: what the same read completed before that event."""
 
     def __init__(self, limit: int, blocks: list[bytes]) -> None:
         super().__init__(f"an event of more than {limit} bytes")
@@ -48,9 +47,9 @@ class BlockDecoder:
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._tail = bytearray()
-        self._start: bytes | None = b""  # first bytes, held until it is clear whether they are a BOM
+        self._start: bytes | None = b""  # the first bytes, held until they are known to be a BOM or not; then None
         self._after_cr = False
-        self.at_boundary = False  # between two events, nothing held: the next byte begins a line
+        self.at_boundary = False  # nothing is held between two events: the next byte begins a block
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes, return the blocks that they complete. Raises `EventTooLarge`."""
@@ -58,7 +57,7 @@ class BlockDecoder:
             data = self._strip_bom(data)
         if self._after_cr or b"\r" in data:
             data = self._normalise(data)
-        # One whole event in one read is what a streaming provider nearly always sends: no copy, no buffer.
+        # One whole event in one read is what an upstream nearly always sends: it is neither copied nor held.
         end = len(data) - 2
         if (
             not self._tail
@@ -88,7 +87,7 @@ class BlockDecoder:
 
     def _normalise(self, data: bytes) -> bytes:
         if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]  # the second half of a CRLF that two reads cut apart
+            data = data[1:]  # the second half of a CRLF that came in two reads
             if not data:
                 self._after_cr = False
                 return data
@@ -148,10 +147,10 @@ def frame(data: bytes, name: bytes | None = None) -> bytes:
 
 
 def control(name: str, fields: dict[str, object]) -> bytes:
-    """The frame of an event of our own: named, with a JSON object as its data."""
+    """The frame of an event of the gateway's own: named, with a JSON object as its data."""
     return frame(orjson.dumps(fields), name.encode())
 
 
 def comment(text: str) -> bytes:
-    """A comment frame: keeps a connection alive and is ignored by every client."""
+    """The frame of a comment: it keeps a connection alive, and every client ignores it."""
     return f": {text}\n\n".encode()

@@ -1,4 +1,4 @@
-"""Readers on real sockets, each with a client that checks all it receives against the log."""
+"""Subscribers on real sockets, each with a client that checks all it receives against the log."""
 
 import socket
 import time
@@ -9,13 +9,15 @@ from typing import Any
 import orjson
 
 from gateway.config import StreamSettings
+from gateway.delivery.in_step import STEP
 from gateway.delivery.pieces import Piece
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
-from gateway.stream.stream import Ring, Stream
+from gateway.stream.room import Ring
+from gateway.stream.stream import Stream
 from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, SourceEventsView
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK
@@ -24,6 +26,8 @@ from tests.delivery.sockets import passes, unix_pair, until
 
 SPIN = 1.2 * SLICE_SECONDS  # a slice that such a view is asked in is over after the next step
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
+
+MANY = 2 * STEP + 2  # subscribers: of a pass that is cut some are served, and others not
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -60,19 +64,22 @@ class Costly(Enum):
     SOURCE_EVENTS = _CostlySourceEvents
 
 
-class Seat:
-    """A reader, its sink and its client.
+KINDS = [(framing, chunked) for framing in Costly for chunked in (False, True)]
+
+
+class Client:
+    """A subscriber, its sink and its client.
 
     The client stands at `at`: each event that it takes has to be the next of the log, or to say how many are missed.
     """
 
     def __init__(
-        self, reader: Subscriber, pair: Pair, watch: Watch, log: list[bytes], *, chunked: bool = False
+        self, subscriber: Subscriber, pair: Pair, watch: Watch, log: list[bytes], *, chunked: bool = False
     ) -> None:
-        ours, self.client = pair
-        self.reader = reader
+        ours, self.socket = pair
+        self.subscriber = subscriber
         self.sink = SocketSink(ours, watch, body_end=LAST_CHUNK if chunked else b"")
-        self.start = self.at = reader.seq
+        self.start = self.at = subscriber.seq
         self.missed = 0  # events that it was told to be gone
         self.comments = 0
         self.ended = False  # it was told the end, or to come again
@@ -82,12 +89,12 @@ class Seat:
         self._wire = b""
         self._text = b""
         self._body_over = False  # the last chunk came
-        self.sink.start(reader)
+        self.sink.start(subscriber)
 
     def take(self) -> int:
         """Read and check what has come; where the client stands then."""
         try:
-            while data := self.client.recv(1 << 18):
+            while data := self.socket.recv(1 << 18):
                 self._wire += data
             self.eof = True
         except BlockingIOError:
@@ -139,7 +146,7 @@ class Seat:
             self.at += 1
 
     def _framed(self, frame: bytes) -> bytes:
-        view = self.reader.view
+        view = self.subscriber.view
         if isinstance(view, CompletionView):
             return frame
         if isinstance(view, SourceEventsView) and frame.startswith(SOURCE_ID):
@@ -149,15 +156,15 @@ class Seat:
 
 
 class Scene:
-    """A stream, the readers on it, and what was published."""
+    """A stream, the subscribers on it, and what was published."""
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
         self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=sse.DONE)
         self.log: list[bytes] = []
-        self.seats: list[Seat] = []
+        self.clients: list[Client] = []
 
-    def sit(
+    def join(
         self,
         count: int = 1,
         *,
@@ -165,18 +172,18 @@ class Scene:
         framing: Costly = Costly.EVENTS,
         chunked: bool = False,
         seq: int = 0,
-    ) -> list[Seat]:
-        """So many readers more, each attached to a socket of its own."""
+    ) -> list[Client]:
+        """So many subscribers more, each attached to a socket of its own."""
         new = []
         for _ in range(count):
-            reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-            new.append(Seat(reader, pair(), self.watch, self.log, chunked=chunked))
-            reader.attach(new[-1].sink)
-        self.seats += new
+            subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
+            new.append(Client(subscriber, pair(), self.watch, self.log, chunked=chunked))
+            subscriber.attach(new[-1].sink)
+        self.clients += new
         return new
 
     def publish(self, *frames: bytes, cut: bool = False, at_once: bool = False) -> None:
-        """`cut`: when it returns, each cohort of more than a step has been served in part at most."""
+        """`cut`: when it returns, each group in step of more than a step has been served in part at most."""
         self.log += frames
         self.cut(cut)
         if at_once:
@@ -193,17 +200,17 @@ class Scene:
         self.cut(False)
 
     def cut(self, cut: bool) -> None:
-        for one in self.seats:
-            one.reader.view.costly = cut
+        for client in self.clients:
+            client.subscriber.view.costly = cut
 
-    def staying(self) -> list[Seat]:
-        return [one for one in self.seats if one.reader.ending is None]
+    def staying(self) -> list[Client]:
+        return [client for client in self.clients if client.subscriber.ending is None]
 
     async def all_have_read(self) -> None:
         """Return when who stays has got the whole log, and no pass is under way."""
 
         def have_read() -> bool:
-            return not [one for one in self.staying() if one.take() < len(self.log) or one.sink.blocked]
+            return not [client for client in self.staying() if client.take() < len(self.log) or client.sink.blocked]
 
         await until(have_read)
         await passes(20)
@@ -212,9 +219,31 @@ class Scene:
         """Return when nobody stays, and every client has read up to the end of its connection."""
 
         def have_ended() -> bool:
-            for one in self.seats:
-                if one.client.fileno() >= 0 and not one.eof:
-                    one.take()
-            return not self.staying() and all(one.eof or one.client.fileno() < 0 for one in self.seats)
+            for client in self.clients:
+                if client.socket.fileno() >= 0 and not client.eof:
+                    client.take()
+            return not self.staying() and all(client.eof or client.socket.fileno() < 0 for client in self.clients)
 
         await until(have_ended)
+
+
+async def in_step(scene: Scene, count: int = MANY) -> list[Client]:
+    """`count` more subscribers: all are up to date with a first event, and move together from then on."""
+    new = scene.join(count)
+    scene.publish(b"data: first\n\n")
+    await scene.all_have_read()
+    return new
+
+
+def descriptor(client: Client) -> int:
+    assert client.sink.direct is not None
+    return client.sink.direct.fileno()
+
+
+def by_border(clients: list[Client], step: int = STEP) -> tuple[list[Client], list[Client]]:
+    """In mid-pass: those that have got the second event, and those that have not."""
+    served = [client for client in clients if client.subscriber.position == 2]
+    unserved = [client for client in clients if client.subscriber.position == 1]
+    assert len(served) == step
+    assert len(unserved) == len(clients) - step
+    return served, unserved

@@ -97,7 +97,7 @@ def stream_of(source: Source | None = None, **limits: Any) -> Stream:
     return Stream("chat-1", "e1", StreamSettings(**limits), source or Source(), terminal=sse.DONE)
 
 
-def reader_of(
+def subscriber_of(
     stream: Stream, sink: MemorySink | None = None, *, chunked: bool = False
 ) -> tuple[Subscriber, MemorySink]:
     sink = sink or MemorySink(body_end=LAST_CHUNK if chunked else b"")
@@ -106,14 +106,14 @@ def reader_of(
     return subscriber, sink
 
 
-def lag(stream: Stream, reader: Subscriber) -> int:
-    return stream.log.next_seq - reader.position
+def lag(stream: Stream, subscriber: Subscriber) -> int:
+    return stream.log.next_seq - subscriber.position
 
 
-async def read(stream: Stream, reader: Subscriber) -> None:
-    """Return when the reader has read the whole log, however many slices that takes."""
+async def read(stream: Stream, subscriber: Subscriber) -> None:
+    """Return when the subscriber has read the whole log, however many slices that takes."""
     async with asyncio.timeout(PATIENCE):
-        while lag(stream, reader):  # noqa: ASYNC110 - each turn of the loop is a slice of the pass
+        while lag(stream, subscriber):  # noqa: ASYNC110 - each turn of the loop is a slice of the pass
             await asyncio.sleep(0)
 
 

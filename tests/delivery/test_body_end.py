@@ -14,7 +14,8 @@ from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
 from gateway.endings import Ending
-from gateway.stream.stream import Framing, Stream
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, stream_of

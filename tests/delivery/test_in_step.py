@@ -1,6 +1,6 @@
-"""A cohort step by step, on real sockets: everyone gets the next piece once, whoever leaves between which steps.
+"""Subscribers in step, on real sockets: everyone gets the next piece once, whoever leaves between which steps.
 
-What it does inside a stream is in `test_cohort_in_stream.py`, and under random scripts in `test_cohort_machine.py`.
+What they do inside a stream is in the other files of this name, under random scripts in `test_in_step_machine.py`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.view import CompletionView, EventsView
-from tests.delivery.kit import BIG, Pair, Seat
+from tests.delivery.kit import BIG, Client, Pair
 from tests.delivery.memory import frames
 from tests.delivery.sockets import SMALL, close_all, unix_pair, until
 
@@ -35,46 +35,46 @@ class CountingView(EventsView):
 
 
 class Crowd:
-    """A cohort driven by hand, and the host of its readers."""
+    """A group in step driven by hand, and the host of its subscribers."""
 
     def __init__(self, count: int, pair: Callable[[], Pair] = unix_pair, view: type[View] = EventsView) -> None:
         self.watch = Watch()
         self.stream_log = StreamLog("e1")
         self.log: list[bytes] = []
         self.view = view(self.stream_log, chunked=False)
-        self.cohort = SubscribersInStep(self.view, b"", 0)
-        self.seats = [self.sit(pair()) for _ in range(count)]
+        self.group = SubscribersInStep(self.view, b"", 0)
+        self.clients = [self.join(pair()) for _ in range(count)]
 
-    def sit(self, pair: Pair, seq: int = 0) -> Seat:
-        new = Seat(Subscriber(self, self.view, seq), pair, self.watch, self.log)
-        new.reader.sink = new.sink
-        new.reader.change_mode(Cause.READY)
-        if self.cohort.join(new.reader, new.sink.direct):
-            new.reader.change_mode(Cause.CAUGHT_UP)
+    def join(self, pair: Pair, seq: int = 0) -> Client:
+        new = Client(Subscriber(self, self.view, seq), pair, self.watch, self.log)
+        new.subscriber.sink = new.sink
+        new.subscriber.change_mode(Cause.READY)
+        if self.group.join(new.subscriber, new.sink.direct):
+            new.subscriber.change_mode(Cause.CAUGHT_UP)
         return new
 
     def advance(self, *frames: bytes) -> Iterator[None]:
         self.log += frames
         self.stream_log.extend(list(frames))
-        return self.cohort.advance()
+        return self.group.advance()
 
     def positions(self) -> list[int]:
-        return [one.reader.position for one in self.seats]
+        return [client.subscriber.position for client in self.clients]
 
     def taken(self) -> list[int]:
-        return [one.take() for one in self.seats]
+        return [client.take() for client in self.clients]
 
-    def on_ready(self, reader: Subscriber) -> None:
+    def on_ready(self, subscriber: Subscriber) -> None:
         """Whoever comes back is not taken in again by this host."""
 
-    def on_blocked(self, reader: Subscriber) -> None:
-        self.cohort.leave(reader)
+    def on_blocked(self, subscriber: Subscriber) -> None:
+        self.group.leave(subscriber)
 
-    def on_closed(self, reader: Subscriber) -> None:
-        self.cohort.leave(reader)
+    def on_closed(self, subscriber: Subscriber) -> None:
+        self.group.leave(subscriber)
 
 
-# --- a cohort, step by step
+# --- one advance after the other
 
 
 @pytest.mark.parametrize("count", [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP, 3 * STEP + 1])
@@ -86,13 +86,13 @@ async def test_those_before_the_border_have_read_and_those_behind_it_have_not(co
         assert crowd.positions() == crowd.taken() == [1] * served + [0] * (count - served)
     assert steps == -(-count // STEP)
     assert crowd.taken() == crowd.positions() == [1] * count
-    assert (crowd.cohort.seq, crowd.cohort.sends, len(crowd.cohort)) == (1, count, count)
+    assert (crowd.group.seq, crowd.group.sends, len(crowd.group)) == (1, count, count)
 
 
-async def test_a_cohort_with_nothing_new_to_read_sends_nothing() -> None:
+async def test_a_group_with_nothing_new_to_read_sends_nothing() -> None:
     crowd = Crowd(3)
     assert list(crowd.advance()) == []
-    assert (crowd.cohort.sends, crowd.positions()) == (0, [0, 0, 0])
+    assert (crowd.group.sends, crowd.positions()) == (0, [0, 0, 0])
 
 
 LEAVERS = {
@@ -121,20 +121,20 @@ async def test_who_leaves_between_two_steps_has_read_what_its_client_has_and_tak
     advancing = crowd.advance(b"data: a\n\n")
     next(advancing)
     for slot in leavers:
-        crowd.seats[slot].reader.end()
+        crowd.clients[slot].subscriber.end()
     assert crowd.positions() == crowd.taken() == [1] * STEP + [0] * 2 * STEP
     list(advancing)
     list(crowd.advance(b"data: b\n\n"))
-    for slot, one in enumerate(crowd.seats):
+    for slot, client in enumerate(crowd.clients):
         position = (1 if slot < STEP else 0) if slot in leavers else 2
-        assert one.take() == one.reader.position == position
-    assert len(crowd.cohort) == 3 * STEP - len(leavers)
+        assert client.take() == client.subscriber.position == position
+    assert len(crowd.group) == 3 * STEP - len(leavers)
 
 
 between_steps = st.lists(st.lists(st.integers(0, 1000), max_size=80), max_size=12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.integers(1, 4 * STEP), between_steps)
 def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anything(
     count: int, leaving: list[list[int]]
@@ -144,9 +144,9 @@ def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anythin
         for number in range(3):
             for _ in crowd.advance(b"data: %d\n\n" % number):
                 for who in leaving.pop() if leaving else []:
-                    crowd.seats[who % count].reader.end()
+                    crowd.clients[who % count].subscriber.end()
                 assert crowd.taken() == crowd.positions()
-            assert all(one.at == number + 1 for one in crowd.seats if one.reader.ending is None)
+            assert all(client.at == number + 1 for client in crowd.clients if client.subscriber.ending is None)
         crowd.watch.close()
 
     try:
@@ -155,44 +155,44 @@ def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anythin
         close_all()
 
 
-async def test_a_reader_that_stands_elsewhere_is_not_taken_in() -> None:
+async def test_a_subscriber_that_stands_elsewhere_is_not_taken_in() -> None:
     crowd = Crowd(2)
     list(crowd.advance(b"data: a\n\n"))
-    behind, there = crowd.sit(unix_pair(), 0), crowd.sit(unix_pair(), 1)
-    assert (behind.reader.cursor, there.reader.cursor) == (None, crowd.cohort)
+    behind, there = crowd.join(unix_pair(), 0), crowd.join(unix_pair(), 1)
+    assert (behind.subscriber.cursor, there.subscriber.cursor) == (None, crowd.group)
     list(crowd.advance(b"data: b\n\n"))
     assert (behind.take(), there.take()) == (0, 2)
 
 
-async def test_an_empty_cohort_stands_where_the_next_reader_does() -> None:
+async def test_an_empty_group_stands_where_the_next_subscriber_does() -> None:
     crowd = Crowd(2)
     list(crowd.advance(b"data: a\n\n", b"data: b\n\n"))
-    for one in crowd.seats:
-        one.reader.end()
-    late = crowd.sit(unix_pair(), 1)
-    assert late.reader.position == 1
+    for client in crowd.clients:
+        client.subscriber.end()
+    late = crowd.join(unix_pair(), 1)
+    assert late.subscriber.position == 1
     list(crowd.advance())
-    assert late.take() == late.reader.position == 2
+    assert late.take() == late.subscriber.position == 2
 
 
-async def test_a_cohort_that_is_dissolved_between_two_steps_gives_everyone_the_place_they_are_at() -> None:
+async def test_a_group_that_is_dissolved_between_two_steps_gives_everyone_the_place_they_are_at() -> None:
     crowd = Crowd(3 * STEP)
     advancing = crowd.advance(b"data: a\n\n")
     next(advancing)
-    assert crowd.cohort.dissolve() == [one.reader for one in crowd.seats]
+    assert crowd.group.dissolve() == [client.subscriber for client in crowd.clients]
     assert crowd.positions() == crowd.taken() == [1] * STEP + [0] * 2 * STEP
     list(advancing)
     assert crowd.taken() == [1] * STEP + [0] * 2 * STEP
-    assert len(crowd.cohort) == 0
+    assert len(crowd.group) == 0
 
 
 async def test_leaving_twice_changes_nothing() -> None:
     crowd = Crowd(3)
-    leaver = crowd.seats[1].reader
-    crowd.cohort.leave(leaver)
+    leaver = crowd.clients[1].subscriber
+    crowd.group.leave(leaver)
     leaver.stand_at(7)
-    crowd.cohort.leave(leaver)
-    assert (leaver.seq, len(crowd.cohort)) == (7, 2)
+    crowd.group.leave(leaver)
+    assert (leaver.seq, len(crowd.group)) == (7, 2)
 
 
 async def test_what_the_log_has_forgotten_is_an_error_that_moves_nobody() -> None:
@@ -202,30 +202,30 @@ async def test_what_the_log_has_forgotten_is_an_error_that_moves_nobody() -> Non
     with pytest.raises(LookupError):
         list(advancing)
     assert crowd.positions() == crowd.taken() == [0, 0, 0]
-    assert len(crowd.cohort) == 3
+    assert len(crowd.group) == 3
 
 
 async def test_the_full_and_the_gone_leave_with_the_step_and_the_others_get_it_all() -> None:
     crowd = Crowd(0)
-    crowd.seats = [crowd.sit(unix_pair(SMALL) if n % 3 == 1 else unix_pair()) for n in range(2 * STEP)]
-    full, gone = crowd.seats[1::3], crowd.seats[2::3]
-    for one in gone:
-        one.client.close()
+    crowd.clients = [crowd.join(unix_pair(SMALL) if n % 3 == 1 else unix_pair()) for n in range(2 * STEP)]
+    full, gone = crowd.clients[1::3], crowd.clients[2::3]
+    for client in gone:
+        client.socket.close()
     list(crowd.advance(BIG))
-    healthy = crowd.seats[::3]
-    assert [one.reader.cursor for one in healthy] == [crowd.cohort] * len(healthy)
-    assert {one.reader.cursor for one in full + gone} == {None}
-    assert {one.take() for one in healthy} == {1}
-    assert all(one.sink.blocked and one.reader.position == 1 for one in full + gone)
-    assert all(0 < one.sink.unsent_bytes() < len(BIG) + 16 for one in full)
-    assert {one.sink.unsent_bytes() for one in gone} == {0}
-    assert crowd.cohort.sends == 2 * STEP
+    healthy = crowd.clients[::3]
+    assert [client.subscriber.cursor for client in healthy] == [crowd.group] * len(healthy)
+    assert {client.subscriber.cursor for client in full + gone} == {None}
+    assert {client.take() for client in healthy} == {1}
+    assert all(client.sink.blocked and client.subscriber.position == 1 for client in full + gone)
+    assert all(0 < client.sink.unsent_bytes() < len(BIG) + 16 for client in full)
+    assert {client.sink.unsent_bytes() for client in gone} == {0}
+    assert crowd.group.sends == 2 * STEP
     list(crowd.advance(b"data: b\n\n"))
-    assert {one.take() for one in healthy} == {2}
-    assert crowd.cohort.sends == 2 * STEP + len(healthy)
-    await until(lambda: all(one.take() == 1 for one in full))
-    assert not any(one.cut_off() for one in full)
-    await until(lambda: all(one.reader.ending is Ending.LEFT for one in gone))
+    assert {client.take() for client in healthy} == {2}
+    assert crowd.group.sends == 2 * STEP + len(healthy)
+    await until(lambda: all(client.take() == 1 for client in full))
+    assert not any(client.cut_off() for client in full)
+    await until(lambda: all(client.subscriber.ending is Ending.LEFT for client in gone))
 
 
 async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None:
@@ -239,11 +239,11 @@ async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None
     for _ in range(2 * STEP):
         ours, _ = unix_pair(SMALL)
         sinks.append(Noting(ours, crowd.watch, body_end=b""))
-        reader = Subscriber(crowd, crowd.view, 0)
-        reader.sink = sinks[-1]
-        reader.change_mode(Cause.READY)
-        assert crowd.cohort.join(reader, sinks[-1].direct)
-        reader.change_mode(Cause.CAUGHT_UP)
+        subscriber = Subscriber(crowd, crowd.view, 0)
+        subscriber.sink = sinks[-1]
+        subscriber.change_mode(Cause.READY)
+        assert crowd.group.join(subscriber, sinks[-1].direct)
+        subscriber.change_mode(Cause.CAUGHT_UP)
     list(crowd.advance(BIG))
     assert all(sink.blocked for sink in sinks)
     assert all(sink.short is sinks[0].short for sink in sinks)

@@ -1,7 +1,8 @@
-"""Whatever readers on real sockets do, each gets the log from its start, in order, once, and nobody else's bytes.
+"""Whatever subscribers on real sockets do, each gets the log from its start, in order, once, and nobody else's bytes.
 
-Scripts of random moves are played on a stream whose passes are cut where they hurt: between the steps of a cohort
-and between two cohorts. After every move the books are checked against what the clients have really received.
+Scripts of random moves are played on a stream whose passes are cut where they hurt: between two steps of subscribers
+in step and between two groups of them. After every move the books are checked against what the clients have really
+received.
 """
 
 import asyncio
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 
 from gateway.delivery.in_step import STEP
 from gateway.endings import Ending
-from gateway.stream.stream import Ring
+from gateway.stream.room import Ring
 from gateway.wire import sse
-from tests.delivery.kit import BIG, Costly, Scene, Seat
+from tests.delivery.kit import BIG, KINDS, Client, Costly, Scene
 from tests.delivery.sockets import SMALL, close_all, passes, reset, tcp_pair, unix_pair, until
 
-RING = 8  # events that the ring keeps: few, so that readers fall out of it
+RING = 8  # events that the ring keeps: few, so that subscribers fall out of it
 HOUR_MS = 3_600_000
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -29,7 +30,6 @@ Move = tuple[Any, ...]
 
 PAIRS = [unix_pair, lambda: unix_pair(SMALL), lambda: tcp_pair(SMALL)]
 CROWDS = [0, 2, 3, STEP, STEP + 1, STEP + 20, 2 * STEP + 1]
-KINDS = [(framing, chunked) for framing in Costly for chunked in (False, True)]
 ANYONE = st.integers(0, 1000)  # counted round: the moves depend on nothing that came of those before
 
 joins = st.tuples(st.just("come"), st.sampled_from(KINDS), st.sampled_from([0, 0, 1, 2]), ANYONE)
@@ -56,8 +56,8 @@ class World(Scene):
     def __init__(self, max_log_bytes: int, ring: Ring | None) -> None:
         super().__init__(ring=ring, max_log_bytes=max_log_bytes, abort_grace_ms=HOUR_MS)
         self.ring = ring
-        self.gone: dict[Seat, str] = {}  # those that have left, and how, whether or not that is known
-        self.roomy: set[Seat] = set()  # their sockets take all that comes new between two moves
+        self.gone: dict[Client, str] = {}  # those that have left, and how, whether or not that is known
+        self.roomy: set[Client] = set()  # their sockets take all that comes new between two moves
         self.strangers: list[socket.socket] = []  # they were given the descriptors of those who left
 
     async def play(self, script: list[Move]) -> None:
@@ -68,12 +68,12 @@ class World(Scene):
     # --- moves
 
     async def crowd(self, count: int, kind: tuple[Costly, bool]) -> None:
-        self.roomy |= set(self.sit(count, framing=kind[0], chunked=kind[1]))
+        self.roomy |= set(self.join(count, framing=kind[0], chunked=kind[1]))
 
     async def come(self, kind: tuple[Costly, bool], pair: int, at: int) -> None:
         oldest, newest = self.stream.log.first_seq, self.stream.log.next_seq
         seq = oldest + at % (newest - oldest + 1)
-        new = self.sit(pair=PAIRS[pair], framing=kind[0], chunked=kind[1], seq=seq)
+        new = self.join(pair=PAIRS[pair], framing=kind[0], chunked=kind[1], seq=seq)
         self.roomy |= set(new if PAIRS[pair] is unix_pair else [])
 
     async def tell(self, sizes: list[int], at_once: bool, cut: bool) -> None:
@@ -88,13 +88,13 @@ class World(Scene):
         if (leaving := self._pick(who)) is None:
             return
         if way == "end":
-            leaving.reader.end()
+            leaving.subscriber.end()
         elif way == "half":
-            leaving.client.shutdown(socket.SHUT_WR)
+            leaving.socket.shutdown(socket.SHUT_WR)
         elif way == "rst":
-            reset(leaving.client)
+            reset(leaving.socket)
         else:
-            leaving.client.close()
+            leaving.socket.close()
         self.gone[leaving] = way
         if way != "half":
             self.strangers += unix_pair()
@@ -103,7 +103,7 @@ class World(Scene):
         staying = self.here()
         for number, leaving in enumerate(staying):
             if (number - who) % len(staying) >= count:
-                leaving.reader.end()
+                leaving.subscriber.end()
                 self.gone[leaving] = "end"
                 self.strangers += unix_pair()
 
@@ -112,8 +112,8 @@ class World(Scene):
         for _ in range(times):
             if waiting is None:
                 return
-            if waiting.reader.position >= self.stream.log.next_seq:
-                waiting.reader.keep_alive()
+            if waiting.subscriber.position >= self.stream.log.next_seq:
+                waiting.subscriber.keep_alive()
 
     async def read(self, who: int) -> None:
         if (reading := self._pick(who)) is not None:
@@ -126,28 +126,28 @@ class World(Scene):
         self.close(*[BIG] * words, cut=cut)
 
     async def settle(self) -> None:
-        await until(lambda: all(one.reader.ending for one in self.gone))
+        await until(lambda: all(client.subscriber.ending for client in self.gone))
         await self.all_have_read()
 
     # --- what always holds
 
     def check(self) -> None:
-        for one in self.here():
-            if one in self.roomy and not one.sink.unsent_bytes():  # who has to catch up a lot has none left
-                assert one.take() == one.reader.position
-                assert not one.cut_off()
-        readers = [one.reader for one in self.seats]
-        positions = [reader.position for reader in readers if reader.ending is None]
+        for client in self.here():
+            if client in self.roomy and not client.sink.unsent_bytes():  # who has to catch up a lot has none left
+                assert client.take() == client.subscriber.position
+                assert not client.cut_off()
+        subscribers = [client.subscriber for client in self.clients]
+        positions = [subscriber.position for subscriber in subscribers if subscriber.ending is None]
         oldest = min(positions, default=len(self.log))
-        told = self.stream.statistics()
-        assert told.readers == len(positions)
-        assert told.lag_events == len(self.log) - oldest
-        assert told.lag_bytes == sum(map(len, self.log[max(oldest, self.stream.log.first_seq) :]))
-        assert told.deliveries == sum(reader.position - reader.first_seq for reader in readers)
-        assert told.events == self.stream.log.next_seq == len(self.log)
+        counts = self.stream.statistics()
+        assert counts.subscribers == len(positions)
+        assert counts.lag_events == len(self.log) - oldest
+        assert counts.lag_bytes == sum(map(len, self.log[max(oldest, self.stream.log.first_seq) :]))
+        assert counts.deliveries == sum(subscriber.position - subscriber.first_seq for subscriber in subscribers)
+        assert counts.events == self.stream.log.next_seq == len(self.log)
         if self.ring is None:
             assert all(position >= self.stream.log.first_seq for position in positions)
-            assert not any(one.missed for one in self.seats)
+            assert not any(client.missed for client in self.clients)
 
     async def finish(self) -> None:
         """Play it to the end, and look at what everyone has got."""
@@ -155,25 +155,25 @@ class World(Scene):
         self.check()
         self.close(cut=len(self.log) % 2 == 0)
         await self.all_have_ended()
-        for one in self.seats:
-            if one not in self.gone and one.reader.ending is Ending.COMPLETED:
-                assert (one.at, one.ended) == (len(self.log), True)
-            elif one not in self.gone:
-                assert one.reader.ending is Ending.LAGGED
-            elif self.gone[one] == "end" and one.reader.ending is Ending.LEFT:
-                assert one.at == one.reader.position
+        for client in self.clients:
+            if client not in self.gone and client.subscriber.ending is Ending.COMPLETED:
+                assert (client.at, client.ended) == (len(self.log), True)
+            elif client not in self.gone:
+                assert client.subscriber.ending is Ending.LAGGED
+            elif self.gone[client] == "end" and client.subscriber.ending is Ending.LEFT:
+                assert client.at == client.subscriber.position
             else:  # cut off in what it was being sent, also by lagging as the others left
-                assert one.at <= one.reader.position
+                assert client.at <= client.subscriber.position
         for stranger in self.strangers:
             with pytest.raises(BlockingIOError):
                 stranger.recv(1)
         assert len(self.watch) == 0
 
-    def here(self) -> list[Seat]:
+    def here(self) -> list[Client]:
         """Those that stay, and whose clients have not left either."""
-        return [one for one in self.staying() if one not in self.gone]
+        return [client for client in self.staying() if client not in self.gone]
 
-    def _pick(self, who: int) -> Seat | None:
+    def _pick(self, who: int) -> Client | None:
         staying = self.here()
         return staying[who % len(staying)] if staying else None
 
@@ -199,13 +199,13 @@ def run(loop: Loop, main: Callable[[], Any]) -> None:
 
 
 on_both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-quickly = settings(max_examples=50)
+half = settings(max_examples=settings.default.max_examples // 2)  # each script is long
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from([4096, 1 << 24]))
-def test_every_reader_gets_the_log_from_its_start_in_order_once(
+def test_every_subscriber_gets_the_log_from_its_start_in_order_once(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], max_log_bytes: int
 ) -> None:
     async def main() -> None:
@@ -215,9 +215,9 @@ def test_every_reader_gets_the_log_from_its_start_in_order_once(
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]))
-def test_a_reader_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
+def test_a_subscriber_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], lag: Any
 ) -> None:
     async def main() -> None:
@@ -227,7 +227,7 @@ def test_a_reader_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, moves, st.booleans(), st.booleans())
 def test_the_end_may_come_at_any_moment(
     loop: Loop,

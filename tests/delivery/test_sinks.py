@@ -1,4 +1,4 @@
-"""A reader on a transport: what is written is on the wire at once, behind the head and in order."""
+"""A subscriber on a transport: what is written is on the wire at once, behind the head and in order."""
 
 import asyncio
 import os

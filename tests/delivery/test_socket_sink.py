@@ -13,7 +13,7 @@ from tests.delivery.sockets import SMALL, Run, passes, receive, receive_all, res
 PIECES = [b"%06d " % number * 3000 for number in range(20)]  # 21 kB each: more than a small socket takes
 
 
-class Reader:
+class Owner:
     """Writes piece after piece while there is room, as the pass does."""
 
     def __init__(self, sink: SocketSink, pieces: list[bytes] | None = None) -> None:
@@ -37,11 +37,11 @@ class Reader:
             self.sink.write(self.pieces.pop(0))
 
 
-def started(watch: Watch, ours: socket.socket, pieces: list[bytes] | None = None) -> tuple[SocketSink, Reader]:
+def started(watch: Watch, ours: socket.socket, pieces: list[bytes] | None = None) -> tuple[SocketSink, Owner]:
     sink = SocketSink(ours, watch, body_end=b"")
-    reader = Reader(sink, pieces)
-    sink.start(reader)
-    return sink, reader
+    owner = Owner(sink, pieces)
+    sink.start(owner)
+    return sink, owner
 
 
 def is_open(descriptor: int) -> bool:
@@ -71,14 +71,14 @@ def test_bytes_are_on_the_wire_when_write_returns(run: Run) -> None:
 def test_a_full_socket_blocks_and_everything_follows_in_order(run: Run, pair: type) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), pair(SMALL)
-        sink, reader = started(watch, ours, PIECES)
-        reader.go_on()
+        sink, owner = started(watch, ours, PIECES)
+        owner.go_on()
         assert sink.blocked
         assert 0 < sink.unsent_bytes() <= len(PIECES[0])
         expected = b"".join(PIECES)
         assert await receive(client, len(expected)) == expected
         await until(lambda: not sink.blocked)
-        assert 0 < reader.rooms <= len(PIECES)
+        assert 0 < owner.rooms <= len(PIECES)
         assert sink.unsent_bytes() == 0
         sink.close()
         assert await receive_all(client) == b""
@@ -91,17 +91,17 @@ def test_a_full_socket_blocks_and_everything_follows_in_order(run: Run, pair: ty
 def test_a_piece_that_needs_many_sends_is_told_when_its_last_byte_is_taken(run: Run) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), unix_pair(SMALL)
-        sink, reader = started(watch, ours)
+        sink, owner = started(watch, ours)
         sink.write(b"x" * 200_000)
         left = [sink.unsent_bytes()]
         received = 0
         while sink.blocked:
-            assert reader.rooms == 0
+            assert owner.rooms == 0
             received += len(await receive(client, 1000))
             await passes(2)
             left.append(sink.unsent_bytes())
         assert left == sorted(left, reverse=True)
-        assert reader.rooms == 1
+        assert owner.rooms == 1
         await receive(client, 200_000 - received)
         sink.close()
         watch.close()
@@ -110,12 +110,12 @@ def test_a_piece_that_needs_many_sends_is_told_when_its_last_byte_is_taken(run: 
     run(main())
 
 
-def test_a_socket_that_can_be_written_from_the_start_tells_the_reader_nothing(run: Run) -> None:
+def test_a_socket_that_can_be_written_from_the_start_tells_its_owner_nothing(run: Run) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), unix_pair()
-        sink, reader = started(watch, ours)
+        sink, owner = started(watch, ours)
         await passes()
-        assert (reader.rooms, reader.hang_ups) == (0, 0)
+        assert (owner.rooms, owner.hang_ups) == (0, 0)
         sink.close()
         watch.close()
         client.close()
@@ -129,8 +129,8 @@ def test_what_was_written_before_the_watching_began_is_finished_by_it(run: Run) 
         sink = SocketSink(ours, watch, body_end=b"")
         sink.write(PIECES[0])
         assert sink.blocked
-        reader = Reader(sink, PIECES[1:])
-        sink.start(reader)
+        owner = Owner(sink, PIECES[1:])
+        sink.start(owner)
         expected = b"".join(PIECES)
         assert await receive(client, len(expected)) == expected
         sink.close()
@@ -149,8 +149,8 @@ def test_a_client_that_leaves_is_told_once_and_its_socket_closed(run: Run, way: 
     async def main() -> None:
         watch, (ours, client) = Watch(), tcp_pair(SMALL)
         descriptor = ours.fileno()
-        sink, reader = started(watch, ours, PIECES if full else [])
-        reader.go_on()
+        sink, owner = started(watch, ours, PIECES if full else [])
+        owner.go_on()
         await passes()
         assert sink.blocked == full
         if way == "rst":
@@ -159,9 +159,9 @@ def test_a_client_that_leaves_is_told_once_and_its_socket_closed(run: Run, way: 
             client.shutdown(socket.SHUT_WR)
         else:
             client.close()
-        await until(lambda: reader.hang_ups)
+        await until(lambda: owner.hang_ups)
         await passes()
-        assert (reader.hang_ups, len(watch)) == (1, 0)
+        assert (owner.hang_ups, len(watch)) == (1, 0)
         assert not is_open(descriptor)
         watch.close()
         client.close()
@@ -172,11 +172,11 @@ def test_a_client_that_leaves_is_told_once_and_its_socket_closed(run: Run, way: 
 def test_writing_to_a_client_that_is_gone_raises_nothing_and_the_hang_up_follows(run: Run) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), tcp_pair()
-        sink, reader = started(watch, ours)
+        sink, owner = started(watch, ours)
         reset(client)
         sink.write(b"data: a\n\n")
         assert (sink.blocked, sink.unsent_bytes()) == (True, 0)
-        await until(lambda: reader.hang_ups)
+        await until(lambda: owner.hang_ups)
         watch.close()
 
     run(main())
@@ -207,7 +207,7 @@ def test_a_close_with_bytes_unsent_waits_for_the_client_to_take_them(run: Run, p
     async def main() -> None:
         watch, (ours, client) = Watch(), pair(SMALL)
         descriptor = ours.fileno()
-        sink, reader = started(watch, ours)
+        sink, owner = started(watch, ours)
         sink.write(PIECES[0] * 10)
         assert sink.blocked
         sink.close()
@@ -215,7 +215,7 @@ def test_a_close_with_bytes_unsent_waits_for_the_client_to_take_them(run: Run, p
         assert is_open(descriptor)
         assert await receive_all(client) == PIECES[0] * 10
         assert not is_open(descriptor)
-        assert (reader.rooms, reader.hang_ups, len(watch)) == (0, 0, 0)
+        assert (owner.rooms, owner.hang_ups, len(watch)) == (0, 0, 0)
         watch.close()
         client.close()
 
@@ -227,7 +227,7 @@ def test_a_client_that_leaves_instead_of_taking_the_rest_ends_the_waiting(run: R
     async def main() -> None:
         watch, (ours, client) = Watch(), tcp_pair(SMALL)
         descriptor = ours.fileno()
-        sink, reader = started(watch, ours)
+        sink, owner = started(watch, ours)
         sink.write(b"x" * 5_000_000)
         sink.close()
         assert is_open(descriptor)
@@ -238,7 +238,7 @@ def test_a_client_that_leaves_instead_of_taking_the_rest_ends_the_waiting(run: R
         else:
             client.close()
         await until(lambda: not is_open(descriptor))
-        assert (reader.hang_ups, len(watch)) == (0, 0)
+        assert (owner.hang_ups, len(watch)) == (0, 0)
         watch.close()
         client.close()
 
@@ -330,16 +330,16 @@ def test_a_descriptor_that_is_given_out_again_belongs_to_the_new_sink_alone(run:
         for number in range(20):
             ours, client = tcp_pair()
             used.append(ours.fileno())
-            sink, reader = started(watch, ours)
+            sink, owner = started(watch, ours)
             sink.write(b"%d" % number)
             await passes()
-            assert reader.hang_ups == 0
+            assert owner.hang_ups == 0
             if number % 3 == 0:
                 sink.close()
                 assert await receive_all(client) == b"%d" % number
             else:
                 (reset if number % 3 == 1 else socket.socket.close)(client)
-                await until(lambda reader=reader: reader.hang_ups)
+                await until(lambda owner=owner: owner.hang_ups)
             client.close()
             assert len(watch) == 0
         assert len(set(used)) < len(used)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import config
-from gateway.commands import keys
+from gateway.commands import key_orders
 from tests.access.books import rows
 
 from .conftest import KEYS, ORDERED
@@ -41,14 +41,14 @@ class Keyring:
 
     def create(self, name: str = "somebody", **wish: Any) -> MadeKey:
         """A key as `rivergate keys create` makes it."""
-        secret, key = keys.create(config.load(self.file, KEYS), keys.KeyOrder(name, **wish))
+        secret, key = key_orders.create(config.load(self.file, KEYS), key_orders.KeyOrder(name, **wish))
         return MadeKey(key.id, secret)
 
     def revoke(self, key: MadeKey) -> None:
-        keys.revoke(config.load(self.file, KEYS), key.id)
+        key_orders.revoke(config.load(self.file, KEYS), key.id)
 
     def credit(self, key: MadeKey, usd: str) -> None:
-        keys.credit(config.load(self.file, KEYS), key.id, usd)
+        key_orders.credit(config.load(self.file, KEYS), key.id, usd)
 
     def start(self, logs: Path) -> Gateway:
         return Gateway(logs, self.configuration, KEYS)

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from gateway.simulate import Provider, Script
-from gateway.simulate.answer import words
 from gateway.simulate.tally import ProviderStatistics
+from gateway.simulate.words import words
 
 from .processes import wait_for
 

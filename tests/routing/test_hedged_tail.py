@@ -42,13 +42,13 @@ class Line:
         heapq.heappush(self._due, (when, next(self._order), call))
 
     def quantile(self, share: float) -> float:
-        """Of the TTFT, after the warm-up."""
-        told = sorted(self.ttfts[WARM_UP:])
-        return told[int(share * len(told))]
+        """A quantile of the TTFT after the warm-up, in seconds."""
+        ttfts = sorted(self.ttfts[WARM_UP:])
+        return ttfts[int(share * len(ttfts))]
 
 
 class Request:
-    """One of them, as the dispatcher leads it."""
+    """One request, as the dispatcher leads it."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -69,7 +69,7 @@ class Request:
                 self.start(command, now)
             elif isinstance(command, Cancel):
                 candidate, number, started, hedge = self.running.pop(command.attempt)
-                waited = self.won_from - started if command.why is CancelReason.LOST and not hedge else None
+                waited = self.won_from - started if command.reason is CancelReason.LOST and not hedge else None
                 self.line.health[candidate].on_given_up(number, waited, now)
 
     def start(self, command: Start, now: float) -> None:

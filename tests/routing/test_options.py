@@ -1,15 +1,15 @@
 """Routing options of a request: what is accepted, what is refused and by which name, what is told as ignored."""
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from auriko.route_types import RoutingOptions as SdkOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Optimize
 from gateway.errors import InvalidParameter
-from gateway.routing.options import SHORTCUTS, RoutingOptions, parse, warnings
+from gateway.routing.options import RoutingOptions, parse, warnings
+from gateway.routing.strategies import STRATEGIES
 
 EVERYTHING: dict[str, Any] = {
     "optimize": "ttft",
@@ -31,9 +31,9 @@ EVERYTHING: dict[str, Any] = {
 
 
 def refused(given: dict[str, Any], field: str = "gateway.routing") -> InvalidParameter:
-    with pytest.raises(InvalidParameter) as told:
+    with pytest.raises(InvalidParameter) as raised:
         parse(given, field)
-    error = told.value
+    error = raised.value
     assert (error.status, error.type, error.code) == (400, "invalid_request_error", "invalid_parameter_value")
     assert error.param is not None
     assert error.message.startswith(f"{error.param}: ")
@@ -78,15 +78,24 @@ def test_the_older_names_of_strategies_are_understood(word: str, strategy: str) 
     assert parse({"optimize": word}).optimize == strategy
 
 
-@pytest.mark.parametrize("name", get_args(Optimize))
+@pytest.mark.parametrize("name", STRATEGIES.names)
 def test_every_strategy_can_be_asked_for(name: str) -> None:
     assert parse({"optimize": name}).optimize == name
 
 
 def test_every_shortcut_of_a_models_name_is_a_strategy() -> None:
-    for word, strategy in SHORTCUTS.items():
+    for word, strategy in STRATEGIES.shortcuts.items():
         assert parse({"optimize": strategy}).optimize == strategy, word
-    assert {"ttft", "cost-focus", "floor", "cost", "nitro", "fast", "balanced", "speed"} <= SHORTCUTS.keys()
+    assert {
+        "ttft",
+        "cost-focus",
+        "floor",
+        "cost",
+        "nitro",
+        "fast",
+        "balanced",
+        "speed",
+    } <= STRATEGIES.shortcuts.keys()
 
 
 NOT_A_NUMBER: list[Any] = ["5", "", True, [], {}, [5]]

@@ -1,46 +1,19 @@
-"""Who is asked first: the filters, the order of each strategy, and how the unknown is treated."""
+"""The registry of strategies: what each puts first, and that a new one is one entry."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.config import OPTIMIZE_ALIASES
-from gateway.errors import ConstraintNotMet, InvalidParameter
+from gateway.config import OPTIMIZE_ALIASES, Optimize
+from gateway.errors import InvalidParameter
+from gateway.routing.offer import Offer, Percentiles
 from gateway.routing.options import RoutingOptions, parse
-from gateway.routing.strategies import WEIGHTS, Offer, Ranking, check_provider_names, rank
+from gateway.routing.ranking import rank
+from gateway.routing.strategies import STRATEGIES, Strategies, Strategy, WeightedScore
 
-CHEAP = Offer("cheap", "m", 1.0, ttft_p50=1.0, ttft_p95=2.0, tps_p50=20.0, tps_p95=10.0)
-QUICK = Offer("quick", "m", 4.0, ttft_p50=0.2, ttft_p95=6.0, tps_p50=30.0, tps_p95=5.0)
-WORDY = Offer("wordy", "m", 5.0, ttft_p50=0.9, ttft_p95=1.0, tps_p50=200.0, tps_p95=50.0)
-OFFERS = (CHEAP, QUICK, WORDY)
-
-
-def dice(*numbers: float) -> Callable[[], float]:
-    """These numbers, then nothing but a half."""
-    rest = list(numbers)
-    return lambda: rest.pop(0) if rest else 0.5
-
-
-def ranked(offers: Sequence[Offer], budget: float | None = None, default: str = "balanced", **given: Any) -> Ranking:
-    return rank(offers, parse(given), default, dice(), budget)
-
-
-def names(offers: Sequence[Offer], budget: float | None = None, default: str = "balanced", **given: Any) -> list[str]:
-    return [offers[position].upstream for position in ranked(offers, budget, default, **given).order]
-
-
-def refused(offers: Sequence[Offer], **given: Any) -> ConstraintNotMet:
-    with pytest.raises(ConstraintNotMet) as told:
-        ranked(offers, **given)
-    assert told.value.status == 400
-    return told.value
-
-
-# --- strategies
+from .offers import CHEAP, COLD, OFFERS, QUICK, WORDY, dice, names, ranked
 
 
 @pytest.mark.parametrize(
@@ -57,9 +30,9 @@ def refused(offers: Sequence[Offer], **given: Any) -> ConstraintNotMet:
         ("throughput", "wordy"),
     ],
 )
-def test_each_strategy_puts_its_best_first_and_is_told_by_its_own_name(strategy: str, first: str) -> None:
+def test_each_strategy_puts_its_best_first_and_is_named_by_its_own_name(strategy: str, first: str) -> None:
     assert names(OFFERS, optimize=strategy)[0] == first
-    assert ranked(OFFERS, optimize=strategy).strategy == OPTIMIZE_ALIASES.get(strategy, strategy)
+    assert ranked(OFFERS, optimize=strategy).strategy == STRATEGIES.find(strategy)
     assert names(OFFERS[::-1], optimize=strategy)[0] == first
 
 
@@ -87,8 +60,10 @@ def test_balanced_prefers_the_good_in_everything_to_the_best_in_one() -> None:
 
 
 def test_the_shares_of_every_strategy_sum_to_one() -> None:
-    for weights in WEIGHTS.values():
-        assert sum(weights) == pytest.approx(1.0)
+    scores = [strategy.score for strategy in STRATEGIES if isinstance(strategy.score, WeightedScore)]
+    assert len(scores) == 7
+    for score in scores:
+        assert score.cost + score.ttft + score.throughput == pytest.approx(1.0)
 
 
 def test_priority_keeps_the_order_of_the_configuration_and_throws_no_dice() -> None:
@@ -100,116 +75,10 @@ def test_priority_keeps_the_order_of_the_configuration_and_throws_no_dice() -> N
         assert (ranking.order, ranking.strategy) == ((0, 1, 2), "priority")
 
 
-def test_without_a_wish_the_default_decides() -> None:
-    for default in WEIGHTS:
+def test_without_an_option_the_default_decides() -> None:
+    for default in STRATEGIES.names:
         assert ranked(OFFERS, default=default) == ranked(OFFERS, optimize=default)
     assert ranked(OFFERS, default="priority").order == (0, 1, 2)
-
-
-# --- weights
-
-
-@pytest.mark.parametrize(
-    ("weights", "first"),
-    [
-        ({"cost": 1}, "cheap"),
-        ({"ttft": 3}, "quick"),
-        ({"throughput": 0.01}, "wordy"),
-        ({"cost": 5e-324}, "cheap"),
-        ({"cost": 2**64, "ttft": 0.5}, "cheap"),
-        ({"cost": 1e308, "ttft": 1e308, "throughput": 1e300}, "quick"),
-    ],
-)
-def test_weights_decide_whatever_their_scale_and_are_told_as_custom(weights: dict[str, float], first: str) -> None:
-    assert names(OFFERS, weights=weights)[0] == first
-    assert ranked(OFFERS, weights=weights).strategy == "custom"
-
-
-def test_weights_win_over_a_strategy_and_over_the_default() -> None:
-    assert names(OFFERS, weights={"ttft": 1}, optimize="cost-focus", default="priority")[0] == "quick"
-
-
-@given(
-    st.tuples(*[st.floats(0.01, 100.0)] * 3),
-    st.floats(1e-3, 1e3),
-    st.lists(st.tuples(*[st.floats(0.1, 100.0)] * 3), min_size=1, max_size=5),
-)
-def test_only_the_ratio_of_weights_matters(
-    weights: tuple[float, ...], factor: float, values: list[tuple[float, ...]]
-) -> None:
-    offers = [Offer(str(at), "m", usd, ttft_p50=ttft, tps_p50=tps) for at, (usd, ttft, tps) in enumerate(values)]
-    as_given = dict(zip(("cost", "ttft", "throughput"), weights, strict=True))
-    scaled = {name: weight * factor for name, weight in as_given.items()}
-    assert set(ranked(offers, weights=as_given).order) == set(ranked(offers, weights=scaled).order)
-
-
-# --- percentiles
-
-
-def test_the_percentile_chooses_the_metric_that_is_compared() -> None:
-    assert names(OFFERS, optimize="ttft-focus", ttft_percentile="p50")[0] == "quick"
-    assert names(OFFERS, optimize="ttft-focus", ttft_percentile="p95")[0] == "wordy"
-    spiky = replace(WORDY, upstream="spiky", tps_p50=300.0, tps_p95=1.0)
-    assert names((WORDY, spiky), optimize="tps-focus")[0] == "spiky"
-    assert names((WORDY, spiky), optimize="tps-focus", throughput_percentile="p95")[0] == "wordy"
-
-
-def test_the_percentile_chooses_the_metric_that_is_filtered() -> None:
-    assert names(OFFERS, max_ttft_ms=500) == ["quick"]
-    assert set(names(OFFERS, max_ttft_ms=2000, ttft_percentile="p95")) == {"cheap", "wordy"}
-    assert set(names(OFFERS, min_throughput_tps=25)) == {"quick", "wordy"}
-    assert names(OFFERS, min_throughput_tps=25, throughput_percentile="p95") == ["wordy"]
-
-
-# --- filters
-
-
-def test_a_filter_keeps_what_is_exactly_at_its_limit() -> None:
-    assert names([CHEAP], max_cost_per_1m=1.0, max_ttft_ms=1000, min_throughput_tps=20.0) == ["cheap"]
-
-
-@pytest.mark.parametrize(
-    ("given", "code", "field"),
-    [
-        ({"providers": ["other"]}, "provider_not_in_allowlist", "providers"),
-        ({"exclude_providers": ["cheap", "quick", "wordy"]}, "provider_blocked", "exclude_providers"),
-        ({"max_cost_per_1m": 0.99}, "cost_constraint_exceeded", "max_cost_per_1m"),
-        ({"max_ttft_ms": 199}, "latency_constraint_exceeded", "max_ttft_ms"),
-        ({"min_throughput_tps": 200.1}, "throughput_constraint_not_met", "min_throughput_tps"),
-        ({"providers": ["cheap"], "exclude_providers": ["cheap"]}, "provider_blocked", "exclude_providers"),
-        ({"providers": ["cheap"], "max_ttft_ms": 500}, "latency_constraint_exceeded", "max_ttft_ms"),
-    ],
-)
-def test_a_filter_that_leaves_nobody_is_told_by_code_and_field(given: dict[str, Any], code: str, field: str) -> None:
-    error = refused(OFFERS, **given)
-    assert (error.code, error.param) == (code, f"gateway.routing.{field}")
-    assert error.message.startswith(f"{field}: ")
-
-
-def test_a_filter_drops_whom_it_excludes_and_only_those() -> None:
-    assert set(names(OFFERS, providers=["cheap", "wordy", "other"])) == {"cheap", "wordy"}
-    assert set(names(OFFERS, exclude_providers=["cheap", "other"])) == {"quick", "wordy"}
-    assert set(names(OFFERS, max_cost_per_1m=4)) == {"cheap", "quick"}
-
-
-def test_without_offers_there_is_nothing_to_rank_and_no_filter_objects() -> None:
-    assert ranked((), max_ttft_ms=1, providers=["x"]).order == ()
-
-
-# --- what is not known
-
-
-COLD = Offer("cold", "m", 4.5)
-
-
-def test_an_unknown_speed_passes_the_filters() -> None:
-    assert set(names((COLD, QUICK), max_ttft_ms=500, min_throughput_tps=25)) == {"cold", "quick"}
-
-
-def test_an_unknown_price_does_not_pass_a_filter_for_the_price() -> None:
-    unpriced = replace(QUICK, upstream="unpriced", usd_per_mtok=None)
-    assert names((unpriced, CHEAP), max_cost_per_1m=100) == ["cheap"]
-    assert refused((unpriced,), max_cost_per_1m=100).code == "cost_constraint_exceeded"
 
 
 def test_an_unknown_price_counts_as_the_dearest() -> None:
@@ -232,7 +101,7 @@ def test_when_all_are_free_the_price_decides_nothing() -> None:
 @pytest.mark.parametrize("strategy", ["ttft-focus", "tps-focus"])
 def test_a_cold_offer_is_explored_as_an_equal_of_the_best(strategy: str) -> None:
     offers = (CHEAP, QUICK, WORDY, COLD)
-    options = RoutingOptions(optimize=strategy)  # type: ignore[arg-type]
+    options = RoutingOptions(optimize=strategy)
     assert offers[rank(offers, options, "cost", dice(0.9, 0.9, 0.9, 0.1)).order[0]].upstream == "cold"
     best = offers[rank(offers, options, "cost", dice(0.1, 0.1, 0.1, 0.9)).order[0]]
     assert best in (QUICK, WORDY)
@@ -246,29 +115,6 @@ def test_a_throughput_of_zero_is_taken_for_an_unknown_one() -> None:
     assert len(names((replace(CHEAP, tps_p50=0.0), QUICK), optimize="tps-focus")) == 2
 
 
-# --- ties, and failures
-
-
-def test_equal_offers_are_ordered_by_the_dice() -> None:
-    offers = [replace(CHEAP, upstream=name) for name in "abc"]
-    options = RoutingOptions(optimize="balanced")
-    assert rank(offers, options, "cost", dice(0.3, 0.1, 0.2)).order == (1, 2, 0)
-    assert rank(offers, options, "cost", dice(0.1, 0.2, 0.3)).order == (0, 1, 2)
-
-
-def test_a_difference_below_a_step_is_noise_and_one_of_two_steps_is_not() -> None:
-    close, far = replace(CHEAP, upstream="close", usd_per_mtok=1.04), replace(CHEAP, usd_per_mtok=1.2)
-    options = RoutingOptions(optimize="cost-focus")
-    assert rank((CHEAP, close), options, "cost", dice(0.9, 0.1)).order == (1, 0)
-    assert rank((CHEAP, far), options, "cost", dice(0.9, 0.1)).order == (0, 1)
-
-
-def test_the_dice_give_equal_offers_equal_loads() -> None:
-    offers = [replace(CHEAP, upstream=name) for name in "abc"]
-    firsts = [rank(offers, RoutingOptions(), "cost", dice(*thrown)).order[0] for thrown in ((0, 1, 2), (2, 0, 1))]
-    assert firsts == [0, 1]
-
-
 def test_a_share_of_failures_makes_an_offer_as_much_dearer() -> None:
     failing = replace(CHEAP, upstream="failing", error_rate=0.5)
     twice = replace(CHEAP, upstream="twice", usd_per_mtok=1.7)
@@ -280,125 +126,52 @@ def test_one_that_always_fails_is_still_there_as_the_last_resort() -> None:
     assert names((replace(CHEAP, error_rate=1.0), WORDY), optimize="cost-focus") == ["wordy", "cheap"]
 
 
-# --- models, preference and budget
+# --- the registry
 
 
-def of_models(*pairs: tuple[str, str, float]) -> list[Offer]:
-    return [Offer(upstream, model, usd, ttft_p50=1.0, tps_p50=10.0) for upstream, model, usd in pairs]
+def test_the_configuration_has_a_word_for_every_strategy_and_for_nothing_else() -> None:
+    assert get_args(Optimize) == STRATEGIES.names
+    assert STRATEGIES.aliases == OPTIMIZE_ALIASES
 
 
-TWO_MODELS = of_models(("a", "first", 9.0), ("b", "first", 5.0), ("a", "second", 1.0), ("c", "second", 2.0))
+def test_every_strategy_is_described_in_one_sentence() -> None:
+    for strategy in STRATEGIES:
+        assert strategy.sentence.endswith(".")
+        assert "\n" not in strategy.sentence
 
 
-def test_a_pool_takes_the_best_over_all_models() -> None:
-    assert ranked(TWO_MODELS, optimize="cost-focus", mode="pool").order == (2, 3, 1, 0)
-    assert ranked(TWO_MODELS, optimize="cost-focus").order == (2, 3, 1, 0)
+def test_no_word_stands_for_two_strategies() -> None:
+    words = [word for strategy in STRATEGIES for word in (strategy.name, *strategy.aliases, *strategy.shortcuts)]
+    assert len(set(words)) == len(words) == len(STRATEGIES.shortcuts)
 
 
-def test_fallback_asks_everybody_for_the_first_model_before_the_second() -> None:
-    assert ranked(TWO_MODELS, optimize="cost-focus", mode="fallback").order == (1, 0, 2, 3)
+@pytest.mark.parametrize("word", ["", "best", 5, None, ["ttft"], "floor"])
+def test_a_word_that_names_no_strategy_is_found_out(word: object) -> None:
+    assert STRATEGIES.find(word) is None
 
 
-def test_fallback_goes_on_with_the_second_model_if_nobody_is_left_of_the_first() -> None:
-    assert ranked(TWO_MODELS, optimize="cost-focus", mode="fallback", max_cost_per_1m=2).order == (2, 3)
+def by_name(offers: Sequence[Offer], percentiles: Percentiles) -> list[float]:
+    """A strategy of the tests: the last in the alphabet first."""
+    return [2.0 ** (ord("z") - ord(offer.upstream[0])) for offer in offers]
 
 
-def test_the_preferred_comes_first_and_the_others_stay_in_their_order() -> None:
-    assert names(OFFERS, optimize="cost-focus", prefer="wordy") == ["wordy", "cheap", "quick"]
-
-
-def test_a_preference_does_not_reverse_the_order_of_the_models() -> None:
-    assert ranked(TWO_MODELS, optimize="cost-focus", mode="fallback", prefer="a").order == (0, 1, 2, 3)
-    assert ranked(TWO_MODELS, optimize="cost-focus", mode="fallback", prefer="c").order == (1, 0, 3, 2)
-
-
-def test_a_preference_that_cannot_be_met_is_told_and_does_no_harm() -> None:
-    ranking = ranked(OFFERS, optimize="cost-focus", prefer="x" * 500)
-    assert ranking.order == (0, 1, 2)
-    (warning,) = ranking.warnings
-    assert (warning["type"], warning["code"]) == ("unknown_provider", "prefer_ignored")
-    assert len(warning["message"]) < 200
-    assert ranked(OFFERS, prefer="wordy").warnings == ()
-
-
-def test_a_preferred_provider_that_a_filter_drops_is_not_asked() -> None:
-    assert names(OFFERS, prefer="wordy", max_cost_per_1m=4, optimize="cost-focus") == ["cheap", "quick"]
-
-
-def test_who_has_not_kept_the_budget_comes_last_and_is_not_dropped() -> None:
-    assert names(OFFERS, 0.95, optimize="cost-focus") == ["quick", "wordy", "cheap"]
-    assert names(OFFERS, 0.01, optimize="cost-focus") == ["cheap", "quick", "wordy"]
-    assert names(OFFERS, 1.0, optimize="cost-focus") == ["cheap", "quick", "wordy"]
-
-
-def test_the_budget_is_held_against_the_percentile_that_was_asked_for() -> None:
-    assert names(OFFERS, 1.5, optimize="cost-focus", ttft_percentile="p95")[0] == "wordy"
-
-
-def test_an_unknown_ttft_counts_as_within_the_budget() -> None:
-    assert names((COLD, CHEAP), 0.5, optimize="cost-focus") == ["cold", "cheap"]
-
-
-def test_a_budget_ranks_in_priority_order_too() -> None:
-    assert names(OFFERS, 0.95, default="priority") == ["quick", "wordy", "cheap"]
-
-
-# --- names
-
-
-@pytest.mark.parametrize("field", ["providers", "exclude_providers"])
-def test_a_provider_that_is_not_configured_is_a_slip_of_the_pen(field: str) -> None:
-    with pytest.raises(InvalidParameter) as told:
-        check_provider_names(parse({field: ["alpha", "alhpa"]}), ["alpha", "beta"])
-    assert told.value.param == f"gateway.routing.{field}"
-    assert told.value.message == "there is no provider 'alhpa'; known providers: alpha, beta"
-    check_provider_names(parse({field: ["alpha", "beta"]}), ["alpha", "beta"])
-
-
-# --- whatever is offered
-
-KNOWN = st.none() | st.just(0.0) | st.floats(1e-6, 1e6)
-ANY_OFFER = st.builds(
-    Offer,
-    st.sampled_from("abc"),
-    st.sampled_from(["m", "n"]),
-    KNOWN,
-    ttft_p50=KNOWN,
-    ttft_p95=KNOWN,
-    tps_p50=KNOWN,
-    tps_p95=KNOWN,
-    error_rate=st.floats(0.0, 1.0),
-)
-WISHES = st.fixed_dictionaries(
-    {},
-    optional={
-        "optimize": st.sampled_from([*WEIGHTS, "priority"]),
-        "weights": st.fixed_dictionaries({"cost": st.floats(0.0, 1e308), "ttft": st.floats(1e-300, 1e308)}),
-        "max_cost_per_1m": st.floats(0.1, 1e6),
-        "max_ttft_ms": st.integers(1, 86_400_000),
-        "min_throughput_tps": st.floats(0.1, 1e6),
-        "ttft_percentile": st.sampled_from(["p50", "p95"]),
-        "throughput_percentile": st.sampled_from(["p50", "p95"]),
-        "providers": st.lists(st.sampled_from("abc"), min_size=1),
-        "exclude_providers": st.lists(st.sampled_from("abc")),
-        "prefer": st.sampled_from("abcd"),
-        "mode": st.sampled_from(["pool", "fallback"]),
-    },
+ALPHABET = Strategies(
+    *STRATEGIES, Strategy("by-name", "The last in the alphabet.", by_name, aliases=("z-a",), shortcuts=("last",))
 )
 
 
-@given(st.lists(ANY_OFFER, min_size=1, max_size=6), WISHES, st.none() | st.floats(0.001, 1e3), st.randoms())
-def test_whatever_is_offered_and_wished_somebody_is_asked_once_or_the_refusal_names_a_field(
-    offers: list[Offer], wishes: dict[str, Any], budget: float | None, random: Any
-) -> None:
-    try:
-        ranking = rank(offers, parse(wishes), "balanced", random.random, budget)
-    except ConstraintNotMet as error:
-        field = (error.param or "").removeprefix("gateway.routing.")
-        assert field in wishes
-        return
-    assert ranking.order
-    assert len(set(ranking.order)) == len(ranking.order)
-    assert set(ranking.order) <= set(range(len(offers)))
-    if not wishes.keys() & {"max_cost_per_1m", "max_ttft_ms", "min_throughput_tps", "providers", "exclude_providers"}:
-        assert len(ranking.order) == len(offers)
+def test_a_new_strategy_is_one_entry() -> None:
+    for word in ("by-name", "z-a"):
+        options = parse({"optimize": word}, strategies=ALPHABET)
+        ranking = rank(OFFERS, options, "cost", dice(), strategies=ALPHABET)
+        assert (ranking.order, ranking.strategy) == ((2, 1, 0), "by-name")
+    assert rank(OFFERS, parse({}), "by-name", dice(), strategies=ALPHABET).order == (2, 1, 0)
+    assert rank(OFFERS, parse({"optimize": "cost-focus"}), "by-name", dice(), strategies=ALPHABET).order == (0, 1, 2)
+    assert ALPHABET.shortcuts["last"] == "by-name"
+
+
+def test_a_strategy_of_another_registry_cannot_be_asked_for() -> None:
+    with pytest.raises(InvalidParameter, match=r"Input should be 'cost', .* or 'priority'"):
+        parse({"optimize": "by-name"})
+    with pytest.raises(InvalidParameter, match="'priority' or 'by-name'"):
+        parse({"optimize": "by-age"}, strategies=ALPHABET)

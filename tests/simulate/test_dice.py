@@ -1,5 +1,6 @@
 """The time to the first token varies as the script says, and the same way every time."""
 
+from gateway.simulate.chat import CHAT
 from gateway.simulate.dice import settled
 from gateway.simulate.plan import plan
 from gateway.simulate.script import Script
@@ -46,7 +47,7 @@ def test_who_is_slow_does_not_depend_on_the_jitter() -> None:
 def test_a_settled_script_has_nothing_left_to_chance_and_plays() -> None:
     slow = settled(UNSTEADY.replace({"slow_share": 1}), 7)
     assert settled(slow, 8) is slow
-    first = next(step for step in plan(slow, Facts()) if isinstance(step, Send) and step.tokens)
+    first = next(step for step in plan(slow, Facts(), CHAT) if isinstance(step, Send) and step.tokens)
     assert first.at == 1.0
 
 

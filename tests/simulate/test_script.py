@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.simulate.chat import CHAT
 from gateway.simulate.feed import feed
 from gateway.simulate.plan import plan
 from gateway.simulate.script import Script
@@ -15,7 +16,7 @@ FACTS = Facts(model="openai/gpt-x", prompt=b'[{"role":"user","content":"hi"}]')
 
 
 def steps_of(facts: Facts = FACTS, **fields: Any) -> list[Step]:
-    return list(plan(Script(**{"tokens": 3, **fields}), facts))
+    return list(plan(Script(**{"tokens": 3, **fields}), facts, CHAT))
 
 
 def sends_of(steps: list[Step]) -> list[Send]:

@@ -8,7 +8,8 @@ import pytest
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.stream.hub import Hub
-from gateway.stream.stream import Framing, Stream
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink
 from tests.delivery.sockets import PATIENCE, until
 
@@ -18,7 +19,7 @@ SOON = 0.03  # seconds of retention that a test waits for
 
 
 class Talk:
-    """A production: a stream, and the one who asked for it."""
+    """A production: a stream, and its owner."""
 
     def __init__(self, hub: Hub, name: str, *, owner: str = "me", key: str | None = None, **limits: Any) -> None:
         self.id = name
@@ -72,8 +73,8 @@ async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> No
     assert hub.statistics().running == 1
     talk.end(size=10)
     assert hub.find("a") is talk
-    told = hub.statistics()
-    assert (told.running, told.ended, told.kept, told.kept_bytes) == (0, 1, 1, 10)
+    counts = hub.statistics()
+    assert (counts.running, counts.ended, counts.kept, counts.kept_bytes) == (0, 1, 1, 10)
     hub.close()
 
 
@@ -161,18 +162,18 @@ async def test_with_no_retention_a_stream_leaves_with_its_end() -> None:
     assert hub.statistics().kept_bytes == 0
 
 
-async def test_a_reader_of_a_stream_that_is_forgotten_reads_on() -> None:
+async def test_a_subscriber_of_a_stream_that_is_forgotten_reads_on() -> None:
     hub = Hub(FOR_EVER, 0)
     talk = started(hub, "a")
     sink = MemorySink(blocked=True)
-    reader = talk.stream.join(chunked=False, framing=Framing.EVENTS)
-    reader.attach(sink)
+    subscriber = talk.stream.join(chunked=False, framing=Framing.EVENTS)
+    subscriber.attach(sink)
     talk.end(size=10)
     assert hub.find("a") is None
     sink.blocked = False
-    reader.on_writable()
+    subscriber.on_writable()
     assert b"x" * 10 in sink.body
-    assert reader.ending is Ending.COMPLETED
+    assert subscriber.ending is Ending.COMPLETED
 
 
 # --- how much
@@ -183,10 +184,10 @@ async def test_bytes_at_the_limit_are_kept_and_one_more_takes_the_oldest() -> No
     talks = [started(hub, name) for name in "abc"]
     talks[1].end(size=60)
     talks[0].end(size=40)
-    assert {one.id for one in hub.streams()} == {"a", "b", "c"}
+    assert {subscriber.id for subscriber in hub.streams()} == {"a", "b", "c"}
     assert hub.statistics().kept_bytes == 100
     talks[2].end(size=1)
-    assert {one.id for one in hub.streams()} == {"a", "c"}
+    assert {subscriber.id for subscriber in hub.streams()} == {"a", "c"}
     assert hub.statistics().kept_bytes == 41
     hub.close()
 
@@ -223,7 +224,7 @@ async def test_a_log_that_is_trimmed_after_its_end_leaves_no_bytes_in_the_count(
     assert hub.statistics().kept_bytes == 0
 
 
-async def test_a_kept_stream_can_be_replayed_after_a_slow_reader_has_read_it() -> None:
+async def test_a_kept_stream_can_be_replayed_after_a_slow_subscriber_has_read_it() -> None:
     hub = Hub(FOR_EVER, PLENTY)
     talk = started(hub, "a", max_log_bytes=4096)
     sink = MemorySink(blocked=True)

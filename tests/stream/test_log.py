@@ -1,4 +1,4 @@
-"""Every reader of a log sees a prefix, in order, exactly once, whatever is appended, trimmed or closed meanwhile."""
+"""Every subscriber of a log sees a prefix, in order, once, whatever is appended, trimmed or closed meanwhile."""
 
 from dataclasses import dataclass, field
 
@@ -83,7 +83,7 @@ def test_a_closed_log_takes_no_frame_and_its_first_reason_wins() -> None:
     assert log.read(0, PLENTY) == [b"a"]
 
 
-def test_what_a_reader_was_given_is_its_own() -> None:
+def test_what_a_subscriber_was_given_is_its_own() -> None:
     log = log_of(b"a", b"b")
     for seq in (0, 1, 2):
         log.read(seq, PLENTY).append(b"mine")
@@ -91,7 +91,7 @@ def test_what_a_reader_was_given_is_its_own() -> None:
 
 
 @dataclass
-class Reader:
+class Subscriber:
     start: int
     seen: list[bytes] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ class Reader:
 class LogMachine(RuleBasedStateMachine):
     """A log against a plain list that never forgets."""
 
-    readers = Bundle("readers")
+    subscribers = Bundle("subscribers")
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class LogMachine(RuleBasedStateMachine):
         self.first = 0
         self.ending: Ending | None = None
 
-    @rule(target=readers)
-    def join_at_the_start(self) -> Reader:
-        return Reader(self.log.first_seq)
+    @rule(target=subscribers)
+    def join_at_the_start(self) -> Subscriber:
+        return Subscriber(self.log.first_seq)
 
-    @rule(target=readers)
-    def join_at_the_end(self) -> Reader:
-        return Reader(self.log.next_seq)
+    @rule(target=subscribers)
+    def join_at_the_end(self) -> Subscriber:
+        return Subscriber(self.log.next_seq)
 
     @precondition(lambda self: self.ending is None)
     @rule(frame=st.binary(min_size=1, max_size=9))
@@ -138,18 +138,18 @@ class LogMachine(RuleBasedStateMachine):
         with pytest.raises(ValueError, match="closed"):
             self.log.append(b"late")
 
-    @rule(target=readers, reader=consumes(readers), limit=st.integers(0, 40))
-    def read(self, reader: Reader, limit: int) -> object:
-        if reader.seq < self.first:
+    @rule(target=subscribers, subscriber=consumes(subscribers), limit=st.integers(0, 40))
+    def read(self, subscriber: Subscriber, limit: int) -> object:
+        if subscriber.seq < self.first:
             with pytest.raises(LookupError):
-                self.log.read(reader.seq, limit)
+                self.log.read(subscriber.seq, limit)
             return multiple()  # it is told that it was too slow, and is gone
-        frames = self.log.read(reader.seq, limit)
-        assert bool(frames) == (reader.seq < len(self.all))
+        frames = self.log.read(subscriber.seq, limit)
+        assert bool(frames) == (subscriber.seq < len(self.all))
         assert len(frames) <= 1 or sum(map(len, frames)) <= limit
-        reader.seen += frames
-        assert reader.seen == self.all[reader.start : reader.seq]
-        return reader
+        subscriber.seen += frames
+        assert subscriber.seen == self.all[subscriber.start : subscriber.seq]
+        return subscriber
 
     @rule(seq=st.integers(-2, 60))
     def trim(self, seq: int) -> None:

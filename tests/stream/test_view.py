@@ -1,4 +1,4 @@
-"""What readers are sent is the frames of the log, whole, in order, and then the end in the same piece.
+"""What subscribers are sent is the frames of the log, whole, in order, and then the end in the same piece.
 
 For subscribers each event has an id, and what was forgotten before they came to it is told as a gap.
 """
@@ -211,8 +211,8 @@ def test_every_event_has_an_id_of_epoch_and_position() -> None:
 
 @pytest.mark.parametrize("ending", list(Ending))
 def test_the_last_event_tells_the_ending_and_has_an_id_too(ending: Ending) -> None:
-    told, seq, over = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
-    assert told == b'id: e1-1\nevent: end\ndata: {"ending":"%b"}\n\n' % ending.encode()
+    data, seq, over = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
+    assert data == b'id: e1-1\nevent: end\ndata: {"ending":"%b"}\n\n' % ending.encode()
     assert (seq, over) == (1, True)
 
 
@@ -236,7 +236,7 @@ def test_behind_the_end_event_there_is_nothing(chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_reader_that_has_read_all_is_sent_nothing_until_more_comes(chunked: bool) -> None:
+def test_a_subscriber_that_has_read_all_is_sent_nothing_until_more_comes(chunked: bool) -> None:
     log = StreamLog("e1")
     view = EventsView(log, chunked=chunked)
     assert view.piece(0) == (b"", 0, False)
@@ -249,8 +249,8 @@ def test_a_gap_tells_how_many_events_were_forgotten(kept: int, appended: int) ->
     log = StreamLog("e1")
     log.extend([b"data: %d\n\n" % n for n in range(appended)])
     log.trim(appended - kept)
-    told, seq, _ = EventsView(log, chunked=False).piece(1)
-    gap, *rest = events_of(told)
+    data, seq, _ = EventsView(log, chunked=False).piece(1)
+    gap, *rest = events_of(data)
     assert (gap.name, gap.data, gap.id) == (b"gap", b'{"missed":%d}' % (appended - kept - 1), None)
     assert [event.id for event in rest] == [b"e1-%d" % n for n in range(appended - kept, appended)]
     assert seq == appended
@@ -259,8 +259,8 @@ def test_a_gap_tells_how_many_events_were_forgotten(kept: int, appended: int) ->
 def test_a_gap_before_the_end_is_told_with_it() -> None:
     log = closed_log(b"data: a\n\n", b"data: b\n\n")
     log.trim(2)
-    told, seq, over = EventsView(log, chunked=False).piece(0)
-    assert [(event.name, event.data) for event in events_of(told)] == [
+    data, seq, over = EventsView(log, chunked=False).piece(0)
+    assert [(event.name, event.data) for event in events_of(data)] == [
         (b"gap", b'{"missed":2}'),
         (b"end", b'{"ending":"completed"}'),
     ]
@@ -283,9 +283,9 @@ def test_one_event_behind_a_gap_is_told_with_the_gap() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_farewell_is_an_end_event_without_an_id(chunked: bool) -> None:
-    told = EventsView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED)
+    data = EventsView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED)
     event = b'event: end\ndata: {"ending":"expired"}\n\n'
-    assert told == (b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
+    assert data == (b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

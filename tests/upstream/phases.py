@@ -1,6 +1,6 @@
 """How to bring an attempt into each of its phases."""
 
-from .fakes import (
+from .kit import (
     DONE,
     FINISH,
     ROLE,

@@ -8,7 +8,8 @@ import pytest
 from gateway.upstream import connection
 from gateway.upstream.acknowledgement import acknowledge
 
-from .fakes import STREAM_HEAD, Line, Server, Trial, close, endpoint, passes, until, word
+from .kit import STREAM_HEAD, Server, Trial, close, endpoint, passes, until, word
+from .lines import Line
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
@@ -43,7 +44,7 @@ async def test_while_a_first_token_is_waited_for_nothing_is_held_back() -> None:
         line.peer.sendall(HEAD)
         await until(lambda: recorder.status)
         assert holds_back(line)  # nobody has said that it waits
-        line.connection.is_urgent = True
+        line.connection.set_urgent(True)
         line.peer.sendall(b"5\r\nhello\r\n")
         await until(lambda: recorder.body)
         assert not holds_back(line)
@@ -53,7 +54,7 @@ async def test_an_answer_that_is_over_leaves_no_hurry_behind() -> None:
     async with Line.open() as line:
         recorder = line.ask()
         line.connection.data_received(HEAD)
-        line.connection.is_urgent = True
+        line.connection.set_urgent(True)
         line.connection.data_received(b"0\r\n\r\n")
         assert recorder.ends == ["end"]
         assert not line.connection.is_urgent
@@ -63,7 +64,7 @@ async def test_a_connection_that_was_given_up_is_told_nothing() -> None:
     async with Line.open() as line:
         line.ask()
         line.connection.data_received(HEAD)
-        line.connection.is_urgent = True
+        line.connection.set_urgent(True)
         line.connection.abort()
         line.connection.data_received(b"5\r\nhello\r\n")
         await until(lambda: line.lost)

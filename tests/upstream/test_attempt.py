@@ -7,7 +7,8 @@ from gateway.dialects.dialect import AnswerReport
 from gateway.errors import UpstreamError
 from gateway.simulate import Provider
 
-from .fakes import (
+from .faults import CONTENT, DIALECTS, FAST, FAULTS, WHOLE_FAULTS
+from .kit import (
     KEY,
     PROMPT,
     Server,
@@ -16,7 +17,6 @@ from .fakes import (
     endpoint,
     until,
 )
-from .faults import CONTENT, DIALECTS, FAST, FAULTS, WHOLE_FAULTS
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 

@@ -11,7 +11,8 @@ from gateway.simulate import Provider
 from gateway.upstream.attempt import LINGER_SECONDS
 from gateway.upstream.pool import PoolStatistics
 
-from .fakes import (
+from .faults import FAST
+from .kit import (
     BOUND,
     DONE,
     FINISH,
@@ -31,7 +32,6 @@ from .fakes import (
     used,
     word,
 )
-from .faults import FAST
 from .phases import PHASES
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")

@@ -1,4 +1,4 @@
-"""The limits of an attempt, each told in the name of its key."""
+"""The limits of an attempt: each error names the key of the configuration."""
 
 import asyncio
 
@@ -8,8 +8,10 @@ from gateway import clock
 from gateway.errors import UpstreamStalled
 from gateway.simulate import Provider
 from gateway.upstream import attempt as attempts
+from gateway.upstream import idle_watch
 
-from .fakes import (
+from .faults import FAST
+from .kit import (
     BOUND,
     FINISH,
     ROLE,
@@ -20,7 +22,6 @@ from .fakes import (
     until,
     word,
 )
-from .faults import FAST
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 
@@ -64,7 +65,7 @@ async def test_a_stall_is_told_after_the_idle_limit_and_no_earlier(server: Serve
     await trial.observer.over()
     assert isinstance(trial.error, UpstreamStalled)
     assert trial.observer.last_at - sent >= idle_ms / 1000
-    assert trial.observer.last_at - sent < idle_ms / 1000 * (1 + 1 / attempts.IDLE_CHECKS) + BOUND
+    assert trial.observer.last_at - sent < idle_ms / 1000 * (1 + 1 / idle_watch.CHECKS) + BOUND
     assert await peer.hung_up()
     await close(to)
 

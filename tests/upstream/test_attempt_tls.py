@@ -9,7 +9,8 @@ from gateway.simulate import Provider
 from gateway.upstream.pool import PoolStatistics
 
 from .certificates import Certificates, server_context
-from .fakes import (
+from .faults import FAST, FAULTS
+from .kit import (
     DONE,
     FINISH,
     ROLE,
@@ -23,7 +24,6 @@ from .fakes import (
     used,
     word,
 )
-from .faults import FAST, FAULTS
 from .phases import PHASES
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")

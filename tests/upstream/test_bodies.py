@@ -17,7 +17,7 @@ from gateway.upstream.bodies import MAX_HELD_BYTES, StreamBody, WholeBody
 from gateway.wire.sse import MAX_EVENT_BYTES
 
 from .body_owner import Owner
-from .fakes import DONE, FINISH, ROLE, event, word
+from .kit import DONE, FINISH, ROLE, event, word
 
 TEXT = [ROLE, word("one "), word("two "), word("thr\u00e9e"), FINISH, DONE]
 ERROR_EVENT = b'data: {"error": {"message": "broken", "type": "x", "code": null}}\n\n'

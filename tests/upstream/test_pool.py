@@ -10,7 +10,8 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import Dialer, DialLimits, Origin
 from gateway.upstream.pool import Pool, PoolStatistics
 
-from .fakes import Peer, Recorder, Server, open_sockets, passes, until
+from .kit import Peer, Server, open_sockets, passes, until
+from .lines import Recorder
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
 

@@ -1,4 +1,4 @@
-"""What the tests of the upstream side speak with: raw peers on loopback, and recorders of callbacks."""
+"""What the tests of the upstream side speak with: a scripted upstream on loopback, and attempts on it."""
 
 import asyncio
 import os
@@ -17,7 +17,6 @@ from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Order
-from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
@@ -34,7 +33,7 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 async def passes(count: int) -> None:
-    """Let the loop run so many passes."""
+    """Let the loop run this many passes."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -46,88 +45,6 @@ def open_sockets() -> int:
         with suppress(FileNotFoundError):
             found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
     return found
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with an RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-class Recorder:
-    """An exchange that writes down what it hears. `then` is called with the name of each callback."""
-
-    def __init__(self, then: Callable[[str], None] = lambda name: None) -> None:
-        self.calls: list[str] = []
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self.body = b""
-        self.error: RivergateError | None = None
-        self.untouched: bool | None = None
-        self._then = then
-
-    @property
-    def ends(self) -> list[str]:
-        return [call for call in self.calls if call in ("end", "lost")]
-
-    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
-        self.status, self.headers = status, headers
-        self._told("head")
-        return self.on_body
-
-    def on_body(self, data: bytes) -> None:
-        self.body += data
-        self._told("body")
-
-    def on_end(self) -> None:
-        self._told("end")
-
-    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
-        self.error, self.untouched = error, untouched
-        self._told("lost")
-
-    def _told(self, name: str) -> None:
-        self.calls.append(name)
-        self._then(name)
-
-
-class Line:
-    """A `UpstreamConnection`, the other end of its socket, and what its owner hears."""
-
-    def __init__(self) -> None:
-        self.idle: list[UpstreamConnection] = []
-        self.lost: list[UpstreamConnection] = []
-        self.connection = UpstreamConnection(self.idle.append, self.lost.append)
-        self.transport: asyncio.BaseTransport
-        self.peer: socket.socket
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls) -> AsyncIterator["Line"]:
-        line = cls()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-            connecting = asyncio.get_running_loop().create_connection(lambda: line.connection, "127.0.0.1", port)
-            line.transport, _ = await connecting
-            line.peer, _ = listener.accept()
-        line.peer.settimeout(5)
-        try:
-            yield line
-        finally:
-            line.connection.abort()
-            line.peer.close()
-            await until(lambda: line.lost)
-
-    def ask(self, recorder: Recorder | None = None) -> Recorder:
-        """Send a request; what comes of it is in the recorder."""
-        recorder = recorder or Recorder()
-        self.connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", recorder)
-        return recorder
-
-    def hang_up(self) -> None:
-        """Close the peer's end with a FIN: without unread bytes, which would make it an RST."""
-        self.peer.recv(65536)
-        self.peer.close()
 
 
 class Peer:

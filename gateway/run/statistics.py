@@ -1,22 +1,31 @@
-"""Shell: everything that the gateway knows of itself, for the dashboard's feed and for Prometheus."""
+"""Shell: everything that the gateway knows of itself, for the dashboard's feed and for Prometheus.
+
+It stands with the service, not in `observe`: it reads the hub, the router, the accounts, the feeds and the capacity,
+and a Protocol for each of them in a lower package would say twice what they are.
+"""
 
 import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from gateway import __version__, clock
+from gateway.access.bank import Bank
+from gateway.access.key_ring import KeyRing
 from gateway.completion.answer import Record
 from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.http.context import Context
+from gateway.feeds.source import SourceFeed
+from gateway.http.capacity import Capacity
+from gateway.http.in_force import InForce
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Reading
 from gateway.routing.health import Breaker
-from gateway.stream.hub import HubStatistics
+from gateway.stream.hub import Hub, HubStatistics
 from gateway.stream.stream import StreamStatistics
 from gateway.upstream.pace import Pace
 from gateway.wire import sse
@@ -28,13 +37,26 @@ TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
+@dataclass(frozen=True, slots=True)
+class StatisticsSources:
+    """The parts whose state the statistics tell."""
+
+    in_force: InForce
+    hub: Hub
+    keys: KeyRing
+    bank: Bank
+    capacity: Capacity
+    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    lag: LoopLag
+    pace: Pace
+    started_at: int  # Unix seconds
+
+
 class GatewayStatistics:
     """Counts what ends, and reads what runs when it is asked."""
 
-    def __init__(self, context: Context, lag: LoopLag, pace: Pace) -> None:
-        self._context = context
-        self._lag = lag
-        self._pace = pace
+    def __init__(self, sources: StatisticsSources) -> None:
+        self._sources = sources
         self._endings: Counter[str] = Counter()
         self._budget_misses = 0
         self._ttft = [0] * (len(TTFT_BOUNDS_MS) + 1)
@@ -42,7 +64,9 @@ class GatewayStatistics:
 
     def feed(self) -> BuiltInFeed:
         """The built-in feed of these statistics."""
-        return BuiltInFeed(FEED, self._frame, SECONDS, self._context.config.stream, epoch=secrets.token_hex(6))
+        return BuiltInFeed(
+            FEED, self._frame, SECONDS, self._sources.in_force.config.stream, epoch=secrets.token_hex(6)
+        )
 
     def on_record(self, record: Record) -> None:
         """A completion has ended."""
@@ -55,55 +79,55 @@ class GatewayStatistics:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as the dashboard reads it."""
-        context, now = self._context, clock.monotonic()
-        hub = context.hub.statistics()
-        newest = context.hub.streams()[::-1]
+        sources, now = self._sources, clock.monotonic()
+        hub = sources.hub.statistics()
+        newest = sources.hub.streams()[::-1]
         running = [one for one in newest if one.stream.ending is None]
         ended = [one for one in newest[:MAX_LISTED] if one.stream.ending is not None]
-        throttle = context.router.throttle
+        throttle = sources.in_force.router.throttle
         return {
             "at": round(clock.wall_time(), 3),
             "version": __version__,
-            "uptime_seconds": round(clock.wall_time() - context.started_at),
-            "ready": context.ready,
-            "open_mode": context.keys.is_open,
-            "loop_lag_ms": round(self._lag.last * 1000, 3),
+            "uptime_seconds": round(clock.wall_time() - sources.started_at),
+            "ready": sources.capacity.ready,
+            "open_mode": sources.keys.is_open,
+            "loop_lag_ms": round(self._sources.lag.last * 1000, 3),
             "open_fds": open_fds(),
-            "connections": context.connections(),
-            "ledger": {"failure": context.bank.failure, "unwritten": context.bank.statistics().unwritten},
+            "connections": sources.capacity.connections,
+            "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.readers for one in newest),
+            "readers": sum(one.stream.subscribers for one in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
-            "lagged_readers": hub.lagged_readers,
+            "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
             "budget_misses": self._budget_misses,
             "hedges": throttle.hedges,
             "requests": throttle.requests,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
-            "upstreams": [_upstream(one, now) for one in context.router.catalog.all()],
+            "upstreams": [_upstream(one, now) for one in sources.in_force.router.catalog.all()],
             "list": [_listed(one.describe()) for one in (running + ended)[:MAX_LISTED]],
         }
 
     def readings(self) -> Iterator[Reading]:
         """What Prometheus is told at a scrape."""
-        context = self._context
-        hub = context.hub.statistics()
-        numbers = [one.stream.statistics() for one in context.hub.streams()]
-        feeds = {name: feed.stream.statistics() for name, feed in context.feeds.items()}
+        sources = self._sources
+        hub = sources.hub.statistics()
+        numbers = [one.stream.statistics() for one in sources.hub.streams()]
+        feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
         yield _one("rivergate_streams_running", "Completions that are running.", hub.running)
         yield _one("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
-        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.readers for one in numbers))
+        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
             "Subscribers of the completion that has the most.",
-            max((one.readers for one in numbers), default=0),
+            max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
             "Subscribers of a feed.",
-            {(name,): one.readers for name, one in feeds.items()},
+            {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
@@ -121,26 +145,28 @@ class GatewayStatistics:
         yield from self._upstream_readings()
         yield from self._loop_readings()
         yield _one("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
-        yield _one("rivergate_connections", "Open client connections.", context.connections())
-        failing = context.bank.failure is not None
+        yield _one("rivergate_connections", "Open client connections.", sources.capacity.connections)
+        failing = sources.bank.failure is not None
         yield _one("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
         yield _one(
             "rivergate_event_loop_lag_seconds",
             "Longest delay of the event loop since the last scrape.",
-            self._lag.worst(),
+            self._sources.lag.worst(),
         )
-        yield _one("rivergate_upstream_reads", "Reads from upstream connections.", self._pace.reads, counts=True)
+        yield _one(
+            "rivergate_upstream_reads", "Reads from upstream connections.", self._sources.pace.reads, counts=True
+        )
         yield _one(
             "rivergate_loop_rests",
             "Rests of the event loop under load, in which tokens gather (server.batch_us).",
-            self._pace.rests,
+            self._sources.pace.rests,
             counts=True,
         )
 
     def _upstream_readings(self) -> Iterator[Reading]:
-        candidates, now = self._context.router.catalog.all(), clock.monotonic()
+        candidates, now = self._sources.in_force.router.catalog.all(), clock.monotonic()
         yield Reading(
             "rivergate_breaker_open",
             "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
@@ -169,7 +195,7 @@ def open_fds() -> int:
 
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
-    lagged = hub.lagged_readers + sum(one.lagged_readers for one in feeds.values())
+    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
     yield _one(
         "rivergate_lagged_readers", "Subscribers that were closed because they were too slow.", lagged, counts=True
     )

@@ -1,0 +1,19 @@
+"""Wiring: `rivergate check`: every fault of a configuration, or what it amounts to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import config
+from gateway.commands import running
+
+
+def check(file: Annotated[Path, typer.Argument(help="The TOML file to check.")]) -> None:
+    """Validate a configuration; print every fault, exit 2 if there is one."""
+    from gateway.run import build
+
+    loaded = running.load(file)
+    running.or_fail(lambda: build.probe(loaded))
+    for line in config.summary(loaded):
+        typer.echo(line)

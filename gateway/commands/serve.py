@@ -1,0 +1,45 @@
+"""Wiring: `rivergate serve`: the gateway, until a signal stops it."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway import config
+from gateway.commands import running
+from gateway.commands.options import ConfigOption, LogLevel
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.run.service import Service
+
+
+def serve(config_file: ConfigOption = None, log_level: LogLevel = "info") -> None:
+    """Run the gateway."""
+    path = config_file or config.find(os.environ, Path.cwd())
+    if path is None and not any(name.startswith("RIVERGATE_UPSTREAMS__") for name in os.environ):
+        running.fail(
+            [
+                "no configuration: name one with --config, or write ./rivergate.toml or "
+                f"{config.SYSTEM_FILE}; `rivergate demo` needs none"
+            ]
+        )
+    loaded = running.load(path)
+    running.configure_logs(log_level)
+    from gateway.run import supervision, systemd
+    from gateway.run.service import Service
+
+    async def serving() -> None:
+        service = Service(loaded, systemd.take_sockets(os.environ))
+        await supervision.run(service, lambda: _reload(service, path))
+
+    running.run(serving())
+
+
+def _reload(service: "Service", path: Path | None) -> None:
+    try:
+        service.reload(config.load(path, os.environ))
+    except ConfigError as error:
+        logging.getLogger("rivergate").error(
+            "the new configuration is faulty; the old one stays", extra={"fields": {"faults": error.faults}}
+        )

@@ -1,0 +1,54 @@
+"""Wiring: `rivergate sim`: a simulated provider alone."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.commands import running
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway.simulate import Script
+
+
+def sim(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the kernel choose.")] = 9000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    ttft_ms: Annotated[float, typer.Option(help="Request to first content.")] = 50.0,
+    gap_ms: Annotated[float, typer.Option(help="Between tokens.")] = 10.0,
+    tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 100,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    script: Annotated[str, typer.Option(help="More of the script, as JSON; see gateway/simulate/script.py.")] = "{}",
+) -> None:
+    """Run a simulated provider alone."""
+    from gateway.simulate import Script
+
+    try:
+        fields = {"ttft_ms": ttft_ms, "gap_ms": gap_ms, "tokens": tokens, "seed": seed, **_parse(script)}
+        parsed = Script.parse(fields)
+    except ValueError as error:
+        running.fail([f"script: {error}"])
+    running.run(_simulate(host, port, parsed))
+
+
+async def _simulate(host: str, port: int, script: "Script") -> None:
+    from gateway.simulate import Provider
+
+    try:
+        provider = await Provider.start(host=host, port=port, script=script)
+    except OSError as error:
+        raise ConfigError([f"cannot listen on {host}:{port}: {error.strerror or error}"]) from None
+    typer.echo(f"simulated provider at {provider.base_url}")
+    try:
+        await running.wait_for_signal()
+    finally:
+        await provider.close()
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """A script's fields from JSON. Raises `ValueError`."""
+    parsed = json.loads(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("must be a JSON object")
+    return parsed

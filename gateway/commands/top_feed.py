@@ -1,0 +1,148 @@
+"""Shell: the statistics feed of a running gateway, drawn in the terminal once a second."""
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+
+import aiohttp
+import orjson
+from rich.console import Console
+from rich.live import Live
+
+from gateway.commands.running import wait_for_signal
+from gateway.commands.top_picture import Rates, Snapshot, picture, plain
+from gateway.errors import ConfigError
+from gateway.wire import sse
+
+FEED = "/v1/feeds/statistics/events"
+CONNECT_SECONDS = 5.0
+SILENT_SECONDS = 12.0  # a snapshot comes every second
+RETRY_SECONDS = 2.0
+SNAPSHOTS_OF_ONE = 2  # with `--once`: a rate needs two of them
+PIPED_LINES = 60  # of a picture that goes to a file or a pipe
+ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A gateway, and the viewer token that it may want."""
+
+    url: str
+    token: str | None = None
+
+    @property
+    def feed(self) -> str:
+        return self.url.rstrip("/").removesuffix("/v1") + FEED
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {"from": "now", **({"token": self.token} if self.token is not None else {})}
+
+
+class _Lost(Exception):
+    """There are no snapshots for now; the text says why, for people."""
+
+
+async def run(target: Target, *, once: bool) -> None:
+    """Draw until a signal comes, or draw one picture. Raises `ConfigError` if there is nothing to draw."""
+    watching = asyncio.create_task(_Top(target, once=once).watch(), name="top")
+    stopping = asyncio.create_task(wait_for_signal(), name="top-signal")
+    try:
+        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        watching.cancel()
+        outcome, _ = await asyncio.gather(watching, stopping, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
+class _Top:
+    """The picture in the terminal: snapshots are read and drawn, over a new connection when one is lost."""
+
+    def __init__(self, target: Target, *, once: bool) -> None:
+        self._target = target
+        self._once = once
+        self._console = Console(highlight=False)
+        screen = self._console.is_terminal and not once
+        self._live = Live(console=self._console, screen=True, auto_refresh=False) if screen else None
+        self._rates = Rates()
+        self._snapshots = 0
+        self._latest: Snapshot | None = None
+
+    async def watch(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            with self._live or contextlib.nullcontext():
+                while not await self._read(session):
+                    if self._live is not None:
+                        self._draw("reconnecting")
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read(self, session: aiohttp.ClientSession) -> bool:
+        """Draw the snapshots of one connection; whether no more are wanted."""
+        try:
+            async with session.get(self._target.feed, params=self._target.query) as answer:
+                await self._check(answer)
+                decoder = sse.BlockDecoder()
+                async for data in answer.content.iter_any():
+                    if any(self._on_block(block) for block in decoder.feed(data)):
+                        return True
+                raise _Lost(f"{self._target.url}: the gateway ended the connection")
+        except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
+            if self._latest is None:
+                raise ConfigError([_reason(self._target.url, error)]) from None
+            return False
+
+    async def _check(self, answer: aiohttp.ClientResponse) -> None:
+        """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
+        if answer.status == 200 and answer.content_type == "text/event-stream":
+            return
+        answered = f"{self._target.url} answers {answer.status}: "
+        if answer.status in (401, 403):
+            reason = await _message_of(answer) if self._target.token else "it has API keys, and wants a viewer token"
+            raise ConfigError([f"{answered}{reason}; {ADVICE}"])
+        raise _Lost(answered + await _message_of(answer))
+
+    def _on_block(self, block: bytes) -> bool:
+        event = sse.decode(block)
+        if event.name is not None or event.data is None:
+            return False
+        try:
+            self._latest = orjson.loads(event.data)
+            self._rates.add(self._latest)
+        except (ValueError, LookupError, TypeError):
+            raise ConfigError([f"{self._target.url} does not speak as this version of rivergate does"]) from None
+        self._snapshots += 1
+        if self._once and self._snapshots < SNAPSHOTS_OF_ONE:
+            return False
+        self._draw("live")
+        return self._once
+
+    def _draw(self, state: str) -> None:
+        assert self._latest is not None
+        lines = self._console.height if self._live is not None else PIPED_LINES
+        drawn = picture(self._latest, self._rates, state, self._console.width, lines)
+        if self._live is not None:
+            self._live.update(drawn, refresh=True)
+        else:
+            self._console.print(drawn)
+
+
+async def _message_of(answer: aiohttp.ClientResponse) -> str:
+    try:
+        return str(plain(orjson.loads(await answer.read())["error"]["message"]))
+    except (ValueError, LookupError, TypeError):
+        return f"{answer.reason}, with no word of rivergate's"
+
+
+def _reason(url: str, error: Exception) -> str:
+    if isinstance(error, _Lost):
+        return str(error)
+    if isinstance(error, aiohttp.InvalidURL):
+        return f"--url {url}: not an http address"
+    reason = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        reason = os.strerror(error.os_error.errno)
+    return f"cannot reach {url}: {reason}; is the gateway running there?"

@@ -1,0 +1,163 @@
+"""Pure: the words for faults: what is wrong with a configuration becomes lines for an operator.
+
+The invariant: a fault is one printable line, and a value is only repeated in it if it is a short scalar of a key that
+can hold no secret.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from gateway.config.fields import (
+    Loc,
+    Table,
+    allowed_values,
+    choices,
+    keys_of,
+    leaves,
+    table_in,
+    value_range,
+    words_of,
+)
+
+MAX_SHOWN_CHARACTERS = 60  # of a faulty value: enough to recognise it, and the fault stays one line
+_RANGE_ERRORS = frozenset({"greater_than_equal", "less_than_equal"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: the key's location (empty: none) and what to do about it."""
+
+    loc: Loc
+    message: str
+
+
+def key_path(loc: Loc) -> str:
+    """`("upstreams", 0, "name")` as `upstreams[0].name`; a key that is not bare is quoted."""
+    path = ""
+    for key in loc:
+        if isinstance(key, int):
+            path += f"[{key}]"
+        else:
+            path += ("." if path else "") + (key if re.fullmatch(r"[\w-]+", key) else json.dumps(key))
+    return path
+
+
+def tables_at(tree: Mapping[str, Any], key: str) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    """The tables in the list `key` of a raw tree, whatever else has been put there."""
+    entries = tree.get(key)
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict):
+            yield (key, index), entry
+
+
+def duplicates(loc: Loc, tree: Mapping[str, Any], key: str, name: str) -> Iterator[Fault]:
+    """A fault for each entry of the list `key` whose `name` an earlier one has."""
+    first: dict[str, Loc] = {}
+    for entry_loc, entry in tables_at(tree, key):
+        value = entry.get(name)
+        if isinstance(value, str) and first.setdefault(value, entry_loc) != entry_loc:
+            earlier = key_path((*loc, *first[value]))
+            yield Fault((*loc, *entry_loc, name), f"is already used by {earlier}{_shown(value)}")
+
+
+def toml_fault(message: str, text: str) -> str:
+    """The message of tomllib with the place, which it has at its end, moved behind the file's name."""
+    what, _, place = message.rpartition(" (at ")
+    if place == "end of document)":
+        last = text.split("\n")
+        place = f"line {len(last)}, column {len(last[-1]) + 1})"
+    return f", {place.removesuffix(')')}: {what}"
+
+
+def faults_in(error: ValidationError, root: Table) -> list[Fault]:
+    """Pydantic's errors in the words of an operator, one per key (a union reports each branch)."""
+    faults: dict[Loc, Fault] = {}
+    for detail in error.errors(include_url=False):
+        # Both only follow from another fault: an entry that is faulty does not count, nor does its default.
+        counted_out = detail["type"] == "too_short" and detail["input"]
+        if not counted_out and detail["type"] != "default_factory_not_called":
+            fault = _fault(detail, root)
+            faults.setdefault(fault.loc, fault)
+    return list(faults.values())
+
+
+def lines(faults: Iterable[Fault], origins: Mapping[Loc, str], root: Table) -> list[str]:
+    """One printable line a fault, in the order of the sections; `origins` names the variables behind keys."""
+    sections = list(root.model_fields)
+
+    def order(fault: Fault) -> tuple[int, int]:
+        section, *rest = (*fault.loc, "")
+        known = sections.index(str(section)) if section in sections else len(sections)
+        return known, rest[0] if rest and isinstance(rest[0], int) else -1
+
+    written = []
+    for fault in sorted(faults, key=order):
+        line = f"{key_path(fault.loc)}: {fault.message}" if fault.loc else fault.message
+        prefixes = (fault.loc[:end] for end in range(len(fault.loc), 0, -1))
+        origin = next((origins[prefix] for prefix in prefixes if prefix in origins), None)
+        written.append(_printable(f"{line} [from ${origin}]" if origin else line))
+    return written
+
+
+def _fault(detail: ErrorDetails, root: Table) -> Fault:
+    loc, field, owner = _trace(root, detail["loc"])
+    if detail["type"] == "extra_forbidden" or field is None:
+        return Fault(loc, "unknown key" + _did_you_mean(str(loc[-1]), owner, root))
+    if detail["type"] == "missing":
+        return Fault(loc, "is required")
+    if detail["type"] == "too_short":
+        return Fault(loc, "needs at least one entry")
+    words = words_of(field)
+    shown = "" if words.hidden else _shown(detail["input"])
+    if detail["type"] == "value_error":
+        return Fault(loc, f"{detail['ctx']['error']}{shown}")
+    in_range = detail["type"] in _RANGE_ERRORS and len(choices(field)) == 1
+    allowed = value_range(field) if in_range else allowed_values(field, entry=isinstance(loc[-1], int))
+    return Fault(loc, f"must be {allowed}{shown}")
+
+
+def _trace(root: Table, loc: Loc) -> tuple[Loc, FieldInfo | None, Table]:
+    """Follow `loc` through the models; the names of union branches behind a key are dropped."""
+    owner, table, field = root, root, None
+    path: list[str | int] = []
+    at_leaf = False
+    for key in loc:
+        if isinstance(key, str):
+            if at_leaf:
+                break
+            owner, field = table, keys_of(table).get(key)
+            inner = table_in(field) if field else None
+            at_leaf, table = inner is None, inner or table
+        path.append(key)
+    return tuple(path), field, owner
+
+
+def _did_you_mean(key: str, owner: Table, root: Table) -> str:
+    close = get_close_matches(key, keys_of(owner), 1)
+    elsewhere = [path for path, _ in leaves(root) if path.split(".")[-1] == key]
+    guess = json.dumps(close[0]) if close else elsewhere[0] if len(elsewhere) == 1 else None
+    return f"; did you mean {guess}?" if guess else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool | int | float | Decimal):
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+    elif isinstance(value, str):
+        text = json.dumps(value)
+    else:
+        return ""
+    short = text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "..."
+    return f" (is {short})"
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,0 +1,96 @@
+"""Pure: the ranking of offers: filters drop some, a strategy orders the rest.
+
+In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of what
+decided. An offer of which little is known counts as the best of the others, so that it is tried soon; offers
+within a step of a tenth are equal, and the dice spread the load over them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.routing.filters import filter_offers
+from gateway.routing.offer import Offer, Percentiles
+from gateway.routing.options import RoutingOptions, Warning_, Weights, warning
+from gateway.routing.strategies import STRATEGIES, Score, Strategies, WeightedScore
+
+EQUAL_WITHIN = 1.1  # scores within this ratio are one step and equal: smaller differences are noise
+LEAST_SCORE = 1e-9  # a score of 0 has no logarithm
+CUSTOM = "custom"  # the strategy's name when weights of the request decide
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The offers that may be asked, by position, first choice first; and what decided."""
+
+    order: tuple[int, ...]
+    strategy: str
+    warnings: tuple[Warning_, ...] = ()
+
+
+def rank(
+    offers: Sequence[Offer],
+    options: RoutingOptions,
+    default: str,
+    dice: Callable[[], float],
+    budget: float | None = None,
+    field: str = "gateway.routing",
+    strategies: Strategies = STRATEGIES,
+) -> Ranking:
+    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when no offer is left.
+
+    `budget`: seconds to the first token; an upstream that has not kept it lately comes after those that have.
+    """
+    warnings = tuple(_check_preference(offers, options))
+    left = filter_offers(offers, options, field)
+    name, score = _decide(options, default, strategies)
+    order = left
+    if score is not None:
+        percentiles = Percentiles(options.ttft_percentile, options.throughput_percentile)
+        order = _order(left, score([offers[position] for position in left], percentiles), dice)
+    _promote(order, offers, options, budget)
+    return Ranking(tuple(order), name, warnings)
+
+
+def _decide(options: RoutingOptions, default: str, strategies: Strategies) -> tuple[str, Score | None]:
+    """The name of what decides, and its score: weights of the request, its strategy, or the default."""
+    if options.weights is not None:
+        return CUSTOM, _weighted(options.weights)
+    strategy = strategies[options.optimize or default]
+    return strategy.name, strategy.score
+
+
+def _weighted(weights: Weights) -> WeightedScore:
+    """Weights of any size as shares that sum to one."""
+    most = max(weights.cost, weights.ttft, weights.throughput)  # by it first: the sum may be beyond a float
+    cost, ttft, throughput = weights.cost / most, weights.ttft / most, weights.throughput / most
+    total = cost + ttft + throughput
+    return WeightedScore(cost / total, ttft / total, throughput / total)
+
+
+def _order(positions: list[int], scores: list[float], dice: Callable[[], float]) -> list[int]:
+    """The positions by their scores; the dice order those whose scores are one step."""
+    steps = [round(math.log(max(score, LEAST_SCORE)) / math.log(EQUAL_WITHIN)) for score in scores]
+    keys = sorted(zip(steps, [dice() for _ in positions], positions, strict=True))
+    return [position for _, _, position in keys]
+
+
+def _promote(order: list[int], offers: Sequence[Offer], options: RoutingOptions, budget: float | None) -> None:
+    """Put first, each step outweighing those before: upstreams that keep the budget, the preferred one, the first
+    model of a fallback.
+    """
+    if budget is not None:
+        order.sort(key=lambda position: (offers[position].ttft(options.ttft_percentile) or 0.0) > budget)
+    if options.prefer is not None:
+        order.sort(key=lambda position: offers[position].upstream != options.prefer)
+    if options.mode == "fallback":
+        models = list(dict.fromkeys(offer.model_id for offer in offers))
+        order.sort(key=lambda position: models.index(offers[position].model_id))
+
+
+def _check_preference(offers: Sequence[Offer], options: RoutingOptions) -> list[Warning_]:
+    """A warning if the upstream that is preferred is not among the offers."""
+    if options.prefer is None or options.prefer in {offer.upstream for offer in offers}:
+        return []
+    message = f"prefer: {options.prefer[:60]!r} does not serve this model"
+    return [warning("unknown_provider", "prefer_ignored", message)]

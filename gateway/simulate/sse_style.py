@@ -1,0 +1,40 @@
+"""Pure: events written in the way of SSE that the script asks for, as odd as providers write it.
+
+In: a script, and the JSON of one event after another. Out: the bytes of their frames, without HTTP framing.
+With a default script every frame is one compact line as CONTRACT.md section 4 demands.
+"""
+
+from typing import Any
+
+import orjson
+
+from gateway.simulate.script import Script
+
+BOM = b"\xef\xbb\xbf"
+
+Json = dict[str, Any]
+
+
+class SseStyle:
+    """Line ends, blanks and event names of one script."""
+
+    __slots__ = ("_event_line", "_field", "_line_end", "_options")
+
+    def __init__(self, script: Script) -> None:
+        self._line_end = script.line_end.encode()
+        self._field = b"data: " if script.space else b"data:"
+        self._event_line = b"event: message" + self._line_end if script.event_names else b""
+        self._options = orjson.OPT_INDENT_2 if script.pretty else 0
+
+    def encode(self, payload: Json) -> bytes:
+        """The frame of a JSON object."""
+        return self.frame(orjson.dumps(payload, option=self._options))
+
+    def frame(self, payload: bytes) -> bytes:
+        """The frame of any data."""
+        lines = (self._field + line + self._line_end for line in payload.split(b"\n"))
+        return self._event_line + b"".join(lines) + self._line_end
+
+    def comment(self) -> bytes:
+        """A comment in a block of its own."""
+        return b": ping" + self._line_end * 2

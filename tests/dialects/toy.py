@@ -1,0 +1,161 @@
+"""A second dialect, small and unlike chat: named events, no terminal behind the frames, usage that is cumulative.
+
+A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
+
+    event: start    data: {"id": "…", "in": 3}      held until the first text
+    event: text     data: {"text": "…"}
+    event: count    data: {"out": 2}                later values replace earlier ones; not for clients
+    event: end      data: {"why": "done"}           the terminal event, which clients get
+
+A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or an event `failure`: `{"reason": "…"}`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
+from gateway.dialects.extension import ExtendedRequest
+from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
+from gateway.dialects.usage import Usage, estimate, text_tokens
+from gateway.errors import InvalidParameter, RivergateError, UpstreamError
+from gateway.wire import sse
+
+
+@dataclass(frozen=True, slots=True)
+class ToyRequest(ExtendedRequest):
+    """A checked request: the question, and whether the answer is to be streamed."""
+
+    streamed: bool
+    ask: str
+
+    def wants_usage(self) -> bool:
+        return True
+
+    def max_output_tokens(self) -> int | None:
+        return None
+
+    def estimate_prompt_tokens(self) -> int:
+        return text_tokens(len(self.ask))
+
+    def length_tells_tokens(self) -> bool:
+        return True
+
+    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
+        return orjson.dumps({"model": model, "ask": self.ask, "live": streamed})
+
+
+class ToyReader:
+    """Reads the events of one streamed answer."""
+
+    unfinished = "no end"
+
+    def __init__(self, identity: AnswerIdentity) -> None:
+        self._identity = identity
+        self._prompt_tokens: int | None = None
+        self._completion_tokens: int | None = None
+        self.counts = Counts()
+        self.shape = LearnedShape(self.counts)
+        self.finished = False
+
+    def read(self, block: bytes) -> Meaning:
+        event = sse.decode(block)
+        data = orjson.loads(event.data or b"{}")
+        match event.name:
+            case b"start":
+                self._prompt_tokens = data["in"]
+                return Meaning(block)
+            case b"text":
+                self.counts.events += 1
+                self.counts.text_bytes += len(data["text"].encode())
+                self.shape.learn_from(lambda: Sample(block, block, ("text",), 1))
+                return Meaning(block, content=True)
+            case b"count":
+                self._completion_tokens = data["out"]
+                return Meaning()
+            case b"end":
+                self.finished = True
+                return Meaning(block, finish=True, done=True)
+            case b"failure":
+                return Meaning(error="the upstream reported an error", quoted=data["reason"])
+        return Meaning()
+
+    def is_terminal(self, rest: bytes) -> bool:
+        return False
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        guess = estimate(self._prompt_tokens or prompt_tokens, self.counts.events, self.counts.text_bytes)
+        if self._prompt_tokens is None or self._completion_tokens is None:
+            return guess
+        return Usage(self._prompt_tokens, self._completion_tokens, estimated=False)
+
+    def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
+        return [] if finish_frame is None else [finish_frame]
+
+    def break_frames(self, error: RivergateError) -> list[bytes]:
+        return [sse.control("failure", {"reason": error.message, "of": self._identity.model})]
+
+
+@dataclass(frozen=True, slots=True)
+class ToyDocument:
+    """A whole answer."""
+
+    answer: dict[str, Any]
+
+    def usage(self, prompt_tokens: int) -> Usage:
+        return Usage(self.answer["in"], self.answer["out"], estimated=False)
+
+    def encode(self, report: AnswerReport) -> bytes:
+        return orjson.dumps({**self.answer, "by": report.metadata["provider"]})
+
+
+class ToyDialect:
+    """The dialect as the gateway sees it."""
+
+    name = "toy"
+    path = "/v1/toy"
+    upstream_path = "/toy"
+    operation = "play"
+    keepalive = sse.control("still", {"there": True})
+    terminal = b""
+
+    def parse(self, content: bytes) -> ToyRequest:
+        body = orjson.loads(content)
+        if not isinstance(body.get("ask"), str):
+            raise InvalidParameter("ask: must be a string", param="ask")
+        return ToyRequest(body["model"], None, None, body.get("live", False), body["ask"])
+
+    def reader(self, identity: AnswerIdentity) -> ToyReader:
+        return ToyReader(identity)
+
+    def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> ToyDocument:
+        answer = orjson.loads(content)
+        if "reason" in answer:
+            raise UpstreamError("the upstream reported an error", quoted=answer["reason"])
+        return ToyDocument(answer)
+
+    def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
+        return UpstreamMessage(body["reason"]) if "reason" in body else None
+
+    def refusal(self, error: RivergateError, request_id: str) -> Refusal:
+        body = {"reason": error.message, "request": request_id}
+        return Refusal(error.status, {**error.headers(), "toy-request": request_id}, orjson.dumps(body))
+
+
+TOY = ToyDialect()
+
+START = sse.frame(b'{"id":"a1","in":3}', b"start")
+COUNT = sse.frame(b'{"out":2}', b"count")
+END = sse.frame(b'{"why":"done"}', b"end")
+
+
+def text(words: str) -> bytes:
+    """The event that bears these words."""
+    return sse.frame(orjson.dumps({"text": words}), b"text")
+
+
+def failure(reason: str) -> bytes:
+    """The event that says why an answer breaks off."""
+    return sse.frame(orjson.dumps({"reason": reason}), b"failure")
