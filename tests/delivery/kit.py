@@ -15,6 +15,7 @@ from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.room import Ring
 from gateway.stream.stream import Stream
@@ -139,7 +140,7 @@ class Client:
         elif block.startswith(b"retry: "):
             self.ended = True
         elif self.at == len(self._log):
-            assert block in (sse.DONE, self._framed(sse.control("end", {"ending": "completed"})))
+            assert block in (DONE, self._framed(sse.control("end", {"ending": "completed"})))
             self.ended = True
         else:
             assert block == self._framed(self._log[self.at])
@@ -160,7 +161,7 @@ class Scene:
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
-        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=sse.DONE)
+        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=DONE)
         self.log: list[bytes] = []
         self.clients: list[Client] = []
 

@@ -6,8 +6,8 @@ import weakref
 
 import pytest
 
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
-from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, SlowSink, Source, stream_of, subscriber_of
 from tests.delivery.sockets import PATIENCE
@@ -95,7 +95,7 @@ async def test_a_subscriber_in_silence_is_sent_a_comment_between_events() -> Non
     assert blocked.writes == []
     assert waiting.position == 0
     stream.close(Ending.COMPLETED, [])
-    assert sink.body.endswith(encode_chunk(sse.DONE) + LAST_CHUNK)
+    assert sink.body.endswith(encode_chunk(DONE) + LAST_CHUNK)
 
 
 @pytest.mark.parametrize("reads_before_the_end", [True, False])

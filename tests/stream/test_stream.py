@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
-from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, frames, lag, read, stream_of, subscriber_of
 from tests.delivery.sockets import PATIENCE
@@ -26,7 +26,7 @@ async def test_a_late_subscriber_gets_everything_and_then_what_comes() -> None:
     _, late = subscriber_of(stream)
     stream.on_frame(b"data: live\n\n")
     stream.close(Ending.COMPLETED, [b"data: last\n\n"])
-    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + sse.DONE
+    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + DONE
 
 
 async def test_a_subscriber_that_joins_before_the_first_frame_and_attaches_late_misses_nothing() -> None:
@@ -53,15 +53,15 @@ async def test_subscribers_of_both_framings_get_their_own() -> None:
     _, chunked = subscriber_of(stream, chunked=True)
     stream.on_frame(b"data: a\n\n")
     stream.close(Ending.COMPLETED, [])
-    assert plain.body == b"data: a\n\n" + sse.DONE
-    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(sse.DONE) + LAST_CHUNK
+    assert plain.body == b"data: a\n\n" + DONE
+    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(DONE) + LAST_CHUNK
 
 
 async def test_the_end_comes_in_one_piece_with_the_last_frames() -> None:
     stream = stream_of()
     subscriber, sink = subscriber_of(stream, chunked=True)
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
-    assert sink.writes == [encode_chunk(b"data: a\n\n" + sse.DONE) + LAST_CHUNK]
+    assert sink.writes == [encode_chunk(b"data: a\n\n" + DONE) + LAST_CHUNK]
     assert await subscriber.wait_closed() is Ending.COMPLETED
     assert sink.closed
 
@@ -125,7 +125,7 @@ async def test_the_end_waits_for_a_blocked_subscriber() -> None:
     assert subscriber.ending is None
     sink.blocked = False
     subscriber.on_writable()
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
     assert subscriber.ending is Ending.COMPLETED
 
 
@@ -241,7 +241,7 @@ async def test_closing_twice_changes_nothing_and_the_first_reason_wins() -> None
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
     stream.close(Ending.DRAINED, [b"data: b\n\n"])
     assert stream.ending is Ending.COMPLETED
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
 
 
 async def test_who_waits_for_a_subscribers_end_is_woken_by_it() -> None:
