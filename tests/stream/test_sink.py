@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.stream.sink import MAX_UNSENT_BYTES, TransportSink
-from tests.upstream.certificates import Certificates, server_context
+from tests.kit.certificates import Certificates, server_context
 
 from .sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
 

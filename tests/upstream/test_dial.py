@@ -12,8 +12,8 @@ import pytest
 from gateway.errors import UpstreamError
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import MAX_PROXY_HEAD_BYTES, Dialer, DialLimits, Origin, proxy_for, tls_context
+from tests.kit.certificates import Certificates, server_context
 
-from .certificates import Certificates, server_context
 from .fakes import BOUND, Peer, Recorder, Server, assert_names_no_host, open_sockets, passes, until
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
