@@ -14,11 +14,8 @@ from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import RawClient, fetch
 from tests.kit.upstreams import Upstream, Upstreams
-from tests.kit.waiting import wait_for
 
 ROUNDS = 30
-LEAVERS = 200
-AT_ONCE = 20
 ALLOWED_MEDIAN_MS = 200  # of another order on an idle machine, which the test prints
 
 WAYS = ("fin", "half", "rst")
@@ -158,32 +155,3 @@ def test_a_client_that_leaves_before_the_first_token_is_let_go_of_though_others_
         leaves.socket.shutdown(socket.SHUT_WR)
         assert leaves.socket.recv(1) == b""  # within the client's own time, and not with the first token
         stays.hang_up("rst")
-
-
-def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams) -> None:
-    origin = upstreams.start("crowded")
-    gateway = LocalGateway(logs, configuration([(origin, [MODEL])]), KEYS)
-    try:
-        assert fetch(gateway.port, body(QUICK, stream=True)).status == 200
-        wait_for(lambda: gateway.open_files() or None, "a count")
-        files = gateway.open_files()
-        for group in range(LEAVERS // AT_ONCE):
-            clients = [RawClient(gateway.port) for _ in range(AT_ONCE)]
-            for number, client in enumerate(clients):
-                behaviour = ({"stall_before": "head"}, {"stall_before": "role"}, ENDLESS)[number % 3]
-                client.post(body(behaviour, stream=number % 4 != 3))
-            total = (group + 1) * AT_ONCE
-            origin.wait_until(lambda now, total=total: now.requests == total + 1, "all requests")
-            for number, client in enumerate(clients):
-                client.hang_up("rst" if number % 2 else "fin")
-            origin.wait_until(lambda now, total=total: now.aborted == total, "all aborts")
-        wait_for(lambda: gateway.open_files() <= files, "as many open files as before")
-        assert origin.statistics().streams_running == 0
-        endings = [line for line in gateway.lines() if line["event"] == "completion ended"]
-        assert len(endings) == LEAVERS + 1
-        assert [line["ending"] for line in endings[1:]] == ["abandoned"] * LEAVERS
-        asked_at = time.monotonic()
-        assert gateway.close() == 0
-        assert time.monotonic() - asked_at < 5  # nothing is left that a drain would wait for
-    finally:
-        gateway.close()

@@ -1,7 +1,6 @@
-"""SIGHUP: the configuration is read again; connections, streams and what is known of upstreams stay."""
+"""A reload: the configuration is read again; connections, streams and what is known of upstreams stay."""
 
 import json
-import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.errors import ConfigError
 from tests.kit.certificates import Certificates
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration, feed
-from tests.kit.gateway import Gateway
+from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
 from tests.kit.sse_client import Subscriber
 from tests.kit.streams import create
@@ -22,25 +22,6 @@ from tests.kit.waiting import wait_for
 
 Served = list[tuple[Upstream | ClosedPort, list[str]]]
 RULES = '[routing]\noptimize = "priority"\nbreaker_failures = 2\nbreaker_seconds = 600\n'
-
-
-class Reloadable(Gateway):
-    """A gateway whose file is written anew."""
-
-    def __init__(self, folder: Path, content: str) -> None:
-        super().__init__(folder, content, KEYS)
-        (self.file,) = folder.glob("*.toml")
-
-    def reload(self, content: str) -> dict[str, Any]:
-        """What it says of this configuration."""
-        before = len(self._verdicts())
-        self.file.write_text(content)
-        self.process.send_signal(signal.SIGHUP)
-        return wait_for(lambda: self._verdicts()[before:] or None, "the configuration to be read again")[0]
-
-    def _verdicts(self) -> list[dict[str, Any]]:
-        words = ("configuration reloaded", "the new configuration is faulty; the old one stays")
-        return [line for line in self.lines() if line["event"] in words]
 
 
 def reload_of(served: Served, folder: Path, sections: str = RULES, **options: Any) -> str:
@@ -65,8 +46,8 @@ def two(providers: Upstreams) -> Upstream:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, one: Upstream) -> Iterator[Reloadable]:
-    gateway = Reloadable(tmp_path, reload_of([(one, [MODEL])], tmp_path))
+def gateway(tmp_path: Path, one: Upstream) -> Iterator[LocalGateway]:
+    gateway = LocalGateway(tmp_path, reload_of([(one, [MODEL])], tmp_path), KEYS)
     yield gateway
     gateway.close()
 
@@ -83,7 +64,7 @@ def breaker(gateway: Gateway, upstream: str) -> float:
 
 
 def test_new_upstreams_and_models_are_served_and_removed_ones_are_not(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     assert fetch(gateway.port, body(model="added")).status == 404
     told = gateway.reload(reload_of([(one, [MODEL]), (two, ["added"])], tmp_path))
@@ -95,14 +76,14 @@ def test_new_upstreams_and_models_are_served_and_removed_ones_are_not(
     assert [model["id"] for model in listed] == ["added"]
 
 
-def test_prices_are_those_of_the_new_file(gateway: Reloadable, one: Upstream, tmp_path: Path) -> None:
+def test_prices_are_those_of_the_new_file(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
     before = metadata(gateway)["cost"]["usd"]
     gateway.reload(reload_of([(one, [MODEL])], tmp_path, prices={"one": (25.0, 100.0)}))
     assert metadata(gateway)["cost"]["usd"] == pytest.approx(10 * before)
 
 
 def test_limits_are_those_of_the_new_file_for_requests_that_come_after_it(
-    gateway: Reloadable, one: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, tmp_path: Path
 ) -> None:
     slow = {"ttft_ms": 5, "gap_ms": 20, "tokens": 30}
     with RawClient(gateway.port) as running:
@@ -118,7 +99,7 @@ def test_limits_are_those_of_the_new_file_for_requests_that_come_after_it(
 
 
 def test_the_running_stream_of_a_removed_upstream_goes_on(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     stream = create(gateway, {"ttft_ms": 5, "gap_ms": 20, "tokens": 40})
     with Subscriber(gateway.port, stream["events_url"]) as subscriber, RawClient(gateway.port) as client:
@@ -133,7 +114,7 @@ def test_the_running_stream_of_a_removed_upstream_goes_on(
 
 
 def test_pooled_connections_of_an_unchanged_upstream_stay(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     for served in ([(one, [MODEL])], [(one, [MODEL, "more"]), (two, ["more"])], [(two, ["more"]), (one, [MODEL])]):
         gateway.reload(reload_of(served, tmp_path, prices={"one": (1.0, 1.0)}))
@@ -143,7 +124,7 @@ def test_pooled_connections_of_an_unchanged_upstream_stay(
 
 
 def test_an_upstream_that_is_reached_in_another_way_gets_new_connections(
-    gateway: Reloadable, one: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, tmp_path: Path
 ) -> None:
     fetch(gateway.port, body())
     content = reload_of([(one, [MODEL])], tmp_path)
@@ -154,7 +135,7 @@ def test_an_upstream_that_is_reached_in_another_way_gets_new_connections(
 
 
 def test_what_is_known_of_an_upstream_stays_with_it(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     one.follow(status=500)
     wait_for(lambda: fetch(gateway.port, body()).status == 503, "the breaker to open")
@@ -167,7 +148,7 @@ def test_what_is_known_of_an_upstream_stays_with_it(
 
 
 def test_what_hedges_have_been_saved_and_taken_stays(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     """Else each reload would begin without any, and with counters that go backwards."""
 
@@ -199,7 +180,7 @@ def test_what_hedges_have_been_saved_and_taken_stays(
 
 @pytest.mark.parametrize("change", ["another address", "another key", "another rule"])
 def test_what_was_known_of_something_else_is_forgotten(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path, change: str
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path, change: str
 ) -> None:
     """An operator who mends an upstream must not wait for its breaker."""
     one.follow(status=500)
@@ -216,28 +197,7 @@ def test_what_was_known_of_something_else_is_forgotten(
     assert fetch(gateway.port, body()).status == 200
 
 
-def test_a_faulty_file_is_refused_with_all_its_faults_and_the_old_one_stays(gateway: Reloadable) -> None:
-    told = gateway.reload("[server]\nlisten = 7\n[stream]\nkeepalive_seconds = -1\nnonsense = 1\n")
-    assert told["level"] == "error"
-    faults = "\n".join(told["faults"])
-    for key in ("server.listen", "stream.keepalive_seconds", "stream.nonsense", "upstreams"):
-        assert key in faults
-    assert fetch(gateway.port, body(stream=True)).text() == text(8)
-    gateway.file.unlink()
-    assert "level" in gateway.reload("not TOML [")
-    assert fetch(gateway.port, body(stream=True)).text() == text(8)
-    assert "Traceback" not in gateway.errors()
-
-
-def test_after_a_faulty_file_a_good_one_is_taken(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
-) -> None:
-    gateway.reload("nonsense")
-    assert gateway.reload(reload_of([(two, [MODEL])], tmp_path))["level"] == "info"
-    assert metadata(gateway)["provider"] == "two"
-
-
-def test_what_only_a_restart_takes_over_is_named(gateway: Reloadable, one: Upstream, tmp_path: Path) -> None:
+def test_what_only_a_restart_takes_over_is_named(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
     sections = '[server]\nlisten = "127.0.0.1:1"\n[stream]\nretain_seconds = 1\n'
     content = reload_of([(one, [MODEL])], tmp_path, sections) + feed("ticker", one, "gap_ms=10")
     told = gateway.reload(content.replace("s.db", "t.db"))
@@ -246,7 +206,7 @@ def test_what_only_a_restart_takes_over_is_named(gateway: Reloadable, one: Upstr
     assert gateway.reload(reload_of([(one, [MODEL])], tmp_path))["needs_restart"] == []
 
 
-def test_origins_of_browsers_are_taken_over(gateway: Reloadable, one: Upstream, tmp_path: Path) -> None:
+def test_origins_of_browsers_are_taken_over(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
     page = {"Origin": "https://page.example"}
     assert fetch(gateway.port, body(), **page).status == 403
     server = '[server]\nlisten = "127.0.0.1:0"\ncors_origins = ["https://page.example"]\n'
@@ -256,7 +216,7 @@ def test_origins_of_browsers_are_taken_over(gateway: Reloadable, one: Upstream, 
 
 
 def test_many_reloads_under_load_break_no_stream_and_leave_no_connection_behind(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
 ) -> None:
     with RawClient(gateway.port) as endless:
         endless.post(body(ENDLESS, stream=True))
@@ -279,11 +239,12 @@ def test_a_renewed_certificate_is_shown_to_those_who_connect_from_now_on(tmp_pat
     used.write_bytes(first.good.read_bytes())
     server = f'[server]\nlisten = "127.0.0.1:0"\ntls_cert_file = "{used}"\ntls_key_file = "{used}"\n'
     content = reload_of([(one, [MODEL])], tmp_path, server)
-    gateway = Reloadable(tmp_path, content)
+    gateway = LocalGateway(tmp_path, content, KEYS)
     try:
         assert shown(gateway) == certificate_in(first.good)
         used.write_text("nonsense")
-        assert "server.tls_cert_file: cannot use" in gateway.reload(content)["faults"][0]
+        with pytest.raises(ConfigError, match=r"server\.tls_cert_file: cannot use"):
+            gateway.reload(content)
         assert shown(gateway) == certificate_in(first.good)
         used.write_bytes(second.good.read_bytes())
         assert gateway.reload(content)["needs_restart"] == []
@@ -305,7 +266,7 @@ def certificate_in(file: Path) -> str:
 
 def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, one: Upstream) -> None:
     content = reload_of([(one, [MODEL])], tmp_path)
-    gateway = Reloadable(tmp_path, content)
+    gateway = LocalGateway(tmp_path, content, KEYS)
     try:
         stream = create(gateway, QUICK)
         assert call(gateway, "GET", stream["viewer_url"]).status == 200

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,6 +80,10 @@ class LocalGateway(Gateway):
         self.file.write_text(content)
         self._call_reload(config.load(self.file, self._environment))
         return next(line for line in self.lines()[before:] if line["event"] == "configuration reloaded")
+
+    def block(self, seconds: float) -> None:
+        """Let nothing happen in its event loop for this long."""
+        self._loop.call_soon_threadsafe(time.sleep, seconds)
 
     def close(self) -> None:
         if self not in self.running:

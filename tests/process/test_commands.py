@@ -131,7 +131,7 @@ def test_serve_takes_keys_of_the_configuration_from_the_environment(logs: Path, 
         assert fetch(gateway.port, body(QUICK, stream=True)).status == 200
         assert fetch(gateway.port, b" " * 2001).status == 413
     finally:
-        assert gateway.close() == 0
+        assert gateway.terminate() == 0
 
 
 def test_sim_prints_its_address_and_serves(run: Run) -> None:

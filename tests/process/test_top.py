@@ -35,7 +35,7 @@ def closed(
 ) -> Iterator[tuple[GatewayProcess, Keyring]]:
     keyring = Keyring(tmp_path_factory.mktemp("top-keys"), [(alpha, [MODEL])])
     keyring.create()
-    gateway = keyring.start(logs)
+    gateway = GatewayProcess(logs, keyring.configuration, KEYS)
     try:
         yield gateway, keyring
     finally:

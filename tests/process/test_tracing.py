@@ -188,7 +188,7 @@ def test_the_spans_of_the_last_streams_are_sent_before_the_process_ends(start: S
         client.hang_up("rst")
     gateway.ending(request_id)
     assert collector.spans() == []
-    assert gateway.close() == 0
+    assert gateway.terminate() == 0
     [span] = collector.spans()
     assert attributes(span)["rivergate.request_id"] == request_id
 
@@ -206,7 +206,7 @@ def test_a_collector_that_takes_nothing_holds_up_nobody_and_no_stop(start: Start
     gateway = start(OTEL_EXPORTER_OTLP_ENDPOINT=no_collector)
     for _ in range(5):
         assert fetch(gateway.port, body(QUICK, stream=True), traceparent=TRACEPARENT).text() == text(8)
-    assert gateway.close() == 0
+    assert gateway.terminate() == 0
 
 
 def test_without_a_collector_the_clients_trace_goes_on_as_it_came(start: Start, provider: Upstream) -> None:
