@@ -13,13 +13,13 @@ pytest_plugins = ["tests.kit.fixtures"]
 # Hypothesis, by the variable HYPOTHESIS_PROFILE. A slow machine is no fault of what is tested.
 _ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _ANYWHERE, max_examples=50, stateful_step_count=30)
-settings.register_profile("deep", _ANYWHERE, max_examples=1000)
+settings.register_profile("deep", _ANYWHERE, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 IN_CI = os.environ.get("CI") == "true"
 TESTS = Path(__file__).parent
 ONE_GATEWAY_A_FILE = {"http", "clients"}  # folders
-ONE_PROCESS_A_FILE = {"test_top", "test_tracing"}
+ONE_PROVIDER_A_FILE = {"test_tracing"}
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -35,7 +35,7 @@ def _group_of(file: Path) -> str | None:
     folder = file.relative_to(TESTS).parts[0]
     if folder == "guards":
         return folder  # what is counted in a process must not be disturbed by another guard
-    if folder in ONE_GATEWAY_A_FILE or file.stem in ONE_PROCESS_A_FILE:
+    if folder in ONE_GATEWAY_A_FILE or file.stem in ONE_PROVIDER_A_FILE:
         return f"{folder}/{file.stem}"
     return None
 

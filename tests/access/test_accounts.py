@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access import accounts as module
@@ -474,7 +474,6 @@ class Books:
 _COSTS = "SELECT id, cost_microusd FROM usage WHERE key_id = '{}'"
 
 
-@settings(max_examples=60)
 @given(steps=STEPS, initial=st.integers(0, 1000))
 def test_balance_reserved_and_spent_are_conserved_in_any_order_of_anything(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], initial: int

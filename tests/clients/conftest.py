@@ -1,4 +1,4 @@
-"""A real browser, one for all tests of a worker."""
+"""A real browser, one for all tests of a file: while it runs, no other event loop can."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium; every test opens pages or contexts of its own."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -22,7 +22,7 @@ else:
 WHOLE_TEXT = text(8)
 
 
-def transport(client: auriko.Client | auriko.AsyncClient) -> httpx.Client | httpx.AsyncClient:
+def transport(client: auriko.Client | auriko.AsyncClient) -> Any:
     """The HTTP client inside: the SDK has no other way to add a header or to count the tries."""
     return client._httpx  # noqa: SLF001
 

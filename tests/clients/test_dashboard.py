@@ -1,5 +1,7 @@
 """The dashboard in a real browser: live, honest about a lost connection, and deaf to what completions say."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,18 +9,21 @@ from typing import Any
 
 import pytest
 
+from gateway.access import viewer_token
+from gateway.access.token_keys import load
+from gateway.access.viewer_token import ViewerToken
 from tests.kit.completions import ENDLESS, MODEL, QUICK, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.forwarder import Forwarder
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call
 from tests.kit.keyring import Keyring, MadeKey
-from tests.kit.process import Command
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 
 from .conftest import PATIENCE_MS
 
+TOKEN_SECONDS = 5  # a token that expires while its page is looked at, and not before it is shown
 SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 300}
 MAX_SHOWN = 200_000
 HOSTILE = (
@@ -79,15 +84,12 @@ def closed(logs: Path, keyring: Keyring, key: MadeKey) -> Iterator[LocalGateway]
 
 
 @pytest.fixture(scope="module")
-def mint(logs: Path, keyring: Keyring, closed: Gateway) -> Callable[[int], str]:
-    """A token for the statistics that is good for so many seconds."""
+def mint(keyring: Keyring, closed: Gateway) -> Callable[[int], str]:
+    """A token for the statistics that is good for this many seconds."""
+    signing_key = load(keyring.path)[0]
 
     def mint(seconds: int) -> str:
-        arguments = ("token", "feed:statistics", "--ttl", str(seconds), "--config", str(keyring.file))
-        command = Command(logs, *arguments, environment=KEYS)
-        assert command.wait() == 0
-        command.terminate()
-        return command.output().strip()
+        return viewer_token.mint(ViewerToken("feed:statistics", math.ceil(time.time() + seconds)), signing_key)
 
     return mint
 
@@ -317,7 +319,7 @@ def test_a_token_in_the_address_is_taken_out_of_it(browser: Any, closed: Gateway
 def test_when_the_token_expires_it_asks_for_another(
     browser: Any, closed: Gateway, mint: Callable[[int], str], token: str
 ) -> None:
-    with opened(browser, closed.port, f"/dashboard#token={mint(2)}") as page:
+    with opened(browser, closed.port, f"/dashboard#token={mint(TOKEN_SECONDS)}") as page:
         page.wait_for_function(LIVE)
         wait_for_text(page, "#status", "refused (403)")
         wait_for_text(page, "#access-reason", "expired")

@@ -273,7 +273,7 @@ def test_an_unreachable_provider_is_a_bad_gateway(client: openai.OpenAI) -> None
 
 @pytest.mark.parametrize("fault", ["error_after", "reset_after", "cut_after", "close_after"])
 def test_a_failure_after_content_is_an_error_in_the_stream(counted: Counted, fault: str) -> None:
-    seen = []
+    seen: list[Any] = []
     stream = counted.client.chat.completions.create(**ask({**QUICK, fault: 3}, stream=True))
     with pytest.raises(openai.APIError) as caught:
         seen.extend(chunk.choices[0].delta.content or "" for chunk in stream)

@@ -106,6 +106,7 @@ class TestAgnic:
     def test_an_api_error_carries_its_status(self, openai_client: openai.OpenAI) -> None:
         with pytest.raises(openai.APIError) as caught:
             openai_client.chat.completions.create(**ask(QUICK, model="openai/gpt-99", stream=True))
+        assert isinstance(caught.value, openai.APIStatusError)
         assert caught.value.status_code == 404
 
 

@@ -40,7 +40,7 @@ def test_the_events_are_the_very_bytes_of_a_provider_that_conforms(gateway: Gate
 def test_each_read_is_whole_for_a_client_that_carries_nothing_over(gateway: Gateway) -> None:
     with RawClient(gateway.port) as client:
         client.post(body({"ttft_ms": 20, "gap_ms": 20, "tokens": 20}, stream=True))
-        reads = []
+        reads: list[bytes] = []
         while not reads or not reads[-1].endswith(b"\r\n0\r\n\r\n"):
             reads.append(client.receive())
             assert reads[-1]

@@ -12,15 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.errors import ConfigError
 from tests.kit.certificates import Certificates
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
-from tests.kit.configuration import KEYS, configuration, feed
+from tests.kit.configuration import KEYS, Served, configuration, feed
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
 from tests.kit.sse_client import Subscriber
 from tests.kit.streams import create
-from tests.kit.upstreams import ClosedPort, Upstream, Upstreams
+from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
-Served = list[tuple[Upstream | ClosedPort, list[str]]]
 RULES = '[routing]\noptimize = "priority"\nbreaker_failures = 2\nbreaker_seconds = 600\n'
 
 

@@ -34,8 +34,10 @@ def path(stream: dict[str, Any], query: str = "") -> str:
     return str(stream["events_url"]) + (f"?{query}" if query else "")
 
 
-def subscribe(gateway: Gateway, stream: dict[str, Any], query: str = "", **headers: str) -> Subscriber:
-    subscriber = Subscriber(gateway.port, path(stream, query), **headers)
+def subscribe(
+    gateway: Gateway, stream: dict[str, Any], query: str = "", *, version: str = "1.1", **headers: str
+) -> Subscriber:
+    subscriber = Subscriber(gateway.port, path(stream, query), version=version, trust=None, **headers)
     assert subscriber.told.status == 200
     return subscriber
 
@@ -225,7 +227,7 @@ def test_a_subscriber_resumes_behind_the_last_event_it_has_seen(shared: Gateway,
 
 def test_a_subscriber_that_is_cut_off_live_resumes_without_gap_or_duplicate(shared: Gateway) -> None:
     stream = create(shared, SLOW)
-    events = []
+    events: list[Any] = []
     for count in (1, 7, 15):
         headers = {"Last_Event_ID": events[-1].id} if events else {}
         with subscribe(shared, stream, **headers) as subscriber:
@@ -767,7 +769,7 @@ def test_a_subscriber_over_tls_gets_everything(logs: Path, origin: Upstream, sto
         assert text_of(told[0]) == text(50)
         assert [event.seq for event in told[0]] == list(range(53))
         assert all(one == told[0] for one in told)
-        with Subscriber(gateway.port, target, trust=trust, Last_Event_ID=told[0][40].id) as late:
+        with Subscriber(gateway.port, target, trust=trust, Last_Event_ID=str(told[0][40].id)) as late:
             assert late.all_events() == told[0][41:]
 
 

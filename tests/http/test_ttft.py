@@ -127,7 +127,7 @@ def check_aborted(rivals: Rivals, before: Sequence[Statistics]) -> None:
     """That every one of the requests since then, silent each in its way, was aborted at both providers."""
     for upstream, then in zip(rivals.both(), before, strict=True):
         aborted = then.aborted + len(SILENCES)
-        upstream.wait_until(lambda now, aborted=aborted: now.aborted == aborted, "an abort of each")
+        upstream.wait_for_counts("an abort of each", aborted=aborted)
 
 
 class TestExpiry:

@@ -3,6 +3,7 @@
 A gateway of a session is one of an xdist worker: each worker is a session of its own.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -138,9 +139,18 @@ def node_folder() -> Path:
     package = (NODE_FOLDER / "package.json").read_bytes()
     folder = Path(tempfile.gettempdir()) / f"rivergate-node-{hashlib.sha256(package).hexdigest()[:12]}"
     folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("wb") as lock:  # another worker may be about to do the same
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    """The scripts as they are now, and once the packages that they import."""
     for file in NODE_FOLDER.iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
+        copy = folder / file.name
+        if not copy.exists() or copy.read_bytes() != file.read_bytes():
+            shutil.copy(file, copy)
     done = folder / "installed"
     if not done.exists():
         command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
@@ -148,7 +158,6 @@ def node_folder() -> Path:
         if installed.returncode:
             pytest.skip(f"npm install failed: {installed.stderr[-300:]}")
         done.touch()
-    return folder
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class Keyring:
             assert count is None or len(found) <= count
             return found if count is None or len(found) == count else None
 
-        return wait_for(lambda: (found := look()) is not None and (found,), f"{count} records of {key.id}")[0]
+        return wait_for(look, f"{count} records of {key.id}")
 
     def spent(self, key: MadeKey) -> int:
         return sum(one["cost"] for one in self.records(key))

@@ -89,7 +89,7 @@ class Subscriber(RawClient):
 
     def events(self, count: int) -> list[Event]:
         """So many events."""
-        found = []
+        found: list[Event] = []
         for _ in range(count):
             event = self.next_event()
             assert event is not None, f"the body ended after {len(found)} of {count} events"
@@ -146,7 +146,8 @@ def dechunked(raw: bytes) -> bytes:
     head, blank, rest = raw.partition(b"\r\n\r\n")
     assert blank
     assert _CHUNKED_HEAD.match(head + b"\r\n"), head
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while True:
         end = rest.index(b"\r\n", at)
         size = int(rest[at:end], 16)

@@ -44,6 +44,10 @@ class Upstream:
 
         return wait_for(look, f"{self.name}: {what}", seconds)
 
+    def wait_for_counts(self, what: str, **counts: int) -> Statistics:
+        """The statistics as soon as they have exactly these values."""
+        return self.wait_until(lambda now: all(getattr(now, name) == n for name, n in counts.items()), what)
+
     def wait_for_abort(self, before: Statistics) -> Statistics:
         """Until one more response than before was given up by its client."""
         return self.wait_until(lambda now: now.aborted > before.aborted, "an abort")

@@ -46,10 +46,10 @@ def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams
                 behaviour = ({"stall_before": "head"}, {"stall_before": "role"}, ENDLESS)[number % 3]
                 client.post(body(behaviour, stream=number % 4 != 3))
             total = (group + 1) * LEAVE_AT_ONCE
-            origin.wait_until(lambda now, total=total: now.requests == total + 1, "all requests")
+            origin.wait_for_counts("all requests", requests=total + 1)
             for number, client in enumerate(clients):
                 client.hang_up("rst" if number % 2 else "fin")
-            origin.wait_until(lambda now, total=total: now.aborted == total, "all aborts")
+            origin.wait_for_counts("all aborts", aborted=total)
         wait_for(lambda: gateway.open_files() <= files, "as many open files as before")
         assert origin.statistics().streams_running == 0
         endings = [line for line in gateway.lines() if line["event"] == "completion ended"]

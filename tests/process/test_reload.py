@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from tests.kit.completions import MODEL, QUICK, body, text
-from tests.kit.configuration import KEYS, configuration
+from tests.kit.configuration import KEYS, Served, configuration
 from tests.kit.http_client import fetch
 from tests.kit.process import GatewayProcess
-from tests.kit.upstreams import ClosedPort, Upstream, Upstreams
+from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
-Served = list[tuple[Upstream | ClosedPort, list[str]]]
 RULES = '[routing]\noptimize = "priority"\nbreaker_failures = 2\nbreaker_seconds = 600\n'
 
 

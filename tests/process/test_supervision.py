@@ -112,8 +112,7 @@ def test_a_reload_is_told_with_its_time_and_its_end(start: Start, manager: Notif
 def test_a_reload_that_is_refused_ends_for_the_manager_too(start: Start, manager: NotifySocket) -> None:
     gateway = start()
     manager.wait_for("READY")
-    (gateway_file,) = Path(gateway.process.args[-1]).parent.glob("*.toml")
-    gateway_file.write_text("[server]\nlisten = 7\n")
+    gateway.file.write_text("[server]\nlisten = 7\n")
     gateway.process.send_signal(signal.SIGHUP)
     manager.wait_for("RELOADING")
     assert manager.next() == {"READY": "1"}

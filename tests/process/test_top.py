@@ -8,9 +8,10 @@ import pytest
 
 from tests.kit.completions import ENDLESS, MODEL, QUICK
 from tests.kit.configuration import KEYS, configuration
+from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call
 from tests.kit.keyring import Keyring
-from tests.kit.process import Command, GatewayProcess
+from tests.kit.process import Command
 from tests.kit.streams import create
 from tests.kit.upstreams import ClosedPort, Upstream
 
@@ -20,9 +21,9 @@ Run = Callable[..., Command]
 
 
 @pytest.fixture(scope="module")
-def gateway(logs: Path, alpha: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(logs: Path, alpha: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
     storage = f'[storage]\npath = "{tmp_path_factory.mktemp("top")}/t.db"\n'
-    gateway = GatewayProcess(logs, configuration([(alpha, [MODEL])], storage), KEYS)
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])], storage), KEYS)
     try:
         yield gateway
     finally:
@@ -32,10 +33,10 @@ def gateway(logs: Path, alpha: Upstream, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def closed(
     logs: Path, alpha: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[GatewayProcess, Keyring]]:
+) -> Iterator[tuple[Gateway, Keyring]]:
     keyring = Keyring(tmp_path_factory.mktemp("top-keys"), [(alpha, [MODEL])])
     keyring.create()
-    gateway = GatewayProcess(logs, keyring.configuration, KEYS)
+    gateway = keyring.start(logs)
     try:
         yield gateway, keyring
     finally:
@@ -56,7 +57,7 @@ def run(logs: Path) -> Iterator[Run]:
         command.terminate()
 
 
-def address(gateway: GatewayProcess) -> str:
+def address(gateway: Gateway) -> str:
     return f"http://127.0.0.1:{gateway.port}"
 
 
@@ -75,7 +76,7 @@ def minted(run: Run, keyring: Keyring, audience: str) -> str:
     return command.output().strip()
 
 
-def test_once_prints_one_picture_and_exits(run: Run, gateway: GatewayProcess) -> None:
+def test_once_prints_one_picture_and_exits(run: Run, gateway: Gateway) -> None:
     stream = create(gateway, ENDLESS)
     command = run("top", "--once", "--url", address(gateway), environment=WIDE)
     assert command.wait() == 0
@@ -89,14 +90,14 @@ def test_once_prints_one_picture_and_exits(run: Run, gateway: GatewayProcess) ->
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
-def test_a_base_url_of_a_client_will_do(run: Run, gateway: GatewayProcess) -> None:
+def test_a_base_url_of_a_client_will_do(run: Run, gateway: Gateway) -> None:
     command = run("top", "--once", "--url", gateway.url)
     assert command.wait() == 0
     assert max(map(len, command.output().splitlines())) <= 80
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(run: Run, gateway: GatewayProcess, number: signal.Signals) -> None:
+def test_a_signal_ends_it_cleanly(run: Run, gateway: Gateway, number: signal.Signals) -> None:
     create(gateway, QUICK)
     command = run("top", "--url", address(gateway))
     command.wait_for_output(r"(?s)Rivergate .*Rivergate ")
@@ -122,14 +123,14 @@ def test_it_says_when_it_talks_to_something_else(run: Run, alpha: Upstream) -> N
     assert f"{url} answers 404" in refusal(run("top", "--url", url))
 
 
-def test_with_keys_it_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[GatewayProcess, Keyring]) -> None:
+def test_with_keys_it_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
     gateway, _ = closed
     line = refusal(run("top", "--once", "--url", address(gateway)))
     assert "401" in line
     assert "rivergate token feed:statistics" in line
 
 
-def test_a_token_for_something_else_is_refused(run: Run, closed: tuple[GatewayProcess, Keyring]) -> None:
+def test_a_token_for_something_else_is_refused(run: Run, closed: tuple[Gateway, Keyring]) -> None:
     gateway, keyring = closed
     other = minted(run, keyring, "feed:ticker")
     line = refusal(run("top", "--once", "--url", address(gateway), "--token", other))
@@ -138,7 +139,7 @@ def test_a_token_for_something_else_is_refused(run: Run, closed: tuple[GatewayPr
     assert other not in line
 
 
-def test_a_token_for_the_statistics_opens_it(run: Run, closed: tuple[GatewayProcess, Keyring]) -> None:
+def test_a_token_for_the_statistics_opens_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
     gateway, keyring = closed
     token = minted(run, keyring, "feed:statistics")
     command = run("top", "--once", "--url", address(gateway), "--token", token)

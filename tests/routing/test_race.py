@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import (
@@ -610,7 +610,6 @@ def races(draw: st.DrawFn) -> Race:
     return Race(candidates, rules, Throttle(draw(st.sampled_from([0.0, 0.5, 1.0]))))
 
 
-@settings(max_examples=500)
 @given(races(), st.sampled_from([0.0, 7.5, 1e6]), st.lists(STEPS, min_size=4, max_size=16), st.data())
 def test_whatever_happens_there_is_one_answer_and_every_other_attempt_is_cancelled_once(
     race: Race, now: float, steps: list[str], data: st.DataObject

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Ending
@@ -131,7 +131,6 @@ async def test_who_leaves_between_two_steps_has_read_what_its_client_has_and_tak
 between_steps = st.lists(st.lists(st.integers(0, 1000), max_size=80), max_size=12)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 4 * STEP), between_steps)
 def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anything(
     count: int, leaving: list[list[int]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Ending
@@ -199,13 +199,10 @@ def run(loop: Loop, main: Callable[[], Any]) -> None:
     assert failures == []
 
 
-on_both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-quickly = settings(max_examples=50)
+loops = st.sampled_from([asyncio.new_event_loop, uvloop.new_event_loop])
 
 
-@on_both_loops
-@quickly
-@given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from([4096, 1 << 24]))
+@given(loops, st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from([4096, 1 << 24]))
 def test_every_reader_gets_the_log_from_its_start_in_order_once(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], max_log_bytes: int
 ) -> None:
@@ -215,9 +212,7 @@ def test_every_reader_gets_the_log_from_its_start_in_order_once(
     run(loop, main)
 
 
-@on_both_loops
-@quickly
-@given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]))
+@given(loops, st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]))
 def test_a_reader_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], lag: Any
 ) -> None:
@@ -227,9 +222,7 @@ def test_a_reader_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
     run(loop, main)
 
 
-@on_both_loops
-@quickly
-@given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, moves, st.booleans(), st.booleans())
+@given(loops, st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, moves, st.booleans(), st.booleans())
 def test_the_end_may_come_at_any_moment(
     loop: Loop,
     crowd: int,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -260,6 +259,4 @@ class RingMachine(StreamMachine):
 
 
 TestCompletion = CompletionMachine.TestCase
-TestCompletion.settings = settings(max_examples=200, stateful_step_count=40)
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(max_examples=200, stateful_step_count=40)
