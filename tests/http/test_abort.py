@@ -1,5 +1,6 @@
 """Clients that hang up, at every moment and in every way; the provider must see it at once."""
 
+import json
 import socket
 import statistics
 import time
@@ -12,8 +13,9 @@ import pytest
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
-from tests.kit.http_client import RawClient, fetch
+from tests.kit.http_client import RawClient, call, fetch
 from tests.kit.upstreams import Upstream, Upstreams
+from tests.kit.waiting import wait_for
 
 ROUNDS = 30
 ALLOWED_MEDIAN_MS = 200  # of another order on an idle machine, which the test prints
@@ -150,8 +152,13 @@ def test_a_client_that_leaves_before_the_first_token_is_let_go_of_though_others_
     with RawClient(gateway.port) as stays, RawClient(gateway.port) as leaves:
         for client in (stays, leaves):
             client.post(silent, X_Stream_Key="let-go")
-        alpha.wait_until(lambda now: now.streams_running >= 1, "the one stream of both")
-        time.sleep(0.1)
+        wait_for(lambda: any(stream["readers"] == 2 for stream in listed(gateway)), "the one stream of both")
         leaves.socket.shutdown(socket.SHUT_WR)
         assert leaves.socket.recv(1) == b""  # within the client's own time, and not with the first token
         stays.hang_up("rst")
+
+
+def listed(gateway: Gateway) -> list[dict[str, Any]]:
+    """The streams that the gateway tells of."""
+    told: list[dict[str, Any]] = json.loads(call(gateway, "GET", "/v1/streams").body)["data"]
+    return told

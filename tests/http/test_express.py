@@ -44,41 +44,41 @@ def asked(gateway: Gateway, content: Any, **headers: str) -> Answer:
         return client.answer()
 
 
-def test_a_request_is_answered_at_whatever_byte_it_was_cut(gateway: Gateway) -> None:
+def test_a_request_is_answered_at_whatever_byte_it_was_cut(gateway: LocalGateway) -> None:
     with RawClient(gateway.port) as client:
         for cut in (1, 5, len(REQUEST_LINE) - 1, len(REQUEST_LINE), len(REQUEST_LINE) + 3, PLAIN.index(b"{"), -1):
             client.socket.sendall(PLAIN[:cut])
-            time.sleep(0.02)
+            gateway.turn()
             client.socket.sendall(PLAIN[cut:])
             assert client.answer().text() == WHOLE_TEXT
 
 
-def test_a_request_in_many_pieces_is_answered(gateway: Gateway) -> None:
+def test_a_request_in_many_pieces_is_answered(gateway: LocalGateway) -> None:
     with RawClient(gateway.port) as client:
         for at in range(0, len(PLAIN), 16):
             client.socket.sendall(PLAIN[at : at + 16])
-            time.sleep(0.001)
+            gateway.turn()
         assert client.answer().text() == WHOLE_TEXT
 
 
-def test_requests_that_were_sent_ahead_are_answered_in_their_order(gateway: Gateway) -> None:
+def test_requests_that_were_sent_ahead_are_answered_in_their_order(gateway: LocalGateway) -> None:
     tokens = [1, 2, 3, 4, 5, 6]
     requests = [request(json.dumps(body({**QUICK, "tokens": count}, stream=True)).encode()) for count in tokens]
     with RawClient(gateway.port) as client:
         client.socket.sendall(requests[0])
-        time.sleep(0.002)
-        for one in requests[1:]:
-            client.socket.sendall(one)
+        gateway.turn()
+        for ahead in requests[1:]:
+            client.socket.sendall(ahead)
         assert [client.answer().text() for _ in tokens] == [text(count) for count in tokens]
 
 
-def test_more_than_is_held_of_what_was_sent_ahead_is_answered_too(gateway: Gateway) -> None:
+def test_more_than_is_held_of_what_was_sent_ahead_is_answered_too(gateway: LocalGateway) -> None:
     padded = request(json.dumps(body(QUICK, stream=True, user="x" * 200_000)).encode())
     ahead = 2 * MAX_SENT_AHEAD // len(padded)
     slow = request(json.dumps(body({**QUICK, "ttft_ms": 300}, stream=True)).encode())
     with RawClient(gateway.port) as client:
         client.socket.sendall(slow)
-        time.sleep(0.05)
+        gateway.turn()
         sending = threading.Thread(target=client.socket.sendall, args=(padded * ahead,))
         sending.start()
         assert [client.answer().status for _ in range(1 + ahead)] == [200] * (1 + ahead)

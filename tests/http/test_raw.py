@@ -4,13 +4,12 @@ import gzip
 import json
 import re
 import subprocess
-import time
 from typing import Any
 
 import pytest
 
 from tests.kit.completions import MODEL, QUICK, body, text
-from tests.kit.gateway import Gateway
+from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient, fetch
 from tests.kit.upstreams import Upstream
 
@@ -114,13 +113,13 @@ def test_a_request_that_was_sent_ahead_is_answered_after_the_stream(gateway: Gat
         assert json.loads(client.answer().body)["choices"][0]["message"]["content"] == WHOLE_TEXT
 
 
-def test_many_requests_that_were_sent_ahead_are_all_answered(gateway: Gateway) -> None:
+def test_many_requests_that_were_sent_ahead_are_all_answered(gateway: LocalGateway) -> None:
     content = json.dumps(body(QUICK)).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(content)
     more = 40  # than aiohttp parses at once
     with RawClient(gateway.port) as client:
         client.socket.sendall(head)
-        time.sleep(0.05)  # so that the first one is taken up before its body is there
+        gateway.turn()  # so that the first one is taken up before its body is there
         client.socket.sendall(content + (head + content) * more)
         assert [client.answer().status for _ in range(1 + more)] == [200] * (1 + more)
 

@@ -81,6 +81,11 @@ class LocalGateway(Gateway):
         self._call_reload(config.load(self.file, self._environment))
         return next(line for line in self.lines()[before:] if line["event"] == "configuration reloaded")
 
+    def turn(self) -> None:
+        """Return once its event loop has read whatever clients have sent up to now."""
+        for _ in range(2):  # the first may be the turn that is under way
+            self._run(asyncio.sleep(0))
+
     def block(self, seconds: float) -> None:
         """Let nothing happen in its event loop for this long."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
