@@ -1,10 +1,8 @@
 """A plain streamed completion takes a short way past the framework. Whoever takes the other one gets the same."""
 
 import json
-import socket
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,11 @@ from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient
+from tests.kit.raw_upstream import RawUpstream, json_answer
 from tests.kit.upstreams import Upstream
 
 WHOLE_TEXT = text(8)
 LONG_WAY = {"Upgrade": "nothing"}  # a header that changes nothing but the way
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """An upstream that is none of the simulated ones."""
-
-    name: str
-    base_url: str
 
 
 def request(content: bytes, *fields: str) -> bytes:
@@ -100,28 +91,16 @@ def test_a_client_that_sent_far_ahead_and_hangs_up_is_gone(gateway: Gateway, alp
 
 def test_a_refusal_that_cannot_be_written_in_utf_8_is_told_all_the_same(logs: Path) -> None:
     refusal = rb'{"error": {"message": "bad \ud800", "code": "x\ud800", "param": "p\ud800"}}'
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def refuse() -> None:
-            for _ in range(2):
-                connected, _ = listening.accept()
-                with connected:
-                    connected.recv(65536)
-                    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                    connected.sendall(head % len(refusal) + refusal)
-
-        refusing = threading.Thread(target=refuse)
-        refusing.start()
-        upstream = Elsewhere("elsewhere", f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
-        gateway = LocalGateway(logs, configuration([(upstream, [MODEL])]), KEYS)
-        try:
-            for way in ({}, LONG_WAY):
-                refused = asked(gateway, body(stream=True), **way)
-                assert refused.status == 400
-                assert "bad" in refused.error()["message"]
-        finally:
-            gateway.close()
-        refusing.join()
+    upstream = RawUpstream(lambda request: json_answer(400, refusal))
+    gateway = LocalGateway(logs, configuration([(upstream, [MODEL])]), KEYS)
+    try:
+        for way in ({}, LONG_WAY):
+            refused = asked(gateway, body(stream=True), **way)
+            assert refused.status == 400
+            assert "bad" in refused.error()["message"]
+    finally:
+        gateway.close()
+        upstream.close()
 
 
 def test_the_rest_of_a_request_may_be_slow_to_come(gateway: Gateway) -> None:

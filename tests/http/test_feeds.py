@@ -1,10 +1,9 @@
 """Feeds: any SSE source for any number of subscribers, connected while somebody reads."""
 
-import contextlib
+import itertools
 import json
 import math
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.kit.completions import MODEL
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
+from tests.kit.raw_upstream import RawUpstream
 from tests.kit.sse_client import Event, Subscriber
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
@@ -176,34 +176,14 @@ def test_an_unknown_feed_is_not_found(gateway: Gateway) -> None:
     assert "ticker" in refused.error()["message"]
 
 
-class OddSource:
-    """A source whose events have an id that no request can ask by; it closes after each."""
-
-    def __init__(self) -> None:
-        self.heads: list[bytes] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self._listening.close()
-
-    def _serve(self) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 20\n\n"
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                with client:
-                    self.heads.append(client.recv(65536))
-                    client.sendall(head + b"id: \x01odd\ndata: %d\n\n" % len(self.heads))
-
-
 def test_an_id_that_no_request_can_carry_does_not_keep_a_feed_from_its_source(
     logs: Path, source: Upstream, tmp_path: Path
 ) -> None:
-    odd = OddSource()
+    numbers = itertools.count(1)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 20\n\n"
+    odd = RawUpstream(lambda request: head + b"id: \x01odd\ndata: %d\n\n" % next(numbers))
     sections = f'[storage]\npath = "{tmp_path / "odd.db"}"\n[[feeds]]\nname = "odd"\n'
-    sections += f'url = "http://127.0.0.1:{odd.port}/events"\n'
+    sections += f'url = "{odd.base_url}/events"\n'
     gateway = LocalGateway(logs, configuration([(source, [MODEL])], sections), KEYS)
     try:
         with Subscriber(gateway.port, "/v1/feeds/odd/events") as subscriber:
@@ -211,7 +191,7 @@ def test_an_id_that_no_request_can_carry_does_not_keep_a_feed_from_its_source(
         # What the source may have sent in between nobody knows, and it is told.
         assert [event.name for event in told] == ["message", "gap", "message", "gap", "message"]
         assert [event.data for event in told if event.name == "message"] == ["1", "2", "3"]
-        assert not any(b"last-event-id" in head.lower() for head in odd.heads)
+        assert not any(b"last-event-id" in head.lower() for head in odd.requests)
     finally:
         gateway.close()
         odd.close()

@@ -1,8 +1,6 @@
 """What a gateway writes into its log, and what it never does, whatever its upstreams send."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,46 +11,24 @@ from tests.kit.completions import CLIENT_KEY, MODEL, PROMPT, QUICK, UPSTREAM_KEY
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import fetch
-from tests.kit.upstreams import ClosedPort
+from tests.kit.raw_upstream import RawUpstream, json_answer
 
 
-class Talkative(ClosedPort):
-    """A provider that answers every request with an error that quotes the request."""
-
-    name = "talkative"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._socket.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        super().close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._socket.accept()
-            except OSError:
-                return
-            with client:
-                request = client.recv(65536).decode()
-                status = 400 if '"n":2' in request else 500
-                content = json.dumps({"error": {"message": f"cannot answer {request}"}}).encode()
-                fields = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-                client.sendall(f"HTTP/1.1 {status} No\r\n{fields}\r\n".encode() + content)
+def quoting(request: bytes) -> bytes:
+    """An error that quotes the request."""
+    status = 400 if b'"n":2' in request else 500
+    return json_answer(status, json.dumps({"error": {"message": f"cannot answer {request.decode()}"}}).encode())
 
 
 @pytest.fixture
-def talkative() -> Iterator[Talkative]:
-    talkative = Talkative()
+def talkative() -> Iterator[RawUpstream]:
+    talkative = RawUpstream(quoting, "talkative")
     yield talkative
     talkative.close()
 
 
 @pytest.fixture
-def quoted(tmp_path: Path, talkative: Talkative) -> tuple[list[str], str]:
+def quoted(tmp_path: Path, talkative: RawUpstream) -> tuple[list[str], str]:
     """What the clients of such a provider are told, and what is logged."""
     gateway = LocalGateway(tmp_path, configuration([(talkative, [MODEL])]), KEYS)
     try:

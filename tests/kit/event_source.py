@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from .async_http import read_chunk, read_head
 from .sse_client import Event
 
 
@@ -43,13 +44,13 @@ class EventSource:
             fields.append(f"Last-Event-ID: {self._last_event_id}")
         head = "\r\n".join([f"GET {self._path} HTTP/1.1", *fields])
         writer.write(f"{head}\r\n\r\n".encode())
-        told = (await reader.readuntil(b"\r\n\r\n")).decode()
-        if not told.startswith("HTTP/1.1 200 "):
-            self.failures.append(told)
+        status, _ = await read_head(reader)
+        if status != 200:
+            self.failures.append(f"status {status}")
             return
         text = ""
-        while size := int(await reader.readuntil(b"\r\n"), 16):
-            text += (await reader.readexactly(size + 2))[:-2].decode()
+        while chunk := await read_chunk(reader):
+            text += chunk.decode()
             *blocks, text = text.split("\n\n")
             for block in blocks:
                 self._take(block)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.async_http import read_chunks, read_head
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration, feed
 from tests.kit.event_source import Audience, EventSource
@@ -60,13 +61,11 @@ async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event
         content = json.dumps(body(simulate, stream=True)).encode()
         fields = f"Host: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{fields}\r\n".encode() + content)
-        status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+        status, _ = await read_head(reader)
         if started is not None:
             started.set()
-        told = b""
-        while status == 200 and (size := int(await reader.readuntil(b"\r\n"), 16)):
-            told += (await reader.readexactly(size + 2))[:-2]
-        return Answer(status, {}, told)
+        chunks = await read_chunks(reader) if status == 200 else []
+        return Answer(status, {}, b"".join(chunks))
     finally:
         writer.close()
 
