@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,8 +50,9 @@ class Bank:
         self.start()
 
     def start(self) -> None:
-        self.ledger = FragileLedger.open(self.path)
-        assert isinstance(self.ledger, FragileLedger)
+        ledger = FragileLedger.open(self.path)
+        assert isinstance(ledger, FragileLedger)
+        self.ledger = ledger
         self.accounts = Accounts(self.ledger)
         self.accounts.load()
         self._writer = asyncio.get_running_loop().create_task(self.accounts.run())
@@ -108,7 +110,7 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0.001)
 
 
-async def funded(bank: Bank, balance: int | None, **fields: object) -> Account:
+async def funded(bank: Bank, balance: int | None, **fields: Any) -> Account:
     key = new_key(balance_microusd=balance, **fields)
     bank.beside.add(key)
     return await bank.account(key.digest)
@@ -117,7 +119,7 @@ async def funded(bank: Bank, balance: int | None, **fields: object) -> Account:
 # --- one account
 
 
-def account(balance: int | None = None, **fields: object) -> Account:
+def account(balance: int | None = None, **fields: Any) -> Account:
     return Account(new_key(balance_microusd=balance, **fields), 0.0)
 
 

@@ -57,7 +57,8 @@ def test_a_stream_ends_with_usage_and_routing_metadata(client: auriko.Client, ga
     stream = client.chat.completions.create(**ask(QUICK, stream=True))
     assert stream.usage is None
     assert read(stream) == WHOLE_TEXT
-    assert stream.usage.completion_tokens == 8
+    usage: Any = stream.usage
+    assert usage.completion_tokens == 8
     metadata = stream.routing_metadata
     assert isinstance(metadata, auriko.route_types.RoutingMetadata)
     assert (metadata.provider, metadata.provider_model_id, metadata.model_canonical) == (

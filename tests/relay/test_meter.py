@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Stream as StreamLimits
-from gateway.errors import CostExceeded, Ending, GatewayError, OutputExceeded
+from gateway.errors import CostExceeded, Ending, OutputExceeded, RivergateError
 from gateway.relay.meter import Meter, OutputLimits, affordable_tokens
 from gateway.relay.purse import Purse
 from gateway.stream.stream import Stream
@@ -37,7 +37,7 @@ class Answer:
     def __init__(self, limits: OutputLimits, affordable: int | None = None, purse: Purse | None = None) -> None:
         self.stream = Stream("chat-1", "e1", StreamLimits(), Source())
         self.chat = ChatReader(Identity("chatcmpl-1", 1, "m"))
-        self.told: list[GatewayError] = []
+        self.told: list[RivergateError] = []
         self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, purse)
 
     def frame(self, text: str) -> bytes:

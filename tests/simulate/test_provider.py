@@ -233,7 +233,9 @@ async def test_leaving_after_the_end_is_no_abort(provider: Provider) -> None:
 
 
 async def test_a_client_that_does_not_read_holds_the_stream_back(provider: Provider, client: Client) -> None:
-    client.writer.transport.pause_reading()
+    transport = client.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
     client.complete(tokens=1_000_000)
     await until(lambda: provider.statistics().streams_running == 1)
     for _ in range(2_000):  # far more passes than a million tokens would need without a hold

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -12,9 +12,9 @@ from gateway.config import Stream as Limits
 from gateway.errors import Ending
 from gateway.stream.fanout import SLICE_SECONDS
 from gateway.stream.socket_sink import SocketSink
-from gateway.stream.stream import Ring, Stream
+from gateway.stream.stream import Framing, Ring, Stream
 from gateway.stream.subscriber import Subscriber
-from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, Piece, SourceEventsView
+from gateway.stream.view import SOURCE_ID, CompletionView, EventsView, Piece, SourceEventsView, View
 from gateway.stream.watch import Watch
 from gateway.wire import sse
 
@@ -27,7 +27,7 @@ BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
 Pair = tuple[socket.socket, socket.socket]
 
 
-class _Costly:
+class _Costly(View):
     """A view that takes its time when told so, as it does for thousands of frames: the pass is cut after a step."""
 
     costly = False
@@ -36,7 +36,7 @@ class _Costly:
         over = time.perf_counter() + SPIN
         while self.costly and time.perf_counter() < over:
             pass
-        return super().piece(seq)
+        return super().piece(seq)  # type: ignore[safe-super]  # the view that stands behind it
 
 
 class _CostlyCompletion(_Costly, CompletionView):
@@ -168,7 +168,7 @@ class Scene:
         """So many readers more, each attached to a socket of its own."""
         new = []
         for _ in range(count):
-            reader = self.stream.join(chunked=chunked, framing=framing, seq=seq)
+            reader = self.stream.join(chunked=chunked, framing=cast(Framing, framing), seq=seq)
             new.append(Seat(reader, pair(), self.watch, self.log, chunked=chunked))
             reader.attach(new[-1].sink)
         self.seats += new
@@ -193,7 +193,9 @@ class Scene:
 
     def cut(self, cut: bool) -> None:
         for one in self.seats:
-            one.reader.view.costly = cut
+            view = one.reader.view
+            assert isinstance(view, _Costly)
+            view.costly = cut
 
     def staying(self) -> list[Seat]:
         return [one for one in self.seats if one.reader.ending is None]

@@ -36,7 +36,9 @@ class CountingView(EventsView):
 class Crowd:
     """A cohort driven by hand, and the host of its readers."""
 
-    def __init__(self, count: int, pair: Callable[[], Pair] = unix_pair, view: type[View] = EventsView) -> None:
+    def __init__(
+        self, count: int, pair: Callable[[], Pair] = unix_pair, view: Callable[..., View] = EventsView
+    ) -> None:
         self.watch = Watch()
         self.stream_log = StreamLog("e1")
         self.log: list[bytes] = []
@@ -47,6 +49,7 @@ class Crowd:
     def sit(self, pair: Pair, seq: int = 0) -> Seat:
         new = Seat(Subscriber(self, self.view, seq), pair, self.watch, self.log)
         new.reader.sink = new.sink
+        assert new.sink.direct is not None
         self.cohort.join(new.reader, new.sink.direct)
         return new
 
@@ -237,8 +240,10 @@ async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None
         sinks.append(Noting(ours, crowd.watch))
         reader = Subscriber(crowd, crowd.view, 0)
         reader.sink = sinks[-1]
+        assert sinks[-1].direct is not None
         assert crowd.cohort.join(reader, sinks[-1].direct)
     list(crowd.advance(BIG))
     assert all(sink.blocked for sink in sinks)
     assert all(sink.short is sinks[0].short for sink in sinks)
+    assert isinstance(crowd.view, CountingView)
     assert crowd.view.asked == 1

@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,8 @@ def test_a_descriptor_that_is_given_to_a_stranger_in_mid_pass_is_written_to_no_m
         scene.publish(b"data: a\n\n", cut=True)
         served, unserved = by_border(seats)
         leavers = served[::3] + unserved[::3]
-        freed, strangers = set(), []
+        freed: set[int] = set()
+        strangers: list[Any] = []
         for one in leavers:
             freed.add(descriptor(one))
             one.reader.end()
@@ -341,7 +343,7 @@ def test_all_of_a_cohort_block_and_come_back_one_by_one(run: Run) -> None:
         assert all(one.sink.blocked for one in seats)
         for number, one in enumerate(seats):
             scene.publish(b"data: %d\n\n" % number)
-            await until(lambda one=one: one.take() == len(scene.log))
+            await until(lambda: one.take() == len(scene.log))  # noqa: B023
         await scene.all_have_read()
         assert scene.stream.statistics().lag_events == 0
 

@@ -340,7 +340,7 @@ def test_a_descriptor_that_is_given_out_again_belongs_to_the_new_sink_alone(run:
                 assert await receive_all(client) == b"%d" % number
             else:
                 (reset if number % 3 == 1 else socket.socket.close)(client)
-                await until(lambda reader=reader: reader.hang_ups)
+                await until(lambda: reader.hang_ups)  # noqa: B023
             client.close()
             assert len(watch) == 0
         assert len(set(used)) < len(used)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 import weakref
 from typing import Any
@@ -23,7 +24,7 @@ class MemorySink:
     """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
 
     steady = False
-    direct = None  # nothing to send to but itself
+    direct: socket.socket | None = None  # nothing to send to but itself
 
     def __init__(self, *, blocked: bool = False, room: int | None = None) -> None:
         self.blocked = blocked

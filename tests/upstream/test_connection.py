@@ -292,7 +292,12 @@ async def test_a_request_sent_from_on_end_never_gets_the_bytes_after_the_end() -
 async def test_a_request_sent_from_on_end_is_answered() -> None:
     async with Line.open() as line:
         second = Recorder()
-        line.ask(Recorder(lambda name: line.ask(second) and None if name == "end" else None))
+
+        def ask_again(name: str) -> None:
+            if name == "end":
+                line.ask(second)
+
+        line.ask(Recorder(ask_again))
         line.connection.data_received(CHUNKED)
         line.connection.data_received(LENGTH)
         assert (second.body, second.ends) == (b"hello world", ["end"])
@@ -318,7 +323,7 @@ async def test_an_end_of_file_at_any_byte_ends_the_exchange_exactly_once(name: s
             recorder = line.ask()
             line.peer.sendall(response[:cut])
             line.hang_up()
-            await until(lambda line=line: line.lost)
+            await until(lambda: line.lost)
             complete = cut == len(response) or (name == "close" and cut >= head)
             assert recorder.ends == ["end" if complete else "lost"], cut
             assert recorder.untouched is (None if complete else False)
@@ -331,12 +336,12 @@ async def test_a_used_connection_that_dies_without_a_byte_is_told_as_untouched(a
         async with Line.open() as line:
             line.ask()
             line.peer.sendall(LENGTH)
-            await until(lambda line=line: line.idle)
+            await until(lambda: line.idle)
             second = line.ask()
             line.peer.sendall(LENGTH[:cut])
-            await until(lambda line=line: line.peer.recv(100).count(b"GET"))
+            await until(lambda: line.peer.recv(100).count(b"GET"))
             (reset if abort else socket.socket.close)(line.peer)
-            await until(lambda line=line: line.lost)
+            await until(lambda: line.lost)
             assert second.ends == ["lost"]
             if not (abort and cut):  # a reset may overtake the bytes before it
                 assert second.untouched is (cut == 0)
@@ -358,12 +363,12 @@ async def test_a_reset_in_mid_answer_is_told_once() -> None:
 async def test_an_abort_in_a_callback_stops_all_others_at_once(moment: str) -> None:
     for piece in (1, len(CHUNKED)):
         async with Line.open() as line:
-            recorder = Recorder(lambda name, line=line: line.connection.abort() if name == moment else None)
+            recorder = Recorder(lambda name: line.connection.abort() if name == moment else None)
             line.ask(recorder)
             for start in range(0, len(CHUNKED), piece):
                 line.connection.data_received(CHUNKED[start : start + piece])
             line.peer.close()
-            await until(lambda line=line: line.lost)
+            await until(lambda: line.lost)
             assert recorder.calls == (["head"] if moment == "head" else ["head", "body"])
             assert not line.idle
 
@@ -559,7 +564,12 @@ async def test_a_read_that_is_one_chunk_of_the_known_shape_is_taken_whole() -> N
     async with Line.open() as line:
         recorder = line.ask()
         line.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        line.connection.deliver_to(recorder.on_body, lambda chunk: offered.append(chunk) or chunk == b"1\r\nb\r\n")
+
+        def takes(chunk: bytes) -> bool:
+            offered.append(chunk)
+            return chunk == b"1\r\nb\r\n"
+
+        line.connection.deliver_to(recorder.on_body, takes)
         for read in (
             b"1\r\na\r\n",
             b"1\r\nb\r\n",
