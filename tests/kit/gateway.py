@@ -23,6 +23,7 @@ from gateway.service import Service
 from . import log_rules
 from .collector import CollectorGuard
 from .logged import Logged
+from .waiting import PATIENCE
 
 _Result = TypeVar("_Result")
 
@@ -108,7 +109,7 @@ class LocalGateway(Gateway):
         self._run(reload())
 
     def _run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     def _end_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

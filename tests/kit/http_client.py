@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from .waiting import PATIENCE
+
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -56,7 +58,7 @@ class RawClient:
     """One connection."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._buffer = b""
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from gateway.simulate import Provider, Script
 from gateway.simulate.tally import Statistics
 
-from .waiting import wait_for
+from .waiting import PATIENCE, wait_for
 
 _Result = TypeVar("_Result")
 
@@ -35,7 +35,7 @@ class Upstream:
         seen: Statistics = self._call(self._provider.statistics)
         return seen
 
-    def wait_until(self, condition: Callable[[Statistics], bool], what: str, seconds: float = 2.0) -> Statistics:
+    def wait_until(self, condition: Callable[[Statistics], bool], what: str, seconds: float = PATIENCE) -> Statistics:
         """The statistics as soon as they fulfil the condition."""
 
         def look() -> Statistics | None:
@@ -79,7 +79,7 @@ class Upstreams:
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     def _call(self, function: Callable[[], _Result]) -> _Result:
         async def call() -> _Result:

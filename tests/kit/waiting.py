@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PATIENCE = 10.0  # seconds for what takes milliseconds on an idle machine
+PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
 
 _Found = TypeVar("_Found")
 

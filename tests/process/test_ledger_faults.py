@@ -29,7 +29,8 @@ KILLS = 3
 
 @pytest.fixture(scope="module")
 def keyring(tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyring:
-    return Keyring(tmp_path_factory.mktemp("keys"), [(alpha, [MODEL, "gpt-4o"])])
+    server = '[server]\nlisten = "127.0.0.1:0"\ndrain_seconds = 0.5\n'
+    return Keyring(tmp_path_factory.mktemp("keys"), [(alpha, [MODEL, "gpt-4o"])], server)
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,18 @@ const endless = { ttft_ms: 5, gap_ms: 10, tokens: 100000 };
 const messages = [{ role: "user", content: "What does the heron whisper to the weir?" }];
 const ask = (simulate, more) => ({ model: "openai/gpt-4o", messages, stream: true, simulate, ...more });
 
-const aborts = async () => (await (await fetch(statistics)).json()).aborted;
+const seen = async (name) => (await (await fetch(statistics)).json())[name];
+const aborts = () => seen("aborted");
 
-async function sawAbort(before) {
-  for (const end = Date.now() + 2000; Date.now() < end; ) {
-    if ((await aborts()) > before) return true;
+async function sawMore(name, before) {
+  for (const end = Date.now() + 10000; Date.now() < end; ) {
+    if ((await seen(name)) > before) return true;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return false;
 }
+
+const sawAbort = (before) => sawMore("aborted", before);
 
 async function failure(action) {
   try {
@@ -83,6 +86,7 @@ const scenarios = {
     const controller = new AbortController();
     let tokens = 0;
     for await (const chunk of await client.chat.completions.create(ask(endless), { signal: controller.signal })) {
+      if (controller.signal.aborted) continue; // it had come already
       if (chunk.choices[0].delta.content && ++tokens === 5) controller.abort();
     }
     return { tokens, aborted: await sawAbort(before) };
@@ -98,9 +102,11 @@ const scenarios = {
   async early() {
     const before = await aborts();
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 200);
-    const error = await failure(() => client.chat.completions.create(ask({ stall_before: "head" }), { signal: controller.signal }));
-    return { ...error, aborted: await sawAbort(before) };
+    const asked = await seen("requests");
+    const silent = failure(() => client.chat.completions.create(ask({ stall_before: "head" }), { signal: controller.signal }));
+    await sawMore("requests", asked);
+    controller.abort();
+    return { ...(await silent), aborted: await sawAbort(before) };
   },
   async models() {
     const ids = [];
