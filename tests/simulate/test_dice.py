@@ -8,7 +8,7 @@ from gateway.simulate.script import Script
 from gateway.simulate.steps import Facts, Send
 
 UNSTEADY = Script(ttft_ms=100, ttft_jitter_ms=10, slow_share=0.05, slow_ttft_ms=1000, tokens=1)
-NUMBERS = range(1, 10_001)
+NUMBERS = range(1, 4001)
 
 
 def drawn(script: Script) -> list[float]:
@@ -28,11 +28,11 @@ def test_a_steady_script_is_left_as_it_is() -> None:
 def test_the_same_seed_and_number_wait_as_long_and_others_do_not() -> None:
     assert ttfts(UNSTEADY) == drawn(UNSTEADY)
     assert ttfts(UNSTEADY) != ttfts(UNSTEADY.replace({"seed": 1}))
-    assert len(set(ttfts(UNSTEADY))) > 9000
+    assert len(set(ttfts(UNSTEADY))) > 3600
 
 
 def test_about_the_told_share_is_slow_by_exactly_the_told_time() -> None:
-    assert 400 < ttfts(UNSTEADY).count(1000) < 600
+    assert 150 < ttfts(UNSTEADY).count(1000) < 250
     assert set(ttfts(UNSTEADY.replace({"slow_share": 1}))) == {1000}
     assert max(ttfts(UNSTEADY.replace({"slow_share": 0}))) < 110
 
