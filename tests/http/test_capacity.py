@@ -66,7 +66,7 @@ def test_idle_connections_count_and_a_completion_is_told_why_it_is_refused(small
     wait_for(lambda: fetch(small.port, body(QUICK, stream=True)).status == 200, "room again")
 
 
-def test_who_joins_by_a_stream_key_counts_as_a_reader(logs: Path, provider: Upstream, tmp_path: Path) -> None:
+def test_who_joins_by_a_stream_key_counts_as_a_subscriber(logs: Path, provider: Upstream, tmp_path: Path) -> None:
     sections = f'[stream]\nmax_subscribers = 2\n[storage]\npath = "{tmp_path}/s.db"\n'
     gateway = LocalGateway(logs, configuration([(provider, [MODEL])], sections), KEYS)
     shared, key = body(ENDLESS, stream=True), {"X-Stream-Key": "full"}

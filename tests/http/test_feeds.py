@@ -132,7 +132,7 @@ def test_the_ids_of_the_source_stand_in_the_id_for_those_who_can_read_no_other_f
     assert (refused.status, refused.error()["param"]) == (400, "ids")
 
 
-def test_a_reader_that_falls_out_of_a_strict_ring_is_closed_and_others_are_not(gateway: Gateway) -> None:
+def test_a_subscriber_that_falls_out_of_a_strict_ring_is_closed_and_others_are_not(gateway: Gateway) -> None:
     path = "/v1/feeds/strict/events"
     with Subscriber(gateway.port, path) as quick, RawClient(gateway.port) as slow:
         slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

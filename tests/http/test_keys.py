@@ -288,7 +288,7 @@ def test_a_model_without_a_price_is_counted_and_costs_nothing(gateway: Gateway, 
 # --- shared streams
 
 
-def test_a_shared_stream_is_billed_once_and_its_readers_cost_nothing(
+def test_a_shared_stream_is_billed_once_and_its_subscribers_cost_nothing(
     gateway: Gateway, keyring: Keyring, alpha: Upstream
 ) -> None:
     key, other = keyring.create(balance_usd="1"), keyring.create()

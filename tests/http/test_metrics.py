@@ -264,7 +264,7 @@ def test_a_breaker_that_opens_is_told(gateway: Gateway, first_as: Callable[..., 
 # --- what runs
 
 
-def test_streams_attempts_and_readers_are_counted_while_they_run(gateway: Gateway) -> None:
+def test_streams_attempts_and_subscribers_are_counted_while_they_run(gateway: Gateway) -> None:
     before = Scrape(gateway)
     stream = create(gateway, ENDLESS)
     with Subscriber(gateway.port, stream["events_url"]) as one, Subscriber(gateway.port, stream["events_url"]) as two:
@@ -295,7 +295,7 @@ def test_deliveries_over_sends_tell_how_events_are_coalesced(gateway: Gateway) -
     assert after("rivergate_sends_total") - before("rivergate_sends_total") == 1
 
 
-def test_time_without_a_reader_is_counted(gateway: Gateway) -> None:
+def test_time_without_a_subscriber_is_counted(gateway: Gateway) -> None:
     before = Scrape(gateway)("rivergate_orphan_seconds_total")
     stream = create(gateway, ENDLESS)
     wait_until(gateway, lambda now: now("rivergate_orphan_seconds_total") > before + 0.1, "a stream without a reader")
@@ -330,7 +330,7 @@ def slow_reader(gateway: Gateway, path: str) -> RawClient:
     return client
 
 
-def test_a_reader_that_takes_nothing_is_behind_and_then_lagged(
+def test_a_subscriber_that_takes_nothing_is_behind_and_then_lagged(
     gateway: Gateway, first_as: Callable[..., None]
 ) -> None:
     before = Scrape(gateway)("rivergate_lagged_readers_total")
@@ -342,7 +342,7 @@ def test_a_reader_that_takes_nothing_is_behind_and_then_lagged(
     wait_until(gateway, lambda now: now("rivergate_lag_bytes") == 0, "nobody behind")
 
 
-def test_a_reader_of_a_feed_that_takes_nothing_is_behind_and_then_lagged(gateway: Gateway) -> None:
+def test_a_subscriber_of_a_feed_that_takes_nothing_is_behind_and_then_lagged(gateway: Gateway) -> None:
     before = Scrape(gateway)("rivergate_lagged_readers_total")
     with slow_reader(gateway, "/v1/feeds/heavy/events"):
         wait_until(gateway, lambda now: now("rivergate_lag_bytes") > 1_000_000, "a reader that is behind", 20)
@@ -350,7 +350,7 @@ def test_a_reader_of_a_feed_that_takes_nothing_is_behind_and_then_lagged(gateway
     wait_until(gateway, lambda now: now("rivergate_lag_bytes") == 0, "nobody behind")
 
 
-def test_readers_of_feeds_are_counted_by_feed(gateway: Gateway) -> None:
+def test_subscribers_of_feeds_are_counted_by_feed(gateway: Gateway) -> None:
     before = Scrape(gateway)
     assert {
         s.labels["feed"] for f in before.families if f.name == "rivergate_feed_readers" for s in f.samples

@@ -124,7 +124,7 @@ class TestDuration:
         answer = cut_short(brief, rivals, request, "stream_duration_exceeded", "max_duration")
         assert [one["outcome"] for one in attempts(answer)] == ["stopped"]
 
-    def test_one_without_a_reader_is_ended_too(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
+    def test_one_without_a_subscriber_is_ended_too(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
         before = rivals.first.statistics()
         slow = {"ttft_ms": 5, "gap_ms": 300, "text": WORD * 10}
         created = call(brief, "POST", "/v1/streams", asked(lone_model, slow))
@@ -186,7 +186,7 @@ class TestOutput:
             answer = fetch(gateway.port, asked(lone_model, {**LONG, "gap_ms": 0}, stream=False))
             assert json.loads(answer.body)["choices"][0]["message"]["content"] == LONG["text"]
 
-    def test_every_reader_is_told_the_same_end(self, terse: Gateway, rivals: Rivals, lone_model: str) -> None:
+    def test_every_subscriber_is_told_the_same_end(self, terse: Gateway, rivals: Rivals, lone_model: str) -> None:
         before = rivals.first.statistics()
         created = json.loads(call(terse, "POST", "/v1/streams", asked(lone_model, LONG)).body)
         with Subscriber(terse.port, created["events_url"]) as reader:

@@ -40,7 +40,7 @@ def test_a_completion_may_ask_for_a_grace(gateway: Gateway, alpha: Upstream) -> 
     assert describe(gateway, stream_id)["ending"] == "abandoned"
 
 
-def test_a_detached_stream_may_ask_to_end_with_its_last_reader(gateway: Gateway, alpha: Upstream) -> None:
+def test_a_detached_stream_may_ask_to_end_with_its_last_subscriber(gateway: Gateway, alpha: Upstream) -> None:
     before = alpha.statistics()
     policy = {"stream": {"on_last_reader": "abort"}}
     answer = call(gateway, "POST", "/v1/streams", body(ENDLESS, gateway=policy))
@@ -51,7 +51,7 @@ def test_a_detached_stream_may_ask_to_end_with_its_last_reader(gateway: Gateway,
     assert describe(gateway, stream_id)["ending"] == "abandoned"
 
 
-def test_a_detached_stream_outlives_its_readers_unless_asked(gateway: Gateway) -> None:
+def test_a_detached_stream_outlives_its_subscribers_unless_asked(gateway: Gateway) -> None:
     stream = create(gateway, SLOW)
     with Subscriber(gateway.port, stream["events_url"]) as reader:
         reader.events(3)

@@ -116,7 +116,7 @@ def draining(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGatew
 # --- making streams and looking at them
 
 
-def test_a_stream_begins_without_a_reader(shared: Gateway) -> None:
+def test_a_stream_begins_without_a_subscriber(shared: Gateway) -> None:
     answer = call(shared, "POST", "/v1/streams", body(QUICK))
     told = json.loads(answer.body)
     assert answer.status == 201
@@ -421,7 +421,9 @@ def test_a_stream_that_nobody_reads_expires(forgetful: Gateway, origin: Upstream
     assert replay(forgetful, stream)[-1].json == {"ending": "expired"}
 
 
-def test_a_stream_with_a_reader_does_not_expire_until_the_reader_leaves(forgetful: Gateway, origin: Upstream) -> None:
+def test_a_stream_with_a_subscriber_does_not_expire_until_the_subscriber_leaves(
+    forgetful: Gateway, origin: Upstream
+) -> None:
     before = origin.statistics()
     stream = create(forgetful, ENDLESS)
     with subscribe(forgetful, stream) as subscriber:
@@ -581,7 +583,7 @@ def test_a_token_may_only_read(shared: Gateway) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_a_token_that_expires_sends_its_reader_away(shared: Gateway, key: SigningKey, version: str) -> None:
+def test_a_token_that_expires_sends_its_subscriber_away(shared: Gateway, key: SigningKey, version: str) -> None:
     stream = create(shared, ENDLESS)
     with subscribe(shared, stream) as owner:
         expires_at = math.ceil(time.time() + 0.3)
@@ -776,7 +778,7 @@ def test_a_subscriber_over_tls_gets_everything(logs: Path, origin: Upstream, sto
 # --- many
 
 
-def test_a_stuck_reader_is_closed_as_lagged_and_holds_up_nobody(strict: Gateway) -> None:
+def test_a_stuck_subscriber_is_closed_as_lagged_and_holds_up_nobody(strict: Gateway) -> None:
     stream = create(strict, {"ttft_ms": 0, "gap_ms": 0, "tokens": 40_000})
     stuck = socket.socket()
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -213,7 +213,7 @@ class TestExpiry:
             now = upstream.statistics()
             assert now.aborted - then.aborted == now.requests - then.requests == AT_ONCE
 
-    def test_a_stream_without_a_reader_has_a_budget_too(
+    def test_a_stream_without_a_subscriber_has_a_budget_too(
         self, gateway: Gateway, rivals: Rivals, lone_model: str
     ) -> None:
         before = rivals.first.statistics()

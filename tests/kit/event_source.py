@@ -72,7 +72,7 @@ class Audience:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Audience":
-        self._tasks = [asyncio.create_task(one.run()) for one in self.members]
+        self._tasks = [asyncio.create_task(member.run()) for member in self.members]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,8 +83,8 @@ class Audience:
     async def wait_until(self, holds: Callable[[EventSource], bool], what: str, seconds: float = 60.0) -> None:
         """Until it holds for every one of them."""
         deadline = asyncio.get_running_loop().time() + seconds
-        while waiting := [one for one in self.members if not holds(one)]:
-            failed = [one.failures for one in self.members if one.failures]
+        while waiting := [member for member in self.members if not holds(member)]:
+            failed = [member.failures for member in self.members if member.failures]
             assert not failed, failed[0]
             assert asyncio.get_running_loop().time() < deadline, f"{len(waiting)} of {len(self.members)} wait: {what}"
             await asyncio.sleep(0.02)

@@ -24,9 +24,9 @@ class Forwarder:
     def cut(self) -> None:
         """Close every connection that is open now, in both directions."""
         carried, self._carried = self._carried, []
-        for one in carried:
+        for connection in carried:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -58,6 +58,6 @@ class Forwarder:
             while data := source.recv(65536):
                 seen.append(data)
                 sink.sendall(data)
-        for one in (source, sink):
+        for connection in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)

@@ -72,4 +72,4 @@ class Keyring:
         return wait_for(look, f"{count} records of {key.id}")
 
     def spent(self, key: MadeKey) -> int:
-        return sum(one["cost"] for one in self.records(key))
+        return sum(record["cost"] for record in self.records(key))

@@ -145,7 +145,7 @@ async def test_after_a_crash_subscribers_are_told_that_it_begins_anew(unit: Unit
         assert subscriber.refused == 0
 
 
-def test_a_feed_that_is_asked_for_while_draining_sends_its_readers_to_the_next_process(
+def test_a_feed_that_is_asked_for_while_draining_sends_its_subscribers_to_the_next_process(
     unit: Unit, source: Upstream
 ) -> None:
     """On a connection from before: what the process has left of its feeds to the next one must not change."""
