@@ -86,7 +86,7 @@ class Chain:
                 await service.stop()
 
     async def send(self, events: int) -> None:
-        """So many events, each on its own: the next one when all have got it."""
+        """Relay this many events one by one: the next when every client has received the one before."""
         loop = asyncio.get_running_loop()
         for _ in range(events):
             self._count += 1
@@ -114,7 +114,7 @@ class Chain:
                 yield upstream, client
 
     async def answer(self, request: bytes, count: int) -> None:
-        """So many completions on one connection of a client, from the first byte to the last."""
+        """Ask for this many completions on one connection of a client, and read each to its last byte."""
         loop = asyncio.get_running_loop()
         async with self.running(request) as (upstream, client):
             for number in range(count):
@@ -169,7 +169,7 @@ def frame(number: int) -> bytes:
 
 
 def chunk(number: int) -> bytes:
-    """The same in a transfer chunk of its own."""
+    """An event of a completion in a transfer chunk of its own."""
     data = frame(number)
     return b"%x\r\n%b\r\n" % (len(data), data)
 

@@ -98,7 +98,7 @@ def unused_lone_models() -> Iterator[str]:
 
 @pytest.fixture
 def lone_model(unused_lone_models: Iterator[str]) -> str:
-    """The same, and the first upstream has no alternative for it."""
+    """A model that no other test of the file has asked for, and that the first upstream alone serves."""
     return next(unused_lone_models)
 
 

@@ -60,7 +60,7 @@ class Keyring:
         return balance
 
     def records(self, key: MadeKey, count: int | None = None) -> list[dict[str, Any]]:
-        """A key's usage records, the oldest first; `count`: as soon as there are so many."""
+        """A key's usage records, the oldest first; with `count`, as soon as there are that many."""
         names = ("id", "request_id", "model", "ending", "prompt_tokens", "completion_tokens", "estimated")
         query = f"SELECT {', '.join(names)}, cost_microusd FROM usage WHERE key_id = '{key.id}' ORDER BY rowid"
 

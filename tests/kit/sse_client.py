@@ -88,7 +88,7 @@ class Subscriber(RawClient):
             self._read()
 
     def events(self, count: int) -> list[Event]:
-        """So many events."""
+        """The next `count` events; fails if the body ends before."""
         found: list[Event] = []
         for _ in range(count):
             event = self.next_event()
