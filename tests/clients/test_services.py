@@ -116,9 +116,7 @@ class TestParrotRouter:
         assert (chunks[0].choices[0].delta.role, chunks[0].choices[0].delta.content) == ("assistant", "")
 
     @pytest.mark.parametrize("gap_ms", [0, 1, 20])
-    def test_a_subscriber_without_carry_over_reads_every_token(
-        self, node: Node, gateway: Gateway, gap_ms: int
-    ) -> None:
+    def test_a_reader_without_carry_over_reads_every_token(self, node: Node, gateway: Gateway, gap_ms: int) -> None:
         request = body({"ttft_ms": 5, "gap_ms": gap_ms, "tokens": 30}, stream=True)
         told = node("fetch.mjs", "split", gateway.url, json.dumps(request))
         assert "".join(delta.get("content", "") for delta in told["deltas"]) == text(30)

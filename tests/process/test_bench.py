@@ -4,14 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from bench import machine
-
-SECONDS = 30.0
+from tests.kit.waiting import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -21,21 +19,27 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, number: sig
         try:
             started = _wait_for_peers(runner.pid)
             runner.send_signal(number)
-            assert runner.wait(SECONDS) == (130 if number is signal.SIGINT else 128 + number)
+            assert runner.wait(PATIENCE) == (130 if number is signal.SIGINT else 128 + number)
             assert [pid for pid in started if _runs(pid)] == []
         finally:
             runner.terminate()
 
 
 def _wait_for_peers(pid: int) -> list[int]:
-    """The bench, and at least the gateway that it has started."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    """All processes of the run, once a gateway is among them: what only tells a version comes before it."""
+
+    def look() -> list[int] | None:
         started = list(machine.process_tree(pid))[1:]
-        if len(started) >= 2:
-            return started
-        time.sleep(0.05)
-    raise AssertionError("the bench has started nothing")
+        return started if any(b"serve" in _command(process) for process in started) else None
+
+    return wait_for(look, "the bench to start its gateway")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it has just ended
 
 
 def _runs(pid: int) -> bool:
