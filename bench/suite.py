@@ -25,6 +25,7 @@ from bench.readings import Report
 
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
+KILL_SECONDS = 0.005  # between two looks for descendants that are left
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -70,14 +71,17 @@ class Suite:
 
 def _played(command: list[str | Path]) -> int:
     """The exit status of the bench; its progress is ours."""
-    process = subprocess.Popen(
-        command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    process = None
     try:
+        with interrupts_deferred():  # a process that has begun and is not known yet would never be ended
+            process = subprocess.Popen(
+                command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+            )
         return process.wait()
     finally:
         with interrupts_ignored():
-            _end(process)
+            if process is not None:
+                _end(process)
             end_orphans()
 
 
@@ -99,15 +103,40 @@ def adopt_orphans() -> None:
 
 
 def end_orphans() -> list[int]:
-    """Kill and reap every descendant; return who they were."""
-    orphans = [pid for pid in machine.process_tree(os.getpid()) if pid != os.getpid()]
-    for pid in orphans:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        while orphans and os.waitpid(-1, 0):
-            pass
-    return orphans
+    """Kill and reap every descendant; return who they were.
+
+    Again and again until none is left: a process that ends or forks meanwhile hides its children from one look.
+    """
+    found: dict[int, None] = {}
+    while True:
+        orphans = [pid for pid in machine.process_tree(os.getpid()) if pid != os.getpid()]
+        found |= dict.fromkeys(orphans)
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return list(found)
+        time.sleep(KILL_SECONDS)
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are heard at the end of the block."""
+    came: list[int] = []
+    kept = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    for heard in came:
+        signal.raise_signal(heard)
 
 
 @contextlib.contextmanager

@@ -7,14 +7,7 @@ a JSON object means is the dialect's business (dialects/dialect.py).
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.dialects.dialect import (
-    AnswerDocument,
-    AnswerIdentity,
-    AnswerReport,
-    Dialect,
-    DialectReader,
-    Meaning,
-)
+from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, AnswerReport, Dialect, DialectReader, Meaning
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError

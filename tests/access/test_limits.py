@@ -1,5 +1,7 @@
 """Requests a minute: a bucket that fills evenly, and what it tells its client."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,14 +46,18 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
     assert limit.allow(START - 1000) == pytest.approx(60)
 
 
+def about(seconds: float) -> Any:
+    return pytest.approx(seconds)
+
+
 def test_the_allowance_says_what_is_left_and_when_it_is_all_there_again() -> None:
     limit = RequestLimit(4, START)
     assert limit.allowance(START) == Allowance(4, 4, 0.0)
     limit.allow(START)
     limit.allow(START)
     assert limit.allowance(START) == Allowance(4, 2, 30.0)
-    assert limit.allowance(START + 15) == Allowance(4, 3, pytest.approx(15))
-    assert limit.allowance(START + 20) == Allowance(4, 3, pytest.approx(10))
+    assert limit.allowance(START + 15) == Allowance(4, 3, about(15))
+    assert limit.allowance(START + 20) == Allowance(4, 3, about(10))
 
 
 @given(RATES, GAPS)

@@ -41,6 +41,36 @@ print(json.dumps([len(suite.end_orphans()), len(suite.end_orphans())]))
     assert told == [2, 0]
 
 
+def test_a_family_that_goes_on_forking_while_it_is_killed_is_ended_too() -> None:
+    """Each process starts the next one and ends: no single look finds them all."""
+    told = told_by("""
+import json, subprocess, sys
+from bench import suite
+suite.adopt_orphans()
+forking = "import os, time\\nwhile True:\\n    if os.fork(): time.sleep(0.002); os._exit(0)"
+subprocess.run([sys.executable, "-c", forking], check=True)
+suite.end_orphans()
+print(json.dumps(suite.end_orphans()))
+""")
+    assert told == []
+
+
+def test_a_signal_that_comes_while_a_bench_is_started_is_heard_behind_it() -> None:
+    told = told_by("""
+import json, signal
+from bench import suite
+heard = []
+try:
+    with suite.interrupts_deferred():
+        signal.raise_signal(signal.SIGINT)
+        heard.append("the end of the block")
+except KeyboardInterrupt:
+    heard.append("the interrupt")
+print(json.dumps(heard))
+""")
+    assert told == ["the end of the block", "the interrupt"]
+
+
 def test_only_whole_reports_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "relay.json").write_text('{"bench": "relay"}')
     (tmp_path / "storm.json").write_text('{"bench": ')

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import (
-    Listen,
-    load,
-)
+from gateway.config import Listen, load
 
 from .toml import COMPLETE, MINIMAL, SECRET, configuration, faults
 

@@ -6,13 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import (
-    MAX_SECRET_BYTES,
-    MAX_TLS_FILE_BYTES,
-    find,
-    load,
-    summary,
-)
+from gateway.config import MAX_SECRET_BYTES, MAX_TLS_FILE_BYTES, find, load, summary
 from gateway.errors import ConfigError
 
 from .toml import COMPLETE, KEYED, MINIMAL, SECRET, configuration, faults, server_fault, upstream_fault

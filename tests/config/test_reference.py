@@ -1,9 +1,6 @@
 """The reference table has every key of the configuration."""
 
-from gateway.config import (
-    Config,
-    defaults_table,
-)
+from gateway.config import Config, defaults_table
 from gateway.config.fields import leaves
 
 

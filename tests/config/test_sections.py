@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.config import (
-    OPTIMIZE_ALIASES,
-    Config,
-    FeedSettings,
-    ModelSettings,
-    RoutingSettings,
-    ServerSettings,
-)
+from gateway.config import OPTIMIZE_ALIASES, Config, FeedSettings, ModelSettings, RoutingSettings, ServerSettings
 from gateway.config.fields import bounds, leaves
 
 from .toml import COMPLETE, MINIMAL, SECRET, configuration, faults, server_fault, upstream_fault

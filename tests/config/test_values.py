@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import (
-    MAX_SOCKET_PATH_BYTES,
-    Listen,
-    ModelSettings,
-    ServerSettings,
-    UpstreamSettings,
-)
+from gateway.config import MAX_SOCKET_PATH_BYTES, Listen, ModelSettings, ServerSettings, UpstreamSettings
 
 from .toml import MINIMAL, SECRET, faults, server_fault
 

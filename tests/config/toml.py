@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import (
-    Config,
-    load,
-)
+from gateway.config import Config, load
 from gateway.errors import ConfigError
 
 COMPLETE = """

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.delivery.sinks import MAX_UNSENT_BYTES, TransportSink
 from tests.delivery.sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
-from tests.upstream.certificates import Certificates, server_context
+from tests.kit.certificates import Certificates, server_context
 
 
 class Served(asyncio.Protocol):

@@ -19,9 +19,12 @@ def tool(name: str) -> str:
     return found
 
 
-def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    told = {"capture_output": True, "text": True, "timeout": 60, "check": False, **options}
-    return subprocess.run([str(part) for part in command], **told)  # type: ignore[call-overload]
+def run(
+    *command: str | Path, timeout: float = 60, check: bool = False, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command with what it printed, once it has ended."""
+    words = [str(part) for part in command]
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=check, cwd=cwd)
 
 
 def settings(unit: str) -> dict[str, list[str]]:

@@ -95,7 +95,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(arguments: list[str], to
 def test_it_installs_runs_stays_as_it_is_and_goes(tmp_path: Path) -> None:
     wheels = ["--wheels", os.environ["RIVERGATE_TEST_WHEELS"]] if "RIVERGATE_TEST_WHEELS" in os.environ else []
     python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
-    install = [INSTALL, "--root", tmp_path, "--python", python, *wheels]
+    install: list[str | Path] = [INSTALL, "--root", tmp_path, "--python", python, *wheels]
 
     first = run(*install, timeout=350)
     assert first.returncode == 0, first.stdout + first.stderr

@@ -148,7 +148,7 @@ async def test_a_pass_that_moves_between_two_looks_is_not_stuck(channel: socket.
     sends = iter([7, 8, 9, 9, 10])
     environ = {"NOTIFY_SOCKET": "@" + channel.getsockname()[1:].decode()}
     watchdog = Watchdog(lambda: {STREAM: next(sends)}, environ)
-    told = []
+    told: list[bytes | None] = []
     for _ in range(5):
         watchdog.look()
         try:

@@ -6,7 +6,7 @@ import ssl
 import struct
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 
 from gateway.simulate import Provider, Script
 from gateway.simulate.dice import settled
+from tests.kit.async_http import read_chunk, read_chunks, read_head
+from tests.kit.waiting import until
 
 FAST = Script(ttft_ms=0, gap_ms=0, tokens=5)
 
@@ -48,19 +50,13 @@ class Client:
         self.send("POST", "/v1/chat/completions", body | ({"simulate": simulate} if simulate else {}))
 
     async def head(self) -> tuple[int, dict[str, str]]:
-        status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
-        pairs = (line.split(": ", 1) for line in lines)
-        return int(status.split(" ")[1]), {name.lower(): value for name, value in pairs}
+        return await read_head(self.reader)
 
     async def chunk(self) -> bytes:
-        size = int(await self.reader.readuntil(b"\r\n"), 16)
-        return (await self.reader.readexactly(size + 2))[:-2]
+        return await read_chunk(self.reader)
 
     async def chunks(self) -> list[bytes]:
-        chunks = []
-        while chunk := await self.chunk():
-            chunks.append(chunk)
-        return chunks
+        return await read_chunks(self.reader)
 
     async def answer(self) -> tuple[int, Any]:
         status, headers = await self.head()
@@ -82,12 +78,6 @@ async def client(provider: Provider) -> AsyncIterator[Client]:
     client = await Client.connect(provider)
     yield client
     client.writer.transport.abort()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the condition has no event to wait on
-            await asyncio.sleep(0)
 
 
 async def test_a_stream_arrives_event_by_event_and_the_connection_serves_the_next(
@@ -243,7 +233,9 @@ async def test_leaving_after_the_end_is_no_abort(provider: Provider) -> None:
 
 
 async def test_a_client_that_does_not_read_holds_the_stream_back(provider: Provider, client: Client) -> None:
-    client.writer.transport.pause_reading()
+    transport = client.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
     client.complete(tokens=1_000_000)
     await until(lambda: provider.statistics().streams_running == 1)
     for _ in range(2_000):  # far more passes than a million tokens would need without a hold

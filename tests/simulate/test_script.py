@@ -168,7 +168,8 @@ def test_silence_can_stand_before_the_head_or_before_the_role() -> None:
 @pytest.mark.parametrize("after", [0, 1, 3])
 @pytest.mark.parametrize(("field", "ending"), [("reset_after", Reset), ("cut_after", Close)])
 def test_a_cut_falls_in_the_middle_of_a_frame(field: str, ending: type, after: int) -> None:
-    steps = steps_of(**{field: after})
+    behaviour: dict[str, Any] = {field: after}
+    steps = steps_of(**behaviour)
     assert type(steps[-1]) is ending
     whole, torn = unchunked(response(steps)[1]).rsplit(b"\n\n", 1)
     assert whole.count(b"data: ") == 1 + after

@@ -31,6 +31,9 @@ class Talk:
         self._hub = hub
         self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
+    def headers(self) -> dict[str, str]:
+        return {}
+
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}
 
@@ -144,7 +147,7 @@ async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
     for name in "cadb":
         talks[name].end()
         before = asyncio.get_running_loop().time()
-        await until(lambda before=before: asyncio.get_running_loop().time() > before + 0.002)
+        await until(lambda: asyncio.get_running_loop().time() > before + 0.002)  # noqa: B023
     gone: list[str] = []
     while len(gone) < 4:  # whenever some are gone, they are those that ended first
         gone = [name for name in "cadb" if hub.find(name) is None]

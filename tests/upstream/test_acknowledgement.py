@@ -81,10 +81,10 @@ async def test_an_attempt_hurries_its_upstream_if_the_head_comes_without_content
         peer = await server.peer()
         await peer.request()
         peer.send(first)
-        await until(lambda trial=trial: trial.attempt.marks.head is not None)
+        await until(lambda: trial.attempt.marks.head is not None)  # noqa: B023
         await passes(3)
         peer.send(HELLO)
-        await until(lambda trial=trial: trial.observer.outcome == ["content"])
+        await until(lambda: trial.observer.outcome == ["content"])  # noqa: B023
         assert len(told) == hurries
         told.clear()
         trial.attempt.cancel()

@@ -66,7 +66,7 @@ async def test_a_cancel_while_dialling_leaves_nothing(server: Server) -> None:
         trial = Trial(to)
         await passes(count)
         trial.attempt.cancel()
-        await until(lambda trial=trial: not len(trial.tasks))
+        await until(lambda: not len(trial.tasks))  # noqa: B023
         assert trial.observer.calls == []
     await until(lambda: to.pool.statistics().open == 0)
     assert to.pool.statistics().idle == 0

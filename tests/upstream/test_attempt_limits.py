@@ -60,7 +60,7 @@ async def test_a_stall_is_told_after_the_idle_limit_and_no_earlier(server: Serve
         sent = clock.monotonic()
         peer.chunk(word("b"))
         count = len(trial.observer.frames)
-        await until(lambda count=count: len(trial.observer.frames) > count)
+        await until(lambda: len(trial.observer.frames) > count)  # noqa: B023
         await asyncio.sleep(idle_ms / 3000)  # the upstream's pace
     await trial.observer.over()
     assert isinstance(trial.error, UpstreamStalled)
@@ -116,7 +116,7 @@ async def test_a_loss_after_the_finish_is_a_clean_end(server: Server) -> None:
         peer = await server.peer()
         await peer.request()
         peer.events(ROLE, word("a"), FINISH)
-        await until(lambda trial=trial: len(trial.observer.frames) == 3)
+        await until(lambda: len(trial.observer.frames) == 3)  # noqa: B023
         getattr(peer, way)()
         await trial.observer.over()
         assert trial.observer.outcome == ["content", "complete"]

@@ -315,7 +315,9 @@ def test_json_that_nobody_could_read_is_refused() -> None:
         json_text.dumps(deep)
 
 
-ODD = st.sampled_from([None, "", "x", 0, 1, True, 1.5, [], {}, [{}], "bench", "chat.completion.chunk", "error"])
+ODD: st.SearchStrategy[object] = st.sampled_from(
+    [None, "", "x", 0, 1, True, 1.5, [], {}, [{}], "bench", "chat.completion.chunk", "error"]
+)
 TEXTS = st.sampled_from(["", "hello", "\u2028", None])
 DELTAS = st.fixed_dictionaries(
     {},

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.request import (
-    MAX_FAULT_TEXT,
-    ChatFields,
-    ChatRequest,
-    estimate_prompt_tokens,
-    parse,
-)
+from gateway.dialects.chat.request import MAX_FAULT_TEXT, ChatFields, ChatRequest, estimate_prompt_tokens, parse
 from gateway.dialects.extension import GATEWAY_FIELDS
 from gateway.errors import ClientError, InvalidParameter
 

@@ -1,0 +1,122 @@
+"""What a subscriber costs a gateway's process, as counts: system calls and bytes, never as times."""
+
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.chain import PATIENCE
+from tests.kit.completions import MODEL
+from tests.kit.configuration import KEYS, configuration
+from tests.kit.http_client import RawClient, call
+from tests.kit.process import GatewayProcess
+from tests.kit.sse_client import Crowd
+from tests.kit.streams import create, wait_for_state
+from tests.kit.upstreams import Upstream
+
+SILENT = {"ttft_ms": 600_000}
+STRACE = shutil.which("strace")
+
+
+@pytest.fixture
+def gateway(logs: Path, tmp_path: Path, alpha: Upstream) -> Iterator[GatewayProcess]:
+    sections = f'[storage]\npath = "{tmp_path}/s.db"\n'
+    gateway = GatewayProcess(logs, configuration([(alpha, [MODEL])], sections), KEYS)
+    yield gateway
+    gateway.close()
+
+
+TOKENS = 200
+TOGETHER = 100
+MEMORY_CROWD = 2000
+WARM_CROWD = 500  # who comes first pays for what all use
+MAX_BYTES = 4096  # of user-space memory for an idle subscriber; bench/fanout.py measures 500 to 600
+
+
+class SystemCalls:
+    """Counts, by strace(1), the calls of a process that send, as long as the block lasts."""
+
+    SENDING = ("write", "writev", "sendto", "sendmsg")
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        if STRACE is None:
+            pytest.skip("strace is not installed")
+        self._told = folder / "strace"
+        command = [STRACE, "-f", "-c", "-e", f"trace={','.join(self.SENDING)}", "-o", f"{self._told}", "-p", f"{pid}"]
+        self._strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self._strace.stderr is not None
+        line = self._strace.stderr.readline()
+        if "attached" not in line:
+            self._strace.wait()
+            pytest.skip(f"strace may not look: {line}")
+
+    def total(self) -> int:
+        """How many there were; to be asked once."""
+        self._strace.send_signal(signal.SIGINT)
+        self._strace.communicate(timeout=PATIENCE)
+        rows = [line.split() for line in self._told.read_text().splitlines()]
+        return sum(int(row[3]) for row in rows if row and row[-1] in self.SENDING)
+
+
+def test_an_event_to_a_subscriber_is_one_system_call_at_most(gateway: GatewayProcess, tmp_path: Path) -> None:
+    stream = create(gateway, {"ttft_ms": 1000, "gap_ms": 20, "tokens": TOKENS})
+    calls = SystemCalls(gateway.process.pid, tmp_path)
+    crowd = Crowd(gateway.port, [stream["events_url"]] * TOGETHER)
+    crowd.bodies()
+    sent = calls.total()
+    crowd.leave(reset=False)
+    told = wait_for_state(gateway, stream["id"], readers=0)
+    assert told["deliveries"] == TOGETHER * told["events"]
+    assert told["sends"] <= told["deliveries"] + TOGETHER  # each has an end, which is no event
+    assert sent >= told["sends"], "strace has not seen them all"
+    assert sent <= 1.02 * told["sends"] + 5 * TOGETHER  # a head for each, and what begins its events
+
+
+def private_bytes(gateway: GatewayProcess) -> int:
+    """User-space memory of the process that is its own."""
+    lines = Path(f"/proc/{gateway.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * MEMORY_CROWD:
+        pytest.skip("the limit of open files is too low")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_an_idle_subscriber_takes_little_memory(gateway: GatewayProcess) -> None:
+    stream = create(gateway, SILENT)
+    crowds = []
+
+    def join(count: int) -> int:
+        crowds.append(Crowd(gateway.port, [stream["events_url"]] * count))
+        crowds[-1].read(crowds[-1].have_heads)
+        wait_for_state(gateway, stream["id"], readers=sum(map(len, crowds)))
+        return private_bytes(gateway)
+
+    warm = join(WARM_CROWD)
+    assert (join(MEMORY_CROWD) - warm) / MEMORY_CROWD < MAX_BYTES
+    for crowd in crowds:
+        crowd.leave(reset=True)
+    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
+
+
+def test_a_subscriber_that_reads_nothing_holds_a_cursor_and_little_of_the_kernels_memory(
+    gateway: GatewayProcess,
+) -> None:
+    """Of 3.75 MB the kernel would take all, were it not told otherwise."""
+    stream = create(gateway, {"ttft_ms": 5, "gap_ms": 0, "text": ("x" * 24_999 + " ") * 150})
+    with RawClient(gateway.port) as idle:
+        idle.request("GET", stream["events_url"])
+        told = wait_for_state(gateway, stream["id"], state="ended")
+        assert told["bytes"] > 150 * 25_000
+        assert told["lag_events"] > 150 * 3 // 4

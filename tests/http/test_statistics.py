@@ -1,0 +1,146 @@
+"""The built-in feed of statistics: one producer for any number of viewers, idle while nobody looks."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, QUICK, UPSTREAM_KEY, body
+from tests.kit.configuration import KEYS, configuration
+from tests.kit.gateway import Gateway, LocalGateway
+from tests.kit.http_client import call, fetch
+from tests.kit.keyring import Keyring
+from tests.kit.sse_client import Event, Subscriber
+from tests.kit.streams import create
+from tests.kit.upstreams import Upstream
+from tests.kit.waiting import wait_for
+
+PATH = "/v1/feeds/statistics/events"
+VIEWERS = 20
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, alpha: Upstream) -> Iterator[LocalGateway]:
+    sections = f'[storage]\npath = "{tmp_path}/s.db"\n'
+    gateway = LocalGateway(tmp_path, configuration([(alpha, [MODEL])], sections), KEYS)
+    yield gateway
+    gateway.close()
+
+
+def described(gateway: Gateway) -> dict[str, object]:
+    feeds = json.loads(call(gateway, "GET", "/v1/feeds").body)["data"]
+    return next(dict(one) for one in feeds if one["id"] == "feed:statistics")
+
+
+def positions(events: list[Event]) -> list[int]:
+    return [event.seq for event in events]
+
+
+def test_the_first_viewer_is_told_at_once_and_then_each_second(gateway: Gateway) -> None:
+    with Subscriber(gateway.port, PATH) as viewer:
+        first, second, third = (event.json for event in viewer.events(3))
+    assert first["ready"] is True
+    for earlier, later in ((first, second), (second, third)):
+        assert 0.8 < later["at"] - earlier["at"] < 5
+
+
+def test_one_producer_serves_many_viewers(gateway: Gateway) -> None:
+    with contextlib.ExitStack() as opened:
+        viewers = [opened.enter_context(Subscriber(gateway.port, PATH)) for _ in range(VIEWERS)]
+        told = [viewer.events(3) for viewer in viewers]
+        now = described(gateway)
+    assert now["readers"] == VIEWERS
+    by_position: dict[int, set[str]] = {}
+    for events in told:
+        assert positions(events) == list(range(events[0].seq, events[0].seq + 3))
+        for event in events:
+            by_position.setdefault(event.seq, set()).add(event.data)
+    assert all(len(texts) == 1 for texts in by_position.values())  # the same to everyone
+    assert int(str(now["events"])) < VIEWERS  # and made once
+
+
+def test_nothing_is_made_while_nobody_looks_and_it_goes_on_with_the_next_viewer(gateway: Gateway) -> None:
+    assert (described(gateway)["state"], described(gateway)["events"]) == ("idle", 0)
+    with Subscriber(gateway.port, PATH) as viewer:
+        last = viewer.events(2)[-1]
+        assert described(gateway)["state"] == "reading"
+    wait_for(lambda: described(gateway)["state"] == "idle", "the end of the production")
+    made = described(gateway)["events"]
+    with Subscriber(gateway.port, PATH, Last_Event_ID=last.id or "") as again:
+        event = again.events(1)[0]
+    assert made == last.seq + 1  # none while nobody looked
+    assert (event.epoch, event.seq) == (last.epoch, last.seq + 1)
+
+
+def test_one_viewer_of_two_that_leaves_does_not_stop_it(gateway: Gateway) -> None:
+    with Subscriber(gateway.port, PATH) as stays:
+        with Subscriber(gateway.port, PATH) as leaves:
+            leaves.events(1)
+        stays.events(3)
+
+
+def test_who_comes_late_gets_the_newest_and_not_the_past(gateway: Gateway) -> None:
+    with Subscriber(gateway.port, PATH) as first:
+        seen = first.events(4)
+        with Subscriber(gateway.port, PATH) as late:
+            told = late.events(1)[0]
+    assert told.seq >= seen[-1].seq
+
+
+def test_it_tells_of_streams_of_upstreams_and_of_what_has_ended(gateway: Gateway) -> None:
+    fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
+    fetch(gateway.port, body({"ttft_ms": 60_000}, stream=True), X_Max_TTFT_Ms="50")
+    stream = create(gateway, ENDLESS)
+    with Subscriber(gateway.port, stream["events_url"]) as reader, Subscriber(gateway.port, PATH) as viewer:
+        reader.events(3)
+        event = viewer.events(2)[-1]
+        told = event.json
+    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
+    assert told["streams"]["running"] == 1
+    assert told["streams"]["endings"] == {"completed": 1, "ttft_budget_exceeded": 1}
+    assert told["budget_misses"] == 1
+    assert sum(told["ttft_ms"]["counts"]) == 1
+    assert sum(told["gap_ms"]["counts"]) == 1
+    assert told["readers"] == 1
+    assert told["deliveries"] >= 3
+    assert told["sends"] >= 1
+    assert told["connections"] >= 2
+    assert told["open_fds"] > 5
+    assert told["loop_lag_ms"] >= 0
+    assert told["requests"] == 3
+    assert told["list"][0]["id"] == stream["id"]
+    [upstream] = told["upstreams"]
+    assert (upstream["upstream"], upstream["breaker"], upstream["in_flight"]) == ("alpha", "closed", 1)
+    for secret in (PROMPT, CLIENT_KEY, UPSTREAM_KEY):
+        assert secret not in event.data
+
+
+def test_with_keys_any_of_them_may_read_it_and_an_id_in_it_is_of_no_use_to_another_key(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
+    owner, stranger = keyring.create("somebody with a name"), keyring.create()
+    gateway = keyring.start(logs)
+    try:
+        assert call(gateway, "GET", PATH).status == 401
+        stream = create(gateway, ENDLESS, Authorization=owner.bearer)
+        of_the_stream = stream["viewer_url"].rpartition("?")[2]
+        assert call(gateway, "GET", f"{PATH}?{of_the_stream}").status == 403
+        with Subscriber(gateway.port, stream["viewer_url"]) as reader:
+            reader.events(3)
+            with Subscriber(gateway.port, PATH, Authorization=stranger.bearer) as viewer:
+                [event] = viewer.events(1)
+        [listed] = event.json["list"]
+        assert listed["id"] == stream["id"]
+        assert set(listed["usage"]) == {"completion_tokens", "estimated"}
+        assert "cost_usd" not in listed
+        for private in (PROMPT, owner.id, owner.secret, "somebody with a name"):
+            assert private not in event.data
+        path = f"/v1/streams/{listed['id']}"
+        for method, where in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/tokens"), ("DELETE", path)):
+            assert call(gateway, method, where, Authorization=stranger.bearer).status == 404
+        assert call(gateway, "DELETE", path, Authorization=owner.bearer).status == 200
+    finally:
+        gateway.close()

@@ -1,0 +1,33 @@
+"""Requests for completions, and what the simulated provider answers to them."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from gateway.simulate.words import words
+
+# What must never stand in a log: one of these is in every request, answer or configuration of the tests.
+PROMPT = "What does the heron whisper to the weir?"
+CLIENT_KEY = "sk-client-0a1b2c3d4e5f"
+UPSTREAM_KEY = "sk-upstream-5f4e3d2c1b0a"
+
+MODEL = "openai/gpt-4o"
+QUICK = {"ttft_ms": 5, "gap_ms": 1, "tokens": 8}
+ENDLESS = {"ttft_ms": 5, "gap_ms": 10, "tokens": 100_000}
+
+
+def text(tokens: int) -> str:
+    """What a provider with the default seed says in this many tokens."""
+    return "".join(islice(words(0), tokens))
+
+
+def body(simulate: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """A request; the provider behaves as `simulate` says."""
+    message = {"role": "user", "content": PROMPT}
+    told = {} if simulate is None else {"simulate": dict(simulate)}
+    return {"model": MODEL, "messages": [message], **told, **fields}
+
+
+def ask(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The same request as keyword arguments of an SDK."""
+    return {**body(**fields), "extra_body": {"simulate": dict(simulate)}}

@@ -1,0 +1,76 @@
+"""A gateway with a ledger of its own, keys in it, and what the ledger says of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import config
+from gateway.commands import key_orders
+from tests.access.books import rows
+
+from .configuration import KEYS, ORDERED, Served, configuration
+from .gateway import LocalGateway
+from .waiting import wait_for
+
+# Micro-dollars, at the prices of `configuration`.
+PROMPT_COST = 25  # ten tokens of the prompt, as the gateway counts them
+TOKEN_COST = 10  # a token of the answer
+QUICK_COST = 123  # a QUICK answer as the provider counts it: 17 tokens of the prompt, 8 of the answer
+UNPRICED = "free/of-price"  # a model of the last upstream that costs nothing, as far as is known
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    id: str
+    secret: str
+
+    @property
+    def bearer(self) -> str:
+        return f"Bearer {self.secret}"
+
+
+class Keyring:
+    """The configuration of one gateway, and the ledger that it names."""
+
+    def __init__(self, folder: Path, served: Served, sections: str = "") -> None:
+        self.path = folder / "keys.db"
+        self.file = folder / "keys.toml"
+        storage = f'[storage]\npath = "{self.path}"\n'
+        unpriced = f'[[upstreams.models]]\nid = "{UNPRICED}"\n'
+        self.configuration = configuration(served, f"{sections}{ORDERED}{storage}") + unpriced
+        self.file.write_text(self.configuration)
+
+    def create(self, name: str = "somebody", **wish: Any) -> MadeKey:
+        """A key as `rivergate keys create` makes it."""
+        secret, key = key_orders.create(config.load(self.file, KEYS), key_orders.KeyOrder(name, **wish))
+        return MadeKey(key.id, secret)
+
+    def revoke(self, key: MadeKey) -> None:
+        key_orders.revoke(config.load(self.file, KEYS), key.id)
+
+    def credit(self, key: MadeKey, usd: str) -> None:
+        key_orders.credit(config.load(self.file, KEYS), key.id, usd)
+
+    def start(self, logs: Path) -> LocalGateway:
+        return LocalGateway(logs, self.configuration, KEYS)
+
+    def balance(self, key: MadeKey) -> int | None:
+        """In micro-dollars, as it stands in the file."""
+        [(balance,)] = rows(self.path, f"SELECT balance_microusd FROM keys WHERE id = '{key.id}'")
+        assert balance is None or isinstance(balance, int)
+        return balance
+
+    def records(self, key: MadeKey, count: int | None = None) -> list[dict[str, Any]]:
+        """A key's usage records, the oldest first; with `count`, as soon as there are that many."""
+        names = ("id", "request_id", "model", "ending", "prompt_tokens", "completion_tokens", "estimated")
+        query = f"SELECT {', '.join(names)}, cost_microusd FROM usage WHERE key_id = '{key.id}' ORDER BY rowid"
+
+        def look() -> list[dict[str, Any]] | None:
+            found = [dict(zip((*names, "cost"), row, strict=True)) for row in rows(self.path, query)]
+            assert count is None or len(found) <= count
+            return found if count is None or len(found) == count else None
+
+        return wait_for(look, f"{count} records of {key.id}")
+
+    def spent(self, key: MadeKey) -> int:
+        return sum(record["cost"] for record in self.records(key))

@@ -1,0 +1,29 @@
+"""Waiting for what has no event of its own: a condition is looked at until it holds."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+
+_Found = TypeVar("_Found")
+
+
+def wait_for(look: Callable[[], _Found | None], what: str, seconds: float = PATIENCE) -> _Found:
+    """What `look` finds, as soon as it finds something that is neither None nor False."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.002)
+
+
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Return once the condition is true; the event loop runs on meanwhile."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition has no event to wait on
+            await asyncio.sleep(0.001)
