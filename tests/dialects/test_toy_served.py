@@ -141,9 +141,9 @@ async def test_a_subscription_to_it_keeps_the_names_and_adds_positions(gateway: 
 
 async def test_the_stream_is_described_with_the_usage_that_its_dialect_read(gateway: Gateway) -> None:
     response, _ = await gateway.post()
-    told = orjson.loads(await gateway.get(f"/v1/streams/{response.headers['x-stream-id']}"))
-    assert (told["state"], told["ending"]) == ("ended", "completed")
-    assert told["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "estimated": False}
+    description = orjson.loads(await gateway.get(f"/v1/streams/{response.headers['x-stream-id']}"))
+    assert (description["state"], description["ending"]) == ("ended", "completed")
+    assert description["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "estimated": False}
 
 
 async def test_the_beginning_of_an_attempt_that_failed_never_goes_out(gateway: Gateway) -> None:
