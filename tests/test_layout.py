@@ -31,19 +31,12 @@ NO_WORDS = re.compile(r"#.*\b(so many|so long|of that|of such|with it)([ ,;:.]|$
 
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
-# The folders whose words have been read again; all others follow.
-READ = (
-    *(
-        f"gateway/{name}"
-        for name in ("access", "cluster", "commands", "completion", "config", "feeds", "observe", "run")
-    ),
-    *(f"tests/{name}" for name in ("access", "cluster", "commands", "completion", "config", "observe", "run")),
-    "gateway/stream",
-)
+# `tests/live` and `bench` follow.
 FILES = [
-    *(path for folder in READ for path in sorted((ROOT.parent / folder).rglob("*.py"))),
-    *sorted(ROOT.glob("*.py")),
-    *sorted(ROOT.parent.glob("tests/*.py")),
+    path
+    for folder in ("gateway", "tests")
+    for path in sorted((ROOT.parent / folder).rglob("*.py"))
+    if "live" not in path.parts
 ]
 SOURCES = {path.relative_to(ROOT.parent).as_posix(): path.read_text() for path in FILES}
 PLAIN = [name for name in MODULES if not name.endswith("__init__.py")]
@@ -102,6 +95,10 @@ def test_a_pure_module_has_no_clock_no_dice_no_log_and_no_network() -> None:
     pure = [name for name in MODULES if kind_of(name) == "Pure"]
     found = {name: {full.split(".")[0] for full in imports(name)} & IMPURE for name in pure}
     assert {name: impure for name, impure in found.items() if impure} == {}
+
+
+def test_only_the_sqlite_books_know_sqlite() -> None:
+    assert [name for name in MODULES if "sqlite3" in imports(name)] == ["access/sqlite_books.py"]
 
 
 def is_export(node: ast.stmt) -> bool:

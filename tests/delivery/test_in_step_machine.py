@@ -187,7 +187,7 @@ async def whole(world: World, crowd: int, kind: tuple[Costly, bool], script: lis
 
 
 def run(loop: Loop, main: Callable[[], Any]) -> None:
-    """To its end on this loop; what goes wrong in a callback is a failure too."""
+    """Run this to its end on a loop of this kind; an exception in a callback is a failure too."""
     failures: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
