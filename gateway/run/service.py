@@ -30,7 +30,7 @@ from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
-from gateway.http.client_connection import ClientProtocol
+from gateway.http.client_connection import ClientProtocol, FastWay
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
@@ -68,6 +68,7 @@ class Service:
         build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
         build_directory: Callable[[Hub], Directory] = LocalDirectory,
         dialects: Sequence[Dialect] = DIALECTS,
+        build_fast_way: Callable[[ReplyParts, int], FastWay] = FastPath,
     ) -> None:
         """`sockets`: listening sockets that were handed over; they win over `server.listen`.
 
@@ -96,6 +97,7 @@ class Service:
         rings = feed_state.take(Path(settings.storage.path))
         self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
         self._reply_parts = self._build_reply_parts(build_directory(self._hub))
+        self._fast_way = build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
         app = self._build_app(dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -253,11 +255,10 @@ class Service:
     async def _listen(self) -> None:
         server, loop, count = self._runner.server, asyncio.get_running_loop(), self._capacity.held
         assert server is not None
-        fast_path = FastPath(self._reply_parts, self._config.server.max_body_bytes)
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, count, fast_path, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server, count, self._fast_way, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
             )
 
         await self._listeners.open(build)

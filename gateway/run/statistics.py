@@ -116,52 +116,66 @@ class GatewayStatistics:
         hub = sources.hub.statistics()
         numbers = [one.stream.statistics() for one in sources.hub.streams()]
         feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
-        yield _one("rivergate_streams_running", "Completions that run.", hub.running)
-        yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
-        yield _one("rivergate_readers", "Readers of completions.", sum(one.subscribers for one in numbers))
+        yield _one("rivergate_streams_running", "Completions that are running.", hub.running)
+        yield _one("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
+        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
-            "Readers of the completion that has most.",
+            "Subscribers of the completion that has the most.",
             max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
-            "Readers of a feed.",
+            "Subscribers of a feed.",
             {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
             "rivergate_lag_bytes",
-            "Of the reader furthest behind.",
+            "Bytes that wait for the subscriber that is furthest behind.",
             max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
         )
         yield from _delivery_readings(hub, feeds)
-        yield _one("rivergate_orphan_seconds", "Time that streams ran for nobody.", hub.orphan_seconds, counts=True)
+        yield _one(
+            "rivergate_orphan_seconds",
+            "Seconds that streams have run without a subscriber.",
+            hub.orphan_seconds,
+            counts=True,
+        )
         yield from self._upstream_readings()
         yield from self._loop_readings()
-        yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
-        yield _one("rivergate_connections", "Client connections.", sources.capacity.connections)
+        yield _one("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _one("rivergate_connections", "Open client connections.", sources.capacity.connections)
         failing = sources.bank.failure is not None
-        yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
+        yield _one("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
-        yield _one("rivergate_event_loop_lag_seconds", "The worst since the last scrape.", self._sources.lag.worst())
-        yield _one("rivergate_upstream_reads", "Reads of what upstreams sent.", self._sources.pace.reads, counts=True)
         yield _one(
-            "rivergate_loop_rests", "Rests under load (server.batch_us).", self._sources.pace.rests, counts=True
+            "rivergate_event_loop_lag_seconds",
+            "Longest delay of the event loop since the last scrape.",
+            self._sources.lag.worst(),
+        )
+        yield _one(
+            "rivergate_upstream_reads", "Reads from upstream connections.", self._sources.pace.reads, counts=True
+        )
+        yield _one(
+            "rivergate_loop_rests",
+            "Rests of the event loop under load, in which tokens gather (server.batch_us).",
+            self._sources.pace.rests,
+            counts=True,
         )
 
     def _upstream_readings(self) -> Iterator[Reading]:
         candidates, now = self._sources.in_force.router.catalog.all(), clock.monotonic()
         yield Reading(
             "rivergate_breaker_open",
-            "Whether an upstream is left alone: 0 closed, 1 half open, 2 open.",
+            "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
             {(one.endpoint.name, one.model.id): _BREAKERS[one.health.breaker] for one in candidates},
             ("upstream", "model"),
         )
         yield Reading(
             "rivergate_in_flight",
-            "Attempts under way.",
+            "Attempts that are running.",
             {(one.endpoint.name, one.model.id): one.health.statistics(now).in_flight for one in candidates},
             ("upstream", "model"),
         )
@@ -183,13 +197,20 @@ def open_fds() -> int:
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
     lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
-    yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
+    yield _one(
+        "rivergate_lagged_readers", "Subscribers that were closed because they were too slow.", lagged, counts=True
+    )
     deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
     sends = hub.sends + sum(one.sends for one in feeds.values())
-    yield _one("rivergate_deliveries", "Events handed to readers.", deliveries, counts=True)
+    yield _one(
+        "rivergate_deliveries",
+        "Events delivered, each counted once for every subscriber that got it.",
+        deliveries,
+        counts=True,
+    )
     yield _one(
         "rivergate_sends",
-        "Pieces handed to sockets; deliveries over them is the coalescing ratio.",
+        "Writes to subscribers; deliveries divided by sends is the number of events in one write.",
         sends,
         counts=True,
     )

@@ -56,11 +56,11 @@ async def reads_its_body(request: web.BaseRequest) -> web.Response:
 
 
 def handler(server: web.Server) -> web.RequestHandler:
-    return web.RequestHandler(server, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=75)
+    return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=75)
 
 
 def brief_handler(server: web.Server) -> web.RequestHandler:
-    return web.RequestHandler(server, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=0.05)
+    return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=0.05)
 
 
 async def test_it_is_idle_before_the_first_request_and_behind_each_answer() -> None:

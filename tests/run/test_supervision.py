@@ -29,7 +29,7 @@ class _Stuck(EventsView):
     stuck = False
 
     def piece(self, seq: int) -> Piece:
-        return Piece(b"", seq, False) if type(self).stuck else super().piece(seq)
+        return (b"", seq, False) if type(self).stuck else super().piece(seq)
 
 
 class Framings(Enum):
