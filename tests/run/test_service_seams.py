@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from gateway.access.callers import open_caller
 from gateway.access.sqlite_books import SqliteBooks
 from gateway.config import Config
-from gateway.run.service import Service
+from gateway.run.service import Seams, Service
 from gateway.simulate import Provider, Script
 from gateway.stream.hub import Hub
 from tests.access.books import new_key, new_secret
@@ -58,7 +58,7 @@ async def running(folder: Path, **parts: Any) -> AsyncIterator[Client]:
             "storage": {"path": f"{folder}/s.db"},
             "upstreams": [upstream],
         }
-        service = Service(Config.model_validate(settings), **parts)
+        service = Service(Config.model_validate(settings), seams=Seams(**parts))
         await service.start()
         stack.push_async_callback(service.stop)
         yield Client(await stack.enter_async_context(ClientSession()), service.port)
