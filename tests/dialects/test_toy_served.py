@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.dialects.registry import DIALECTS
-from gateway.run.service import Service
+from gateway.run.service import Seams, Service
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 
 from .toy import COUNT, END, START, TOY, failure, text
@@ -111,7 +111,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             "upstreams": [settings_of("alpha", urls[0], Decimal(1)), settings_of("beta", urls[1], Decimal(2))],
         }
     )
-    service = Service(config, dialects=[*DIALECTS, TOY])
+    service = Service(config, seams=Seams(dialects=[*DIALECTS, TOY]))
     await service.start()
     try:
         async with aiohttp.ClientSession() as client:
