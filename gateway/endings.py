@@ -33,7 +33,7 @@ class Ending(StrEnum):
         word: str,
         sentence: str,
         blame: Blame,
-        *options: Literal["fault", "upstream had ended", "not told", "warning"],
+        *options: Literal["fault", "no abort", "not told", "warning"],
     ) -> "Ending":
         """`sentence` stands in the documents. The options mark what differs from most endings."""
         member = str.__new__(cls, word)
@@ -41,9 +41,7 @@ class Ending(StrEnum):
         member.sentence = sentence
         member.blame = blame
         member.is_fault = "fault" in options  # alerts count it, pages show it in red
-        member.aborts_upstream = (
-            "upstream had ended" not in options
-        )  # the upstream still ran, and the gateway closed it
+        member.aborts_upstream = "no abort" not in options  # the upstream still runs, and the gateway closes it
         member.is_told = "not told" not in options  # a subscriber hears of it, by an event or an error
         member.log_level = "warning" if "warning" in options else "info"
         return member
@@ -52,15 +50,15 @@ class Ending(StrEnum):
         "completed",
         "The answer is complete; a subscriber has been sent all of it.",
         Blame.NOBODY,
-        "upstream had ended",
+        "no abort",
     )
-    REFUSED = "refused", "The request was at fault, and an upstream said so.", Blame.CLIENT, "upstream had ended"
+    REFUSED = "refused", "The request was at fault, and an upstream said so.", Blame.CLIENT, "no abort"
     UPSTREAM_ERROR = (
         "upstream_error",
         "The upstreams failed, or the one that answered broke off.",
         Blame.UPSTREAM,
         "fault",
-        "upstream had ended",
+        "no abort",
     )
     STALLED = "stalled", "The upstream sent nothing for `stream.idle_timeout_ms`.", Blame.UPSTREAM, "fault"
     TTFT_BUDGET_EXCEEDED = (
@@ -91,13 +89,13 @@ class Ending(StrEnum):
         "The stream ran without a subscriber for `stream.detached_max_seconds`, or the viewer token expired.",
         Blame.NOBODY,
     )
-    LAGGED = "lagged", "The subscriber was too slow.", Blame.CLIENT, "not told", "warning"
-    LEFT = "left", "The subscriber hung up.", Blame.CLIENT, "not told"
+    LAGGED = "lagged", "The subscriber was too slow.", Blame.CLIENT, "no abort", "not told", "warning"
+    LEFT = "left", "The subscriber hung up.", Blame.CLIENT, "no abort", "not told"
     DRAINED = "drained", "The gateway was stopped.", Blame.GATEWAY
     INTERNAL_ERROR = (
         "internal_error",
         "The gateway has a defect; its log has the trace.",
         Blame.GATEWAY,
         "fault",
-        "upstream had ended",
+        "no abort",
     )

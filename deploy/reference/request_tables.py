@@ -119,5 +119,10 @@ def _kinds(kind: type[RivergateError]) -> Iterator[type[RivergateError]]:
 
 def endings() -> Table:
     """Why a stream, or one subscriber of it, came to its end."""
-    rows = [(code(one), one.sentence, yes(one.is_fault), yes(one.aborts_upstream)) for one in Ending]
-    return Table(("ending", "meaning", "a fault", "upstream closed early"), rows)
+    head = ("ending", "meaning", "whose doing", "a fault", "upstream closed early", "a subscriber is told")
+    return Table(head, [_ending_row(ending) for ending in Ending])
+
+
+def _ending_row(ending: Ending) -> tuple[str, ...]:
+    facts = (ending.is_fault, ending.aborts_upstream, ending.is_told)
+    return (code(ending), ending.sentence, ending.blame.value, *map(yes, facts))

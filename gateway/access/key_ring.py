@@ -55,9 +55,8 @@ class KeyRing:
         if digest not in self._by_digest:
             asked_at = clock.monotonic()
             async with self._search:
-                if (
-                    self._searched_at < asked_at
-                ):  # else another search has read the books since this one was asked for
+                # Of all who wait here at once only the first one searches: its search began after they asked.
+                if self._searched_at < asked_at:
                     await asyncio.sleep(self._searched_at + LOOK_SECONDS - clock.monotonic())
                     self._searched_at = clock.monotonic()
                     await self._refresh()

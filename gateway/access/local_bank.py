@@ -11,7 +11,7 @@ from gateway.access.key_ring import KeyRing
 from gateway.access.settling import Settling
 from gateway.errors import RateLimited, ServiceUnavailable
 
-LEDGER_RETRY_SECONDS = 5  # told to clients that are refused while the books cannot be written
+LEDGER_RETRY_SECONDS = 5  # Retry-After of a refusal while the books cannot be written
 MAX_JITTER_SECONDS = 5  # refused clients come back spread over this time
 
 

@@ -1,7 +1,8 @@
 """Pure: the text of API keys: `rg_`, 32 random letters and digits, and one more that checks them.
 
-The last character is a Luhn check digit of base 62: a mistyped character, or two neighbours in the wrong order (but
-for `0` and `z`, Luhn's blind spot), are told from a key that does not exist. Only the SHA-256 of a secret is stored.
+The last character is a Luhn check digit of base 62. By it a secret with a mistyped character, or with two neighbours
+in the wrong order (except `0` and `z`, Luhn's blind spot), is distinguished from a key that does not exist. Only the
+SHA-256 of a secret is stored.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageRecord
 from gateway.errors import ConfigError, LedgerError
@@ -56,7 +56,7 @@ class SqliteBooks:
         self._path = path
 
     @classmethod
-    def open(cls, path: Path) -> "SqliteBooks":
+    def open(cls, path: Path) -> Self:
         """Open the file, make it if there is none, bring its schema forward. Raises `ConfigError`."""
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # names and balances are for its owner only

@@ -16,7 +16,7 @@ from typing import Protocol
 from gateway.errors import ServiceUnavailable
 from gateway.stream.hub import Production
 
-PEER_RETRY_SECONDS = 1  # told to clients whose stream is at a peer, as long as nothing mirrors it
+PEER_RETRY_SECONDS = 1  # Retry-After of a refusal because the stream is at a peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -57,24 +58,26 @@ SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; 
 _log = logging.getLogger("rivergate")
 
 
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """The parts of a service in whose place others can stand; these are the parts of a gateway of one process."""
+
+    build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank
+    build_directory: Callable[[Hub], Directory] = LocalDirectory
+    dialects: Sequence[Dialect] = DIALECTS  # the first one is meant where a request does not say which
+    build_fast_way: Callable[[ReplyParts, int], FastWay] = FastPath
+
+
+ONE_PROCESS = Seams()
+
+
 class Service:
     """One gateway in one event loop."""
 
     def __init__(
-        self,
-        settings: config.Config,
-        sockets: Sequence[socket.socket] = (),
-        *,
-        build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank,
-        build_directory: Callable[[Hub], Directory] = LocalDirectory,
-        dialects: Sequence[Dialect] = DIALECTS,
-        build_fast_way: Callable[[ReplyParts, int], FastWay] = FastPath,
+        self, settings: config.Config, sockets: Sequence[socket.socket] = (), seams: Seams = ONE_PROCESS
     ) -> None:
-        """`sockets`: listening sockets that were handed over; they win over `server.listen`.
-
-        The bank and the directory are those of a gateway of one process unless others are built. The first of the
-        dialects is meant where a request does not say which.
-        """
+        """`sockets`: listening sockets that were handed over; they win over `server.listen`."""
         self._config = settings
         self._listeners = Listeners(settings.server, sockets)
         self._tasks = Tasks()
@@ -82,7 +85,7 @@ class Service:
         self._garbage = GarbagePolicy(lambda: self._hub.statistics().running == 0)
         self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
         self._keys = KeyRing(self._books)
-        self._bank = build_bank(self._books, self._keys)
+        self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
@@ -96,10 +99,10 @@ class Service:
         self._feeds[FEED] = self._statistics.feed()
         rings = feed_state.take(Path(settings.storage.path))
         self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
-        self._reply_parts = self._build_reply_parts(build_directory(self._hub))
-        self._fast_way = build_fast_way(self._reply_parts, settings.server.max_body_bytes)
+        self._reply_parts = self._build_reply_parts(seams.build_directory(self._hub))
+        self._fast_way = seams.build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
-        app = self._build_app(dialects)
+        app = self._build_app(seams.dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 
     def _build_statistics(self) -> GatewayStatistics:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gateway.access.accounts import Account
 from gateway.access.books import UsageRecord
@@ -46,7 +47,6 @@ class Process:
 
     def start(self) -> None:
         self.ledger = FragileLedger.open(self.path)
-        assert isinstance(self.ledger, FragileLedger)
         self._books = BooksThread(self.ledger)
         self.keys = KeyRing(self._books)
         self.bank = LocalBank(self._books, self.keys)
@@ -98,7 +98,7 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0.001)
 
 
-async def funded(process: Process, balance: int | None, **fields: object) -> Account:
+async def funded(process: Process, balance: int | None, **fields: Any) -> Account:
     key = new_key(balance_microusd=balance, **fields)
     process.beside.create(key)
     return await process.account(key.digest)

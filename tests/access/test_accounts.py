@@ -1,5 +1,7 @@
 """An account: its money is neither made nor lost, and its models are checked."""
 
+from typing import Any
+
 import pytest
 
 from gateway.access.accounts import Account, Quote
@@ -8,7 +10,7 @@ from gateway.errors import InsufficientQuota, PermissionDenied
 from .books import new_key
 
 
-def account(balance: int | None = None, **fields: object) -> Account:
+def account(balance: int | None = None, **fields: Any) -> Account:
     return Account(new_key(balance_microusd=balance, **fields), 0.0)
 
 

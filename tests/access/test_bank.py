@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ class Site:
     booked: Callable[[], Sequence[str]]  # the ids of the records that are written
     set_failure: Callable[[str | None], None]  # whether records can be written
 
-    def account(self, balance: int | None = None, **limits: object) -> Account:
+    def account(self, balance: int | None = None, **limits: Any) -> Account:
         return self.add(new_key(balance_microusd=balance, **limits))
 
     async def admit(self, account: Account, quote: Quote, now: float = 0.0) -> Lease:
@@ -196,3 +197,17 @@ async def test_while_nothing_can_be_booked_requests_of_keys_are_refused(site: Si
     site.set_failure(None)
     await site.until(lambda: site.bank.failure is None)
     (await site.admit(owner, NOTHING)).close()
+
+
+async def test_a_request_that_is_given_up_while_it_waits_reserves_nothing(site: Site) -> None:
+    owner = site.account(100, rpm=5)
+    lease = site.bank.admit(owner, Quote(1, 60), 0.0)
+    if isinstance(lease, Awaitable):
+        waiting = asyncio.ensure_future(lease)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    else:
+        lease.close()
+    assert (owner.available, owner.running) == (100, 0)

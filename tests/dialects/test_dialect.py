@@ -90,6 +90,13 @@ def test_a_body_that_ends_too_early_says_what_it_lacks() -> None:
     assert played.owner.error.message == "the upstream ended in mid-stream, with no end"
 
 
+def test_a_terminal_event_that_the_upstream_left_out_is_among_the_closing_frames() -> None:
+    played = Played(*ANSWER[:-1])
+    played.body.finish()
+    assert played.owner.calls == ["content", "complete"]
+    assert played.owner.frames + played.body.closing_frames(None) == FRAMES
+
+
 def test_a_whole_answer_is_read_by_its_dialect() -> None:
     owner = Owner()
     body = owner.body = WholeBody(owner, TOY, IDENTITY)

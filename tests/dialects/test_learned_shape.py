@@ -1,6 +1,9 @@
 """A learned shape only ever saves work: with it and without it, every event means the same."""
 
 import json
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -316,3 +319,34 @@ def test_every_size_line_is_found_by_the_size_of_its_chunk(size: int) -> None:
     framed = encode_chunk(b"x" * size)
     assert framed.startswith(CHUNK_LINES[len(framed)])
     assert CHUNK_LINES[len(framed)] == b"%x\r\n" % size
+
+
+def bytecodes_of(step: Callable[[bytes], object], data: bytes) -> int:
+    """How many bytecodes a call runs, those of the functions that it calls included."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        step(data)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_an_event_that_fits_costs_a_fraction_of_its_full_reading() -> None:
+    chat = reader()
+    chat.shape.on_boundary(is_open=True)
+    for text in ("warm", "up"):
+        relayed(chat, block(event({"content": text})))
+    given = block(event({"content": "token"}))
+    chat.shape.take(encode_chunk(given))  # learns which chunks have this size
+    short = [bytecodes_of(chat.shape.fit, given), bytecodes_of(chat.shape.take, encode_chunk(given))]
+    assert chat.counts.events == 5
+    assert max(short) < bytecodes_of(chat.read, given) / 4

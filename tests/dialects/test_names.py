@@ -22,7 +22,7 @@ WORDS = (
 EXACT = ("chat",)  # as a value of its own, such as a label
 AT_HOME = ("dialects/chat/", "simulate/chat.py")
 # What is read by people: the text of a configuration key, the example that the demo prints. And the script's JSON.
-TEXTS = ("config/sections.py", "commands/demo.py", "simulate/script.py")
+TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
 
 MODULES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]
 FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *TEXTS))]
@@ -56,15 +56,19 @@ def test_no_module_names_what_only_chat_completions_have(name: str) -> None:
     assert named_in(name) == []
 
 
+def test_the_files_that_may_name_them_are_there() -> None:
+    assert all((ROOT / name).exists() for name in (*AT_HOME, *TEXTS))
+
+
 def test_the_words_are_found_where_they_are_at_home() -> None:
     at_home = [text for name in MODULES if name.startswith(AT_HOME) for text in named_in(name)]
     assert all(any(word in text for text in at_home) for word in (*WORDS, *EXACT))
 
 
-def test_only_the_registry_and_the_fast_path_import_a_dialect_by_its_name() -> None:
+def test_only_the_registry_and_the_fast_way_import_a_dialect_by_its_name() -> None:
     importing = {
         name
         for name in MODULES
         if not name.startswith("dialects/chat/") and b"gateway.dialects.chat" in (ROOT / name).read_bytes()
     }
-    assert importing == {"dialects/registry.py", "http/fast_path.py"}
+    assert importing == {"dialects/registry.py", "http/fast_path.py", "http/request_parser.py"}

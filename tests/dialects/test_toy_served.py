@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.dialects.registry import DIALECTS
-from gateway.run.service import Service
+from gateway.run.service import Seams, Service
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 
 from .toy import COUNT, END, START, TOY, failure, text
@@ -111,7 +111,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             "upstreams": [settings_of("alpha", urls[0], Decimal(1)), settings_of("beta", urls[1], Decimal(2))],
         }
     )
-    service = Service(config, dialects=[*DIALECTS, TOY])
+    service = Service(config, seams=Seams(dialects=[*DIALECTS, TOY]))
     await service.start()
     try:
         async with aiohttp.ClientSession() as client:
@@ -141,9 +141,9 @@ async def test_a_subscription_to_it_keeps_the_names_and_adds_positions(gateway: 
 
 async def test_the_stream_is_described_with_the_usage_that_its_dialect_read(gateway: Gateway) -> None:
     response, _ = await gateway.post()
-    told = orjson.loads(await gateway.get(f"/v1/streams/{response.headers['x-stream-id']}"))
-    assert (told["state"], told["ending"]) == ("ended", "completed")
-    assert told["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "estimated": False}
+    description = orjson.loads(await gateway.get(f"/v1/streams/{response.headers['x-stream-id']}"))
+    assert (description["state"], description["ending"]) == ("ended", "completed")
+    assert description["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "estimated": False}
 
 
 async def test_the_beginning_of_an_attempt_that_failed_never_goes_out(gateway: Gateway) -> None:

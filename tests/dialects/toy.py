@@ -4,7 +4,7 @@ A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
 
     event: start    data: {"id": "…", "in": 3}      held until the first text
     event: text     data: {"text": "…"}
-    event: count    data: {"out": 2}                later values replace earlier ones; not for clients
+    event: count    data: {"out": 2}                all is said; later values replace earlier ones; not for clients
     event: end      data: {"why": "done"}           the terminal event, which clients get
 
 A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or an event `failure`: `{"reason": "…"}`.
@@ -59,6 +59,7 @@ class ToyReader:
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
         self.finished = False
+        self._ended = False
 
     def read(self, block: bytes) -> Meaning:
         event = sse.decode(block)
@@ -74,9 +75,10 @@ class ToyReader:
                 return Meaning(block, content=True)
             case b"count":
                 self._completion_tokens = data["out"]
+                self.finished = True
                 return Meaning()
             case b"end":
-                self.finished = True
+                self.finished = self._ended = True
                 return Meaning(block, finish=True, done=True)
             case b"failure":
                 return Meaning(error="the upstream reported an error", quoted=data["reason"])
@@ -92,7 +94,9 @@ class ToyReader:
         return Usage(self._prompt_tokens, self._completion_tokens, estimated=False)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
-        return [] if finish_frame is None else [finish_frame]
+        if finish_frame is not None:
+            return [finish_frame]
+        return [] if self._ended else [END]
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
         return [sse.control("failure", {"reason": error.message, "of": self._identity.model})]

@@ -21,7 +21,7 @@ from gateway.http.client_connection import ClientProtocol
 from gateway.http.fast_path import FastPath
 from gateway.http.request_parser import PlainRequest, Unparsed
 from gateway.http.streamed_reply import ReplyParts
-from gateway.run.service import Service
+from gateway.run.service import Seams, Service
 from gateway.simulate import Provider, Script
 
 from .corpus import GROUPS, MAX_BODY_BYTES, MODEL, Case, body, post
@@ -85,7 +85,7 @@ class Bench:
             built.append(SwitchedWay(parts, max_body_bytes))
             return built[0]
 
-        service = Service(settings, build_fast_way=build)
+        service = Service(settings, seams=Seams(build_fast_way=build))
         await service.start()
         try:
             yield cls(service, built[0], secrets)

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from gateway.access.callers import open_caller
 from gateway.access.sqlite_books import SqliteBooks
 from gateway.config import Config
-from gateway.run.service import Service
+from gateway.run.service import Seams, Service
 from gateway.simulate import Provider, Script
 from gateway.stream.hub import Hub
 from tests.access.books import new_key, new_secret
@@ -32,10 +32,12 @@ class Client:
         self._url = f"http://127.0.0.1:{port}/v1"
 
     async def post(
-        self, path: str, secret: str = OPEN, *, stream: bool = True, **headers: str
+        self, path: str, secret: str = OPEN, *, stream: bool = True, stream_key: str | None = None
     ) -> tuple[int, dict[str, str], str]:
         body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
-        sent = {"Authorization": f"Bearer {secret}", **headers}
+        sent = {"Authorization": f"Bearer {secret}"}
+        if stream_key is not None:
+            sent["X-Stream-Key"] = stream_key
         async with self._session.post(self._url + path, json=body, headers=sent) as answer:
             return answer.status, dict(answer.headers), await answer.text()
 
@@ -56,7 +58,7 @@ async def running(folder: Path, **parts: Any) -> AsyncIterator[Client]:
             "storage": {"path": f"{folder}/s.db"},
             "upstreams": [upstream],
         }
-        service = Service(Config.model_validate(settings), **parts)
+        service = Service(Config.model_validate(settings), seams=Seams(**parts))
         await service.start()
         stack.push_async_callback(service.stop)
         yield Client(await stack.enter_async_context(ClientSession()), service.port)
@@ -118,10 +120,8 @@ def joined_to(directories: list[PeerDirectory], **shared: Any) -> Callable[[Hub]
 async def test_requests_of_one_stream_key_at_the_same_moment_share_one_stream(tmp_path: Path) -> None:
     directories: list[PeerDirectory] = []
     async with running(tmp_path, build_directory=joined_to(directories, claims={})) as client:
-        answers = await asyncio.gather(
-            *(client.post("/chat/completions", **{"X-Stream-Key": "shared"}) for _ in range(5))
-        )
-        again = await client.post("/chat/completions", **{"X-Stream-Key": "shared"})
+        answers = await asyncio.gather(*(client.post("/chat/completions", stream_key="shared") for _ in range(5)))
+        again = await client.post("/chat/completions", stream_key="shared")
     assert {status for status, _, _ in [*answers, again]} == {200}
     assert len({headers["x-stream-id"] for _, headers, _ in [*answers, again]}) == 1
     assert len({text for _, _, text in [*answers, again]}) == 1
@@ -133,9 +133,9 @@ async def test_a_stream_key_that_a_peer_has_is_refused_for_now_and_another_is_se
     directories: list[PeerDirectory] = []
     async with running(tmp_path, build_directory=joined_to(directories, claims=claims)) as client:
         for path in ("/chat/completions", "/streams"):
-            status, headers, text = await client.post(path, **{"X-Stream-Key": "theirs"})
+            status, headers, text = await client.post(path, stream_key="theirs")
             assert (status, headers["Retry-After"]) == (503, "1"), text
-        assert (await client.post("/chat/completions", **{"X-Stream-Key": "ours"}))[0] == 200
+        assert (await client.post("/chat/completions", stream_key="ours"))[0] == 200
     assert claims[open_caller(OPEN).id, "ours"] == "here"
 
 

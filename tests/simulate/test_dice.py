@@ -32,7 +32,7 @@ def test_about_the_told_share_is_slow_by_exactly_the_told_time() -> None:
 
 
 def test_the_jitter_is_even_on_both_sides() -> None:
-    usual = sorted(one for one in ttfts(UNSTEADY) if one < 1000)
+    usual = sorted(ttft for ttft in ttfts(UNSTEADY) if ttft < 1000)
     assert 90 <= usual[0] < 90.1
     assert 109.9 < usual[-1] < 110
     assert 99.5 < usual[len(usual) // 2] < 100.5
@@ -40,7 +40,7 @@ def test_the_jitter_is_even_on_both_sides() -> None:
 
 def test_who_is_slow_does_not_depend_on_the_jitter() -> None:
     even = ttfts(UNSTEADY.replace({"ttft_jitter_ms": 0}))
-    assert [one == 1000 for one in even] == [one == 1000 for one in ttfts(UNSTEADY)]
+    assert [ttft == 1000 for ttft in even] == [ttft == 1000 for ttft in ttfts(UNSTEADY)]
     assert set(even) == {100, 1000}
 
 

@@ -245,7 +245,7 @@ async def test_a_client_that_does_not_read_holds_the_stream_back(provider: Provi
     assert 0 < provider.statistics().aborts[0]["tokens"] < 100_000
 
 
-async def test_a_slow_reader_gets_everything_in_the_end(client: Client) -> None:
+async def test_a_slow_client_gets_everything_in_the_end(client: Client) -> None:
     client.complete(tokens=20_000)
     await client.head()
     assert len(await client.chunks()) == 20_003

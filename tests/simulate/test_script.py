@@ -137,12 +137,12 @@ def test_the_usage_event_comes_exactly_when_it_should(usage: str, include: bool,
     assert all("usage" not in chunk for chunk in chunks if chunk["choices"])
 
 
-def test_usage_can_ride_on_the_finish_chunk_alone() -> None:
+def test_usage_can_stand_in_the_finish_alone() -> None:
     chunks = payloads(stream(usage="on_finish"))
     assert [("usage" in chunk, bool(chunk["choices"])) for chunk in chunks] == [(False, True)] * 4 + [(True, True)]
 
 
-def test_usage_can_be_null_on_every_chunk_before_the_event() -> None:
+def test_usage_can_be_null_in_every_event_before_its_own() -> None:
     chunks = payloads(stream(usage="null_everywhere"))
     assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * 5
     assert chunks[-1]["choices"] == []
@@ -233,7 +233,7 @@ def test_choice_members_and_the_role_can_be_omitted() -> None:
     assert deltas(stream(omit=("role",)))[0] == {"content": ""}
 
 
-def test_the_finish_reason_can_stand_in_the_delta_and_error_null_in_every_chunk() -> None:
+def test_the_finish_reason_can_stand_in_the_delta_and_error_null_in_every_event() -> None:
     assert payloads(stream(finish_in_delta=True))[-1]["choices"] == [{"index": 0, "delta": {"finish_reason": "stop"}}]
     assert all(chunk["error"] is None for chunk in payloads(stream(error_null=True)))
 

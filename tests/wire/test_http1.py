@@ -115,11 +115,11 @@ def test_a_method_that_is_no_token_is_refused(method: str) -> None:
 @pytest.mark.parametrize("keep_alive", [True, False])
 def test_the_head_of_an_answer_says_how_its_body_and_its_connection_end(keep_alive: bool) -> None:
     fields = encode_fields([("x-a", "1")])
-    told = encode_ok(fields, chunked=True, keep_alive=keep_alive).split(b"\r\n")
-    assert told[0] == b"HTTP/1.1 200 OK"
-    assert told[-3:] == [b"x-a: 1", b"", b""]
-    assert b"Transfer-Encoding: chunked" in told
-    assert (b"Connection: close" in told) is not keep_alive
+    lines = encode_ok(fields, chunked=True, keep_alive=keep_alive).split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 200 OK"
+    assert lines[-3:] == [b"x-a: 1", b"", b""]
+    assert b"Transfer-Encoding: chunked" in lines
+    assert (b"Connection: close" in lines) is not keep_alive
     assert encode_ok(fields, chunked=False, keep_alive=False) == b"HTTP/1.0 200 OK\r\nx-a: 1\r\n\r\n"
 
 

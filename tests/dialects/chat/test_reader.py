@@ -87,7 +87,7 @@ PROVIDERS = {
 
 
 def relayed(chat: ChatReader, given: bytes) -> Meaning:
-    """What the stream does with a block."""
+    """What the body makes of a block: the short way first, then the full reading."""
     frame = chat.shape.fit(given)
     return Meaning(frame, content=True) if frame is not None else chat.read(given)
 
@@ -217,8 +217,8 @@ def test_an_error_is_known_in_every_usual_shape(body: dict[str, Any], message: s
     report = read_error(body)
     assert report is not None
     assert report.text == message
-    told = reader().read(block(body))
-    assert (told.error, told.quoted) == ("the upstream reported an error", message)
+    meaning = reader().read(block(body))
+    assert (meaning.error, meaning.quoted) == ("the upstream reported an error", message)
 
 
 @pytest.mark.parametrize("data", [b'{"message":"overloaded"}', b'{"error":"overloaded"}', b'{"detail":"overloaded"}'])

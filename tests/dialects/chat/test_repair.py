@@ -24,7 +24,7 @@ HELLO = {"role": "assistant", "content": "hello"}
 
 
 def repaired(given: Any) -> dict[str, Any]:
-    """The chunk that comes out; it is the first of its completion."""
+    """The object that comes out, given as the first event of its completion."""
     return conforming(reader().read(block(given)).frame)
 
 
@@ -347,9 +347,9 @@ def test_an_event_that_is_taken_for_plain_is_one_that_the_repair_leaves_as_it_is
     if not first:
         for identity in identities:
             repair_event({**event(HELLO), "id": "chatcmpl-1"}, identity)
-    told, kept = copy.deepcopy(given), copy.deepcopy(given)
-    text = plain_text(told, identities[0])
-    assert told == given  # whatever comes of it
+    seen, kept = copy.deepcopy(given), copy.deepcopy(given)
+    text = plain_text(seen, identities[0])
+    assert seen == given  # even if the object is no event
     if text is None:
         assert identities[0] == identities[1]
         return
