@@ -27,6 +27,8 @@ FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # and its place in the list, which is a
 def run() -> Iterator[Run]:
     """Runs it in the gateway's own event loop, and undoes what a service changes in its process."""
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.unfreeze()
+    gc.collect()  # what earlier tests have left must not go while something is counted
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner.run
     sys.setswitchinterval(interval)

@@ -19,7 +19,7 @@ WHOLE_TEXT = text(8)
 @pytest.fixture(scope="module")
 def strict(logs: Path, served: Any) -> Iterator[LocalGateway]:
     """A gateway with little patience."""
-    sections = "[stream]\nidle_timeout_ms = 400\nmax_duration_seconds = 2\n" + ORDERED
+    sections = "[stream]\nidle_timeout_ms = 900\nmax_duration_seconds = 2\n" + ORDERED
     limits = "head_timeout_ms = 300\nfirst_content_timeout_ms = 600\nresponse_timeout_ms = 600\n"
     told = configuration(served, sections).replace("api_key_env", limits + "api_key_env")
     gateway = LocalGateway(logs, told, KEYS)
@@ -188,7 +188,7 @@ class TestLimits:
         alpha.wait_for_abort(before)
 
     def test_slow_tokens_are_no_silence(self, strict: Gateway) -> None:
-        answer = fetch(strict.port, body({"ttft_ms": 5, "gap_ms": 200, "tokens": 5}, stream=True))
+        answer = fetch(strict.port, body({"ttft_ms": 5, "gap_ms": 250, "tokens": 5}, stream=True))
         assert answer.text() == text(5)
         assert answer.events()[-2]["choices"][0]["finish_reason"] == "stop"
 
