@@ -23,8 +23,8 @@ from gateway.http.request_id import new_request_id
 from gateway.http.request_parser import PlainRequest, Unparsed
 
 # How many bytes for one client may wait in the kernel unsent. Without this limit a client that reads nothing takes
-# 3,900 KiB of the kernel's memory before the gateway notices, with it 200 KiB; a replay and a token cost the same
-# (bench/NOTES.md).
+# 3,900 KiB of the kernel's memory before the gateway notices, and 200 KiB under it; a replay and a token cost the
+# same (bench/NOTES.md).
 MAX_UNSENT_IN_KERNEL = 65536
 # How many bytes of next requests are held while the fast way answers. When more come, reading stops; then the gateway
 # notices that the client hangs up only when it next writes to it.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from gateway.access.seats import Seats
+from gateway.access.subscription_count import SubscriptionCount
 from gateway.config import StreamSettings
 from gateway.errors import ServiceUnavailable
 from gateway.http.capacity import jittered_retry_seconds
@@ -18,7 +18,7 @@ class Places:
     def __init__(self, limits: Callable[[], StreamSettings]) -> None:
         """`limits`: the settings in force, which a reload exchanges."""
         self._limits = limits
-        self._by_owner = Seats()
+        self._by_owner = SubscriptionCount()
 
     def take(self, stream: Stream, owner: str) -> Leave | None:
         """Take a place; the result is to be called at the end of the subscription.

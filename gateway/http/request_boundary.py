@@ -7,7 +7,7 @@ be asked, so a second one (httptools, which is built on llhttp as aiohttp's is) 
 import httptools
 
 
-class _Tally:
+class _MessageCounter:
     """How many requests have begun, and how many of them have ended."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class RequestBoundary:
     """Counts the requests in a run of bytes. It may miss a boundary and never sees one that is none."""
 
     def __init__(self) -> None:
-        self._tally = _Tally()
+        self._tally = _MessageCounter()
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._tally)
 
     def feed(self, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Wiring: which upstreams serve which public model, in the order of the configuration."""
+"""Wiring: the catalog: which upstreams serve which public model, in the order of the configuration.
+
+In: candidates. Out: those of one model, or an error that names the models there are.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from gateway.upstream.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One upstream that can serve one model, and how it has done that lately."""
+    """One upstream with one of its models, and how it has done lately."""
 
     endpoint: Endpoint
     model: ModelSettings
@@ -27,17 +30,18 @@ class Catalog:
             self._candidates.setdefault(candidate.model.id, []).append(candidate)
 
     def model_ids(self) -> list[str]:
+        """The public ids, in the order of the configuration."""
         return list(self._candidates)
 
     def all(self) -> list[Candidate]:
-        """Every upstream with every model."""
-        return [one for candidates in self._candidates.values() for one in candidates]
+        """Every upstream with each of its models."""
+        return [candidate for candidates in self._candidates.values() for candidate in candidates]
 
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._candidates
 
     def candidates(self, model_id: str, field: str = "model") -> list[Candidate]:
-        """The upstreams of a model. Raises `ModelNotFound`, which names what there is, and the field at fault."""
+        """The candidates for a model. Raises `ModelNotFound`, which names the models there are and `field`."""
         found = self._candidates.get(model_id)
         if found is None:
             known = ", ".join(list(self._candidates)[:20]) or "none"

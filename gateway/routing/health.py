@@ -1,8 +1,8 @@
-"""Pure: what is known of one upstream for one model: how fast, how reliable, and whether to try it at all.
+"""Pure: the health of one upstream for one model: how fast it is, how reliable, and whether to try it at all.
 
 In: what became of its attempts, with the time. Out: quantiles of TTFT and throughput in which the past fades, the
 share of failures, and the state of the breaker. An open breaker is closed, or opened for longer, by its probe alone,
-not by what began before it. A limit that a client sets (a TTFT budget, a timeout) never counts as
+not by an attempt that began before the probe. A limit that a client sets (a TTFT budget, a timeout) never counts as
 a failure, else one impatient client could take an upstream away from all.
 """
 
@@ -13,16 +13,18 @@ from enum import StrEnum
 from gateway.errors import ClientError, RateLimited, RivergateError
 from gateway.observe.quantiles import Quantiles
 
-HALF_LIFE = 300.0  # seconds: a provider's good and bad times change within minutes
-KNOWN = 5.0  # values; below it an upstream is cold, and what is measured of it says nothing
-TAIL_KNOWN = 20.0  # values, for a p95 to be more than a guess
+HALF_LIFE = 300.0  # seconds until a measurement counts half: good and bad times of an upstream change within minutes
+KNOWN = 5.0  # measurements below which an upstream is cold: what is measured of it says nothing yet
+TAIL_KNOWN = 20.0  # measurements below which a p95 is a guess
 TAIL = 0.95
-TAIL_DOUBT = 2.0  # standard deviations by which chance may have moved it
-COOLDOWN = 1.0  # seconds after a 429 that does not say how long
+TAIL_DOUBT = 2.0  # standard deviations by which chance may have moved the measured p95
+COOLDOWN = 1.0  # seconds without a request after a 429 that does not say how long
 LONGEST_OPEN = 300.0  # seconds between two probes of an upstream that stays down
 
 
 class Breaker(StrEnum):
+    """The states of a breaker; an open one keeps requests away from its upstream."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"  # one probe is under way
@@ -30,7 +32,7 @@ class Breaker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """When an upstream is left alone. `failures` in a row open the breaker for `seconds`; 0: never."""
+    """When an upstream is left alone. `failures` in a row open the breaker for `seconds`; 0 failures: never."""
 
     failures: int = 5
     seconds: float = 10.0
@@ -39,7 +41,10 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class HealthStatistics:
-    """Seconds and tokens a second; None: not known. `samples` is how many values the TTFT rests on."""
+    """What is known now: TTFT in seconds, throughput in tokens a second; None: not known.
+
+    `samples`: how many measurements the TTFT rests on. `wait`: seconds until the upstream may be tried.
+    """
 
     ttft_p50: float | None
     ttft_p95: float | None
@@ -53,7 +58,7 @@ class HealthStatistics:
 
 
 class Health:
-    """Of one upstream for one model."""
+    """The health of one upstream for one model."""
 
     __slots__ = (
         "_answers",
@@ -76,37 +81,38 @@ class Health:
         self._rules = rules or BreakerRules()
         self._ttft = Quantiles(0.001, 300.0, HALF_LIFE)
         self._tps = Quantiles(0.1, 100_000.0, HALF_LIFE)
-        # Counts that fade alike: all answers, and the failures among them.
+        # Two counts that fade alike: all answers, and the failures among them.
         self._answers = Quantiles(1.0, 1.0, HALF_LIFE)
         self._failures = Quantiles(1.0, 1.0, HALF_LIFE)
         self._in_a_row = 0
         self._open_for = self._rules.seconds
         self._open_until = 0.0
         self._cool_until = 0.0
-        self._started = 0  # attempts so far: the number of the newest
-        self._probe = 0  # the number of the newest attempt on which the breaker has hung
-        self._limited = False  # whether it cools down from a 429, and not from a 503
+        self._started = 0  # the number of the newest attempt; they count from 1
+        self._probe = 0  # the number of the newest attempt that was a probe of the breaker
+        self._limited = False  # the last request to wait came with a 429, not with a 503
         self.breaker = Breaker.CLOSED
         self.in_flight = 0
 
     def wait(self, now: float) -> float:
-        """Seconds until it may be tried; 0.0 = now."""
+        """Seconds until the upstream may be tried; 0.0 = now."""
         if self.breaker is Breaker.HALF_OPEN:
             return max(self._cool_until - now, 1.0)
         return max(self._cool_until - now, self._open_until - now, 0.0)
 
     def is_limited(self, now: float) -> bool:
-        """Whether it is left alone only because a request was over its limit."""
+        """Whether the upstream is left alone only because a request was over its limit."""
         return self.breaker is Breaker.CLOSED and self._limited and self._cool_until > now
 
     def is_cold(self, now: float) -> bool:
-        """Whether too little is known of it to compare it with others."""
+        """Whether too little is known of the upstream to compare it with others."""
         return self._ttft.count(now) < KNOWN
 
     def tail(self, now: float) -> float | None:
-        """The p95 of the TTFT in seconds, the lowest that these values allow; None while it would be a guess.
+        """The p95 of the TTFT in seconds, the lowest that the measurements allow; None while it would be a guess.
 
-        With 5 % of slow answers chance decides whether the p95 is one of them, and waiting for those helps nobody.
+        With 5 % of slow answers chance decides whether the p95 is a slow one, and a hedge that waits for slow answers
+        is of no use.
         """
         count = self._ttft.count(now)
         if count < TAIL_KNOWN:
@@ -118,7 +124,7 @@ class Health:
     # --- what became of an attempt
 
     def on_start(self, now: float) -> int:
-        """An attempt begins; its number, by which the breaker knows its probe."""
+        """Count the beginning of an attempt; the result is its number, by which the breaker knows its probe."""
         self.in_flight += 1
         self._started += 1
         if self.breaker is Breaker.OPEN and now >= self._open_until:
@@ -126,14 +132,17 @@ class Health:
         return self._started
 
     def on_content(self, attempt: int, ttft: float | None, now: float) -> None:
-        """The first content came after so many seconds; None: of an answer that came whole."""
+        """Take the first content of an attempt. `ttft`: in seconds; None for an answer that is not streamed."""
         if ttft is not None:
             self._ttft.add(ttft, now)
         if self._is_probe(attempt):
             self._close()
 
     def on_complete(self, tps: float | None, now: float) -> None:
-        """The answer is whole, or all that we wanted. `tps`: tokens a second behind the first, if it can be told."""
+        """Take the end of an answer that is whole, or of which enough has come.
+
+        `tps`: tokens a second behind the first; None if there were too few to measure by.
+        """
         self.in_flight -= 1
         self._in_a_row = 0
         self._answers.add(1.0, now)
@@ -141,7 +150,7 @@ class Health:
             self._tps.add(tps, now)
 
     def on_failed(self, attempt: int, error: RivergateError, now: float) -> None:
-        """It failed by itself, before the first content or after."""
+        """Take the failure of an attempt, before its first content or after."""
         self.in_flight -= 1
         if error.retry_after is not None or isinstance(error, RateLimited):
             wait = COOLDOWN if error.retry_after is None else float(error.retry_after)
@@ -149,7 +158,7 @@ class Health:
             self._limited = isinstance(error, RateLimited)
         if isinstance(error, ClientError | RateLimited):
             if self._is_probe(attempt):
-                self._close()  # it answers
+                self._close()  # the upstream answers
             return
         self._answers.add(1.0, now)
         self._failures.add(1.0, now)
@@ -161,7 +170,10 @@ class Health:
             self._open(now)
 
     def on_given_up(self, attempt: int, waited: float | None, now: float) -> None:
-        """We closed it before its content. `waited`: how long for that, which makes the TTFT at least as long."""
+        """Take the cancel of an attempt before its content.
+
+        `waited`: the seconds that it was waited for: its TTFT would have been at least as long; None: not known.
+        """
         self.in_flight -= 1
         if self._is_probe(attempt):
             self.breaker, self._open_until = Breaker.OPEN, now  # the probe said nothing: another may
@@ -169,6 +181,7 @@ class Health:
             self._ttft.add(waited, now)
 
     def statistics(self, now: float) -> HealthStatistics:
+        """What is known now."""
         answers = self._answers.count(now)
         return HealthStatistics(
             ttft_p50=self._ttft.quantile(0.5),

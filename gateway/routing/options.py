@@ -1,7 +1,7 @@
 """Pure: the routing options of a request, checked (CONTRACT.md 1.3).
 
-In: `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning for each
-option that is accepted and not acted on.
+In: the object `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning
+for each option that is accepted and not acted on.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ from gateway.routing.strategies import STRATEGIES, Strategies
 
 _MAX_NAMES = 100
 _MAX_FAULT_TEXT = 300
-MAX_WARNINGS = 20  # of unknown keys
+MAX_WARNINGS = 20  # warnings of unknown keys in one answer
 
 Warning_ = Mapping[str, str]
 Finite = Annotated[StrictFloat | StrictInt, Field(allow_inf_nan=False)]
@@ -46,7 +46,7 @@ def _strategy(word: object, info: ValidationInfo) -> str:
 
 
 class Weights(BaseModel):
-    """How much cost, TTFT and throughput count; at least one above zero."""
+    """How much cost, TTFT and throughput count, in any unit; at least one is above zero."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -62,7 +62,7 @@ class Weights(BaseModel):
 
 
 class RoutingOptions(BaseModel):
-    """What a client asks of the choice of its upstream. Unset is the server's default."""
+    """The rules of a client for the choice of its upstream; what is unset is the server's default."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
@@ -81,7 +81,7 @@ class RoutingOptions(BaseModel):
     max_fallback_attempts: Annotated[StrictInt, Field(ge=1, le=19)] | None = None
     timeout_ms: Milliseconds | None = None
     deadline_ms: Milliseconds | None = None
-    max_cost_usd: Positive | None = None  # of this request; not in Auriko's list
+    max_cost_usd: Positive | None = None  # the limit of one answer; not in Auriko's list
     data_policy: Literal["none", "no_training", "zdr"] | None = None
     only_byok: StrictBool | None = None
     only_platform: StrictBool | None = None
@@ -99,7 +99,7 @@ class RoutingOptions(BaseModel):
 
 NO_OPTIONS = RoutingOptions()
 
-# Accepted, since SDKs send them, and told as not acted on; `data_policy: none` asks for nothing.
+# Accepted, since SDKs send them, and warned of as not acted on; `data_policy: none` asks for nothing.
 _IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "tier")
 _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
@@ -125,9 +125,9 @@ def parse(
 
 
 def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warning_]:
-    """What was asked for and is not done: told, never silently ignored (CONTRACT.md section 4, rule 7).
+    """A warning for each option that is not acted on: none is ignored in silence (CONTRACT.md section 4, rule 7).
 
-    A whole answer cannot be cut where it has cost enough.
+    `max_cost_usd` is one of them for an answer that is not streamed: it cannot be cut.
     """
     if options is NO_OPTIONS:
         return

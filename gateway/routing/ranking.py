@@ -1,4 +1,4 @@
-"""Pure: who is asked first. Filters drop offers, a strategy orders the rest.
+"""Pure: the ranking of offers: filters drop some, a strategy orders the rest.
 
 In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of what
 decided. An offer of which little is known counts as the best of the others, so that it is tried soon; offers
@@ -37,7 +37,7 @@ def rank(
     field: str = "gateway.routing",
     strategies: Strategies = STRATEGIES,
 ) -> Ranking:
-    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when nobody is left.
+    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when no offer is left.
 
     `budget`: seconds to the first token; an upstream that has not kept it lately comes after those that have.
     """
@@ -76,7 +76,9 @@ def _order(positions: list[int], scores: list[float], dice: Callable[[], float])
 
 
 def _promote(order: list[int], offers: Sequence[Offer], options: RoutingOptions, budget: float | None) -> None:
-    """Put first, in rising importance: who keeps the budget, who is preferred, the first model of a fallback."""
+    """Put first, each step outweighing those before: upstreams that keep the budget, the preferred one, the first
+    model of a fallback.
+    """
     if budget is not None:
         order.sort(key=lambda position: (offers[position].ttft(options.ttft_percentile) or 0.0) > budget)
     if options.prefer is not None:

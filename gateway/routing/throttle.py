@@ -1,14 +1,15 @@
-"""Pure: how many hedges there may be: a share of the requests, saved up to a few.
+"""Pure: the throttle of hedges: a share of the requests may be hedged, saved up to a few.
 
-A token bucket that requests fill, not the clock: hedges never exceed the share over any number of requests from the
-start, and when upstreams are slow for everybody the load on them grows by no more than that.
+In: requests and hedges. Out: whether one more hedge may start. Requests fill this token bucket, not the clock: hedges
+never exceed the share over any number of requests from the start, and when upstreams are slow for everybody the load
+on them grows by no more than the share.
 """
 
 MAX_SAVED = 10.0  # hedges that a quiet time may leave for a bad moment
 
 
 class Throttle:
-    """Of all requests of the process. `share` 0 allows none."""
+    """The throttle of all requests of the process. `share`: hedges a request; 0 allows none."""
 
     __slots__ = ("_saved", "_share", "hedges", "requests")
 
@@ -19,22 +20,23 @@ class Throttle:
         self.hedges = 0
 
     def change(self, share: float) -> None:
-        """Another share from now on; what was saved stays, unless there are to be no hedges at all."""
+        """Allow another share from now on; what was saved stays, unless the share is 0."""
         self._share = share
         if share == 0.0:
             self._saved = 0.0
 
     def on_request(self) -> None:
+        """Count a request, and save its share."""
         self.requests += 1
         self._saved = min(self._saved + self._share, MAX_SAVED)
 
     @property
     def ready(self) -> bool:
-        """Whether there may be a hedge now."""
+        """Whether a hedge may start now."""
         return self._saved >= 1.0 - 1e-9
 
     def take(self) -> bool:
-        """Whether there may be a hedge now; it counts as one then."""
+        """Whether a hedge may start now; if so, it is counted."""
         if not self.ready:
             return False
         self._saved -= 1.0

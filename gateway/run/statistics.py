@@ -1,4 +1,4 @@
-"""Shell: everything that the gateway knows of itself, for the dashboard's feed and for Prometheus.
+"""Shell: the statistics of the gateway, for the dashboard's feed and for Prometheus.
 
 It stands with the service, not in `observe`: it reads the hub, the router, the accounts, the feeds and the capacity,
 and a Protocol for each of them in a lower package would say twice what they are.
@@ -39,7 +39,7 @@ GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 @dataclass(frozen=True, slots=True)
 class StatisticsSources:
-    """The parts whose state the statistics tell."""
+    """The parts that the statistics read."""
 
     in_force: InForce
     hub: Hub
@@ -53,7 +53,7 @@ class StatisticsSources:
 
 
 class GatewayStatistics:
-    """Counts what ends, and reads what runs when it is asked."""
+    """The statistics: completions are counted as they end, everything else is read when it is asked for."""
 
     def __init__(self, sources: StatisticsSources) -> None:
         self._sources = sources
@@ -78,12 +78,12 @@ class GatewayStatistics:
             self._gaps[_place(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as the dashboard reads it."""
+        """All statistics, as the dashboard and `rivergate top` read them."""
         sources, now = self._sources, clock.monotonic()
         hub = sources.hub.statistics()
         newest = sources.hub.streams()[::-1]
-        running = [one for one in newest if one.stream.ending is None]
-        ended = [one for one in newest[:MAX_LISTED] if one.stream.ending is not None]
+        running = [production for production in newest if production.stream.ending is None]
+        ended = [production for production in newest[:MAX_LISTED] if production.stream.ending is not None]
         throttle = sources.in_force.router.throttle
         return {
             "at": round(clock.wall_time(), 3),
@@ -96,7 +96,7 @@ class GatewayStatistics:
             "connections": sources.capacity.connections,
             "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(one.stream.subscribers for one in newest),
+            "readers": sum(production.stream.subscribers for production in newest),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
             "lagged_readers": hub.lagged_subscribers,
@@ -106,62 +106,76 @@ class GatewayStatistics:
             "requests": throttle.requests,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
-            "upstreams": [_upstream(one, now) for one in sources.in_force.router.catalog.all()],
-            "list": [_listed(one.describe()) for one in (running + ended)[:MAX_LISTED]],
+            "upstreams": [_upstream(candidate, now) for candidate in sources.in_force.router.catalog.all()],
+            "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
 
     def readings(self) -> Iterator[Reading]:
-        """What Prometheus is told at a scrape."""
+        """All statistics, as Prometheus reads them at a scrape."""
         sources = self._sources
         hub = sources.hub.statistics()
         numbers = [one.stream.statistics() for one in sources.hub.streams()]
         feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
-        yield _one("rivergate_streams_running", "Completions that run.", hub.running)
-        yield _one("rivergate_streams_kept", "Ended streams kept for replay.", hub.kept)
-        yield _one("rivergate_readers", "Readers of completions.", sum(one.subscribers for one in numbers))
+        yield _one("rivergate_streams_running", "Completions that are running.", hub.running)
+        yield _one("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
+        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.subscribers for one in numbers))
         yield _one(
             "rivergate_stream_readers_max",
-            "Readers of the completion that has most.",
+            "Subscribers of the completion that has the most.",
             max((one.subscribers for one in numbers), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
-            "Readers of a feed.",
+            "Subscribers of a feed.",
             {(name,): one.subscribers for name, one in feeds.items()},
             ("feed",),
         )
         yield _one(
             "rivergate_lag_bytes",
-            "Of the reader furthest behind.",
+            "Bytes that wait for the subscriber that is furthest behind.",
             max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
         )
         yield from _delivery_readings(hub, feeds)
-        yield _one("rivergate_orphan_seconds", "Time that streams ran for nobody.", hub.orphan_seconds, counts=True)
+        yield _one(
+            "rivergate_orphan_seconds",
+            "Seconds that streams have run without a subscriber.",
+            hub.orphan_seconds,
+            counts=True,
+        )
         yield from self._upstream_readings()
         yield from self._loop_readings()
-        yield _one("rivergate_open_fds", "Open file descriptors.", open_fds())
-        yield _one("rivergate_connections", "Client connections.", sources.capacity.connections)
+        yield _one("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _one("rivergate_connections", "Open client connections.", sources.capacity.connections)
         failing = sources.bank.failure is not None
-        yield _one("rivergate_ledger_failing", "Whether the ledger cannot be written.", failing)
+        yield _one("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
-        yield _one("rivergate_event_loop_lag_seconds", "The worst since the last scrape.", self._sources.lag.worst())
-        yield _one("rivergate_upstream_reads", "Reads of what upstreams sent.", self._sources.pace.reads, counts=True)
         yield _one(
-            "rivergate_loop_rests", "Rests under load (server.batch_us).", self._sources.pace.rests, counts=True
+            "rivergate_event_loop_lag_seconds",
+            "Longest delay of the event loop since the last scrape.",
+            self._sources.lag.worst(),
+        )
+        yield _one(
+            "rivergate_upstream_reads", "Reads from upstream connections.", self._sources.pace.reads, counts=True
+        )
+        yield _one(
+            "rivergate_loop_rests",
+            "Rests of the event loop under load, in which tokens gather (server.batch_us).",
+            self._sources.pace.rests,
+            counts=True,
         )
 
     def _upstream_readings(self) -> Iterator[Reading]:
         candidates, now = self._sources.in_force.router.catalog.all(), clock.monotonic()
         yield Reading(
             "rivergate_breaker_open",
-            "Whether an upstream is left alone: 0 closed, 1 half open, 2 open.",
+            "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
             {(one.endpoint.name, one.model.id): _BREAKERS[one.health.breaker] for one in candidates},
             ("upstream", "model"),
         )
         yield Reading(
             "rivergate_in_flight",
-            "Attempts under way.",
+            "Attempts that are running.",
             {(one.endpoint.name, one.model.id): one.health.statistics(now).in_flight for one in candidates},
             ("upstream", "model"),
         )
@@ -174,6 +188,7 @@ _BREAKERS = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}
 
 
 def open_fds() -> int:
+    """The open file descriptors of this process; 0 where that cannot be known."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -182,13 +197,20 @@ def open_fds() -> int:
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
     lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
-    yield _one("rivergate_lagged_readers", "Readers closed for taking nothing.", lagged, counts=True)
+    yield _one(
+        "rivergate_lagged_readers", "Subscribers that were closed because they were too slow.", lagged, counts=True
+    )
     deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
     sends = hub.sends + sum(one.sends for one in feeds.values())
-    yield _one("rivergate_deliveries", "Events handed to readers.", deliveries, counts=True)
+    yield _one(
+        "rivergate_deliveries",
+        "Events delivered, each counted once for every subscriber that got it.",
+        deliveries,
+        counts=True,
+    )
     yield _one(
         "rivergate_sends",
-        "Pieces handed to sockets; deliveries over them is the coalescing ratio.",
+        "Writes to subscribers; deliveries divided by sends is the number of events in one write.",
         sends,
         counts=True,
     )
@@ -203,11 +225,11 @@ def _place(bounds: tuple[int, ...], value: float) -> int:
 
 
 def _listed(described: dict[str, Any]) -> dict[str, Any]:
-    """A stream as everyone with a key is told of it: its prompt's size and its cost are for its owner only."""
-    told, usage = dict(described), described["usage"]
-    del told["cost_usd"]
-    told["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
-    return told
+    """A stream as every key may see it: its prompt's size and its cost are for its owner only."""
+    listed, usage = dict(described), described["usage"]
+    del listed["cost_usd"]
+    listed["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
+    return listed
 
 
 def _upstream(candidate: Any, now: float) -> dict[str, Any]:

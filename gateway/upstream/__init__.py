@@ -1,1 +1,1 @@
-"""One try on one provider: connections, the pool they rest in, and the attempt."""
+"""One try on one upstream: connections, the pool in which they rest, and the attempt."""

@@ -1,7 +1,8 @@
 """Shell: the kernel's acknowledgement of what an upstream has sent (RFC 9293 section 3.8.6.3; tcp(7), TCP_QUICKACK).
 
-On a connection whose last answer ended a moment ago Linux takes 40 ms for it, hoping to send it along with something.
-An upstream that does not set TCP_NODELAY keeps its next bytes back for as long, a first token among them.
+In: a transport whose bytes are to be acknowledged. Out: a socket option, nothing else. On a connection whose last
+answer ended a moment ago, Linux delays an acknowledgement by 40 ms, hoping to send it along with data. An upstream
+that does not set TCP_NODELAY keeps its next bytes back for as long, a first token among them.
 """
 
 import asyncio
@@ -12,12 +13,12 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux has it; elsewhere not
 
 
 def acknowledge(transport: asyncio.BaseTransport) -> None:
-    """Acknowledge what has come, and what comes next, without waiting for more; until something is sent."""
+    """Acknowledge at once what has come and what comes next, until this side sends something."""
     shared = transport.get_extra_info("socket")
     if _QUICKACK is None or shared is None or shared.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    with contextlib.suppress(OSError):  # the connection is gone, as others will say
-        # uvloop's stand-in for a socket would make a duplicate for this.
+    with contextlib.suppress(OSError):  # the connection is gone, which its transport reports
+        # What uvloop returns for a socket would make a duplicate for every call.
         borrowed = socket.socket(shared.family, shared.type, shared.proto, fileno=shared.fileno())
         try:
             borrowed.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

@@ -65,20 +65,7 @@ class BodyReader(Protocol):
         """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
 
     def release(self) -> None:
-        """Forget the owner: nothing is said to it any more."""
-
-
-class NoOwner:
-    """Stands where an owner was that has let go of its body."""
-
-    def on_content(self) -> None: ...
-
-    def on_complete(self) -> None: ...
-
-    def on_broken(self, error: RivergateError) -> None: ...
-
-
-NO_OWNER = NoOwner()
+        """Forget the owner. Only of a body that is over, so that a call to the owner would be a fault, and raises."""
 
 
 class StreamBody:
@@ -102,7 +89,7 @@ class StreamBody:
     )
 
     def __init__(self, owner: BodyOwner, reader: DialectReader, *, hold_finish: bool = False) -> None:
-        self._owner: BodyOwner = owner
+        self._owner = owner
         self._decoder = sse.BlockDecoder()
         self._receiver: FrameReceiver | None = None
         self._singly = False
@@ -194,7 +181,7 @@ class StreamBody:
         return self._reader.break_frames(error)
 
     def release(self) -> None:
-        self._owner = NO_OWNER
+        del self._owner
         self._receiver = None
         self._shape.close()
 
@@ -251,8 +238,9 @@ class StreamBody:
             self._break("the upstream ended before any content")
 
     def _complete(self) -> None:
-        self.over = True
-        self._owner.on_complete()
+        if not self.over:
+            self.over = True
+            self._owner.on_complete()
 
     def _break(self, message: str, quoted: str = "") -> None:
         if not self.over:
@@ -275,7 +263,7 @@ class WholeBody:
         identity: AnswerIdentity,
         is_spent: Callable[[int], bool] | None = None,
     ) -> None:
-        self._owner: BodyOwner = owner
+        self._owner = owner
         self._dialect = dialect
         self._identity = identity
         self._is_spent = is_spent
@@ -293,8 +281,9 @@ class WholeBody:
             self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
         elif self._is_spent is not None and self._is_spent(len(self._data)):
             self.over = True
-            self._owner.on_content()  # it is the answer, and is paid for as far as it has come
-            self._owner.on_broken(CostExceeded(BALANCE_SPENT))
+            owner = self._owner  # the first call may release it
+            owner.on_content()  # what has come is the answer, and is paid for
+            owner.on_broken(CostExceeded(BALANCE_SPENT))
 
     def finish(self) -> None:
         if self.over:
@@ -305,8 +294,9 @@ class WholeBody:
         except UpstreamError as error:
             self._owner.on_broken(error.with_traceback(None))  # which would hold on to this body
             return
-        self._owner.on_content()
-        self._owner.on_complete()
+        owner = self._owner  # the first call may release it
+        owner.on_content()
+        owner.on_complete()
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens of the answer; by the bytes that came, if it was cut."""
@@ -315,5 +305,5 @@ class WholeBody:
         return estimate(prompt_tokens, 0, len(self._data))
 
     def release(self) -> None:
-        self._owner = NO_OWNER
+        del self._owner
         self._is_spent = None

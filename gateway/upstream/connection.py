@@ -125,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports only quack like one
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         pace = self._pace
@@ -188,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
             acknowledge(self._transport)
 
     def _break(self) -> None:
-        """What came is no answer, or bytes that nobody asked for: the connection cannot be trusted any more."""
+        """Close a connection on which no answer came, or bytes that no request asked for: it cannot be trusted."""
         if self._parser.error is not None:
             self._fail(self._parser.error)
         else:
@@ -213,7 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
 
     def _let_go(self) -> ResponseReceiver | None:
-        """Forget the exchange and all that belongs to it; the result is whom to tell, None if nobody waits."""
+        """Forget the exchange and all that belongs to it; the result is whom to tell, None for no exchange."""
         exchange, self._exchange = self._exchange, None
         self._parser.close()
         self._body = ignore
@@ -223,4 +223,4 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 def ignore(data: bytes) -> None:
-    """Take a piece of a body that nobody wants any more."""
+    """Take a piece of a body that is not wanted any more."""

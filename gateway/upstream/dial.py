@@ -1,7 +1,7 @@
-"""Shell: opens connections to one origin: TCP, an HTTP proxy's CONNECT if the environment names one, TLS.
+"""Shell: the dialer of one origin: TCP, an HTTP proxy's CONNECT if the environment names a proxy, TLS.
 
-Each phase has its own limit and its own word in the error, which names no host: clients read it. A dial that is
-cancelled leaves no socket behind.
+In: an origin and its limits. Out: an open connection, or an `UpstreamError`. Each step has its own limit and its own
+words in the error, which names no host: clients read it. The invariant: a dial that is cancelled leaves no socket.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gateway.errors import ConfigError, UpstreamError
 from gateway.upstream.connection import UpstreamConnection
 from gateway.wire import http1
 
-MAX_PROXY_HEAD_BYTES = 16384  # a CONNECT answer is a status line and a few fields
-HAPPY_EYEBALLS_SECONDS = 0.25  # until the next address is tried beside the first (RFC 8305 section 5)
+MAX_PROXY_HEAD_BYTES = 16384  # the limit of a CONNECT answer, which is a status line and a few fields
+HAPPY_EYEBALLS_SECONDS = 0.25  # how long one address is tried alone before the next joins it (RFC 8305 section 5)
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
 
 _Result = TypeVar("_Result")
@@ -47,20 +47,22 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """Host and port as the `Host` field wants them: the default port left out, IPv6 in brackets."""
+        """Host and port for the `Host` field: the default port left out, IPv6 in brackets (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class DialLimits:
+    """The limits of a dial's steps; `connect_ms` is that of TCP and of a proxy's CONNECT, each."""
+
     connect_ms: int
     tls_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dialer:
-    """Everything that is needed to reach one origin. `proxy` is an `http://[user:password@]host:port` URL or None."""
+    """The way to one origin. `proxy` is an `http://[user:password@]host:port` URL, or None."""
 
     origin: Origin
     limits: DialLimits
@@ -90,7 +92,7 @@ class Dialer:
                 secured = await self._limited(secure, what, "tls")
                 if connection.is_open:
                     connection.connection_made(cast(asyncio.BaseTransport, secured))
-            if not connection.is_open:  # lost before anyone could tell it
+            if not connection.is_open:  # lost before its `connection_lost` reached anything
                 raise UpstreamError(f"{what} failed: the connection was closed")
         except BaseException:
             transport.abort()
@@ -111,7 +113,7 @@ class Dialer:
 async def _connect(
     loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, host: str, port: int
 ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-    """A TCP connection to the first address that answers (RFC 8305; uvloop cannot do that by itself)."""
+    """A TCP connection to the first address that answers (RFC 8305, which uvloop does not implement)."""
     if ":" in host or host.replace(".", "").isdigit():
         return await loop.create_connection(lambda: protocol, host, port)
     addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -131,7 +133,7 @@ def _reason(error: OSError | UnicodeError) -> str:
         return "the certificate is not trusted: " + error.verify_message.split(", certificate is not valid for")[0]
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS error").replace("_", " ").lower()
-    if isinstance(error, socket.gaierror | UnicodeError):  # the latter: no name that DNS allows
+    if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: no name that DNS allows
         return "the host name does not resolve"
     if error.errno:
         return os.strerror(error.errno)
@@ -150,7 +152,7 @@ def _address(proxy_url: str) -> tuple[str, int]:
 
 
 class _Tunnel(asyncio.Protocol):
-    """Asks an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
+    """The connection to an HTTP proxy that is asked for a tunnel (RFC 9110 section 9.3.6)."""
 
     def __init__(self) -> None:
         self._answer = bytearray()
@@ -172,6 +174,7 @@ class _Tunnel(asyncio.Protocol):
             self._done.set_result(b"")
 
     async def open(self, origin: Origin, proxy_url: str) -> None:
+        """Ask for the tunnel to the origin. Raises `UpstreamError` if the proxy gives none."""
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         target = f"{host}:{origin.port}"
         fields = [("Host", target)]
@@ -194,7 +197,10 @@ class _Tunnel(asyncio.Protocol):
 
 
 def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
-    """The proxy that `HTTPS_PROXY` names for this origin, unless `NO_PROXY` exempts it. Plain HTTP goes direct."""
+    """The URL of the proxy that `HTTPS_PROXY` names for this origin, unless `NO_PROXY` exempts it; None: no proxy.
+
+    Plain HTTP goes direct.
+    """
     if not origin.tls or "https" not in proxies:
         return None
     bypass = proxy_bypass_environment(f"{origin.host}:{origin.port}", dict(proxies))
@@ -203,10 +209,10 @@ def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Certificates and host names are always checked; `ca_file` replaces the system's authorities.
+    """A context that checks certificates and host names; `ca_file` replaces the system's authorities.
 
-    Raises `ConfigError` for a file that holds none. Those of the system are read once a process, since each time
-    takes 30 ms and holds a megabyte.
+    Raises `ConfigError` for a file that holds no authority. Those of the system are read once a process: reading them
+    takes 30 ms and a megabyte.
     """
     return _context(ca_file) if ca_file is not None else _system_context()
 

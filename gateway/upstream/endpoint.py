@@ -1,4 +1,7 @@
-"""Wiring: one configured upstream, ready to be tried: its pool, its credentials, its limits."""
+"""Wiring: the endpoint of one configured upstream, ready to be tried: its pool, its credential, its limits.
+
+In: a section of the configuration. Out: an `Endpoint`, which makes the bytes of requests.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +16,11 @@ from gateway.wire import http1
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """Seconds that the phases of an attempt may take; `idle` is the silence between two events."""
+    """The limits of an attempt, in seconds.
+
+    `head`, `first_content` and `response` count from the request; `response` is for an answer that is not streamed.
+    `idle` is the silence between two events.
+    """
 
     head: float
     first_content: float
@@ -72,7 +79,7 @@ class Endpoint:
         )
 
     def redact(self, error: RivergateError) -> None:
-        """Take our credential out of an error that quotes the upstream: it may have quoted our request."""
+        """Take our credential out of an error that quotes the upstream, which may have quoted our request."""
         if self.credential:
             error.redact(self.credential)
 
@@ -81,7 +88,7 @@ class Endpoint:
     ) -> bytes:
         """The request that posts `content`, JSON, to a dialect's path at this upstream.
 
-        `request_id` and `traceparent` are sane ones: they end no line early.
+        `request_id` and `traceparent` were checked: neither holds a line end.
         """
         accept = "text/event-stream" if streamed else "application/json"
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"

@@ -11,7 +11,7 @@ from gateway.dialects.dialect import Dialect, UpstreamMessage
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
-from gateway.upstream.bodies import NO_OWNER, BodyOwner
+from gateway.upstream.bodies import BodyOwner
 from gateway.wire import json_text
 
 MAX_ERROR_BYTES = 65536  # one error body; its message is cut far shorter
@@ -32,7 +32,7 @@ class ErrorBody:
         self, owner: BodyOwner, dialect: Dialect, status: int, headers: Mapping[str, str], expected: str
     ) -> None:
         """`expected`: what was asked for, in words."""
-        self._owner: BodyOwner = owner
+        self._owner = owner
         self._dialect = dialect
         self._status = status
         self._headers = headers
@@ -56,7 +56,7 @@ class ErrorBody:
         return estimate(prompt_tokens, 0, 0)
 
     def release(self) -> None:
-        self._owner = NO_OWNER
+        del self._owner
 
     def _error(self) -> RivergateError:
         body = self._json()

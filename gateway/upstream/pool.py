@@ -1,4 +1,8 @@
-"""Shell: the idle connections of one origin. The pool decides which to reuse; its callers do the sending."""
+"""Shell: the pool of one origin's connections. It decides which to reuse; its callers do the sending.
+
+In: connections that have become idle. Out: a connection for the next request. The invariant: a connection rests here
+only after a response that ended as it was framed; one that was aborted never returns.
+"""
 
 import asyncio
 from collections import deque
@@ -12,6 +16,8 @@ from gateway.upstream.pace import Pace
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
+    """Connections that are open and idle now; how often one was dialled, and how often one was reused."""
+
     open: int
     idle: int
     dialled: int
@@ -19,10 +25,7 @@ class PoolStatistics:
 
 
 class Pool:
-    """Keep-alive connections to one origin: newest reused first, oldest dropped first.
-
-    A connection rests here only after a response that ended as it was framed; one that was aborted never returns.
-    """
+    """Keep-alive connections to one origin: newest reused first, oldest dropped first."""
 
     def __init__(self, dialer: Dialer, *, max_idle: int, idle_seconds: float, pace: Pace | None = None) -> None:
         self._dialer = dialer
@@ -37,7 +40,7 @@ class Pool:
         self._closed = False
 
     def take_nowait(self) -> UpstreamConnection | None:
-        """A connection that is idle and, as far as can be known, alive; None: `dial` one."""
+        """A connection that is idle and, as far as can be known, alive; None: a new one has to be dialled."""
         while self._idle:
             connection, _ = self._idle.pop()
             if connection.is_open:
@@ -56,7 +59,7 @@ class Pool:
         return connection
 
     def close(self) -> None:
-        """Close every connection, let no more rest, and tell the exchanges that were under way."""
+        """Close every connection, keep no more, and fail the exchanges that are under way."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -65,7 +68,7 @@ class Pool:
             connection.close()
 
     def retire(self) -> None:
-        """Keep no connection from now on; what is under way ends by itself."""
+        """Keep no connection from now on; exchanges that are under way end by themselves."""
         self._max_idle = 0
         while self._idle:
             self._idle.popleft()[0].abort()

@@ -31,9 +31,9 @@ EVERYTHING: dict[str, Any] = {
 
 
 def refused(given: dict[str, Any], field: str = "gateway.routing") -> InvalidParameter:
-    with pytest.raises(InvalidParameter) as told:
+    with pytest.raises(InvalidParameter) as raised:
         parse(given, field)
-    error = told.value
+    error = raised.value
     assert (error.status, error.type, error.code) == (400, "invalid_request_error", "invalid_parameter_value")
     assert error.param is not None
     assert error.message.startswith(f"{error.param}: ")

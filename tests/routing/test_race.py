@@ -96,9 +96,9 @@ def answered(candidates: int, *errors: RivergateError) -> RivergateError:
     """The error with which a race gives up when its attempts fail with these errors, in order."""
     race = Race(candidates)
     race.on_go(0.0)
-    told = [command for attempt, error in enumerate(errors) for command in race.on_failed(attempt, error, 1.0)]
-    assert isinstance(told[-1], GiveUp)
-    return told[-1].error
+    commands = [command for attempt, error in enumerate(errors) for command in race.on_failed(attempt, error, 1.0)]
+    assert isinstance(commands[-1], GiveUp)
+    return commands[-1].error
 
 
 def unthrottled() -> Throttle:
@@ -160,8 +160,8 @@ def test_without_rules_there_is_nothing_to_wait_for() -> None:
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 def test_no_more_attempts_start_than_the_limit(attempts: int) -> None:
     failures = [At(1.0, Failed(number, DOWN)) for number in range(attempts)]
-    told = play(Race(5, RaceRules(attempts=attempts)), At(0.0, Go()), *failures)
-    assert told == [*(Start(number, number) for number in range(attempts)), GaveUp("upstream_error")]
+    commands = play(Race(5, RaceRules(attempts=attempts)), At(0.0, Go()), *failures)
+    assert commands == [*(Start(number, number) for number in range(attempts)), GaveUp("upstream_error")]
 
 
 # --- after the end
@@ -186,20 +186,20 @@ def test_time_means_nothing_after_the_commit() -> None:
 
 def test_content_after_the_end_of_the_budget_is_no_answer() -> None:
     race = Race(1, RaceRules(budget=1.0))
-    told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Failed(0, DOWN)))
-    assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
+    commands = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Failed(0, DOWN)))
+    assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 def test_content_of_an_attempt_that_gave_way_does_not_win_nor_end_the_race() -> None:
     race = Race(2, RaceRules(timeout=1.0))
-    told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Content(1)))
-    assert told == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1), Commit(1)]
+    commands = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Content(0)), At(1.2, Content(1)))
+    assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1), Commit(1)]
 
 
 def test_a_failure_of_an_attempt_that_gave_way_is_not_counted_again() -> None:
     race = Race(3, RaceRules(timeout=1.0))
-    told = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Failed(0, REFUSED)), At(1.2, Failed(0, DOWN)))
-    assert told == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1)]
+    commands = play(race, At(0.0, Go()), At(1.0, Time()), At(1.1, Failed(0, REFUSED)), At(1.2, Failed(0, DOWN)))
+    assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), Start(1, 1)]
 
 
 def test_a_stop_cancels_what_runs_and_ends_the_race() -> None:
@@ -216,8 +216,8 @@ def test_a_stop_after_a_fallback_cancels_only_what_still_runs() -> None:
 
 
 def test_a_stop_cancels_the_hedge_too() -> None:
-    told = play(hedged(2), At(0.0, Go()), At(0.5, Time()), At(0.6, Stop()))
-    assert told == [
+    commands = play(hedged(2), At(0.0, Go()), At(0.5, Time()), At(0.6, Stop()))
+    assert commands == [
         Start(0, 0),
         Start(1, 1, hedge=True),
         Cancel(0, STOPPED),
@@ -278,8 +278,8 @@ def test_a_failure_after_the_budget_starts_nobody() -> None:
 
 def test_a_late_clock_gives_up_rather_than_start_somebody_without_time() -> None:
     race = Race(3, RaceRules(budget=3.0))
-    told = play(race, At(0.0, Go()), At(3.5, Time()))
-    assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
+    commands = play(race, At(0.0, Go()), At(3.5, Time()))
+    assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 def test_the_error_of_a_spent_budget_says_how_much_it_was_and_when_to_come_again() -> None:
@@ -435,16 +435,16 @@ def test_when_both_fail_the_next_starts_and_there_is_no_second_hedge() -> None:
     assert play(hedged(3), *script) == [Start(0, 0), Start(1, 1, hedge=True), Start(2, 2)]
 
 
-def test_the_clients_fault_told_to_the_hedge_cancels_the_first() -> None:
+def test_the_clients_fault_at_the_hedge_cancels_the_first() -> None:
     script = At(0.0, Go()), At(0.5, Time()), At(0.6, Failed(1, REFUSED))
-    told = [Start(0, 0), Start(1, 1, hedge=True), Cancel(0, STOPPED), GaveUp("invalid_request")]
-    assert play(hedged(3), *script) == told
+    commands = [Start(0, 0), Start(1, 1, hedge=True), Cancel(0, STOPPED), GaveUp("invalid_request")]
+    assert play(hedged(3), *script) == commands
 
 
 def test_a_hedge_counts_as_an_attempt() -> None:
     script = At(0.0, Go()), At(0.5, Time()), At(0.6, Failed(0, DOWN)), At(0.7, Failed(1, DOWN))
-    told = [Start(0, 0), Start(1, 1, hedge=True), GaveUp("upstream_error")]
-    assert play(hedged(5, attempts=2), *script) == told
+    commands = [Start(0, 0), Start(1, 1, hedge=True), GaveUp("upstream_error")]
+    assert play(hedged(5, attempts=2), *script) == commands
 
 
 def test_without_an_attempt_left_nothing_is_hedged() -> None:
@@ -478,8 +478,8 @@ def test_a_hedge_is_the_next_turn_begun_early_and_both_give_way_to_the_one_after
 
 
 def test_the_budget_ends_both() -> None:
-    told = play(hedged(2, budget=2.0), At(0.0, Go()), At(0.5, Time()), At(2.0, Time()))
-    assert told[2:] == [Cancel(0, TIMED_OUT), Cancel(1, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
+    commands = play(hedged(2, budget=2.0), At(0.0, Go()), At(0.5, Time()), At(2.0, Time()))
+    assert commands[2:] == [Cancel(0, TIMED_OUT), Cancel(1, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 def test_a_timeout_of_the_first_leaves_the_hedge_its_own_time() -> None:
@@ -495,8 +495,8 @@ def test_a_timeout_of_the_first_leaves_the_hedge_its_own_time() -> None:
 
 
 def test_a_hedge_that_comes_after_the_budget_never_starts() -> None:
-    told = play(hedged(2, after=3.0, budget=2.0, attempts=1), At(0.0, Go()), At(3.0, Time()))
-    assert told == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
+    commands = play(hedged(2, after=3.0, budget=2.0, attempts=1), At(0.0, Go()), At(3.0, Time()))
+    assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
 
 @pytest.mark.parametrize("covered", [True, False])
@@ -546,9 +546,9 @@ def test_a_timeout_is_one_of_the_reasons() -> None:
 def test_nothing_but_timeouts_are_a_504(attempts: int) -> None:
     race = Race(3, RaceRules(timeout=1.0, attempts=attempts), names=("a", "b", "c"))
     race.on_go(0.0)
-    told = [command for now in range(1, attempts + 1) for command in race.on_time(float(now))]
-    assert isinstance(told[-1], GiveUp)
-    error = told[-1].error
+    commands = [command for now in range(1, attempts + 1) for command in race.on_time(float(now))]
+    assert isinstance(commands[-1], GiveUp)
+    error = commands[-1].error
     assert (type(error), error.status, error.code) == (UpstreamTimeout, 504, "upstream_timeout")
     assert error.message.count("no token in the time that it was given") == attempts
 
@@ -570,10 +570,12 @@ def test_two_models_of_one_upstream_are_not_two_upstreams() -> None:
     assert last.error.message.startswith("all 2 attempts failed: ")
 
 
-@pytest.mark.parametrize(("waits", "told"), [((3, 1, 2), 1), ((None, 4), 4), ((None, None), None), ((0, 5), 0)])
-def test_limits_everywhere_are_a_429_with_the_shortest_wait(waits: tuple[int | None, ...], told: int | None) -> None:
+@pytest.mark.parametrize(("waits", "shortest"), [((3, 1, 2), 1), ((None, 4), 4), ((None, None), None), ((0, 5), 0)])
+def test_limits_everywhere_are_a_429_with_the_shortest_wait(
+    waits: tuple[int | None, ...], shortest: int | None
+) -> None:
     error = answered(len(waits), *[RateLimited("slow down", retry_after=wait) for wait in waits])
-    assert (error.status, error.code, error.retry_after) == (429, "rate_limit_exceeded", told)
+    assert (error.status, error.code, error.retry_after) == (429, "rate_limit_exceeded", shortest)
 
 
 # --- whatever happens

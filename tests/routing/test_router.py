@@ -47,26 +47,26 @@ def ask(
 
 
 def names(route: Route) -> list[str]:
-    return [one.endpoint.name for one in route.candidates]
+    return [candidate.endpoint.name for candidate in route.candidates]
 
 
-def measure(one: Candidate, ttft: float, times: float = TAIL_KNOWN, now: float = NOW) -> Candidate:
+def measure(measured: Candidate, ttft: float, times: float = TAIL_KNOWN, now: float = NOW) -> Candidate:
     for _ in range(int(times)):
-        one.health.on_content(one.health.on_start(now), ttft, now)
-        one.health.on_complete(50.0, now)
-    return one
+        measured.health.on_content(measured.health.on_start(now), ttft, now)
+        measured.health.on_complete(50.0, now)
+    return measured
 
 
-def open_breaker(one: Candidate, now: float = NOW) -> Candidate:
+def open_breaker(measured: Candidate, now: float = NOW) -> Candidate:
     for _ in range(2):
-        one.health.on_failed(one.health.on_start(now), UpstreamError("HTTP 500"), now)
-    assert one.health.breaker is Breaker.OPEN
-    return one
+        measured.health.on_failed(measured.health.on_start(now), UpstreamError("HTTP 500"), now)
+    assert measured.health.breaker is Breaker.OPEN
+    return measured
 
 
-def cool(one: Candidate, seconds: int, now: float = NOW) -> Candidate:
-    one.health.on_failed(one.health.on_start(now), RateLimited("slow", retry_after=seconds), now)
-    return one
+def cool(measured: Candidate, seconds: int, now: float = NOW) -> Candidate:
+    measured.health.on_failed(measured.health.on_start(now), RateLimited("slow", retry_after=seconds), now)
+    return measured
 
 
 # --- models
@@ -79,10 +79,10 @@ def test_every_upstream_of_the_model_is_a_candidate_and_no_other() -> None:
 
 
 def test_an_unknown_model_is_a_404_that_names_what_there_is() -> None:
-    with pytest.raises(ModelNotFound) as told:
+    with pytest.raises(ModelNotFound) as raised:
         router(candidate("a")).route(ask("gpt-5"), NOW)
-    assert (told.value.status, told.value.code, told.value.param) == (404, "model_not_found", "model")
-    assert "gpt-4o" in told.value.message
+    assert (raised.value.status, raised.value.code, raised.value.param) == (404, "model_not_found", "model")
+    assert "gpt-4o" in raised.value.message
 
 
 def test_one_unknown_model_among_several_is_a_404_too() -> None:
@@ -91,14 +91,14 @@ def test_one_unknown_model_among_several_is_a_404_too() -> None:
 
 
 def test_several_models_are_a_pool_or_one_after_the_other() -> None:
-    some = router(candidate("a", "big", 10.0), candidate("b", "small", 1.0), default="cost-focus")
-    assert names(some.route(ask("big", "small"), NOW)) == ["b", "a"]
-    assert names(some.route(ask("big", "small", options={"mode": "fallback"}), NOW)) == ["a", "b"]
+    routing = router(candidate("a", "big", 10.0), candidate("b", "small", 1.0), default="cost-focus")
+    assert names(routing.route(ask("big", "small"), NOW)) == ["b", "a"]
+    assert names(routing.route(ask("big", "small", options={"mode": "fallback"}), NOW)) == ["a", "b"]
 
 
 def test_a_model_that_is_named_twice_is_asked_once() -> None:
-    some = router(candidate("a"), candidate("b"))
-    assert names(some.route(ask("gpt-4o", "gpt-4o", "gpt-4o:cost"), NOW)) == ["a", "b"]
+    routing = router(candidate("a"), candidate("b"))
+    assert names(routing.route(ask("gpt-4o", "gpt-4o", "gpt-4o:cost"), NOW)) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -117,23 +117,23 @@ def test_a_model_that_is_named_twice_is_asked_once() -> None:
     ],
 )
 def test_the_ending_of_a_models_name_chooses_a_strategy(shortcut: str, strategy: str, first: str) -> None:
-    some = router(measure(candidate("cheap", price=1.0), 1.0), measure(candidate("fast", price=4.0), 0.5))
-    route = some.route(ask(shortcut), NOW)
+    routing = router(measure(candidate("cheap", price=1.0), 1.0), measure(candidate("fast", price=4.0), 0.5))
+    route = routing.route(ask(shortcut), NOW)
     assert route.strategy == strategy
     if strategy != "balanced":
         assert names(route)[0] == first
 
 
 def test_an_option_wins_over_a_shortcut() -> None:
-    some = router(candidate("a"))
-    assert some.route(ask("gpt-4o:ttft", options={"optimize": "cost"}), NOW).strategy == "cost"
-    assert some.route(ask("gpt-4o:ttft", options={"weights": {"cost": 1}}), NOW).strategy == "custom"
+    routing = router(candidate("a"))
+    assert routing.route(ask("gpt-4o:ttft", options={"optimize": "cost"}), NOW).strategy == "cost"
+    assert routing.route(ask("gpt-4o:ttft", options={"weights": {"cost": 1}}), NOW).strategy == "custom"
 
 
 def test_of_two_shortcuts_the_first_counts() -> None:
-    some = router(candidate("a"), candidate("b", "small"))
-    assert some.route(ask("gpt-4o:ttft", "small:cost"), NOW).strategy == "ttft"
-    assert some.route(ask("gpt-4o", "small:cost"), NOW).strategy == "cost"
+    routing = router(candidate("a"), candidate("b", "small"))
+    assert routing.route(ask("gpt-4o:ttft", "small:cost"), NOW).strategy == "ttft"
+    assert routing.route(ask("gpt-4o", "small:cost"), NOW).strategy == "cost"
 
 
 @pytest.mark.parametrize("asked", ["gpt-4o:", "gpt-4o:best", ":ttft", "gpt-4o:x:ttft", "gpt-4o::ttft", "no:ttft"])
@@ -143,8 +143,8 @@ def test_other_endings_are_part_of_the_name(asked: str) -> None:
 
 
 def test_a_model_whose_own_name_ends_like_a_shortcut_is_that_model() -> None:
-    some = router(candidate("a"), candidate("b", "gpt-4o:ttft"))
-    route = some.route(ask("gpt-4o:ttft"), NOW)
+    routing = router(candidate("a"), candidate("b", "gpt-4o:ttft"))
+    route = routing.route(ask("gpt-4o:ttft"), NOW)
     assert (names(route), route.strategy) == (["b"], "priority")
 
 
@@ -153,17 +153,17 @@ def test_a_model_whose_own_name_ends_like_a_shortcut_is_that_model() -> None:
 
 def test_an_unknown_provider_is_refused_before_anything_else() -> None:
     for field in ("providers", "exclude_providers"):
-        with pytest.raises(InvalidParameter) as told:
+        with pytest.raises(InvalidParameter) as raised:
             router(candidate("a")).route(ask("gpt-5", options={field: ["b"]}), NOW)
-        assert told.value.param == f"gateway.routing.{field}"
+        assert raised.value.param == f"gateway.routing.{field}"
 
 
 def test_a_provider_of_another_model_is_known_and_filtered() -> None:
-    some = router(candidate("a"), candidate("b", "other"))
-    with pytest.raises(ConstraintNotMet) as told:
-        some.route(ask(options={"providers": ["b"]}), NOW)
-    assert told.value.code == "provider_not_in_allowlist"
-    assert names(some.route(ask(options={"exclude_providers": ["b"]}), NOW)) == ["a"]
+    routing = router(candidate("a"), candidate("b", "other"))
+    with pytest.raises(ConstraintNotMet) as raised:
+        routing.route(ask(options={"providers": ["b"]}), NOW)
+    assert raised.value.code == "provider_not_in_allowlist"
+    assert names(routing.route(ask(options={"exclude_providers": ["b"]}), NOW)) == ["a"]
 
 
 def test_warnings_of_the_options_and_of_the_ranking_are_told_together() -> None:
@@ -174,78 +174,78 @@ def test_warnings_of_the_options_and_of_the_ranking_are_told_together() -> None:
 
 def test_the_price_of_an_offer_is_the_mean_and_one_price_alone_counts_the_other_as_free() -> None:
     def priced(name: str, **prices: float) -> Candidate:
-        one = candidate(name)
-        return Candidate(one.endpoint, ModelSettings(id="gpt-4o", **prices), one.health)  # type: ignore[arg-type]
+        unpriced = candidate(name)
+        return Candidate(unpriced.endpoint, ModelSettings(id="gpt-4o", **prices), unpriced.health)  # type: ignore[arg-type]
 
     both = priced("both", input_usd_per_mtok=2.0, output_usd_per_mtok=4.0)
-    one = priced("one", output_usd_per_mtok=5.0)
+    only_output = priced("one", output_usd_per_mtok=5.0)
     none = priced("none")
-    some = router(both, one, none, default="cost-focus")
-    assert names(some.route(ask(), NOW))[0] == "one"
-    assert names(some.route(ask(options={"max_cost_per_1m": 3}), NOW)) == ["one", "both"]
-    assert names(some.route(ask(options={"max_cost_per_1m": 2.5}), NOW)) == ["one"]
+    routing = router(both, only_output, none, default="cost-focus")
+    assert names(routing.route(ask(), NOW))[0] == "one"
+    assert names(routing.route(ask(options={"max_cost_per_1m": 3}), NOW)) == ["one", "both"]
+    assert names(routing.route(ask(options={"max_cost_per_1m": 2.5}), NOW)) == ["one"]
 
 
 def test_what_is_measured_of_a_cold_upstream_says_nothing() -> None:
     slow = measure(candidate("slow"), 9.0, KNOWN - 1)
     assert names(router(slow).route(ask(options={"max_ttft_ms": 100}), NOW)) == ["slow"]
     measure(slow, 9.0, 1)
-    with pytest.raises(ConstraintNotMet) as told:
+    with pytest.raises(ConstraintNotMet) as raised:
         router(slow).route(ask(options={"max_ttft_ms": 100}), NOW)
-    assert told.value.code == "latency_constraint_exceeded"
+    assert raised.value.code == "latency_constraint_exceeded"
 
 
 # --- who is left alone
 
 
 def test_an_upstream_that_is_left_alone_is_no_candidate() -> None:
-    some = router(open_breaker(candidate("a")), cool(candidate("b"), 5), candidate("c"))
-    assert names(some.route(ask(), NOW)) == ["c"]
-    assert names(some.route(ask(), NOW + 5)) == ["b", "c"]
-    assert names(some.route(ask(), NOW + 10)) == ["a", "b", "c"]
+    routing = router(open_breaker(candidate("a")), cool(candidate("b"), 5), candidate("c"))
+    assert names(routing.route(ask(), NOW)) == ["c"]
+    assert names(routing.route(ask(), NOW + 5)) == ["b", "c"]
+    assert names(routing.route(ask(), NOW + 10)) == ["a", "b", "c"]
 
 
 def test_all_breakers_open_are_a_503_with_the_soonest_time() -> None:
-    some = router(open_breaker(candidate("a")), open_breaker(candidate("b"), NOW - 4.5))
-    with pytest.raises(NoProviderAvailable) as told:
-        some.route(ask(), NOW)
-    assert (told.value.status, told.value.code, told.value.retry_after) == (503, "no_provider_available", 6)
-    assert "a, b" in told.value.message
+    routing = router(open_breaker(candidate("a")), open_breaker(candidate("b"), NOW - 4.5))
+    with pytest.raises(NoProviderAvailable) as raised:
+        routing.route(ask(), NOW)
+    assert (raised.value.status, raised.value.code, raised.value.retry_after) == (503, "no_provider_available", 6)
+    assert "a, b" in raised.value.message
 
 
 def test_the_time_of_a_503_is_jittered_up_to_twice() -> None:
     for jitter, seconds in ((0.0, 10), (0.5, 15), (1.0, 20)):
-        with pytest.raises(NoProviderAvailable) as told:
+        with pytest.raises(NoProviderAvailable) as raised:
             router(open_breaker(candidate("a")), jitter=jitter).route(ask(), NOW)
-        assert told.value.retry_after == seconds
+        assert raised.value.retry_after == seconds
 
 
 def test_no_client_is_told_to_wait_longer_than_sdks_do() -> None:
-    with pytest.raises(NoProviderAvailable) as told:
+    with pytest.raises(NoProviderAvailable) as raised:
         router(open_breaker(candidate("a", seconds=300.0)), jitter=1.0).route(ask(), NOW)
-    assert told.value.retry_after == 120
+    assert raised.value.retry_after == 120
     with pytest.raises(RateLimited) as limited:
         router(cool(candidate("a"), 3600)).route(ask(), NOW)
     assert limited.value.retry_after == 120
 
 
 def test_while_a_probe_is_under_way_the_others_are_told_to_come_again() -> None:
-    one = open_breaker(candidate("a"))
-    some = router(one)
-    some.route(ask(), NOW + 10)
-    one.health.on_start(NOW + 10)
-    with pytest.raises(NoProviderAvailable) as told:
-        some.route(ask(), NOW + 10)
-    assert told.value.retry_after == 1
+    down = open_breaker(candidate("a"))
+    routing = router(down)
+    routing.route(ask(), NOW + 10)
+    down.health.on_start(NOW + 10)
+    with pytest.raises(NoProviderAvailable) as raised:
+        routing.route(ask(), NOW + 10)
+    assert raised.value.retry_after == 1
 
 
 @pytest.mark.parametrize("waited", [0.0, 0.5, 6.9])
 def test_all_cooling_are_a_429_with_the_soonest_whole_second(waited: float) -> None:
-    some = router(cool(candidate("a"), 20), cool(candidate("b"), 7), jitter=1.0)
-    with pytest.raises(RateLimited) as told:
-        some.route(ask(), NOW + waited)
-    assert (told.value.status, told.value.code) == (429, "rate_limit_exceeded")
-    assert told.value.retry_after == -(-(7 - waited) // 1) >= 1
+    routing = router(cool(candidate("a"), 20), cool(candidate("b"), 7), jitter=1.0)
+    with pytest.raises(RateLimited) as raised:
+        routing.route(ask(), NOW + waited)
+    assert (raised.value.status, raised.value.code) == (429, "rate_limit_exceeded")
+    assert raised.value.retry_after == -(-(7 - waited) // 1) >= 1
 
 
 def test_one_cooling_and_one_open_are_a_503() -> None:
@@ -254,9 +254,9 @@ def test_one_cooling_and_one_open_are_a_503() -> None:
 
 
 def test_only_those_that_the_options_leave_decide_which_error_it_is() -> None:
-    some = router(cool(candidate("a"), 20), open_breaker(candidate("b")))
+    routing = router(cool(candidate("a"), 20), open_breaker(candidate("b")))
     with pytest.raises(RateLimited):
-        some.route(ask(options={"providers": ["a"]}), NOW)
+        routing.route(ask(options={"providers": ["a"]}), NOW)
 
 
 # --- the budget
@@ -283,15 +283,15 @@ def test_without_a_budget_there_is_none() -> None:
 def test_the_option_wins_over_the_header_and_that_over_the_configuration(
     configured: int, header: int | None, option: int | None, budget: float | None
 ) -> None:
-    some = router(candidate("a"), budget_ms=configured)
+    routing = router(candidate("a"), budget_ms=configured)
     options = {} if option is None else {"max_ttft_ms": option}
-    assert some.route(ask(budget_ms=header, options=options), NOW).rules.budget == budget
+    assert routing.route(ask(budget_ms=header, options=options), NOW).rules.budget == budget
 
 
 def test_a_budget_puts_who_has_not_kept_it_behind() -> None:
-    some = router(measure(candidate("slow"), 2.0), measure(candidate("fast"), 0.1))
-    assert names(some.route(ask(), NOW)) == ["slow", "fast"]
-    assert names(some.route(ask(budget_ms=500), NOW)) == ["fast", "slow"]
+    routing = router(measure(candidate("slow"), 2.0), measure(candidate("fast"), 0.1))
+    assert names(routing.route(ask(), NOW)) == ["slow", "fast"]
+    assert names(routing.route(ask(budget_ms=500), NOW)) == ["fast", "slow"]
 
 
 def test_the_limits_of_time_are_told_to_the_race_in_seconds() -> None:
@@ -316,16 +316,16 @@ def test_a_whole_answer_keeps_its_deadline_and_timeout() -> None:
 
 
 def test_attempts_are_limited() -> None:
-    some = router(candidate("a"), candidate("b"))
+    routing = router(candidate("a"), candidate("b"))
     for fallbacks in (1, 2, 19):
-        rules = some.route(ask(options={"max_fallback_attempts": fallbacks}), NOW).rules
+        rules = routing.route(ask(options={"max_fallback_attempts": fallbacks}), NOW).rules
         assert rules.attempts == fallbacks
-    assert some.route(ask(), NOW).rules.attempts == 20
+    assert routing.route(ask(), NOW).rules.attempts == 20
 
 
 def test_without_fallbacks_there_is_one_attempt_and_no_hedge() -> None:
-    some = router(candidate("a"), candidate("b"), hedge_after=100)
-    rules = some.route(ask(options={"allow_fallbacks": False, "max_fallback_attempts": 5}), NOW).rules
+    routing = router(candidate("a"), candidate("b"), hedge_after=100)
+    rules = routing.route(ask(options={"allow_fallbacks": False, "max_fallback_attempts": 5}), NOW).rules
     assert (rules.attempts, rules.hedge_after) == (1, ())
 
 
@@ -350,33 +350,33 @@ def test_off_hedges_nobody() -> None:
 
 
 def test_a_hedge_goes_to_the_fastest_first_and_to_the_unknown_last() -> None:
-    some = router(
+    routing = router(
         candidate("unknown"),
         measure(candidate("slow"), 3.0),
         measure(candidate("fast"), 0.1),
         measure(candidate("middle"), 0.5),
         hedge_after=100,
     )
-    route = some.route(ask(), NOW)
+    route = routing.route(ask(), NOW)
     assert [names(route)[position] for position in route.rules.hedge_order] == ["fast", "middle", "slow", "unknown"]
 
 
 def test_delays_and_order_are_by_place_among_those_that_are_asked() -> None:
-    some = router(
+    routing = router(
         cool(candidate("cooling"), 5),
         measure(candidate("slow"), 3.0),
         measure(candidate("b"), 0.4),
         hedge_after="auto",
     )
-    rules = some.route(ask(), NOW).rules
+    rules = routing.route(ask(), NOW).rules
     assert rules.hedge_after == (pytest.approx(3.0, rel=0.09), pytest.approx(0.4, rel=0.09))
     assert rules.hedge_order == (1, 0)
 
 
 def test_every_route_shares_one_throttle_of_the_configured_share() -> None:
-    some = router(candidate("a"), hedge_after=100, hedge_max_share=0.5)
-    first, second = some.route(ask(), NOW).throttle, some.route(ask(), NOW).throttle
-    assert first is second is some.throttle
+    routing = router(candidate("a"), hedge_after=100, hedge_max_share=0.5)
+    first, second = routing.route(ask(), NOW).throttle, routing.route(ask(), NOW).throttle
+    assert first is second is routing.throttle
     first.on_request()
     assert not second.take()
     first.on_request()
@@ -387,44 +387,44 @@ def test_every_route_shares_one_throttle_of_the_configured_share() -> None:
 
 
 def test_a_plain_request_with_one_upstream_has_the_same_route_every_time() -> None:
-    one = router(candidate("alpha"), candidate("beta", "other"))
-    assert one.route(ask(), NOW) is one.route(ask(), NOW + 1)
-    assert one.route(ask(streamed=False), NOW) is not one.route(ask(), NOW)
-    assert one.route(ask(options={"timeout_ms": 5}), NOW).rules.timeout == 0.005
-    assert one.route(ask(budget_ms=70), NOW).rules.budget == 0.07
-    assert one.route(ask(), NOW).rules.budget is None
+    routing = router(candidate("alpha"), candidate("beta", "other"))
+    assert routing.route(ask(), NOW) is routing.route(ask(), NOW + 1)
+    assert routing.route(ask(streamed=False), NOW) is not routing.route(ask(), NOW)
+    assert routing.route(ask(options={"timeout_ms": 5}), NOW).rules.timeout == 0.005
+    assert routing.route(ask(budget_ms=70), NOW).rules.budget == 0.07
+    assert routing.route(ask(), NOW).rules.budget is None
 
 
 def test_its_upstream_is_looked_at_every_time_all_the_same() -> None:
     alpha = candidate("alpha")
-    one = router(alpha)
-    one.route(ask(), NOW)
+    routing = router(alpha)
+    routing.route(ask(), NOW)
     open_breaker(alpha)
     with pytest.raises(NoProviderAvailable):
-        one.route(ask(), NOW)
-    assert names(one.route(ask(), NOW + 11)) == ["alpha"]
+        routing.route(ask(), NOW)
+    assert names(routing.route(ask(), NOW + 11)) == ["alpha"]
 
 
 def test_its_wish_for_time_is_told_too() -> None:
     alpha = candidate("alpha")
-    one = router(alpha)
-    one.route(ask(), NOW)
+    routing = router(alpha)
+    routing.route(ask(), NOW)
     cool(alpha, 60)
     with pytest.raises(RateLimited):
-        one.route(ask(), NOW)
+        routing.route(ask(), NOW)
 
 
 def test_where_there_is_a_choice_it_is_made_every_time() -> None:
     alpha, beta = candidate("alpha"), candidate("beta")
-    one = router(alpha, beta)
+    routing = router(alpha, beta)
     open_breaker(alpha)
-    assert names(one.route(ask(), NOW)) == ["beta"]
-    assert names(one.route(ask(), NOW + 11)) == ["alpha", "beta"]
+    assert names(routing.route(ask(), NOW)) == ["beta"]
+    assert names(routing.route(ask(), NOW + 11)) == ["alpha", "beta"]
 
 
 def test_where_a_hedge_may_follow_its_time_is_found_every_time() -> None:
     alpha = candidate("alpha")
-    one = router(alpha, hedge_after="auto")
-    assert one.route(ask(), NOW).rules.hedge_after == (None,)
+    routing = router(alpha, hedge_after="auto")
+    assert routing.route(ask(), NOW).rules.hedge_after == (None,)
     measure(alpha, 0.1)
-    assert one.route(ask(), NOW).rules.hedge_after != (None,)
+    assert routing.route(ask(), NOW).rules.hedge_after != (None,)

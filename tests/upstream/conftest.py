@@ -21,7 +21,11 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def leaves_nothing_behind() -> AsyncIterator[None]:
-    """No task but the test's own, no socket, no unclosed transport."""
+    """No task but the test's own, no socket, no unclosed transport.
+
+    What was there before the test is frozen: the collection behind it then takes a millisecond instead of a hundred.
+    """
+    gc.freeze()
     before = open_sockets()
     yield
     mine = asyncio.current_task()
@@ -29,6 +33,7 @@ async def leaves_nothing_behind() -> AsyncIterator[None]:
     assert not others
     await until(lambda: open_sockets() <= before)
     gc.collect()  # an unclosed transport warns, and a warning is an error
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

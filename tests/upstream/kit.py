@@ -33,7 +33,7 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 async def passes(count: int) -> None:
-    """Let the loop run so many passes."""
+    """Let the loop run this many passes."""
     for _ in range(count):
         await asyncio.sleep(0)
 

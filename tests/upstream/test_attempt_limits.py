@@ -1,4 +1,4 @@
-"""The limits of an attempt, each told in the name of its key."""
+"""The limits of an attempt: each error names the key of the configuration."""
 
 import asyncio
 

@@ -11,7 +11,7 @@ REST = 0.02
 
 
 async def looked(pace: Pace, reads: int) -> bool:
-    """Whether it is due after a look that found so many reads."""
+    """Whether a turn is due after a look that found this many reads."""
     for _ in range(reads):
         pace.reads += 1
         if pace.is_due:
@@ -22,7 +22,7 @@ async def looked(pace: Pace, reads: int) -> bool:
 
 
 def reads_for(together: float) -> int:
-    """How many reads in a period bring so many together in a rest."""
+    """The reads in a period that bring this many together in a rest."""
     return round(together * PERIOD / REST)
 
 

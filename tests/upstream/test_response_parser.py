@@ -246,7 +246,7 @@ def test_an_offer_to_upgrade_is_no_upgrade() -> None:
 
 
 def head_of(size: int) -> bytes:
-    """A head whose field names and values have so many bytes, the framing of each field counted."""
+    """A head whose fields have `size` bytes, the framing of each field counted."""
     length = b"Content-Length: 0\r\n"
     fields = [length]
     left = size - len(length)
