@@ -86,8 +86,7 @@ class Service:
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
-        signing_keys = token_keys.load(Path(settings.storage.path))
-        self._in_force = InForce(settings, self._upstreams.router, signing_keys)
+        self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
         self._capacity = Capacity()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
@@ -99,8 +98,7 @@ class Service:
         self._reply_parts = self._build_reply_parts(build_directory(self._hub))
         self._fast_way = build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
-        app = self._build_app(dialects)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(self._build_app(dialects), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 
     def _build_statistics(self) -> GatewayStatistics:
         sources = StatisticsSources(
