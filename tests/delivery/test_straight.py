@@ -19,6 +19,8 @@ from tests.delivery.sockets import SMALL, unix_pair
 FRAME = b"data: a\n\n"
 CHUNK = b"09\r\ndata: a\n\n\r\n"  # as it came from the upstream: not as we would have written it
 
+pytestmark = pytest.mark.usefixtures("whole_passes")
+
 
 class DirectSink:
     """A sink with a socket; counts the pieces that were handed to it instead of being sent past it."""
