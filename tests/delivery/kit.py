@@ -182,7 +182,7 @@ class Scene:
         chunked: bool = False,
         seq: int = 0,
     ) -> list[Client]:
-        """So many subscribers more, each attached to a socket of its own."""
+        """`count` more subscribers, each attached to a socket of its own."""
         new = []
         for _ in range(count):
             # `Costly` has the members of `Framing`; an Enum with members cannot be extended.

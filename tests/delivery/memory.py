@@ -1,4 +1,4 @@
-"""Subscribers in memory: sinks that keep what they are given, and a producer that remembers what was wished of it."""
+"""Subscribers in memory: sinks that keep what they are given, and a producer that notes what is asked of it."""
 
 import asyncio
 import socket
@@ -72,7 +72,7 @@ class SlowSink(MemorySink):
 
 
 class Source:
-    """A producer that remembers what was wished of it."""
+    """A producer that notes what is asked of it."""
 
     def __init__(self) -> None:
         self.paused = False
