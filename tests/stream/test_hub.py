@@ -1,6 +1,7 @@
 """Streams are found while they run and for a while after; then time, or the bytes of newer ones, take them away."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ class Talk:
         self._hub = hub
         self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
+    def headers(self) -> dict[str, str]:
+        return {}
+
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}
 
@@ -58,6 +62,10 @@ class Whole:
 
     def stop(self, ending: Ending) -> None:
         self.stops.append(ending)
+
+
+def is_past(time: float) -> bool:
+    return asyncio.get_running_loop().time() > time
 
 
 def started(hub: Hub, name: str, **fields: Any) -> Talk:
@@ -144,7 +152,7 @@ async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
     for name in "cadb":
         talks[name].end()
         before = asyncio.get_running_loop().time()
-        await until(lambda before=before: asyncio.get_running_loop().time() > before + 0.002)
+        await until(partial(is_past, before + 0.002))
     gone: list[str] = []
     while len(gone) < 4:  # whenever some are gone, they are those that ended first
         gone = [name for name in "cadb" if hub.find(name) is None]
