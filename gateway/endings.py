@@ -48,38 +48,55 @@ class Ending(StrEnum):
         member.log_level = "warning" if "warning" in options else "info"
         return member
 
-    COMPLETED = "completed", "The upstream's answer is whole.", Blame.NOBODY, "upstream had ended"
-    REFUSED = "refused", "An upstream said that the request is at fault.", Blame.CLIENT, "upstream had ended"
+    COMPLETED = (
+        "completed",
+        "The answer is complete; a subscriber has been sent all of it.",
+        Blame.NOBODY,
+        "upstream had ended",
+    )
+    REFUSED = "refused", "The request was at fault, and an upstream said so.", Blame.CLIENT, "upstream had ended"
     UPSTREAM_ERROR = (
         "upstream_error",
-        "The upstream failed, and no other one could answer.",
+        "The upstreams failed, or the one that answered broke off.",
         Blame.UPSTREAM,
         "fault",
         "upstream had ended",
     )
-    STALLED = "stalled", "The upstream was silent for longer than stream.idle_timeout_ms.", Blame.UPSTREAM, "fault"
+    STALLED = "stalled", "The upstream sent nothing for `stream.idle_timeout_ms`.", Blame.UPSTREAM, "fault"
     TTFT_BUDGET_EXCEEDED = (
         "ttft_budget_exceeded",
-        "No upstream brought content within the TTFT budget of the request.",
+        "No first token came within the budget.",
         Blame.UPSTREAM,
         "fault",
     )
-    MAX_DURATION = "max_duration", "The stream ran for as long as it may.", Blame.NOBODY
-    MAX_OUTPUT = "max_output", "The answer became as long as it may be.", Blame.NOBODY
+    MAX_DURATION = (
+        "max_duration",
+        "The answer took longer than `stream.max_duration_seconds`, `timeout_ms` or `deadline_ms`.",
+        Blame.NOBODY,
+    )
+    MAX_OUTPUT = (
+        "max_output",
+        "The answer was longer than `stream.max_output_tokens` or `stream.max_output_bytes`.",
+        Blame.NOBODY,
+    )
     BUDGET_EXHAUSTED = (
         "budget_exhausted",
-        "The answer cost what it may cost, or the balance of the API key was used up.",
+        "The balance of the key, or `max_cost_usd`, was used up.",
         Blame.CLIENT,
     )
     ABANDONED = "abandoned", "The last subscriber left.", Blame.CLIENT
-    STOPPED = "stopped", "Somebody asked for the end with DELETE /v1/streams/{id}.", Blame.NOBODY
-    EXPIRED = "expired", "The viewer token ran out, or nobody came to read the stream.", Blame.NOBODY
-    LAGGED = "lagged", "The subscriber took no byte for too long.", Blame.CLIENT, "not told", "warning"
+    STOPPED = "stopped", "Somebody asked for the end.", Blame.NOBODY
+    EXPIRED = (
+        "expired",
+        "The stream ran without a subscriber for `stream.detached_max_seconds`, or the viewer token expired.",
+        Blame.NOBODY,
+    )
+    LAGGED = "lagged", "The subscriber was too slow.", Blame.CLIENT, "not told", "warning"
     LEFT = "left", "The subscriber hung up.", Blame.CLIENT, "not told"
-    DRAINED = "drained", "The gateway was shutting down.", Blame.GATEWAY
+    DRAINED = "drained", "The gateway was stopped.", Blame.GATEWAY
     INTERNAL_ERROR = (
         "internal_error",
-        "The gateway made a mistake; its log has the trace.",
+        "The gateway has a defect; its log has the trace.",
         Blame.GATEWAY,
         "fault",
         "upstream had ended",

@@ -1,20 +1,27 @@
-"""The README says what is so: the configuration table, the two commands, the words of the endings."""
+"""The README says what is so: its two commands, its configuration, its table of endpoints; and it stays short."""
 
 import re
 from pathlib import Path
 
+import gateway
 from gateway import config
+from gateway.dialects.registry import DIALECTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+MAX_LINES = 160  # what somebody reads in the first five minutes
+ROUTE = re.compile(r'add_(get|post|delete)\(\s*"([^"]+)"')
 
 
-def test_the_table_of_the_configuration_is_that_of_the_code() -> None:
-    expected = [
-        f"| `{row.key}` | {row.default} | {row.allowed} | {row.description} |" for row in config.defaults_table()
-    ]
-    written = re.findall(r"^\| `(?:server|stream|ttft|routing|upstreams\[\]|feeds\[\]|storage)\..*\|$", README, re.M)
-    assert written == expected
+def routes() -> set[tuple[str, str]]:
+    """Every method and path that the sources register, with the parameters as the README writes them."""
+    sources = "".join(path.read_text() for path in Path(gateway.__file__).parent.rglob("*.py"))
+    found = {(method.upper(), re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path)) for method, path in ROUTE.findall(sources)}
+    return found | {("POST", dialect.path) for dialect in DIALECTS}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
 
 
 def test_the_checks_find_the_test_command() -> None:
@@ -31,3 +38,12 @@ def test_the_toml_of_the_readme_is_a_valid_configuration(tmp_path: Path) -> None
         file.write_text(block)
         loaded = config.load(file, {"OPENAI_API_KEY": "sk-test"})
         assert loaded.upstreams
+
+
+def test_the_table_of_the_endpoints_has_every_path_and_no_other() -> None:
+    written = set()
+    for cell in re.findall(r"^\| (`(?:GET|POST|DELETE) [^|]*) \|", README, re.M):
+        method = cell.split()[0].strip("`")
+        written |= {(method, path) for path in re.findall(r"(/[^`]*)`", cell)}
+    assert len(routes()) > 20
+    assert written == routes()

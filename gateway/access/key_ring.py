@@ -26,9 +26,6 @@ class KeyRing:
         self._search = asyncio.Lock()
         self._searched_at = 0.0
 
-    def __len__(self) -> int:
-        return len(self._accounts)
-
     @property
     def is_open(self) -> bool:
         """Whether no key was ever made, so that whoever reaches the listener may ask."""

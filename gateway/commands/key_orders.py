@@ -137,7 +137,7 @@ def _microusd(option: str, text: str) -> int:
 
 
 def _expiry(text: str, now: int) -> int:
-    """The end of a key in Unix seconds, from a moment (`2027-01-31T12:00:00Z`, `2027-01-31`) or a time (`90d`)."""
+    """The end of a key in Unix seconds: a moment (`2027-01-31T12:00:00Z`, `2027-01-31`), or in a while (`90d`)."""
     try:
         if text[-1:] in _UNITS and text[:-1].isdigit() and len(text) < 12:
             at = now + int(text[:-1]) * _UNITS[text[-1]]

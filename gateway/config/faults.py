@@ -118,12 +118,11 @@ def _fault(detail: ErrorDetails, root: Table) -> Fault:
         return Fault(loc, "needs at least one entry")
     words = words_of(field)
     shown = "" if words.hidden else _shown(detail["input"])
-    hint = f"; {words.hint}" if words.hint else ""
     if detail["type"] == "value_error":
-        return Fault(loc, f"{detail['ctx']['error']}{shown}{hint}")
+        return Fault(loc, f"{detail['ctx']['error']}{shown}")
     in_range = detail["type"] in _RANGE_ERRORS and len(choices(field)) == 1
     allowed = value_range(field) if in_range else allowed_values(field, entry=isinstance(loc[-1], int))
-    return Fault(loc, f"must be {allowed}{shown}{hint}")
+    return Fault(loc, f"must be {allowed}{shown}")
 
 
 def _trace(root: Table, loc: Loc) -> tuple[Loc, FieldInfo | None, Table]:

@@ -29,7 +29,6 @@ class Words:
     """The annotation of a field whose type does not say it all; a `hidden` value is never repeated."""
 
     allowed: str = ""
-    hint: str = ""
     default: str = ""
     hidden: bool = False
 
@@ -112,8 +111,6 @@ def allowed_values(field: FieldInfo, *, brief: bool = False, entry: bool = False
 def value_range(field: FieldInfo, *, brief: bool = False) -> str:
     """The range of a number; `brief`: as a table cell."""
     low, high = (None if limit is None else number(limit) for limit in bounds(field))
-    if low == high:
-        return f"{low}"
     if high is None:
         return f"at least {low}"
     return f"{low} to {high}" if brief else f"at least {low} and at most {high}"

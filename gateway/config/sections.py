@@ -34,8 +34,6 @@ from gateway.config.values import (
     Whole,
 )
 
-_ONE_WORKER = "more than one worker is not built yet: run several instances behind a balancer"
-
 
 def _told(default: Any, description: str) -> Any:
     return Field(default, description=description)
@@ -53,85 +51,168 @@ class Section(BaseModel):
 
 
 class ServerSettings(Section):
-    listen: ListenOn = _told(Listen("127.0.0.1", 8080), "Where clients connect.")
-    workers: Annotated[Whole, Words(hint=_ONE_WORKER)] = _number(1, 1, 1, "Processes.")
-    drain_seconds: Seconds = _number(30.0, 0, 3600, "How long running streams may finish at a stop.")
-    cors_origins: tuple[Origin, ...] = _told((), "Browser origins that may call; `*` is any.")
-    max_body_bytes: Whole = _number(4_194_304, 1024, 1 << 30, "Largest request body.")
-    max_connections: Whole = _number(50_000, 1, 1_000_000, "Beyond it: 503. The fd limit caps it.")
-    batch_us: Whole = _number(500, 0, 5000, "Under load, tokens of so long are relayed together; 0: each at once.")
-    tls_cert_file: FileName | None = _told(None, "PEM certificate chain; turns TLS on.")
-    tls_key_file: FileName | None = _told(None, "PEM private key of tls_cert_file.")
+    listen: ListenOn = _told(
+        Listen("127.0.0.1", 8080), "Where clients connect; sockets that systemd hands over are used instead."
+    )
+    drain_seconds: Seconds = _number(
+        30.0, 0, 3600, "How long running streams may go on after a stop was asked for; 0 ends them at once."
+    )
+    cors_origins: tuple[Origin, ...] = _told(
+        (), "Origins whose pages may call from a browser; `*` allows all, `http://localhost:*` every port."
+    )
+    max_body_bytes: Whole = _number(
+        4_194_304, 1024, 1 << 30, "Largest request body; a larger one is refused with 413."
+    )
+    max_connections: Whole = _number(
+        50_000, 1, 1_000_000, "Most client connections at once; one more gets 503. The limit of open files lowers it."
+    )
+    batch_us: Whole = _number(
+        500, 0, 5000, "Under load, tokens of this many microseconds are relayed together; 0 relays each at once."
+    )
+    tls_cert_file: FileName | None = _told(None, "PEM file with the certificate chain; setting it turns TLS on.")
+    tls_key_file: FileName | None = _told(None, "PEM file with the private key of `tls_cert_file`.")
 
 
 class StreamSettings(Section):
-    commit_after_ms: Whole = _number(10_000, 0, MAX_MS, "Silence before the headers go out without content.")
-    keepalive_seconds: Seconds = _number(15.0, 0.01, 3600, "Pause between keepalive comments in silence.")
-    idle_timeout_ms: Whole = _number(60_000, 1, MAX_MS, "Silence between tokens that is a stall.")
-    max_duration_seconds: Seconds = _number(0.0, 0, WEEK, "Longest stream; 0 is no limit.")
-    abort_grace_ms: Whole = _number(0, 0, MAX_MS, "Wait for a new reader after the last one left.")
-    on_last_reader: Literal["abort", "drain"] = _told("abort", "Then abort the upstream, or read it to its end.")
-    detached_max_seconds: Seconds = _number(3600.0, 0.01, WEEK, "Longest run of a stream without a reader.")
-    retain_seconds: Seconds = _number(300.0, 0, 86_400, "How long a finished stream can be replayed.")
-    max_retained_bytes: Whole = _number(268_435_456, 0, 1 << 40, "All ended streams; the oldest go first.")
-    max_log_bytes: Whole = _number(16_777_216, 4096, 1 << 30, "Largest log of one stream.")
-    max_output_tokens: Whole = _number(0, 0, 1 << 31, "Longest answer of a stream; 0 is no limit.")
-    max_output_bytes: Whole = _number(0, 0, 1 << 40, "The same in bytes of text; 0 is no limit.")
-    max_subscribers: Whole = _number(20_000, 1, 1_000_000, "Readers of one stream or feed; beyond it: 503.")
-    max_subscribers_per_key: Whole = _number(20_000, 1, 1_000_000, "Subscriptions of one API key; beyond it: 429.")
-    subscriber_stall_seconds: Seconds = _number(30.0, 0.01, 3600, "A reader that takes no byte for so long lags.")
-    usage_event: Literal["auto", "event", "finish", "none"] = _told("auto", "Where usage and metadata are sent.")
+    commit_after_ms: Whole = _number(
+        10_000, 0, MAX_MS, "How long the response headers wait for the first content; 0 sends them at once."
+    )
+    keepalive_seconds: Seconds = _number(
+        15.0, 0.01, 3600, "Pause between two `: keepalive` comments while a stream has nothing to send."
+    )
+    idle_timeout_ms: Whole = _number(
+        60_000, 1, MAX_MS, "How long an upstream may be silent between two events; a longer silence ends the stream."
+    )
+    max_duration_seconds: Seconds = _number(0.0, 0, WEEK, "How long a stream may run; 0 sets no limit.")
+    abort_grace_ms: Whole = _number(
+        0, 0, MAX_MS, "How long a stream without subscribers waits for a new one before it ends; 0 does not wait."
+    )
+    on_last_reader: Literal["abort", "drain"] = _told(
+        "abort", "When the last subscriber leaves: `abort` closes the upstream, `drain` reads the answer to its end."
+    )
+    detached_max_seconds: Seconds = _number(
+        3600.0, 0.01, WEEK, "How long a stream may run without a subscriber; then it ends as `expired`."
+    )
+    retain_seconds: Seconds = _number(
+        300.0, 0, 86_400, "How long an ended stream can still be read; 0 forgets it at once."
+    )
+    max_retained_bytes: Whole = _number(
+        268_435_456, 0, 1 << 40, "Most bytes that all ended streams keep; beyond it the oldest are forgotten."
+    )
+    max_log_bytes: Whole = _number(
+        16_777_216, 4096, 1 << 30, "Most bytes that a running stream keeps; when its log is full, the upstream waits."
+    )
+    max_output_tokens: Whole = _number(
+        0, 0, 1 << 31, "Most tokens of a streamed answer; a longer one is cut with an error. 0 sets no limit."
+    )
+    max_output_bytes: Whole = _number(
+        0, 0, 1 << 40, "Most bytes of text of a streamed answer; a longer one is cut with an error. 0 sets no limit."
+    )
+    max_subscribers: Whole = _number(
+        20_000, 1, 1_000_000, "Most subscribers of one stream or feed; one more gets 503."
+    )
+    max_subscribers_per_key: Whole = _number(
+        20_000, 1, 1_000_000, "Most subscriptions of one API key, its viewer tokens included; one more gets 429."
+    )
+    subscriber_stall_seconds: Seconds = _number(
+        30.0, 0.01, 3600, "How long a subscriber may take no byte that waits for it; then it ends as `lagged`."
+    )
+    usage_event: Literal["auto", "event", "finish", "none"] = _told(
+        "auto", "Where usage and routing metadata are sent: in a last `event`, on the `finish` chunk, or nowhere."
+    )
 
 
 class TtftSettings(Section):
-    budget_ms: Whole = _number(0, 0, MAX_MS, "Default time to first token of a request; 0 is none.")
-    hedge_after: HedgeAfter = _told("off", "When to try a second upstream too: auto (p95 of the TTFT) or ms.")
-    hedge_max_share: Ratio = _number(0.1, 0, 1, "Largest share of hedged requests.")
+    budget_ms: Whole = _number(
+        0, 0, MAX_MS, "How long a request may wait for its first token, over all attempts; 0 sets no budget."
+    )
+    hedge_after: HedgeAfter = _told(
+        "off", "Milliseconds without content after which a second upstream is asked too; `auto`: p95 of the TTFT."
+    )
+    hedge_max_share: Ratio = _number(
+        0.1, 0, 1, "Largest share of the requests for which a second upstream may be asked; 0 allows none."
+    )
 
 
 class RoutingSettings(Section):
-    optimize: Annotated[Optimize, UNALIASED, OPTIMIZE_WORDS] = _told("balanced", "What upstreams are ordered by.")
-    breaker_failures: Whole = _number(5, 0, 1000, "So many in a row and an upstream is left alone; 0 is never.")
-    breaker_seconds: Seconds = _number(10.0, 0.1, 3600, "For so long, then one request tries it; doubled each time.")
-    max_cooldown_seconds: Seconds = _number(120.0, 0, 3600, "Longest Retry-After of an upstream that is obeyed.")
+    optimize: Annotated[Optimize, UNALIASED, OPTIMIZE_WORDS] = _told(
+        "balanced", "By what the upstreams of a model are ordered, unless a request says otherwise."
+    )
+    breaker_failures: Whole = _number(
+        5, 0, 1000, "How many failures in a row open the breaker, so that an upstream is not asked; 0 never opens it."
+    )
+    breaker_seconds: Seconds = _number(
+        10.0, 0.1, 3600, "How long the breaker stays open; doubled after each failed probe."
+    )
+    max_cooldown_seconds: Seconds = _number(
+        120.0, 0, 3600, "Longest time that an upstream is not asked because of its Retry-After; 0 ignores the header."
+    )
 
 
 class ModelSettings(Section):
-    id: ModelId = _told(..., "Public name; the same id on several upstreams makes alternatives.")
-    upstream_id: Annotated[ModelId, Words(ID_WORDS, default="the id")] = Field(
-        default_factory=lambda data: data.get("id", ""), description="Name at the upstream."
+    id: ModelId = _told(
+        ..., "Name by which clients ask for the model; upstreams with the same id stand in for each other."
     )
-    input_usd_per_mtok: Price | None = _told(None, "Price of a million prompt tokens.")
-    output_usd_per_mtok: Price | None = _told(None, "Price of a million completion tokens.")
+    upstream_id: Annotated[ModelId, Words(ID_WORDS, default="the id")] = Field(
+        default_factory=lambda data: data.get("id", ""), description="Name of the model at the upstream."
+    )
+    input_usd_per_mtok: Price | None = _told(None, "Price of a million prompt tokens in US dollars.")
+    output_usd_per_mtok: Price | None = _told(None, "Price of a million completion tokens in US dollars.")
 
 
 class UpstreamSettings(Section):
-    name: Name = _told(..., "Unique name, seen in headers, metrics and logs.")
-    base_url: BaseUrl = _told(..., "API root, usually ending in /v1.")
-    api_key_env: Variable | None = _told(None, "Environment variable that holds the key.")
-    api_key_file: KeyFile | None = _told(None, "File that holds the key (systemd credential or path).")
-    api_key: SecretStr | None = Field(default=None, exclude=True, description="The key itself; filled in by load().")
-    connect_timeout_ms: Whole = _number(5000, 1, MAX_MS, "TCP connect, name lookup included.")
-    tls_timeout_ms: Whole = _number(5000, 1, MAX_MS, "TLS handshake.")
-    head_timeout_ms: Whole = _number(60_000, 1, MAX_MS, "Request sent to response head.")
-    first_content_timeout_ms: Whole = _number(120_000, 1, MAX_MS, "Request sent to first content of a stream.")
-    response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "Whole answer that is not streamed.")
-    max_idle_connections: Whole = _number(64, 0, 10_000, "Idle connections kept.")
-    idle_connection_seconds: Seconds = _number(30.0, 0, 3600, "How long an idle connection is kept.")
-    tls_ca_file: FileName | None = _told(None, "PEM certificates to trust instead of the system's.")
-    include_usage: Flag = _told(True, "Whether stream_options.include_usage may be sent.")
-    models: tuple[ModelSettings, ...] = Field(min_length=1, description="What it serves.")
+    name: Name = _told(..., "Unique name of the upstream, shown in headers, metrics and logs.")
+    base_url: BaseUrl = _told(
+        ..., "Root of the upstream's API, usually ending in /v1; `/chat/completions` is added to it."
+    )
+    api_key_env: Variable | None = _told(None, "Environment variable that holds the upstream's API key.")
+    api_key_file: KeyFile | None = _told(
+        None, "File that holds the upstream's API key: a path, or the name of a systemd credential."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, exclude=True, description="The API key itself, filled in by load()."
+    )
+    connect_timeout_ms: Whole = _number(
+        5000, 1, MAX_MS, "How long the name lookup and the TCP connection may take together."
+    )
+    tls_timeout_ms: Whole = _number(5000, 1, MAX_MS, "How long the TLS handshake may take.")
+    head_timeout_ms: Whole = _number(
+        60_000, 1, MAX_MS, "How long a streamed answer may take from the request to the response headers."
+    )
+    first_content_timeout_ms: Whole = _number(
+        120_000, 1, MAX_MS, "How long a streamed answer may take from the request to its first content."
+    )
+    response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "How long a whole answer may take that is not streamed.")
+    max_idle_connections: Whole = _number(
+        64, 0, 10_000, "Most idle connections that are kept for the next requests; 0 keeps none."
+    )
+    idle_connection_seconds: Seconds = _number(
+        30.0, 0, 3600, "How long an idle connection is kept; 0 closes it at once."
+    )
+    tls_ca_file: FileName | None = _told(
+        None, "PEM file of the certificate authorities to trust instead of the system's."
+    )
+    include_usage: Flag = _told(
+        True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
+    )
+    models: tuple[ModelSettings, ...] = Field(min_length=1, description="The models that the upstream serves.")
 
 
 class FeedSettings(Section):
-    name: Name = _told(..., "Unique name, the path of the feed.")
-    url: FeedUrl = _told(..., "SSE source, connected while somebody reads.")
-    retain_events: Whole = _number(1000, 1, 1_000_000, "Events kept for late readers.")
-    lag: Literal["skip", "close"] = _told("skip", "A reader too slow: skip with a gap event, or close.")
+    name: Name = _told(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
+    url: FeedUrl = _told(..., "Source of server-sent events; it is connected while the feed has subscribers.")
+    retain_events: Whole = _number(
+        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
+    )
+    lag: Literal["skip", "close"] = _told(
+        "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
+    )
 
 
 class StorageSettings(Section):
-    path: FileName = _told("rivergate.db", "SQLite file of keys, balances and usage records.")
+    path: FileName = _told(
+        "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
+    )
 
 
 class Config(Section):

@@ -89,7 +89,8 @@ class Fanout:
     def wake(self) -> None:
         """The log has grown, or ended: begin a pass, unless one is under way, which then comes round again."""
         if self._pass is None:
-            self._begin()
+            self._pass = self._steps()
+            self._run(is_first=True)
         else:
             self._is_behind = True
 
@@ -107,7 +108,7 @@ class Fanout:
         self._is_behind = False
         self._serve((subscriber,))
         if self._is_behind:
-            self._begin()
+            self.wake()
         elif self._log.ending is not None:
             self._pieces.clear()
 
@@ -125,10 +126,6 @@ class Fanout:
         self._end_straight(Cause.BEHIND)
         for frame in frames:
             self._log.append(frame)
-
-    def _begin(self) -> None:
-        self._pass = self._steps()
-        self._run(is_first=True)
 
     def _run(self, is_first: bool = False) -> None:
         """One slice of the pass."""
@@ -155,9 +152,10 @@ class Fanout:
                     yield from group.advance()
                 except LookupError:
                     self._dissolve(group, Cause.BEHIND)  # each is told for itself what was forgotten
-                if group and group.seq != self._log.next_seq:
+                if len(group) == 1:  # the others have left or are blocked
+                    self._dissolve_group_of_one()
+                if group.seq != self._log.next_seq and group:
                     self._is_behind = True
-            self._dissolve_group_of_one()
             apart = tuple(self._apart)
             for start in range(0, len(apart), APART_STEP):
                 self._serve(apart[start : start + APART_STEP])
@@ -213,8 +211,10 @@ class Fanout:
 
     def _dissolve_group_of_one(self) -> None:
         """Nobody moves in step with themselves: the only subscriber goes straight as soon as it has been served."""
+        if self._apart or not self._in_step:
+            return
         groups = [group for group in self._in_step.values() if group]
-        if len(groups) == 1 and len(groups[0]) == 1 and not self._apart:
+        if len(groups) == 1 and len(groups[0]) == 1:
             self._dissolve(groups[0], Cause.ALONE)
 
     def _dissolve(self, group: SubscribersInStep, cause: Cause) -> None:

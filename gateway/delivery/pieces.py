@@ -5,19 +5,17 @@ are made elsewhere (`gateway/stream/`). The invariant: subscribers of one view t
 very same object of bytes.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.endings import Ending
 
 MAX_SHARED_PIECES = 4  # of 64 KiB each; subscribers that follow one another through a long log share them
 
 
-class Piece(NamedTuple):
-    """The bytes of one send. It may be empty: there is nothing new for the subscriber."""
-
-    data: bytes
-    next_seq: int  # the position behind the bytes
-    over: bool  # the stream is over: nothing follows these bytes
+# The bytes of one send (empty: there is nothing new for the subscriber), the position behind them, and whether the
+# stream is over, so that nothing follows them. A plain tuple: a frame to two subscribers takes 6 us, to which a
+# `NamedTuple` would add 0.6 us.
+Piece = tuple[bytes, int, bool]
 
 
 class View(Protocol):
@@ -57,10 +55,8 @@ class Log(Protocol):
 
 def next_piece(view: View, seq: int, body_end: bytes) -> Piece:
     """The next piece for a subscriber at `seq`; the last one holds the end of the body, so that both are one send."""
-    piece = view.piece(seq)
-    if piece.over and body_end:
-        return Piece(piece.data + body_end, piece.next_seq, True)
-    return piece
+    data, next_seq, over = view.piece(seq)
+    return data + body_end if over else data, next_seq, over
 
 
 class SharedPieces:
@@ -79,10 +75,10 @@ class SharedPieces:
         made = self._made.get((view, seq, body_end))
         if made is not None:
             piece, end_then = made
-            if end_then == end or piece.next_seq != end_then[0]:  # nothing has come, or the piece was full
+            if end_then == end or piece[1] != end_then[0]:  # nothing has come, or the piece was full
                 return piece
         piece = next_piece(view, seq, body_end)
-        if piece.data:
+        if piece[0]:
             if len(self._made) >= MAX_SHARED_PIECES:
                 del self._made[next(iter(self._made))]
             self._made[view, seq, body_end] = piece, end

@@ -37,7 +37,7 @@ def queued_bytes(direct: socket.socket) -> int:
 class Sink(Protocol):
     """The way to one subscriber."""
 
-    body_end: bytes  # ends the body of the connection; the last piece is sent together with it
+    body_end: bytes  # ends the body of the connection; sent in one piece with the last frames
     steady: bool  # as long as the sink is not blocked, `direct` is there and does not change
     direct: socket.socket | None  # may be sent to without a call of `write` as long as the sink is not blocked
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again

@@ -113,7 +113,7 @@ class SocketSink:
         if taken is None:
             return
         self._watch.remove(taken.fileno())
-        # Unread bytes of the client would turn the close into a reset, and that would take the last events with it.
+        # Unread bytes of the client would turn the close into a reset, and the client would lose the last events.
         with contextlib.suppress(OSError):
             taken.shutdown(socket.SHUT_WR)
             for _ in range(MAX_UNREAD_BYTES // 65536):

@@ -48,8 +48,8 @@ class StraightWay:
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
         """Append a frame and bring it on its way; `chunk`: the same frame as a transfer chunk.
 
-        The way of nearly every token. The chunk goes to the socket beside the sink, not through `Sink.write`, and
-        nothing of the subscriber is touched: 0.4 us less of the 1.5 us that a token takes here (bench/micro.py).
+        The way of nearly every token: the chunk goes to the socket beside the sink, and nothing of the subscriber is
+        touched. On a socket pair that takes 1.0 us; through `Sink.write` it is 1.2 us, with a chunk framed anew 1.45.
         Raises `ValueError` once the log is closed.
         """
         log = self._log
@@ -90,10 +90,11 @@ class StraightWay:
 
     def _deliver(self, frame: bytes, chunk: bytes) -> None:
         """Bring a frame that was just appended to whoever is there, by `Sink.write` or by a pass."""
-        subscriber, seq = self.subscriber, self._log.next_seq - 1
+        subscriber = self.subscriber
         if subscriber is None or (sink := subscriber.sink) is None:
             self._pass.wake()
             return
+        seq = self._log.next_seq - 1
         if sink.blocked:  # by what its transport still holds
             self._stand_at(subscriber, seq)
             self._pass.remove(subscriber, Cause.BLOCKED)

@@ -176,7 +176,7 @@ class LearnedShape:
         return True
 
     def _chunk_head(self, size: int) -> tuple[bytes, int, int]:
-        """For chunks of this many bytes: how they begin, how many bytes are not text, and where their data starts."""
+        """The beginning of a chunk of this many bytes, how many of them are not text, and where its data starts."""
         if self._sample is not None:
             self._learn()
         found = NO_CHUNK, size, 0

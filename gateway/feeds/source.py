@@ -34,7 +34,7 @@ LAST_EVENT_ID = "Last-Event-ID"
 _log = logging.getLogger("rivergate.feed")
 
 
-class State(Enum):
+class SourceState(Enum):
     """What the feed does about its source."""
 
     IDLE = "idle"  # there is no subscriber
@@ -61,7 +61,7 @@ class SourceFeed:
     ) -> None:
         """`jitter`: random, 0 to 1. `state`: the ring that an earlier process left, where this one goes on."""
         self.id = f"feed:{config.name}"
-        self.state = State.IDLE
+        self.state = SourceState.IDLE
         self._dialer = dialer
         self._target = target
         self._jitter = jitter
@@ -85,9 +85,9 @@ class SourceFeed:
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
         subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self.state is State.CLOSED:
+        if self.state is SourceState.CLOSED:
             subscriber.end(Ending.DRAINED)
-        elif self.state is State.IDLE:
+        elif self.state is SourceState.IDLE:
             self._connect()
         return subscriber
 
@@ -106,8 +106,8 @@ class SourceFeed:
         """Leave the source: the last subscriber has left. The ring stays for subscribers who come back."""
         self._hang_up()
         self._failures = 0
-        if self.state is not State.CLOSED:
-            self.state = State.IDLE
+        if self.state is not SourceState.CLOSED:
+            self.state = SourceState.IDLE
 
     def state_of_ring(self) -> FeedState:
         """The ring, as the next process needs it to go on."""
@@ -115,7 +115,7 @@ class SourceFeed:
         return FeedState(log.epoch, log.first_seq, self._last_id, log.frames())
 
     def close(self, retry_ms: Callable[[], int]) -> None:
-        self.state = State.CLOSED
+        self.state = SourceState.CLOSED
         self.stop(Ending.DRAINED)
         self.stream.dismiss(retry_ms)
 
@@ -127,7 +127,7 @@ class SourceFeed:
             self._fail(f"the source answered HTTP {status} with {kind[:80] or 'no content type'}")
             return _ignore
         self._clear_timer()
-        self.state = State.READING
+        self.state = SourceState.READING
         self._decoder = sse.BlockDecoder()
         self._connections += 1
         if self._connections > 1 and not self._last_id:
@@ -175,7 +175,7 @@ class SourceFeed:
 
     def _connect(self) -> None:
         self._timer = None
-        self.state = State.CONNECTING
+        self.state = SourceState.CONNECTING
         self._dial = self._tasks.start(self._open(), f"dial {self.id}")
 
     async def _open(self) -> None:
@@ -203,10 +203,10 @@ class SourceFeed:
 
     def _fail(self, reason: str) -> None:
         """Give the connection up and try again later: the pause doubles with each failure in a row."""
-        if self.state not in (State.CONNECTING, State.READING):
+        if self.state not in (SourceState.CONNECTING, SourceState.READING):
             return
         self._hang_up()
-        self.state = State.WAITING
+        self.state = SourceState.WAITING
         self._last_error = reason
         wait = min(self._retry_seconds * 2**self._failures, LONGEST_WAIT) * (0.75 + self._jitter() / 2)
         self._failures = min(self._failures + 1, 10)

@@ -1,5 +1,16 @@
-"""Shell: before every handler below `/v1`: is there room, who asks, and from which site; after it, what every answer
-tells.
+"""Shell: the admission of requests, the one front door of both ways.
+
+Every request below `/v1` passes these steps in this order, and the first one that refuses it raises a
+`RivergateError`:
+
+1. `enter`: capacity (is there room, is the gateway open), then origin (may the page of another site ask).
+2. `known_caller`, or `caller` where the books must be asked: who sends it.
+3. The parser of its body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
+4. `check_models`: may this key use the models of its route.
+5. Its place: the bank counts it against the key's rate, running requests and money (`Opening.admit`); a subscription
+   takes a place among the subscribers of a stream (`Places.take`).
+
+The fast way calls them one after the other; on aiohttp's way the middleware takes 1 and 2, and a handler the others.
 """
 
 from collections.abc import Mapping
@@ -8,76 +19,122 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.callers import Caller
+from gateway.access.accounts import Account
+from gateway.access.callers import Caller, Gate
 from gateway.access.cors import Cors
 from gateway.errors import PermissionDenied
-from gateway.http.context import CONTEXT, refusal_for_capacity
-from gateway.http.errors import Handler, error_response, request_id_of
+from gateway.http.capacity import Capacity
+from gateway.http.errors import SERVER_NAME, Handler
+from gateway.http.in_force import InForce
+from gateway.http.request_id import request_id_of
+from gateway.routing.router import Route
 
 CALLER = web.RequestKey("caller", Caller)
-VIEWABLE = web.AppKey("viewable", frozenset[Handler])  # handlers that check a viewer token themselves
 
 
 @dataclass(frozen=True, slots=True)
-class Requester:
-    """Who sends a request, and what it tells of itself; by whichever way it came in."""
+class RequestHead:
+    """What is known of a request before its body, whichever way it takes."""
 
-    headers: Mapping[str, str]  # of any case
+    headers: Mapping[str, str]  # names in any case
     request_id: str
-    caller: Caller | None  # None: it is not known, or nobody asked
+    caller: Caller | None  # None: not known yet, or not asked for
+
+    @property
+    def owner(self) -> str:
+        """Whose the answer will be."""
+        return self.caller.id if self.caller is not None else ""
+
+    @property
+    def account(self) -> Account | None:
+        """The account of the key that pays; None in open mode."""
+        return self.caller.account if self.caller is not None else None
 
 
-def requester_of(request: web.Request) -> Requester:
-    return Requester(request.headers, request_id_of(request), request.get(CALLER))
+def head_of(request: web.Request) -> RequestHead:
+    """The head of a request of aiohttp."""
+    return RequestHead(request.headers, request_id_of(request), request.get(CALLER))
 
 
-@web.middleware
-async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Set `CALLER`, or refuse."""
-    if not request.path.startswith("/v1/"):
-        return await handler(request)
-    context = request.app[CONTEXT]
-    if (refusal := refusal_for_capacity(context, request.method)) is not None:
-        response = error_response(refusal)
-        response.force_close()
-        return response
-    origin = request.headers.get("Origin")
-    if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in request.headers:
-        return _preflight(request, origin)
-    if origin is not None and request.method != "GET" and context.cors.is_foreign(origin, request.host):
-        # Not left to the browser, which only keeps the answer from the page: the request itself may cost money.
-        foreign = PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
-        return error_response(foreign)
-    if request.match_info.handler in request.app[VIEWABLE] and "token" in request.query:
-        return await handler(request)
-    request[CALLER] = await context.gate.caller(request.headers)
-    return await handler(request)
+class Admission:
+    """The steps that need nothing of a request but its head and its route."""
 
+    def __init__(self, capacity: Capacity, gate: Gate, in_force: InForce) -> None:
+        self._capacity = capacity
+        self._gate = gate
+        self._in_force = in_force
+        # The handlers that check a viewer token themselves, for whom a request with one needs no key.
+        self.take_viewer_tokens: frozenset[Handler] = frozenset()
 
-def common_headers(requester: Requester, cors: Cors) -> dict[str, str]:
-    """Of every answer: its id, our name, CORS, and the state of the key's limits and balance (CONTRACT.md 1.5)."""
-    told = cors.headers(requester.headers.get("Origin"))
-    headers = {"x-request-id": requester.request_id, "Server": "rivergate", **told}
-    caller = requester.caller
-    if caller is None or caller.account is None:
+    def enter(self, method: str, headers: Mapping[str, str]) -> None:
+        """Steps of the method and the fields. Raises `NoRoom`, `PermissionDenied`."""
+        self._capacity.check(method)
+        self._check_origin(method, headers)
+
+    def known_caller(self, headers: Mapping[str, str]) -> Caller | None:
+        """The caller; None if only the books can tell. Raises `AuthenticationFailed`."""
+        return self._gate.known(headers)
+
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """The caller, if need be by a look into the books. Raises `AuthenticationFailed`."""
+        return await self._gate.caller(headers)
+
+    def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
+        """Whether this caller may use the models of this route. Raises `PermissionDenied`."""
+        if caller is not None and caller.account is not None:
+            for candidate in route.candidates:
+                caller.account.check_model(candidate.model.id, models_field)
+
+    def answer_headers(self, head: RequestHead) -> dict[str, str]:
+        """The headers of every answer: its id, our name, CORS, the key's limits and balance (CONTRACT.md 1.5)."""
+        cors = self._in_force.cors.headers(head.headers.get("Origin"))
+        headers = {"x-request-id": head.request_id, "Server": SERVER_NAME, **cors}
+        account = head.account
+        if account is None:
+            return headers
+        if (allowance := account.allowance(clock.monotonic())) is not None:
+            headers["x-ratelimit-limit-requests"] = str(allowance.limit)
+            headers["x-ratelimit-remaining-requests"] = str(allowance.remaining)
+            headers["x-ratelimit-reset-requests"] = clock.rfc3339(clock.wall_time() + allowance.reset)
+        if (available := account.available) is not None:
+            headers["x-credits-balance-microdollars"] = str(available)
         return headers
-    if (allowance := caller.account.allowance(clock.monotonic())) is not None:
-        headers["x-ratelimit-limit-requests"] = str(allowance.limit)
-        headers["x-ratelimit-remaining-requests"] = str(allowance.remaining)
-        headers["x-ratelimit-reset-requests"] = clock.rfc3339(clock.wall_time() + allowance.reset)
-    if (available := caller.account.available) is not None:
-        headers["x-credits-balance-microdollars"] = str(available)
-    return headers
+
+    # --- aiohttp's way
+
+    @web.middleware
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Take the steps before the body, and set `CALLER` for the handler."""
+        if not request.path.startswith("/v1/"):
+            return await handler(request)
+        headers = request.headers
+        origin = headers.get("Origin")
+        if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in headers:
+            self._capacity.check(request.method)
+            return _preflight(self._in_force.cors, origin, headers.get("Access-Control-Request-Headers", ""))
+        self.enter(request.method, headers)
+        if not (request.match_info.handler in self.take_viewer_tokens and "token" in request.query):
+            request[CALLER] = await self.caller(headers)
+        return await handler(request)
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Put the headers of every answer on one that aiohttp writes."""
+        response.headers.update(self.answer_headers(head_of(request)))
+
+    # --- inside
+
+    def _check_origin(self, method: str, headers: Mapping[str, str]) -> None:
+        """Refuse what a page of a foreign site sends.
+
+        A browser would only keep the answer from the page; the request itself may already cost money.
+        """
+        origin = headers.get("Origin")
+        if origin is not None and method != "GET" and self._in_force.cors.is_foreign(origin, headers.get("Host")):
+            raise PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For the answers that aiohttp writes."""
-    response.headers.update(common_headers(requester_of(request), request.app[CONTEXT].cors))
-
-
-def _preflight(request: web.Request, origin: str) -> web.Response:
-    cors = request.app[CONTEXT].cors
+def _preflight(cors: Cors, origin: str, wanted_headers: str) -> web.Response:
+    """The answer to a browser that asks whether a page of `origin` may call (WHATWG Fetch section 3.2)."""
     if not cors.allows(origin):
-        return error_response(PermissionDenied("this origin is not in server.cors_origins", param="Origin"))
-    asked = request.headers.get("Access-Control-Request-Headers", "")
-    return web.Response(status=204, headers=dict(cors.preflight(asked)))
+        raise PermissionDenied("this origin is not in server.cors_origins", param="Origin")
+    return web.Response(status=204, headers=dict(cors.preflight(wanted_headers)))

@@ -1,46 +1,80 @@
-"""Wiring: paths to handlers, and what surrounds every handler."""
+"""Wiring: the parts of the gateway become the paths of its HTTP side, and what surrounds every handler."""
 
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.http.admission import VIEWABLE, add_headers, admit
+from gateway.access.books_thread import BooksThread
+from gateway.dialects.dialect import Dialect
+from gateway.feeds.built_in import BuiltInFeed
+from gateway.feeds.source import SourceFeed
 from gateway.http.body import on_expect
-from gateway.http.context import CONTEXT, Context
+from gateway.http.capacity import Capacity
 from gateway.http.dashboard import pages
-from gateway.http.endpoints import account, completions, feeds, health, models, streams
-from gateway.http.endpoints import model_directory as directory
+from gateway.http.endpoints.account import KeyEndpoints
+from gateway.http.endpoints.completions import CompletionEndpoints
+from gateway.http.endpoints.feeds import FeedEndpoints
+from gateway.http.endpoints.health import HealthEndpoints
+from gateway.http.endpoints.model_directory import DirectoryEndpoints
+from gateway.http.endpoints.models import ModelEndpoints
+from gateway.http.endpoints.streams import StreamEndpoints
 from gateway.http.errors import MAX_BODY_BYTES, envelope_middleware
+from gateway.http.streamed_reply import ReplyParts
 
 
-def build_app(context: Context) -> web.Application:
-    limit = context.config.server.max_body_bytes
-    app = web.Application(middlewares=[envelope_middleware, admit], client_max_size=limit)
-    app[CONTEXT] = context
+@dataclass(frozen=True, slots=True)
+class AppParts:
+    """What the service hands to the HTTP side."""
+
+    reply: ReplyParts
+    dialects: Sequence[Dialect]  # the first one is meant where a request does not say which
+    books: BooksThread
+    capacity: Capacity
+    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    exposition: Callable[[], bytes]  # of the metrics
+    started_at: int  # Unix seconds
+
+
+def build_app(parts: AppParts) -> web.Application:
+    """The application of aiohttp's way."""
+    reply = parts.reply
+    limit, admission = reply.in_force.config.server.max_body_bytes, reply.admission
+    app = web.Application(middlewares=[envelope_middleware, admission.admit], client_max_size=limit)
     app[MAX_BODY_BYTES] = limit
-    app[VIEWABLE] = frozenset([streams.get_stream, streams.stream_events, feeds.feed_events])
-    app.on_response_prepare.append(add_headers)
-    for dialect in context.dialects:
-        create = partial(completions.create_completion, dialect=dialect)
-        app.router.add_post(dialect.path, create, expect_handler=on_expect)
-    app.router.add_post("/v1/streams", streams.create_stream, expect_handler=on_expect)
-    app.router.add_get("/v1/streams", streams.list_streams)
-    app.router.add_get("/v1/streams/{id}", streams.get_stream)
-    app.router.add_delete("/v1/streams/{id}", streams.stop_stream)
-    app.router.add_get("/v1/streams/{id}/events", streams.stream_events, allow_head=False)
+    app.on_response_prepare.append(admission.add_headers)
+    opening = reply.opening
+    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.capacity, parts.dialects[0])
+    feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
+    admission.take_viewer_tokens = frozenset([streams.get, streams.get_events, feeds.get_events])
+    for dialect in parts.dialects:
+        app.router.add_post(dialect.path, CompletionEndpoints(reply, dialect).create, expect_handler=on_expect)
+    app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)
+    app.router.add_get("/v1/streams", streams.list)
+    app.router.add_get("/v1/streams/{id}", streams.get)
+    app.router.add_delete("/v1/streams/{id}", streams.stop)
+    app.router.add_get("/v1/streams/{id}/events", streams.get_events, allow_head=False)
     app.router.add_post("/v1/streams/{id}/tokens", streams.create_token)
-    app.router.add_get("/v1/feeds", feeds.list_feeds)
-    app.router.add_get("/v1/feeds/{name}/events", feeds.feed_events, allow_head=False)
-    app.router.add_get("/v1/models", models.list_models)
-    app.router.add_get("/v1/models/{id:.+}", models.get_model)
-    app.router.add_get("/v1/directory/models", directory.list_directory)
-    app.router.add_get("/v1/registry/models", directory.list_models)
-    app.router.add_get("/v1/registry/providers", directory.list_providers)
-    app.router.add_get("/v1/me", account.get_me)
-    app.router.add_get("/v1/usage", account.get_usage)
+    app.router.add_get("/v1/feeds", feeds.list)
+    app.router.add_get("/v1/feeds/{name}/events", feeds.get_events, allow_head=False)
+    _add_models(app, parts)
+    key_report = KeyEndpoints(parts.books, parts.started_at)
+    app.router.add_get("/v1/me", key_report.get_me)
+    app.router.add_get("/v1/usage", key_report.get_usage)
+    health = HealthEndpoints(parts.capacity, opening.bank, opening.hub, parts.exposition)
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
     app.router.add_get("/dashboard", pages.get_page)
     app.router.add_get("/dashboard/{name}", pages.get_file)
     return app
+
+
+def _add_models(app: web.Application, parts: AppParts) -> None:
+    models = ModelEndpoints(parts.reply.in_force, parts.started_at)
+    app.router.add_get("/v1/models", models.list)
+    app.router.add_get("/v1/models/{id:.+}", models.get)
+    directory = DirectoryEndpoints(parts.reply.in_force)
+    app.router.add_get("/v1/directory/models", directory.list_directory)
+    app.router.add_get("/v1/registry/models", directory.list_models)
+    app.router.add_get("/v1/registry/providers", directory.list_providers)

@@ -1,12 +1,12 @@
-"""Shell: reads the body of a request, within its limits of size and time."""
+"""Shell: reads the body of a request on aiohttp's way, within its limits of size and time."""
 
 import asyncio
 from typing import cast
 
 from aiohttp import web
 
-from gateway.errors import ClientError, ExpectationFailed, PayloadTooLarge, RequestTimeout
-from gateway.http.aiohttp_seam import ClientProtocol
+from gateway.errors import ClientError, ExpectationFailed, PayloadTooLarge, RequestTimeout, RivergateError
+from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import MAX_BODY_BYTES, error_response
 
 BODY_SECONDS = 60.0  # a client that needs longer for a few megabytes holds a connection for nothing
@@ -18,44 +18,46 @@ async def read_body(request: web.Request) -> bytes:
     client = cast(ClientProtocol, request.protocol)
     client.reads(request.content)
     try:
-        if request.content.is_eof():  # it came with the head, as most do: there is nothing to wait for
+        if request.content.is_eof():  # the body came with the head, as most do: there is nothing to wait for
             return _whole(request)
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except TimeoutError:
         raise RequestTimeout(f"the body did not come within {BODY_SECONDS:.0f} s") from None
     except web.RequestPayloadError:
-        request.content.feed_eof()  # there is nothing more to read, also for aiohttp when it clears up
+        request.content.feed_eof()  # so that aiohttp does not wait for the rest either
         client.close()
         raise ClientError("the body cannot be read: its framing or its Content-Encoding is broken") from None
     finally:
         client.reads(None)
 
 
-def _whole(request: web.Request) -> bytes:
-    content: bytes = request.content.read_nowait()
-    limit = request.app[MAX_BODY_BYTES]
-    if len(content) > limit:  # a compressed one, or one that did not tell its length
-        raise PayloadTooLarge(f"the body is larger than server.max_body_bytes ({limit})")
-    return content
-
-
 async def on_expect(request: web.Request) -> web.StreamResponse | None:
-    """Answers `Expect` (RFC 9110 section 10.1.1): go on, or, for a body that will be refused, the refusal."""
+    """Answer `Expect` (RFC 9110 section 10.1.1): go on, or refuse before the body is sent."""
     if request.headers.get("Expect", "").lower() != "100-continue":
-        refusal = error_response(ExpectationFailed("the only expectation that is met is 100-continue"))
-        refusal.force_close()
-        return refusal
+        return _refusal(ExpectationFailed("the only expectation that is met is 100-continue"))
     try:
         _check_length(request)
     except PayloadTooLarge as error:
-        refusal = error_response(error)
-        refusal.force_close()
-        return refusal
+        return _refusal(error)
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # What was written is not part of the answer that is still to come.
-    request.writer.output_size = 0
+    request.writer.output_size = 0  # an interim answer is no part of the answer that is still to come
     return None
+
+
+def _refusal(error: RivergateError) -> web.Response:
+    """The refusal of a body: the connection is closed, since the client may be sending the body already."""
+    response = error_response(error)
+    response.force_close()
+    return response
+
+
+def _whole(request: web.Request) -> bytes:
+    content: bytes = request.content.read_nowait()
+    limit = request.app[MAX_BODY_BYTES]
+    if len(content) > limit:  # it was compressed, or came without a length
+        raise PayloadTooLarge(f"the body is larger than server.max_body_bytes ({limit})")
+    return content
 
 
 def _check_length(request: web.Request) -> None:

@@ -1,82 +1,96 @@
-"""Shell: errors as answers. Whatever goes wrong on any path, the client gets one envelope and a request id."""
+"""Shell: the one renderer of errors. Whatever goes wrong on either way, the client gets one envelope and a request
+id.
+
+In: an error, and the headers of every answer. Out: an `ErrorResponse`, which the fast way writes as bytes and
+aiohttp's way as a response. Both have the same status, the same header lines in the same order, and the same body.
+"""
 
 import logging
-import os
-import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway import clock
-from gateway.dialects.dialect import Refusal
+from gateway.dialects.dialect import Dialect, Refusal
 from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
+from gateway.http.capacity import NoRoom
+from gateway.http.request_id import request_id_of
 from gateway.wire import http1, json_text
 
 _log = logging.getLogger("rivergate.api")
-_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
+SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
-REQUEST_ID = web.RequestKey("request_id", str)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """An error as it goes over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The bytes of an HTTP/1.1 response on a connection that stays open."""
+        return http1.encode_response(self.status, HTTPStatus(self.status).phrase, self.headers.items()) + self.body
+
+    def response(self) -> web.Response:
+        """A response for aiohttp to write, which adds what the request's HTTP version and method ask for."""
+        return web.Response(status=self.status, headers=self.headers, body=self.body)
+
+
+def render(
+    error: RivergateError, headers: Mapping[str, str], *, dialect: Dialect | None = None, request_id: str = ""
+) -> ErrorResponse:
+    """The error in the envelope of a dialect, or as DESIGN.md section 6 has it; `headers` stand behind its own.
+
+    `request_id`: for a dialect that tells it in the body.
+    """
+    if dialect is not None:
+        refusal = dialect.refusal(error, request_id)
+    else:
+        refusal = Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
+    fields = {
+        **refusal.headers,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(refusal.body)),
+        "Date": clock.http_date(int(clock.wall_time())),
+        "Server": SERVER_NAME,
+        **headers,
+    }
+    return ErrorResponse(refusal.status, fields, refusal.body)
+
+
+def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
+    """The error for the client. One that nobody foresaw is logged, and the client is told no detail of it."""
+    if isinstance(error, RivergateError):
+        return error
+    _log.error("request %s failed", request_id, exc_info=error)
+    return RivergateError("the gateway failed to handle this request")
+
+
+def error_response(error: RivergateError) -> web.Response:
+    """The response of a handler that refuses; `admission.add_headers` adds the headers of every answer."""
+    return render(error, {}).response()
+
+
 def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A response whose body is this value as JSON."""
     return web.Response(
         body=json_text.dumps(body), status=status, content_type="application/json", headers=headers or {}
     )
 
 
-def error_response(error: RivergateError) -> web.Response:
-    """The error as DESIGN.md section 6 has it."""
-    return json_response(error.envelope(), status=error.status, headers=dict(error.headers()))
-
-
-def refusal_response(refusal: Refusal) -> web.Response:
-    """An error in the envelope of its dialect."""
-    headers = dict(refusal.headers)
-    return web.Response(body=refusal.body, status=refusal.status, content_type="application/json", headers=headers)
-
-
-def encoded_error(error: RivergateError, headers: Mapping[str, str]) -> bytes:
-    """The same as the bytes of an answer, with these headers too."""
-    body = json_text.dumps(error.envelope())
-    fields = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        "Date": clock.http_date(int(clock.wall_time())),
-        **error.headers(),
-        **headers,
-    }
-    return http1.encode_response(error.status, HTTPStatus(error.status).phrase, fields.items()) + body
-
-
-def request_id_of(request: web.Request) -> str:
-    """The client's own `x-request-id` if it is a sane one, else a new one; the same for the whole request."""
-    known = request.get(REQUEST_ID)
-    if known is None:
-        known = request[REQUEST_ID] = request_id_by(request.headers)
-    return known
-
-
-def request_id_by(headers: Mapping[str, str]) -> str:
-    """The id that these headers of a request give it, or a new one."""
-    sent = headers.get("x-request-id")
-    return sent if sent is not None and _SANE_ID.fullmatch(sent) else new_request_id()
-
-
-def new_request_id() -> str:
-    return f"req_{os.urandom(12).hex()}"
-
-
 @web.middleware
 async def envelope_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every failure of a handler, and of the framework, into the envelope."""
+    """Turn every failure of a handler, and of aiohttp, into the envelope."""
     try:
         return await handler(request)
-    except RivergateError as error:
-        return error_response(error)
     except web.HTTPException as problem:
         if problem.status < 400:
             raise
@@ -85,12 +99,14 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
             response.headers["Allow"] = problem.headers["Allow"]
         return response
     except ConnectionError:
-        raise  # the client is gone: aiohttp has nobody to answer
-    except Exception:
-        if request.writer.output_size > 0:
-            raise  # the answer has begun: all that can still be said is to close the connection
-        _log.exception("request %s failed", request_id_of(request))
-        return error_response(RivergateError("the gateway failed to handle this request"))
+        raise  # the client is gone: nobody is left to answer
+    except Exception as error:
+        if request.writer.output_size > 0 and not isinstance(error, RivergateError):
+            raise  # the answer has begun: all that can still be done is to close the connection
+        response = error_response(as_rivergate_error(error, request_id_of(request)))
+        if isinstance(error, NoRoom):
+            response.force_close()
+        return response
 
 
 def _translated(request: web.Request, problem: web.HTTPException) -> RivergateError:

@@ -1,7 +1,7 @@
-"""Shell: takes the socket of a GET subscription out of the HTTP server, once it holds nothing to be sent.
+"""Shell: the takeover of a GET subscription's socket out of aiohttp, once it holds nothing more to be sent.
 
 From then on a subscriber is a cursor and a socket; aiohttp's connection, request and task go. What cannot be taken
-over (TLS, HTTP/1.0, other platforms than Linux) stays on its transport behind the same `Sink`.
+over (TLS, HTTP/1.0, platforms other than Linux) stays on its transport behind the same `Sink`.
 """
 
 import asyncio
@@ -15,55 +15,52 @@ from gateway.delivery.sinks import TransportSink
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
-from gateway.http.admission import common_headers, requester_of
-from gateway.http.aiohttp_seam import ClientProtocol
-from gateway.http.context import CONTEXT
-from gateway.http.event_stream import EventStream, FinishedResponse
+from gateway.http.client_connection import ClientProtocol
+from gateway.http.event_stream import EventStreamHead, FinishedResponse
 from gateway.wire import http1
 
 
 async def serve_events(
-    request: web.Request, headers: Mapping[str, str], reader: Subscriber, prelude: bytes, watch: Watch | None
+    request: web.Request, headers: Mapping[str, str], subscriber: Subscriber, prelude: bytes, watch: Watch | None
 ) -> web.StreamResponse:
-    """Send the head, the prelude, and from then on what the reader's view makes of the log.
+    """Send the head with these headers, the prelude, and then what the subscriber's view makes of the log.
 
-    Returns at once if the socket could be taken over, else when the reader has ended.
+    Returns at once if the socket could be taken over, else when the subscriber has ended.
     """
     client = cast(ClientProtocol, request.protocol)
-    client.watch(reader.on_hang_up)
-    common = common_headers(requester_of(request), request.app[CONTEXT].cors)
-    # The connection serves nothing else (RFC 9112 section 9.6).
-    events = EventStream(common, chunked=request.version >= HttpVersion11, keep_alive=False)
+    client.watch(subscriber.on_hang_up)
+    # The connection serves no other request (RFC 9112 section 9.6).
+    head = EventStreamHead(headers, chunked=request.version >= HttpVersion11, keep_alive=False)
     taken = False
     try:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         sink = await _take(transport, watch) if watch is not None and can_be_taken(request, transport) else None
-        first = events.head(headers) + prelude
-        request.writer.output_size += len(first)  # so that nobody tells an error any more
+        first = head.encode({}) + prelude
+        request.writer.output_size += len(first)  # so that no error is written behind the head
         if sink is not None:
             client.unwatch()
             sink.write(first)
             try:
-                sink.start(reader)
+                sink.start(subscriber)
             except OSError:
                 sink.abort()
                 sink.close()
                 raise ConnectionResetError("the kernel watches no more sockets") from None
             taken = True
-            reader.attach(sink)
+            subscriber.attach(sink)
         else:
-            await _serve_on_transport(client, transport, reader, first, events.chunked)
+            await _serve_on_transport(client, transport, subscriber, first, head.chunked)
         return FinishedResponse(keep_alive=False)
     finally:
         if not taken:
             client.unwatch()
-            reader.end()
+            subscriber.end()
 
 
 def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
-    """Whether the bytes on the wire are ours to write, and the platform can watch the socket."""
+    """Whether the gateway may write the bytes on the wire itself, and the platform can watch the socket."""
     return (
         sys.platform == "linux"
         and request.version >= HttpVersion11
@@ -73,12 +70,12 @@ def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
 
 
 async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None:
-    """The socket as a sink, the transport closed: two descriptors of one socket, of which one stays.
+    """A sink to the socket; the transport is closed. For a moment the socket has two descriptors, then one.
 
-    None when there is no descriptor left for the moment in which there are two.
+    None when the process has no descriptor left for that moment.
     """
     while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the end of an answer to the request before it
+        await asyncio.sleep(0)  # the end of the answer to the request before this one is still to be sent
     if transport.is_closing():
         raise ConnectionResetError("the client is gone")
     try:
@@ -91,11 +88,11 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
 
 
 async def _serve_on_transport(
-    client: ClientProtocol, transport: asyncio.Transport, reader: Subscriber, first: bytes, chunked: bool
+    client: ClientProtocol, transport: asyncio.Transport, subscriber: Subscriber, first: bytes, chunked: bool
 ) -> None:
     sink = TransportSink(transport, body_end=http1.LAST_CHUNK if chunked else b"")
-    client.feed_sink(sink, reader.on_writable)
+    client.feed_sink(sink, subscriber.on_writable)
     sink.write(first)
-    reader.attach(sink)
-    await reader.wait_closed()
-    transport.close()  # after what is still unsent
+    subscriber.attach(sink)
+    await subscriber.wait_closed()
+    transport.close()  # once what is unsent has gone out

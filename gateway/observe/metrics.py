@@ -26,7 +26,7 @@ _Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class EndedCompletion:
     """One completion that has ended. Times in seconds; None: not known. `upstream` is "" if none answered."""
 
     operation: str
@@ -60,30 +60,43 @@ class Metrics:
         self._registry = CollectorRegistry()
         registry = self._registry
         self._ttft = self._histogram(
-            "gen_ai_server_time_to_first_token", "Seconds to the first content.", TTFT_BUCKETS
+            "gen_ai_server_time_to_first_token", "Seconds from a request to its first content.", TTFT_BUCKETS
         )
         self._per_token = self._histogram(
-            "gen_ai_server_time_per_output_token", "Seconds per token behind the first.", PER_TOKEN_BUCKETS
+            "gen_ai_server_time_per_output_token", "Seconds per token after the first one.", PER_TOKEN_BUCKETS
         )
         self._duration = self._histogram(
-            "gen_ai_server_request_duration", "Seconds of a whole completion.", DURATION_BUCKETS, "ending"
+            "gen_ai_server_request_duration",
+            "Seconds from a request to the end of its answer.",
+            DURATION_BUCKETS,
+            "ending",
         )
         self._tokens = self._histogram(
-            "gen_ai_client_token_usage", "Tokens of a completion.", TOKEN_BUCKETS, "gen_ai_token_type"
+            "gen_ai_client_token_usage",
+            "Tokens of a completion's prompt (input) and answer (output).",
+            TOKEN_BUCKETS,
+            "gen_ai_token_type",
         )
-        self._streams = Counter("rivergate_streams", "Completions by ending.", ("ending",), registry=registry)
+        self._streams = Counter("rivergate_streams", "Completions that have ended.", ("ending",), registry=registry)
         self._aborts = Counter(
-            "rivergate_aborts", "Upstreams closed before their end, by ending.", ("reason",), registry=registry
+            "rivergate_aborts",
+            "Completions whose upstream was closed early, by ending.",
+            ("reason",),
+            registry=registry,
         )
-        self._misses = Counter("rivergate_ttft_budget_misses", "TTFT budgets that were spent.", registry=registry)
-        self._hedges = Counter("rivergate_hedges", "Attempts started beside another one.", registry=registry)
+        self._misses = Counter(
+            "rivergate_ttft_budget_misses", "Completions without a token in their TTFT budget.", registry=registry
+        )
+        self._hedges = Counter(
+            "rivergate_hedges", "Second attempts, started while the first one ran.", registry=registry
+        )
         self._hedge_cost = Counter(
-            "rivergate_hedge_cost_usd", "Cost of attempts that lost, estimated.", registry=registry
+            "rivergate_hedge_cost_usd", "Estimated US dollars for attempts that lost a race.", registry=registry
         )
         self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
-    def on_completion(self, done: Completion) -> None:
+    def on_completion(self, done: EndedCompletion) -> None:
         labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
             self._of(self._ttft, *labels).observe(done.ttft)

@@ -80,7 +80,7 @@ class RaceRules:
 
 
 @dataclass(slots=True)
-class _Running:
+class _StartedAttempt:
     """An attempt that runs."""
 
     candidate: int
@@ -99,7 +99,7 @@ class Race:
     throttle: Throttle = field(default_factory=Throttle)
     names: tuple[str, ...] = ()
     _untried: list[int] = field(init=False)
-    _running: dict[int, _Running] = field(init=False, default_factory=dict)
+    _running: dict[int, _StartedAttempt] = field(init=False, default_factory=dict)
     _errors: list[RivergateError] = field(init=False, default_factory=list)
     _failed: set[str | int] = field(init=False, default_factory=set)  # the candidates that failed, each once
     _started: int = field(init=False, default=0)
@@ -237,7 +237,9 @@ class Race:
         if candidate in self._untried:
             self._untried.remove(candidate)
         attempt, self._started = self._started, self._started + 1
-        self._running[attempt] = _Running(candidate, None if self.rules.timeout is None else now + self.rules.timeout)
+        self._running[attempt] = _StartedAttempt(
+            candidate, None if self.rules.timeout is None else now + self.rules.timeout
+        )
         self._turn_ends = self._share(now)
         return [Start(attempt, candidate, hedge)]
 

@@ -2,20 +2,19 @@
 
 import random
 import secrets
-import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway import config
-from gateway.errors import ConfigError
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.router import Router
 from gateway.routing.throttle import Throttle
+from gateway.run import certificate
 from gateway.tasks import Tasks
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
@@ -58,34 +57,16 @@ def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, Feed
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
 
-def server_tls(server: config.ServerSettings) -> ssl.SSLContext | None:
-    """The TLS context of the listener; None without TLS. Raises `ConfigError` for an unusable certificate."""
-    if server.tls_cert_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
-    except OSError as error:  # `ssl.SSLError` is one
-        reason = error.strerror or str(error)
-        raise ConfigError([f"server.tls_cert_file: cannot use {server.tls_cert_file}: {reason}"]) from None
-    return context
-
-
-def renew(tls: ssl.SSLContext, server: config.ServerSettings) -> None:
-    """Read the certificate again, for connections from now on. Raises `ConfigError`.
-
-    A certificate with another kind of key (EC, RSA) stands beside the old one in OpenSSL's context, and some clients
-    would still get the old one: it needs a restart.
-    """
-    server_tls(server)  # tried in another context first, so that half a pair never gets into this one
-    assert server.tls_cert_file is not None
-    tls.load_cert_chain(server.tls_cert_file, server.tls_key_file)
-
-
 def probe(settings: config.Config) -> None:
     """Raises `ConfigError` for a file of the configuration that the gateway could not use at its start."""
-    server_tls(settings.server)
+    certificate.load(settings.server)
     build_upstreams(settings)
+
+
+def needs_restart(before: config.Config, now: config.Config) -> list[str]:
+    """The sections whose changes a reload does not take over."""
+    at_start = _read_at_start(before)
+    return [section for section, read in _read_at_start(now).items() if read != at_start[section]]
 
 
 def _endpoint(
@@ -146,3 +127,17 @@ def _feed(
     target = (origin.prefix or "/") + (f"?{query}" if query else "")
     epoch = secrets.token_hex(6)
     return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
+
+
+# The keys of `[stream]` that a feed keeps from its start on.
+_KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
+
+
+def _read_at_start(settings: config.Config) -> dict[str, object]:
+    """What a reload does not take over, by its section."""
+    return {
+        "server": settings.server.model_dump(exclude={"cors_origins", "drain_seconds"}),
+        "stream": settings.stream.model_dump(include={"retain_seconds", "max_retained_bytes"}),
+        "feeds": (settings.feeds, settings.stream.model_dump(include=_KEPT_BY_FEEDS) if settings.feeds else None),
+        "storage": settings.storage,
+    }

@@ -6,7 +6,7 @@ from gateway.access.bank import Lease
 from gateway.access.books import UsageRecord
 from gateway.completion.answer import Record
 from gateway.completion.spending import ceil_microusd
-from gateway.observe.metrics import Completion
+from gateway.observe.metrics import EndedCompletion
 from gateway.observe.trace import SpanRecord
 
 _MICRO = Decimal(1_000_000)
@@ -78,10 +78,10 @@ def traced(record: Record) -> SpanRecord:
     return SpanRecord(attributes, record.error, marks)
 
 
-def completion(record: Record) -> Completion:
+def completion(record: Record) -> EndedCompletion:
     """The record as metrics. Its model is one of the configuration: a request for another one never gets a record."""
     used = record.usage
-    return Completion(
+    return EndedCompletion(
         operation=record.operation,
         model=record.model_id,
         upstream=record.upstream or "",

@@ -35,7 +35,7 @@ async def run(
     on_started()
     watchdog = Watchdog(service.passes, environ)
     watchdog.start()
-    systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address()}")
+    systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address}")
     try:
         await _wait_stop(signals, reload, environ)
         systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")

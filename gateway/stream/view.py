@@ -47,7 +47,7 @@ class CompletionView:
         over = log.ending is not None and next_seq == log.next_seq
         if over:
             frames.append(log.terminal)
-        return Piece(_sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over)
+        return _sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """Nothing: a POST client that is sent away sees its connection close, never a false terminal."""
@@ -82,14 +82,14 @@ class EventsView:
             parts.append(sse.control("gap", {"missed": log.first_seq - seq}))
             seq = log.first_seq
         if seq > next_seq:
-            return Piece(b"", seq, False)  # everything, the `end` event too, was delivered before
+            return b"", seq, False  # everything, the `end` event too, was delivered before
         for frame in log.read(seq, MAX_PIECE_BYTES):
             parts.append(self._event(frame, seq))
             seq += 1
         over = log.ending is not None and seq == next_seq
         if over:
             parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
-        return Piece(_sendable(b"".join(parts), chunked=self._chunked), seq, over)
+        return _sendable(b"".join(parts), chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms

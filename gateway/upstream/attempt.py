@@ -227,7 +227,7 @@ class Attempt:
         if self._connection is not None:
             self._connection.set_urgent(False)
         self._observer.on_content(self)
-        # Behind the first token, which does not wait for it. A log that is full with it has paused us.
+        # Behind the first token, which does not wait for this. A log that the token has filled has paused us.
         if self._order.streamed:
             self._enter(_RELAYED)
 

@@ -15,7 +15,6 @@ MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
 _BOM = b"\xef\xbb\xbf"
 
 KEEPALIVE = b": keepalive\n\n"
-DONE = b"data: [DONE]\n\n"
 
 
 class EventTooLarge(ValueError):

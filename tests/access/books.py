@@ -25,7 +25,7 @@ def new_key(secret: str | None = None, **fields: Any) -> Key:
 
 
 def record(key_id: str | None = None, cost: int = 10, **fields: Any) -> UsageRecord:
-    """A completion that cost so much."""
+    """The record of a completion with this cost."""
     who = {"id": f"st_{next(_numbers)}", "request_id": "req_1", "key_id": key_id, "model": "m", "upstream": "alpha"}
     how = {"ending": "completed", "prompt_tokens": 3, "completion_tokens": 5, "estimated": False}
     took = {"ttft_ms": 12.5, "duration_ms": 80.0, "ended_at": NOW}
@@ -33,7 +33,7 @@ def record(key_id: str | None = None, cost: int = 10, **fields: Any) -> UsageRec
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """What another connection reads."""
+    """The rows that another connection reads."""
     connection = sqlite3.connect(path)
     try:
         return connection.execute(query).fetchall()

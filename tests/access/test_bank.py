@@ -162,7 +162,7 @@ async def test_a_request_that_is_refused_for_its_number_does_not_count(site: Sit
     (await site.admit(owner, NOTHING)).close()  # the second of two a minute: the ten were not counted
     error = await refusal(site, owner, now=0.5)
     assert isinstance(error, RateLimited)
-    assert error.retry_after == 30  # rounded up: a client that waits so long is let through
+    assert error.retry_after == 30  # rounded up: a client that waits as it was told is let through
     await site.admit(owner, NOTHING, 30.5)
 
 

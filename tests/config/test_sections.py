@@ -52,7 +52,7 @@ def test_a_file_with_eleven_faults_reports_all_eleven(tmp_path: Path) -> None:
     text = """
     [server]
     lisen = "127.0.0.1:8080"
-    workers = 4
+    max_body_bytes = 4
     drain_seconds = "30"
     tls_cert_file = "rivergate.toml"
     [stream]
@@ -70,9 +70,8 @@ def test_a_file_with_eleven_faults_reports_all_eleven(tmp_path: Path) -> None:
     models = [{ id = "a" }, { id = "a" }]
     """
     assert faults(tmp_path, text) == [
-        "server.workers: must be 1 (is 4); more than one worker is not built yet: "
-        "run several instances behind a balancer",
         'server.drain_seconds: must be a number, at least 0 and at most 3600 (is "30")',
+        "server.max_body_bytes: must be at least 1024 and at most 1073741824 (is 4)",
         'server.lisen: unknown key; did you mean "listen"?',
         "server.tls_key_file: is required beside tls_cert_file",
         'stream.usage_event: must be "auto", "event", "finish" or "none" (is "always")',
@@ -88,7 +87,7 @@ def test_a_file_with_eleven_faults_reports_all_eleven(tmp_path: Path) -> None:
 def test_sections_are_frozen(tmp_path: Path) -> None:
     config = configuration(tmp_path, MINIMAL)
     with pytest.raises(ValidationError):
-        config.server.workers = 2
+        config.server.batch_us = 2
 
 
 def test_a_configuration_with_neither_upstreams_nor_feeds_is_a_fault(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from gateway.errors import ConfigError
 COMPLETE = """
 [server]
 listen = "127.0.0.1:8080"        # or "unix:/run/rivergate.sock"; sockets handed over by systemd win
-workers = 1
 drain_seconds = 30
 cors_origins = []                # e.g. ["https://app.example.com"]; the demo allows localhost
 max_body_bytes = 4194304

@@ -9,11 +9,13 @@ from typing import Any
 import orjson
 
 from gateway.config import StreamSettings
+from gateway.delivery.in_step import STEP
 from gateway.delivery.pieces import Piece
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.room import Ring
 from gateway.stream.stream import Stream
@@ -25,6 +27,8 @@ from tests.delivery.sockets import passes, unix_pair, until
 
 SPIN = 1.2 * SLICE_SECONDS  # a slice that such a view is asked in is over after the next step
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
+
+MANY = 2 * STEP + 2  # subscribers: of a pass that is cut some are served, and others not
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -59,6 +63,9 @@ class Costly(Enum):
     COMPLETION = _CostlyCompletion
     EVENTS = _CostlyEvents
     SOURCE_EVENTS = _CostlySourceEvents
+
+
+KINDS = [(framing, chunked) for framing in Costly for chunked in (False, True)]
 
 
 class Client:
@@ -133,7 +140,7 @@ class Client:
         elif block.startswith(b"retry: "):
             self.ended = True
         elif self.at == len(self._log):
-            assert block in (sse.DONE, self._framed(sse.control("end", {"ending": "completed"})))
+            assert block in (DONE, self._framed(sse.control("end", {"ending": "completed"})))
             self.ended = True
         else:
             assert block == self._framed(self._log[self.at])
@@ -154,7 +161,7 @@ class Scene:
 
     def __init__(self, *, source: Source | None = None, ring: Ring | None = None, **limits: Any) -> None:
         self.watch = Watch()
-        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=sse.DONE)
+        self.stream = Stream("s", "e1", StreamSettings(**limits), source or Source(), ring=ring, terminal=DONE)
         self.log: list[bytes] = []
         self.clients: list[Client] = []
 
@@ -219,3 +226,25 @@ class Scene:
             return not self.staying() and all(client.eof or client.socket.fileno() < 0 for client in self.clients)
 
         await until(have_ended)
+
+
+async def in_step(scene: Scene, count: int = MANY) -> list[Client]:
+    """`count` more subscribers: all are up to date with a first event, and move together from then on."""
+    new = scene.join(count)
+    scene.publish(b"data: first\n\n")
+    await scene.all_have_read()
+    return new
+
+
+def descriptor(client: Client) -> int:
+    assert client.sink.direct is not None
+    return client.sink.direct.fileno()
+
+
+def by_border(clients: list[Client], step: int = STEP) -> tuple[list[Client], list[Client]]:
+    """In mid-pass: those that have got the second event, and those that have not."""
+    served = [client for client in clients if client.subscriber.position == 2]
+    unserved = [client for client in clients if client.subscriber.position == 1]
+    assert len(served) == step
+    assert len(unserved) == len(clients) - step
+    return served, unserved

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.subscriber import Subscriber
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Stream
 from gateway.wire import sse
@@ -94,7 +95,7 @@ class Source:
 
 
 def stream_of(source: Source | None = None, **limits: Any) -> Stream:
-    return Stream("chat-1", "e1", StreamSettings(**limits), source or Source(), terminal=sse.DONE)
+    return Stream("chat-1", "e1", StreamSettings(**limits), source or Source(), terminal=DONE)
 
 
 def subscriber_of(

@@ -13,10 +13,10 @@ from gateway.config import StreamSettings
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
-from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, stream_of
 from tests.delivery.sockets import unix_pair, until
@@ -90,7 +90,7 @@ async def test_a_connection_of_two_streams_ends_its_body_once_behind_the_last_of
     assert len(chunks) == 7
     text = b"".join(chunks)
     assert (text.count(FIRST), text.count(SECOND), text.count(b"data: late\n\n")) == (2, 1, 1)
-    assert text.count(sse.DONE) == (2 if framing is Framing.COMPLETION else 0)
+    assert text.count(DONE) == (2 if framing is Framing.COMPLETION else 0)
     assert text.count(b"event: end\n") == (2 if framing is Framing.EVENTS else 0)
 
 
@@ -100,7 +100,7 @@ async def test_streams_one_after_the_other_are_one_body() -> None:
     first.close(Ending.COMPLETED, [FIRST])
     joined(second, connection.lanes[1], Framing.COMPLETION)
     second.close(Ending.COMPLETED, [SECOND])
-    assert list(bodies(connection.wire)) == [FIRST + sse.DONE, SECOND + sse.DONE, b""]
+    assert list(bodies(connection.wire)) == [FIRST + DONE, SECOND + DONE, b""]
 
 
 async def test_a_subscriber_that_is_sent_away_from_a_shared_connection_leaves_the_body_open() -> None:
@@ -120,7 +120,7 @@ async def test_subscribers_whose_bodies_end_differently_share_a_view_and_each_ge
     for sink in sinks:
         stream.join(chunked=True).attach(sink)
     stream.close(Ending.COMPLETED, [FIRST])
-    whole = encode_chunk(FIRST + sse.DONE)
+    whole = encode_chunk(FIRST + DONE)
     assert [sink.writes for sink in sinks] == [[whole + LAST_CHUNK], [whole], [whole + LAST_CHUNK]]
     assert sinks[0].writes[0] is sinks[2].writes[0]
 
@@ -138,7 +138,7 @@ async def test_sockets_whose_bodies_end_differently_are_in_step_and_each_gets_it
     stream.on_frame(FIRST)
     stream.close(Ending.COMPLETED, [SECOND])
     for client, body_end in clients:
-        assert client.recv(1000) == encode_chunk(FIRST) + encode_chunk(SECOND + sse.DONE) + body_end
+        assert client.recv(1000) == encode_chunk(FIRST) + encode_chunk(SECOND + DONE) + body_end
     watch.close()
 
 

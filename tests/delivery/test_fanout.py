@@ -8,11 +8,11 @@ import pytest
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.in_step import STEP
 from gateway.delivery.subscriber import Subscriber
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.stream import Stream
 from gateway.stream.view import EventsView, Framing
-from gateway.wire import sse
 from tests.delivery.memory import MemorySink, Source, frames, stream_of
 from tests.delivery.sockets import until
 
@@ -290,7 +290,7 @@ async def test_subscribers_of_both_framings_and_all_positions_get_their_own_in_o
     for number, (_, sink) in enumerate(pairs):
         assert sink.body == events_of(batch[number % 40 :], number % 40)
     assert plain.body == b"".join(batch)
-    assert sse.DONE not in plain.body
+    assert DONE not in plain.body
 
 
 async def test_a_subscriber_whose_position_is_forgotten_stops_nobody_else() -> None:

@@ -1,6 +1,6 @@
 """Subscribers in step, on real sockets: everyone gets the next piece once, whoever leaves between which steps.
 
-What they do inside a stream is in `test_in_step_in_stream.py`, and under random scripts in `test_in_step_machine.py`.
+What they do inside a stream is in the other files of this name, under random scripts in `test_in_step_machine.py`.
 """
 
 import asyncio
@@ -134,7 +134,7 @@ async def test_who_leaves_between_two_steps_has_read_what_its_client_has_and_tak
 between_steps = st.lists(st.lists(st.integers(0, 1000), max_size=80), max_size=12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.integers(1, 4 * STEP), between_steps)
 def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anything(
     count: int, leaving: list[list[int]]

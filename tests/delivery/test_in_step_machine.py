@@ -19,7 +19,7 @@ from gateway.delivery.in_step import STEP
 from gateway.endings import Ending
 from gateway.stream.room import Ring
 from gateway.wire import sse
-from tests.delivery.kit import BIG, Client, Costly, Scene
+from tests.delivery.kit import BIG, KINDS, Client, Costly, Scene
 from tests.delivery.sockets import SMALL, close_all, passes, reset, tcp_pair, unix_pair, until
 
 RING = 8  # events that the ring keeps: few, so that subscribers fall out of it
@@ -30,7 +30,6 @@ Move = tuple[Any, ...]
 
 PAIRS = [unix_pair, lambda: unix_pair(SMALL), lambda: tcp_pair(SMALL)]
 CROWDS = [0, 2, 3, STEP, STEP + 1, STEP + 20, 2 * STEP + 1]
-KINDS = [(framing, chunked) for framing in Costly for chunked in (False, True)]
 ANYONE = st.integers(0, 1000)  # counted round: the moves depend on nothing that came of those before
 
 joins = st.tuples(st.just("come"), st.sampled_from(KINDS), st.sampled_from([0, 0, 1, 2]), ANYONE)
@@ -188,7 +187,7 @@ async def whole(world: World, crowd: int, kind: tuple[Costly, bool], script: lis
 
 
 def run(loop: Loop, main: Callable[[], Any]) -> None:
-    """To its end on this loop; what goes wrong in a callback is a failure too."""
+    """Run this to its end on a loop of this kind; an exception in a callback is a failure too."""
     failures: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
@@ -200,11 +199,11 @@ def run(loop: Loop, main: Callable[[], Any]) -> None:
 
 
 on_both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-quickly = settings(max_examples=50)
+half = settings(max_examples=settings.default.max_examples // 2)  # each script is long
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from([4096, 1 << 24]))
 def test_every_subscriber_gets_the_log_from_its_start_in_order_once(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], max_log_bytes: int
@@ -216,7 +215,7 @@ def test_every_subscriber_gets_the_log_from_its_start_in_order_once(
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]))
 def test_a_subscriber_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
     loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], lag: Any
@@ -228,7 +227,7 @@ def test_a_subscriber_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
 
 
 @on_both_loops
-@quickly
+@half
 @given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, moves, st.booleans(), st.booleans())
 def test_the_end_may_come_at_any_moment(
     loop: Loop,

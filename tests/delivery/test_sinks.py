@@ -39,7 +39,7 @@ async def connected() -> tuple[Served, socket.socket]:
 
 
 async def connected_by_tcp(certificates: Certificates | None) -> tuple[Served, socket.socket]:
-    """With certificates by TLS: what the client reads is what is on the wire."""
+    """A pair of sockets that speak TLS if there are certificates: what the client reads is what is on the wire."""
     loop = asyncio.get_running_loop()
     ours, client = tcp_pair(SMALL)
     client.settimeout(PATIENCE)

@@ -1,6 +1,7 @@
 """The only subscriber is sent each frame in the call that brings it, past its sink, and is up to date at any time."""
 
 import socket
+import sys
 
 import pytest
 
@@ -95,6 +96,17 @@ async def test_a_chunk_goes_to_the_socket_as_it_came_and_past_the_sink() -> None
         assert client.recv(100) == CHUNK
         assert (subscriber.position, scene.fanout.sends, sink.writes) == (number, number, 0)
     assert scene.log.frames() == [FRAME] * 3
+
+
+async def test_a_token_takes_two_calls_of_python_code() -> None:
+    scene = Scene()
+    scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    calls: list[str] = []
+    sys.setprofile(lambda frame, kind, _: calls.append(frame.f_code.co_name) if kind == "call" else None)
+    scene.fanout.publish(FRAME, CHUNK)
+    sys.setprofile(None)
+    assert calls == ["publish", "append"]
 
 
 async def test_a_frame_without_a_chunk_is_framed_by_the_view() -> None:

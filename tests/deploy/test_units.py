@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.run import service
+from gateway.run import descriptors, listeners, service
 
 from .places import DEPLOY, run, settings, tool
 
@@ -81,13 +81,13 @@ def test_a_stop_has_time_for_the_drain_and_the_ledger() -> None:
 
 
 def test_every_connection_that_is_allowed_finds_its_files() -> None:
-    assert seconds("LimitNOFILE") >= 5 * config.ServerSettings().max_connections + service.RESERVED_DESCRIPTORS
+    assert seconds("LimitNOFILE") >= 5 * config.ServerSettings().max_connections + descriptors.RESERVED
 
 
 def test_the_socket_listens_where_the_program_does_by_itself_with_the_same_queue() -> None:
     told = settings("rivergate.socket")
     assert told["ListenStream"] == [str(config.ServerSettings().listen)]
-    assert told["Backlog"] == [str(service.BACKLOG)]
+    assert told["Backlog"] == [str(listeners.BACKLOG)]
 
 
 def test_the_service_is_told_about_the_sockets_and_keeps_trying() -> None:

@@ -85,10 +85,10 @@ def test_check_refuses_certificates_that_a_start_could_not_use(run: Run, tmp_pat
 
 def test_serve_refuses_a_faulty_configuration_like_check(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "faulty.toml"
-    file.write_text("[server]\nworkers = 0\n[stream]\nretain_seconds = -1\n")
+    file.write_text("[server]\nmax_connections = 0\n[stream]\nretain_seconds = -1\n")
     command = run("serve", "--config", str(file))
     assert command.wait() == 2
-    assert "server.workers" in command.errors()
+    assert "server.max_connections" in command.errors()
     assert "stream.retain_seconds" in command.errors()
 
 

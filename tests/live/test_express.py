@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.http.aiohttp_seam import MAX_SENT_AHEAD, PIECES_SECONDS
-from gateway.http.fast_path import MAX_CONTENT, REQUEST_LINE
+from gateway.http.client_connection import MAX_SENT_AHEAD, PIECES_SECONDS
+from gateway.http.request_parser import MAX_CONTENT_BYTES, REQUEST_LINE
 
 from .conftest import KEYS
 from .processes import Gateway
@@ -167,7 +167,7 @@ def test_what_is_not_plain_is_answered_the_same(gateway: Gateway, fields: list[s
 
 
 def test_a_large_request_is_answered(gateway: Gateway) -> None:
-    padded = body(QUICK, stream=True, user="x" * 2 * MAX_CONTENT)
+    padded = body(QUICK, stream=True, user="x" * 2 * MAX_CONTENT_BYTES)
     assert asked(gateway, padded).text() == WHOLE_TEXT
 
 

@@ -20,8 +20,8 @@ import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import Config
+from gateway.dialects.chat.frames import DONE
 from gateway.run.service import Service
-from gateway.wire import sse
 
 from .conftest import KEYS
 from .processes import Gateway
@@ -280,7 +280,7 @@ class Chain:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-LAST = b"%x\r\n%b\r\n0\r\n\r\n" % (len(sse.DONE), sse.DONE)
+LAST = b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE)
 CONTENT = orjson.dumps(body(stream=True))
 POST = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"

@@ -35,7 +35,7 @@ async def wait_for_look(lag: LoopLag, since: float) -> float:
 
 
 def block() -> None:
-    """As a callback does that computes, or waits for a disk."""
+    """Hold the loop up, as a callback does that computes, or waits for a disk."""
     end = time.monotonic() + BLOCKED
     while time.monotonic() < end:
         pass

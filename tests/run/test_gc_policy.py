@@ -1,4 +1,4 @@
-"""The collector looks at the youngest, never again at what is left of them, and at everything in a quiet moment."""
+"""The collector takes young objects, never those again that it leaves, and everything in a quiet moment."""
 
 import asyncio
 import gc
@@ -12,14 +12,14 @@ from gateway.run.gc_policy import YOUNG, GarbagePolicy
 
 
 class Node:
-    """Knows itself, so that only the collector can take it."""
+    """An object that refers to itself, so that only the collector can free it."""
 
     def __init__(self) -> None:
         self.me: Node | None = self
 
 
 async def a_survivor_is_taken(count: int = 1) -> None:
-    """So many outlive a look at the youngest, and are garbage then: wait until the first is gone."""
+    """Make enough garbage that outlives a collection of young objects, and wait until the first of it is freed."""
     taken = asyncio.Event()
     nodes = [Node() for _ in range(count)]
     gone = weakref.ref(nodes[0], lambda _: taken.set())

@@ -1,4 +1,4 @@
-"""The watchdog is fed while the fan-out moves or rests, and not while a pass over the readers is stuck."""
+"""The watchdog is fed while the fan-out moves or rests, and not while a pass over the subscribers is stuck."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ READERS = 3
 
 
 class _Stuck(EventsView):
-    """A view that brings nothing of what there is while it is told to be stuck: its readers never get to the end."""
+    """A view that can be stuck: it then gives out nothing, and its subscribers never get to the end."""
 
     stuck = False
 
     def piece(self, seq: int) -> Piece:
-        return Piece(b"", seq, False) if type(self).stuck else super().piece(seq)
+        return (b"", seq, False) if type(self).stuck else super().piece(seq)
 
 
 class Framings(Enum):
@@ -58,7 +58,7 @@ class Scene:
             self._sit()
 
     def sign(self) -> bytes | None:
-        """What the manager is told at a look."""
+        """The lines that the manager gets at a look."""
         self.watchdog.look()
         try:
             return self._channel.recv(100)

@@ -1,4 +1,4 @@
-"""Every subscriber of a log sees a prefix, in order, exactly once, whatever is appended, trimmed or closed."""
+"""Every subscriber of a log sees a prefix, in order, once, whatever is appended, trimmed or closed meanwhile."""
 
 from dataclasses import dataclass, field
 

@@ -1,16 +1,13 @@
 """A stream and its subscribers: nobody misses a frame, nobody delays another, and the upstream goes when they do."""
 
 import asyncio
-import gc
-import weakref
 
 import pytest
 
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
-from gateway.stream.view import Framing
-from gateway.wire import sse
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
-from tests.delivery.memory import MemorySink, SlowSink, Source, frames, lag, read, stream_of, subscriber_of
+from tests.delivery.memory import MemorySink, Source, frames, lag, read, stream_of, subscriber_of
 from tests.delivery.sockets import PATIENCE
 
 
@@ -29,7 +26,7 @@ async def test_a_late_subscriber_gets_everything_and_then_what_comes() -> None:
     _, late = subscriber_of(stream)
     stream.on_frame(b"data: live\n\n")
     stream.close(Ending.COMPLETED, [b"data: last\n\n"])
-    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + sse.DONE
+    assert late.body == b"".join(frames(3)) + b"data: live\n\ndata: last\n\n" + DONE
 
 
 async def test_a_subscriber_that_joins_before_the_first_frame_and_attaches_late_misses_nothing() -> None:
@@ -56,15 +53,15 @@ async def test_subscribers_of_both_framings_get_their_own() -> None:
     _, chunked = subscriber_of(stream, chunked=True)
     stream.on_frame(b"data: a\n\n")
     stream.close(Ending.COMPLETED, [])
-    assert plain.body == b"data: a\n\n" + sse.DONE
-    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(sse.DONE) + LAST_CHUNK
+    assert plain.body == b"data: a\n\n" + DONE
+    assert chunked.body == encode_chunk(b"data: a\n\n") + encode_chunk(DONE) + LAST_CHUNK
 
 
 async def test_the_end_comes_in_one_piece_with_the_last_frames() -> None:
     stream = stream_of()
     subscriber, sink = subscriber_of(stream, chunked=True)
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
-    assert sink.writes == [encode_chunk(b"data: a\n\n" + sse.DONE) + LAST_CHUNK]
+    assert sink.writes == [encode_chunk(b"data: a\n\n" + DONE) + LAST_CHUNK]
     assert await subscriber.wait_closed() is Ending.COMPLETED
     assert sink.closed
 
@@ -128,117 +125,8 @@ async def test_the_end_waits_for_a_blocked_subscriber() -> None:
     assert subscriber.ending is None
     sink.blocked = False
     subscriber.on_writable()
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
     assert subscriber.ending is Ending.COMPLETED
-
-
-# --- a full log
-
-
-async def test_a_full_log_pauses_the_producer_until_the_slowest_subscriber_moves() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
-    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())  # who watches does not count
-    stream.on_frames(frames(4, size=1024))
-    assert not source.paused
-    stream.on_frame(b"x")
-    assert source.paused
-    sink.blocked = False
-    slow.on_writable()
-    assert not source.paused
-    assert sink.body == b"".join(frames(4, size=1024)) + b"x"
-    assert source.pauses == 1
-
-
-@pytest.mark.parametrize("stuck", [Framing.EVENTS, Framing.COMPLETION])
-@pytest.mark.parametrize("free", [Framing.EVENTS, Framing.COMPLETION])
-async def test_who_takes_nothing_of_a_full_log_is_let_go_of_for_others(stuck: Framing, free: Framing) -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    holder, other = stream.join(chunked=False, framing=stuck), stream.join(chunked=False, framing=free)
-    holder.attach(MemorySink(blocked=True))
-    other.attach(MemorySink())
-    for frame in frames(20, size=1024):
-        if not source.paused:
-            stream.on_frame(frame)
-    watched_only = stuck is Framing.COMPLETION and free is Framing.EVENTS
-    assert (holder.ending, source.pauses) == ((None, 1) if watched_only else (Ending.LAGGED, 0))
-    assert (other.ending, other.position) == (None, 5 if watched_only else 20)
-    assert stream.log.bytes <= 4096 or watched_only
-
-
-async def test_nobody_is_let_go_of_while_nobody_takes_anything() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    subscribers = [subscriber_of(stream, MemorySink(blocked=True))[0] for _ in range(2)]
-    stream.on_frames(frames(5, size=1024))
-    assert (source.paused, [subscriber.ending for subscriber in subscribers]) == (True, [None, None])
-
-
-async def test_of_what_all_have_read_only_as_much_is_forgotten_as_has_to_be() -> None:
-    stream = stream_of(max_log_bytes=4096)
-    subscriber_of(stream)
-    for frame in frames(100, size=100):
-        stream.on_frame(frame)
-    assert 4096 - 4096 // 8 - 100 < stream.log.bytes <= 4096
-    assert stream.statistics().bytes == 10_000
-
-
-async def test_a_full_log_that_all_have_read_is_forgotten_and_pauses_nobody() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    _, sink = subscriber_of(stream)
-    for frame in frames(100, size=1024):
-        stream.on_frame(frame)
-    assert source.pauses == 0
-    assert sink.body == b"".join(frames(100, size=1024))
-    assert stream.statistics().bytes == 102_400
-
-
-async def test_the_producer_resumes_when_the_slow_subscriber_leaves() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    slow, _ = subscriber_of(stream, MemorySink(blocked=True))
-    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())
-    stream.on_frames(frames(5, size=1024))
-    assert source.paused
-    slow.end()
-    assert not source.paused
-    assert source.endings == []
-
-
-async def test_frames_that_come_although_the_producer_is_paused_are_kept() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
-    stream.on_frames(frames(6, size=1024))
-    stream.on_frame(b"data: late\n\n")
-    assert source.pauses == 1
-    sink.blocked = False
-    slow.on_writable()
-    assert sink.body == b"".join(frames(6, size=1024)) + b"data: late\n\n"
-
-
-async def test_a_subscriber_that_reads_a_full_log_when_it_attaches_resumes_the_producer() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    subscriber = stream.join(chunked=False)
-    stream.on_frames(frames(5, size=1024))
-    assert source.paused
-    subscriber.attach(MemorySink())
-    assert not source.paused
-
-
-async def test_a_subscriber_that_catches_up_with_the_next_frame_resumes_the_producer() -> None:
-    source = Source()
-    stream = stream_of(source, max_log_bytes=4096)
-    _, sink = subscriber_of(stream, MemorySink(blocked=True))
-    stream.on_frames(frames(5, size=1024))
-    assert source.paused
-    sink.blocked = False
-    stream.on_frame(b"data: late\n\n")
-    assert not source.paused
 
 
 # --- who is listening
@@ -254,6 +142,23 @@ async def test_the_last_subscriber_to_leave_stops_the_producer() -> None:
     second.end()
     assert source.endings == [Ending.ABANDONED]
     assert (first.ending, second.ending) == (Ending.LEFT, Ending.LEFT)
+
+
+async def test_a_subscriber_that_is_no_audience_gets_everything_and_keeps_no_stream_alive() -> None:
+    source = Source()
+    stream = stream_of(source)
+    quiet, sink = stream.join(chunked=False, is_audience=False), MemorySink()
+    quiet.attach(sink)
+    first, _ = subscriber_of(stream)
+    stream.on_frame(b"data: a\n\n")
+    assert (stream.subscribers, stream.statistics().subscribers_total) == (1, 1)
+    assert stream.statistics().deliveries == 2
+    first.end()
+    assert source.endings == [Ending.ABANDONED]
+    stream.on_frame(b"data: b\n\n")
+    quiet.end()
+    assert source.endings == [Ending.ABANDONED]
+    assert sink.body == b"data: a\n\ndata: b\n\n"
 
 
 async def test_leaving_twice_counts_once() -> None:
@@ -336,7 +241,7 @@ async def test_closing_twice_changes_nothing_and_the_first_reason_wins() -> None
     stream.close(Ending.COMPLETED, [b"data: a\n\n"])
     stream.close(Ending.DRAINED, [b"data: b\n\n"])
     assert stream.ending is Ending.COMPLETED
-    assert sink.body == b"data: a\n\n" + sse.DONE
+    assert sink.body == b"data: a\n\n" + DONE
 
 
 async def test_who_waits_for_a_subscribers_end_is_woken_by_it() -> None:
@@ -362,105 +267,3 @@ async def test_statistics_count_what_was_and_what_is() -> None:
         8,
         None,
     )
-
-
-# --- silence and stalls
-
-
-async def test_a_subscriber_that_takes_no_byte_for_too_long_is_closed_as_lagged() -> None:
-    source = Source()
-    stream = stream_of(source, subscriber_stall_seconds=0.04)
-    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
-    healthy, _ = subscriber_of(stream)
-    sink.unsent = 100
-    async with asyncio.timeout(PATIENCE):
-        assert await slow.wait_closed() is Ending.LAGGED
-    assert sink.aborted
-    assert healthy.ending is None
-    assert source.endings == []
-
-
-async def test_a_stall_after_the_end_is_noticed_too() -> None:
-    stream = stream_of(subscriber_stall_seconds=0.04)
-    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
-    sink.unsent = 100
-    stream.close(Ending.COMPLETED, [b"data: a\n\n"])
-    async with asyncio.timeout(PATIENCE):
-        assert await slow.wait_closed() is Ending.LAGGED
-
-
-async def test_a_stall_is_told_at_the_limit_and_not_before() -> None:
-    subscriber, sink = subscriber_of(stream_of())
-    sink.unsent = 100
-    assert not subscriber.check_stall(0.0, 30.0)
-    assert not subscriber.check_stall(29.9, 30.0)
-    assert subscriber.check_stall(30.0, 30.0)
-
-
-async def test_bytes_that_the_client_takes_start_the_stall_anew() -> None:
-    subscriber, sink = subscriber_of(stream_of())
-    for now, unsent in ((0.0, 100), (29.0, 99), (58.0, 99), (58.9, 0), (80.0, 50), (109.0, 50)):
-        sink.unsent = unsent
-        subscriber.check_stall(now, 30.0)
-        assert subscriber.ending is None
-
-
-async def test_a_client_that_takes_bytes_slower_than_they_come_is_not_stalled() -> None:
-    subscriber, sink = subscriber_of(stream_of())
-    sink.unsent = 10
-    subscriber.check_stall(0.0, 30.0)
-    for second in range(1, 60):  # more was written; since then a byte leaves every second
-        sink.unsent = 1000 - second
-        subscriber.check_stall(float(second), 30.0)
-    assert subscriber.ending is None
-
-
-async def test_a_client_that_takes_what_the_kernel_holds_is_not_stalled() -> None:
-    subscriber, sink = subscriber_of(stream_of())
-    sink.unsent, sink.in_kernel = 1000, 100_000
-    for second in range(60):
-        sink.in_kernel -= 1
-        assert not subscriber.check_stall(float(second), 30.0)
-    assert not subscriber.check_stall(60.0, 30.0)  # nothing more from now on
-    assert not subscriber.check_stall(89.0, 30.0)
-    assert subscriber.check_stall(90.0, 30.0)
-
-
-async def test_a_look_at_many_subscribers_is_cut_into_slices() -> None:
-    stream = stream_of(keepalive_seconds=0.02)
-    slow = [SlowSink() for _ in range(10)]
-    for sink in slow:
-        subscriber_of(stream, sink)
-    async with asyncio.timeout(PATIENCE):
-        await slow[0].written.wait()
-        assert not all(sink.writes for sink in slow)  # the loop had a turn before all had their comment
-        for sink in slow:
-            await sink.written.wait()
-
-
-async def test_a_subscriber_in_silence_is_sent_a_comment_between_events() -> None:
-    stream = stream_of(keepalive_seconds=0.02)
-    _, sink = subscriber_of(stream, chunked=True)
-    _, blocked = subscriber_of(stream, MemorySink(blocked=True))
-    waiting = stream.join(chunked=True)
-    async with asyncio.timeout(PATIENCE):
-        await sink.written.wait()
-    assert sink.writes[0] == encode_chunk(b": keepalive\n\n")
-    assert blocked.writes == []
-    assert waiting.position == 0
-    stream.close(Ending.COMPLETED, [])
-    assert sink.body.endswith(encode_chunk(sse.DONE) + LAST_CHUNK)
-
-
-@pytest.mark.parametrize("reads_before_the_end", [True, False])
-async def test_a_stream_that_has_ended_and_has_no_subscribers_is_held_by_no_timer(reads_before_the_end: bool) -> None:
-    source = Source()
-    stream = stream_of(source)
-    subscriber, sink = subscriber_of(stream, MemorySink(blocked=not reads_before_the_end))
-    stream.close(Ending.COMPLETED, [])
-    sink.blocked = False
-    subscriber.on_writable()
-    held = weakref.ref(source)
-    del source, stream, subscriber
-    gc.collect()
-    assert held() is None

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delivery.pieces import View, next_piece
+from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView
@@ -42,7 +43,7 @@ class Client:
 
 
 def chat_log() -> StreamLog:
-    return StreamLog("e1", terminal=sse.DONE)
+    return StreamLog("e1", terminal=DONE)
 
 
 def read_all(view: View, log: StreamLog, seq: int = 0, body_end: bytes = b"") -> tuple[list[bytes], int]:
@@ -74,7 +75,7 @@ def test_chunked_pieces_parse_back_to_the_frames(batches: list[list[bytes]], rea
     assert client.complete
     assert client.chunks.pop() == b""
     assert all(chunk.endswith(b"\n\n") for chunk in client.chunks)
-    assert b"".join(client.chunks) == b"".join(map(b"".join, batches)) + sse.DONE
+    assert b"".join(client.chunks) == b"".join(map(b"".join, batches)) + DONE
 
 
 @given(FRAMES, st.integers(0, 30))
@@ -86,7 +87,7 @@ def test_without_chunks_the_body_is_the_frames_and_done(frames: list[bytes], clo
     log.extend(frames[closed_after:])
     log.close(Ending.COMPLETED)
     rest, _ = read_all(view, log, seq)
-    assert b"".join(body + rest) == b"".join(frames) + sse.DONE
+    assert b"".join(body + rest) == b"".join(frames) + DONE
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -94,7 +95,7 @@ def test_the_last_frames_done_and_the_end_are_one_piece(chunked: bool) -> None:
     log = chat_log()
     log.extend([b"data: a\n\n", b"data: b\n\n"])
     log.close(Ending.COMPLETED)
-    body = b"data: a\n\ndata: b\n\n" + sse.DONE
+    body = b"data: a\n\ndata: b\n\n" + DONE
     data = b"20\r\n" + body + b"\r\n" if chunked else body
     view = CompletionView(log, chunked=chunked)
     assert view.piece(0) == (data, 2, True)
@@ -114,7 +115,7 @@ def test_the_end_of_a_log_that_was_read_is_done_alone() -> None:
 def test_a_log_that_ends_without_frames_is_done_alone() -> None:
     log = chat_log()
     log.close(Ending.COMPLETED)
-    assert CompletionView(log, chunked=False).piece(0) == (sse.DONE, 0, True)
+    assert CompletionView(log, chunked=False).piece(0) == (DONE, 0, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -144,7 +145,7 @@ def test_pieces_are_bounded_and_only_the_last_one_ends(chunked: bool) -> None:
     log.close(Ending.COMPLETED)
     view = CompletionView(log, chunked=chunked)
     pieces, seq = read_all(view, log, body_end=LAST_CHUNK)
-    framing = len(sse.DONE) + len(LAST_CHUNK) + len(b"ffffff\r\n\r\n")
+    framing = len(DONE) + len(LAST_CHUNK) + len(b"ffffff\r\n\r\n")
     assert seq == 500
     assert len(pieces) == 8
     assert all(len(piece) <= MAX_PIECE_BYTES + framing for piece in pieces)
@@ -177,7 +178,7 @@ def test_a_piece_is_made_of_what_is_there_when_it_is_asked_for() -> None:
     assert view.piece(0) == (b"ab", 2, False)
     assert view.piece(1) == (b"b", 2, False)
     log.close(Ending.COMPLETED)
-    assert view.piece(1) == (b"b" + sse.DONE, 2, True)
+    assert view.piece(1) == (b"b" + DONE, 2, True)
 
 
 def test_a_keepalive_is_a_comment_in_the_framing_of_the_view() -> None:
@@ -226,7 +227,7 @@ def test_the_end_comes_in_one_piece_with_the_last_events_and_ends_the_body() -> 
 
 
 def test_a_subscription_has_no_done() -> None:
-    assert sse.DONE not in EventsView(closed_log(b"data: a\n\n"), chunked=False).piece(0)[0]
+    assert DONE not in EventsView(closed_log(b"data: a\n\n"), chunked=False).piece(0)[0]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

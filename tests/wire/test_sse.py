@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat.frames import DONE
 from gateway.wire import sse
 from tests.wire.reference import Dispatched, events_of
 
@@ -232,7 +233,7 @@ def test_an_empty_name_is_none() -> None:
 def test_only_one_data_line_with_its_space_is_a_frame(block: bytes) -> None:
     assert not sse.is_frame(block)
     assert sse.is_frame(b"data: a\n\n")
-    assert sse.is_frame(sse.DONE)
+    assert sse.is_frame(DONE)
 
 
 @given(st.binary(max_size=30).map(lambda raw: raw.replace(b"\r", b"")), st.sampled_from([None, b"gap", b"end"]))

@@ -50,7 +50,7 @@ def has_content(delta: dict[str, Any]) -> bool:
     return False
 
 
-# All keys that an event with text and nothing else, its only choice, and the delta of that choice may have.
+# All keys that an event with text and nothing else may have, and those of its only choice and its delta.
 _PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
 _PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
 _PLAIN_DELTA = frozenset({"role", "content"})

@@ -83,12 +83,11 @@ class ChatRequest(ExtendedRequest):
 
     def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
         """The body as it came, without what was for the gateway, with the model's name at the upstream."""
-        body = dict(self.body)
+        body = {**self.body, "model": model}
         if streamed:
             body["stream"] = True
-        body["model"] = model
-        if streamed and include_usage:
-            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+            if include_usage:
+                body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)
 
 

@@ -7,9 +7,9 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.access.books import SUM_NAMES
+from gateway.access.books_thread import BooksThread
 from gateway.errors import InvalidParameter, LedgerError, ServiceUnavailable
 from gateway.http.admission import CALLER
-from gateway.http.context import CONTEXT
 from gateway.http.errors import json_response
 
 UNLIMITED_RPM = 1_000_000  # Auriko's SDK wants a number where there is no limit
@@ -17,54 +17,61 @@ REPORT_DAYS = 30  # when no `from` is given
 _DAY = 86400
 
 
-async def get_me(request: web.Request) -> web.Response:
-    """In the shape of CONTRACT.md 1.2; in open mode about nobody in particular."""
-    account = request[CALLER].account
-    key = account.key if account is not None else None
-    rpm = (key.rpm if key is not None else None) or UNLIMITED_RPM
-    told: dict[str, Any] = {
-        "credential_type": "api_key",
-        "status": "active",
-        "profile": "gateway",
-        "key_id": key.id if key else "open",
-        "key_prefix": key.prefix if key else "",
-        "key_name": key.name if key else "open mode: this gateway has no keys",
-        "workspace": {"id": "rivergate", "name": "rivergate"},
-        "scopes": ["inference"],
-        "rate_limits": {"inference_rpm": rpm, "management_reads_rpm": rpm, "management_writes_rpm": rpm},
-        "expires_at": _iso(key.expires_at) if key and key.expires_at is not None else None,
-        "created_at": _iso(key.created_at if key else request.app[CONTEXT].started_at),
-        "models": list(key.models) if key else [],
-        "balance_usd": None if account is None or account.available is None else account.available / 1_000_000,
-        "max_streams": key.max_streams if key else None,
-    }
-    return json_response(told)
+class KeyEndpoints:
+    """The endpoints of a key about itself."""
 
+    def __init__(self, books: BooksThread, started_at: int) -> None:
+        """`started_at`: Unix seconds; what open mode tells as the time of the key's creation."""
+        self._books = books
+        self._started_at = started_at
 
-async def get_usage(request: web.Request) -> web.Response:
-    """Sums of the caller's own records; `from` and `to` are UTC days, both included."""
-    context, account = request.app[CONTEXT], request[CALLER].account
-    group_by = request.query.get("group_by", "day")
-    if group_by not in ("day", "model"):
-        raise InvalidParameter("group_by must be day or model", param="group_by")
-    group: Literal["day", "model"] = "model" if group_by == "model" else "day"
-    today = int(clock.wall_time()) // _DAY * _DAY
-    end = _day(request, "to", today)
-    start = _day(request, "from", max(end - (REPORT_DAYS - 1) * _DAY, 0))
-    if start > end:
-        raise InvalidParameter("from must not be after to", param="from")
-    try:
-        rows = await context.books.report(account.key.id if account else None, start, end + _DAY, group)
-    except LedgerError:
-        raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
-    data = [_in_usd(row) for row in rows]
-    total = _in_usd({name: sum(row[name] for row in rows) for name in SUM_NAMES})
-    told = {"object": "list", "from": _date(start), "to": _date(end), "group_by": group, "data": data, "total": total}
-    return json_response(told)
+    async def get_me(self, request: web.Request) -> web.Response:
+        """The key, in the shape of CONTRACT.md 1.2; open mode has none and says so."""
+        account = request[CALLER].account
+        key = account.key if account is not None else None
+        rpm = (key.rpm if key is not None else None) or UNLIMITED_RPM
+        body: dict[str, Any] = {
+            "credential_type": "api_key",
+            "status": "active",
+            "profile": "gateway",
+            "key_id": key.id if key else "open",
+            "key_prefix": key.prefix if key else "",
+            "key_name": key.name if key else "open mode: this gateway has no keys",
+            "workspace": {"id": "rivergate", "name": "rivergate"},
+            "scopes": ["inference"],
+            "rate_limits": {"inference_rpm": rpm, "management_reads_rpm": rpm, "management_writes_rpm": rpm},
+            "expires_at": _iso(key.expires_at) if key and key.expires_at is not None else None,
+            "created_at": _iso(key.created_at if key else self._started_at),
+            "models": list(key.models) if key else [],
+            "balance_usd": None if account is None or account.available is None else account.available / 1_000_000,
+            "max_streams": key.max_streams if key else None,
+        }
+        return json_response(body)
+
+    async def get_usage(self, request: web.Request) -> web.Response:
+        """Sums of the caller's own records; `from` and `to` are UTC days, both included."""
+        account = request[CALLER].account
+        group_by = request.query.get("group_by", "day")
+        if group_by not in ("day", "model"):
+            raise InvalidParameter("group_by must be day or model", param="group_by")
+        group: Literal["day", "model"] = "model" if group_by == "model" else "day"
+        today = int(clock.wall_time()) // _DAY * _DAY
+        end = _day(request, "to", today)
+        start = _day(request, "from", max(end - (REPORT_DAYS - 1) * _DAY, 0))
+        if start > end:
+            raise InvalidParameter("from must not be after to", param="from")
+        try:
+            rows = await self._books.report(account.key.id if account else None, start, end + _DAY, group)
+        except LedgerError:
+            raise ServiceUnavailable("the ledger cannot be read; try again later", retry_after=5) from None
+        data = [_in_usd(row) for row in rows]
+        total = _in_usd({name: sum(row[name] for row in rows) for name in SUM_NAMES})
+        period = {"from": _date(start), "to": _date(end), "group_by": group}
+        return json_response({"object": "list", **period, "data": data, "total": total})
 
 
 def _in_usd(row: dict[str, Any]) -> dict[str, Any]:
-    """Sums were made in whole micro-dollars; only what is told is a float."""
+    """The sums of one row: made in whole micro-dollars, told in US dollars."""
     suffix = "_microusd"
     return {
         (name.removesuffix(suffix) + "_usd" if name.endswith(suffix) else name): (

@@ -1,4 +1,4 @@
-"""Shell: a dialect's `POST` by the framework: whole answers, and the streams that the fast path leaves to it."""
+"""Shell: a dialect's `POST` on aiohttp's way: whole answers, and the streams that the fast way leaves to it."""
 
 import asyncio
 import copy
@@ -6,72 +6,81 @@ from typing import cast
 
 from aiohttp import HttpVersion11, web
 
-from gateway.completion.whole import WholeCompletion
-from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import Dialect, check
 from gateway.endings import Ending
 from gateway.errors import RivergateError, StreamAborted
-from gateway.http.aiohttp_seam import ClientProtocol
-from gateway.http.context import CONTEXT, Context
-from gateway.http.errors import refusal_response, request_id_of
+from gateway.http.admission import head_of
+from gateway.http.answer_plan import plan_answer
+from gateway.http.body import read_body
+from gateway.http.client_connection import ClientProtocol
+from gateway.http.errors import render
 from gateway.http.event_stream import FinishedResponse
-from gateway.http.opening import Opening, opening_of
-from gateway.http.streamed_reply import StreamedReply
+from gateway.http.opening import Opening
+from gateway.http.request_id import request_id_of
+from gateway.http.streamed_reply import ReplyParts, StreamedReply
 
 
-async def create_completion(request: web.Request, dialect: Dialect) -> web.StreamResponse:
-    """Validate, find the upstreams, relay. What goes wrong is told in the dialect's envelope."""
-    try:
-        return await _answer(request, request.app[CONTEXT], dialect)
-    except RivergateError as error:
-        return refusal_response(dialect.refusal(error, request_id_of(request)))
+class CompletionEndpoints:
+    """The endpoint of one dialect's completions."""
 
+    def __init__(self, parts: ReplyParts, dialect: Dialect) -> None:
+        self._parts = parts
+        self._dialect = dialect
 
-async def _answer(request: web.Request, context: Context, dialect: Dialect) -> web.StreamResponse:
-    opening = await opening_of(request, context, dialect)
-    if opening.streamed:
-        return await _stream(request, context, opening)
-    return await _whole(request, context, opening)
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request in the form that it asks for; what goes wrong is told in the dialect's envelope."""
+        try:
+            return await self._create(request)
+        except RivergateError as error:
+            return render(error, {}, dialect=self._dialect, request_id=request_id_of(request)).response()
 
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        checked = check(self._dialect, await read_body(request))
+        plan = plan_answer(request.headers, checked, self._parts.in_force.config.stream)
+        opening = Opening(self._parts.opening, plan, head_of(request))
+        opening.prepare()
+        await opening.admit()
+        if plan.streamed:
+            return await self._reply_streamed(request, opening)
+        return await self._reply_whole(request, opening)
 
-async def _stream(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
-    ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    exchange = StreamedReply(cast(ClientProtocol, request.protocol), lambda outcome: _resolve(ended, outcome))
-    chunked = request.version >= HttpVersion11
-    exchange.start(opening, context, chunked=chunked, keep_alive=bool(request.keep_alive))
-    try:
-        outcome = await ended
-    finally:
-        exchange.fail(ConnectionResetError("the handler was cancelled"))
-        request.writer.output_size += exchange.head_bytes  # so that nobody tells an error behind them
-    if outcome is None or isinstance(outcome, ConnectionResetError):
-        return FinishedResponse(keep_alive=outcome is None and exchange.keep_alive)
-    raise copy.copy(outcome)  # what is raised holds on to its frames, and they to the request
+    async def _reply_streamed(self, request: web.Request, opening: Opening) -> web.StreamResponse:
+        ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        reply = StreamedReply(cast(ClientProtocol, request.protocol), lambda outcome: _resolve(ended, outcome))
+        chunked = request.version >= HttpVersion11
+        reply.start(opening, self._parts, chunked=chunked, keep_alive=bool(request.keep_alive))
+        try:
+            outcome = await ended
+        finally:
+            reply.fail(ConnectionResetError("the handler was cancelled"))
+            request.writer.output_size += reply.head_bytes  # so that no error is written behind the head
+        if outcome is None or isinstance(outcome, ConnectionResetError):
+            return FinishedResponse(keep_alive=outcome is None and reply.keep_alive)
+        # A copy, since what is raised holds this frame, and this frame holds `outcome`.
+        raise copy.copy(outcome).with_traceback(outcome.__traceback__)
+
+    async def _reply_whole(self, request: web.Request, opening: Opening) -> web.StreamResponse:
+        client = cast(ClientProtocol, request.protocol)
+        completion = opening.open_whole()
+        gone = False
+
+        def on_gone() -> None:
+            nonlocal gone
+            gone = True
+            completion.stop_with(StreamAborted("the client is gone"), Ending.ABANDONED)
+
+        client.watch(on_gone)
+        try:
+            answer = await completion.fetch()
+        except StreamAborted:
+            if not gone:
+                raise
+            return FinishedResponse(keep_alive=False)
+        finally:
+            client.unwatch()
+        return web.Response(body=answer.content, content_type="application/json", headers=answer.headers)
 
 
 def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None) -> None:
     if not ended.done():
         ended.set_result(outcome)
-
-
-async def _whole(request: web.Request, context: Context, opening: Opening) -> web.StreamResponse:
-    client = cast(ClientProtocol, request.protocol)
-    settle = opening.settled()
-    relay = WholeCompletion(opening.call, opening.route, settle=settle, tasks=context.tasks, lease=opening.lease)
-    gone = False
-
-    def on_gone() -> None:
-        nonlocal gone
-        gone = True
-        relay.stop_with(StreamAborted("the client is gone"), Ending.ABANDONED)
-
-    client.watch(on_gone)
-    context.hub.add(relay)
-    try:
-        answer = await relay.fetch()
-    except StreamAborted:
-        if not gone:
-            raise
-        return FinishedResponse(keep_alive=False)
-    finally:
-        client.unwatch()
-    return web.Response(body=answer.content, content_type="application/json", headers=answer.headers)

@@ -1,26 +1,39 @@
 """Shell: `/healthz` (the process lives), `/readyz` (it takes requests), `/metrics`."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
+from gateway.access.bank import Bank
 from gateway.errors import ServiceUnavailable
-from gateway.http.context import CONTEXT
+from gateway.http.capacity import Capacity
 from gateway.http.errors import json_response
 from gateway.observe.metrics import CONTENT_TYPE
+from gateway.stream.hub import Hub
 
 
-async def healthz(request: web.Request) -> web.Response:
-    return json_response({"status": "ok"})
+class HealthEndpoints:
+    """The endpoints for load balancers, service managers and Prometheus."""
 
+    def __init__(self, capacity: Capacity, bank: Bank, hub: Hub, exposition: Callable[[], bytes]) -> None:
+        """`exposition`: the metrics in Prometheus's text format."""
+        self._capacity = capacity
+        self._bank = bank
+        self._hub = hub
+        self._exposition = exposition
 
-async def metrics(request: web.Request) -> web.Response:
-    """For Prometheus."""
-    return web.Response(body=request.app[CONTEXT].exposition(), headers={"Content-Type": CONTENT_TYPE})
+    async def healthz(self, request: web.Request) -> web.Response:
+        """Whether the process lives; it does."""
+        return json_response({"status": "ok"})
 
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Whether new requests are taken."""
+        if not self._capacity.ready:
+            raise ServiceUnavailable("the gateway is draining", retry_after=1)
+        if (failure := self._bank.failure) is not None:
+            raise ServiceUnavailable(f"the ledger cannot be written: {failure}", retry_after=5)
+        return json_response({"status": "ready", "streams": self._hub.statistics().running})
 
-async def readyz(request: web.Request) -> web.Response:
-    context = request.app[CONTEXT]
-    if not context.ready:
-        raise ServiceUnavailable("the gateway is draining", retry_after=1)
-    if (failure := context.bank.failure) is not None:
-        raise ServiceUnavailable(f"the ledger cannot be written: {failure}", retry_after=5)
-    return json_response({"status": "ready", "streams": context.hub.statistics().running})
+    async def metrics(self, request: web.Request) -> web.Response:
+        """What Prometheus scrapes."""
+        return web.Response(body=self._exposition(), headers={"Content-Type": CONTENT_TYPE})

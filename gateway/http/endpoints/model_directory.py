@@ -1,4 +1,4 @@
-"""Shell: the catalogue in the shapes of Auriko's SDK (CONTRACT.md 1.2), made of the configuration alone."""
+"""Shell: the catalog in the shapes of Auriko's SDK (CONTRACT.md 1.2), made of the configuration alone."""
 
 import datetime
 from typing import Any
@@ -7,66 +7,71 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.config import ModelSettings
-from gateway.http.context import CONTEXT
 from gateway.http.errors import json_response
+from gateway.http.in_force import InForce
 from gateway.routing.catalog import Candidate
 
 TEXT = ["text"]
 
 
-async def list_directory(request: web.Request) -> web.Response:
-    """`GET /v1/directory/models`."""
-    catalog = request.app[CONTEXT].router.catalog
-    models = {
-        model_id: {
-            "family": _family(model_id),
-            "display_name": model_id,
-            "providers": [_entry(one) for one in catalog.candidates(model_id)],
-        }
-        for model_id in catalog.model_ids()
-    }
-    now = datetime.datetime.fromtimestamp(clock.wall_time(), datetime.UTC)
-    return json_response({"models": models, "generated_at": now.isoformat(timespec="seconds")})
+class DirectoryEndpoints:
+    """The endpoints that tell which upstream offers which model."""
 
+    def __init__(self, in_force: InForce) -> None:
+        self._in_force = in_force
 
-async def list_models(request: web.Request) -> web.Response:
-    """`GET /v1/registry/models`."""
-    catalog = request.app[CONTEXT].router.catalog
-    models: list[dict[str, Any]] = []
-    for model_id in catalog.model_ids():
-        candidates = catalog.candidates(model_id)
-        models.append(
-            {
-                "id": model_id,
+    async def list_directory(self, request: web.Request) -> web.Response:
+        """`GET /v1/directory/models`."""
+        catalog = self._in_force.router.catalog
+        models = {
+            model_id: {
                 "family": _family(model_id),
                 "display_name": model_id,
-                "capabilities": {"streaming": True},
-                "input_modalities": TEXT,
-                "output_modalities": TEXT,
-                "providers": [one.endpoint.name for one in candidates],
-                "has_free_provider": any(_is_free(one.model) for one in candidates),
+                "providers": [_entry(candidate) for candidate in catalog.candidates(model_id)],
             }
-        )
-    return json_response({"models": models, "count": len(models)})
+            for model_id in catalog.model_ids()
+        }
+        now = datetime.datetime.fromtimestamp(clock.wall_time(), datetime.UTC)
+        return json_response({"models": models, "generated_at": now.isoformat(timespec="seconds")})
 
+    async def list_models(self, request: web.Request) -> web.Response:
+        """`GET /v1/registry/models`."""
+        catalog = self._in_force.router.catalog
+        models: list[dict[str, Any]] = []
+        for model_id in catalog.model_ids():
+            candidates = catalog.candidates(model_id)
+            models.append(
+                {
+                    "id": model_id,
+                    "family": _family(model_id),
+                    "display_name": model_id,
+                    "capabilities": {"streaming": True},
+                    "input_modalities": TEXT,
+                    "output_modalities": TEXT,
+                    "providers": [candidate.endpoint.name for candidate in candidates],
+                    "has_free_provider": any(_is_free(candidate.model) for candidate in candidates),
+                }
+            )
+        return json_response({"models": models, "count": len(models)})
 
-async def list_providers(request: web.Request) -> web.Response:
-    """`GET /v1/registry/providers`."""
-    names = dict.fromkeys(one.endpoint.name for one in request.app[CONTEXT].router.catalog.all())
-    providers = [
-        {"id": name, "display_name": name, "description": "", "icon": "", "data_policy": "unknown"} for name in names
-    ]
-    return json_response({"providers": providers, "count": len(providers)})
+    async def list_providers(self, request: web.Request) -> web.Response:
+        """`GET /v1/registry/providers`."""
+        names = dict.fromkeys(candidate.endpoint.name for candidate in self._in_force.router.catalog.all())
+        providers = [
+            {"id": name, "display_name": name, "description": "", "icon": "", "data_policy": "unknown"}
+            for name in names
+        ]
+        return json_response({"providers": providers, "count": len(providers)})
 
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
     model = candidate.model
     prices = (model.input_usd_per_mtok, model.output_usd_per_mtok)
-    given, output = (None if price is None else float(price) for price in prices)
+    input_price, output_price = (None if price is None else float(price) for price in prices)
     return {
         "provider": candidate.endpoint.name,
         "provider_model_id": model.upstream_id,
-        "tiers": [{"name": "standard", "input_price": given, "output_price": output}],
+        "tiers": [{"name": "standard", "input_price": input_price, "output_price": output_price}],
         "supported_endpoints": ["chat_completions"],
     }
 

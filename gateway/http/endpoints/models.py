@@ -5,37 +5,43 @@ from typing import Any
 from aiohttp import web
 
 from gateway.config import ModelSettings
-from gateway.http.context import CONTEXT, Context
 from gateway.http.errors import json_response
+from gateway.http.in_force import InForce
 
 
-async def list_models(request: web.Request) -> web.Response:
-    context = request.app[CONTEXT]
-    return json_response(
-        {"object": "list", "data": [_model(context, one) for one in context.router.catalog.model_ids()]}
-    )
+class ModelEndpoints:
+    """The endpoints of models, in OpenAI's shape with the prices of each upstream added."""
 
+    def __init__(self, in_force: InForce, started_at: int) -> None:
+        """`started_at`: Unix seconds; the time at which every model counts as created."""
+        self._in_force = in_force
+        self._started_at = started_at
 
-async def get_model(request: web.Request) -> web.Response:
-    """One model; `%2F` and a raw slash in the id mean the same."""
-    return json_response(_model(request.app[CONTEXT], request.match_info["id"]))
+    async def list(self, request: web.Request) -> web.Response:
+        """All models."""
+        ids = self._in_force.router.catalog.model_ids()
+        return json_response({"object": "list", "data": [self._describe(model_id) for model_id in ids]})
 
+    async def get(self, request: web.Request) -> web.Response:
+        """One model; `%2F` and a raw slash in the id mean the same."""
+        return json_response(self._describe(request.match_info["id"]))
 
-def _model(context: Context, model_id: str) -> dict[str, Any]:
-    candidates = context.router.catalog.candidates(model_id)
-    return {
-        "id": model_id,
-        "object": "model",
-        "created": context.started_at,
-        "owned_by": candidates[0].endpoint.name,
-        # Those with a price: Auriko's SDK takes no null for one.
-        "providers": [told for one in candidates if (told := _provider(one.endpoint.name, one.model)) is not None],
-    }
+    def _describe(self, model_id: str) -> dict[str, Any]:
+        candidates = self._in_force.router.catalog.candidates(model_id)
+        providers = [_provider(candidate.endpoint.name, candidate.model) for candidate in candidates]
+        return {
+            "id": model_id,
+            "object": "model",
+            "created": self._started_at,
+            "owned_by": candidates[0].endpoint.name,
+            # Only those with a price: Auriko's SDK takes no null for one.
+            "providers": [provider for provider in providers if provider is not None],
+        }
 
 
 def _provider(name: str, model: ModelSettings) -> dict[str, Any] | None:
     """Prices per million tokens in US dollars; None if they are not known."""
-    given, output = model.input_usd_per_mtok, model.output_usd_per_mtok
-    if given is None or output is None:
+    input_price, output_price = model.input_usd_per_mtok, model.output_usd_per_mtok
+    if input_price is None or output_price is None:
         return None
-    return {"name": name, "input_price": float(given), "output_price": float(output)}
+    return {"name": name, "input_price": float(input_price), "output_price": float(output_price)}

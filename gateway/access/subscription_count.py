@@ -1,24 +1,25 @@
-"""Pure: how many subscriptions each API key holds at once, its viewers' included."""
+"""Pure: the number of subscriptions that each API key holds at once, those of its viewer tokens included."""
 
 from collections import Counter
 
 from gateway.errors import RateLimited
 
 
-class Seats:
-    """Counts by owner. What is taken is left once."""
+class SubscriptionCount:
+    """The number by owner. Each `take` is followed by one `leave`."""
 
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()
 
     def take(self, owner: str, limit: int, retry_after: int) -> None:
-        """Raises `RateLimited`, and then nothing is taken."""
+        """Count a subscription. Raises `RateLimited` at the limit, and then it does not count."""
         if self._taken[owner] >= limit:
             message = f"this API key has {limit} subscriptions and may have no more at once"
             raise RateLimited(message, retry_after=retry_after)
         self._taken[owner] += 1
 
     def leave(self, owner: str) -> None:
+        """Count a subscription no more."""
         self._taken[owner] -= 1
         if not self._taken[owner]:
             del self._taken[owner]

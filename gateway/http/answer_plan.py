@@ -1,0 +1,121 @@
+"""Pure: the plan of an answer: a checked request, its headers and the settings in force become what is to be done.
+
+In: values. Out: an `AnswerPlan`, or the `ClientError` that names the field or header at fault. Nothing has been asked
+of any upstream, key or stream by then.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import cast
+
+from gateway.completion.meter import OutputLimits
+from gateway.completion.streamed import UsageEvent
+from gateway.config import StreamSettings
+from gateway.dialects.dialect import CheckedRequest, Dialect, DialectRequest
+from gateway.errors import InvalidParameter
+from gateway.routing.options import RoutingOptions
+from gateway.routing.options import parse as parse_options
+from gateway.routing.router import Ask
+from gateway.stream.audience import Policy, policy_of
+
+MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
+RESERVED_TOKENS = 1024  # reserved for an answer whose length the client does not limit; more as the answer grows
+MAX_BUDGET_DIGITS = 8  # of X-Max-TTFT-Ms: a day
+_USAGE_EVENTS = ("auto", "event", "finish", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPlan:
+    """What one request asks for."""
+
+    dialect: Dialect
+    request: DialectRequest  # holds what goes upstream
+    streamed: bool
+    ask: Ask
+    max_tokens: int  # of the answer, for the money that is reserved
+    usage_event: UsageEvent
+    output: OutputLimits
+    policy: Policy
+    key: str | None  # X-Stream-Key
+    fingerprint: bytes  # of the request if there is a key, so that the key is not used for another request
+
+
+def plan_answer(
+    headers: Mapping[str, str], checked: CheckedRequest, limits: StreamSettings, *, detached: bool = False
+) -> AnswerPlan:
+    """The plan of a request with these headers. `detached`: its answer is streamed and nobody is there to read it.
+
+    Raises `ClientError`.
+    """
+    request = checked.request
+    streamed = detached or request.streamed
+    key = _stream_key(headers)
+    if key is not None and not streamed:
+        raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
+    routing, field, budget_ms = request.routing_options(), request.routing_field(), _budget_ms(headers)
+    wants_usage = request.wants_usage() or bool(routing)
+    usage_event = _usage_event(headers, limits.usage_event, wants_usage=wants_usage)
+    options = parse_options(routing, field)
+    wanted = request.stream_policy()
+    return AnswerPlan(
+        dialect=checked.dialect,
+        request=request,
+        streamed=streamed,
+        ask=Ask(request.model_ids(), options, streamed, budget_ms, request.models_field(), field),
+        max_tokens=request.max_output_tokens() or RESERVED_TOKENS,
+        usage_event=usage_event,
+        output=_output_limits(limits, options),
+        policy=policy_of(
+            limits, detached=detached, on_last_reader=wanted.on_last_reader, abort_grace_ms=wanted.abort_grace_ms
+        ),
+        key=key,
+        fingerprint=_fingerprint(checked) if key is not None else b"",
+    )
+
+
+def _fingerprint(checked: CheckedRequest) -> bytes:
+    """What tells two requests under one `X-Stream-Key` apart."""
+    return hashlib.sha256(checked.dialect.name.encode() + b"\0" + checked.content).digest()
+
+
+def _stream_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("X-Stream-Key")
+    if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
+        message = f"X-Stream-Key must have 1 to {MAX_KEY_CHARACTERS} printable characters"
+        raise InvalidParameter(message, param="X-Stream-Key")
+    return key
+
+
+def _usage_event(headers: Mapping[str, str], default: str, *, wants_usage: bool) -> UsageEvent:
+    """How the client is told its usage (DESIGN.md section 5); `auto` becomes what suits this client."""
+    policy = headers.get("X-Usage-Event", default)
+    if policy not in _USAGE_EVENTS:
+        raise InvalidParameter(
+            f"X-Usage-Event must be one of {', '.join(_USAGE_EVENTS)}, not {policy[:50]!r}", param="X-Usage-Event"
+        )
+    if policy != "auto":
+        return cast(UsageEvent, policy)
+    auriko = headers.get("User-Agent", "").lower().startswith("auriko")
+    return "event" if wants_usage or auriko else "none"
+
+
+def _output_limits(limits: StreamSettings, options: RoutingOptions) -> OutputLimits:
+    cost = options.max_cost_usd
+    return OutputLimits(
+        tokens=limits.max_output_tokens,
+        text_bytes=limits.max_output_bytes,
+        cost_usd=None if cost is None else Decimal(str(cost)),
+    )
+
+
+def _budget_ms(headers: Mapping[str, str]) -> int | None:
+    """The TTFT budget of a client that cannot send `routing` (DESIGN.md section 5); 0: no budget, None: not said."""
+    text = headers.get("X-Max-TTFT-Ms")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_BUDGET_DIGITS):
+        message = f"X-Max-TTFT-Ms must be a whole number of milliseconds, not {text[:50]!r}"
+        raise InvalidParameter(message, param="X-Max-TTFT-Ms")
+    return int(text)

@@ -1,0 +1,288 @@
+"""Shell: one client connection, and who serves its requests: the fast way or aiohttp.
+
+In: the transport's events. Out: each request to one of the two ways, and to the answer under way what it has to know
+of its client: gone, full, room again. The invariant: aiohttp is given whole requests, from the first byte to the
+last, and a request that it is given is its own alone.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Protocol
+
+from aiohttp import StreamReader, web
+
+from gateway.delivery.sinks import Sink
+from gateway.errors import ClientError
+from gateway.http import aiohttp_seam as seam
+from gateway.http.capacity import ConnectionCount
+from gateway.http.errors import render
+from gateway.http.request_boundary import RequestBoundary
+from gateway.http.request_id import new_request_id
+from gateway.http.request_parser import PlainRequest, Unparsed
+
+# How many bytes for one client may wait in the kernel unsent. Without this limit a client that reads nothing takes
+# 3,900 KiB of the kernel's memory before the gateway notices, and 200 KiB under it; a replay and a token cost the
+# same (bench/NOTES.md).
+MAX_UNSENT_IN_KERNEL = 65536
+# How many bytes of next requests are held while the fast way answers. When more come, reading stops; then the gateway
+# notices that the client hangs up only when it next writes to it.
+MAX_SENT_AHEAD = 1 << 20
+MAX_PIECES = 16  # a request in more reads than this goes to aiohttp, which puts it together in linear time
+PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
+
+
+class Server(Enum):
+    """Who serves a connection."""
+
+    NOBODY = "nobody"  # between two requests; the beginning of the next one may be here
+    FAST_WAY = "fast way"
+    AIOHTTP = "aiohttp"
+    CLOSED = "closed"
+
+
+_SUCCESSORS: Mapping[Server, frozenset[Server]] = {
+    Server.NOBODY: frozenset({Server.FAST_WAY, Server.AIOHTTP, Server.CLOSED}),
+    # The fast way may refuse a request, for aiohttp to answer it.
+    Server.FAST_WAY: frozenset({Server.NOBODY, Server.AIOHTTP, Server.CLOSED}),
+    Server.AIOHTTP: frozenset({Server.NOBODY, Server.CLOSED}),
+    Server.CLOSED: frozenset({Server.CLOSED}),
+}
+
+
+class FastWay(Protocol):
+    """The way of plain requests past aiohttp; one object for all connections."""
+
+    def parse(self, data: bytes) -> PlainRequest | Unparsed:
+        """The request that these bytes begin with."""
+
+    def answer(self, client: "ClientProtocol", request: PlainRequest) -> bool:
+        """Answer and then call `client.on_answered`, perhaps before this returns. False: aiohttp has to answer."""
+
+
+class ClientProtocol(web.RequestHandler):
+    """The protocol of one client's transport. At most one answer at a time watches it."""
+
+    __slots__ = (
+        "_awaited_body",
+        "_boundary",
+        "_count",
+        "_event_loop",
+        "_fast_way",
+        "_found_before",
+        "_on_gone",
+        "_on_room",
+        "_patience",
+        "_pieces",
+        "_served_by",
+        "_sink",
+        "_unread",
+        "_when_answered",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        count: ConnectionCount,
+        fast_way: FastWay,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        super().__init__(server, loop=loop, **options)
+        self._event_loop = loop
+        self._count = count
+        self._fast_way = fast_way
+        self._served_by = Server.NOBODY
+        self._unread = b""  # what came and was given to nobody yet
+        self._pieces = 0  # the number of reads that have brought the beginning of a request
+        self._patience: asyncio.TimerHandle | None = None  # runs while the rest of a request is waited for
+        self._boundary: RequestBoundary | None = None  # reads what aiohttp is given, while it serves
+        self._found_before = 0  # the requests that aiohttp had found when it began to serve
+        self._when_answered: asyncio.Future[None] | None = None
+        self._on_gone: Callable[[], None] | None = None
+        self._on_room: Callable[[], None] | None = None
+        self._sink: Sink | None = None
+        self._awaited_body: StreamReader | None = None
+
+    @property
+    def served_by(self) -> Server:
+        """Who serves the connection now."""
+        return self._served_by
+
+    # --- what an answer asks of its connection
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call this when the client hangs up, by FIN or by RST, in the very call that tells it."""
+        self._on_gone = on_gone
+
+    def feed_sink(self, sink: Sink, on_room: Callable[[], None]) -> None:
+        """Keep the sink's `blocked` as the transport's state is, and call `on_room` when there is room again."""
+        self._sink = sink
+        self._on_room = on_room
+        sink.blocked = self.writing_paused  # bytes of the answer before may still fill the transport
+
+    def unwatch(self) -> None:
+        """The answer is over; the connection may serve another request."""
+        self._on_gone = self._on_room = self._sink = None
+
+    def reads(self, body: StreamReader | None) -> None:
+        """A handler waits for this body of a request; None: it has all of it."""
+        self._awaited_body = body
+
+    def on_answered(self, *, keep_alive: bool) -> None:
+        """The request of the fast way is answered."""
+        if self._when_answered is not None and not self._when_answered.done():
+            self._when_answered.set_result(None)
+        if self._served_by is Server.CLOSED:
+            return
+        if not keep_alive or seam.is_closing(self) or self.transport is None:
+            self._become(Server.CLOSED)
+            self.force_close()
+            return
+        self._become(Server.NOBODY)
+        seam.start_keepalive_timer(self)
+        if self._unread:
+            self.transport.resume_reading()
+            self._event_loop.call_soon(self._offer)
+
+    # --- what the transport brings
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._count.total += 1
+        super().connection_made(transport)
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client; aiohttp calls this too, with none, when it wants its parser to go on."""
+        served_by = self._served_by
+        if served_by is Server.AIOHTTP:
+            if not (data and self._aiohttp_is_done()):
+                self._feed_aiohttp(data)
+                return
+            self._boundary = None
+            self._become(Server.NOBODY)
+        if served_by is Server.CLOSED or not data:
+            return
+        self._unread += data
+        if self._served_by is Server.NOBODY:
+            self._offer()
+        elif len(self._unread) > MAX_SENT_AHEAD and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> None:
+        # A client that has half-closed is taken for gone, as nginx takes it. With bytes still unsent the transport
+        # would wait for them before it tells.
+        if self._on_gone is not None:
+            on_gone = self._on_gone
+            if self.transport is not None:
+                self.transport.abort()
+            on_gone()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._count.total -= 1
+        self._stop_waiting()
+        self._become(Server.CLOSED)
+        self._unread, self._boundary = b"", None
+        super().connection_lost(exc)
+        if self._on_gone is not None:
+            self._on_gone()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._sink is not None:
+            self._sink.blocked = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._sink is not None and self._on_room is not None:
+            self._sink.blocked = False
+            self._on_room()
+
+    # --- what aiohttp's server asks of its connection
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - as aiohttp calls it
+        """Let the answer under way end, within `timeout` seconds, and close."""
+        if self._served_by is Server.FAST_WAY:
+            self._when_answered = self._event_loop.create_future()
+            await asyncio.wait([self._when_answered], timeout=timeout)
+        await super().shutdown(timeout)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no HTTP request: what aiohttp finds wrong before any handler runs."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun: an error can no longer be told")
+        text = (message or "it cannot be parsed").splitlines()[0]
+        error = ClientError(f"this is not a valid HTTP request: {text}")
+        response = render(error, {"x-request-id": new_request_id()}).response()
+        response.force_close()
+        return response
+
+    # --- inside
+
+    def _become(self, served_by: Server) -> None:
+        if served_by not in _SUCCESSORS[self._served_by]:
+            raise RuntimeError(f"a connection served by {self._served_by.value} cannot go to {served_by.value}")
+        self._served_by = served_by
+
+    def _offer(self) -> None:
+        """Give what has come to one of the two ways, if it begins a request and nobody serves."""
+        if self._served_by is not Server.NOBODY or not self._unread or seam.is_closing(self):
+            return
+        if self.writing_paused:  # the client does not take its answers: aiohttp waits until it does
+            self._leave_to_aiohttp()
+            return
+        data = self._unread
+        request = self._fast_way.parse(data)
+        if request is Unparsed.INCOMPLETE and self._pieces < MAX_PIECES:
+            self._pieces += 1
+            if self._patience is None:
+                self._patience = self._event_loop.call_later(PIECES_SECONDS, self._leave_to_aiohttp)
+            return
+        self._stop_waiting()
+        if isinstance(request, PlainRequest):
+            self._become(Server.FAST_WAY)
+            self.keep_alive(True)  # stops the timer of an idle connection
+            self._unread = request.rest
+            if self._fast_way.answer(self, request):
+                return
+            self._unread = data
+        self._leave_to_aiohttp()
+
+    def _leave_to_aiohttp(self) -> None:
+        """aiohttp serves the request that the unread bytes begin, and whatever comes before it is done."""
+        self._stop_waiting()
+        self._become(Server.AIOHTTP)
+        self._boundary, self._found_before = RequestBoundary(), seam.requests_found(self)
+        data, self._unread = self._unread, b""
+        self._feed_aiohttp(data)
+
+    def _feed_aiohttp(self, data: bytes) -> None:
+        if self._boundary is not None:
+            self._boundary.feed(data)
+        super().data_received(data)
+        # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
+        # handler would wait for the rest of the body for ever.
+        if self._awaited_body is not None and seam.has_found_broken_bytes(self):
+            self._awaited_body.set_exception(web.RequestPayloadError("the framing is broken"))
+
+    def _aiohttp_is_done(self) -> bool:
+        """Whether aiohttp has answered all that it was given, and its parser holds no part of a next request."""
+        found = seam.requests_found(self) - self._found_before
+        return seam.is_idle(self) and self._boundary is not None and self._boundary.follows(found)
+
+    def _stop_waiting(self) -> None:
+        self._pieces = 0
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None

@@ -1,0 +1,47 @@
+"""Pure: the boundary between two requests, in bytes that another parser reads.
+
+In: the bytes that aiohttp is given. Out: whether they end exactly behind a whole request. aiohttp's own parser cannot
+be asked, so a second one (httptools, which is built on llhttp as aiohttp's is) reads along.
+"""
+
+import httptools
+
+
+class _MessageCounter:
+    """How many requests have begun, and how many of them have ended."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+
+    def on_message_complete(self) -> None:
+        self.ended += 1
+
+
+class RequestBoundary:
+    """Counts the requests in a run of bytes. It may miss a boundary and never sees one that is none."""
+
+    def __init__(self) -> None:
+        self._tally = _MessageCounter()
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._tally)
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Bytes that are no HTTP request end the counting."""
+        if self._parser is None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request asks for another protocol. Behind its last byte it may have been refused, and HTTP goes on;
+            # what bytes in the same read mean, only the server knows.
+            at_end = upgrade.args[0] == len(data)
+            self._parser = httptools.HttpRequestParser(self._tally) if at_end else None
+        except httptools.HttpParserError:
+            self._parser = None
+
+    def follows(self, requests: int) -> bool:
+        """Whether the bytes so far are exactly this number of whole requests."""
+        return self._parser is not None and self._tally.begun == self._tally.ended == requests

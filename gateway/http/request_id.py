@@ -1,0 +1,29 @@
+"""Shell: the id of a request, which its answer, its log lines and its upstream requests carry."""
+
+import os
+import re
+from collections.abc import Mapping
+
+from aiohttp import web
+
+REQUEST_ID = web.RequestKey("request_id", str)
+_ACCEPTED = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return f"req_{os.urandom(12).hex()}"
+
+
+def request_id_in(headers: Mapping[str, str]) -> str:
+    """The client's own `x-request-id` if it may stand in a log line, else a new id."""
+    sent = headers.get("x-request-id")
+    return sent if sent is not None and _ACCEPTED.fullmatch(sent) else new_request_id()
+
+
+def request_id_of(request: web.Request) -> str:
+    """The id of a request of aiohttp; every call gives the same one."""
+    known = request.get(REQUEST_ID)
+    if known is None:
+        known = request[REQUEST_ID] = request_id_in(request.headers)
+    return known

@@ -1,0 +1,73 @@
+"""Pure: the parser of plain completion requests, in bytes as a connection has brought them.
+
+In: all bytes behind the last request. Out: a `PlainRequest` with what is left over behind it, or why there is none. A
+request is plain if its answer depends on nothing but the fields and the body that are here: `POST
+/v1/chat/completions` by HTTP/1.1, one `Host`, no field twice, a short body of a known length. The parser takes part
+of what RFC 9112 allows and never more than aiohttp takes, so that both ways answer a request alike.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.dialects.chat.dialect import CHAT
+from gateway.wire import http1
+
+REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
+MAX_CONTENT_BYTES = 262144  # a longer body is put together from many reads, which aiohttp does better
+MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a request
+
+# A request with one of these needs more than its fields and its body: a decoder, an interim answer, another protocol.
+_NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade", "sec-websocket-key1"})
+_MAX_LENGTH_DIGITS = 7
+
+
+class Unparsed(Enum):
+    """Why there is no plain request."""
+
+    INCOMPLETE = "incomplete"  # the bytes so far may begin one
+    NOT_PLAIN = "not plain"  # whatever follows, they do not
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRequest:
+    """One request: its fields in their order, its body, and the bytes that follow it."""
+
+    fields: list[tuple[str, str]]
+    content: bytes
+    rest: bytes
+
+
+def parse_request(data: bytes, max_content_bytes: int = MAX_CONTENT_BYTES) -> PlainRequest | Unparsed:
+    """The plain request that `data` begins with. A body of more than `max_content_bytes` is not plain."""
+    if not data.startswith(REQUEST_LINE):
+        return Unparsed.INCOMPLETE if REQUEST_LINE.startswith(data) else Unparsed.NOT_PLAIN
+    try:
+        head = http1.parse_fields(data, len(REQUEST_LINE))
+    except ValueError:
+        return Unparsed.NOT_PLAIN
+    if head is None:
+        return Unparsed.INCOMPLETE
+    fields, start = head
+    length = _plain_length(fields)
+    if length is None or length > max_content_bytes:
+        return Unparsed.NOT_PLAIN
+    end = start + length
+    if len(data) < end:
+        return Unparsed.INCOMPLETE
+    return PlainRequest(fields, data[start:end], data[end:])
+
+
+def _plain_length(fields: list[tuple[str, str]]) -> int | None:
+    """The length of the body behind a head with these fields; None if the head is not plain."""
+    known = {name.lower(): value for name, value in fields}
+    length = known.get("content-length", "")
+    if (
+        len(known) != len(fields)
+        or len(known) > MAX_PLAIN_FIELDS
+        or "host" not in known
+        or not _NOT_PLAIN.isdisjoint(known)
+        or known.get("connection", "keep-alive").lower() != "keep-alive"
+        or not (length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS)
+    ):
+        return None
+    return int(length)

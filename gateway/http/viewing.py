@@ -1,0 +1,33 @@
+"""Shell: where the event streams of completions and of feeds begin, and with which bytes."""
+
+import secrets
+
+from aiohttp import web
+
+from gateway.errors import InvalidParameter
+from gateway.wire import http1, sse
+
+
+def position_of(request: web.Request) -> tuple[str | None, bool]:
+    """The id of the last event that the client has seen, and whether it wants only what comes from now on."""
+    wanted = request.query.get("from", "start")
+    if wanted not in ("start", "now"):
+        raise InvalidParameter("from must be start or now", param="from")
+    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    return last_event_id or None, wanted == "now"
+
+
+def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
+    """The first bytes of an event stream: a comment, so that no proxy holds the head back, and when to come again.
+
+    `reset_to`: the epoch of the log, if the client's position was in another one and it has to begin anew.
+    """
+    frames = sse.comment("connected") + b"retry: %d\n\n" % jittered_retry_ms()
+    if reset_to is not None:
+        frames += sse.control("reset", {"epoch": reset_to})
+    return http1.encode_chunk(frames) if chunked else frames
+
+
+def jittered_retry_ms() -> int:
+    """From 1 to 3 seconds: ten thousand subscribers of a server that restarts do not come back in one moment."""
+    return 1000 + secrets.randbelow(2000)

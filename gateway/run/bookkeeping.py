@@ -1,0 +1,39 @@
+"""Shell: what happens to a completion that has ended: it is booked, measured, traced and logged."""
+
+import logging
+
+from gateway import clock
+from gateway.access.bank import Bank, Lease
+from gateway.completion.answer import Record
+from gateway.observe import logs
+from gateway.observe.metrics import Metrics
+from gateway.observe.trace import Span
+from gateway.run import settlement
+from gateway.run.gc_policy import GarbagePolicy
+from gateway.run.statistics import GatewayStatistics
+from gateway.stream.hub import Hub
+
+_log = logging.getLogger("rivergate")
+
+
+class Bookkeeping:
+    """The last call of every completion, in the call that ends it."""
+
+    def __init__(
+        self, hub: Hub, bank: Bank, statistics: GatewayStatistics, metrics: Metrics, garbage: GarbagePolicy
+    ) -> None:
+        self._hub = hub
+        self._bank = bank
+        self._statistics = statistics
+        self._metrics = metrics
+        self._garbage = garbage
+
+    def settle(self, record: Record, lease: Lease | None, span: Span) -> None:
+        """Take a record, the lease of the key that pays and the span of the request."""
+        self._hub.end(record.id)
+        self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+        self._statistics.on_record(record)
+        span.end(lambda: settlement.traced(record))
+        self._metrics.on_completion(settlement.completion(record))
+        logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
+        self._garbage.after_answer()

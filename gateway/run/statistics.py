@@ -1,0 +1,251 @@
+"""Shell: the statistics of the gateway, for the dashboard's feed and for Prometheus.
+
+It stands with the service, not in `observe`: it reads the hub, the router, the accounts, the feeds and the capacity,
+and a Protocol for each of them in a lower package would say twice what they are.
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway import __version__, clock
+from gateway.access.bank import Bank
+from gateway.access.key_ring import KeyRing
+from gateway.completion.answer import Record
+from gateway.endings import Ending
+from gateway.feeds.built_in import BuiltInFeed
+from gateway.feeds.source import SourceFeed
+from gateway.http.capacity import Capacity
+from gateway.http.in_force import InForce
+from gateway.observe.loop_lag import LoopLag
+from gateway.observe.metrics import Reading
+from gateway.routing.health import Breaker
+from gateway.stream.hub import Hub, HubStatistics
+from gateway.stream.stream import StreamStatistics
+from gateway.upstream.pace import Pace
+from gateway.wire import sse
+
+FEED = "statistics"  # the name of the built-in feed
+SECONDS = 1.0  # between two of its events
+MAX_LISTED = 100  # streams in one event, the newest
+TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsSources:
+    """The parts that the statistics read."""
+
+    in_force: InForce
+    hub: Hub
+    keys: KeyRing
+    bank: Bank
+    capacity: Capacity
+    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    lag: LoopLag
+    pace: Pace
+    started_at: int  # Unix seconds
+
+
+class GatewayStatistics:
+    """The statistics: completions are counted as they end, everything else is read when it is asked for."""
+
+    def __init__(self, sources: StatisticsSources) -> None:
+        self._sources = sources
+        self._endings: Counter[str] = Counter()
+        self._budget_misses = 0
+        self._ttft = [0] * (len(TTFT_BOUNDS_MS) + 1)
+        self._gaps = [0] * (len(GAP_BOUNDS_MS) + 1)
+
+    def feed(self) -> BuiltInFeed:
+        """The built-in feed of these statistics."""
+        return BuiltInFeed(
+            FEED, self._frame, SECONDS, self._sources.in_force.config.stream, epoch=secrets.token_hex(6)
+        )
+
+    def on_record(self, record: Record) -> None:
+        """A completion has ended."""
+        self._endings[record.ending.value] += 1
+        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
+        if record.ttft_ms is not None:
+            self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
+        if record.gap_p50_ms is not None:
+            self._gaps[_place(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """All statistics, as the dashboard and `rivergate top` read them."""
+        sources, now = self._sources, clock.monotonic()
+        hub = sources.hub.statistics()
+        newest = sources.hub.streams()[::-1]
+        running = [production for production in newest if production.stream.ending is None]
+        ended = [production for production in newest[:MAX_LISTED] if production.stream.ending is not None]
+        throttle = sources.in_force.router.throttle
+        return {
+            "at": round(clock.wall_time(), 3),
+            "version": __version__,
+            "uptime_seconds": round(clock.wall_time() - sources.started_at),
+            "ready": sources.capacity.ready,
+            "open_mode": sources.keys.is_open,
+            "loop_lag_ms": round(self._sources.lag.last * 1000, 3),
+            "open_fds": open_fds(),
+            "connections": sources.capacity.connections,
+            "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
+            "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
+            "readers": sum(production.stream.subscribers for production in newest),
+            "deliveries": hub.deliveries,
+            "sends": hub.sends,
+            "lagged_readers": hub.lagged_subscribers,
+            "orphan_seconds": round(hub.orphan_seconds, 3),
+            "budget_misses": self._budget_misses,
+            "hedges": throttle.hedges,
+            "requests": throttle.requests,
+            "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
+            "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
+            "upstreams": [_upstream(candidate, now) for candidate in sources.in_force.router.catalog.all()],
+            "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
+        }
+
+    def readings(self) -> Iterator[Reading]:
+        """All statistics, as Prometheus reads them at a scrape."""
+        sources = self._sources
+        hub = sources.hub.statistics()
+        numbers = [one.stream.statistics() for one in sources.hub.streams()]
+        feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
+        yield _one("rivergate_streams_running", "Completions that are running.", hub.running)
+        yield _one("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
+        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.subscribers for one in numbers))
+        yield _one(
+            "rivergate_stream_readers_max",
+            "Subscribers of the completion that has the most.",
+            max((one.subscribers for one in numbers), default=0),
+        )
+        yield Reading(
+            "rivergate_feed_readers",
+            "Subscribers of a feed.",
+            {(name,): one.subscribers for name, one in feeds.items()},
+            ("feed",),
+        )
+        yield _one(
+            "rivergate_lag_bytes",
+            "Bytes that wait for the subscriber that is furthest behind.",
+            max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
+        )
+        yield from _delivery_readings(hub, feeds)
+        yield _one(
+            "rivergate_orphan_seconds",
+            "Seconds that streams have run without a subscriber.",
+            hub.orphan_seconds,
+            counts=True,
+        )
+        yield from self._upstream_readings()
+        yield from self._loop_readings()
+        yield _one("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _one("rivergate_connections", "Open client connections.", sources.capacity.connections)
+        failing = sources.bank.failure is not None
+        yield _one("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _loop_readings(self) -> Iterator[Reading]:
+        yield _one(
+            "rivergate_event_loop_lag_seconds",
+            "Longest delay of the event loop since the last scrape.",
+            self._sources.lag.worst(),
+        )
+        yield _one(
+            "rivergate_upstream_reads", "Reads from upstream connections.", self._sources.pace.reads, counts=True
+        )
+        yield _one(
+            "rivergate_loop_rests",
+            "Rests of the event loop under load, in which tokens gather (server.batch_us).",
+            self._sources.pace.rests,
+            counts=True,
+        )
+
+    def _upstream_readings(self) -> Iterator[Reading]:
+        candidates, now = self._sources.in_force.router.catalog.all(), clock.monotonic()
+        yield Reading(
+            "rivergate_breaker_open",
+            "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
+            {(one.endpoint.name, one.model.id): _BREAKERS[one.health.breaker] for one in candidates},
+            ("upstream", "model"),
+        )
+        yield Reading(
+            "rivergate_in_flight",
+            "Attempts that are running.",
+            {(one.endpoint.name, one.model.id): one.health.statistics(now).in_flight for one in candidates},
+            ("upstream", "model"),
+        )
+
+    def _frame(self) -> bytes:
+        return sse.frame(orjson.dumps(self.snapshot()))
+
+
+_BREAKERS = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}
+
+
+def open_fds() -> int:
+    """The open file descriptors of this process; 0 where that cannot be known."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+
+
+def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
+    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
+    yield _one(
+        "rivergate_lagged_readers", "Subscribers that were closed because they were too slow.", lagged, counts=True
+    )
+    deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
+    sends = hub.sends + sum(one.sends for one in feeds.values())
+    yield _one(
+        "rivergate_deliveries",
+        "Events delivered, each counted once for every subscriber that got it.",
+        deliveries,
+        counts=True,
+    )
+    yield _one(
+        "rivergate_sends",
+        "Writes to subscribers; deliveries divided by sends is the number of events in one write.",
+        sends,
+        counts=True,
+    )
+
+
+def _one(name: str, text: str, value: float, *, counts: bool = False) -> Reading:
+    return Reading(name, text, {(): float(value)}, counts=counts)
+
+
+def _place(bounds: tuple[int, ...], value: float) -> int:
+    return next((place for place, bound in enumerate(bounds) if value <= bound), len(bounds))
+
+
+def _listed(described: dict[str, Any]) -> dict[str, Any]:
+    """A stream as every key may see it: its prompt's size and its cost are for its owner only."""
+    listed, usage = dict(described), described["usage"]
+    del listed["cost_usd"]
+    listed["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
+    return listed
+
+
+def _upstream(candidate: Any, now: float) -> dict[str, Any]:
+    known = candidate.health.statistics(now)
+    return {
+        "upstream": candidate.endpoint.name,
+        "model": candidate.model.id,
+        "breaker": known.breaker,
+        "wait_seconds": round(known.wait, 1),
+        "ttft_p50_ms": _ms(known.ttft_p50),
+        "ttft_p95_ms": _ms(known.ttft_p95),
+        "tps_p50": None if known.tps_p50 is None else round(known.tps_p50, 1),
+        "error_rate": round(known.error_rate, 4),
+        "in_flight": known.in_flight,
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

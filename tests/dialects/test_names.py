@@ -1,0 +1,70 @@
+"""No module knows a dialect but its own package: the words of chat completions stand in no other code."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gateway
+
+ROOT = Path(gateway.__file__).parent
+WORDS = (
+    "choices",
+    "[DONE]",
+    "chatcmpl",
+    "chat.completion",
+    "chat/completions",
+    "stream_options",
+    "delta",
+    "finish_reason",
+)
+EXACT = ("chat",)  # as a value of its own, such as a label
+AT_HOME = ("dialects/chat/", "simulate/chat.py")
+# What is read by people: the text of a configuration key, the example that the demo prints. And the script's JSON.
+TEXTS = ("config/sections.py", "commands/demo.py", "simulate/script.py")
+
+MODULES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]
+FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *TEXTS))]
+
+
+def constants(tree: ast.Module) -> Iterator[str]:
+    """The strings and bytes of a module's code, without docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+            if isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node.value, bytes):
+                yield node.value.decode("latin-1")
+
+
+def named_in(name: str) -> list[str]:
+    """The words of chat completions in the code of a module."""
+    found = list(constants(ast.parse((ROOT / name).read_bytes())))
+    return [text for text in found if text in EXACT or any(word in text for word in WORDS)]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_module_names_what_only_chat_completions_have(name: str) -> None:
+    assert named_in(name) == []
+
+
+def test_the_words_are_found_where_they_are_at_home() -> None:
+    at_home = [text for name in MODULES if name.startswith(AT_HOME) for text in named_in(name)]
+    assert all(any(word in text for text in at_home) for word in (*WORDS, *EXACT))
+
+
+def test_only_the_registry_and_the_fast_path_import_a_dialect_by_its_name() -> None:
+    importing = {
+        name
+        for name in MODULES
+        if not name.startswith("dialects/chat/") and b"gateway.dialects.chat" in (ROOT / name).read_bytes()
+    }
+    assert importing == {"dialects/registry.py", "http/fast_path.py"}

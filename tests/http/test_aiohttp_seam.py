@@ -1,0 +1,292 @@
+"""What the gateway relies on of aiohttp's private members. A failure here says that an upgrade has changed one."""
+
+import ast
+import asyncio
+import importlib.metadata
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import (
+    StreamReader,
+    base_protocol,
+    http_writer,
+    streams,
+    web,
+    web_app,
+    web_protocol,
+    web_request,
+    web_response,
+    web_runner,
+    web_server,
+)
+
+import gateway
+from gateway.http import aiohttp_seam as seam
+
+from .loopback import connected, until
+
+ROOT = Path(gateway.__file__).parent
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+BROKEN = b"nonsense\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+
+
+class Gate:
+    """A handler that answers when the test opens it."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.entered = 0
+        self.waiting = False
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        self.entered += 1
+        self.waiting = True
+        await self.may_answer.wait()
+        self.waiting = False
+        return web.Response(text="answered")
+
+
+async def reads_its_body(request: web.BaseRequest) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+def handler(server: web.Server) -> web.RequestHandler:
+    return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=75)
+
+
+def brief_handler(server: web.Server) -> web.RequestHandler:
+    return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=0.05)
+
+
+async def test_it_is_idle_before_the_first_request_and_behind_each_answer() -> None:
+    gate = Gate()
+    async with connected(handler, gate) as (peer, protocol):
+        await until(lambda: seam.is_idle(protocol))
+        for _ in range(2):
+            gate.may_answer.clear()
+            await peer.send(GET)
+            await until(lambda: gate.waiting)
+            assert not seam.is_idle(protocol)
+            gate.may_answer.set()
+            await peer.until(b"answered")
+            await until(lambda: seam.is_idle(protocol))
+
+
+async def test_it_is_not_idle_while_a_request_waits_behind_another() -> None:
+    gate = Gate()
+    async with connected(handler, gate) as (peer, protocol):
+        await peer.send(GET + GET)
+        await until(lambda: gate.entered == 1)
+        assert seam.requests_found(protocol) == 2
+        assert not seam.is_idle(protocol)
+        gate.may_answer.set()
+        await until(lambda: gate.entered == 2)
+        await until(lambda: seam.is_idle(protocol))
+
+
+async def test_it_is_not_idle_before_the_body_of_an_answered_request_has_come() -> None:
+    gate = Gate()
+    gate_opened = gate.may_answer
+    async with connected(handler, gate) as (peer, protocol):
+        gate_opened.set()
+        await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+        await peer.until(b"answered")
+        for _ in range(20):
+            await asyncio.sleep(0)
+            assert not seam.is_idle(protocol)
+        await peer.send(b"llo")
+        await until(lambda: seam.is_idle(protocol))
+
+
+async def test_it_is_idle_with_a_part_of_a_request_in_its_parser_which_is_why_a_boundary_is_kept() -> None:
+    async with connected(handler, reads_its_body) as (peer, protocol):
+        await peer.send(GET[:10])
+        await asyncio.sleep(0.01)
+        assert seam.is_idle(protocol)
+        assert seam.requests_found(protocol) == 0
+
+
+async def test_the_first_byte_of_data_ends_its_being_idle_in_the_same_call() -> None:
+    async with connected(handler, reads_its_body) as (_, protocol):
+        await until(lambda: seam.is_idle(protocol))
+        protocol.data_received(GET)
+        assert not seam.is_idle(protocol)
+
+
+async def test_broken_requests_are_counted_among_those_found() -> None:
+    async with connected(handler, reads_its_body) as (peer, protocol):
+        await peer.send(GET)
+        await peer.until(b"\r\n\r\n")
+        await peer.send(BROKEN)
+        assert b"400" in await peer.rest()
+        assert seam.requests_found(protocol) == 2
+
+
+async def test_a_body_whose_framing_breaks_is_an_error_that_waits_behind_its_request() -> None:
+    gate = Gate()
+    async with connected(handler, gate) as (peer, protocol):
+        await peer.send(CHUNKED)
+        await until(lambda: gate.entered == 1)
+        assert not seam.has_found_broken_bytes(protocol)
+        await peer.send(b"not a size\r\n")
+        await until(lambda: seam.has_found_broken_bytes(protocol))
+        gate.may_answer.set()
+
+
+async def test_a_request_that_waits_is_no_error() -> None:
+    gate = Gate()
+    async with connected(handler, gate) as (peer, protocol):
+        await peer.send(GET + GET)
+        await until(lambda: seam.requests_found(protocol) == 2)
+        assert not seam.has_found_broken_bytes(protocol)
+        gate.may_answer.set()
+
+
+@pytest.mark.parametrize("close", [web.RequestHandler.close, web.RequestHandler.force_close])
+async def test_it_is_closing_from_either_way_of_closing_on(close: Callable[[web.RequestHandler], None]) -> None:
+    async with connected(handler, reads_its_body) as (_, protocol):
+        await until(lambda: seam.is_idle(protocol))
+        assert not seam.is_closing(protocol)
+        close(protocol)
+        assert seam.is_closing(protocol)
+        assert not seam.is_idle(protocol)
+
+
+async def test_the_keepalive_timer_closes_a_connection_that_stays_idle() -> None:
+    async with connected(brief_handler, reads_its_body) as (peer, protocol):
+        protocol.keep_alive(True)  # stops the timer of the connection's beginning
+        seam.start_keepalive_timer(protocol)
+        assert await peer.rest() == b""
+
+
+async def test_keep_alive_stops_the_keepalive_timer() -> None:
+    async with connected(brief_handler, reads_its_body) as (peer, protocol):
+        protocol.keep_alive(True)  # stops the timer of the connection's beginning
+        seam.start_keepalive_timer(protocol)
+        protocol.keep_alive(True)
+        await asyncio.sleep(0.1)
+        await peer.send(GET)
+        assert b"200 OK" in await peer.until(b"\r\n\r\n")
+
+
+async def test_the_keepalive_timer_leaves_a_request_alone_that_is_served() -> None:
+    gate = Gate()
+    async with connected(brief_handler, gate) as (peer, protocol):
+        seam.start_keepalive_timer(protocol)
+        await peer.send(GET)
+        await asyncio.sleep(0.1)
+        gate.may_answer.set()
+        assert b"answered" in await peer.until(b"answered")
+
+
+# --- public members whose meaning the gateway relies on beyond what is documented
+
+
+async def test_the_parser_may_be_fed_in_the_call_that_resumes_reading() -> None:
+    """`data_received` without bytes lets the parser go on; the connection must pass it on."""
+    async with connected(handler, reads_its_body) as (peer, protocol):
+        protocol.data_received(b"")
+        await peer.send(GET)
+        await peer.until(b"\r\n\r\n")
+
+
+async def test_a_large_body_is_read_whole_through_pauses_of_its_parser() -> None:
+    async with connected(handler, reads_its_body) as (peer, _):
+        size = 700_000  # many times the limit of aiohttp's buffer, and below its limit of a body
+        await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        body = asyncio.create_task(peer.send(b"x" * (size - 1) + b"y"))
+        assert (await peer.until(b"xy")).endswith(b"xy")
+        await body
+
+
+async def test_a_body_that_is_given_an_exception_raises_it_where_it_is_read() -> None:
+    seen: list[StreamReader] = []
+
+    async def reads(request: web.BaseRequest) -> web.Response:
+        seen.append(request.content)
+        try:
+            await request.read()
+        except web.RequestPayloadError:
+            request.content.feed_eof()
+            return web.Response(text="broken")
+        return web.Response()
+
+    async with connected(handler, reads) as (peer, _):
+        await peer.send(CHUNKED)
+        await until(lambda: seen)
+        seen[0].set_exception(web.RequestPayloadError("the framing is broken"))
+        assert b"broken" in await peer.until(b"broken")
+
+
+# --- nowhere else
+
+SOURCES = [
+    base_protocol, http_writer, streams, web_app, web_protocol, web_request, web_response, web_runner, web_server,
+]  # fmt: skip
+PRIVATE = {
+    node.attr
+    for module in SOURCES
+    for node in ast.walk(ast.parse(inspect.getsource(module)))
+    if isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr)
+}
+OF_AIOHTTP = {"RequestHandler", "StreamResponse", "Response"}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.name != "aiohttp_seam.py":
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_bytes())
+
+
+def imports_aiohttp(tree: ast.Module) -> bool:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return any("aiohttp" in ast.unparse(node) for node in imports)
+
+
+def names_of_bases(node: ast.ClassDef) -> set[str]:
+    return {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+
+
+def private_reads(tree: ast.AST, *, of_self: bool) -> set[str]:
+    """The private members of aiohttp that are read from `self`, or from anything else."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in PRIVATE
+        and (isinstance(node.value, ast.Name) and node.value.id == "self") == of_self
+    }
+
+
+def test_there_are_private_members_to_look_for() -> None:
+    assert {"_waiter", "_messages", "_request_count", "_close", "_force_close", "_keepalive_handle"} <= PRIVATE
+
+
+def test_no_module_but_the_seam_reads_a_private_member_of_another_object_of_aiohttp() -> None:
+    importing = {name: private_reads(tree, of_self=False) for name, tree in modules() if imports_aiohttp(tree)}
+    assert importing.keys() >= {"http/client_connection.py", "http/takeover.py", "http/body.py"}
+    assert {name: found for name, found in importing.items() if found} == {}
+
+
+def test_no_class_that_extends_one_of_aiohttp_uses_a_private_member_of_it() -> None:
+    classes = {
+        node.name: private_reads(node, of_self=True)
+        for _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and OF_AIOHTTP & names_of_bases(node)
+    }
+    assert classes.keys() == {"ClientProtocol", "FinishedResponse"}
+    assert {name: found for name, found in classes.items() if found} == {}
+
+
+def test_the_version_of_aiohttp_that_passes_here_is_one_that_the_package_admits() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    (bound,) = [line for line in project["dependencies"] if re.match(r"aiohttp\b", line)]
+    lowest, beyond = re.fullmatch(r"aiohttp>=(\d+\.\d+),<(\d+\.\d+)", bound).groups()  # type: ignore[union-attr]
+    installed = tuple(map(int, importlib.metadata.version("aiohttp").split(".")[:2]))
+    assert tuple(map(int, lowest.split("."))) <= installed < tuple(map(int, beyond.split(".")))

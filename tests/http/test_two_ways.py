@@ -1,0 +1,340 @@
+"""Whichever way a request takes, the client gets the same: status, headers and body, byte for byte."""
+
+import asyncio
+import contextlib
+import gc
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.access import secret as key_secret
+from gateway.commands import key_orders
+from gateway.config import Config
+from gateway.http.client_connection import ClientProtocol
+from gateway.http.fast_path import FastPath
+from gateway.http.request_parser import PlainRequest, Unparsed
+from gateway.http.streamed_reply import ReplyParts
+from gateway.run.service import Service
+from gateway.simulate import Provider, Script
+
+from .corpus import GROUPS, MAX_BODY_BYTES, MODEL, Case, body, post
+
+WAYS = ("fast", "aiohttp")
+PATIENCE = 20.0
+SILENCE = 0.3  # after which a request that is not whole counts as waited for
+KEYS: dict[str, dict[str, Any]] = {
+    "plain": {}, "revoked": {}, "expired": {"expires": "1s"}, "narrow": {"models": "gone/model"},
+    "poor": {"balance_usd": "1"}, "empty": {"balance_usd": "0"}, "single": {"max_streams": 1}, "slow": {"rpm": 2},
+}  # fmt: skip
+
+
+class SwitchedWay:
+    """The fast way, which a test can switch off: then aiohttp answers all requests of the same gateway."""
+
+    def __init__(self, parts: ReplyParts, max_body_bytes: int) -> None:
+        self._fast = FastPath(parts, max_body_bytes)
+        self.is_on = True
+        self.answered = 0
+
+    def parse(self, data: bytes) -> PlainRequest | Unparsed:
+        return self._fast.parse(data) if self.is_on else Unparsed.NOT_PLAIN
+
+    def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
+        taken = self._fast.answer(client, request)
+        self.answered += taken
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a client gets: the heads line by line, interim ones too, and the body without its chunks."""
+
+    heads: tuple[tuple[str, ...], ...]
+    body: bytes
+    closed: bool  # whether the server closed the connection behind it
+
+    @property
+    def status(self) -> int:
+        return int(self.heads[-1][0].split()[1]) if self.heads else 0
+
+
+class Bench:
+    """A gateway in this process with an upstream, and two keys of each kind: one for each way."""
+
+    def __init__(self, service: Service, way: SwitchedWay, secrets: dict[str, dict[str, str]]) -> None:
+        self.service = service
+        self.way = way
+        self._secrets = secrets
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, folder: Path, **server: int) -> AsyncIterator["Bench"]:
+        upstream = await Provider.start(script=Script(ttft_ms=0, gap_ms=0, tokens=2))
+        settings = _settings(folder, upstream.base_url, server)
+        secrets = {way: _make_keys(settings) for way in WAYS}
+        built: list[SwitchedWay] = []
+
+        def build(parts: ReplyParts, max_body_bytes: int) -> SwitchedWay:
+            built.append(SwitchedWay(parts, max_body_bytes))
+            return built[0]
+
+        service = Service(settings, build_fast_way=build)
+        await service.start()
+        try:
+            yield cls(service, built[0], secrets)
+        finally:
+            await service.stop()
+            await upstream.close()
+
+    async def both(self, case: Case) -> tuple[Received, Received]:
+        """What the client gets on either way."""
+        answers = []
+        for way in WAYS:
+            async with self.connection(way) as exchange:
+                answers.append(await exchange(case))
+        return answers[0], answers[1]
+
+    @contextlib.asynccontextmanager
+    async def connection(self, way: str) -> AsyncIterator["Exchange"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
+        try:
+            yield Exchange(self, way, reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def secret(self, way: str, key: str | None) -> str | None:
+        return None if key is None else self._secrets[way][key]
+
+
+class Exchange:
+    """A connection, on which one request after the other is answered on one way."""
+
+    def __init__(self, bench: Bench, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._bench = bench
+        self._way = way
+        self._reader = reader
+        self._writer = writer
+
+    async def __call__(self, case: Case) -> Received:
+        self._bench.way.is_on = self._way == "fast"
+        self._writer.write(case.encode(self._bench.secret(self._way, case.key)))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._receive(case)
+        except ConnectionError:
+            return Received((), b"", closed=True)
+
+    async def _receive(self, case: Case) -> Received:
+        heads: list[tuple[str, ...]] = []
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE if not heads and "Length" in case.name else PATIENCE):
+                    head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            except asyncio.IncompleteReadError as end:
+                return Received(tuple(heads), end.partial, closed=True)
+            except TimeoutError:
+                return Received((), b"", closed=False)
+            lines = tuple(head.split("\r\n")[:-2])
+            heads.append(lines)
+            if lines[0].split()[1] != "100":
+                break
+        fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines[1:]}
+        content = b"" if case.line.startswith("HEAD") else await self._content(lines[0], fields)
+        closed = fields.get("connection") == "close" or "content-length" not in fields
+        return Received(tuple(heads), content, closed and "transfer-encoding" not in fields)
+
+    async def _content(self, line: str, fields: dict[str, str]) -> bytes:
+        if fields.get("transfer-encoding") == "chunked":
+            content = b""
+            while size := int(await self._reader.readuntil(b"\r\n"), 16):
+                content += (await self._reader.readexactly(size + 2))[:-2]
+            await self._reader.readexactly(2)
+            return content
+        if "content-length" in fields:
+            return await self._reader.readexactly(int(fields["content-length"]))
+        return b"" if " 204 " in line else await self._reader.read()
+
+
+def _settings(folder: Path, base_url: str, server: dict[str, int]) -> Config:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        gone_port = gone.getsockname()[1]
+    price = {"input_usd_per_mtok": Decimal(1), "output_usd_per_mtok": Decimal(2)}
+    return Config.model_validate(
+        {
+            "server": {
+                "listen": "127.0.0.1:0",
+                "max_body_bytes": MAX_BODY_BYTES,
+                "cors_origins": ["http://good.example"],
+                **server,
+            },
+            "storage": {"path": str(folder / "two_ways.db")},
+            "routing": {"breaker_failures": 0},
+            "upstreams": [
+                {"name": "alpha", "base_url": base_url, "models": [{"id": MODEL, **price}]},
+                {
+                    "name": "gone",
+                    "base_url": f"http://127.0.0.1:{gone_port}/v1",
+                    "models": [{"id": "gone/model", **price}],
+                },
+            ],
+        }
+    )
+
+
+def _make_keys(settings: Config) -> dict[str, str]:
+    made = {}
+    for name, order in KEYS.items():
+        secret, key = key_orders.create(settings, key_orders.KeyOrder(name, **order))
+        made[name] = secret
+        if name == "revoked":
+            key_orders.revoke(settings, key.id)
+    unknown = key_secret.make(lambda alphabet: alphabet[3])
+    return {**made, "unknown": unknown, "mistyped": unknown[:-1] + "!", "long": "x" * 2000, "blank": ""}
+
+
+# What is different at any two requests; everything else has to be the same.
+VARYING = re.compile(
+    rb"(?<=req_)[0-9a-f]{24}|(?<=chatcmpl-)[\w.:-]+|(?<=\"created\":)\d+|(?<=_ms\":)[\d.]+|(?<=throughput_tps\":)[\d.]+"
+    rb"|(?<=st_)[\w-]{24}|(?<=\"uptime_seconds\":)\d+"
+)
+VARYING_FIELDS = re.compile(
+    r"^(date|x-stream-id|x-ttft-ms|x-ratelimit-reset-requests|retry-after|location): .*$", re.IGNORECASE
+)
+GENERATED_ID = re.compile(r"(?<=^x-request-id: req_)[0-9a-f]{24}$")
+
+
+LENGTH = re.compile(r"(?<=^Content-Length: )\d+$")
+
+
+def masked(received: Received) -> Received:
+    """The answer with what differs from request to request made alike; its length is that of the masked body."""
+    content = VARYING.sub(b"", received.body)
+    heads = []
+    for lines in received.heads:
+        told = [int(found[0]) for line in lines if (found := LENGTH.search(line))]
+        assert not received.body or told in ([], [len(received.body)])
+        same = [
+            LENGTH.sub(str(len(content)), VARYING_FIELDS.sub(r"\1", GENERATED_ID.sub("", line))) for line in lines
+        ]
+        heads.append(tuple(same))
+    return Received(tuple(heads), content, received.closed)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Undoes what a service changes in its process."""
+    interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval)
+    gc.unfreeze()
+
+
+def test_the_corpus_is_large() -> None:
+    names = [case.name for group in GROUPS.values() for case in group()]
+    assert len(names) == len(set(names)) >= 500
+
+
+LEAST_FAST = {"types": 200, "extension": 60, "documents": 35, "heads": 20, "options": 20, "keys": 30, "upstreams": 20,
+              "mutations": 60, "lines": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
+    differences = {}
+    async with Bench.open(tmp_path) as bench:
+        await asyncio.sleep(1.1 if group == "keys" else 0)  # until one of them has expired
+        for case in GROUPS[group]():
+            fast, slow = map(masked, await bench.both(case))
+            if fast != slow:
+                differences[case.name] = (fast, slow)
+        assert bench.way.answered >= LEAST_FAST[group]
+    assert differences == {}
+
+
+@pytest.mark.parametrize(
+    ("case", "word"),
+    [
+        (Case("no Host", post("").content, fields=("Content-Type: application/json",)), b"'Host'"),
+        (post("140 fields", None, *[f"X-{number}: 1" for number in range(140)]), b"Too many headers"),
+    ],
+)
+async def test_what_http_forbids_is_refused_on_both_ways_as_aiohttp_refuses_it(
+    tmp_path: Path, case: Case, word: bytes
+) -> None:
+    async with Bench.open(tmp_path) as bench:
+        fast, slow = map(masked, await bench.both(case))
+        assert fast == slow
+        assert fast.status == 400
+        assert word in fast.body
+        assert bench.way.answered == 0
+
+
+@pytest.mark.parametrize(
+    "case", [post("a stream"), post("a broken body", b'"stream": true'), post("a wrong key", key="long")]
+)
+async def test_a_draining_gateway_refuses_on_both_ways_alike_and_closes(tmp_path: Path, case: Case) -> None:
+    async with Bench.open(tmp_path) as bench, bench.connection("fast") as fast, bench.connection("aiohttp") as slow:
+        for exchange in (fast, slow):
+            assert (await exchange(post("before"))).status == 200
+        await bench.service.drain()
+        answers = [masked(await exchange(case)) for exchange in (fast, slow)]
+        assert answers[0] == answers[1]
+        assert answers[0].status == 503
+        assert answers[0].closed
+        assert b"shutting down" in answers[0].body
+
+
+@pytest.mark.parametrize("case", [post("a stream"), post("a broken body", b'"stream": true')])
+async def test_a_full_gateway_refuses_on_both_ways_alike_and_closes(tmp_path: Path, case: Case) -> None:
+    async with Bench.open(tmp_path, max_connections=1) as bench, bench.connection("fast") as other:
+        assert (await other(post("alone"))).status == 200
+        fast, slow = map(masked, await bench.both(case))
+        assert fast == slow
+        assert fast.status == 503
+        assert fast.closed
+        assert b"all the connections" in fast.body
+
+
+async def test_a_key_with_all_its_requests_running_is_refused_on_both_ways_alike(tmp_path: Path) -> None:
+    slow_stream = body(simulate={"ttft_ms": 300})
+    async with Bench.open(tmp_path) as bench:
+        for way in WAYS:
+            async with bench.connection(way) as first, bench.connection(way) as second:
+                running = asyncio.create_task(first(post("running", slow_stream, key="single")))
+                await asyncio.sleep(0.1)
+                refused = masked(await second(post("one too many", key="single")))
+                assert refused.status == 429
+                assert b"1 requests running" in refused.body
+                assert (await running).status == 200
+
+
+async def test_a_connection_serves_on_behind_errors_of_every_kind_on_both_ways_alike(tmp_path: Path) -> None:
+    row = [
+        post("a wrong field", body(n=0)), post("a stream"), post("an unknown model", body(model="x")),
+        post("broken JSON", b'{"stream": true'), post("a whole answer", body(stream=False)),
+        post("a failing upstream", body(simulate={"status": 500})), post("a wrong key", key="long"), post("the last"),
+    ]  # fmt: skip
+    async with Bench.open(tmp_path) as bench, bench.connection("fast") as fast, bench.connection("aiohttp") as slow:
+        for case in row:
+            answers = [masked(await exchange(case)) for exchange in (fast, slow)]
+            assert answers[0] == answers[1]
+            assert not answers[0].closed
+        assert bench.way.answered == len(row) - 1  # all but the whole answer
+
+
+async def test_the_same_request_is_on_the_other_way_behind_one_that_is_not_plain(tmp_path: Path) -> None:
+    async with Bench.open(tmp_path) as bench, bench.connection("fast") as exchange:
+        for number in range(5):
+            get = post("models", b"", line="GET /v1/models HTTP/1.1", length="")
+            assert (await exchange(get)).status == 200
+            assert (await exchange(post("a stream"))).status == 200
+            assert bench.way.answered == number + 1

@@ -1,0 +1,189 @@
+"""A full log forgets what all have been sent, lets go of who takes nothing while others do, and else pauses."""
+
+import pytest
+
+from gateway.endings import Ending
+from gateway.stream.log import StreamLog
+from gateway.stream.room import BoundedRoom, Ring, RingRoom
+from gateway.stream.view import Framing
+from tests.delivery.memory import MemorySink, Source, frames, stream_of, subscriber_of
+
+
+async def test_a_full_log_pauses_the_producer_until_the_slowest_subscriber_moves() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
+    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())  # who watches does not count
+    stream.on_frames(frames(4, size=1024))
+    assert not source.paused
+    stream.on_frame(b"x")
+    assert source.paused
+    sink.blocked = False
+    slow.on_writable()
+    assert not source.paused
+    assert sink.body == b"".join(frames(4, size=1024)) + b"x"
+    assert source.pauses == 1
+
+
+@pytest.mark.parametrize("stuck", [Framing.EVENTS, Framing.COMPLETION])
+@pytest.mark.parametrize("free", [Framing.EVENTS, Framing.COMPLETION])
+async def test_who_takes_nothing_of_a_full_log_is_let_go_of_for_others(stuck: Framing, free: Framing) -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    holder, other = stream.join(chunked=False, framing=stuck), stream.join(chunked=False, framing=free)
+    holder.attach(MemorySink(blocked=True))
+    other.attach(MemorySink())
+    for frame in frames(20, size=1024):
+        if not source.paused:
+            stream.on_frame(frame)
+    watched_only = stuck is Framing.COMPLETION and free is Framing.EVENTS
+    assert (holder.ending, source.pauses) == ((None, 1) if watched_only else (Ending.LAGGED, 0))
+    assert (other.ending, other.position) == (None, 5 if watched_only else 20)
+    assert stream.log.bytes <= 4096 or watched_only
+
+
+async def test_nobody_is_let_go_of_while_nobody_takes_anything() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    subscribers = [subscriber_of(stream, MemorySink(blocked=True))[0] for _ in range(2)]
+    stream.on_frames(frames(5, size=1024))
+    assert (source.paused, [subscriber.ending for subscriber in subscribers]) == (True, [None, None])
+
+
+async def test_of_what_all_have_read_only_as_much_is_forgotten_as_has_to_be() -> None:
+    stream = stream_of(max_log_bytes=4096)
+    subscriber_of(stream)
+    for frame in frames(100, size=100):
+        stream.on_frame(frame)
+    assert 4096 - 4096 // 8 - 100 < stream.log.bytes <= 4096
+    assert stream.statistics().bytes == 10_000
+
+
+async def test_a_full_log_that_all_have_read_is_forgotten_and_pauses_nobody() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    _, sink = subscriber_of(stream)
+    for frame in frames(100, size=1024):
+        stream.on_frame(frame)
+    assert source.pauses == 0
+    assert sink.body == b"".join(frames(100, size=1024))
+    assert stream.statistics().bytes == 102_400
+
+
+async def test_the_producer_resumes_when_the_slow_subscriber_leaves() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    slow, _ = subscriber_of(stream, MemorySink(blocked=True))
+    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())
+    stream.on_frames(frames(5, size=1024))
+    assert source.paused
+    slow.end()
+    assert not source.paused
+    assert source.endings == []
+
+
+async def test_frames_that_come_although_the_producer_is_paused_are_kept() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    slow, sink = subscriber_of(stream, MemorySink(blocked=True))
+    stream.on_frames(frames(6, size=1024))
+    stream.on_frame(b"data: late\n\n")
+    assert source.pauses == 1
+    sink.blocked = False
+    slow.on_writable()
+    assert sink.body == b"".join(frames(6, size=1024)) + b"data: late\n\n"
+
+
+async def test_a_subscriber_that_reads_a_full_log_when_it_attaches_resumes_the_producer() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    subscriber = stream.join(chunked=False)
+    stream.on_frames(frames(5, size=1024))
+    assert source.paused
+    subscriber.attach(MemorySink())
+    assert not source.paused
+
+
+async def test_a_subscriber_that_catches_up_with_the_next_frame_resumes_the_producer() -> None:
+    source = Source()
+    stream = stream_of(source, max_log_bytes=4096)
+    _, sink = subscriber_of(stream, MemorySink(blocked=True))
+    stream.on_frames(frames(5, size=1024))
+    assert source.paused
+    sink.blocked = False
+    stream.on_frame(b"data: late\n\n")
+    assert not source.paused
+
+
+# --- the rules alone
+
+
+class Reach:
+    """Where a subscriber is, whether it is blocked, and whether it can resume: all that a rule looks at."""
+
+    def __init__(self, position: int, *, is_blocked: bool = False, resumable: bool = True) -> None:
+        self.position = position
+        self.is_blocked = is_blocked
+        self.view = type("View", (), {"resumable": resumable})
+
+
+def log_of(count: int, size: int = 10) -> StreamLog:
+    log = StreamLog("e1")
+    log.extend(frames(count, size))
+    return log
+
+
+def test_a_bounded_log_at_its_limit_forgets_nothing_and_one_byte_more_makes_room() -> None:
+    log = log_of(10)
+    room = BoundedRoom(log, 100)
+    assert (room.make([Reach(10)]), room.is_full, log.first_seq) == ([], False, 0)
+    log.append(b"x")
+    assert room.is_full
+    assert (room.make([Reach(11)]), room.is_full, log.first_seq) == ([], False, 2)
+    assert (log.bytes, log.forgotten_bytes) == (81, 20)
+
+
+def test_a_bounded_log_never_forgets_what_somebody_has_still_to_be_sent() -> None:
+    log = log_of(20)
+    room = BoundedRoom(log, 100)
+    assert room.make([Reach(3), Reach(20)]) == []
+    assert (log.first_seq, room.is_full) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("others", "resumable", "is_let_go_of"),
+    [
+        ([], True, False),
+        ([Reach(20)], True, True),
+        ([Reach(20, is_blocked=True)], True, False),
+        ([Reach(20)], False, False),
+        ([Reach(20, resumable=False)], False, True),
+    ],
+)
+def test_a_stuck_subscriber_is_let_go_of_for_others_that_take_bytes_and_last(
+    others: list[Reach], resumable: bool, is_let_go_of: bool
+) -> None:
+    stuck = Reach(0, is_blocked=True, resumable=resumable)
+    assert BoundedRoom(log_of(20), 100).make([stuck, *others]) == ([stuck] if is_let_go_of else [])
+
+
+@pytest.mark.parametrize(("count", "kept"), [(8, 8), (9, 9), (10, 8), (30, 8)])
+def test_a_ring_turns_an_eighth_beyond_its_events(count: int, kept: int) -> None:
+    log = log_of(count)
+    room = RingRoom(log, 1 << 20, Ring(8, "skip"))
+    assert room.make([Reach(0)]) == []
+    assert (len(log), log.next_seq, room.is_full) == (kept, count, False)
+
+
+def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
+    log = log_of(8, size=100)
+    RingRoom(log, 450, Ring(8, "skip")).make([])
+    assert (len(log), log.bytes) == (4, 400)
+    RingRoom(log, 50, Ring(8, "skip")).make([])
+    assert (len(log), log.next_seq) == (1, 8)
+
+
+def test_a_ring_that_closes_names_those_who_have_fallen_out_of_it() -> None:
+    log = log_of(20)
+    inside, outside = Reach(12), Reach(11)
+    assert RingRoom(log, 1 << 20, Ring(8, "close")).make([inside, outside]) == [outside]

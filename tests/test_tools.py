@@ -1,0 +1,66 @@
+"""The doors for people agree with each other: lock file, commands, checks in CI, supported versions of Python."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements-dev.lock").read_text()
+JUSTFILE = (ROOT / "justfile").read_text()
+CHECKS = (ROOT / ".github" / "workflows" / "checks.yml").read_text()
+CI_RUN = (ROOT / ".ci" / "run").read_text()
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    """What the lock file has, by name: version, marker and hashes."""
+    lines = re.sub(r"^\s*#.*\n", "", LOCK, flags=re.M).replace("\\\n", " ").splitlines()
+    return {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines if line}
+
+
+def test_the_lock_file_pins_every_package_with_its_hashes() -> None:
+    for name, rest in locked().items():
+        version, *hashes = re.sub(r";[^-]*", "", rest).split()
+        assert re.fullmatch(r"[0-9][0-9a-z.]*", version), name
+        assert hashes, name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), name
+
+
+def test_the_lock_file_has_every_package_that_the_tests_ask_for() -> None:
+    extras = PROJECT["optional-dependencies"]
+    asked = [*PROJECT["dependencies"], *(name for extra in ("test", "bench", "otel") for name in extras[extra])]
+    names = {normal(re.split(r"[<>=;\[ ]", one)[0]) for one in asked} - {"rivergate"}
+    assert len(names) > 20
+    assert names - locked().keys() == set()
+
+
+def test_the_lock_file_names_no_host() -> None:
+    assert re.findall(r"https?://|file:|--(?:extra-)?index|--trusted|--find-links", LOCK) == []
+
+
+def test_ci_installs_the_lock_file_before_the_readme_command() -> None:
+    install, command = CI_RUN.index("--require-hashes -r requirements-dev.lock"), CI_RUN.index("test_command=")
+    assert install < command
+
+
+def test_just_runs_the_tests_as_the_readme_does() -> None:
+    readme = (ROOT / "README.md").read_text()
+    [command] = re.findall(r"^python3 -m venv .*(\.venv/bin/pytest.*)$", readme, re.M)
+    assert f"    {command} {{{{options}}}}\n" in JUSTFILE
+
+
+def test_ci_runs_on_every_version_of_python_that_is_promised() -> None:
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    [matrix] = re.findall(r"python: \[(.*)\]", CHECKS)
+    assert re.findall(r"3\.\d+", matrix) == promised
+    assert PROJECT["requires-python"] == f">={promised[0]}"
+    assert "bash .ci/run" in CHECKS
+
+
+def test_the_package_tells_that_it_is_typed() -> None:
+    assert (ROOT / "gateway" / "py.typed").exists()
+    assert "Typing :: Typed" in PROJECT["classifiers"]
