@@ -8,7 +8,7 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pace import ENOUGH, PERIOD, WORTH, Pace
 
 REST = 0.02
-LONG_REST = 0.3  # seconds; longer than a loaded machine holds a process up
+LONG_REST = 0.25  # seconds; longer than a loaded machine holds a process up
 
 
 async def looked(pace: Pace, reads: int) -> bool:
