@@ -121,7 +121,7 @@ class Completion(ABC):
 
     def _fail(self, error: RivergateError, ending: Ending) -> None:
         if self.state is not State.ENDED:
-            self._dispatcher.stop()
+            self._dispatcher.cancel()
             self._break(error, ending)
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:

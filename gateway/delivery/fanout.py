@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gateway.delivery.in_step import SubscribersInStep
 from gateway.delivery.modes import Cause, Mode
-from gateway.delivery.pieces import Log, SharedPieces, View
+from gateway.delivery.pieces import Log, SharedPieces, View, next_piece
 from gateway.delivery.sinks import Sink
 from gateway.delivery.slices import run_slice
 from gateway.delivery.straight import StraightWay
@@ -163,12 +163,14 @@ class Fanout:
 
     def _serve(self, subscribers: Iterable[Subscriber]) -> None:
         """Send the next piece to each of these subscribers that is still apart."""
+        # A piece for the only subscriber is not kept: it would stay in memory as long as that one goes straight.
+        make = next_piece if len(self._apart) == 1 and not self._in_step else self._pieces.next
         for subscriber in subscribers:
             sink = subscriber.sink
             if sink is None or sink.blocked:
                 continue
             try:
-                data, next_seq, over = self._pieces.next(subscriber.view, subscriber.seq, sink.body_end)
+                data, next_seq, over = make(subscriber.view, subscriber.seq, sink.body_end)
             except LookupError:  # the log has forgotten what this subscriber has not been sent
                 subscriber.end(Ending.LAGGED)
                 continue

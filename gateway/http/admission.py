@@ -14,7 +14,7 @@ The fast way calls them one after the other; on aiohttp's way the middleware tak
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -32,8 +32,7 @@ from gateway.routing.router import Route
 CALLER = web.RequestKey("caller", Caller)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """What is known of a request before its body, whichever way it takes."""
 
     headers: Mapping[str, str]  # names in any case

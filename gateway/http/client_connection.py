@@ -8,7 +8,7 @@ last, and a request that it is given is its own alone.
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Protocol
 
 from aiohttp import StreamReader, web
@@ -33,7 +33,7 @@ MAX_PIECES = 16  # a request in more reads than this goes to aiohttp, which puts
 PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
 
 
-class Server(Enum):
+class Server(StrEnum):
     """Who serves a connection."""
 
     NOBODY = "nobody"  # between two requests; the beginning of the next one may be here
@@ -159,6 +159,10 @@ class ClientProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client; aiohttp calls this too, with none, when it wants its parser to go on."""
         served_by = self._served_by
+        if served_by is Server.NOBODY and data:
+            self._unread += data
+            self._offer()
+            return
         if served_by is Server.AIOHTTP:
             if not (data and self._aiohttp_is_done()):
                 self._feed_aiohttp(data)
@@ -232,7 +236,7 @@ class ClientProtocol(web.RequestHandler):
 
     def _become(self, served_by: Server) -> None:
         if served_by not in _SUCCESSORS[self._served_by]:
-            raise RuntimeError(f"a connection served by {self._served_by.value} cannot go to {served_by.value}")
+            raise RuntimeError(f"a connection served by {self._served_by} cannot go to {served_by}")
         self._served_by = served_by
 
     def _offer(self) -> None:

@@ -41,13 +41,12 @@ class FastPath:
         if not _STREAMED.search(request.content):
             return False
         headers: CIMultiDict[str] = CIMultiDict(request.fields)
-        parts, head = self._parts, RequestHead(headers, request_id_in(headers), None)
+        parts, caller = self._parts, None
         try:
             parts.admission.enter("POST", headers)
             caller = parts.admission.known_caller(headers)
             if caller is None:
                 return False
-            head = RequestHead(headers, head.request_id, caller)
             checked = check(CHAT, request.content)
             if not checked.request.streamed:
                 return False
@@ -55,8 +54,9 @@ class FastPath:
         except NoRoom:
             return False
         except Exception as error:
-            _FastReply(client, parts, head).refuse(error)
+            _FastReply(client, parts, RequestHead(headers, request_id_in(headers), caller)).refuse(error)
             return True
+        head = RequestHead(headers, request_id_in(headers), caller)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False

@@ -52,13 +52,14 @@ class Opening:
         self._parts = parts
         self.plan = plan
         self.head = head
+        self._account = head.account  # of the key that pays; None in open mode
         self._joined: StreamedCompletion | None = None
         self._lease: Lease | None = None  # of the key's money; None: nobody pays
 
     @property
     def answers_at_once(self) -> bool:
         """Whether the bank and the directory need no waiting: then `admit_at_once` does what `admit` does."""
-        parts, account = self._parts, self.head.account
+        parts, account = self._parts, self._account
         if account is not None and not parts.bank.answers_at_once(account):
             return False
         return self.plan.key is None or parts.directory.answers_at_once
@@ -141,7 +142,7 @@ class Opening:
 
     def _reserve(self) -> Lease | Awaitable[Lease] | None:
         """Reserve what the answer may cost at the dearest candidate; None in open mode."""
-        account = self.head.account
+        account = self._account
         if account is None:
             return None
         models = [candidate.model for candidate in self._route.candidates]

@@ -6,8 +6,8 @@ request is plain if its answer depends on nothing but the fields and the body th
 of what RFC 9112 allows and never more than aiohttp takes, so that both ways answer a request alike.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.wire import http1
@@ -28,8 +28,7 @@ class Unparsed(Enum):
     NOT_PLAIN = "not plain"  # whatever follows, they do not
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRequest:
+class PlainRequest(NamedTuple):
     """One request: its fields in their order, its body, and the bytes that follow it."""
 
     fields: list[tuple[str, str]]

@@ -123,7 +123,7 @@ class Dispatcher:
         """Send the first request."""
         self._obey(self._race.on_go(clock.monotonic()))
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """Cancel every attempt, the winner too; the owner hears nothing of it."""
         self._obey(self._race.on_stop())
         self._clear_timer()

@@ -89,8 +89,7 @@ class Service:
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
-        signing_keys = token_keys.load(Path(settings.storage.path))
-        self._in_force = InForce(settings, self._upstreams.router, signing_keys)
+        self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
         self._capacity = Capacity()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())

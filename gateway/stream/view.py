@@ -35,10 +35,12 @@ class CompletionView:
         self.keepalive = _sendable(log.keepalive, chunked=chunked)
 
     def framed(self, frame: bytes, seq: int) -> bytes:
+        if not self.relays_chunks:
+            return frame
         size = len(frame)
-        if self.relays_chunks and size < len(SIZE_LINES):
+        if size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # `encode_chunk`, without the call
-        return _sendable(frame, chunked=self.relays_chunks)
+        return http1.encode_chunk(frame)
 
     def piece(self, seq: int) -> Piece:
         log = self._log

@@ -28,7 +28,16 @@ from gateway.upstream.idle_watch import IdleWatch
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
 ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
-_AS_IT_WAS = AttemptTimer.AS_IT_WAS
+
+# What every request meets stands in constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
+_CONNECTED, _HEAD, _CONTENT, _RELAYED = (
+    AttemptInput.CONNECTED,
+    AttemptInput.HEAD,
+    AttemptInput.CONTENT,
+    AttemptInput.RELAYED,
+)
+_COMPLETE, _BODY_OVER = AttemptInput.COMPLETE, AttemptInput.BODY_OVER
+_LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS
 
 
 @dataclass(slots=True)
@@ -96,7 +105,6 @@ class Attempt:
         self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._watch = IdleWatch(order.endpoint.limits.idle)
         self._sampler: GapSampler | None = None  # from the first content of a stream on
         self.marks = Marks(clock.monotonic())
 
@@ -139,7 +147,8 @@ class Attempt:
             self._send(connection)
         else:
             self._start_dial()
-        # The reader of the answer is built while the request is on its way: that takes 5 us.
+        # What reads the answer is built while the request is on its way: that takes 5 us.
+        self._watch = IdleWatch(order.endpoint.limits.idle)
         self._body: BodyReader = (
             StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
             if order.streamed
@@ -183,7 +192,7 @@ class Attempt:
             self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
             self._enter(AttemptInput.ERROR_HEAD)
             return self._body.feed
-        self._enter(AttemptInput.HEAD)
+        self._enter(_HEAD)
         encoding = headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding != "identity":
             what = encoding[:MAX_TOLD_VALUE]
@@ -193,12 +202,12 @@ class Attempt:
 
     def on_end(self) -> None:
         self._connection = None  # it went back to the pool, or is closed
-        if not self._enter(AttemptInput.BODY_OVER):
+        if not self._enter(_BODY_OVER):
             self._body.finish()
 
     def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
-        if self._enter(AttemptInput.BODY_OVER):
+        if self._enter(_BODY_OVER):
             return
         # A pooled connection that died as we wrote to it: the request was hardly read, so a second sending is
         # safe (RFC 9112 section 9.3.1), and only once, since the next connection is new.
@@ -214,19 +223,19 @@ class Attempt:
 
     def on_content(self) -> None:
         self.marks.first_content = clock.monotonic()
-        self._enter(AttemptInput.CONTENT)
+        self._enter(_CONTENT)
         if self._connection is not None:
             self._connection.set_urgent(False)
         self._observer.on_content(self)
         # Behind the first token, which does not wait for this. A log that the token has filled has paused us.
         if self._order.streamed:
-            self._enter(AttemptInput.RELAYED)
+            self._enter(_RELAYED)
 
     def on_complete(self) -> None:
         connection = self._connection
         if connection is None:
             completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
-        elif completed := self._enter(AttemptInput.COMPLETE):
+        elif completed := self._enter(_COMPLETE):
             connection.deliver_to(ignore)
             connection.resume()  # else the end of the body would not be seen
         if completed:
@@ -252,7 +261,7 @@ class Attempt:
             self._fail(GatewayError("the gateway failed to connect"))
             raise
         self._dial = None
-        if self._phase is AttemptPhase.ENDED:
+        if self._phase is _ENDED:
             connection.abort()
         else:
             self._send(connection)
@@ -261,7 +270,7 @@ class Attempt:
         self._connection = connection
         self.marks.connected = clock.monotonic()
         connection.send(self._order.request, self)
-        self._enter(AttemptInput.CONNECTED)
+        self._enter(_CONNECTED)
 
     def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
         """Whether to read the body as asked for. Some providers stream under odd content types, never as JSON."""
@@ -279,7 +288,7 @@ class Attempt:
         body.feed(data)
         if isinstance(body, StreamBody) and body.events:
             self.marks.first_event = now
-            if self._connection is not None and self._phase is not AttemptPhase.LINGERING:
+            if self._connection is not None and self._phase is not _LINGERING:
                 self._connection.deliver_to(body.feed, body.feed_chunk)
 
     # --- phases and their timer
@@ -291,10 +300,12 @@ class Attempt:
             return False
         self._phase, timer = following
         if timer is not _AS_IT_WAS:
-            self._clear_timer()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if (arm := self._ARM.get(timer)) is not None:
                 arm(self)
-        if self._phase is AttemptPhase.ENDED:
+        if self._phase is _ENDED:
             self._body.over = True  # also the rest of a read that is being taken right now
         return True
 
@@ -346,11 +357,6 @@ class Attempt:
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self._timer = self._loop.call_later(seconds, call, *args)
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _fail(self, error: RivergateError) -> None:
         if self._enter(AttemptInput.FAILED):

@@ -171,7 +171,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _tell_head(self) -> None:
         head, exchange = self._parser.take_head(), self._exchange
         if head is not None and exchange is not None:
-            body = exchange.on_head(head.status, head.headers)
+            body = exchange.on_head(*head)
             if self._exchange is exchange:  # else it gave up just now
                 self._body = body
 

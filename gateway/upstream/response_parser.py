@@ -7,7 +7,6 @@ follow a response never become a part of that response or of the next one.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
 import httptools
 
@@ -93,11 +92,8 @@ _CHUNK_BEGIN, _CHUNK_END, _END, _END_AND_CLOSE = (TABLE[kind] for kind in list(R
 _IDLE, _BETWEEN_CHUNKS, _ENDED = ResponseState.IDLE, ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED
 
 
-class ResponseHead(NamedTuple):
-    """The head of a response: the status, and the header fields by their names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
+ResponseHead = tuple[int, Mapping[str, str]]
+"""The head of a response: the status, and the header fields by their names in lower case."""
 
 
 class ResponseParser:
@@ -192,7 +188,7 @@ class ResponseParser:
         if status < 200:  # the response itself follows, or httptools tells an upgrade
             self.state = _INTERIM_HEAD[self.state]
             return
-        self.head = ResponseHead(status, fields)
+        self.head = status, fields
         self.state = (_FRAMED_HEAD if _is_framed(status, fields) else _UNFRAMED_HEAD)[self.state]
 
     def on_chunk_header(self) -> None:

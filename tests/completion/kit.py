@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 from gateway.access.accounts import Account, Quote
@@ -26,7 +27,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.endpoint import Endpoint
 
 PATIENCE = 10.0  # seconds: far more than anything here takes
-PRICE = 1_000_000  # US dollars per million tokens: a token costs a dollar
+PRICE = Decimal(1_000_000)  # US dollars per million tokens: a token costs a dollar
 DOLLAR = 1_000_000  # micro-dollars
 
 

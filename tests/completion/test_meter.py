@@ -13,7 +13,7 @@ from gateway.config import StreamSettings
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 from gateway.endings import Ending
-from gateway.errors import CostExceeded, GatewayError, OutputExceeded
+from gateway.errors import CostExceeded, OutputExceeded, RivergateError
 from gateway.stream.stream import Stream
 from gateway.wire import sse
 from gateway.wire.http1 import encode_chunk
@@ -38,7 +38,7 @@ class Answer:
     def __init__(self, limits: OutputLimits, affordable: int | None = None, spending: Spending | None = None) -> None:
         self.stream = Stream("chat-1", "e1", StreamSettings(), Source())
         self.chat = ChatReader(Identity("chatcmpl-1", 1, "m"))
-        self.told: list[GatewayError] = []
+        self.told: list[RivergateError] = []
         self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, spending)
 
     def frame(self, text: str) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from tests.delivery.sockets import Run, close_all
+from gateway.delivery import slices
+from tests.delivery.sockets import PATIENCE, Run, close_all
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -20,3 +21,9 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         finally:
             close_all()
     assert failures == []
+
+
+@pytest.fixture
+def whole_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass is never cut, however slow the machine: what a test publishes has been sent when the call returns."""
+    monkeypatch.setattr(slices, "SLICE_SECONDS", PATIENCE)

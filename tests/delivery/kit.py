@@ -33,28 +33,33 @@ MANY = 2 * STEP + 2  # subscribers: of a pass that is cut some are served, and o
 Pair = tuple[socket.socket, socket.socket]
 
 
-class _Costly:
-    """A view that takes its time when told so, as it does for thousands of frames: the pass is cut after a step."""
+class _Spin:
+    """Takes the time of a slice where it is told to, as a view does for thousands of frames: the pass is cut then."""
 
     costly = False
 
-    def piece(self, seq: int) -> Piece:
-        over = time.perf_counter() + SPIN
-        while self.costly and time.perf_counter() < over:
+    def spin(self) -> None:
+        until = time.perf_counter() + SPIN
+        while self.costly and time.perf_counter() < until:
             pass
+
+
+class _CostlyCompletion(_Spin, CompletionView):
+    def piece(self, seq: int) -> Piece:
+        self.spin()
         return super().piece(seq)
 
 
-class _CostlyCompletion(_Costly, CompletionView):
-    pass
+class _CostlyEvents(_Spin, EventsView):
+    def piece(self, seq: int) -> Piece:
+        self.spin()
+        return super().piece(seq)
 
 
-class _CostlyEvents(_Costly, EventsView):
-    pass
-
-
-class _CostlySourceEvents(_Costly, SourceEventsView):
-    pass
+class _CostlySourceEvents(_Spin, SourceEventsView):
+    def piece(self, seq: int) -> Piece:
+        self.spin()
+        return super().piece(seq)
 
 
 class Costly(Enum):
@@ -111,6 +116,10 @@ class Client:
             self._check(block + b"\n\n")
         assert self.ended or not self._body_over, "the body ends before the stream"
         return self.at
+
+    def has_all(self) -> bool:
+        """Whether it has got the whole log, as far as it was published."""
+        return self.take() == len(self._log)
 
     def cut_off(self) -> bool:
         """Whether what the client has is not the whole of something."""
@@ -174,10 +183,11 @@ class Scene:
         chunked: bool = False,
         seq: int = 0,
     ) -> list[Client]:
-        """So many subscribers more, each attached to a socket of its own."""
+        """`count` more subscribers, each attached to a socket of its own."""
         new = []
         for _ in range(count):
-            subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
+            # `Costly` has the members of `Framing`; an Enum with members cannot be extended.
+            subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)  # type: ignore[arg-type]
             new.append(Client(subscriber, pair(), self.watch, self.log, chunked=chunked))
             subscriber.attach(new[-1].sink)
         self.clients += new
@@ -202,6 +212,7 @@ class Scene:
 
     def cut(self, cut: bool) -> None:
         for client in self.clients:
+            assert isinstance(client.subscriber.view, _Spin)
             client.subscriber.view.costly = cut
 
     def staying(self) -> list[Client]:

@@ -1,6 +1,7 @@
-"""Subscribers in memory: sinks that keep what they are given, and a producer that remembers what was wished of it."""
+"""Subscribers in memory: sinks that keep what they are given, and a producer that notes what is asked of it."""
 
 import asyncio
+import socket
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ class MemorySink:
     """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
 
     steady = False
-    direct = None  # nothing to send to but itself
+    direct: socket.socket | None = None  # nothing to send to but itself
 
     def __init__(self, *, blocked: bool = False, room: int | None = None, body_end: bytes = b"") -> None:
         self.body_end = body_end
@@ -72,7 +73,7 @@ class SlowSink(MemorySink):
 
 
 class Source:
-    """A producer that remembers what was wished of it."""
+    """A producer that notes what is asked of it."""
 
     def __init__(self) -> None:
         self.paused = False

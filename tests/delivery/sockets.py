@@ -23,7 +23,7 @@ def unix_pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
 
 
 def tcp_pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """The same over TCP, since only that knows resets."""
+    """Ours and the client's over TCP, for what only TCP knows: resets, and room that the client's window sets."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.socket()
         if buffer is not None:
@@ -62,13 +62,13 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def passes(count: int = 5) -> None:
-    """So many passes of the event loop."""
+    """Let the event loop come round `count` times."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def receive(client: socket.socket, size: int) -> bytes:
-    """So many bytes."""
+    """The next `size` bytes that the client is sent."""
     loop, data = asyncio.get_running_loop(), b""
     async with asyncio.timeout(PATIENCE):
         while len(data) < size:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.delivery.in_step import STEP, SubscribersInStep
 from gateway.delivery.modes import Cause
-from gateway.delivery.pieces import Piece, View
+from gateway.delivery.pieces import Piece
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
@@ -37,7 +37,9 @@ class CountingView(EventsView):
 class Crowd:
     """A group in step driven by hand, and the host of its subscribers."""
 
-    def __init__(self, count: int, pair: Callable[[], Pair] = unix_pair, view: type[View] = EventsView) -> None:
+    def __init__(
+        self, count: int, pair: Callable[[], Pair] = unix_pair, view: type[EventsView | CompletionView] = EventsView
+    ) -> None:
         self.watch = Watch()
         self.stream_log = StreamLog("e1")
         self.log: list[bytes] = []
@@ -49,6 +51,7 @@ class Crowd:
         new = Client(Subscriber(self, self.view, seq), pair, self.watch, self.log)
         new.subscriber.sink = new.sink
         new.subscriber.change_mode(Cause.READY)
+        assert new.sink.direct is not None
         if self.group.join(new.subscriber, new.sink.direct):
             new.subscriber.change_mode(Cause.CAUGHT_UP)
         return new
@@ -134,7 +137,7 @@ async def test_who_leaves_between_two_steps_has_read_what_its_client_has_and_tak
 between_steps = st.lists(st.lists(st.integers(0, 1000), max_size=80), max_size=12)
 
 
-@settings(max_examples=settings.default.max_examples // 2)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.integers(1, 4 * STEP), between_steps)
 def test_whoever_leaves_between_whichever_steps_nobody_misses_or_repeats_anything(
     count: int, leaving: list[list[int]]
@@ -242,9 +245,10 @@ async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None
         subscriber = Subscriber(crowd, crowd.view, 0)
         subscriber.sink = sinks[-1]
         subscriber.change_mode(Cause.READY)
-        assert crowd.group.join(subscriber, sinks[-1].direct)
+        assert crowd.group.join(subscriber, ours)
         subscriber.change_mode(Cause.CAUGHT_UP)
     list(crowd.advance(BIG))
     assert all(sink.blocked for sink in sinks)
     assert all(sink.short is sinks[0].short for sink in sinks)
+    assert isinstance(crowd.view, CountingView)
     assert crowd.view.asked == 1

@@ -47,7 +47,7 @@ def test_all_of_a_group_block_and_come_back_one_by_one(run: Run) -> None:
         assert all(client.sink.blocked for client in clients)
         for number, client in enumerate(clients):
             scene.publish(b"data: %d\n\n" % number)
-            await until(lambda client=client: client.take() == len(scene.log))
+            await until(client.has_all)
         await scene.all_have_read()
         assert scene.stream.statistics().lag_events == 0
 

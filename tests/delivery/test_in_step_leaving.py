@@ -45,7 +45,8 @@ def test_a_descriptor_that_is_given_to_a_stranger_in_mid_pass_is_written_to_no_m
         scene.publish(b"data: a\n\n", cut=True)
         served, unserved = by_border(clients)
         leavers = served[::3] + unserved[::3]
-        freed, strangers = set(), []
+        freed: set[int] = set()
+        strangers: list[socket.socket] = []
         for client in leavers:
             freed.add(descriptor(client))
             client.subscriber.end()

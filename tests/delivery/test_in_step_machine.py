@@ -199,7 +199,7 @@ def run(loop: Loop, main: Callable[[], Any]) -> None:
 
 
 on_both_loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-half = settings(max_examples=settings.default.max_examples // 2)  # each script is long
+half = settings(max_examples=settings().max_examples // 2)  # each script is long
 
 
 @on_both_loops

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import partial
 
 import pytest
 
@@ -339,7 +340,7 @@ def test_a_descriptor_that_is_given_out_again_belongs_to_the_new_sink_alone(run:
                 assert await receive_all(client) == b"%d" % number
             else:
                 (reset if number % 3 == 1 else socket.socket.close)(client)
-                await until(lambda owner=owner: owner.hang_ups)
+                await until(partial(getattr, owner, "hang_ups"))
             client.close()
             assert len(watch) == 0
         assert len(set(used)) < len(used)

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.modes import Cause, Mode
+from gateway.delivery.pieces import Piece
 from gateway.delivery.sinks import send_nowait
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
@@ -17,6 +18,8 @@ from tests.delivery.sockets import SMALL, unix_pair
 
 FRAME = b"data: a\n\n"
 CHUNK = b"09\r\ndata: a\n\n\r\n"  # as it came from the upstream: not as we would have written it
+
+pytestmark = pytest.mark.usefixtures("whole_passes")
 
 
 class DirectSink:
@@ -96,6 +99,24 @@ async def test_a_chunk_goes_to_the_socket_as_it_came_and_past_the_sink() -> None
         assert client.recv(100) == CHUNK
         assert (subscriber.position, scene.fanout.sends, sink.writes) == (number, number, 0)
     assert scene.log.frames() == [FRAME] * 3
+
+
+async def test_no_bytes_are_kept_for_the_only_subscriber() -> None:
+    made: list[bytes] = []
+
+    class Noting(CompletionView):
+        def piece(self, seq: int) -> Piece:
+            piece = super().piece(seq)
+            made.append(piece[0])
+            return piece
+
+    scene = Scene(view=Noting)
+    scene.fanout.publish(FRAME)
+    subscriber = Subscriber(scene, scene.view, 0)
+    subscriber.attach(DirectSink(unix_pair()[0]))
+    assert (subscriber.mode, len(made)) == (Mode.STRAIGHT, 1)
+    references = sys.getrefcount(made[0])
+    assert references == 2  # the list of the test, and the argument
 
 
 async def test_a_token_takes_two_calls_of_python_code() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from functools import partial
 
 import pytest
 
@@ -21,6 +22,9 @@ class Seen:
 
     def on_room(self) -> None:
         self.rooms += 1
+
+    def has_room(self, times: int) -> bool:
+        return self.rooms >= times
 
 
 def watched(watch: Watch, ours: socket.socket) -> Seen:
@@ -106,7 +110,7 @@ def test_room_is_told_when_a_full_socket_can_be_written_again(run: Run, pair: ty
             await passes()
             assert seen.rooms == round_number - 1
             assert len(await receive(client, total)) == total
-            await until(lambda: seen.rooms >= round_number)  # noqa: B023
+            await until(partial(seen.has_room, round_number))
             seen.rooms = round_number
         watch.close()
         ours.close()
@@ -172,14 +176,14 @@ def test_a_descriptor_that_is_given_out_again_is_another_socket(run: Run) -> Non
             ours, client = tcp_pair()
             reused = ours.fileno() in previous
             seen = watched(watch, ours)
-            await until(lambda: seen.rooms)  # noqa: B023
+            await until(partial(getattr, seen, "rooms"))
             assert seen.hang_ups == 0
             previous.add(ours.fileno())
             if way == "removed":
                 watch.remove(ours.fileno())
             else:
                 leave(client, way)
-                await until(lambda: seen.hang_ups)  # noqa: B023
+                await until(partial(getattr, seen, "hang_ups"))
             ours.close()
             client.close()
         assert reused

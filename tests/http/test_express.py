@@ -1,4 +1,4 @@
-"""A plain streamed completion takes a short way past the framework. Whoever takes the other one gets the same."""
+"""Plain streamed completions take the fast way past aiohttp; every other request is answered the same."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from tests.kit.raw_upstream import RawUpstream, json_answer
 from tests.kit.upstreams import Upstream
 
 WHOLE_TEXT = text(8)
-LONG_WAY = {"Upgrade": "nothing"}  # a header that changes nothing but the way
+AIOHTTPS_WAY = {"Upgrade": "nothing"}  # a header that changes nothing but the way
 
 
 def request(content: bytes, *fields: str) -> bytes:
@@ -94,7 +94,7 @@ def test_a_refusal_that_cannot_be_written_in_utf_8_is_told_all_the_same(logs: Pa
     upstream = RawUpstream(lambda request: json_answer(400, refusal))
     gateway = LocalGateway(logs, configuration([(upstream, [MODEL])]), KEYS)
     try:
-        for way in ({}, LONG_WAY):
+        for way in ({}, AIOHTTPS_WAY):
             refused = asked(gateway, body(stream=True), **way)
             assert refused.status == 400
             assert "bad" in refused.error()["message"]
@@ -168,21 +168,21 @@ def test_an_error_is_the_same_on_both_ways(gateway: Gateway, change: dict[str, A
     content = {**body(QUICK, stream=True), **change}
     with RawClient(gateway.port) as client:
         client.request("POST", "/v1/chat/completions", content, **sent)
-        short = client.answer()
+        fast = client.answer()
         client.socket.sendall(PLAIN)  # an error is no reason to close
         assert client.answer().text() == WHOLE_TEXT
-    long = asked(gateway, content, **sent, **LONG_WAY)
-    assert short.status == long.status >= 400
-    assert short.headers.keys() == long.headers.keys()
-    for name in short.headers.keys() - {"date", "content-length", "content-type"}:
-        assert short.headers[name] == long.headers[name]
-    assert short.headers["content-type"] == long.headers["content-type"].partition(";")[0]
-    assert short.error() == long.error()
+    slow = asked(gateway, content, **sent, **AIOHTTPS_WAY)
+    assert fast.status == slow.status >= 400
+    assert fast.headers.keys() == slow.headers.keys()
+    for name in fast.headers.keys() - {"date", "content-length", "content-type"}:
+        assert fast.headers[name] == slow.headers[name]
+    assert fast.headers["content-type"] == slow.headers["content-type"].partition(";")[0]
+    assert fast.error() == slow.error()
 
 
 def test_an_answer_is_the_same_on_both_ways(gateway: Gateway) -> None:
     content = body(QUICK, stream=True)
-    short, long = asked(gateway, content), asked(gateway, content, **LONG_WAY)
-    assert short.text() == long.text() == WHOLE_TEXT
-    assert short.headers.keys() == long.headers.keys()
-    assert short.events()[0]["model"] == long.events()[0]["model"]
+    fast, slow = asked(gateway, content), asked(gateway, content, **AIOHTTPS_WAY)
+    assert fast.text() == slow.text() == WHOLE_TEXT
+    assert fast.headers.keys() == slow.headers.keys()
+    assert fast.events()[0]["model"] == slow.events()[0]["model"]

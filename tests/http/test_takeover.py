@@ -1,62 +1,167 @@
-"""Sockets are taken over from the HTTP server on uvloop and on asyncio's own loop alike."""
+"""A subscription's socket is taken out of aiohttp behind its head; what cannot be taken stays on its transport."""
 
 import asyncio
-import gc
-import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
-import uvloop
+from aiohttp import web
 
-from tests.kit.chain import PATIENCE, Chain, Run
+from gateway.config import StreamSettings
+from gateway.delivery.subscriber import Subscriber
+from gateway.delivery.watch import Watch
+from gateway.endings import Ending
+from gateway.http.capacity import ConnectionCount
+from gateway.http.client_connection import ClientProtocol
+from gateway.http.request_parser import PlainRequest, Unparsed
+from gateway.http.takeover import serve_events
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
+from gateway.wire import http1
 
-CHURN = 300
-EVENTS = 40
+from .loopback import Peer, connected, until
 
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    interval, failures = sys.getswitchinterval(), list[dict[str, object]]()
-    with asyncio.Runner(loop_factory=request.param) as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
-        yield runner.run
-    sys.setswitchinterval(interval)
-    gc.unfreeze()
-    assert failures == []
-
-
-def test_subscribers_get_every_event_behind_the_head_in_order(run: Run, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with Chain.open(tmp_path) as chain:
-            await chain.join(5)  # each has read its head and the beginning by then
-            await chain.send(EVENTS)  # the next one when all have got the one before
-
-    run(main())
+LARGE = b"x" * (4 << 20)  # more than a socket pair holds
+PRELUDE = b": connected\n\n"
 
 
-def test_who_joins_and_leaves_leaves_no_descriptor_behind(run: Run, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with Chain.open(tmp_path) as chain:
-            await chain.join(1)
-            await chain.send(1)
-            before = files()
-            for _ in range(CHURN // 50):
-                await chain.join(50)
-                await chain.send(1)
-                chain.leave(50)
-            await until(lambda: files() <= before)
-            await chain.send(3)
+class NoFastWay:
+    """Leaves every request to aiohttp."""
 
-    run(main())
+    def parse(self, data: bytes) -> PlainRequest | Unparsed:
+        return Unparsed.NOT_PLAIN
+
+    def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
+        return False
 
 
-def files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+class Silent:
+    """A producer that the test speaks for."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self, ending: Ending) -> None: ...
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - the gateway's own work makes it true
-            await asyncio.sleep(0.01)
+class Served:
+    """A stream, and the connection of one client that subscribes to it."""
+
+    def __init__(self, *, takes_over: bool = True) -> None:
+        self.stream = Stream("s", "e", StreamSettings(), Silent())
+        self.count = ConnectionCount()
+        self.watch = Watch() if takes_over else None
+        self.subscribers: list[Subscriber] = []
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[tuple[Peer, ClientProtocol]]:
+        loop = asyncio.get_running_loop()
+
+        def build(server: web.Server) -> ClientProtocol:
+            return ClientProtocol(server, self.count, NoFastWay(), loop=loop, access_log=None)
+
+        try:
+            async with connected(build, self._answer) as opened:
+                yield opened
+        finally:
+            if self.stream.ending is None:
+                self.stream.close(Ending.STOPPED, [])
+            if self.watch is not None:
+                self.watch.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/large":
+            return web.Response(body=LARGE)
+        assert isinstance(request, web.BaseRequest)
+        chunked = request.version >= (1, 1)
+        subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS)
+        self.subscribers.append(subscriber)
+        first = http1.encode_chunk(PRELUDE) if chunked else PRELUDE
+        return await serve_events(request, {"x-stream-id": "s"}, subscriber, first, self.watch)  # type: ignore[arg-type]
+
+
+def subscription(version: str = "1.1") -> bytes:
+    return f"GET /events HTTP/{version}\r\nHost: a\r\n\r\n".encode()
+
+
+def frame(number: int) -> bytes:
+    return b"data: %d\n\n" % number
+
+
+@pytest.mark.parametrize("takes_over", [True, False], ids=["taken over", "on its transport"])
+async def test_a_subscriber_gets_the_head_the_prelude_and_every_frame_in_order(takes_over: bool) -> None:
+    served = Served(takes_over=takes_over)
+    served.stream.on_frames([frame(0)])
+    async with served.open() as (peer, _):
+        await peer.send(subscription())
+        received = await peer.until(b"data: 0")
+        assert received.startswith(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n")
+        assert b"x-stream-id: s\r\n" in received
+        assert received.index(PRELUDE) < received.index(b"data: 0")
+        for number in range(1, 20):
+            served.stream.on_frames([frame(number)])
+            assert b"data: %d\n" % number in await peer.until(b"data: %d\n" % number)
+        served.stream.close(Ending.COMPLETED, [])
+        assert (await peer.rest()).endswith(http1.LAST_CHUNK)
+        assert served.subscribers[0].ending is Ending.COMPLETED
+
+
+async def test_a_connection_that_was_taken_over_is_aiohttps_no_more() -> None:
+    served = Served()
+    async with served.open() as (peer, protocol):
+        await peer.send(subscription())
+        await peer.until(PRELUDE)
+        await until(lambda: served.count.total == 0)
+        assert protocol.transport is None
+        assert served.watch is not None
+        assert len(served.watch) == 1
+        served.stream.on_frames([frame(1)])
+        await peer.until(b"data: 1")
+
+
+async def test_a_connection_that_stays_counts_until_its_subscriber_ends() -> None:
+    served = Served(takes_over=False)
+    async with served.open() as (peer, _):
+        await peer.send(subscription())
+        await peer.until(PRELUDE)
+        assert served.count.total == 1
+        served.stream.close(Ending.COMPLETED, [])
+        await peer.rest()
+        await until(lambda: served.count.total == 0)
+
+
+async def test_a_body_without_chunks_ends_with_its_connection() -> None:
+    served = Served()
+    async with served.open() as (peer, _):
+        await peer.send(subscription("1.0"))
+        received = await peer.until(PRELUDE)
+        assert received.startswith(b"HTTP/1.0 200 OK\r\n")
+        assert b"chunked" not in received
+        assert served.count.total == 1
+        served.stream.on_frames([frame(1)])
+        served.stream.close(Ending.COMPLETED, [])
+        rest = await peer.rest()
+        assert rest.startswith(b"id: e-")
+        assert b"\ndata: 1\n\n" in rest
+        assert http1.LAST_CHUNK not in rest
+
+
+async def test_the_answer_before_it_goes_out_whole_in_front_of_the_head() -> None:
+    served = Served()
+    async with served.open() as (peer, _):
+        await peer.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" + subscription())
+        received = await peer.until(PRELUDE)
+        first, _, rest = received.partition(b"\r\n\r\n")
+        assert b"Content-Length: %d" % len(LARGE) in first
+        assert rest.startswith(LARGE + b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("takes_over", [True, False], ids=["taken over", "on its transport"])
+async def test_a_client_that_hangs_up_is_a_subscriber_that_left(takes_over: bool) -> None:
+    served = Served(takes_over=takes_over)
+    async with served.open() as (peer, _):
+        await peer.send(subscription())
+        await peer.until(PRELUDE)
+        peer.socket.close()
+        await until(lambda: served.subscribers[0].ending is Ending.LEFT)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import json
 import re
 import socket
 import sys
@@ -75,9 +76,9 @@ class Bench:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, folder: Path, **server: int) -> AsyncIterator["Bench"]:
+    async def open(cls, folder: Path, stream: dict[str, int] | None = None, **server: int) -> AsyncIterator["Bench"]:
         upstream = await Provider.start(script=Script(ttft_ms=0, gap_ms=0, tokens=2))
-        settings = _settings(folder, upstream.base_url, server)
+        settings = _settings(folder, upstream.base_url, server, stream or {})
         secrets = {way: _make_keys(settings) for way in WAYS}
         built: list[SwitchedWay] = []
 
@@ -111,6 +112,13 @@ class Bench:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
+    async def running(self) -> int:
+        """How many completions run."""
+        async with self.connection("aiohttp") as exchange:
+            answer = await exchange(post("ready", b"", line="GET /readyz HTTP/1.1", length=""))
+        streams: int = json.loads(answer.body)["streams"]
+        return streams
+
     def secret(self, way: str, key: str | None) -> str | None:
         return None if key is None else self._secrets[way][key]
 
@@ -124,9 +132,17 @@ class Exchange:
         self._reader = reader
         self._writer = writer
 
-    async def __call__(self, case: Case) -> Received:
+    def send(self, case: Case) -> None:
         self._bench.way.is_on = self._way == "fast"
         self._writer.write(case.encode(self._bench.secret(self._way, case.key)))
+
+    async def until(self, mark: bytes) -> bytes:
+        """What comes, up to this."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.readuntil(mark) if mark else b""
+
+    async def __call__(self, case: Case) -> Received:
+        self.send(case)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._receive(case)
@@ -164,7 +180,7 @@ class Exchange:
         return b"" if " 204 " in line else await self._reader.read()
 
 
-def _settings(folder: Path, base_url: str, server: dict[str, int]) -> Config:
+def _settings(folder: Path, base_url: str, server: dict[str, int], stream: dict[str, int]) -> Config:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         gone_port = gone.getsockname()[1]
     price = {"input_usd_per_mtok": Decimal(1), "output_usd_per_mtok": Decimal(2)}
@@ -178,6 +194,7 @@ def _settings(folder: Path, base_url: str, server: dict[str, int]) -> Config:
             },
             "storage": {"path": str(folder / "two_ways.db")},
             "routing": {"breaker_failures": 0},
+            "stream": stream,
             "upstreams": [
                 {"name": "alpha", "base_url": base_url, "models": [{"id": MODEL, **price}]},
                 {

@@ -1,5 +1,6 @@
 """From what a client asks to whom is asked, by which rules; or why nobody is."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ NOW = 1000.0
 
 
 def candidate(name: str, model_id: str = "gpt-4o", price: float | None = None, **rules: float) -> Candidate:
-    model = ModelSettings(id=model_id, input_usd_per_mtok=price, output_usd_per_mtok=price)
+    usd = None if price is None else Decimal(str(price))
+    model = ModelSettings(id=model_id, input_usd_per_mtok=usd, output_usd_per_mtok=usd)
     upstream = UpstreamSettings(name=name, base_url=f"http://{name}.test/v1", models=(model,))
     health = Health(HealthRules(failures=2, seconds=rules.get("seconds", 10.0), max_cooldown=3600.0))
     return Candidate(Endpoint.build(upstream, 60.0, {}), model, health)

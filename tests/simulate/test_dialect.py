@@ -38,7 +38,7 @@ def test_the_words_of_a_script_are_said_in_the_dialect_each_when_it_is_due() -> 
 @pytest.mark.parametrize(
     ("fault", "last"), [({"stall_after": 2}, Stall), ({"reset_after": 2}, Reset), ({"cut_after": 2}, Close)]
 )
-def test_a_fault_of_a_script_hits_it_where_it_was_told(fault: dict[str, int], last: type[Step]) -> None:
+def test_a_fault_of_a_script_hits_it_where_it_was_told(fault: dict[str, Any], last: type[Step]) -> None:
     steps = steps_of(**fault)
     assert isinstance(steps[-1], last)
     assert text("two ") in sent(steps)

@@ -63,6 +63,10 @@ class Whole:
         self.stops.append(ending)
 
 
+def is_past(time: float) -> bool:
+    return asyncio.get_running_loop().time() > time
+
+
 def started(hub: Hub, name: str, **fields: Any) -> Talk:
     talk = Talk(hub, name, **fields)
     hub.add_stream(talk)

@@ -2,11 +2,14 @@
 
 import pytest
 
+from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.room import BoundedRoom, Ring, RingRoom
 from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink, Source, frames, stream_of, subscriber_of
+
+pytestmark = pytest.mark.usefixtures("whole_passes")
 
 
 async def test_a_full_log_pauses_the_producer_until_the_slowest_subscriber_moves() -> None:
@@ -118,13 +121,12 @@ async def test_a_subscriber_that_catches_up_with_the_next_frame_resumes_the_prod
 # --- the rules alone
 
 
-class Reach:
-    """Where a subscriber is, whether it is blocked, and whether it can resume: all that a rule looks at."""
-
-    def __init__(self, position: int, *, is_blocked: bool = False, resumable: bool = True) -> None:
-        self.position = position
-        self.is_blocked = is_blocked
-        self.view = type("View", (), {"resumable": resumable})
+def reach(position: int, *, is_blocked: bool = False, resumable: bool = True) -> Subscriber:
+    """A subscriber that has been sent the log up to this position."""
+    subscriber = stream_of().join(chunked=False, framing=Framing.EVENTS if resumable else Framing.COMPLETION)
+    subscriber.sink = MemorySink(blocked=is_blocked)
+    subscriber.stand_at(position)
+    return subscriber
 
 
 def log_of(count: int, size: int = 10) -> StreamLog:
@@ -133,20 +135,20 @@ def log_of(count: int, size: int = 10) -> StreamLog:
     return log
 
 
-def test_a_bounded_log_at_its_limit_forgets_nothing_and_one_byte_more_makes_room() -> None:
+async def test_a_bounded_log_at_its_limit_forgets_nothing_and_one_byte_more_makes_room() -> None:
     log = log_of(10)
     room = BoundedRoom(log, 100)
-    assert (room.make([Reach(10)]), room.is_full, log.first_seq) == ([], False, 0)
+    assert (room.make([reach(10)]), room.is_full, log.first_seq) == ([], False, 0)
     log.append(b"x")
     assert room.is_full
-    assert (room.make([Reach(11)]), room.is_full, log.first_seq) == ([], False, 2)
+    assert (room.make([reach(11)]), room.is_full, log.first_seq) == ([], False, 2)
     assert (log.bytes, log.forgotten_bytes) == (81, 20)
 
 
-def test_a_bounded_log_never_forgets_what_somebody_has_still_to_be_sent() -> None:
+async def test_a_bounded_log_never_forgets_what_somebody_has_still_to_be_sent() -> None:
     log = log_of(20)
     room = BoundedRoom(log, 100)
-    assert room.make([Reach(3), Reach(20)]) == []
+    assert room.make([reach(3), reach(20)]) == []
     assert (log.first_seq, room.is_full) == (3, True)
 
 
@@ -154,28 +156,29 @@ def test_a_bounded_log_never_forgets_what_somebody_has_still_to_be_sent() -> Non
     ("others", "resumable", "is_let_go_of"),
     [
         ([], True, False),
-        ([Reach(20)], True, True),
-        ([Reach(20, is_blocked=True)], True, False),
-        ([Reach(20)], False, False),
-        ([Reach(20, resumable=False)], False, True),
+        ([{}], True, True),
+        ([{"is_blocked": True}], True, False),
+        ([{}], False, False),
+        ([{"resumable": False}], False, True),
     ],
 )
-def test_a_stuck_subscriber_is_let_go_of_for_others_that_take_bytes_and_last(
-    others: list[Reach], resumable: bool, is_let_go_of: bool
+async def test_a_stuck_subscriber_is_let_go_of_for_others_that_take_bytes_and_last(
+    others: list[dict[str, bool]], resumable: bool, is_let_go_of: bool
 ) -> None:
-    stuck = Reach(0, is_blocked=True, resumable=resumable)
-    assert BoundedRoom(log_of(20), 100).make([stuck, *others]) == ([stuck] if is_let_go_of else [])
+    stuck = reach(0, is_blocked=True, resumable=resumable)
+    free = [reach(20, **other) for other in others]
+    assert BoundedRoom(log_of(20), 100).make([stuck, *free]) == ([stuck] if is_let_go_of else [])
 
 
 @pytest.mark.parametrize(("count", "kept"), [(8, 8), (9, 9), (10, 8), (30, 8)])
-def test_a_ring_turns_an_eighth_beyond_its_events(count: int, kept: int) -> None:
+async def test_a_ring_turns_an_eighth_beyond_its_events(count: int, kept: int) -> None:
     log = log_of(count)
     room = RingRoom(log, 1 << 20, Ring(8, "skip"))
-    assert room.make([Reach(0)]) == []
+    assert room.make([reach(0)]) == []
     assert (len(log), log.next_seq, room.is_full) == (kept, count, False)
 
 
-def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
+async def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
     log = log_of(8, size=100)
     RingRoom(log, 450, Ring(8, "skip")).make([])
     assert (len(log), log.bytes) == (4, 400)
@@ -183,7 +186,7 @@ def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
     assert (len(log), log.next_seq) == (1, 8)
 
 
-def test_a_ring_that_closes_names_those_who_have_fallen_out_of_it() -> None:
+async def test_a_ring_that_closes_names_those_who_have_fallen_out_of_it() -> None:
     log = log_of(20)
-    inside, outside = Reach(12), Reach(11)
+    inside, outside = reach(12), reach(11)
     assert RingRoom(log, 1 << 20, Ring(8, "close")).make([inside, outside]) == [outside]

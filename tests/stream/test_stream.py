@@ -10,6 +10,8 @@ from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, frames, lag, read, stream_of, subscriber_of
 from tests.delivery.sockets import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("whole_passes")
+
 
 async def test_frames_reach_a_subscriber_before_the_call_returns() -> None:
     stream = stream_of()

@@ -9,8 +9,8 @@ import pytest
 import uvloop
 
 from gateway.simulate import Provider
+from tests.kit.certificates import Certificates
 
-from .certificates import Certificates
 from .faults import FAST
 from .kit import Server, open_sockets, passes, until
 

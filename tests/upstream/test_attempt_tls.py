@@ -7,8 +7,8 @@ import pytest
 
 from gateway.simulate import Provider
 from gateway.upstream.pool import PoolStatistics
+from tests.kit.certificates import Certificates, server_context
 
-from .certificates import Certificates, server_context
 from .faults import FAST, FAULTS
 from .kit import (
     DONE,

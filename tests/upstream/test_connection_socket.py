@@ -69,7 +69,7 @@ async def test_an_end_of_file_on_the_wire_ends_the_exchange_exactly_once(name: s
             recorder = line.ask()
             line.peer.sendall(response[:cut])
             line.hang_up()
-            await until(lambda line=line: line.lost)
+            await until(partial(getattr, line, "lost"))
             complete = cut == len(response) or (name == "close" and cut >= head)
             assert recorder.ends == ["end" if complete else "lost"], cut
             assert recorder.untouched is (None if complete else False)
@@ -82,12 +82,12 @@ async def test_a_used_connection_that_dies_without_a_byte_is_told_as_untouched(a
         async with Line.open() as line:
             line.ask()
             line.peer.sendall(LENGTH)
-            await until(lambda line=line: line.idle)
+            await until(partial(getattr, line, "idle"))
             second = line.ask()
             line.peer.sendall(LENGTH[:cut])
-            await until(lambda line=line: line.peer.recv(100).count(b"GET"))
+            await until(partial(has_request, line))
             (reset if abort else socket.socket.close)(line.peer)
-            await until(lambda line=line: line.lost)
+            await until(partial(getattr, line, "lost"))
             assert second.ends == ["lost"]
             if not (abort and cut):  # a reset may overtake the bytes before it
                 assert second.untouched is (cut == 0)
@@ -109,12 +109,12 @@ async def test_a_reset_in_mid_answer_is_told_once() -> None:
 async def test_an_abort_in_a_callback_stops_all_others_at_once(moment: str) -> None:
     for piece in (1, len(CHUNKED)):
         async with Line.open() as line:
-            recorder = Recorder(lambda name, line=line: line.connection.abort() if name == moment else None)
+            recorder = Recorder(partial(abort_at, moment, line))
             line.ask(recorder)
             for start in range(0, len(CHUNKED), piece):
                 line.connection.data_received(CHUNKED[start : start + piece])
             line.peer.close()
-            await until(lambda line=line: line.lost)
+            await until(partial(getattr, line, "lost"))
             assert recorder.calls == (["head"] if moment == "head" else ["head", "body"])
             assert not line.idle
 

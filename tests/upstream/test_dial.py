@@ -12,8 +12,8 @@ import pytest
 from gateway.errors import UpstreamError
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import MAX_PROXY_HEAD_BYTES, Dialer, DialLimits, Origin, tls_context
+from tests.kit.certificates import Certificates, server_context
 
-from .certificates import Certificates, server_context
 from .kit import BOUND, Peer, Server, assert_names_no_host, open_sockets, passes, until
 from .lines import Recorder
 

@@ -84,7 +84,7 @@ def test_a_read_that_is_one_chunk_of_the_known_shape_is_taken_whole() -> None:
     line = StandingLine()
     recorder = line.ask()
     line.feed(HEAD)
-    line.connection.deliver_to(recorder.on_body, lambda chunk: offered.append(chunk) or chunk == b"1\r\nb\r\n")
+    line.connection.deliver_to(recorder.on_body, takes
     for read in (
         b"1\r\na\r\n",
         b"1\r\nb\r\n",
