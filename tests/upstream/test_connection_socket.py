@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,15 @@ from .lines import Line, Recorder, reset
 from .responses import CHUNKED, CLOSE, FRAMED, LENGTH
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing_behind")
+
+
+def has_request(line: Line) -> bool:
+    return b"GET" in line.peer.recv(100)
+
+
+def abort_at(moment: str, line: Line, name: str) -> None:
+    if name == moment:
+        line.connection.abort()
 
 
 async def test_a_head_that_comes_over_the_wire_is_told_in_lower_case() -> None:

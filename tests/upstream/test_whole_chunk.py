@@ -81,10 +81,15 @@ def test_chunks_that_are_taken_whole_change_nothing_wherever_the_reads_fall(
 
 def test_a_read_that_is_one_chunk_of_the_known_shape_is_taken_whole() -> None:
     offered: list[bytes] = []
+
+    def takes(chunk: bytes) -> bool:
+        offered.append(chunk)
+        return chunk == b"1\r\nb\r\n"
+
     line = StandingLine()
     recorder = line.ask()
     line.feed(HEAD)
-    line.connection.deliver_to(recorder.on_body, takes
+    line.connection.deliver_to(recorder.on_body, takes)
     for read in (
         b"1\r\na\r\n",
         b"1\r\nb\r\n",
