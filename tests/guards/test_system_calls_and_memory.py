@@ -113,7 +113,7 @@ def test_an_idle_subscriber_takes_little_memory(gateway: GatewayProcess) -> None
 def test_a_subscriber_that_reads_nothing_holds_a_cursor_and_little_of_the_kernels_memory(
     gateway: GatewayProcess,
 ) -> None:
-    """Of 3.75 MB the kernel would take all, were it not told otherwise."""
+    """A client that reads nothing: without a limit the kernel would take all of the 3.75 MB."""
     stream = create(gateway, {"ttft_ms": 5, "gap_ms": 0, "text": ("x" * 24_999 + " ") * 150})
     with RawClient(gateway.port) as idle:
         idle.request("GET", stream["events_url"])

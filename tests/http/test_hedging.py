@@ -254,7 +254,7 @@ def test_an_answer_that_is_too_dear_from_its_first_token_on_closes_the_other_one
 
 @pytest.fixture
 def keyring(tmp_path: Path, rivals: Rivals) -> Keyring:
-    """Of a gateway with keys that hedges each request at once."""
+    """The configuration of a gateway with keys that hedges each request at once."""
     return Keyring(tmp_path, rivals.served(), "[ttft]\nhedge_after = 20\nhedge_max_share = 1\n")
 
 

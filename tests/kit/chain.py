@@ -180,5 +180,5 @@ def header(head: bytes, name: bytes) -> str:
 
 
 def names() -> list[str]:
-    """Of the tasks that there are, without the connections' own numbers."""
+    """The names of the tasks that there are, without the connections' own numbers."""
     return sorted(task.get_name() for task in asyncio.all_tasks())

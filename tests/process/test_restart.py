@@ -71,7 +71,7 @@ async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event
 
 
 async def restart(unit: Unit) -> None:
-    """As a manager does it: the next process when the one before has ended."""
+    """Start the next process when the one before has ended, as a manager does."""
     status = await asyncio.to_thread(unit.process.process.wait, DRAIN_SECONDS)
     assert status == 0, unit.process.errors()
     await asyncio.to_thread(unit.start)
