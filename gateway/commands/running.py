@@ -57,13 +57,13 @@ def configure_logs(level: str) -> None:
     logs.configure(level.upper())
 
 
-async def wait_for_signal() -> None:
-    """Return at SIGTERM or SIGINT."""
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets, from now on: to be made before anybody is told that the command runs."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 def _loop_factory() -> Any:

@@ -35,13 +35,14 @@ def sim(
 async def _simulate(host: str, port: int, script: "Script") -> None:
     from gateway.simulate import Provider
 
+    stop = running.stop_signal()
     try:
         provider = await Provider.start(host=host, port=port, script=script)
     except OSError as error:
         raise ConfigError([f"cannot listen on {host}:{port}: {error.strerror or error}"]) from None
     typer.echo(f"simulated provider at {provider.base_url}")
     try:
-        await running.wait_for_signal()
+        await stop.wait()
     finally:
         await provider.close()
 

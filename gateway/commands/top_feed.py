@@ -10,7 +10,7 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
-from gateway.commands.running import wait_for_signal
+from gateway.commands.running import stop_signal
 from gateway.commands.top_picture import Rates, Snapshot, picture, plain
 from gateway.errors import ConfigError
 from gateway.wire import sse
@@ -47,7 +47,7 @@ class _Lost(Exception):
 async def run(target: Target, *, once: bool) -> None:
     """Draw until a signal comes, or draw one picture. Raises `ConfigError` if there is nothing to draw."""
     watching = asyncio.create_task(_Top(target, once=once).watch(), name="top")
-    stopping = asyncio.create_task(wait_for_signal(), name="top-signal")
+    stopping = asyncio.create_task(stop_signal().wait(), name="top-signal")
     try:
         await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -39,9 +39,8 @@ class Endpoint:
     prefix: str  # the path of `base_url`, before the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     credential: str = field(default="", repr=False)
-    heads: dict[str, bytes] = field(
-        default_factory=dict, repr=False
-    )  # request line and `fields`, by a dialect's path
+    # The request line and `fields`, by the path of a dialect.
+    heads: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
