@@ -1,1 +1,1 @@
-"""One try on one upstream: connections, the pool in which they rest, and the attempt."""
+"""The way to an upstream: its connections, the pool in which they rest, and one attempt on it."""

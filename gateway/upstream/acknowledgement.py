@@ -1,8 +1,8 @@
 """Shell: the kernel's acknowledgement of what an upstream has sent (RFC 9293 section 3.8.6.3; tcp(7), TCP_QUICKACK).
 
 In: a transport whose bytes are to be acknowledged. Out: a socket option, nothing else. On a connection whose last
-answer ended a moment ago, Linux delays an acknowledgement by 40 ms, hoping to send it along with data. An upstream
-that does not set TCP_NODELAY keeps its next bytes back for as long, a first token among them.
+answer ended a moment ago, Linux delays an acknowledgement by 40 ms, hoping to send it along with data. Until
+then, an upstream that does not set TCP_NODELAY keeps its next bytes back, and the first token may be among them.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ def acknowledge(transport: asyncio.BaseTransport) -> None:
     if _QUICKACK is None or shared is None or shared.family not in (socket.AF_INET, socket.AF_INET6):
         return
     with contextlib.suppress(OSError):  # the connection is gone, which its transport reports
-        # What uvloop returns for a socket would make a duplicate for every call.
+        # uvloop's own socket object would duplicate the descriptor for every call, so a Python socket borrows it.
         borrowed = socket.socket(shared.family, shared.type, shared.proto, fileno=shared.fileno())
         try:
             borrowed.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

@@ -26,10 +26,12 @@ from gateway.upstream.gap_sampler import GapSampler
 from gateway.upstream.idle_watch import IdleWatch
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
-DEAD_ON_ARRIVAL_SECONDS = 1.0  # later, the upstream may have begun to generate, and would bill it twice
-ERROR_BODY_SECONDS = 5.0  # for the body of an error whose status we know already
+# How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
+# would bill the answer twice.
+DEAD_ON_ARRIVAL_SECONDS = 1.0
+ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
-# What every request meets stands in constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
+# Members that every request needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
 _CONNECTED, _HEAD, _CONTENT, _RELAYED = (
     AttemptInput.CONNECTED,
     AttemptInput.HEAD,
@@ -42,7 +44,7 @@ _LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, Att
 
 @dataclass(slots=True)
 class Marks:
-    """When an attempt reached its marks, by `clock.monotonic`; None: not yet."""
+    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
 
     started: float
     connected: float | None = None
@@ -54,7 +56,11 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an attempt fetches. `is_spent`: whether that many bytes of a whole answer cost too much already."""
+    """What an attempt fetches.
+
+    `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
+    bytes have come has already cost more than there is.
+    """
 
     endpoint: Endpoint
     request: bytes
@@ -75,7 +81,7 @@ class AttemptObserver(Protocol):
         """The completion is over and whole; only after `on_content`."""
 
     def on_failed(self, attempt: "Attempt", error: RivergateError) -> None:
-        """The attempt is over and has closed its connection or given it back."""
+        """The attempt has failed, and has closed its connection or given it back."""
 
 
 class Attempt:
@@ -127,16 +133,16 @@ class Attempt:
 
     @property
     def gaps(self) -> Quantiles | None:
-        """Samples of the seconds between two reads of a stream's tokens; None: there are none."""
+        """Samples of the seconds between two reads of a stream's tokens; None if there are none."""
         return self._sampler.gaps if self._sampler is not None else None
 
     @property
     def counts(self) -> Counts:
-        """What was streamed so far."""
+        """The events with content and the bytes of text that were streamed so far."""
         return self._body.counts
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
+        """The tokens so far: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
         return self._body.usage(prompt_tokens)
 
     def start(self) -> None:
@@ -147,7 +153,7 @@ class Attempt:
             self._send(connection)
         else:
             self._start_dial()
-        # What reads the answer is built while the request is on its way: that takes 5 us.
+        # The reader of the answer is built while the request is on its way, since building it takes 5 us.
         self._watch = IdleWatch(order.endpoint.limits.idle)
         self._body: BodyReader = (
             StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
@@ -161,18 +167,18 @@ class Attempt:
             self._hang_up()
 
     def release(self) -> None:
-        """Let go of the body, which knows this attempt: neither then waits for the garbage collector."""
+        """Let go of the body, which knows this attempt, so that neither has to wait for the garbage collector."""
         self._body.release()
 
     def flow_to(self, receiver: FrameReceiver) -> None:
-        """This attempt won: its frames, held ones first, go to the receiver."""
+        """Send the frames to this receiver, held frames first: this attempt won."""
         self.stream.flow_to(receiver)
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume`: the log is full."""
         if self._connection is not None and self._enter(AttemptInput.PAUSE):
             self._connection.pause()
-            self._watch.restart()  # the time paused is not the upstream's silence
+            self._watch.restart()  # the time of the pause does not count as the upstream's silence
             if self._sampler is not None:
                 self._sampler.drop()
 
@@ -209,8 +215,8 @@ class Attempt:
         self._connection = None
         if self._enter(_BODY_OVER):
             return
-        # A pooled connection that died as we wrote to it: the request was hardly read, so a second sending is
-        # safe (RFC 9112 section 9.3.1), and only once, since the next connection is new.
+        # A pooled connection that died as the request was written to it: the upstream has hardly read the request, so
+        # to send it again is safe (RFC 9112 section 9.3.1). That happens only once, since the next connection is new.
         young = clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS
         if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
             self._start_dial()
@@ -227,7 +233,7 @@ class Attempt:
         if self._connection is not None:
             self._connection.set_urgent(False)
         self._observer.on_content(self)
-        # Behind the first token, which does not wait for this. A log that the token has filled has paused us.
+        # This comes after the first token, which does not wait for it. A log that the token filled has paused us.
         if self._order.streamed:
             self._enter(_RELAYED)
 
@@ -237,7 +243,7 @@ class Attempt:
             completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
         elif completed := self._enter(_COMPLETE):
             connection.deliver_to(ignore)
-            connection.resume()  # else the end of the body would not be seen
+            connection.resume()  # a paused connection would not see the end of the body
         if completed:
             self._observer.on_complete(self)
 
@@ -273,14 +279,14 @@ class Attempt:
         self._enter(_CONNECTED)
 
     def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Whether to read the body as asked for. Some providers stream under odd content types, never as JSON."""
+        """Whether the body is to be read as a completion. Some providers stream under odd types, never as JSON."""
         if not 200 <= status < 300:
             return False
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
         return not self._order.streamed or kind not in ("application/json", "text/html")
 
     def _on_first_bytes(self, data: bytes) -> None:
-        """Take the body until its first event, for the marks; then the reader takes it directly."""
+        """Take the body until its first event, to note the marks; after that the body reader takes it directly."""
         now = clock.monotonic()
         if self.marks.first_byte is None:
             self.marks.first_byte = now
@@ -294,7 +300,7 @@ class Attempt:
     # --- phases and their timer
 
     def _enter(self, what: AttemptInput) -> bool:
-        """Go where the table says, with the timer that it says; False: this changes nothing in this phase."""
+        """Go to the phase, with the timer, that the table names; False if the input changes nothing in this phase."""
         following = TABLE[self._phase].get(what)
         if following is None:
             return False
@@ -306,7 +312,7 @@ class Attempt:
             if (arm := self._ARM.get(timer)) is not None:
                 arm(self)
         if self._phase is _ENDED:
-            self._body.over = True  # also the rest of a read that is being taken right now
+            self._body.over = True  # also stops a body that is in the middle of a read
         return True
 
     def _await_answer(self) -> None:
@@ -339,7 +345,7 @@ class Attempt:
             self._set_timer(wait, self._await_events)
             self._sample_gap(body)
         elif body.finished:
-            body.finish()  # all is said; only the end of the body is missing
+            body.finish()  # the answer is whole; only the end of its body is missing
         else:
             limit = self._order.endpoint.limits.idle
             self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({limit * 1000:.0f})"))
@@ -374,7 +380,7 @@ class Attempt:
         if connection is not None:
             connection.abort()
 
-    # What arms each timer.
+    # The method that arms each timer.
     _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
         AttemptTimer.ANSWER: _await_answer,
         AttemptTimer.CONTENT: _await_content,

@@ -1,4 +1,4 @@
-"""Pure: the phases of an attempt: what may happen in each, which phase follows, which timer runs then.
+"""Pure: the phases of an attempt: what may happen in each phase, which phase follows, and which timer runs in it.
 
 In: a phase and an input. Out: the next phase and what becomes of the one timer; nothing for an input that changes
 nothing in its phase. The invariant: `ENDED` is never left, so an attempt ends once.
@@ -23,7 +23,7 @@ class AttemptPhase(StrEnum):
 
 
 class AttemptInput(StrEnum):
-    """What happens to an attempt, or is asked of it."""
+    """An input of an attempt: what happens to it, or what its owner asks of it."""
 
     CONNECTED = "connected"  # a connection is there, and the request was written to it
     DEAD_ON_ARRIVAL = "dead on arrival"  # the pooled connection died as the request was written to it

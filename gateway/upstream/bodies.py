@@ -1,7 +1,7 @@
-"""Pure: what the body of an upstream's answer means: a stream of events, or a whole answer.
+"""Pure: readers of the body of an upstream's answer, which is a stream of events or one whole document.
 
-In: pieces of the body. Out: calls to a `BodyOwner`, in the same call as the piece that caused them. What an event or
-a JSON object means is the dialect's business (dialects/dialect.py).
+In: the bytes of the body, read by read. Out: calls to a `BodyOwner`, in the same call as the bytes that caused them.
+What an event or a JSON object means is the dialect's business (dialects/dialect.py).
 """
 
 from collections.abc import Callable
@@ -13,17 +13,20 @@ from gateway.dialects.usage import Usage, estimate
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError
 from gateway.wire import sse
 
-MAX_COMPLETION_BYTES = 67108864  # one answer that is not streamed, images in base64 included
-MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, be it an image, and what came before it
+MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
+MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, even if it is an image, and the events before it
 
 
 class FrameReceiver(Protocol):
-    """Takes the frames of the attempt that won. `singly`: one at a time, since it may have enough after each."""
+    """Takes the frames of the attempt that won.
+
+    `singly`: it has to be given one frame at a time, since it may end the answer after any of them.
+    """
 
     singly: bool
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
-        """Take the next frame; `chunk`: the transfer chunk that it came in, if it came in one of its own."""
+        """Take the next frame; `chunk`: the transfer chunk that holds this frame and nothing else, if it came so."""
 
     def on_frames(self, frames: list[bytes]) -> None:
         """Take the next frames, in order: all that one read brought."""
@@ -33,7 +36,7 @@ class BodyOwner(Protocol):
     """The attempt, as its body reader sees it."""
 
     def on_content(self) -> None:
-        """The first content-bearing event came (DESIGN.md 1.7)."""
+        """The first event with content came: something that a client waits for."""
 
     def on_complete(self) -> None:
         """The answer is over and whole."""
@@ -45,8 +48,8 @@ class BodyOwner(Protocol):
 class BodyReader(Protocol):
     """Reads one body, piece by piece."""
 
-    over: bool  # nothing more is said to the owner, and nothing more is relayed
-    counts: Counts  # what was streamed so far
+    over: bool  # the owner is told nothing more, and nothing more is relayed
+    counts: Counts  # the events with content and the bytes of text that were streamed so far
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -55,10 +58,10 @@ class BodyReader(Protocol):
         """Take the end of the body, or of the connection."""
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens so far: the upstream's counts, else ours, `prompt_tokens` among them."""
+        """The tokens so far: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
 
     def release(self) -> None:
-        """Forget the owner. Only of a body that is over, so that a call to the owner would be a fault, and raises."""
+        """Forget the owner of a body that is over. A later call to the owner would be a fault, and raises."""
 
 
 class StreamBody:
@@ -92,7 +95,7 @@ class StreamBody:
         self._reader = reader
         self._shape = reader.shape
         self._shape.send_to(self._hold)
-        self._read_events = 0  # frames that did not fit the learned shape
+        self._read_events = 0  # frames that `_deliver` has taken; `counts.events` moves with all others
         self.counts = reader.counts
         self.content_seen = False
         self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
@@ -114,7 +117,7 @@ class StreamBody:
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is whole as it stands, though its body goes on."""
+        """Whether the answer is whole as it stands, although its body has not ended."""
         return self._reader.finished
 
     def feed(self, data: bytes) -> None:
@@ -155,7 +158,8 @@ class StreamBody:
     def finish(self) -> None:
         if self.over:
             return
-        # A finish without the terminal event is a clean end; so is a terminal event without its blank line.
+        # Two incomplete ends are clean ends: a finish without the terminal event, and a terminal event that lacks its
+        # blank line.
         if (self.content_seen and self._reader.is_terminal(self._decoder.finish())) or self._reader.finished:
             self._complete()
         else:
@@ -166,7 +170,7 @@ class StreamBody:
         return self._reader.usage(prompt_tokens)
 
     def closing_frames(self, report: AnswerReport | None) -> list[bytes]:
-        """The frames between the last event and the dialect's terminal; the finish among them if it was held back."""
+        """The frames between the last event and the dialect's terminal event, with the finish if it was held back."""
         return self._reader.closing_frames(report, self.finish_frame)
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
@@ -191,7 +195,7 @@ class StreamBody:
             self.content_seen = True
             self._deliver(frames)
             frames = []
-            if not self.over:  # else there was more before it than is held
+            if not self.over:  # it is over if the frames before the content were too many to be held
                 self._owner.on_content()
         if meaning.done and not self.over:
             self._deliver(frames)
@@ -224,7 +228,7 @@ class StreamBody:
             self._break(f"the upstream sent {MAX_HELD_BYTES} bytes that nobody could be given")
 
     def _end(self) -> None:
-        """The terminal event came."""
+        """Take the terminal event."""
         if self.content_seen:
             self._complete()
         else:
@@ -242,9 +246,9 @@ class StreamBody:
 
 
 class WholeBody:
-    """An answer that is not streamed: taken to its end, then read by its dialect.
+    """An answer that is not streamed: collected to its end, then read by its dialect.
 
-    `is_spent` is asked with the number of bytes that have come: an answer that costs too much is not read on.
+    `is_spent` says whether the bytes that have come cost too much already; then no more of the answer is read.
     """
 
     __slots__ = ("_data", "_dialect", "_identity", "_is_spent", "_owner", "counts", "document", "over")
@@ -274,8 +278,8 @@ class WholeBody:
             self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
         elif self._is_spent is not None and self._is_spent(len(self._data)):
             self.over = True
-            owner = self._owner  # the first call may release it
-            owner.on_content()  # what has come is the answer, and is paid for
+            owner = self._owner  # the first call may release this body
+            owner.on_content()  # the bytes that have come are the answer, and are paid for
             owner.on_broken(CostExceeded(BALANCE_SPENT))
 
     def finish(self) -> None:
@@ -285,14 +289,14 @@ class WholeBody:
         try:
             self.document = self._dialect.read_document(self._data, self._identity)
         except UpstreamError as error:
-            self._owner.on_broken(error.with_traceback(None))  # which would hold on to this body
+            self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
             return
-        owner = self._owner  # the first call may release it
+        owner = self._owner  # the first call may release this body
         owner.on_content()
         owner.on_complete()
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens of the answer; by the bytes that came, if it was cut."""
+        """The tokens of the answer; of an answer that was cut, an estimate by the bytes that came."""
         if self.document is not None:
             return self.document.usage(prompt_tokens)
         return estimate(prompt_tokens, 0, len(self._data))

@@ -1,7 +1,7 @@
 """Shell: the dialer of one origin: TCP, an HTTP proxy's CONNECT if the environment names a proxy, TLS.
 
 In: an origin and its limits. Out: an open connection, or an `UpstreamError`. Each step has its own limit and its own
-words in the error, which names no host: clients read it. The invariant: a dial that is cancelled leaves no socket.
+words in the error, which names no host, since clients read it. The invariant: a cancelled dial leaves no socket.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class DialLimits:
-    """The limits of a dial's steps; `connect_ms` is that of TCP and of a proxy's CONNECT, each."""
+    """The limits of a dial's steps; `connect_ms` limits TCP, and once more a proxy's CONNECT."""
 
     connect_ms: int
     tls_ms: int
@@ -92,7 +92,7 @@ class Dialer:
                 secured = await self._limited(secure, what, "tls")
                 if connection.is_open:
                     connection.connection_made(cast(asyncio.BaseTransport, secured))
-            if not connection.is_open:  # lost before its `connection_lost` reached anything
+            if not connection.is_open:  # it was lost before it had an owner that `connection_lost` could tell
                 raise UpstreamError(f"{what} failed: the connection was closed")
         except BaseException:
             transport.abort()
@@ -197,9 +197,9 @@ class _Tunnel(asyncio.Protocol):
 
 
 def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
-    """The URL of the proxy that `HTTPS_PROXY` names for this origin, unless `NO_PROXY` exempts it; None: no proxy.
+    """The URL of the proxy that `HTTPS_PROXY` names for this origin; None if `NO_PROXY` exempts the origin.
 
-    Plain HTTP goes direct.
+    An origin without TLS is never asked through a proxy.
     """
     if not origin.tls or "https" not in proxies:
         return None
@@ -211,8 +211,8 @@ def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """A context that checks certificates and host names; `ca_file` replaces the system's authorities.
 
-    Raises `ConfigError` for a file that holds no authority. Those of the system are read once a process: reading them
-    takes 30 ms and a megabyte.
+    Raises `ConfigError` for a file that holds no authority. The system's authorities are read once in a process,
+    since reading them takes 30 ms and a megabyte.
     """
     return _context(ca_file) if ca_file is not None else _system_context()
 
@@ -225,7 +225,7 @@ def _system_context() -> ssl.SSLContext:
 def _context(ca_file: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # `ssl.SSLError` is one
+    except OSError as error:  # also `ssl.SSLError`, which is a subclass
         raise ConfigError([f"tls_ca_file: cannot use {ca_file}: {error.strerror or error}"]) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

@@ -39,7 +39,7 @@ class Endpoint:
     prefix: str  # the path of `base_url`, before the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     credential: str = field(default="", repr=False)
-    # The request line and `fields`, by the path of a dialect.
+    # The request line and `fields` together, by the path of a dialect.
     heads: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -78,16 +78,16 @@ class Endpoint:
         )
 
     def redact(self, error: RivergateError) -> None:
-        """Take our credential out of an error that quotes the upstream, which may have quoted our request."""
+        """Take the gateway's credential out of an error whose quoted message may repeat the request."""
         if self.credential:
             error.redact(self.credential)
 
     def encode(
         self, path: str, content: bytes, *, streamed: bool, request_id: str, traceparent: str | None = None
     ) -> bytes:
-        """The request that posts `content`, JSON, to a dialect's path at this upstream.
+        """The bytes of a request that posts `content`, a JSON text, to a dialect's path at this upstream.
 
-        `request_id` and `traceparent` were checked: neither holds a line end.
+        `request_id` and `traceparent` have to be checked before: neither may hold a line end.
         """
         accept = "text/event-stream" if streamed else "application/json"
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"

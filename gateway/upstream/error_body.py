@@ -1,6 +1,6 @@
-"""Pure: the answer of an upstream that is not what was asked for, as an error in our terms.
+"""Pure: the reader of an upstream's answer that is not what was asked for: makes an error of the gateway from it.
 
-In: its status, its header fields and the pieces of its body. Out: one call of `on_broken`.
+In: the answer's status, its header fields and the bytes of its body. Out: one call of `BodyOwner.on_broken`.
 """
 
 import re
@@ -14,17 +14,17 @@ from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamR
 from gateway.upstream.bodies import BodyOwner
 from gateway.wire import json_text
 
-MAX_ERROR_BYTES = 65536  # one error body; its message is cut far shorter
+MAX_ERROR_BYTES = 65536  # what is read of one error body; the message in it is cut far shorter
 MAX_RETRY_AFTER = 120  # seconds: openai's SDK does not wait longer, auriko's would wait for ever
-MAX_TOLD_VALUE = 80  # characters of a header's value that a message repeats
+MAX_TOLD_VALUE = 80  # characters of a header field that an error message repeats
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OUR_CREDENTIAL = frozenset({401, 403})  # the message may quote our key: never passed on
+_OUR_CREDENTIAL = frozenset({401, 403})  # statuses whose message may quote the gateway's key, so it is not passed on
 _CLIENTS_FAULT = frozenset({400, 413, 422})
 
 
 class ErrorBody:
-    """An answer that is not what was asked for: its status and its message, in our terms."""
+    """An answer that is not what was asked for; its status and its message become one error of the gateway."""
 
     __slots__ = ("_data", "_dialect", "_expected", "_headers", "_owner", "_status", "counts", "over")
 
@@ -52,7 +52,7 @@ class ErrorBody:
             self._owner.on_broken(self._error())
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """An error has no tokens."""
+        """The usage of an error: no tokens."""
         return estimate(prompt_tokens, 0, 0)
 
     def release(self) -> None:
@@ -82,7 +82,7 @@ class ErrorBody:
         return body if isinstance(body, dict) else None
 
     def _wait(self) -> int | None:
-        """`Retry-After` in whole seconds; None for a date or nonsense, which are no help (RFC 9110 10.2.3)."""
+        """The `Retry-After` in whole seconds (RFC 9110 section 10.2.3); None for a date, and for nonsense."""
         text = self._headers.get("retry-after", "").strip()
         if not (text.isascii() and text.isdigit()):
             return None

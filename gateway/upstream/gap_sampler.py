@@ -1,7 +1,7 @@
 """Shell: samples of the time between two reads of tokens.
 
 In: requests for a sample, with the connection and the body of a stream. Out: quantiles. A look at the clock for every
-token would cost a tenth of the token, so between two samples the reads go straight to the body.
+token would add a tenth to its cost, so between two samples the reads go directly to the body.
 """
 
 from gateway import clock
@@ -14,14 +14,14 @@ LONGEST_GAP = 600.0  # seconds; the upper end
 
 
 class GapSampler:
-    """The samples of one attempt. A sample stands before the body until two reads have come through it."""
+    """The samples of one attempt. While a sample is taken, two reads pass through here on their way to the body."""
 
     __slots__ = ("_began", "_body", "_connection", "gaps")
 
     def __init__(self, body: StreamBody) -> None:
         self._body = body
-        self._connection: UpstreamConnection | None = None  # of the sample that is being taken
-        self._began: float | None = None  # when the first of its two reads came
+        self._connection: UpstreamConnection | None = None  # the connection whose reads are being sampled
+        self._began: float | None = None  # when the first of the sample's two reads came
         self.gaps: Quantiles | None = None  # seconds; None before the first sample
 
     def sample(self, connection: UpstreamConnection) -> None:

@@ -1,13 +1,13 @@
 """Pure: the watch over the silence between two events of a stream.
 
-In: a count that moves with every event, and the time. Out: when to look again, or that the silence has lasted too
-long. It looks now and then, since a timer that every token resets would cost more than the token.
+In: a count that grows with every event, and the time. Out: when to look again, or that the silence has lasted too
+long. The watch looks now and then, so that no token has to reset a timer.
 """
 
 CHECKS = 8  # looks per limit: a stall is noticed at most an eighth of the limit late
 LONGEST_WAIT = 1.0  # seconds between two looks; the gap between two tokens is sampled at each
 SHORTEST_WAIT = 0.001  # seconds: the grain of the event loop's timers
-_NO_COUNT = -1  # the next look finds that something came
+_NO_COUNT = -1  # differs from every count, so that the next look takes it for a new event
 
 
 class IdleWatch:
@@ -21,7 +21,7 @@ class IdleWatch:
         self._quiet_since = 0.0
 
     def restart(self) -> None:
-        """Let the silence begin with the next look: what was before it does not count."""
+        """Let the silence begin with the next look, and ignore the time before."""
         self._count = _NO_COUNT
 
     def look(self, count: int, now: float) -> float:

@@ -1,20 +1,21 @@
-"""Shell: how often the event loop looks for what upstreams have sent.
+"""Shell: the pace of the event loop: how often it looks for what upstreams have sent.
 
-A turn of the loop costs as much as two tokens: to wait, to be woken, to ask again. While thousands of tokens come a
-second, it finds one or two of them in a turn. So under load the loop rests between two turns, as a network card does
-between two interrupts, and relays what has come meanwhile together: half a millisecond later at the most, and for two
-thirds of the CPU (bench/NOTES.md). Without load nothing rests, so that a first token is not delayed.
+A turn of the loop (to wait, to be woken, to ask the kernel) costs as much as two tokens. While thousands of tokens
+come a second, a turn finds only one or two of them. So under load the loop rests between two turns, as a network card
+does between two interrupts, and then relays all tokens that came during the rest. A token comes half a millisecond
+later at the most, and costs two thirds of the CPU (bench/README.md). Without load the loop never rests, so that a
+first token is not delayed.
 
-In: the count of reads, and the time. Out: rests of the loop. The invariant: a turn that took longer than a rest is
-followed by none, since a loop that is busy gathers enough by itself.
+In: the count of reads, and the time. Out: rests of the loop. The invariant: no rest follows a turn that took longer
+than a rest, since a loop that is busy gathers enough tokens by itself.
 """
 
 import asyncio
 import time
 
 PERIOD = 0.25  # seconds between two looks at the load
-WORTH = 4  # reads in the time of one rest from which on resting begins: fewer save less than the rest costs
-ENOUGH = 2  # reads in the time of one rest from which on resting goes on: below WORTH, so that it does not flutter
+WORTH = 4  # with this many reads in the time of a rest, resting begins: fewer save less than the rest costs
+ENOUGH = 2  # with this many reads in the time of a rest, resting goes on; below WORTH, so that it does not flutter
 
 
 class Pace:
@@ -23,7 +24,7 @@ class Pace:
     __slots__ = ("_last_rest", "_loaded", "_reads_before", "_seconds", "_timer", "is_due", "reads", "rests")
 
     def __init__(self, seconds: float = 0.0) -> None:
-        """`seconds`: from one turn to the next under load; 0: the loop never rests."""
+        """Make a pace at rest. `seconds`: the time from one turn to the next under load; 0: the loop never rests."""
         self._seconds = seconds
         self._loaded = False
         self._last_rest = 0.0
@@ -46,7 +47,7 @@ class Pace:
             self._timer = None
 
     def look(self) -> None:
-        """Find out whether the reads since the last look, a `PERIOD` ago, are a load."""
+        """Find out whether there is load: by the count of reads since the last look, a `PERIOD` ago."""
         together = (self.reads - self._reads_before) * self._seconds / PERIOD
         self._reads_before = self.reads
         loaded = together >= (ENOUGH if self._loaded else WORTH)
@@ -55,9 +56,9 @@ class Pace:
         self._loaded = loaded
 
     def begin_turn(self) -> None:
-        """Take the first read of a turn: the loop rests behind the reads that this turn found.
+        """Take the first read of a turn: the loop rests after it has taken all reads of this turn.
 
-        What these reads have woken up waits for the end of the rest.
+        Callbacks that these reads have scheduled wait for the end of the rest.
         """
         self.is_due = False
         asyncio.get_running_loop().call_soon(self._rest)

@@ -1,7 +1,7 @@
-"""Shell: the pool of one origin's connections. It decides which to reuse; its callers do the sending.
+"""Shell: the pool of one origin's connections. It decides which one to reuse; its callers do the sending.
 
 In: connections that have become idle. Out: a connection for the next request. The invariant: a connection rests here
-only after a response that ended as it was framed; one that was aborted never returns.
+only after a response that ended as it was framed; an aborted connection never returns.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.upstream.pace import Pace
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """Connections that are open and idle now; how often one was dialled, and how often one was reused."""
+    """The connections that are open and idle now, and how often a connection was dialled and reused so far."""
 
     open: int
     idle: int
@@ -40,7 +40,7 @@ class Pool:
         self._closed = False
 
     def take_nowait(self) -> UpstreamConnection | None:
-        """A connection that is idle and, as far as can be known, alive; None: a new one has to be dialled."""
+        """A connection that is idle and, as far as can be known, alive; None if a new one has to be dialled."""
         while self._idle:
             connection, _ = self._idle.pop()
             if connection.is_open:

@@ -1,8 +1,8 @@
-"""Pure: reads the responses of one HTTP/1.1 connection, one after the other (RFC 9112).
+"""Pure: the parser of the responses of one HTTP/1.1 connection, one after the other (RFC 9112).
 
-In: the bytes of the reads. Out: a state, the head and the pieces of the body that the read has brought, or the error.
-llhttp, through httptools, cuts the bytes; `TABLE` says what each cut means in each state. The invariant: bytes that
-follow a response never become a part of that response or of the next one.
+In: the bytes of the reads. Out: a state, the head and the parts of the body that the read has brought, or the error.
+llhttp, through httptools, parses the bytes; `TABLE` says what each of its callbacks means in each state. The
+invariant: bytes that follow a response never become a part of that response or of the next one.
 """
 
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ import httptools
 from gateway.errors import UpstreamError
 
 MAX_HEAD_BYTES = 65536  # more than any provider sends; bounds what a hostile one can make us keep
-_FIELD_FRAMING = len(": \r\n")  # counts towards the limit of a head, else empty fields would be free
+_FIELD_FRAMING = len(": \r\n")  # counts towards the limit of a head, so that empty fields are not free
 
 
 class ResponseState(StrEnum):
-    """Where in a response the last byte stands."""
+    """The place in a response that the bytes so far have come to."""
 
     IDLE = "idle"  # no response is awaited
     AWAITED = "awaited"  # the request was sent; no byte of the response has come
     HEAD = "head"
     INTERIM = "interim"  # behind an interim head (RFC 9110 section 15.2); the response itself follows
     BODY = "body"  # inside a body of known length, or inside a transfer chunk
-    BETWEEN_CHUNKS = "between chunks"  # inside a body, exactly behind a transfer chunk
+    BETWEEN_CHUNKS = "between chunks"  # inside a body, exactly after the end of a transfer chunk
     BODY_UNTIL_CLOSE = "body until close"  # the end of the connection ends the body
     ENDED = "ended"  # the connection can carry another response
     ENDED_LAST = "ended last"  # the response is whole, and the connection can carry no other
-    BROKEN = "broken"  # what came is no response that can be used; `error` says why
+    BROKEN = "broken"  # the bytes that came are no response that can be used; `error` says why
 
 
 class ResponseInput(StrEnum):
-    """What a read, or the owner of the connection, brings."""
+    """An input of the parser, from a read or from the owner of the connection."""
 
     REQUEST = "request"
     BEGIN = "begin"  # the first byte of a response
@@ -42,13 +42,13 @@ class ResponseInput(StrEnum):
     CHUNK_BEGIN = "chunk begin"
     CHUNK_END = "chunk end"
     END = "end"
-    END_AND_CLOSE = "end and close"  # the end of a response behind which the upstream closes
+    END_AND_CLOSE = "end and close"  # the end of a response after which the upstream closes the connection
     MORE = "more"  # a byte that belongs to no response that was asked for
     EOF = "eof"
     FAULT = "fault"  # bytes that are not HTTP/1.1, or beyond a limit
 
 
-# What each input makes of each state in which it can come.
+# For each input, the state that follows each state in which the input can come.
 TABLE: Mapping[ResponseInput, Mapping[ResponseState, ResponseState]] = {
     ResponseInput.REQUEST: {ResponseState.IDLE: ResponseState.AWAITED},
     ResponseInput.BEGIN: {ResponseState.AWAITED: ResponseState.HEAD, ResponseState.INTERIM: ResponseState.HEAD},
@@ -86,7 +86,7 @@ TABLE: Mapping[ResponseInput, Mapping[ResponseState, ResponseState]] = {
 BEFORE_BODY = frozenset({ResponseState.AWAITED, ResponseState.HEAD, ResponseState.INTERIM})
 IN_BODY = frozenset({ResponseState.BODY, ResponseState.BETWEEN_CHUNKS, ResponseState.BODY_UNTIL_CLOSE})
 
-# What every response needs stands in constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
+# Rows that every response needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
 _REQUEST, _BEGIN, _INTERIM_HEAD, _FRAMED_HEAD, _UNFRAMED_HEAD = (TABLE[kind] for kind in list(ResponseInput)[:5])
 _CHUNK_BEGIN, _CHUNK_END, _END, _END_AND_CLOSE = (TABLE[kind] for kind in list(ResponseInput)[5:9])
 _IDLE, _BETWEEN_CHUNKS, _ENDED = ResponseState.IDLE, ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED
@@ -119,14 +119,14 @@ class ResponseParser:
         self.state = ResponseState.IDLE
         self.head: ResponseHead | None = None  # the head that the read has brought, until it is taken
         self.error: UpstreamError | None = None  # why the state is BROKEN
-        # The pieces of the body that the read has brought. llhttp appends them without a call into Python.
+        # The parts of the body that the read has brought. llhttp appends them without a call into Python.
         self.pieces: list[bytes] = []
         self.on_body = self.pieces.append
 
     def expect(self) -> None:
         """A request was sent: the next bytes are its response."""
         self.state = _REQUEST[self.state]
-        self._begin_head()  # trailers of the response before may have left fields
+        self._begin_head()  # trailers of the previous response may have left fields
         self._llhttp = httptools.HttpResponseParser(self)
 
     def close(self) -> None:
@@ -146,11 +146,11 @@ class ResponseParser:
             self._on_fault(_explain(problem))
         if self.state is not _BETWEEN_CHUNKS and self.state in BEFORE_BODY:
             self._unparsed_bytes += len(data)
-            if self._unparsed_bytes > 2 * MAX_HEAD_BYTES:  # a field that does not end was not counted yet
+            if self._unparsed_bytes > 2 * MAX_HEAD_BYTES:  # `on_header` has not counted a field that does not end
                 self._on_fault(_head_too_large())
 
     def feed_eof(self) -> None:
-        """Take the end of the connection's bytes: the end of a body that nothing else ends."""
+        """Take the end of the connection's bytes, which ends a body of unknown length."""
         if self.state is ResponseState.BODY_UNTIL_CLOSE:
             self.state = TABLE[ResponseInput.EOF][self.state]
 
@@ -160,7 +160,7 @@ class ResponseParser:
         return head
 
     def take_body(self) -> bytes:
-        """All that the read has brought of the body, joined: a burst of chunks goes on as one."""
+        """All parts of the body that the read has brought, joined, so that a burst of chunks goes on as one piece."""
         body = b"".join(self.pieces)
         self.pieces.clear()
         return body
@@ -185,7 +185,7 @@ class ResponseParser:
         assert self._llhttp is not None
         fields, status = self._fields, self._llhttp.get_status_code()
         self._begin_head()
-        if status < 200:  # the response itself follows, or httptools tells an upgrade
+        if status < 200:  # the response itself follows, or httptools reports an upgrade
             self.state = _INTERIM_HEAD[self.state]
             return
         self.head = status, fields
@@ -220,7 +220,7 @@ def _is_framed(status: int, fields: Mapping[str, str]) -> bool:
 
 
 def _explain(problem: Exception) -> UpstreamError:
-    """What httptools found wrong, in our words."""
+    """The error for what httptools found wrong, in words for clients."""
     if isinstance(problem, httptools.HttpParserCallbackError) and problem.__context__ is not None:
         if isinstance(problem.__context__, UpstreamError):
             return problem.__context__
