@@ -1,1 +1,1 @@
-"""Which upstream serves a request, and what happens when it fails."""
+"""The choice of the upstream that serves a request, and what happens when an upstream fails."""

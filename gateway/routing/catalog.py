@@ -1,6 +1,6 @@
 """Wiring: the catalog: which upstreams serve which public model, in the order of the configuration.
 
-In: candidates. Out: those of one model, or an error that names the models there are.
+In: candidates. Out: the candidates for one model, or an error that names the known models.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from gateway.upstream.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One upstream with one of its models, and how it has done lately."""
+    """One upstream with one of its models, and the upstream's health for this model."""
 
     endpoint: Endpoint
     model: ModelSettings
@@ -41,7 +41,7 @@ class Catalog:
         return model_id in self._candidates
 
     def candidates(self, model_id: str, field: str = "model") -> list[Candidate]:
-        """The candidates for a model. Raises `ModelNotFound`, which names the models there are and `field`."""
+        """The candidates for a model. Raises `ModelNotFound`, which names the known models and `field`."""
         found = self._candidates.get(model_id)
         if found is None:
             known = ", ".join(list(self._candidates)[:20]) or "none"

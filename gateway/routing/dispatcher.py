@@ -1,4 +1,4 @@
-"""Shell: runs the attempts of one request as the race commands, until one of them is the answer.
+"""Shell: the dispatcher runs the attempts of one request as the race commands, until one of them is the answer.
 
 In: a call and its route. Out: calls to a `DispatchOwner`. The invariant: the owner hears of one end, by `on_complete`
 or `on_failed`, and of nothing after `release`.
@@ -19,30 +19,33 @@ from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
 
-LOOP_GRAIN = 0.0005  # seconds; half of what uvloop's timers can tell apart
+LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for an answer, after validation. `streamed`: whether the upstream is to stream it."""
+    """One request for an answer, after validation.
+
+    `streamed`: the upstream is to stream its answer. `hold_finish`: the finish is held back, to carry the usage.
+    """
 
     request_id: str
     model_id: str
     dialect: Dialect
     request: DialectRequest
     streamed: bool
-    created: int
-    prompt_tokens: int = 0  # by our own count
+    created: int  # Unix seconds
+    prompt_tokens: int = 0  # as the gateway itself estimates them
     hold_finish: bool = False
-    traceparent: str | None = None  # for the upstream
+    traceparent: str | None = None  # the header for the upstream; None: no trace
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
     """What the key of a request can pay for.
 
-    `covers_hedge` puts money aside for one attempt more, if there is enough. `is_spent` says of a candidate whether
-    a whole answer has surely cost more than there is when this many bytes of it have come.
+    `covers_hedge` reserves money for one more attempt and returns whether there was enough. `is_spent` says of a
+    candidate whether this many bytes of its whole answer have surely cost more than there is.
     """
 
     covers_hedge: Callable[[], bool]
@@ -51,8 +54,10 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """How one attempt went. Milliseconds from its start, None if it did not come so far; `start_ms`: from the
-    start of the request.
+    """How one attempt went.
+
+    `start_ms` counts from the start of the request, the other milliseconds from the start of the attempt; None: the
+    attempt did not come so far.
     """
 
     upstream: str
@@ -77,7 +82,7 @@ class AttemptRecord:
 
 @dataclass(slots=True)
 class AttemptEntry:
-    """One attempt of a dispatch. `outcome` is the word of its record; "" while the attempt runs."""
+    """One attempt of a dispatcher. `outcome` is the word in its record; "" while the attempt runs."""
 
     number: int  # its number in the race
     attempt: Attempt
@@ -88,7 +93,7 @@ class AttemptEntry:
 
 
 class DispatchOwner(Protocol):
-    """Whoever wants the answer."""
+    """The part that wants the answer."""
 
     def on_won(self, attempt: Attempt, candidate: Candidate) -> None:
         """The first content is there; this attempt is the answer."""
@@ -97,7 +102,7 @@ class DispatchOwner(Protocol):
         """The answer is over and whole."""
 
     def on_failed(self, error: RivergateError) -> None:
-        """There is no answer, or, after `on_won`, it broke off."""
+        """There is no answer; or, after `on_won`, the answer broke off."""
 
 
 class Dispatcher:
@@ -134,19 +139,19 @@ class Dispatcher:
             winner.candidate.health.on_complete(None, clock.monotonic())
 
     def release(self) -> None:
-        """Forget the attempts, and with them the requests, and the owner: every attempt has ended.
+        """Forget the attempts, their requests, and the owner, once every attempt has ended.
 
-        A kept stream keeps the records of a dispatch, not what it was made of.
+        So a stream that is kept for replay keeps no request in memory; its owner has taken the `records` before.
         """
         for entry in self._entries.values():
             entry.attempt.release()
         self._entries.clear()
         self._winner = None
-        del self._owner  # a call to it would be a fault of ours, and is to raise
+        del self._owner  # a later call to the owner would be a fault, and raises
 
     @property
     def attempts(self) -> int:
-        """How many there were so far."""
+        """How many attempts have started so far."""
         return len(self._entries)
 
     def records(self) -> tuple[AttemptRecord, ...]:
@@ -154,7 +159,7 @@ class Dispatcher:
         return tuple([self._record(entry) for entry in self._entries.values()])
 
     def lost(self) -> list[AttemptEntry]:
-        """The attempts whose request was sent and whose answer was not waited for, because another one won."""
+        """The attempts whose request was sent, but whose answer was not waited for because another attempt won."""
         lost = [entry for entry in self._entries.values() if entry.outcome == CancelReason.LOST]
         return [entry for entry in lost if entry.attempt.marks.connected]
 
@@ -202,10 +207,10 @@ class Dispatcher:
             self._set_timer(self._race.wake_at, self._on_time)
 
     def _set_timer(self, at: float | None, call: Callable[[], None]) -> None:
-        """Set the one timer, for everything here that time decides."""
+        """Set the one timer, which serves all limits of time."""
         self._clear_timer()
         if at is not None:
-            # Rounded up to the loop's grain, so that it never wakes before there is something to do.
+            # The loop's grain is added, so that the timer never fires before there is something to do.
             seconds = max(at - clock.monotonic(), 0.0) + LOOP_GRAIN
             self._timer = asyncio.get_running_loop().call_later(seconds, call)
 
@@ -221,7 +226,7 @@ class Dispatcher:
         self._obey(self._race.on_time(now, covered=covered))
 
     def _commit(self, entry: AttemptEntry) -> None:
-        """Hand the winner to the owner. The others are cancelled by now: the owner may end the winner too."""
+        """Hand the winner to the owner, which may end it in this call. The other attempts are cancelled by now."""
         rules = self._rules
         limits = [self.began + rules.deadline] if rules.deadline is not None else []
         limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
@@ -229,7 +234,7 @@ class Dispatcher:
         self._owner.on_won(entry.attempt, entry.candidate)
 
     def _on_overrun(self) -> None:
-        """The answer takes longer than `timeout_ms` or `deadline_ms` of the request."""
+        """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
             entry.outcome = CancelReason.TIMED_OUT.value
@@ -258,7 +263,7 @@ class Dispatcher:
         )
 
     def _spent_by(self, candidate: Candidate) -> Callable[[int], bool] | None:
-        """The limit of a whole answer's bytes at this candidate; None if nothing limits them."""
+        """The check whether the bytes of a whole answer from this candidate cost too much; None without a limit."""
         money = self._money
         return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
@@ -284,15 +289,15 @@ class Dispatcher:
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
     def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
-        """Seconds that an attempt let us wait for its content; None if its end says nothing about its speed.
+        """Seconds for which the attempt's content was waited for; None if its end says nothing about its speed.
 
-        A whole answer has no TTFT.
+        The end of a whole answer says nothing, since such an answer has no TTFT.
         """
         started = entry.attempt.marks.started
         if self._call.streamed and reason is CancelReason.TIMED_OUT:
             return now - started
         if self._call.streamed and reason is CancelReason.LOST and self._winner is not None and not entry.hedge:
-            # It was slow for as long as we waited before the hedge; what came after is the hedge's time.
+            # The attempt counts as slow only for the wait before the hedge; the time after that is the hedge's.
             return self._winner.attempt.marks.started - started
         return None
 
@@ -300,7 +305,7 @@ class Dispatcher:
         return next(entry for entry in self._entries.values() if entry.number == number)
 
     def _tps(self, attempt: Attempt) -> float | None:
-        """Tokens a second behind the first content; None if there were too few to measure by."""
+        """Tokens a second after the first content; None if there were too few to measure by."""
         if not self._call.streamed or attempt.marks.first_content is None:
             return None
         usage = attempt.usage(0)

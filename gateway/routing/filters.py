@@ -1,7 +1,7 @@
-"""Pure: the filters: which offers a request may be sent to at all.
+"""Pure: the filters of offers: they decide which upstreams a request may be sent to at all.
 
-In: offers and options. Out: the positions of the offers that pass, or the error that names the option at fault. What
-is not known yet passes, but for a price.
+In: offers and options. Out: the positions of the offers that pass, or the error that names the option at fault. An
+offer whose speed is not known yet passes; an offer whose price is not known does not pass a limit of the cost.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from gateway.errors import ConstraintNotMet, InvalidParameter
 from gateway.routing.offer import Offer
 from gateway.routing.options import RoutingOptions
 
-_MAX_QUOTED_NAME = 60  # characters of a client's word that a message repeats
-_MAX_KNOWN_NAMES = 200  # characters of the list of what there is
+_MAX_QUOTED_NAME = 60  # characters of a client's word that an error message repeats
+_MAX_KNOWN_NAMES = 200  # characters of the list of known providers in an error message
 
 
 class Filter(NamedTuple):
@@ -25,7 +25,10 @@ class Filter(NamedTuple):
 
 
 def filter_offers(offers: Sequence[Offer], options: RoutingOptions, field: str = "gateway.routing") -> list[int]:
-    """The positions that every filter leaves. Raises `ConstraintNotMet`, which names the option below `field`."""
+    """The positions of the offers that pass every filter.
+
+    Raises `ConstraintNotMet`, which names the option below `field`, if a filter drops all that were left.
+    """
     left = list(range(len(offers)))
     for filter_ in _filters(options):
         kept = [position for position in left if filter_.passes(offers[position])]
@@ -37,7 +40,7 @@ def filter_offers(offers: Sequence[Offer], options: RoutingOptions, field: str =
 
 
 def check_provider_names(options: RoutingOptions, known: Sequence[str], field: str = "gateway.routing") -> None:
-    """Raises `InvalidParameter` for a provider that is not configured at all: most likely a slip of the pen."""
+    """Refuse a provider that is not configured at all, most likely a typing error. Raises `InvalidParameter`."""
     for option, names in (("providers", options.providers or ()), ("exclude_providers", options.exclude_providers)):
         for name in names:
             if name not in known:

@@ -1,9 +1,9 @@
-"""Pure: the health of one upstream for one model: how fast it is, how reliable, and whether to try it at all.
+"""Pure: the health of one upstream for one model: how fast and how reliable it is, and whether to try it at all.
 
 In: what became of its attempts, with the time. Out: quantiles of TTFT and throughput in which the past fades, the
-share of failures, and the state of the breaker. An open breaker is closed, or opened for longer, by its probe alone,
-not by an attempt that began before the probe. A limit that a client sets (a TTFT budget, a timeout) never counts as
-a failure, else one impatient client could take an upstream away from all.
+share of failures, and the state of the breaker. Only its probe closes an open breaker, or opens it for longer; an
+attempt that began before the probe does neither. An attempt that missed a limit of its client (a TTFT budget, a
+timeout) never counts as a failure: otherwise one impatient client could take an upstream away from all.
 """
 
 import math
@@ -14,11 +14,11 @@ from gateway.errors import ClientError, RateLimited, RivergateError
 from gateway.observe.quantiles import Quantiles
 
 HALF_LIFE = 300.0  # seconds until a measurement counts half: good and bad times of an upstream change within minutes
-KNOWN = 5.0  # measurements below which an upstream is cold: what is measured of it says nothing yet
-TAIL_KNOWN = 20.0  # measurements below which a p95 is a guess
-TAIL = 0.95
+KNOWN = 5.0  # with fewer measurements an upstream is cold: they say nothing yet
+TAIL_KNOWN = 20.0  # with fewer measurements a p95 is a guess
+TAIL = 0.95  # the quantile of the TTFT after which an answer counts as slow
 TAIL_DOUBT = 2.0  # standard deviations by which chance may have moved the measured p95
-COOLDOWN = 1.0  # seconds without a request after a 429 that does not say how long
+COOLDOWN = 1.0  # seconds without a request after a 429 that has no `Retry-After`
 LONGEST_OPEN = 300.0  # seconds between two probes of an upstream that stays down
 
 
@@ -32,16 +32,16 @@ class Breaker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """When an upstream is left alone. `failures` in a row open the breaker for `seconds`; 0 failures: never."""
+    """The rules for leaving an upstream alone. `failures` in a row open the breaker for `seconds`; 0: never."""
 
     failures: int = 5
     seconds: float = 10.0
-    max_cooldown: float = 120.0  # the longest `Retry-After` that is obeyed
+    max_cooldown: float = 120.0  # seconds: the longest `Retry-After` that is obeyed
 
 
 @dataclass(frozen=True, slots=True)
 class HealthStatistics:
-    """What is known now: TTFT in seconds, throughput in tokens a second; None: not known.
+    """What is known of an upstream now: TTFT in seconds, throughput in tokens a second; None: not known.
 
     `samples`: how many measurements the TTFT rests on. `wait`: seconds until the upstream may be tried.
     """
@@ -81,7 +81,7 @@ class Health:
         self._rules = rules or BreakerRules()
         self._ttft = Quantiles(0.001, 300.0, HALF_LIFE)
         self._tps = Quantiles(0.1, 100_000.0, HALF_LIFE)
-        # Two counts that fade alike: all answers, and the failures among them.
+        # Two counts that fade at one rate: all answers, and the failures among them.
         self._answers = Quantiles(1.0, 1.0, HALF_LIFE)
         self._failures = Quantiles(1.0, 1.0, HALF_LIFE)
         self._in_a_row = 0
@@ -90,12 +90,12 @@ class Health:
         self._cool_until = 0.0
         self._started = 0  # the number of the newest attempt; they count from 1
         self._probe = 0  # the number of the newest attempt that was a probe of the breaker
-        self._limited = False  # the last request to wait came with a 429, not with a 503
+        self._limited = False  # the last error that asked for a wait was a 429, not a 503
         self.breaker = Breaker.CLOSED
         self.in_flight = 0
 
     def wait(self, now: float) -> float:
-        """Seconds until the upstream may be tried; 0.0 = now."""
+        """Seconds until the upstream may be tried; 0.0: now."""
         if self.breaker is Breaker.HALF_OPEN:
             return max(self._cool_until - now, 1.0)
         return max(self._cool_until - now, self._open_until - now, 0.0)
@@ -109,22 +109,22 @@ class Health:
         return self._ttft.count(now) < KNOWN
 
     def tail(self, now: float) -> float | None:
-        """The p95 of the TTFT in seconds, the lowest that the measurements allow; None while it would be a guess.
+        """The lowest p95 of the TTFT, in seconds, that the measurements allow; None while it would be a guess.
 
-        With 5 % of slow answers chance decides whether the p95 is a slow one, and a hedge that waits for slow answers
-        is of no use.
+        If 5 % of the answers are slow, chance decides whether the measured p95 is the TTFT of a slow answer; a hedge
+        that waits until slow answers come is of no use.
         """
         count = self._ttft.count(now)
         if count < TAIL_KNOWN:
             return None
         share = TAIL - TAIL_DOUBT * math.sqrt(TAIL * (1 - TAIL) / count)
-        # The upper end: an answer that is only just late is no reason to ask a second upstream.
+        # The upper end of the quantile's bucket: an answer that is only just late is no reason for a hedge.
         return self._ttft.quantile(share, within=1.0)
 
     # --- what became of an attempt
 
     def on_start(self, now: float) -> int:
-        """Count the beginning of an attempt; the result is its number, by which the breaker knows its probe."""
+        """Count the start of an attempt; return its number, by which the breaker knows its probe."""
         self.in_flight += 1
         self._started += 1
         if self.breaker is Breaker.OPEN and now >= self._open_until:
@@ -139,9 +139,9 @@ class Health:
             self._close()
 
     def on_complete(self, tps: float | None, now: float) -> None:
-        """Take the end of an answer that is whole, or of which enough has come.
+        """Take the end of an answer that is whole, or that the gateway itself ended after its first content.
 
-        `tps`: tokens a second behind the first; None if there were too few to measure by.
+        `tps`: tokens a second after the first one; None if there were too few to measure by.
         """
         self.in_flight -= 1
         self._in_a_row = 0
@@ -170,18 +170,18 @@ class Health:
             self._open(now)
 
     def on_given_up(self, attempt: int, waited: float | None, now: float) -> None:
-        """Take the cancel of an attempt before its content.
+        """Take the cancelling of an attempt before its first content.
 
-        `waited`: the seconds that it was waited for: its TTFT would have been at least as long; None: not known.
+        `waited`: the seconds that the attempt had, so that its TTFT would have been longer; None: not known.
         """
         self.in_flight -= 1
         if self._is_probe(attempt):
-            self.breaker, self._open_until = Breaker.OPEN, now  # the probe said nothing: another may
+            self.breaker, self._open_until = Breaker.OPEN, now  # this probe said nothing, so the next may start now
         if waited is not None and waited > (self._ttft.quantile(0.5) or 0.0):
             self._ttft.add(waited, now)
 
     def statistics(self, now: float) -> HealthStatistics:
-        """What is known now."""
+        """What is known of the upstream now."""
         answers = self._answers.count(now)
         return HealthStatistics(
             ttft_p50=self._ttft.quantile(0.5),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One upstream for one model. Dollars per million tokens, seconds, tokens a second; None: not known."""
+    """One upstream for one model. TTFT is in seconds, throughput in tokens a second; None: not known."""
 
     upstream: str
     model_id: str
-    usd_per_mtok: float | None  # the mean of input and output
+    usd_per_mtok: float | None  # the mean of the prices of a million input and a million output tokens
     ttft_p50: float | None = None
     ttft_p95: float | None = None
     tps_p50: float | None = None

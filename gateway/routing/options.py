@@ -1,7 +1,7 @@
-"""Pure: the routing options of a request, checked (CONTRACT.md 1.3).
+"""Pure: the routing options of a request, checked (deploy/reference/requests.md describes each).
 
 In: the object `gateway.routing`, or the top-level `routing` of older documents. Out: `RoutingOptions`, and a warning
-for each option that is accepted and not acted on.
+for each option that is accepted but not acted on.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,8 +24,8 @@ from pydantic import (
 from gateway.errors import InvalidParameter
 from gateway.routing.strategies import STRATEGIES, Strategies
 
-_MAX_NAMES = 100
-_MAX_FAULT_TEXT = 300
+_MAX_NAMES = 100  # names in one list of providers
+_MAX_FAULT_TEXT = 300  # characters of an error message; it may quote the request
 MAX_WARNINGS = 20  # warnings of unknown keys in one answer
 
 Warning_ = Mapping[str, str]
@@ -46,7 +46,7 @@ def _strategy(word: object, info: ValidationInfo) -> str:
 
 
 class Weights(BaseModel):
-    """How much cost, TTFT and throughput count, in any unit; at least one is above zero."""
+    """How much cost, TTFT and throughput count, relative to one another; at least one weight is above zero."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -81,7 +81,7 @@ class RoutingOptions(BaseModel):
     max_fallback_attempts: Annotated[StrictInt, Field(ge=1, le=19)] | None = None
     timeout_ms: Milliseconds | None = None
     deadline_ms: Milliseconds | None = None
-    max_cost_usd: Positive | None = None  # the limit of one answer; not in Auriko's list
+    max_cost_usd: Positive | None = None  # the limit of one answer; Auriko's API does not have this option
     data_policy: Literal["none", "no_training", "zdr"] | None = None
     only_byok: StrictBool | None = None
     only_platform: StrictBool | None = None
@@ -99,7 +99,8 @@ class RoutingOptions(BaseModel):
 
 NO_OPTIONS = RoutingOptions()
 
-# Accepted, since SDKs send them, and warned of as not acted on; `data_policy: none` asks for nothing.
+# Options that are accepted, since SDKs send them, but not acted on. An answer warns of each unless its value asks for
+# nothing.
 _IGNORED = ("data_policy", "only_byok", "only_platform", "require_parameters", "tier")
 _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 
@@ -107,7 +108,7 @@ _ASKS_NOTHING: tuple[object, ...] = (None, False, "none")
 def parse(
     given: Mapping[str, Any], field: str = "gateway.routing", strategies: Strategies = STRATEGIES
 ) -> RoutingOptions:
-    """The options; null is unset. Raises `InvalidParameter` that names the field at fault, below `field`."""
+    """The options of a request; null means unset. Raises `InvalidParameter` that names the field below `field`."""
     if not given:
         return NO_OPTIONS
     try:
@@ -117,7 +118,7 @@ def parse(
         fault = problem.errors(include_url=False, include_input=False)[0]
         message = str(fault["msg"]).removeprefix("Value error, ")
         steps = [str(step) for step in fault["loc"] if isinstance(step, int) or str(step) in _STEPS]
-        if not steps:  # a rule over several fields names the one at fault itself
+        if not steps:  # the message of a rule over several fields begins with the field at fault
             name, _, message = message.partition(": ")
             steps = [name]
         path = ".".join([field, *steps])
@@ -125,9 +126,9 @@ def parse(
 
 
 def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warning_]:
-    """A warning for each option that is not acted on: none is ignored in silence (CONTRACT.md section 4, rule 7).
+    """A warning for each option that is not acted on, since no option is ignored in silence.
 
-    `max_cost_usd` is one of them for an answer that is not streamed: it cannot be cut.
+    For an answer that is not streamed, `max_cost_usd` is such an option: the answer cannot be cut.
     """
     if options is NO_OPTIONS:
         return
@@ -144,7 +145,7 @@ def warnings(options: RoutingOptions, *, streamed: bool = True) -> Iterator[Warn
 
 
 def warning(kind: str, code: str, message: str) -> Warning_:
-    """An entry of `routing_metadata.warnings`; `kind` is one that Auriko's SDK knows (CONTRACT.md 1.4)."""
+    """An entry of `routing_metadata.warnings`; `kind` has to be a type of warning that Auriko's SDK knows."""
     return {"type": kind, "code": code, "message": message}
 
 

@@ -1,8 +1,8 @@
-"""Pure: which attempt starts when, and which one wins. Events in, commands out; it never acts.
+"""Pure: the race between the attempts of a request: decides which attempt starts when, and which one wins.
 
-One budget of time to the first token is spent over all attempts of a request. The invariant: at most one `Commit`;
-nothing starts after it, nor after the end of the budget; every attempt that started and neither won nor failed is
-cancelled.
+In: what happens to the attempts, and the time. Out: commands, which the dispatcher obeys. All attempts of a request
+share one budget of time to the first token. The invariant: there is at most one `Commit`; no attempt starts after it,
+nor after the end of the budget; every attempt that started and neither won nor failed is cancelled.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class CancelReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin this attempt, on this candidate. `hedge`: while another attempt runs."""
+    """The command to begin this attempt, on this candidate. `hedge`: another attempt is running."""
 
     attempt: int
     candidate: int
@@ -39,7 +39,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Close this attempt at once."""
+    """The command to cancel this attempt."""
 
     attempt: int
     reason: CancelReason
@@ -47,14 +47,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """This attempt's answer is the answer."""
+    """The command to take this attempt's answer as the answer of the request."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """There is no answer; this error says why."""
+    """The command to end the request with this error, since there is no answer."""
 
     error: RivergateError
 
@@ -64,11 +64,11 @@ Command = Start | Cancel | Commit | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class RaceRules:
-    """The rules of one race; times in seconds.
+    """The rules of one race; times are in seconds.
 
-    `budget` and `deadline` count from the beginning of the race, `timeout` from that of an attempt. `hedge_after`:
-    how long each candidate may run alone; None: without a limit. `hedge_order`: the candidates for the one hedge of a
-    race, the fastest first.
+    `budget` and `deadline` count from the start of the race, `timeout` from the start of an attempt. `hedge_after`:
+    how long an attempt on each candidate may run alone before a hedge; None: for ever. `hedge_order`: the candidates
+    for the one hedge of a race, the fastest first.
     """
 
     attempts: int = 20
@@ -92,7 +92,7 @@ class _StartedAttempt:
 
 @dataclass(slots=True)
 class Race:
-    """The attempts of one request. The `names` of the candidates are for messages."""
+    """The race between the attempts of one request. The `names` of the candidates are for error messages."""
 
     candidates: int
     rules: RaceRules = field(default_factory=RaceRules)
@@ -105,7 +105,7 @@ class Race:
     _started: int = field(init=False, default=0)
     _budget_ends: float | None = field(init=False, default=None)
     _deadline: float | None = field(init=False, default=None)
-    _turn_ends: float | None = field(init=False, default=None)  # when the running give way to the next candidate
+    _turn_ends: float | None = field(init=False, default=None)  # when the running attempts give way to the next
     _hedge_after: tuple[float | None, ...] = field(init=False)
     _hedge_at: float | None = field(init=False, default=None)
     _over: bool = field(init=False, default=False)
@@ -149,7 +149,7 @@ class Race:
         return self._expire(now) or self._go_on(now)
 
     def wants_hedge(self, now: float) -> bool:
-        """Whether `on_time` would start a hedge now: its money is then put aside first."""
+        """Whether `on_time` would start a hedge now; if so, its money has to be reserved first."""
         if self._hedge_at is None or now < self._hedge_at or self._over or not self._may_hedge:
             return False
         limits = (self._budget_ends, self._deadline, self._turn_ends)
@@ -158,7 +158,7 @@ class Race:
         return any(not running.is_late(now) for running in self._running.values())
 
     def on_time(self, now: float, *, covered: bool = True) -> list[Command]:
-        """Do what is due: the clock has reached `wake_at`, or any other time. `covered`: a hedge can be paid for."""
+        """Do what is due at this time; nothing is due before `wake_at`. `covered`: a hedge can be paid for."""
         if self._over:
             return []
         commands = self._expire(now) or self._give_way(now)
@@ -244,9 +244,10 @@ class Race:
         return [Start(attempt, candidate, hedge)]
 
     def _share(self, now: float) -> float | None:
-        """When the turn that begins now ends: each has an equal share of what is left of the budget, the last all.
+        """The end of the turn that begins now; None: the turn has no end of its own.
 
-        A hedge is the next candidate's turn, begun early: the attempt that it hedges runs on beside it.
+        The turns that are left share the rest of the budget equally, and the last turn has all of it. A hedge is the
+        next candidate's turn, begun early: the attempt that ran before goes on beside it.
         """
         left = min(len(self._untried), self.rules.attempts - self._started)
         if self._budget_ends is None or left <= 0:
@@ -263,9 +264,9 @@ class Race:
 
 
 def _verdict(errors: list[RivergateError], upstreams: int) -> RivergateError:
-    """The error when every attempt failed, with all reasons; `upstreams`: how many of them failed, each once.
+    """The error when every attempt failed, with all reasons. `upstreams`: how many different upstreams failed.
 
-    429 if all were over their limit, 504 if all had too little time, else 502.
+    Its status is 429 if all upstreams were over their limit, 504 if all had too little time, else 502.
     """
     if len(errors) == 1:
         return errors[0]

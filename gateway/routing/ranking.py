@@ -1,8 +1,8 @@
 """Pure: the ranking of offers: filters drop some, a strategy orders the rest.
 
-In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of what
-decided. An offer of which little is known counts as the best of the others, so that it is tried soon; offers
-within a step of a tenth are equal, and the dice spread the load over them.
+In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of the
+strategy that decided. An offer whose speed is not known counts as fast as the fastest, so that it is tried soon.
+Offers whose scores differ by less than a tenth are equal, and the dice spread the load over them.
 """
 
 import math
@@ -14,14 +14,14 @@ from gateway.routing.offer import Offer, Percentiles
 from gateway.routing.options import RoutingOptions, Warning_, Weights, warning
 from gateway.routing.strategies import STRATEGIES, Score, Strategies, WeightedScore
 
-EQUAL_WITHIN = 1.1  # scores within this ratio are one step and equal: smaller differences are noise
-LEAST_SCORE = 1e-9  # a score of 0 has no logarithm
+EQUAL_WITHIN = 1.1  # scores are sorted in steps of this ratio: smaller differences are noise
+LEAST_SCORE = 1e-9  # stands for a score of 0, which has no logarithm
 CUSTOM = "custom"  # the strategy's name when weights of the request decide
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The offers that may be asked, by position, first choice first; and what decided."""
+    """The positions of the offers that may be asked, first choice first, and the strategy that decided."""
 
     order: tuple[int, ...]
     strategy: str
@@ -37,9 +37,10 @@ def rank(
     field: str = "gateway.routing",
     strategies: Strategies = STRATEGIES,
 ) -> Ranking:
-    """Filter and order. Raises `ConstraintNotMet`, which names the option below `field`, when no offer is left.
+    """Filter and order the offers.
 
-    `budget`: seconds to the first token; an upstream that has not kept it lately comes after those that have.
+    `budget`: seconds to the first token; an upstream that was slower lately comes after all that were not. Raises
+    `ConstraintNotMet`, which names the option below `field`, if no offer is left.
     """
     warnings = tuple(_check_preference(offers, options))
     left = filter_offers(offers, options, field)
@@ -53,7 +54,7 @@ def rank(
 
 
 def _decide(options: RoutingOptions, default: str, strategies: Strategies) -> tuple[str, Score | None]:
-    """The name of what decides, and its score: weights of the request, its strategy, or the default."""
+    """The name and the score of what decides: the request's weights, its strategy, or the default strategy."""
     if options.weights is not None:
         return CUSTOM, _weighted(options.weights)
     strategy = strategies[options.optimize or default]
@@ -62,22 +63,24 @@ def _decide(options: RoutingOptions, default: str, strategies: Strategies) -> tu
 
 def _weighted(weights: Weights) -> WeightedScore:
     """Weights of any size as shares that sum to one."""
-    most = max(weights.cost, weights.ttft, weights.throughput)  # by it first: the sum may be beyond a float
+    most = max(weights.cost, weights.ttft, weights.throughput)  # divided by it first: their sum may overflow a float
     cost, ttft, throughput = weights.cost / most, weights.ttft / most, weights.throughput / most
     total = cost + ttft + throughput
     return WeightedScore(cost / total, ttft / total, throughput / total)
 
 
 def _order(positions: list[int], scores: list[float], dice: Callable[[], float]) -> list[int]:
-    """The positions by their scores; the dice order those whose scores are one step."""
+    """The positions in the order of their scores; the dice order offers whose scores fall into one step."""
     steps = [round(math.log(max(score, LEAST_SCORE)) / math.log(EQUAL_WITHIN)) for score in scores]
     keys = sorted(zip(steps, [dice() for _ in positions], positions, strict=True))
     return [position for _, _, position in keys]
 
 
 def _promote(order: list[int], offers: Sequence[Offer], options: RoutingOptions, budget: float | None) -> None:
-    """Put first, each step outweighing those before: upstreams that keep the budget, the preferred one, the first
-    model of a fallback.
+    """Sort `order` by three rules, the last of which weighs most.
+
+    The rules are: upstreams that keep the budget come first; the preferred upstream comes first; in the mode
+    `fallback`, the models come in the order of the request.
     """
     if budget is not None:
         order.sort(key=lambda position: (offers[position].ttft(options.ttft_percentile) or 0.0) > budget)

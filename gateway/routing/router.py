@@ -1,7 +1,7 @@
-"""Wiring: the router: a request's models and options become a route: whom to ask, in which order, by which rules.
+"""Wiring: the router makes a route of a request's models and options: the upstreams to ask, their order, the rules.
 
-In: what the client asks, what the configuration has by default, what is known of the upstreams now. Out: a `Route`,
-or the error that says why there is none.
+In: what the client asks for, the configured defaults, and what is known of the upstreams now. Out: a `Route`, or the
+error that says why there is none.
 """
 
 import math
@@ -20,7 +20,7 @@ from gateway.routing.strategies import STRATEGIES, Strategies
 from gateway.routing.throttle import Throttle
 from gateway.upstream.error_body import MAX_RETRY_AFTER
 
-# With one of these options even the only upstream of a model may be refused, or a warning be due.
+# Options by which even the only upstream of a model may be refused, or get a warning.
 _CHOOSING = frozenset(
     {"providers", "exclude_providers", "prefer", "max_cost_per_1m", "max_ttft_ms", "min_throughput_tps"}
 )
@@ -29,9 +29,10 @@ ALL_ATTEMPTS = 20  # attempts of a request whose options set no limit
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client asks for. `budget_ms`: to the first token, None: the server's default, 0: none.
+    """What a client asks for.
 
-    `models_field`, `options_field`: where in the request the models and the options stand.
+    `budget_ms`: the time to the first token; None: the server's default, 0: no budget. `models_field` and
+    `options_field` are the paths of the models and of the options in the request, for error messages.
     """
 
     model_ids: Sequence[str]
@@ -43,7 +44,7 @@ class Ask:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for one model and nothing else."""
+        """Whether the client asks for one model and nothing else."""
         return len(self.model_ids) == 1 and self.budget_ms is None and not self.options.model_fields_set
 
 
@@ -75,14 +76,14 @@ class Router:
         self.throttle = throttle
         self._routing = routing
         self._ttft = ttft
-        self._dice = dice  # 0.0 to 1.0, for equal offers
-        self._jitter = jitter  # 0.0 to 1.0, for Retry-After
+        self._dice = dice  # gives 0.0 to 1.0, for the order of equal offers
+        self._jitter = jitter  # gives 0.0 to 1.0, for `Retry-After`
         self._strategies = strategies
-        self._only_routes: dict[tuple[str, bool], Route] = {}  # of plain requests that leave no choice
+        self._only_routes: dict[tuple[str, bool], Route] = {}  # the routes of plain requests that leave no choice
         self._upstreams = list(dict.fromkeys(candidate.endpoint.name for candidate in catalog.all()))
 
     def route(self, ask: Ask, now: float) -> Route:
-        """The route of one request. Raises `ClientError`, or `NoProviderAvailable` while all are left alone."""
+        """The route of one request. Raises `ClientError`, or `NoProviderAvailable` if no upstream may be tried."""
         if not ask.is_plain:
             return self._choose(ask, now)
         key = (ask.model_ids[0], ask.streamed)
@@ -96,7 +97,7 @@ class Router:
         return only
 
     def _has_no_choice(self, model_id: str, streamed: bool) -> bool:
-        """Whether a plain request for this always has the same route: one upstream, and no other to hedge with."""
+        """Whether plain requests for this model always get one route: it has one upstream, and hedges are off."""
         hedged = streamed and self._ttft.hedge_after != "off"
         return not hedged and len(self.catalog.candidates(self._split(model_id)[0])) == 1
 
@@ -118,9 +119,9 @@ class Router:
         )
 
     def _candidates(self, ask: Ask) -> tuple[list[Candidate], RoutingOptions]:
-        """The candidates of every model that is asked for, and the options with the strategy of a shortcut."""
+        """The candidates for every model that is asked for, and the options with the strategy of a shortcut."""
         options = ask.options
-        candidates: dict[Candidate, None] = {}  # each once, in order
+        candidates: dict[Candidate, None] = {}  # an ordered set
         for asked_id in ask.model_ids:
             model_id, strategy = self._split(asked_id)
             if strategy is not None and options.optimize is None and options.weights is None:
@@ -129,7 +130,7 @@ class Router:
         return list(candidates), options
 
     def _split(self, asked_id: str) -> tuple[str, str | None]:
-        """A model's id, and the strategy that a shortcut behind it asks for (`gpt-4o:ttft`)."""
+        """The id of a model, and the strategy that a shortcut behind the id asks for (`gpt-4o:ttft`), else None."""
         model_id, colon, word = asked_id.rpartition(":")
         shortcuts = self._strategies.shortcuts
         if asked_id not in self.catalog and colon and ":" not in model_id and word in shortcuts:
@@ -147,7 +148,7 @@ class Router:
     ) -> Ranking:
         default = self._routing.optimize
         if len(candidates) == 1 and _CHOOSING.isdisjoint(options.model_fields_set):
-            # Nothing to choose: the request goes out without a look at what is known of the upstream.
+            # There is nothing to choose, so the request goes out without a look at what is known of the upstream.
             return Ranking((0,), CUSTOM if options.weights else options.optimize or default)
         offers = [_offer(candidate, now) for candidate in candidates]
         return rank(offers, options, default, self._dice, budget, field, self._strategies)
@@ -168,7 +169,7 @@ class Router:
             timeout=options.timeout_ms / 1000 if options.timeout_ms else None,
         )
         if not streamed or self._ttft.hedge_after == "off" or not options.allow_fallbacks:
-            return rules  # a whole answer is not hedged: it would cost twice
+            return rules  # a whole answer is not hedged, since both attempts would be paid for
         speeds = [candidate.health.statistics(now).ttft_p50 or math.inf for candidate in candidates]
         return replace(
             rules,
@@ -181,7 +182,7 @@ class Router:
         return candidate.health.tail(now) if isinstance(after, str) else after / 1000
 
     def _unavailable(self, candidates: Sequence[Candidate], now: float) -> RivergateError:
-        """The error while all are left alone: 429 if each of them asked for it, 503 if a breaker is open."""
+        """The error if no candidate may be tried now: 429 if each is over its limit, 503 if a breaker is open."""
         soonest = min(candidate.health.wait(now) for candidate in candidates)
         names = ", ".join(dict.fromkeys(candidate.endpoint.name for candidate in candidates))
         if all(candidate.health.is_limited(now) for candidate in candidates):
@@ -192,7 +193,7 @@ class Router:
 
 
 def _offer(candidate: Candidate, now: float) -> Offer:
-    """What is known of a candidate now; of a cold one only its price and its failures."""
+    """What is known of a candidate now; if the candidate is cold, only its price and its share of failures."""
     known = candidate.health.statistics(now)
     cold = candidate.health.is_cold(now)
     model = candidate.model

@@ -1,4 +1,4 @@
-"""Pure: the registry of strategies: by what the upstreams that could answer are put in order.
+"""Pure: the registry of strategies, which put the upstreams that could answer a request in order.
 
 In: offers, and which percentiles to compare. Out: a score for each offer. A new strategy is one entry of
 `STRATEGIES`, and its word in the configuration's `Optimize` (a test compares the two).
@@ -12,15 +12,15 @@ from gateway.routing.offer import Offer, Percentiles
 Score = Callable[[Sequence[Offer], Percentiles], list[float]]
 """The scores of these offers, in their order: above 0, the lower the better."""
 
-_LEAST_RELIABLE = 0.01  # an offer that always fails is a hundred times as dear, not infinitely
-_LEAST_RATIO = 1e-3  # of the best value: a price of 0 is not infinitely better than the others
+_LEAST_RELIABLE = 0.01  # an offer that always fails has a hundred times its score, not an infinite one
+_LEAST_RATIO = 1e-3  # a value counts at least this share of the best: a price of 0 is not infinitely better
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedScore:
-    """A `Score`: the sum of cost, TTFT and throughput by these shares, each as a multiple of the best.
+    """A `Score`: the sum of cost, TTFT and throughput by these shares, each as a multiple of the best offer's value.
 
-    1.0 is the best in everything. A share of failures makes an offer as much dearer.
+    An offer that is the best in everything scores 1.0. The sum is divided by the share of answers that did not fail.
     """
 
     cost: float
@@ -40,9 +40,10 @@ class WeightedScore:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One way to put offers in order. `score` None: they stay in the order of the configuration.
+    """One way to put offers in order. Without a `score` they stay in the order of the configuration.
 
-    `sentence` is for documents. `aliases` are its older names; `shortcuts` are further words behind a model's id.
+    `sentence` describes the strategy in documents. `aliases` are its older names; `shortcuts` are further words that
+    may stand behind a model's id.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Strategies:
         return name if name in self._by_name else None
 
 
-# A plain strategy still looks at the other two, a `-focus` one does not.
+# The strategies `cost`, `ttft` and `tps` let the other two values count a little; their `-focus` variants do not.
 STRATEGIES = Strategies(
     Strategy(
         "cost",
@@ -123,7 +124,7 @@ def _slowness(tps: float | None) -> float | None:
 
 
 def _relative(values: Sequence[float | None], *, unknown_is_best: bool = True) -> list[float]:
-    """Each value as a multiple of the best above zero; an unknown one as the best, or, for a price, as the worst."""
+    """Each value as a multiple of the best value above zero. An unknown value counts as the best, or as the worst."""
     best = min((value for value in values if value), default=1.0)
     unknown = best if unknown_is_best else max((value for value in values if value), default=best)
     return [max(unknown if value is None else value, best * _LEAST_RATIO) / best for value in values]

@@ -1,15 +1,15 @@
-"""Pure: the throttle of hedges: a share of the requests may be hedged, saved up to a few.
+"""Pure: the throttle of hedges: only a share of the requests may be hedged.
 
-In: requests and hedges. Out: whether one more hedge may start. Requests fill this token bucket, not the clock: hedges
-never exceed the share over any number of requests from the start, and when upstreams are slow for everybody the load
-on them grows by no more than the share.
+In: requests and hedges. Out: whether one more hedge may start. The throttle is a token bucket that requests fill, not
+the clock: hedges never exceed the share of the requests since the start, and when upstreams are slow for everybody,
+the load on them grows by no more than the share.
 """
 
-MAX_SAVED = 10.0  # hedges that a quiet time may leave for a bad moment
+MAX_SAVED = 10.0  # hedges that a quiet time may save for a bad moment
 
 
 class Throttle:
-    """The throttle of all requests of the process. `share`: hedges a request; 0 allows none."""
+    """The throttle of all requests of the process. `share`: the hedges per request, 0 to 1; 0 allows none."""
 
     __slots__ = ("_saved", "_share", "hedges", "requests")
 
@@ -36,7 +36,7 @@ class Throttle:
         return self._saved >= 1.0 - 1e-9
 
     def take(self) -> bool:
-        """Whether a hedge may start now; if so, it is counted."""
+        """Count a hedge if it may start now; return whether it may."""
         if not self.ready:
             return False
         self._saved -= 1.0
