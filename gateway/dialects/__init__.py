@@ -1,1 +1,1 @@
-"""What the events of one API mean."""
+"""The dialects: what the requests, the events and the errors of one API mean to the gateway."""

@@ -1,6 +1,7 @@
-"""Pure: what a request of any dialect may say to the gateway itself, beside what goes upstream (CONTRACT.md 1.3).
+"""Pure: the extension of requests: what a request of any dialect may say to the gateway itself.
 
-The members `routing` and `gateway` of the body; they never reach an upstream.
+It is said in the members `routing` and `gateway` of the body, which never reach an upstream
+(deploy/reference/requests.md describes them).
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from gateway.errors import InvalidParameter
 
-GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")  # members of a body that stay here
+GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")  # members of a body that do not go upstream
 
 
 class Lenient(BaseModel):
@@ -20,7 +21,7 @@ class Lenient(BaseModel):
 
 
 class StreamPolicy(BaseModel):
-    """`gateway.stream`: what becomes of this one stream without subscribers; None: as configured."""
+    """The object `gateway.stream`: what becomes of this stream without subscribers; None: as configured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -55,25 +56,25 @@ class ExtendedRequest:
         return list(self.gateway.models or ()) if self.gateway is not None else []
 
     def check_models(self) -> None:
-        """Raises `InvalidParameter` unless the models are named once, in one of the two places."""
+        """Refuse a request that names its models in no place or in both. Raises `InvalidParameter`."""
         if not self.model_ids():
             raise InvalidParameter("model is required (or gateway.models)", param="model")
         if self.model is not None and self.gateway is not None and self.gateway.models:
             raise InvalidParameter("give model or gateway.models, not both", param="gateway.models")
 
     def models_field(self) -> str:
-        """The path of the field to blame for a wrong model."""
+        """The path of the field that names the model, for the `param` of an error."""
         return "model" if self.model is not None else "gateway.models"
 
     def routing_options(self) -> dict[str, Any]:
-        """`gateway.routing` over the top-level `routing` of older documents."""
+        """The routing options: `gateway.routing` laid over the top-level `routing`, which older clients send."""
         nested = self.gateway.routing if self.gateway is not None else None
         return {**(self.routing or {}), **(nested or {})}
 
     def routing_field(self) -> str:
-        """The path of the field to blame for a wrong option."""
+        """The path of the field that holds the routing options, for the `param` of an error."""
         return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
 
     def stream_policy(self) -> StreamPolicy:
-        """What shall become of this stream without subscribers."""
+        """The policy for this stream when it has no subscribers."""
         return self.gateway.stream if self.gateway is not None else AS_CONFIGURED

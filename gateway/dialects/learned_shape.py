@@ -1,17 +1,17 @@
-"""Pure: the short way of a token: events of one answer that differ in one string only are not parsed.
+"""Pure: the learned shape, by which events of one answer that differ in one string only need not be parsed.
 
-An upstream's content events are equal but for one JSON string. A shape is the bytes before and after that string, as
-they come in and as they go out; an event that fits needs two comparisons and one look at each byte of its text, not
-a parse (0.5 us against 3 us for 220 bytes, bench/micro.py). The shape is learned from an event that the dialect's
-reader has read in full, and proven by parsing it once more with other text in the hole.
+An upstream's content events are equal except for one JSON string. A shape is the bytes before and after that string,
+as they come in and as they go out. An event that fits the shape needs two comparisons and one look at each byte of
+its text instead of a parse (0.5 us against 3 us for 220 bytes, bench/micro.py). The shape is learned from an event
+that the dialect's reader has read in full, and proven by a second parse with a probe in place of the text.
 
-The one thing that is not pure is a trick for speed: `take` calls `on_frame`, which sends the frame to subscribers.
+One thing here is not pure, for speed: `take` calls `on_frame`, which sends the frame to subscribers.
 
-The shape serves any dialect in which one string changes; an `event:` line belongs to the bytes before it. Where two
-values change, as the text and `sequence_number` do in responses, nothing fits, and after `MAX_USELESS` shapes nothing
-is learned any more. Two values would need: two paths in `Sample`; three pieces around two holes from `_split`, with
-a probe in each hole; in `fit` and `take` a `find` of the middle piece behind the first text; and the reader's word on
-what the second value may be, since a number that is skipped would go unseen.
+The shape serves any dialect in which one string changes; an `event:` line is part of the bytes before the string.
+Where two values change, as the text and `sequence_number` do in responses, no event fits, and after `MAX_USELESS`
+shapes the gateway stops learning. To support two values, `Sample` would need two paths; `_split` would have to return
+three parts around two holes, with a probe in each; `fit` and `take` would have to find the middle part behind the
+first text; and the reader would have to say which second value may come, since a skipped number would go unseen.
 """
 
 import re
@@ -33,16 +33,16 @@ _PLAIN_ASCII = frozenset(map(chr, range(0x20, 0x80))) - {'"', "\\"}
 _PLAIN = bytes(code if chr(code) in _PLAIN_ASCII else code ^ 0xFF for code in range(256))
 _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+')
 
-_PROBE = "hole"
-MAX_USELESS = 8  # shapes in a row that no event fitted, after which the events of this upstream have none in common
+_PROBE = "hole"  # the text that stands in place of the string when a shape is proven
+MAX_USELESS = 8  # after this many shapes in a row that no event fitted, no more shapes are learned from this answer
 _NO_BLOCK = b"-"  # bytes that no block begins with
 
 Path = tuple[str | int, ...]  # the keys and indexes that lead to the string that changes
-Around = tuple[bytes, bytes]  # the bytes before and behind the string that changes
+Around = tuple[bytes, bytes]  # the bytes before and after the string that changes
 
 
 def is_safe_text(text: bytes) -> bool:
-    """Whether bytes may stand inside a JSON string on one line of an event, exactly as they are."""
+    """Whether bytes may stand unchanged inside a JSON string on one line of an event."""
     if _ASCII_TEXT(text):
         return True
     try:
@@ -52,21 +52,21 @@ def is_safe_text(text: bytes) -> bool:
 
 
 class Counts:
-    """What an answer has brought so far. Read and written per token, so plain numbers."""
+    """What an answer has brought so far, in plain numbers, since they change with every token."""
 
     __slots__ = ("events", "text_bytes")
 
     def __init__(self) -> None:
         self.events = 0  # events with content
-        # Bytes of their text: as a client reads it if the event was parsed, with its escapes if it fitted a shape.
+        # The bytes of their text; JSON escapes are counted as they stand, unless the event was parsed.
         self.text_bytes = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An event that was read in full: its block, the frame made of it, and where the string is that will change.
+    """An event that was read in full: its block, the frame made of it, and the path to the string that will change.
 
-    The data of both is one line of JSON. `hits`: how many events of this answer have fitted a shape so far.
+    Block and frame each hold one line of JSON. `hits`: how many events of this answer have fitted a shape so far.
     """
 
     block: bytes
@@ -76,14 +76,14 @@ class Sample:
 
 
 def _drop(frame: bytes, chunk: bytes) -> None:
-    """Takes a frame that nobody wants."""
+    """Drop a frame that nobody wants."""
 
 
 class LearnedShape:
     """The shape of one answer's content events. `fit` gives the frame of a block; `take` sends a transfer chunk on.
 
-    It is one object, and a token is one call of it: with hundreds of streams a token costs what it touches, and a
-    template, a reader and a body one behind the other touch more (bench/relay.py).
+    All state is in one object, and a token is one call, since with hundreds of streams the cost of a token is the
+    memory that it touches (bench/relay.py).
     """
 
     __slots__ = (
@@ -107,11 +107,11 @@ class LearnedShape:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._sample: Callable[[], Sample | None] | None = None  # gives what is to be learned from, if anything is
-        self._hits_before = 0  # hits of all shapes before the present one
-        self._useless = 0  # shapes in a row that nothing fitted
+        self._sample: Callable[[], Sample | None] | None = None  # gives the sample that is still to be learned from
+        self._hits_before = 0  # the hits of all shapes before the present one
+        self._useless = 0  # the number of shapes in a row that no event fitted
         self.is_open = False  # the next byte begins a block
-        # Takes a frame, and the transfer chunk that it came in, b"" if it did not come in one of its own.
+        # Takes a frame, and the transfer chunk that holds only this frame; b"" if the frame did not come so.
         self.on_frame: Callable[[bytes, bytes], None] = _drop
         self._follow(None)
 
@@ -120,11 +120,11 @@ class LearnedShape:
         self.on_frame = on_frame
 
     def on_boundary(self, *, is_open: bool) -> None:
-        """Note whether the next byte begins a block: only then can a transfer chunk be one."""
+        """Note whether the next byte begins a block: only then can a transfer chunk be one block."""
         self.is_open = is_open
 
     def close(self) -> None:
-        """Forget who takes the frames: from now on they are dropped."""
+        """Forget the receiver of frames: from now on they are dropped."""
         self.on_frame = _drop
 
     @property
@@ -141,7 +141,7 @@ class LearnedShape:
         self._chunk_heads = {}  # so that `take` knows no size and learns first
 
     def fit(self, block: bytes) -> bytes | None:
-        """Count a block of the known shape and return its frame, the very block if it needs no repair; else None."""
+        """Count a block that fits and return its frame: the very block if it needs no repair. None: no fit."""
         if self._sample is not None:
             self._learn()
         # `removeprefix` and `removesuffix` cost 50 ns together; `startswith`, `endswith` and a slice cost 130.
@@ -157,9 +157,9 @@ class LearnedShape:
         return block if self._same else self._out_head + text + self._out_tail
 
     def take(self, chunk: bytes) -> bool:
-        """Send on a whole transfer chunk (RFC 9112 section 7.1) if it is one block of the known shape, as it came.
+        """Send on a whole transfer chunk (RFC 9112 section 7.1) as it came, if it is one block of the known shape.
 
-        Returns whether it was, and needed no repair. The way of nearly every token.
+        Returns whether the chunk was sent on; a chunk that needs a repair is not. Nearly every token goes this way.
         """
         head, around, start = self._chunk_heads.get(len(chunk)) or self._chunk_head(len(chunk))
         text = chunk.removeprefix(head).removesuffix(self._chunk_tail)
@@ -176,7 +176,7 @@ class LearnedShape:
         return True
 
     def _chunk_head(self, size: int) -> tuple[bytes, int, int]:
-        """The beginning of a chunk of this many bytes, how many of them are not text, and where its data starts."""
+        """The beginning of a fitting chunk of `size` bytes, the number of bytes around its text, its data's start."""
         if self._sample is not None:
             self._learn()
         found = NO_CHUNK, size, 0
@@ -212,7 +212,10 @@ def learn(sample: Sample) -> tuple[Around, Around] | None:
 
 
 def _split(frame: bytes, path: Path) -> Around | None:
-    """The bytes before and after the string at `path`, proven by a parse with a probe in its place; else None."""
+    """The bytes before and after the string at `path`, proven by a parse with a probe in its place.
+
+    None if the string is not found beyond doubt.
+    """
     for opening in (b'"%b":"', b'"%b": "'):
         key = opening % str(path[-1]).encode()
         at = frame.find(key)

@@ -11,7 +11,7 @@ TEXT_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common t
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts. `estimated`: counted here, as the upstream gave none. `reported`: the upstream's own object."""
+    """Token counts. `estimated`: by the gateway, since the upstream gave none. `reported`: the upstream's object."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -19,7 +19,7 @@ class Usage:
     reported: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The upstream's own object with all its details, else our counts in the words of chat completions."""
+        """The upstream's own object with all its details, else the estimate under the names of chat completions."""
         if self.reported is not None:
             return dict(self.reported)
         return {
@@ -30,20 +30,20 @@ class Usage:
 
 
 def text_tokens(text_bytes: int) -> int:
-    """How many tokens a text of that many bytes has, by its length; rounded up."""
+    """How many tokens a text of `text_bytes` bytes has, as its length suggests; rounded up."""
     return -(-text_bytes // TEXT_BYTES_PER_TOKEN)
 
 
 def estimate(prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
-    """Our own count of an answer: the prompt, and what the events with content and their text come to.
+    """The gateway's own estimate of the tokens of a prompt and its answer.
 
-    An upstream sends one token an event as a rule; one that joins several is caught by the length of the text.
+    As a rule an upstream sends one token in one event; where it joins several, the length of the text tells.
     """
     return Usage(prompt_tokens, max(text_events, text_tokens(text_bytes)), estimated=True)
 
 
 def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mtok: Decimal | None) -> Decimal | None:
-    """What the tokens cost; None without a price."""
+    """The cost of the tokens in US dollars; None without a price."""
     if input_usd_per_mtok is None and output_usd_per_mtok is None:
         return None
     return (

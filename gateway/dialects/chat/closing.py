@@ -1,4 +1,4 @@
-"""Pure: how a stream of this dialect ends: the usage and the metadata before `[DONE]`, or a break."""
+"""Pure: the last frames of a chat completion: the usage and the metadata before `[DONE]`, or a break."""
 
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import CHUNK_OBJECT, Identity
@@ -6,13 +6,13 @@ from gateway.dialects.dialect import AnswerReport
 from gateway.errors import RivergateError
 from gateway.wire import json_text
 
-UNFINISHED = "neither a finish nor [DONE]"  # what a body that ended too early came without
+UNFINISHED = "neither a finish nor [DONE]"  # what is missing of a body that ends too early
 
 
 def closing_frames(identity: Identity, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
     """The report as members of the finish that was held back for it, else as an event of its own without choices.
 
-    Such an event breaks loops that take the first choice unasked, so it comes only if the client wants a report.
+    An event without choices breaks clients that read the first choice unasked, so it is sent only with a report.
     """
     if report is None:
         return [] if finish_frame is None else [finish_frame]
@@ -24,5 +24,5 @@ def closing_frames(identity: Identity, report: AnswerReport | None, finish_frame
 
 
 def break_frames(error: RivergateError) -> list[bytes]:
-    """The one event that every SDK raises as an error: the envelope of an HTTP error as its data."""
+    """The frame of the one event that every SDK raises as an error: its data is the envelope of an HTTP error."""
     return [encode(error.envelope())]

@@ -1,4 +1,4 @@
-"""Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions` (CONTRACT.md sections 0 to 4)."""
+"""Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,15 +31,15 @@ class ChatDialect:
         return ChatReader(_identity(identity))
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
-        """Read a whole completion. Raises `UpstreamError` if it is none, or is an error object."""
+        """Read a whole completion. Raises `UpstreamError` if the content is no completion, or an error object."""
         return document.read_document(content, _identity(identity))
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
-        """What an error object says, in whichever of the usual shapes; None: it is none."""
+        """The message of an error object, which may have any of the usual shapes; None if the body is no error."""
         return errors.read_error(body)
 
     def refusal(self, error: RivergateError, request_id: str) -> Refusal:
-        """The envelope of DESIGN.md section 6; the request's id stands in a header only."""
+        """The error as an HTTP answer, in OpenAI's envelope; the id of the request stands in a header only."""
         return Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
 
 

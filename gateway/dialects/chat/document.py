@@ -1,4 +1,4 @@
-"""Pure: a whole chat completion, for a request that is not streamed."""
+"""Pure: a whole chat completion, the answer to a request that is not streamed."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class ChatDocument:
         self._reported = reported
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The upstream's counts, else ours: the length of the choices as JSON stands for their tokens."""
+        """The upstream's counts, else an estimate by the length of the choices as JSON."""
         if self._reported is not None:
             return self._reported
         return estimate(prompt_tokens, 0, len(json_text.dumps(self._completion["choices"])))
@@ -32,7 +32,7 @@ class ChatDocument:
 
 
 def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocument:
-    """Read and repair a completion. Raises `UpstreamError` if it is none, or is an error object."""
+    """Read and repair a completion. Raises `UpstreamError` if the content is no completion, or an error object."""
     try:
         completion = json_text.loads(content)
     except ValueError:
@@ -46,5 +46,5 @@ def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocumen
     except ValueError as problem:
         raise UpstreamError(f"the upstream's answer is not a completion: {problem}") from None
     reported = reported_usage(completion.pop("usage", None))
-    completion.pop("routing_metadata", None)  # an upstream that is such a gateway itself speaks of its own routing
+    completion.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
     return ChatDocument(completion, reported)

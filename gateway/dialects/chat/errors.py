@@ -1,4 +1,4 @@
-"""Pure: what upstreams say when something is wrong, in any of the usual shapes of error objects."""
+"""Pure: reads the error objects of upstreams, in any of their usual shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ MAX_ERROR_TEXT = 500  # characters of an upstream's message that are passed on
 def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
     """The message of an error object, or None if the body is no error.
 
-    `named`: the event was called `error`, so that whatever it holds is one.
+    `named`: the event was called `error`, so that any object in it is an error.
     """
     error = body.get("error")
     if not error:
@@ -21,13 +21,14 @@ def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessa
             return None
         error = body
     if not isinstance(error, dict):
-        return UpstreamMessage(_told(error))
-    text = _told(next((error[key] for key in ("message", "detail", "error") if error.get(key)), None))
+        return UpstreamMessage(_message_text(error))
+    text = _message_text(next((error[key] for key in ("message", "detail", "error") if error.get(key)), None))
     nested = error is not body
     return UpstreamMessage(text, error.get("code") if nested else None, error.get("param") if nested else None)
 
 
-def _told(message: Any) -> str:
+def _message_text(message: Any) -> str:
+    """The text of an error's message, which may be any JSON value, cut to `MAX_ERROR_TEXT` characters."""
     try:
         text = json_text.dumps(message).decode() if isinstance(message, list | dict) else str(message or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pure: JSON objects of this dialect as frames that no client cuts in two."""
+"""Pure: encodes the JSON objects of chat completions as frames that no client cuts in two."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def encode(members: Mapping[str, Any]) -> bytes:
 
 
 def escape_line_ends(frame: bytes) -> bytes:
-    """U+0085, U+2028 and U+2029 as escapes: raw, they cut the line in some clients (CONTRACT.md 0.1)."""
+    """The frame with U+0085, U+2028 and U+2029 as escapes; unescaped, they end a line in some clients."""
     if frame.isascii():
         return frame
     for raw, escaped in _LINE_ENDS:

@@ -1,8 +1,8 @@
 """Pure: reads the event blocks of one chat completion and says what each means to the relay.
 
-In: blocks from `sse.BlockDecoder`. Out: the frame to relay, which is the very block if it conforms already
-(CONTRACT.md section 4), and what the relay acts on: content, finish, error, `[DONE]`. Usage is taken out of the
-chunk objects here and comes back once, at the end, among the closing frames.
+In: blocks from `sse.BlockDecoder`. Out: the frame to relay, which is the very block if strict clients accept it, and
+what the relay acts on: content, finish, error, `[DONE]`. The reader takes the usage out of the chunk objects; the
+client gets it once, at the end, in the closing frames.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ _DONE = Meaning(done=True)
 
 
 class ChatReader:
-    """Reads one completion's blocks: `shape.fit` is the short way, `read` the full one where that gives None."""
+    """Reads the blocks of one completion: each by `shape.fit`, or by `read` where that gives None."""
 
     __slots__ = ("_closed", "_identity", "_open", "_read_events", "_reported", "counts", "shape")
 
@@ -37,7 +37,7 @@ class ChatReader:
         self._reported: Usage | None = None  # the upstream's own counts
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
-        self._read_events = 0  # counted events that did not fit the shape
+        self._read_events = 0  # events with content that did not fit the shape
 
     @property
     def finished(self) -> bool:
@@ -45,7 +45,7 @@ class ChatReader:
         return bool(self._closed) and not self._open
 
     def read(self, block: bytes) -> Meaning:
-        """What any block means. Never raises: what cannot be understood comes back as `error`."""
+        """The meaning of any block. Never raises: a block that cannot be understood becomes an `error`."""
         name, data = None, block[6:-2]
         plain = sse.is_frame(block)
         if not plain:
@@ -75,7 +75,7 @@ class ChatReader:
             return Meaning(error=f"the upstream sent a chunk that is not one: {problem}")
 
     def is_terminal(self, rest: bytes) -> bool:
-        """Whether the end of a body is `[DONE]` without its blank line."""
+        """Whether the last bytes of a body are `[DONE]` without its blank line."""
         return sse.decode(rest).data == b"[DONE]"
 
     def usage(self, prompt_tokens: int) -> Usage:
@@ -83,32 +83,31 @@ class ChatReader:
         return self._reported or estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
-        """The report before `[DONE]`, on the finish if that was held back for it."""
+        """The frames before `[DONE]`: the finish if it was held back, and the report, in it or as an event."""
         return closing.closing_frames(self._identity, report, finish_frame)
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
-        """The one event that every SDK raises as an error."""
+        """The frame of the one event that every SDK raises as an error."""
         return closing.break_frames(error)
 
     def _read_payload(self, payload: dict[str, Any], block: bytes | None) -> Meaning:
         changed = self._take_usage(payload)
         if not payload["choices"]:
-            return (
-                _NOTHING  # an event without choices breaks unguarded loops; its usage comes among the closing frames
-            )
+            # An event without choices breaks clients that read the first choice unasked; usage is sent at the end.
+            return _NOTHING
         roles = len(self._identity.roles_seen)
         changed = repair_event(payload, self._identity) or changed
         over, closed = self.finished, len(self._closed)
         content, finish = self._count(payload["choices"])
         if over and not content and self.finished and len(self._closed) == closed:
-            return _NOTHING  # nothing stands between the finish and the end, unless another choice begins
+            return _NOTHING  # an event after the last finish is dropped, unless it begins another choice
         frame = encode(payload) if changed or block is None else escape_line_ends(block)
         if content and not finish and block is not None and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
 
     def _read_plain(self, payload: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Meaning:
-        """The meaning of an event that is plain text; `is_first`: it begins its choice."""
+        """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
         self._open.add(payload["choices"][0]["index"])
         frame = escape_line_ends(block)
         if not text:
@@ -119,7 +118,7 @@ class ChatReader:
         return Meaning(frame, content=True)
 
     def _add(self, text_bytes: int) -> None:
-        """Count one more event with that much text."""
+        """Count one more event, with `text_bytes` bytes of text."""
         self._read_events += 1
         self.counts.events += 1
         self.counts.text_bytes += text_bytes
@@ -127,7 +126,7 @@ class ChatReader:
     def _take_usage(self, payload: dict[str, Any]) -> bool:
         before = len(payload)
         self._reported = reported_usage(payload.pop("usage", None)) or self._reported
-        payload.pop("routing_metadata", None)  # an upstream that is such a gateway itself speaks of its own routing
+        payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
         return len(payload) != before
 
     def _count(self, choices: list[dict[str, Any]]) -> tuple[bool, bool]:
@@ -152,13 +151,13 @@ class ChatReader:
 
 
 def _sample(payload: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:
-    """What a shape learns from; None if not exactly one string of this event may change in the next one."""
+    """The sample that a shape learns from; None if this event has not exactly one string that may change."""
     texts = _texts(payload["choices"][0]["delta"])
     return Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits) if len(texts) == 1 else None
 
 
 def _texts(delta: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """The non-empty strings of a delta with their paths: what may change in the next event of the same shape."""
+    """The strings of a delta, with their paths, that may change from one event to the next; empty ones left out."""
     found: list[tuple[tuple[str | int, ...], str]] = [
         ((key,), text) for key in _TEXT_KEYS if isinstance(text := delta.get(key), str) and text
     ]

@@ -1,7 +1,7 @@
-"""Pure: makes the JSON objects of lax upstreams acceptable to strict clients (CONTRACT.md 0, 1.4, 4).
+"""Pure: repairs the JSON objects of lax upstreams, so that strict clients accept them.
 
-In: the objects of events and of whole completions. Each `repair_*` changes its object in place and returns whether
-it had to.
+In: the objects of events and of whole completions. Out: each `repair_*` changes its object in place, and returns
+whether it changed anything.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
 MAX_TOKENS = 1 << 31  # tokens of one completion; a larger count is nonsense
 
-# What a client waits for: any of these members, non-empty, is content (DESIGN.md 1.7).
+# The members of a delta that a client waits for: any of them, if it is not empty, is content.
 _CONTENT_KEYS = frozenset(
     {
         "content",
@@ -32,7 +32,7 @@ _CONTENT_KEYS = frozenset(
 
 @dataclass(slots=True)
 class Identity:
-    """What all events of one completion share: the first event decides, the values given here are the fallbacks."""
+    """The values that all events of one completion share: those of the first event, else the values given here."""
 
     id: str
     created: int
@@ -43,25 +43,24 @@ class Identity:
 
 
 def has_content(delta: dict[str, Any]) -> bool:
-    """Whether a delta bears content: a role, an empty string or an empty list does not."""
+    """Whether a delta bears content; a role, an empty string or an empty list is none."""
     for key, value in delta.items():  # noqa: SIM110 -- an `any` over a generator takes twice as long
         if value and key in _CONTENT_KEYS:
             return True
     return False
 
 
-# All keys that an event with text and nothing else may have, and those of its only choice and its delta.
+# The keys that an event with nothing but text may have, and the keys of its only choice and of its delta.
 _PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
 _PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
 _PLAIN_DELTA = frozenset({"role", "content"})
 
 
 def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
-    """The text of an event that needs no repair and bears nothing else, "" for none; None: read it in full.
+    """The text of an event that needs no repair and bears nothing but text; None: the event has to be read in full.
 
-    Nearly all events are so, and this is the shortest look that proves it: where every line of code has to be fetched
-    again, as behind a sleep, the full reading of an event takes 15 us (bench/NOTES.md). Nothing is changed but the
-    identity, which the first event gives.
+    Nearly every event is such an event, and this is the shortest check that proves it: with cold caches, as after a
+    sleep, the full reading of an event takes 15 us (bench/README.md). Only the identity changes, by the first event.
     """
     try:
         (choice,) = payload["choices"]
@@ -93,7 +92,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
 
 
 def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
-    """Put right what strict clients demand of an event of a stream. Raises `ValueError` if it is beyond repair."""
+    """Repair an event of a stream, so that strict clients accept it. Raises `ValueError` if that is impossible."""
     choices = payload["choices"]
     changed = _repair_envelope(payload, identity, CHUNK_OBJECT)
     stray_finish = payload.pop("finish_reason", None)
@@ -111,7 +110,7 @@ def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
 
 
 def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
-    """Put right what strict clients demand of a whole completion. Raises `ValueError` if it is beyond repair."""
+    """Repair a whole completion, so that strict clients accept it. Raises `ValueError` if that is impossible."""
     choices = completion.get("choices")
     if not isinstance(choices, list):
         raise ValueError("a completion without choices")
@@ -127,7 +126,7 @@ def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
 
 
 def complete_usage(usage: Any) -> dict[str, Any] | None:
-    """Usage with all three counts, or None if they cannot be known: clients take complete usage or none."""
+    """The usage with all three counts; None if they cannot be known, since clients need complete usage or none."""
     if not isinstance(usage, dict):
         return None
     prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
@@ -149,7 +148,7 @@ def reported_usage(usage: Any) -> Usage | None:
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
-    """Whether a value can be a count of tokens: tokens are paid for, so nonsense must not become money."""
+    """Whether a value can be a count of tokens, which are paid for: a nonsense value must not become money."""
     return _is_int(value) and 0 <= value <= MAX_TOKENS
 
 
@@ -159,7 +158,7 @@ def _is_int(value: Any) -> TypeGuard[int]:
 
 def _repair_envelope(payload: dict[str, Any], identity: Identity, kind: str) -> bool:
     changed = False
-    if "error" in payload:  # null here: a true error never comes this far
+    if "error" in payload:  # it is null: an event with a true error was handled before
         del payload["error"]
         changed = True
     if not identity.id_seen:
@@ -205,7 +204,7 @@ def _repair_choice(choice: dict[str, Any], position: int, body_key: str) -> bool
 
 
 def _repair_finish(choice: dict[str, Any], body: dict[str, Any]) -> bool:
-    stray = body.pop("finish_reason", choice)  # `choice` stands for a member that is not there
+    stray = body.pop("finish_reason", choice)  # the default `choice` marks a member that is not there
     reason = choice.get("finish_reason", choice)
     if stray is choice and ((isinstance(reason, str) and reason) or reason is None):
         return False
@@ -247,9 +246,9 @@ def _repair_body(body: dict[str, Any]) -> bool:
 
 
 def _flatten(content: Any, kind: str) -> str:
-    """The text of the content parts that have the key `kind`, joined; other parts have no place in a string.
+    """The joined text of the content parts that have the key `kind`; all other parts are left out.
 
-    The thinking parts of Mistral hold a list of text parts under their key.
+    Under the key `thinking`, Mistral sends a list of text parts.
     """
     texts: list[Any] = []
     for part in content if isinstance(content, list) else [content]:
@@ -261,7 +260,7 @@ def _flatten(content: Any, kind: str) -> str:
 
 
 def _repair_tool_indexes(delta: dict[str, Any], identity: Identity) -> bool:
-    """Calls without an index: each new id is the next call, a fragment without an id belongs to the last one."""
+    """Give tool calls without an index one: each new id is the next call, a fragment without an id the last call."""
     changed = False
     for call in delta.get("tool_calls") or ():
         if not _is_int(call.get("index")):

@@ -1,7 +1,7 @@
-"""Pure: a chat completion request, checked and taken apart: what goes upstream, what is for the gateway.
+"""Pure: the parser of chat completion requests: checks a body, and takes the gateway's own fields out of it.
 
-Only what the gateway acts on, and the plain types of the well-known fields, are checked here; the rest is the
-upstream's to judge, and its refusal reaches the client in its words.
+Only the fields that the gateway acts on, and the plain types of the well-known fields, are checked here. The upstream
+judges the rest, and a refusal reaches the client in the upstream's words.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, GatewayE
 from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
 
-MAX_FAULT_TEXT = 300  # characters of a fault's description; it may quote the request
-MAX_DEPTH = 254  # levels of nesting that can be written again for an upstream
+MAX_FAULT_TEXT = 300  # characters of an error message; it may quote the request
+MAX_DEPTH = 254  # levels of nesting that orjson can write
 
 Number = StrictFloat | StrictInt
 Count = Annotated[StrictInt, Field(ge=1)]
@@ -29,7 +29,7 @@ class StreamOptions(Lenient):
 
 
 class ChatFields(Lenient):
-    """The fields of a request that are checked; all others pass. The first fault in this order is told."""
+    """The fields of a request that are checked; all others pass. The client is told the first fault in this order."""
 
     model: Annotated[StrictStr, Field(min_length=1)] | None = None
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -55,13 +55,13 @@ class ChatFields(Lenient):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest(ExtendedRequest):
-    """A checked request. `body`: what goes upstream, but for the model's name there.
+    """A checked request. `body`: what goes upstream, still with the model's public id.
 
-    It lives as long as its answer, so it keeps of the checked fields only what is asked for later.
+    It lives as long as its answer, so of the checked fields it keeps only those that are needed later.
     """
 
     streamed: bool
-    max_tokens: int | None  # of each choice
+    max_tokens: int | None  # the limit of each choice
     choices: int
     body: dict[str, Any]
 
@@ -70,7 +70,7 @@ class ChatRequest(ExtendedRequest):
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
 
     def max_output_tokens(self) -> int | None:
-        """The longest answer asked for, all choices together; None: the request does not say."""
+        """The longest answer asked for, in tokens, all choices together; None: the request sets no limit."""
         return self.max_tokens * self.choices if self.max_tokens else None
 
     def estimate_prompt_tokens(self) -> int:
@@ -78,11 +78,11 @@ class ChatRequest(ExtendedRequest):
         return estimate_prompt_tokens(self.body)
 
     def length_tells_tokens(self) -> bool:
-        """Not with `logprobs`, which make an answer many times longer than its text."""
+        """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
         return not self.body.get("logprobs")
 
     def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
-        """The body as it came, without what was for the gateway, with the model's name at the upstream."""
+        """The body as it came, without the gateway's own fields, and with the upstream's name of the model."""
         body = {**self.body, "model": model}
         if streamed:
             body["stream"] = True
