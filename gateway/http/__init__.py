@@ -1,1 +1,1 @@
-"""The HTTP surface: one front door, then the endpoints."""
+"""The HTTP side of the gateway: the front door, its two ways, the endpoints and the dashboard."""

@@ -1,16 +1,17 @@
-"""Shell: the admission of requests, the one front door of both ways.
+"""Shell: the admission of requests, which both ways (the fast way and aiohttp's) take through one front door.
 
 Every request below `/v1` passes these steps in this order, and the first one that refuses it raises a
 `RivergateError`:
 
 1. `enter`: capacity (is there room, is the gateway open), then origin (may the page of another site ask).
-2. `known_caller`, or `caller` where the books must be asked: who sends it.
-3. The parser of its body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
-4. `check_models`: may this key use the models of its route.
-5. Its place: the bank counts it against the key's rate, running requests and money (`Opening.admit`); a subscription
-   takes a place among the subscribers of a stream (`Places.take`).
+2. `known_caller`, or `caller` where the books must be asked: who sends the request.
+3. The checks of the body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
+4. `check_models`: may this key use the models of the route.
+5. The place: the bank counts the request against the key's rate, running requests and money (`Opening.admit`); a
+   subscription takes a place among the subscribers of a stream (`Places.take`).
 
-The fast way calls them one after the other; on aiohttp's way the middleware takes 1 and 2, and a handler the others.
+The fast way takes these steps one after the other; on aiohttp's way the middleware takes steps 1 and 2, and a handler
+the others.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class RequestHead(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Whose the answer will be."""
+        """The id of the key that will own the answer; "" for the machine's own users."""
         return self.caller.id if self.caller is not None else ""
 
     @property
@@ -51,41 +52,41 @@ class RequestHead(NamedTuple):
 
 
 def head_of(request: web.Request) -> RequestHead:
-    """The head of a request of aiohttp."""
+    """The head of an aiohttp request."""
     return RequestHead(request.headers, request_id_of(request), request.get(CALLER))
 
 
 class Admission:
-    """The steps that need nothing of a request but its head and its route."""
+    """The steps of admission that need only the head and the route of a request."""
 
     def __init__(self, capacity: Capacity, gate: Gate, in_force: InForce) -> None:
         self._capacity = capacity
         self._gate = gate
         self._in_force = in_force
-        # The handlers that check a viewer token themselves, for whom a request with one needs no key.
+        # Handlers that check a viewer token themselves: a request to them with a viewer token needs no key.
         self.take_viewer_tokens: frozenset[Handler] = frozenset()
 
     def enter(self, method: str, headers: Mapping[str, str]) -> None:
-        """Steps of the method and the fields. Raises `NoRoom`, `PermissionDenied`."""
+        """Take the first step: check capacity and origin. Raises `NoRoom`, `PermissionDenied`."""
         self._capacity.check(method)
         self._check_origin(method, headers)
 
     def known_caller(self, headers: Mapping[str, str]) -> Caller | None:
-        """The caller; None if only the books can tell. Raises `AuthenticationFailed`."""
+        """The caller of a request; None if only the books know the key. Raises `AuthenticationFailed`."""
         return self._gate.known(headers)
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """The caller, if need be by a look into the books. Raises `AuthenticationFailed`."""
+        """The caller of a request, looked up in the books if necessary. Raises `AuthenticationFailed`."""
         return await self._gate.caller(headers)
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
-        """Whether this caller may use the models of this route. Raises `PermissionDenied`."""
+        """Refuse a caller that may not use the models of this route. Raises `PermissionDenied`."""
         if caller is not None and caller.account is not None:
             for candidate in route.candidates:
                 caller.account.check_model(candidate.model.id, models_field)
 
     def answer_headers(self, head: RequestHead) -> dict[str, str]:
-        """The headers of every answer: its id, our name, CORS, the key's limits and balance (CONTRACT.md 1.5)."""
+        """The headers that every answer has: request id, server name, CORS, and the limits and balance of the key."""
         cors = self._in_force.cors.headers(head.headers.get("Origin"))
         headers = {"x-request-id": head.request_id, "Server": SERVER_NAME, **cors}
         account = head.account
@@ -103,7 +104,7 @@ class Admission:
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Take the steps before the body, and set `CALLER` for the handler."""
+        """Take the steps that need no body, and set `CALLER` for the handler."""
         if not request.path.startswith("/v1/"):
             return await handler(request)
         headers = request.headers
@@ -117,15 +118,15 @@ class Admission:
         return await handler(request)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Put the headers of every answer on one that aiohttp writes."""
+        """Add the headers that every answer has to a response that aiohttp writes."""
         response.headers.update(self.answer_headers(head_of(request)))
 
     # --- inside
 
     def _check_origin(self, method: str, headers: Mapping[str, str]) -> None:
-        """Refuse what a page of a foreign site sends.
+        """Refuse a request that a page of a foreign site sends. Raises `PermissionDenied`.
 
-        A browser would only keep the answer from the page; the request itself may already cost money.
+        A browser would only hide the answer from that page, after the request has cost money.
         """
         origin = headers.get("Origin")
         if origin is not None and method != "GET" and self._in_force.cors.is_foreign(origin, headers.get("Host")):

@@ -1,4 +1,4 @@
-"""Shell: the seam to aiohttp: every private member of it that the gateway uses, and nothing else.
+"""Shell: the seam to aiohttp: the only file that uses private members of aiohttp.
 
 aiohttp may change these members in any release. `tests/http/test_aiohttp_seam.py` has a test for each function here,
 and `pyproject.toml` admits only the versions that passed them.
@@ -9,12 +9,12 @@ from aiohttp.http import RawRequestMessage
 
 
 def is_closing(handler: web.RequestHandler) -> bool:
-    """Whether the connection will be closed, at once or behind the answer under way."""
+    """Whether the connection will be closed, at once or after the answer that is under way."""
     return handler._close or handler._force_close
 
 
 def is_idle(handler: web.RequestHandler) -> bool:
-    """Whether aiohttp waits for a request: every one that its parser has found is answered, and its body was read."""
+    """Whether aiohttp waits for a request: all requests that its parser has found are answered, their bodies read."""
     waiter = handler._waiter
     return (
         waiter is not None

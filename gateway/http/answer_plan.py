@@ -1,7 +1,7 @@
-"""Pure: the plan of an answer: a checked request, its headers and the settings in force become what is to be done.
+"""Pure: the plan of an answer, made of a checked request, its headers and the settings in force.
 
-In: values. Out: an `AnswerPlan`, or the `ClientError` that names the field or header at fault. Nothing has been asked
-of any upstream, key or stream by then.
+In: values. Out: an `AnswerPlan`, or a `ClientError` that names the field or header at fault. No upstream, key or
+stream is asked for anything.
 """
 
 import hashlib
@@ -19,33 +19,33 @@ from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
 from gateway.stream.audience import Policy, policy_of
 
-MAX_KEY_CHARACTERS = 256  # of X-Stream-Key
-RESERVED_TOKENS = 1024  # reserved for an answer whose length the client does not limit; more as the answer grows
-MAX_BUDGET_DIGITS = 8  # of X-Max-TTFT-Ms: a day
+MAX_KEY_CHARACTERS = 256  # the longest `X-Stream-Key`
+RESERVED_TOKENS = 1024  # reserved at first for an answer without a limit of its length; more follow as it grows
+MAX_BUDGET_DIGITS = 8  # digits of `X-Max-TTFT-Ms`: about a day
 _USAGE_EVENTS = ("auto", "event", "finish", "none")
 
 
 class AnswerPlan(NamedTuple):
-    """What one request asks for. A tuple: made per request, a frozen dataclass would take 80 bytecodes more."""
+    """What one request asks for. A tuple, since a frozen dataclass would take 80 more bytecodes for each request."""
 
     dialect: Dialect
-    request: DialectRequest  # holds what goes upstream
+    request: DialectRequest  # holds the body that goes upstream
     streamed: bool
     ask: Ask
-    max_tokens: int  # of the answer, for the money that is reserved
+    max_tokens: int  # the tokens of the answer for which money is reserved
     usage_event: UsageEvent
     output: OutputLimits
     policy: Policy
-    key: str | None  # X-Stream-Key
-    fingerprint: bytes  # of the request if there is a key, so that the key is not used for another request
+    key: str | None  # the X-Stream-Key
+    fingerprint: bytes  # the digest of the request, so that its key cannot be used for another one; b"" without a key
 
 
 def plan_answer(
     headers: Mapping[str, str], checked: CheckedRequest, limits: StreamSettings, *, detached: bool = False
 ) -> AnswerPlan:
-    """The plan of a request with these headers. `detached`: its answer is streamed and nobody is there to read it.
+    """The plan of a request with these headers. Raises `ClientError`.
 
-    Raises `ClientError`.
+    `detached`: the answer is streamed, and begins without a subscriber.
     """
     request = checked.request
     streamed = detached or request.streamed
@@ -74,7 +74,7 @@ def plan_answer(
 
 
 def _fingerprint(checked: CheckedRequest) -> bytes:
-    """What tells two requests under one `X-Stream-Key` apart."""
+    """The digest by which two requests under one `X-Stream-Key` are told apart."""
     return hashlib.sha256(checked.dialect.name.encode() + b"\0" + checked.content).digest()
 
 
@@ -87,7 +87,7 @@ def _stream_key(headers: Mapping[str, str]) -> str | None:
 
 
 def _usage_event(headers: Mapping[str, str], default: str, *, wants_usage: bool) -> UsageEvent:
-    """How the client is told its usage (DESIGN.md section 5); `auto` becomes what suits this client."""
+    """How the client is told its usage; `auto` becomes what suits this client."""
     policy = headers.get("X-Usage-Event", default)
     if policy not in _USAGE_EVENTS:
         raise InvalidParameter(
@@ -109,7 +109,7 @@ def _output_limits(limits: StreamSettings, options: RoutingOptions) -> OutputLim
 
 
 def _budget_ms(headers: Mapping[str, str]) -> int | None:
-    """The TTFT budget of a client that cannot send `routing` (DESIGN.md section 5); 0: no budget, None: not said."""
+    """The TTFT budget in the header of a client that cannot send `routing`; 0: no budget, None: no such header."""
     text = headers.get("X-Max-TTFT-Ms")
     if text is None:
         return None

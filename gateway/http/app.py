@@ -1,4 +1,4 @@
-"""Wiring: the parts of the gateway become the paths of its HTTP side, and what surrounds every handler."""
+"""Wiring: builds aiohttp's application: which handler serves which path, and the middleware around all handlers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from gateway.http.streamed_reply import ReplyParts
 
 @dataclass(frozen=True, slots=True)
 class AppParts:
-    """What the service hands to the HTTP side."""
+    """The parts that the service hands to the HTTP side."""
 
     reply: ReplyParts
-    dialects: Sequence[Dialect]  # the first one is meant where a request does not say which
+    dialects: Sequence[Dialect]  # the first is used where a request names none
     books: BooksThread
     capacity: Capacity
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
-    exposition: Callable[[], bytes]  # of the metrics
+    exposition: Callable[[], bytes]  # gives the metrics in Prometheus's text format
     started_at: int  # Unix seconds
 
 

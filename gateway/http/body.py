@@ -41,12 +41,12 @@ async def on_expect(request: web.Request) -> web.StreamResponse | None:
     except PayloadTooLarge as error:
         return _refusal(error)
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # an interim answer is no part of the answer that is still to come
+    request.writer.output_size = 0  # an interim answer does not count as the beginning of the answer
     return None
 
 
 def _refusal(error: RivergateError) -> web.Response:
-    """The refusal of a body: the connection is closed, since the client may be sending the body already."""
+    """The response that refuses a body; it closes the connection, since the client may already be sending."""
     response = error_response(error)
     response.force_close()
     return response
@@ -55,7 +55,7 @@ def _refusal(error: RivergateError) -> web.Response:
 def _whole(request: web.Request) -> bytes:
     content: bytes = request.content.read_nowait()
     limit = request.app[MAX_BODY_BYTES]
-    if len(content) > limit:  # it was compressed, or came without a length
+    if len(content) > limit:  # the body was compressed, or came without a length
         raise PayloadTooLarge(f"the body is larger than server.max_body_bytes ({limit})")
     return content
 

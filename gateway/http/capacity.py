@@ -1,4 +1,4 @@
-"""Shell: the room for another request: open or draining, and how many connections there may be."""
+"""Shell: the capacity of the gateway: whether it takes new work, and how many connections it may have."""
 
 import secrets
 
@@ -9,7 +9,7 @@ _DRAINING_RETRY_SECONDS = 1
 
 
 class ConnectionCount:
-    """How many client connections aiohttp's server holds; a socket that was taken over counts no more."""
+    """The number of client connections that aiohttp's server holds, without the sockets that were taken over."""
 
     __slots__ = ("total",)
 
@@ -18,27 +18,27 @@ class ConnectionCount:
 
 
 class NoRoom(ServiceUnavailable):
-    """A refusal behind which the connection is closed, so that it makes room."""
+    """A refusal after which the connection is closed, so that it makes room."""
 
 
 class Capacity:
     """Counts the connections of clients against their limit. It begins closed, and without any room."""
 
     def __init__(self) -> None:
-        self.held = ConnectionCount()  # those of aiohttp's server
-        self.watch: Watch | None = None  # the sockets that were taken over; there is one while the service runs
+        self.held = ConnectionCount()  # the connections of aiohttp's server
+        self.watch: Watch | None = None  # the watch over sockets that were taken over; set while the service runs
         self.max_connections = 0
         self.ready = False  # whether new work is taken; false before the start and while draining
 
     @property
     def connections(self) -> int:
-        """Client connections, those that were taken over included."""
+        """The number of client connections, including sockets that were taken over."""
         return self.held.total + (len(self.watch) if self.watch is not None else 0)
 
     def check(self, method: str) -> None:
-        """Refuse what is new while draining or over `max_connections`; what runs already goes on. Raises `NoRoom`.
+        """Refuse new work while draining, and any request over `max_connections`. Raises `NoRoom`.
 
-        A connection that is kept alive into the drain gets no new completion.
+        Requests that run already go on. A connection that is kept alive into the drain gets no new completion.
         """
         if not self.ready and method == "POST":
             raise NoRoom("the gateway is shutting down; try again", retry_after=_DRAINING_RETRY_SECONDS)
@@ -47,5 +47,5 @@ class Capacity:
 
 
 def jittered_retry_seconds() -> int:
-    """From 1 to 5 seconds: those who were refused together do not come back together."""
+    """A random wait from 1 to 5 seconds, so that clients refused together do not come back together."""
     return 1 + secrets.randbelow(5)

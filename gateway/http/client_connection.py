@@ -1,8 +1,8 @@
-"""Shell: one client connection, and who serves its requests: the fast way or aiohttp.
+"""Shell: one client connection, whose requests are served by the fast way or by aiohttp.
 
-In: the transport's events. Out: each request to one of the two ways, and to the answer under way what it has to know
-of its client: gone, full, room again. The invariant: aiohttp is given whole requests, from the first byte to the
-last, and a request that it is given is its own alone.
+In: the transport's events. Out: each request to one of the two ways; to the answer that is under way, that its client
+is gone, takes no more bytes, or has room again. The invariant: a request is served by one of the two ways alone, and
+aiohttp is given all of its bytes, from the first to the last.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from gateway.http.request_boundary import RequestBoundary
 from gateway.http.request_id import new_request_id
 from gateway.http.request_parser import PlainRequest, Unparsed
 
-# How many bytes for one client may wait in the kernel unsent. Without this limit a client that reads nothing takes
-# 3,900 KiB of the kernel's memory before the gateway notices, and 200 KiB under it; a replay and a token cost the
-# same (bench/NOTES.md).
+# How many bytes for one client may wait in the kernel unsent. A client that reads nothing takes 3,900 KiB of the
+# kernel's memory before the gateway notices; with this limit it takes 200 KiB. Replays and tokens are no slower
+# (bench/README.md).
 MAX_UNSENT_IN_KERNEL = 65536
-# How many bytes of next requests are held while the fast way answers. When more come, reading stops; then the gateway
-# notices that the client hangs up only when it next writes to it.
+# How many bytes of later requests are held while the fast way answers. When more come, reading stops; from then on
+# the gateway notices only at its next write that the client has hung up.
 MAX_SENT_AHEAD = 1 << 20
-MAX_PIECES = 16  # a request in more reads than this goes to aiohttp, which puts it together in linear time
+MAX_PIECES = 16  # a request that comes in more reads goes to aiohttp, which puts it together in linear time
 PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
 
 
 class Server(StrEnum):
-    """Who serves a connection."""
+    """The way that serves a connection."""
 
     NOBODY = "nobody"  # between two requests; the beginning of the next one may be here
     FAST_WAY = "fast way"
@@ -44,7 +44,7 @@ class Server(StrEnum):
 
 _SUCCESSORS: Mapping[Server, frozenset[Server]] = {
     Server.NOBODY: frozenset({Server.FAST_WAY, Server.AIOHTTP, Server.CLOSED}),
-    # The fast way may refuse a request, for aiohttp to answer it.
+    # The fast way may decline a request, so that aiohttp answers it.
     Server.FAST_WAY: frozenset({Server.NOBODY, Server.AIOHTTP, Server.CLOSED}),
     Server.AIOHTTP: frozenset({Server.NOBODY, Server.CLOSED}),
     Server.CLOSED: frozenset({Server.CLOSED}),
@@ -62,7 +62,7 @@ class FastWay(Protocol):
 
 
 class ClientProtocol(web.RequestHandler):
-    """The protocol of one client's transport. At most one answer at a time watches it."""
+    """The protocol of one client's transport. Its events go to at most one answer at a time."""
 
     __slots__ = (
         "_awaited_body",
@@ -95,11 +95,11 @@ class ClientProtocol(web.RequestHandler):
         self._count = count
         self._fast_way = fast_way
         self._served_by = Server.NOBODY
-        self._unread = b""  # what came and was given to nobody yet
+        self._unread = b""  # the bytes that came and were given to neither way yet
         self._pieces = 0  # the number of reads that have brought the beginning of a request
         self._patience: asyncio.TimerHandle | None = None  # runs while the rest of a request is waited for
-        self._boundary: RequestBoundary | None = None  # reads what aiohttp is given, while it serves
-        self._found_before = 0  # the requests that aiohttp had found when it began to serve
+        self._boundary: RequestBoundary | None = None  # reads the bytes given to aiohttp, while aiohttp serves
+        self._found_before = 0  # the number of requests that aiohttp had found when it began to serve
         self._when_answered: asyncio.Future[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
@@ -108,31 +108,31 @@ class ClientProtocol(web.RequestHandler):
 
     @property
     def served_by(self) -> Server:
-        """Who serves the connection now."""
+        """The way that serves the connection now."""
         return self._served_by
 
     # --- what an answer asks of its connection
 
     def watch(self, on_gone: Callable[[], None]) -> None:
-        """Call this when the client hangs up, by FIN or by RST, in the very call that tells it."""
+        """Call `on_gone` as soon as the client hangs up, by FIN or by RST."""
         self._on_gone = on_gone
 
     def feed_sink(self, sink: Sink, on_room: Callable[[], None]) -> None:
-        """Keep the sink's `blocked` as the transport's state is, and call `on_room` when there is room again."""
+        """Keep the sink's `blocked` in step with the transport, and call `on_room` when there is room again."""
         self._sink = sink
         self._on_room = on_room
-        sink.blocked = self.writing_paused  # bytes of the answer before may still fill the transport
+        sink.blocked = self.writing_paused  # bytes of the previous answer may still fill the transport
 
     def unwatch(self) -> None:
-        """The answer is over; the connection may serve another request."""
+        """Forget the answer, which is over: the connection may serve another request."""
         self._on_gone = self._on_room = self._sink = None
 
     def reads(self, body: StreamReader | None) -> None:
-        """A handler waits for this body of a request; None: it has all of it."""
+        """Note the body that a handler waits for; None: the handler waits for no body."""
         self._awaited_body = body
 
     def on_answered(self, *, keep_alive: bool) -> None:
-        """The request of the fast way is answered."""
+        """Go on to the next request, or close: the fast way has answered its request."""
         if self._when_answered is not None and not self._when_answered.done():
             self._when_answered.set_result(None)
         if self._served_by is Server.CLOSED:
@@ -157,7 +157,7 @@ class ClientProtocol(web.RequestHandler):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the client; aiohttp calls this too, with none, when it wants its parser to go on."""
+        """Take bytes of the client. aiohttp calls this too, with no bytes, when it wants its parser to go on."""
         served_by = self._served_by
         if served_by is Server.NOBODY and data:
             self._unread += data
@@ -178,8 +178,8 @@ class ClientProtocol(web.RequestHandler):
             self.transport.pause_reading()
 
     def eof_received(self) -> None:
-        # A client that has half-closed is taken for gone, as nginx takes it. With bytes still unsent the transport
-        # would wait for them before it tells.
+        # A client that has half-closed its connection counts as gone, as in nginx. With bytes still unsent, the
+        # transport would report the loss only after they were sent, so it is aborted.
         if self._on_gone is not None:
             on_gone = self._on_gone
             if self.transport is not None:
@@ -223,7 +223,7 @@ class ClientProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to bytes that are no HTTP request: what aiohttp finds wrong before any handler runs."""
+        """The answer to bytes that are not a valid HTTP request; aiohttp calls this before any handler runs."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: an error can no longer be told")
         text = (message or "it cannot be parsed").splitlines()[0]
@@ -240,10 +240,10 @@ class ClientProtocol(web.RequestHandler):
         self._served_by = served_by
 
     def _offer(self) -> None:
-        """Give what has come to one of the two ways, if it begins a request and nobody serves."""
+        """Give the unread bytes to one of the two ways, if they begin a request and neither way serves now."""
         if self._served_by is not Server.NOBODY or not self._unread or seam.is_closing(self):
             return
-        if self.writing_paused:  # the client does not take its answers: aiohttp waits until it does
+        if self.writing_paused:  # the client does not take its answers: aiohttp waits until the client does
             self._leave_to_aiohttp()
             return
         data = self._unread
@@ -264,7 +264,7 @@ class ClientProtocol(web.RequestHandler):
         self._leave_to_aiohttp()
 
     def _leave_to_aiohttp(self) -> None:
-        """aiohttp serves the request that the unread bytes begin, and whatever comes before it is done."""
+        """Give aiohttp the request that the unread bytes begin, and all that comes until aiohttp is done."""
         self._stop_waiting()
         self._become(Server.AIOHTTP)
         self._boundary, self._found_before = RequestBoundary(), seam.requests_found(self)

@@ -1,5 +1,4 @@
-"""Shell: the one renderer of errors. Whatever goes wrong on either way, the client gets one envelope and a request
-id.
+"""Shell: the renderer of errors for both ways: whatever goes wrong, the client gets an envelope and a request id.
 
 In: an error, and the headers of every answer. Out: an `ErrorResponse`, which the fast way writes as bytes and
 aiohttp's way as a response. Both have the same status, the same header lines in the same order, and the same body.
@@ -40,16 +39,16 @@ class ErrorResponse:
         return http1.encode_response(self.status, HTTPStatus(self.status).phrase, self.headers.items()) + self.body
 
     def response(self) -> web.Response:
-        """A response for aiohttp to write, which adds what the request's HTTP version and method ask for."""
+        """The response for aiohttp to write, which adds what the request's HTTP version and method need."""
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
 def render(
     error: RivergateError, headers: Mapping[str, str], *, dialect: Dialect | None = None, request_id: str = ""
 ) -> ErrorResponse:
-    """The error in the envelope of a dialect, or as DESIGN.md section 6 has it; `headers` stand behind its own.
+    """The error in the envelope of a dialect, else in OpenAI's (deploy/reference/errors.md).
 
-    `request_id`: for a dialect that tells it in the body.
+    `headers` follow the headers of the error itself. `request_id` is for a dialect whose envelope holds it.
     """
     if dialect is not None:
         refusal = dialect.refusal(error, request_id)
@@ -67,7 +66,7 @@ def render(
 
 
 def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
-    """The error for the client. One that nobody foresaw is logged, and the client is told no detail of it."""
+    """The error that the client is told. An unforeseen error is logged, and the client is told no detail of it."""
     if isinstance(error, RivergateError):
         return error
     _log.error("request %s failed", request_id, exc_info=error)
@@ -75,7 +74,7 @@ def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
 
 
 def error_response(error: RivergateError) -> web.Response:
-    """The response of a handler that refuses; `admission.add_headers` adds the headers of every answer."""
+    """The response of a handler that refuses; `Admission.add_headers` adds the headers that every answer has."""
     return render(error, {}).response()
 
 
@@ -99,10 +98,10 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
             response.headers["Allow"] = problem.headers["Allow"]
         return response
     except ConnectionError:
-        raise  # the client is gone: nobody is left to answer
+        raise  # the client is gone, so there is nobody to answer
     except Exception as error:
         if request.writer.output_size > 0 and not isinstance(error, RivergateError):
-            raise  # the answer has begun: all that can still be done is to close the connection
+            raise  # the answer has begun, so aiohttp can only close the connection
         response = error_response(as_rivergate_error(error, request_id_of(request)))
         if isinstance(error, NoRoom):
             response.force_close()

@@ -1,9 +1,9 @@
 """Shell: the fast way of a plain streamed completion: from the bytes of its request to its upstream in one call.
 
-It needs no task, no turn of the event loop, no request object, route or middleware, and so a quarter of the time
-before a first token (bench/NOTES.md). It takes the steps of `Admission` like aiohttp's way and renders errors with
-the same renderer. To aiohttp's way it leaves a request for a whole answer, one of a key that only the books know, one
-that the bank or the directory has to be waited for, and one that there is no room for.
+It needs no task, no turn of the event loop, no request object, route or middleware, and so it takes a quarter of the
+time before a first token (bench/README.md). Like aiohttp's way it takes the steps of `Admission`, and renders errors
+with `errors.render`. It leaves four kinds of request to aiohttp's way: for a whole answer, with a key that only the
+books know, where the bank or the directory has to be waited for, and when there is no room.
 """
 
 import re
@@ -37,7 +37,7 @@ class FastPath:
         return parse_request(data, self._max_content_bytes)
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
-        """Answer, or refuse with an error; False: this is for aiohttp."""
+        """Answer the request, or refuse it with an error; False: aiohttp has to answer."""
         if not _STREAMED.search(request.content):
             return False
         headers: CIMultiDict[str] = CIMultiDict(request.fields)
@@ -96,7 +96,7 @@ class _FastReply:
             self._client.on_answered(keep_alive=is_open)
 
     def _write_error(self, outcome: Exception) -> bool:
-        """Answer with this error; whether that was still possible."""
+        """Answer with this error; return whether that was still possible."""
         error = as_rivergate_error(outcome, self._head.request_id)
         transport = self._client.transport
         if self._reply.head_bytes or transport is None:

@@ -1,6 +1,4 @@
-"""Wiring: what a reload exchanges while the gateway runs. A part reads it anew for each request and keeps none of
-it.
-"""
+"""Wiring: the values that a reload exchanges while the gateway runs. Every request reads them anew."""
 
 from collections.abc import Sequence
 
@@ -16,11 +14,11 @@ class InForce:
     __slots__ = ("config", "cors", "router", "signing_keys")
 
     def __init__(self, config: Config, router: Router, signing_keys: Sequence[SigningKey]) -> None:
-        """`signing_keys`: those of viewer tokens; the first one signs, all of them verify."""
+        """Begin with these values. `signing_keys` are for viewer tokens: the first key signs, all keys verify."""
         self.exchange(config, router, signing_keys)
 
     def exchange(self, config: Config, router: Router, signing_keys: Sequence[SigningKey]) -> None:
-        """From now on these are in force."""
+        """Put these values in force, and the CORS rules of this configuration."""
         self.config = config
         self.router = router
         self.signing_keys = signing_keys

@@ -1,7 +1,7 @@
-"""Shell: the opening of an answer: from a plan to a completion that runs, or to one that runs already.
+"""Shell: the opening of an answer: the way from a plan to a new completion, or to one that is joined.
 
-Its steps, in this order: `prepare` finds a stream to join or the upstreams to ask; `admit` asks the bank for the
-key's place and money, and the directory for the stream key; `open` sends.
+It has three steps: `prepare` finds a stream to join, or the upstreams to ask; `admit` asks the bank for the key's
+place and money, and the directory for the stream key; `open` sends the request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,7 +38,7 @@ class OpeningParts:
     hub: Hub
     tasks: Tasks
     tracing: Tracing
-    book: Callable[[Record, Lease | None, Span], None]  # books a completion that is over
+    book: Callable[[Record, Lease | None, Span], None]  # writes a completion that is over to the books
 
 
 class Opening:
@@ -52,13 +52,13 @@ class Opening:
         self._parts = parts
         self.plan = plan
         self.head = head
-        self._account = head.account  # of the key that pays; None in open mode
+        self._account = head.account  # the account of the key that pays; None in open mode
         self._joined: StreamedCompletion | None = None
-        self._lease: Lease | None = None  # of the key's money; None: nobody pays
+        self._lease: Lease | None = None  # the lease on the key's money; None: nobody pays
 
     @property
     def answers_at_once(self) -> bool:
-        """Whether the bank and the directory need no waiting: then `admit_at_once` does what `admit` does."""
+        """Whether the bank and the directory answer without waiting, so that `admit_at_once` can replace `admit`."""
         parts, account = self._parts, self._account
         if account is not None and not parts.bank.answers_at_once(account):
             return False
@@ -66,13 +66,13 @@ class Opening:
 
     @property
     def joins(self) -> bool:
-        """Whether a stream is joined that is there already, which costs nothing."""
+        """Whether an existing stream is joined, which costs nothing."""
         return self._joined is not None
 
     # --- prepare
 
     def prepare(self) -> None:
-        """Find the stream under the same `X-Stream-Key`, or the upstreams, and check the key's models.
+        """Find the stream under this `X-Stream-Key`; without one find the route, and check the key's models.
 
         Raises `RivergateError`.
         """
@@ -80,7 +80,7 @@ class Opening:
         if plan.key is not None:
             self._joined = self._joinable(parts.directory.find_key(head.owner, plan.key))
             if self._joined is not None:
-                return  # it costs nothing, and the state of upstreams does not matter to it
+                return  # to join costs nothing, and does not depend on the state of upstreams
         self._route = parts.in_force.router.route(plan.ask, clock.monotonic())
         parts.admission.check_models(head.caller, self._route, plan.ask.models_field)
         model_id = self._route.candidates[0].model.id
@@ -99,7 +99,7 @@ class Opening:
         )
 
     def _joinable(self, place: Place) -> StreamedCompletion | None:
-        """The completion at this place, if a new subscriber gets all of it.
+        """The completion at this place of the directory, if a new subscriber would get all of it; else None.
 
         Raises `StreamKeyConflict`, `ServiceUnavailable`.
         """
@@ -131,17 +131,17 @@ class Opening:
             raise
 
     def admit_at_once(self) -> None:
-        """The same where `answers_at_once` is true."""
+        """Do what `admit` does, without waiting; only if `answers_at_once` is true."""
         if self._joined is not None:
             return
         lease = self._reserve()
         assert not isinstance(lease, Awaitable)
         self._lease = lease
-        if self.plan.key is not None:  # nobody can have claimed it since `find_key`
+        if self.plan.key is not None:  # no other request can have claimed the key since `find_key`
             self._parts.directory.claim(self.head.owner, self.plan.key)
 
     def _reserve(self) -> Lease | Awaitable[Lease] | None:
-        """Reserve what the answer may cost at the dearest candidate; None in open mode."""
+        """Reserve what the answer may cost at the most expensive candidate; None in open mode."""
         account = self._account
         if account is None:
             return None
@@ -151,13 +151,13 @@ class Opening:
         return self._parts.bank.admit(account, Quote(prompt, prompt + answer), clock.monotonic())
 
     def _on_claimed(self, place: Place) -> None:
-        """The stream key is ours, or another request was quicker, and its stream is joined."""
+        """Keep the claimed stream key; if another request was quicker, join its stream instead."""
         self._joined = self._joinable(place)
         if self._joined is not None:
             self._give_back()
 
     def _give_back(self) -> None:
-        """No stream comes of this request: its money, its place and its stream key are free again."""
+        """Give back the money, the place and the stream key of a request that opens no stream."""
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.close()
@@ -167,11 +167,11 @@ class Opening:
     # --- open
 
     def open(self) -> StreamedCompletion:
-        """The completion that now runs, or the one that is joined."""
+        """Start the completion and return it, or return the completion that is joined."""
         plan = self.plan
         if self._joined is not None:
             if plan.policy.on_last_reader == "drain":
-                self._joined.stream.adopt(plan.policy)  # it was promised to the client that asks now
+                self._joined.stream.adopt(plan.policy)  # the client was promised that the stream runs on
             return self._joined
         try:
             completion = self._streamed()
@@ -183,7 +183,7 @@ class Opening:
         return completion
 
     def open_whole(self) -> WholeCompletion:
-        """A completion that answers as one document; its `fetch` sends."""
+        """A completion that answers as one document; its method `fetch` sends the request."""
         parts = self._parts
         completion = WholeCompletion(
             self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
@@ -211,11 +211,11 @@ class Opening:
         )
 
     def _settle(self) -> Settle:
-        """Where the record goes when the answer is over. It must not hold the opening, which holds the prompt."""
+        """The function that takes the record of the answer. It must not hold the opening, which holds the prompt."""
         book, lease, span = self._parts.book, self._lease, self._span
         return lambda record: book(record, lease, span)
 
 
 def _is_whole(completion: StreamedCompletion) -> bool:
-    """Whether a new subscriber would get all of it: it did not break off, and its beginning is still there."""
+    """Whether a new subscriber would get the whole answer: it did not break off, and its beginning is still there."""
     return completion.stream.ending in (None, Ending.COMPLETED) and completion.stream.log.first_seq == 0

@@ -1,4 +1,4 @@
-"""Shell: the places among the subscribers of a stream, of which each stream and each key has a limited number."""
+"""Shell: the places of subscribers: each stream has a limited number of them, and so has each key."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,18 +13,18 @@ Leave = Callable[[], None]
 
 
 class Places:
-    """Gives places. A subscription counts for the key that owns the stream, also if a viewer token opened it."""
+    """Gives out places. A subscription counts for the key that owns the stream, also if a viewer token opened it."""
 
     def __init__(self, limits: Callable[[], StreamSettings]) -> None:
-        """`limits`: the settings in force, which a reload exchanges."""
+        """Begin with no place taken. `limits` gives the settings in force, which a reload exchanges."""
         self._limits = limits
         self._by_owner = SubscriptionCount()
 
     def take(self, stream: Stream, owner: str) -> Leave | None:
         """Take a place; the result is to be called at the end of the subscription.
 
-        None: the place counts for no key, since `owner` is "": the machine's own user, or a viewer of a feed. Raises
-        `ServiceUnavailable` if the stream is full, `RateLimited` if the key has all its places.
+        The result is None if the place counts for no key: `owner` is "" for the machine's own users, and for viewers
+        of a feed. Raises `ServiceUnavailable` if the stream is full, `RateLimited` if the key has no place left.
         """
         limits = self._limits()
         if stream.subscribers >= limits.max_subscribers:

@@ -1,14 +1,14 @@
-"""Pure: the boundary between two requests, in bytes that another parser reads.
+"""Pure: the finder of boundaries between requests, in bytes that aiohttp's parser reads.
 
-In: the bytes that aiohttp is given. Out: whether they end exactly behind a whole request. aiohttp's own parser cannot
-be asked, so a second one (httptools, which is built on llhttp as aiohttp's is) reads along.
+In: the bytes that aiohttp is given. Out: whether they end exactly at the end of a request. aiohttp's own parser does
+not tell, so a second parser reads along (httptools, which is built on llhttp, as aiohttp's is).
 """
 
 import httptools
 
 
 class _MessageCounter:
-    """How many requests have begun, and how many of them have ended."""
+    """Counts the requests that have begun, and the requests that have ended."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -22,21 +22,21 @@ class _MessageCounter:
 
 
 class RequestBoundary:
-    """Counts the requests in a run of bytes. It may miss a boundary and never sees one that is none."""
+    """Counts the requests in a run of bytes. It may miss a boundary, but never reports a wrong one."""
 
     def __init__(self) -> None:
         self._tally = _MessageCounter()
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._tally)
 
     def feed(self, data: bytes) -> None:
-        """Read on. Bytes that are no HTTP request end the counting."""
+        """Read the next bytes. Bytes that are no HTTP request end the counting."""
         if self._parser is None:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The request asks for another protocol. Behind its last byte it may have been refused, and HTTP goes on;
-            # what bytes in the same read mean, only the server knows.
+            # The request asks for another protocol. If it is the end of the read, the server may have refused it, and
+            # HTTP goes on. What further bytes in this read mean, only the server knows.
             at_end = upgrade.args[0] == len(data)
             self._parser = httptools.HttpRequestParser(self._tally) if at_end else None
         except httptools.HttpParserError:

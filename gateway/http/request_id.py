@@ -1,4 +1,4 @@
-"""Shell: the id of a request, which its answer, its log lines and its upstream requests carry."""
+"""Shell: the id of a request, which stands in its answer, its log lines and its upstream requests."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def request_id_in(headers: Mapping[str, str]) -> str:
 
 
 def request_id_of(request: web.Request) -> str:
-    """The id of a request of aiohttp; every call gives the same one."""
+    """The id of an aiohttp request; every call for one request gives one id."""
     known = request.get(REQUEST_ID)
     if known is None:
         known = request[REQUEST_ID] = request_id_in(request.headers)

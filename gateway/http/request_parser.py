@@ -1,9 +1,9 @@
-"""Pure: the parser of plain completion requests, in bytes as a connection has brought them.
+"""Pure: the parser of plain completion requests, in the bytes that a connection has brought.
 
-In: all bytes behind the last request. Out: a `PlainRequest` with what is left over behind it, or why there is none. A
-request is plain if its answer depends on nothing but the fields and the body that are here: `POST
-/v1/chat/completions` by HTTP/1.1, one `Host`, no field twice, a short body of a known length. The parser takes part
-of what RFC 9112 allows and never more than aiohttp takes, so that both ways answer a request alike.
+In: all bytes since the last request. Out: a `PlainRequest` with the bytes that follow it, or the reason why there is
+none. A request is plain if its answer depends on its fields and its body alone: `POST /v1/chat/completions` by
+HTTP/1.1, one `Host`, no field twice, a short body of a known length. The parser accepts part of what RFC 9112 allows,
+and never more than aiohttp accepts, so that both ways answer a request alike.
 """
 
 from enum import Enum
@@ -13,10 +13,10 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.wire import http1
 
 REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
-MAX_CONTENT_BYTES = 262144  # a longer body is put together from many reads, which aiohttp does better
+MAX_CONTENT_BYTES = 262144  # a longer body comes in many reads, and only aiohttp joins those in linear time
 MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a request
 
-# A request with one of these needs more than its fields and its body: a decoder, an interim answer, another protocol.
+# Fields of requests that need more than their fields and body: a decoder, an interim answer, another protocol.
 _NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade", "sec-websocket-key1"})
 _MAX_LENGTH_DIGITS = 7
 
@@ -24,8 +24,8 @@ _MAX_LENGTH_DIGITS = 7
 class Unparsed(Enum):
     """Why there is no plain request."""
 
-    INCOMPLETE = "incomplete"  # the bytes so far may begin one
-    NOT_PLAIN = "not plain"  # whatever follows, they do not
+    INCOMPLETE = "incomplete"  # the bytes so far may be the beginning of a plain request
+    NOT_PLAIN = "not plain"  # the bytes are no plain request, whatever follows
 
 
 class PlainRequest(NamedTuple):

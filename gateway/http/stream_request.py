@@ -1,15 +1,15 @@
-"""Pure: the small request bodies of `/v1/streams`."""
+"""Pure: the parser of the small request bodies of `/v1/streams`."""
 
 import orjson
 
 from gateway.errors import ClientError, InvalidParameter
 
 DEFAULT_TTL_SECONDS = 3600
-MAX_TTL_SECONDS = 30 * 86400  # a token is a bearer's right to read: it should not outlive a month
+MAX_TTL_SECONDS = 30 * 86400  # whoever has a viewer token can read the stream, so it should not outlive a month
 
 
 def token_ttl(content: bytes) -> int:
-    """`ttl_seconds` of a token request; an empty body asks for the default. Raises `ClientError`."""
+    """The `ttl_seconds` of a request for a viewer token; an empty body means the default. Raises `ClientError`."""
     if not content.strip():
         return DEFAULT_TTL_SECONDS
     try:

@@ -1,7 +1,7 @@
 """Shell: the reply to one client whose answer is streamed, from the start of the answer to the last byte.
 
-It runs by calls, not in a task: what the upstream's bytes set off reaches the client's socket in the same call. The
-invariant: `on_end` is called exactly once, and from then on the reply does not touch the connection.
+It has no task: the call that brings the upstream's bytes also writes to the client's socket. The invariant: `on_end`
+is called exactly once, and from then on the reply does not touch the connection.
 """
 
 import asyncio
@@ -52,8 +52,10 @@ class StreamedReply:
     _head: EventStreamHead
 
     def __init__(self, client: ClientProtocol, on_end: Callable[[Exception | None], None]) -> None:
-        """`on_end` gets None when all has been written, else why it was not. A `ConnectionResetError`: the client is
-        gone. Any other failure came before the head, and the caller has to tell it to the client.
+        """Make a reply that has not started.
+
+        `on_end` gets None when all has been written, else the error: a `ConnectionResetError` if the client is gone;
+        any other came before the head, and the caller has to tell it to the client.
         """
         self._client = client
         self._on_end = on_end
@@ -61,7 +63,7 @@ class StreamedReply:
         self._subscriber: Subscriber | None = None
         self._sink: TransportSink | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.head_bytes = 0  # how long the head was that is written; from then on no error can be told
+        self.head_bytes = 0  # the length of the head that was written; above 0, no error can be told any more
 
     @property
     def keep_alive(self) -> bool:
@@ -69,23 +71,23 @@ class StreamedReply:
         return self._head.keep_alive
 
     def start(self, opening: Opening, parts: ReplyParts, *, chunked: bool, keep_alive: bool) -> None:
-        """Ask the upstreams, or join the answer that is there; the opening is admitted."""
+        """Ask the upstreams, or join an existing answer. The opening has to be admitted before."""
         try:
             self._start(opening, parts, chunked=chunked, keep_alive=keep_alive)
         except RivergateError as error:
-            self._end(error.with_traceback(None))  # it would hold the frames that hold the error
+            self._end(error.with_traceback(None))  # its traceback would hold the stack frames that hold the error
         except Exception as error:
             self._end(error)
 
     def fail(self, error: Exception) -> None:
-        """End the reply with this outcome, if it is not over."""
+        """End the reply with this error, if it is not over yet."""
         self._end(error)
 
     def _start(self, opening: Opening, parts: ReplyParts, *, chunked: bool, keep_alive: bool) -> None:
         client = self._client
         completion = self._completion = opening.open()
         leave = parts.places.take(completion.stream, completion.owner) if opening.joins else None
-        # The upstream has the request by now. What follows is done while its answer is waited for.
+        # The request is on its way to the upstream by now; the rest is built while its answer is awaited.
         answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
         self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)
         subscriber = self._subscriber = completion.stream.join(chunked=chunked)
@@ -100,7 +102,7 @@ class StreamedReply:
     # --- what happens
 
     def _on_decided(self, failure: RivergateError | None) -> None:
-        """There is content, or it is certain that there will be none."""
+        """Begin the reply with the first content, or end it with the failure, after which no content will come."""
         if failure is None:
             self._begin()
         elif not self.head_bytes:
@@ -108,13 +110,13 @@ class StreamedReply:
             self._end(ConnectionResetError("the client is gone") if gone else failure)
 
     def _on_quiet(self) -> None:
-        """The content is long in coming: the client gets the head and a comment, so that it does not give up."""
+        """Send the head and a comment, since the content takes long: the client is not to give up."""
         self._begin()
         if self._subscriber is not None:
             self._subscriber.keep_alive()
 
     def _on_gone(self) -> None:
-        """The client has hung up: its socket is let go, also if the stream has other subscribers to wait for."""
+        """End the subscriber of a client that has hung up, whether or not the stream has other subscribers."""
         if self._subscriber is not None:
             self._subscriber.on_hang_up()
 
@@ -127,7 +129,7 @@ class StreamedReply:
     # --- inside
 
     def _begin(self) -> None:
-        """Write the head and what there is, in the very call that brought the first content, or before it."""
+        """Write the head, and all frames that are there; called with the first content, or before it comes."""
         subscriber = self._subscriber
         if self.head_bytes or self._over or subscriber is None:
             return
@@ -151,7 +153,7 @@ class StreamedReply:
         self._client.unwatch()
         if self._subscriber is not None:
             self._subscriber.end()
-            # Without this the subscriber and the reply would know each other, and wait for the garbage collector.
+            # The subscriber forgets the reply, so that neither has to wait for the garbage collector.
             self._subscriber.when_ended(None)
         if self._sink is not None:
             self._sink.close()
@@ -165,4 +167,4 @@ class StreamedReply:
 
 
 def _ignore(outcome: Exception | None) -> None:
-    """Stands for `on_end` once that was called, and lets go of what it holds."""
+    """Replaces `on_end` after its call, so that what it holds can be freed."""

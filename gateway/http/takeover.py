@@ -1,7 +1,7 @@
-"""Shell: the takeover of a GET subscription's socket out of aiohttp, once it holds nothing more to be sent.
+"""Shell: the takeover of a GET subscription's socket out of aiohttp, as soon as its transport has sent all its bytes.
 
-From then on a subscriber is a cursor and a socket; aiohttp's connection, request and task go. What cannot be taken
-over (TLS, HTTP/1.0, platforms other than Linux) stays on its transport behind the same `Sink`.
+After it a subscriber is a cursor and a socket; aiohttp's connection, request and task are gone. A connection that
+cannot be taken over (TLS, HTTP/1.0, platforms other than Linux) stays on its transport, behind a `TransportSink`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def serve_events(
             raise ConnectionResetError("the client is gone")
         sink = await _take(transport, watch) if watch is not None and can_be_taken(request, transport) else None
         first = head.encode({}) + prelude
-        request.writer.output_size += len(first)  # so that no error is written behind the head
+        request.writer.output_size += len(first)  # so that aiohttp writes no error behind the head
         if sink is not None:
             client.unwatch()
             sink.write(first)
@@ -60,7 +60,7 @@ async def serve_events(
 
 
 def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
-    """Whether the gateway may write the bytes on the wire itself, and the platform can watch the socket."""
+    """Whether the gateway can write to the socket itself, and the platform can watch the socket."""
     return (
         sys.platform == "linux"
         and request.version >= HttpVersion11
@@ -70,12 +70,12 @@ def can_be_taken(request: web.Request, transport: asyncio.Transport) -> bool:
 
 
 async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None:
-    """A sink to the socket; the transport is closed. For a moment the socket has two descriptors, then one.
+    """Close the transport, and return a sink to a duplicate of its socket.
 
-    None when the process has no descriptor left for that moment.
+    For a moment the socket has two descriptors; None if the process has no descriptor left.
     """
     while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the end of the answer to the request before this one is still to be sent
+        await asyncio.sleep(0)  # the end of the connection's previous answer is still to be sent
     if transport.is_closing():
         raise ConnectionResetError("the client is gone")
     try:
@@ -95,4 +95,4 @@ async def _serve_on_transport(
     sink.write(first)
     subscriber.attach(sink)
     await subscriber.wait_closed()
-    transport.close()  # once what is unsent has gone out
+    transport.close()  # closes after the unsent bytes have gone out

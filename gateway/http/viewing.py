@@ -1,4 +1,4 @@
-"""Shell: where the event streams of completions and of feeds begin, and with which bytes."""
+"""Shell: the beginning of event streams: the position at which a subscriber begins, and the first bytes for it."""
 
 import secrets
 
@@ -9,7 +9,7 @@ from gateway.wire import http1, sse
 
 
 def position_of(request: web.Request) -> tuple[str | None, bool]:
-    """The id of the last event that the client has seen, and whether it wants only what comes from now on."""
+    """The id of the last event that the client has seen, and whether it wants only events from now on."""
     wanted = request.query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
@@ -18,9 +18,9 @@ def position_of(request: web.Request) -> tuple[str | None, bool]:
 
 
 def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
-    """The first bytes of an event stream: a comment, so that no proxy holds the head back, and when to come again.
+    """The first bytes of an event stream: a comment, so that no proxy holds the head back, and a `retry`.
 
-    `reset_to`: the epoch of the log, if the client's position was in another one and it has to begin anew.
+    `reset_to`: the epoch of the log, if the client's position was of another epoch, so that it has to begin anew.
     """
     frames = sse.comment("connected") + b"retry: %d\n\n" % jittered_retry_ms()
     if reset_to is not None:
@@ -29,5 +29,5 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
 
 def jittered_retry_ms() -> int:
-    """From 1 to 3 seconds: ten thousand subscribers of a server that restarts do not come back in one moment."""
+    """A random wait from 1 to 3 seconds, so that not all subscribers come back at once when a server restarts."""
     return 1000 + secrets.randbelow(2000)

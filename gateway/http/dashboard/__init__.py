@@ -1,1 +1,1 @@
-"""The live page: its files, and what serves them."""
+"""The dashboard: the files of the live page, and the endpoints that serve them."""

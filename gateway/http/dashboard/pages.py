@@ -1,4 +1,4 @@
-"""Shell: `GET /dashboard`: the live page and its files. They are public; what they show may need a token."""
+"""Shell: serves the dashboard at `GET /dashboard`. Its files are public; the data that they show may need a token."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from gateway.errors import NotFound
 
 FOLDER = Path(__file__).parent
 PAGE = "index.html"
-ENDINGS = "endings.js"  # made from gateway/endings.py
+ENDINGS = "endings.js"  # a script that is generated from gateway/endings.py
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -43,13 +43,13 @@ def _served(name: str) -> web.Response:
 
 @cache
 def _contents() -> dict[str, bytes]:
-    """The files by name, read once: nothing that a request says becomes a path."""
+    """The contents of the files by their names, read once; so no request can name a path outside of the folder."""
     files = {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.suffix in TYPES}
     return {**files, ENDINGS: _endings()}
 
 
 def _endings() -> bytes:
-    """The script that tells the page how each ending is shown: `good`, `bad` or `wait`, its classes in the styles."""
+    """The script that gives the page the CSS class of each ending: `good`, `bad` or `wait`."""
     kinds = {ending.value: "bad" if ending.is_fault else "wait" for ending in Ending}
     kinds[Ending.COMPLETED.value] = "good"
     return b"export const KINDS = " + orjson.dumps(kinds) + b";\n"

@@ -1,1 +1,1 @@
-"""What stands behind the front door, one file a group of paths."""
+"""The endpoints behind the front door, one file for each group of paths."""

@@ -1,4 +1,4 @@
-"""Shell: `GET /v1/me` and `GET /v1/usage`: a key about itself."""
+"""Shell: the endpoints `GET /v1/me` and `GET /v1/usage`, which tell a key about itself."""
 
 import datetime
 from typing import Any, Literal
@@ -12,21 +12,21 @@ from gateway.errors import InvalidParameter, LedgerError, ServiceUnavailable
 from gateway.http.admission import CALLER
 from gateway.http.errors import json_response
 
-UNLIMITED_RPM = 1_000_000  # Auriko's SDK wants a number where there is no limit
-REPORT_DAYS = 30  # when no `from` is given
+UNLIMITED_RPM = 1_000_000  # stands for no limit, since Auriko's SDK needs a number
+REPORT_DAYS = 30  # the days of a report without `from`
 _DAY = 86400
 
 
 class KeyEndpoints:
-    """The endpoints of a key about itself."""
+    """The endpoints that tell a key about itself."""
 
     def __init__(self, books: BooksThread, started_at: int) -> None:
-        """`started_at`: Unix seconds; what open mode tells as the time of the key's creation."""
+        """Serve from these books. `started_at`, in Unix seconds, stands for a key's creation time in open mode."""
         self._books = books
         self._started_at = started_at
 
     async def get_me(self, request: web.Request) -> web.Response:
-        """The key, in the shape of CONTRACT.md 1.2; open mode has none and says so."""
+        """The key in the shape of Auriko's SDK; in open mode, a description that says there is no key."""
         account = request[CALLER].account
         key = account.key if account is not None else None
         rpm = (key.rpm if key is not None else None) or UNLIMITED_RPM
@@ -49,7 +49,7 @@ class KeyEndpoints:
         return json_response(body)
 
     async def get_usage(self, request: web.Request) -> web.Response:
-        """Sums of the caller's own records; `from` and `to` are UTC days, both included."""
+        """The sums of the caller's own records; `from` and `to` are UTC days, both included."""
         account = request[CALLER].account
         group_by = request.query.get("group_by", "day")
         if group_by not in ("day", "model"):
@@ -71,7 +71,7 @@ class KeyEndpoints:
 
 
 def _in_usd(row: dict[str, Any]) -> dict[str, Any]:
-    """The sums of one row: made in whole micro-dollars, told in US dollars."""
+    """The sums of one row, with micro-dollars converted to US dollars."""
     suffix = "_microusd"
     return {
         (name.removesuffix(suffix) + "_usd" if name.endswith(suffix) else name): (

@@ -1,4 +1,4 @@
-"""Shell: a dialect's `POST` on aiohttp's way: whole answers, and the streams that the fast way leaves to it."""
+"""Shell: the `POST` endpoint of a dialect on aiohttp's way: whole answers, and streams that the fast way declines."""
 
 import asyncio
 import copy
@@ -28,7 +28,7 @@ class CompletionEndpoints:
         self._dialect = dialect
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request in the form that it asks for; what goes wrong is told in the dialect's envelope."""
+        """Answer a request, streamed or whole as it asks; an error is rendered in the dialect's envelope."""
         try:
             return await self._create(request)
         except RivergateError as error:
@@ -53,10 +53,10 @@ class CompletionEndpoints:
             outcome = await ended
         finally:
             reply.fail(ConnectionResetError("the handler was cancelled"))
-            request.writer.output_size += reply.head_bytes  # so that no error is written behind the head
+            request.writer.output_size += reply.head_bytes  # so that aiohttp writes no error behind the head
         if outcome is None or isinstance(outcome, ConnectionResetError):
             return FinishedResponse(keep_alive=outcome is None and reply.keep_alive)
-        # A copy, since what is raised holds this frame, and this frame holds `outcome`.
+        # A copy is raised, since a raised error holds this stack frame, and this stack frame holds `outcome`.
         raise copy.copy(outcome).with_traceback(outcome.__traceback__)
 
     async def _reply_whole(self, request: web.Request, opening: Opening) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Shell: `/v1/feeds`: the feeds, and the events of each for any number of subscribers."""
+"""Shell: the endpoints `/v1/feeds`: the list of feeds, and the events of each for any number of subscribers."""
 
 from collections.abc import Mapping
 
@@ -34,14 +34,14 @@ class FeedEndpoints:
         self._in_force = in_force
         self._admission = admission
         self._places = places
-        self._capacity = capacity  # has the watch of sockets that are taken over
+        self._capacity = capacity  # holds the watch over sockets that are taken over
 
     async def list(self, request: web.Request) -> web.Response:
-        """All feeds."""
+        """The list of all feeds."""
         return json_response({"object": "list", "data": [feed.describe() for feed in self._feeds.values()]})
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
-        """The newest events and then what comes; the first subscriber connects the source."""
+        """The newest events of a feed, then each event as it comes; the first subscriber connects the source."""
         feed = self._find(request)
         text = request.query.get("token")
         signing_keys, now = self._in_force.signing_keys, clock.wall_time()
@@ -71,7 +71,7 @@ class FeedEndpoints:
 
 
 def _wants_source_ids(request: web.Request) -> bool:
-    """`?ids=source`: the ids of the source stand behind the gateway's, for clients that read no other field."""
+    """Whether the query has `ids=source`: the source's ids follow the gateway's, for clients that read only `id`."""
     wanted = request.query.get("ids", "position")
     if wanted not in ("position", "source"):
         raise InvalidParameter("ids must be position or source", param="ids")

@@ -1,4 +1,4 @@
-"""Shell: `/healthz` (the process lives), `/readyz` (it takes requests), `/metrics`."""
+"""Shell: the endpoints `/healthz` (the process lives), `/readyz` (it takes requests) and `/metrics`."""
 
 from collections.abc import Callable
 
@@ -16,18 +16,18 @@ class HealthEndpoints:
     """The endpoints for load balancers, service managers and Prometheus."""
 
     def __init__(self, capacity: Capacity, bank: Bank, hub: Hub, exposition: Callable[[], bytes]) -> None:
-        """`exposition`: the metrics in Prometheus's text format."""
+        """Serve the state of these parts. `exposition` gives the metrics in Prometheus's text format."""
         self._capacity = capacity
         self._bank = bank
         self._hub = hub
         self._exposition = exposition
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """Whether the process lives; it does."""
+        """Say that the process lives."""
         return json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Whether new requests are taken."""
+        """Say whether new requests are taken. Raises `ServiceUnavailable` if they are not."""
         if not self._capacity.ready:
             raise ServiceUnavailable("the gateway is draining", retry_after=1)
         if (failure := self._bank.failure) is not None:
@@ -35,5 +35,5 @@ class HealthEndpoints:
         return json_response({"status": "ready", "streams": self._hub.statistics().running})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """What Prometheus scrapes."""
+        """The metrics, for Prometheus."""
         return web.Response(body=self._exposition(), headers={"Content-Type": CONTENT_TYPE})

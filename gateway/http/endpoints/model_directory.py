@@ -1,4 +1,4 @@
-"""Shell: the catalog in the shapes of Auriko's SDK (CONTRACT.md 1.2), made of the configuration alone."""
+"""Shell: the endpoints that describe the catalog in the shapes of Auriko's SDK, made from the configuration alone."""
 
 import datetime
 from typing import Any
@@ -21,7 +21,7 @@ class DirectoryEndpoints:
         self._in_force = in_force
 
     async def list_directory(self, request: web.Request) -> web.Response:
-        """`GET /v1/directory/models`."""
+        """Answer `GET /v1/directory/models`: each model with the upstreams that offer it, and their prices."""
         catalog = self._in_force.router.catalog
         models = {
             model_id: {
@@ -35,7 +35,7 @@ class DirectoryEndpoints:
         return json_response({"models": models, "generated_at": now.isoformat(timespec="seconds")})
 
     async def list_models(self, request: web.Request) -> web.Response:
-        """`GET /v1/registry/models`."""
+        """Answer `GET /v1/registry/models`: each model with the names of its upstreams."""
         catalog = self._in_force.router.catalog
         models: list[dict[str, Any]] = []
         for model_id in catalog.model_ids():
@@ -55,7 +55,7 @@ class DirectoryEndpoints:
         return json_response({"models": models, "count": len(models)})
 
     async def list_providers(self, request: web.Request) -> web.Response:
-        """`GET /v1/registry/providers`."""
+        """Answer `GET /v1/registry/providers`: the upstreams."""
         names = dict.fromkeys(candidate.endpoint.name for candidate in self._in_force.router.catalog.all())
         providers = [
             {"id": name, "display_name": name, "description": "", "icon": "", "data_policy": "unknown"}

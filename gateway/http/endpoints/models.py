@@ -1,4 +1,4 @@
-"""Shell: `GET /v1/models` and `/v1/models/{id}`; ids may contain slashes."""
+"""Shell: the endpoints `GET /v1/models` and `GET /v1/models/{id}`; ids may contain slashes."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ class ModelEndpoints:
     """The endpoints of models, in OpenAI's shape with the prices of each upstream added."""
 
     def __init__(self, in_force: InForce, started_at: int) -> None:
-        """`started_at`: Unix seconds; the time at which every model counts as created."""
+        """Serve the catalog in force. `started_at`, in Unix seconds, is the creation time of every model."""
         self._in_force = in_force
         self._started_at = started_at
 
     async def list(self, request: web.Request) -> web.Response:
-        """All models."""
+        """The list of all models."""
         ids = self._in_force.router.catalog.model_ids()
         return json_response({"object": "list", "data": [self._describe(model_id) for model_id in ids]})
 
@@ -34,13 +34,13 @@ class ModelEndpoints:
             "object": "model",
             "created": self._started_at,
             "owned_by": candidates[0].endpoint.name,
-            # Only those with a price: Auriko's SDK takes no null for one.
+            # Only upstreams with a known price, since Auriko's SDK does not accept null as a price.
             "providers": [provider for provider in providers if provider is not None],
         }
 
 
 def _provider(name: str, model: ModelSettings) -> dict[str, Any] | None:
-    """Prices per million tokens in US dollars; None if they are not known."""
+    """An upstream with its prices per million tokens in US dollars; None if a price is not known."""
     input_price, output_price = model.input_usd_per_mtok, model.output_usd_per_mtok
     if input_price is None or output_price is None:
         return None

@@ -1,4 +1,4 @@
-"""Shell: `/v1/streams`: answers that run without a client, and any stream, running or kept, for any subscribers."""
+"""Shell: the endpoints `/v1/streams`: start an answer without a client, and read any stream, running or kept."""
 
 import math
 
@@ -24,7 +24,7 @@ from gateway.stream.hub import Hub, Production
 from gateway.stream.position import start_of
 from gateway.stream.view import Framing
 
-VIEWER_SECONDS = 3600  # how long the token is valid that POST /v1/streams gives
+VIEWER_SECONDS = 3600  # how long the viewer token in the answer of `POST /v1/streams` is valid
 
 
 class StreamEndpoints:
@@ -33,13 +33,13 @@ class StreamEndpoints:
     def __init__(
         self, parts: ReplyParts, hub: Hub, directory: Directory, capacity: Capacity, dialect: Dialect
     ) -> None:
-        """`dialect`: the one that is meant where a request does not say which."""
+        """Serve the streams of this hub. `dialect` is the dialect of the answers that are started here."""
         self._parts = parts
         self._directory = directory
         self._dialect = dialect
         self._in_force = parts.in_force
         self._hub = hub
-        self._capacity = capacity  # has the watch of sockets that are taken over
+        self._capacity = capacity  # holds the watch over sockets that are taken over
 
     async def create(self, request: web.Request) -> web.Response:
         """Start an answer without a subscriber."""
@@ -61,13 +61,13 @@ class StreamEndpoints:
         return json_response(body, status=201, headers={"Location": path, "x-stream-id": completion.id})
 
     async def list(self, request: web.Request) -> web.Response:
-        """The caller's streams, newest first."""
+        """The list of the caller's streams, newest first."""
         caller = request[CALLER]
         productions = [production for production in self._hub.streams() if caller.may_see(production.owner)]
         return json_response({"object": "list", "data": [production.describe() for production in productions[::-1]]})
 
     async def get(self, request: web.Request) -> web.Response:
-        """One stream; its cost is told to its owner only, not to the bearer of a viewer token."""
+        """The description of one stream; only its owner sees the cost, not the bearer of a viewer token."""
         production, token = await self._readable(request)
         description = production.describe()
         if token is not None:
@@ -75,7 +75,7 @@ class StreamEndpoints:
         return json_response(description)
 
     async def stop(self, request: web.Request) -> web.Response:
-        """End a stream on purpose; one that has ended already stays as it is."""
+        """End a stream on purpose; a stream that has ended already stays as it is."""
         production = await self._owned(request)
         production.stop(Ending.STOPPED)
         return json_response(production.describe())
@@ -87,7 +87,7 @@ class StreamEndpoints:
         return json_response({"token": token, "expires_at": expires_at}, status=201)
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
-        """The log as server-sent events, from the start, from now, or from behind the last event seen."""
+        """The log as server-sent events: from the start, from now on, or after the last event that was seen."""
         production, token = await self._readable(request)
         stream = production.stream
         start = start_of(stream.log, *position_of(request), oldest=0)
@@ -105,19 +105,19 @@ class StreamEndpoints:
         return await serve_events(request, headers, subscriber, first, self._capacity.watch)
 
     def _mint(self, stream_id: str, ttl_seconds: int) -> tuple[str, int]:
-        """A viewer token, and when it expires in Unix seconds."""
+        """A viewer token, and the Unix second at which it expires."""
         expires_at = math.ceil(clock.wall_time()) + ttl_seconds
         return mint(ViewerToken(f"stream:{stream_id}", expires_at), self._in_force.signing_keys[0]), expires_at
 
     async def _owned(self, request: web.Request) -> Production:
-        """The stream, for its owner."""
+        """The stream that the request names, if the caller owns it. Raises `NotFound`."""
         production = production_at(await self._directory.where(request.match_info["id"]))
         if production is None or not request[CALLER].may_see(production.owner):
             raise _not_found(request)
         return production
 
     async def _readable(self, request: web.Request) -> tuple[Production, ViewerToken | None]:
-        """The stream, for its owner or for the bearer of a viewer token."""
+        """The stream that the request names, for its owner or for the bearer of a viewer token. Raises `NotFound`."""
         text = request.query.get("token")
         if text is None:
             return await self._owned(request), None
