@@ -1,4 +1,4 @@
-"""A provider that behaves as told: for the demo, the tests and the benches."""
+"""A simulated provider that behaves as its script says, for the demo, the tests and the benches."""
 
 from gateway.simulate.provider import Provider
 from gateway.simulate.script import Script

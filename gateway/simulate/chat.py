@@ -1,6 +1,7 @@
 """Pure: chat completions as a simulated provider gives them.
 
-In: a script and the facts of a request. Out: JSON and frames. The streamed answer joins up to the whole one.
+In: a script and the facts of a request. Out: JSON and frames. The events of a streamed answer, joined, give the text
+of the whole answer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,9 @@ from gateway.simulate.sse_style import Json, SseStyle
 from gateway.simulate.steps import Facts
 from gateway.simulate.words import answer_digest, count_text_tokens, reasoning_tokens, text_tokens, words
 
-CREATED = 1_750_000_000  # a fixed date: the same seed gives the same bytes on any day
+CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any day
 FRAGMENT_CHARS = 8  # characters of a tool call's arguments in one delta
-_MARK = "\0"  # stands for the token in a template
+_MARK = "\0"  # stands for the token in a template event
 
 _ERRORS = {
     401: ("authentication_error", "invalid_api_key"),
@@ -28,12 +29,12 @@ _ERRORS = {
 
 
 class ChatSimulation:
-    """The dialect of chat completions, for the provider."""
+    """The dialect of chat completions, as the simulated provider speaks it."""
 
     path = "/v1/chat/completions"
 
     def facts(self, body: Mapping[str, Any], *, keep_alive: bool, chunked: bool) -> Facts:
-        """What a plan must know of a request; fields of a wrong type count as absent."""
+        """The facts of a request that a plan needs; fields of a wrong type count as absent."""
         options, model = body.get("stream_options"), body.get("model")
         return Facts(
             model=model if isinstance(model, str) else "sim",
@@ -45,7 +46,7 @@ class ChatSimulation:
         )
 
     def answer(self, script: Script, facts: Facts) -> "ChatAnswer":
-        """The answer to a request, as the script has it."""
+        """The answer to a request, as the script describes it."""
         return ChatAnswer(script, facts)
 
     def error_document(self, status: int) -> bytes:
@@ -57,7 +58,7 @@ CHAT = ChatSimulation()
 
 
 class ChatAnswer:
-    """One completion. What all its text tokens share is encoded once."""
+    """One completion. The JSON around its text tokens is encoded once for all of them."""
 
     __slots__ = ("_facts", "_script", "_style", "_top")
 
@@ -80,17 +81,17 @@ class ChatAnswer:
         yield self._event(delta)
 
     def reasoning(self) -> Iterator[bytes]:
-        """The frames of the thinking, one a token."""
+        """The frames of the reasoning, one for each token."""
         return self._text("reasoning_content", reasoning_tokens(self._script))
 
     def content(self) -> Iterator[bytes]:
-        """The frames of the text, one a token, or of the tool calls, one a fragment."""
+        """The frames of the text, one for each token, or of the tool calls, one for each fragment."""
         if not self._script.tool_calls:
             return self._text("content", text_tokens(self._script))
         return (self._event({"tool_calls": [delta]}) for delta in tool_deltas(self._script))
 
     def closing(self) -> Iterator[bytes]:
-        """Finish, usage and `[DONE]`, as far as they are wanted."""
+        """The frames of finish, usage and `[DONE]`, as far as script and request ask for them."""
         if self._script.finish:
             yield self._event({}, self._finish_reason())
         if self._wants_usage_event():
@@ -103,7 +104,7 @@ class ChatAnswer:
         return self._style.encode(_error(500))
 
     def count_tokens(self) -> int:
-        """How many deltas the whole answer has, reasoning included."""
+        """How many deltas with a token the whole answer has, reasoning included."""
         script = self._script
         content = len(tool_deltas(script)) if script.tool_calls else count_text_tokens(script)
         return script.reasoning_tokens + content
@@ -152,7 +153,7 @@ class ChatAnswer:
 
     def _text(self, member: str, tokens: Iterator[str]) -> Iterator[bytes]:
         template = self._event({member: _MARK})
-        # The last mark: a model's name may hold it too, but stands before the choices.
+        # Split at the last mark: the model's name may hold a mark too, but stands before the choices.
         before, _, after = template.rpartition(orjson.dumps(_MARK))
         dumps = orjson.dumps
         for token in tokens:

@@ -1,7 +1,7 @@
 """Shell: one connection of a client to the provider.
 
-In: bytes of HTTP/1.1 requests. Out: what the plan of each request says, one after the other. The client's close is
-seen at once, since reading never pauses; it is an abort exactly if a counted response was still being played.
+In: bytes of HTTP/1.1 requests. Out: the steps of each request's plan, one request after the other. The client's close
+is seen at once, since reading never pauses; it counts as an abort if a counted response was still being played.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from gateway.simulate.player import Outcome, Player
 from gateway.simulate.steps import Step
 from gateway.simulate.tally import Tally
 
-MAX_REQUEST_BYTES = 64 << 20  # head and body: a long context with images fits, a runaway client does not
-MAX_WAITING = 16  # requests that wait for their turn; a client that pipelines more is broken
+MAX_REQUEST_BYTES = 64 << 20  # head and body of one request: a long context with images fits, but no endless body
+MAX_WAITING = 16  # requests of one client that wait for their turn; a client that pipelines more is broken
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One whole request. Header names are in lower case; of several fields of one name the last wins."""
+    """One whole request. Header names are in lower case; the last of several fields with one name wins."""
 
     method: str
     target: str
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAnswer:
-    """The steps of the answer to a request; `number`: 0 for a request that is not counted."""
+    """The steps of the answer to a request, and the request's number; 0 for a request that is not counted."""
 
     steps: Iterator[Step]
     number: int = 0
@@ -93,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is one in all but its bases
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport has all methods, but another base
         self._tally.on_connected()
         self._on_made(self)
 
@@ -107,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.write(_BAD_REQUEST)
             self._leave()
             self._transport.close()
-        self._play_next()  # outside of the parser, which would take a fault of ours for the client's
+        self._play_next()  # not called by the parser, which would take an error in it for an error of the client
 
     def eof_received(self) -> None:
         if self._player is not None:

@@ -1,7 +1,7 @@
 """Pure: the dice of a provider whose time to the first token varies.
 
-In: a script and the number of a request. Out: the script for that request, with its TTFT settled. The invariant: seed
-and number alone decide, so that the n-th request waits equally long in every run.
+In: a script and the number of a request. Out: the script for that request, with a fixed TTFT. The invariant: only the
+seed and the number decide, so that the n-th request waits equally long in every run.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from gateway.simulate.script import Script
 
 
 def settled(script: Script, number: int) -> Script:
-    """The script as request `number` meets it: slow, or with its own jitter; nothing in it is left to chance."""
+    """The script for request `number`: its TTFT is fixed, as slow or with the jitter that the dice give."""
     if not script.slow_share and not script.ttft_jitter_ms:
         return script
     fate, place = _throws(script.seed, number)

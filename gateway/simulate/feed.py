@@ -1,7 +1,7 @@
 """Pure: the steps of a plain SSE feed, with `event:`, `id:` and `retry:`, that can be resumed.
 
 In: how many events, how far apart, the id that the client saw last. Out: the steps of a plan. Event n has the id n
-and is the same at every connection; the feed goes on with the event after the last one seen.
+and equal bytes at every connection; the feed goes on after the event that the client saw last.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from itertools import count as counting
 from gateway.simulate.plan import EVENT_STREAM, LAST_CHUNK, chunk, head
 from gateway.simulate.steps import End, Send, Step
 
-RETRY_MS = 100  # how soon an EventSource comes back; short, as this is for tests and demos
+RETRY_MS = 100  # how soon an EventSource connects again; short, since the feed is for tests and demos
 
 
 def feed(
     count: int, gap: float, last_event_id: str, keep_alive: bool = True, padding_bytes: int = 0
 ) -> Iterator[Step]:
-    """Events up to number `count`, 0: without end, one every `gap` seconds; status 204 once all were seen."""
+    """Events up to number `count`, one every `gap` seconds; 0: without end. Status 204 if the client saw them all."""
     seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
     connection = () if keep_alive else (("Connection", "close"),)
     if count and seen >= count:

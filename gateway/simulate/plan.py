@@ -1,4 +1,4 @@
-"""Pure: the steps that play a script as the answer to one request, in any dialect.
+"""Pure: plans the steps that play a script as the answer to one request, in any dialect.
 
 In: a script, the facts of a request, the dialect. Out: steps, lazily, each with its offset from the request.
 The invariant: a plan's last step, and only the last, is not a `Send`.
@@ -19,14 +19,14 @@ from gateway.simulate.words import answer_digest
 LAST_CHUNK = b"0\r\n\r\n"
 HTML = b"<!doctype html><title>Bad gateway</title><h1>The simulated provider is unwell</h1>\n"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
-_GZIP = 16 + zlib.MAX_WBITS  # gzip framing, with no date in it
+_GZIP = 16 + zlib.MAX_WBITS  # selects gzip framing, without a date
 
 Headers = Iterable[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Half of this frame, and then the connection breaks."""
+    """A break of the connection after half of this frame."""
 
     frame: bytes
     then: Close | Reset
@@ -71,7 +71,7 @@ def _refusal(script: Script, facts: Facts, dialect: SimulatedDialect) -> Iterato
 
 
 def _document(script: Script, facts: Facts, dialect: SimulatedDialect, answer: SimulatedAnswer) -> Iterator[Step]:
-    """The answer to a request that is not streamed; faults come when the whole answer is due."""
+    """The steps of the answer to a request that is not streamed; faults come when the whole answer is due."""
     at = (script.ttft_ms + answer.count_tokens() * script.gap_ms) / 1000
     if script.stall_after is not None:
         return iter((Stall(at),))
@@ -138,14 +138,14 @@ def _stream_headers(script: Script, facts: Facts, answer: SimulatedAnswer) -> It
 
 
 def _length(script: Script, answer: SimulatedAnswer) -> int:
-    """The length of the body as its header says: a stall, a reset and a cut come as a surprise."""
+    """The length of the body for its header, which does not count a stall, a reset or a cut of the script."""
     intended = replace(script, stall_after=None, reset_after=None, cut_after=None)
     steps = _encoded(intended, _events(intended, answer))
     return sum(len(step.data) for step in steps if isinstance(step, Send))
 
 
 def _events(script: Script, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
-    """The frames, each when it is due, before any HTTP framing, up to the end that the script wants."""
+    """The frames without HTTP framing, each with the time when it is due, up to the end that the script asks for."""
     start, ttft, gap = script.head_ms / 1000, script.ttft_ms / 1000, script.gap_ms / 1000
     if script.bom:
         yield Send(start, BOM)
@@ -184,8 +184,8 @@ def _first_fault(script: Script) -> tuple[str, int]:
         "close": script.close_after,
         "error": script.error_after,
     }
-    told = [(name, after) for name, after in faults.items() if after is not None]
-    return min(told, key=lambda fault: fault[1], default=("", -1))
+    planned = [(name, after) for name, after in faults.items() if after is not None]
+    return min(planned, key=lambda fault: fault[1], default=("", -1))
 
 
 def _fail(fault: str, at: float, frame: bytes, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
@@ -200,7 +200,7 @@ def _fail(fault: str, at: float, frame: bytes, answer: SimulatedAnswer) -> Itera
 
 
 def _encoded(script: Script, events: Iterable[Step | _Cut]) -> Iterator[Step]:
-    """The frames as they go over the wire: compressed, in transfer chunks, in pieces."""
+    """The frames as they go over the wire: compressed, in transfer chunks, split, as the script asks for."""
     compressor = zlib.compressobj(wbits=_GZIP) if script.gzip else None
     chunked = script.body == "chunked"
     plain = not script.split

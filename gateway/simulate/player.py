@@ -1,7 +1,7 @@
 """Shell: plays the steps of one plan on a transport, each when it is due.
 
-In: steps and the transport's word on backpressure. Out: bytes, and one call of `on_end`.
-The invariant: at most one handle of the loop per player, and no write while the transport says to wait.
+In: steps, and the transport's calls to pause and resume. Out: bytes, and one call of `on_end`.
+The invariant: a player has at most one handle of the event loop, and writes nothing while the transport is paused.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from enum import Enum
 
 from gateway.simulate.steps import Close, End, Reset, Send, Stall, Step
 
-MAX_SENDS_PER_TURN = 64  # writes before the loop gets a pass: a script without gaps must not starve the others
-TOLERANCE = 0.0005  # seconds that a step may be early: uvloop's timers and clock have whole milliseconds
+MAX_SENDS_PER_TURN = 64  # writes in one turn of the event loop: a script without gaps must not starve other players
+TOLERANCE = 0.0005  # seconds that a step may be early: uvloop's timers and clock count whole milliseconds
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: a close sends an RST
 
 
 class Outcome(Enum):
-    """How a play came to its end."""
+    """The way in which a play ended."""
 
     KEPT = "kept"  # complete; the connection serves the next request
     CLOSED = "closed"  # complete; the connection closes
@@ -26,7 +26,7 @@ class Outcome(Enum):
 
 
 class Player:
-    """Plays one plan. `tokens`: how many tokens were written."""
+    """Plays one plan. `tokens`: how many tokens were written so far."""
 
     __slots__ = (
         "_handle",
@@ -58,7 +58,7 @@ class Player:
         self._handle: asyncio.Handle | None = None
 
     def start(self, paused: bool = False) -> None:
-        """Count time from now, and play what is due at once unless the transport must be waited for."""
+        """Count time from now, and play the steps that are due at once, unless the transport is paused."""
         self._origin = self._loop.time()
         self._paused = paused
         self._step = next(self._steps)
@@ -66,12 +66,12 @@ class Player:
             self._turn()
 
     def pause(self) -> None:
-        """Write nothing until `resume`: the transport has too much."""
+        """Write nothing until `resume`, since the transport's buffer is full."""
         self._paused = True
         self._cancel_handle()
 
     def resume(self) -> None:
-        """Go on with what has become due meanwhile."""
+        """Go on with the steps that became due during the pause."""
         if self._paused:
             self._paused = False
             self._handle = self._loop.call_soon(self._turn)
@@ -113,13 +113,13 @@ class Player:
             case Close():
                 self._on_end(Outcome.BROKEN)
             case Reset():
-                # uvloop writes at the end of a pass, and a reset drops what is unwritten: so it comes a pass later.
+                # uvloop writes at the end of a turn, and a reset drops unwritten bytes, so it comes one turn later.
                 self._handle = self._loop.call_soon(self._reset)
             case Stall():
                 pass
 
     def _reset(self) -> None:
-        # A closing transport has no socket any more; then the connection was ended elsewhere.
+        # A closing transport has no socket any more: the connection was ended elsewhere, so there is nothing to do.
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)

@@ -1,6 +1,6 @@
 """Shell: the simulated provider: a listener, its script and its routes.
 
-In: HTTP/1.1 requests. Out: what the script says, changed for a request by its own member `simulate`.
+In: HTTP/1.1 requests. Out: answers as the script says; the member `simulate` of a request changes its script.
 The invariant: nothing that the provider starts outlives `close()`.
 """
 
@@ -26,7 +26,7 @@ from gateway.simulate.tally import ProviderStatistics, Tally
 BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)  # a new one is a line here
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)  # a new dialect is a line here
 _METHODS = {
     "/v1/models": "GET",
     "/v1/events": "GET",
@@ -60,7 +60,7 @@ class Provider:
         ssl: tls.SSLContext | None = None,
         dialects: Sequence[SimulatedDialect] = DIALECTS,
     ) -> Self:
-        """Listen; port 0 takes a free port. Raises `OSError` if the address cannot be had."""
+        """Start a provider that listens; port 0 takes a free port. Raises `OSError` if the address is in use."""
         provider = cls(script or Script(), name, dialects)
         loop = asyncio.get_running_loop()
         provider._server = await loop.create_server(provider._accept, host, port, ssl=ssl, backlog=BACKLOG)
@@ -81,7 +81,7 @@ class Provider:
         return self._tally.statistics()
 
     async def close(self) -> None:
-        """Stop listening and close every connection at once; returns when the last connection is gone."""
+        """Stop listening and close every connection at once; return when the last connection is gone."""
         self._closed = True
         self._server.close()
         for connection in tuple(self._connections):
@@ -95,7 +95,7 @@ class Provider:
 
     def _on_made(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
-        if self._closed:  # accepted in the same pass of the loop in which the listener closed
+        if self._closed:  # the connection was accepted in the very turn of the event loop that closed the listener
             connection.drop()
 
     def _on_lost(self, connection: ClientConnection) -> None:
@@ -177,7 +177,7 @@ def _laid_over(script: Script, changes: object, param: str | None) -> Script:
 
 
 def _number(values: dict[str, list[str]], name: str) -> float:
-    """A number of the query, 0 if it is not there."""
+    """A number in the query; 0 if the query does not have it. Raises `InvalidParameter`."""
     value = values.get(name, ["0"])[-1]
     if not value.replace(".", "", 1).isdigit() or not value.isascii():
         raise InvalidParameter(f"{name}: must be a number, 0 or more, got {value!r}", param=name)

@@ -1,4 +1,4 @@
-"""Pure: how a simulated provider behaves, as one frozen value that is read from JSON.
+"""Pure: the script of a simulated provider: its behaviour as one frozen value that is read from JSON.
 
 In: a mapping of field names. Out: a `Script`, or a `ValueError` that names the field at fault.
 A `Script` that exists is valid: every way of building one passes the same checks.
@@ -14,54 +14,54 @@ OMITTABLE = ("created", "model", "index", "finish_reason", "role", "id", "object
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One behaviour. `*_after` count content tokens (text or tool-call fragments); 0 is before the first of them.
+    """The behaviour of a provider. `*_after` count content tokens (text or tool-call fragments); 0: before the first.
 
     The head and the opening frames go out at `head_ms`; token k of the answer (reasoning first) is due at
-    `ttft_ms + k * gap_ms`, and the end is due where the token after the last would be. Time counts from the request's
-    last byte. Where the TTFT varies, the seed and the number of the request decide (`dice.py`).
+    `ttft_ms + k * gap_ms`, and the end is due when one more token would be. Time counts from the request's last byte.
+    Where the TTFT varies, the seed and the number of the request decide (`dice.py`).
     """
 
     ttft_ms: float = 50.0
     ttft_jitter_ms: float = 0.0  # the TTFT is uniform between `ttft_ms` minus and plus this
     slow_share: float = 0.0  # share of the requests that wait `slow_ttft_ms` for the first token, without jitter
     slow_ttft_ms: float = 1000.0
-    head_ms: float = 0.0  # an error answer is due then, too
+    head_ms: float = 0.0  # when the head is due; also when an error answer is due
     gap_ms: float = 10.0
     tokens: int = 100
     seed: int = 0
-    text: str | None = None  # comes word by word, instead of generated words
-    tool_calls: int = 0  # come instead of text, their arguments in fragments
+    text: str | None = None  # the text of the answer, sent word by word; null: generated words
+    tool_calls: int = 0  # how many tool calls are sent instead of text, with their arguments in fragments
     reasoning_tokens: int = 0
-    usage: str = "auto"  # auto: if the request asks for it
-    stall_after: int | None = None  # silent for ever
+    usage: str = "auto"  # auto: usage is sent if the request asks for it
+    stall_after: int | None = None  # silence for ever, with the connection open
     stall_before: str = ""  # silence before the "head", or before the opening frames ("role")
     reset_after: int | None = None  # RST in the middle of the next frame
-    close_after: int | None = None  # the body ends properly, but without the closing frames; then FIN
+    close_after: int | None = None  # the body ends as it is framed, but without the closing frames; then FIN
     cut_after: int | None = None  # FIN in the middle of the next frame
     done: bool = True  # whether the terminal event comes
     finish: bool = True  # whether the finish comes
     line_end: str = "\n"
     space: bool = True  # "data: x" or "data:x"
-    comments: int = 0  # a ": ping" comment behind every n-th content token; 0: none
+    comments: int = 0  # n: a ": ping" comment after every n-th content token; 0: no comments
     bom: bool = False
     event_names: bool = False
     pretty: bool = False  # JSON over several data lines
-    omit: tuple[str, ...] = ()  # members left out; of finish_reason only the nulls
+    omit: tuple[str, ...] = ()  # the members that are left out; a `finish_reason` is left out only if it is null
     null_types: bool = False  # "type": null in tool-call fragments after the first
     finish_in_delta: bool = False
     error_null: bool = False
     status: int = 200
-    retry_after: int | None = None  # header of error answers
-    error_after: int | None = None  # an error event, then the body ends and FIN
+    retry_after: int | None = None  # the `Retry-After` of error answers, in seconds
+    error_after: int | None = None  # an error event, then the end of the body, then FIN
     error_first: bool = False
     html_error: bool = False
     json_instead: bool = False  # 200 with a JSON error body
     gzip: bool = False
     body: str = "chunked"
-    split: int = 0  # bytes of the body in one write, chunk framing included; 0: a frame in one write
+    split: int = 0  # bytes of the body in one write, chunk framing included; 0: each frame in one write
     keep_alive: bool = True
-    hold_body_ms: float = 0.0  # between the closing frames and the end of the body
-    unicode_separators: bool = False  # raw U+2028, U+2029, U+0085 in turn at the end of each token
+    hold_body_ms: float = 0.0  # the time between the closing frames and the end of the body
+    unicode_separators: bool = False  # each token ends with an unescaped U+2028, U+2029 or U+0085, in turn
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played: a wrong type, a value out of range, a head after the first token."""

@@ -1,7 +1,7 @@
-"""Pure: events written in the way of SSE that the script asks for, as odd as providers write it.
+"""Pure: the style in which a script wants its server-sent events written, as odd as real providers write them.
 
 In: a script, and the JSON of one event after another. Out: the bytes of their frames, without HTTP framing.
-With a default script every frame is one compact line as CONTRACT.md section 4 demands.
+With the default script every frame is one `data: ` line of compact JSON.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 class SseStyle:
-    """Line ends, blanks and event names of one script."""
+    """The line ends, the spaces and the event names of one script."""
 
     __slots__ = ("_event_line", "_field", "_line_end", "_options")
 
@@ -31,7 +31,7 @@ class SseStyle:
         return self.frame(orjson.dumps(payload, option=self._options))
 
     def frame(self, payload: bytes) -> bytes:
-        """The frame of any data."""
+        """The frame of any data, one field for each of its lines."""
         lines = (self._field + line + self._line_end for line in payload.split(b"\n"))
         return self._event_line + b"".join(lines) + self._line_end
 

@@ -1,4 +1,4 @@
-"""Pure: what a provider has seen, counted.
+"""Pure: counts what a provider has seen.
 
 In: one call for each thing that happens. Out: `ProviderStatistics`, a frozen snapshot. Only requests for answers and
 feeds are counted; a request for statistics or models is not.
@@ -8,20 +8,20 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-MAX_ABORTS = 4096  # the newest aborts kept: enough for a run of a bench, and bounded for days
+MAX_ABORTS = 4096  # the newest aborts that are kept: enough for a run of a bench, and bounded in a run of days
 
 
 class Abort(TypedDict):
-    """One response that its client did not wait for."""
+    """A response whose client closed the connection before its end."""
 
-    request: int  # its number, from 1
-    at: float  # time.monotonic() when the close was seen
-    tokens: int  # written until then
+    request: int  # the number of the request, from 1
+    at: float  # the `time.monotonic()` at which the close was seen
+    tokens: int  # the tokens that were written before the close
 
 
 class LastRequest(TypedDict):
     headers: dict[str, str]  # names in lower case
-    body: Any  # parsed JSON; null if it was none
+    body: Any  # the parsed JSON; null for a request without a body
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class ProviderStatistics:
     connections_accepted: int
     streams_running: int  # responses of counted requests that have not ended, stalled ones included
     completed: int
-    broken: int  # broken off because the script said so
-    aborted: int  # the client closed before the response ended
+    broken: int  # responses broken off because the script said so
+    aborted: int  # responses whose client closed the connection before their end
     aborts: tuple[Abort, ...]
     last_request: LastRequest | None
 
 
 class Tally:
-    """Counts for one provider."""
+    """The counts of one provider."""
 
     def __init__(self) -> None:
         self._requests = 0

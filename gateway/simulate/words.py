@@ -1,6 +1,6 @@
-"""Pure: what the simulated model says, before any dialect: words, and the tokens that they are said in.
+"""Pure: the words and tokens that the simulated model says, in no dialect yet.
 
-In: a script. Out: tokens without end or as many as the script asks for. The same seed gives the same words.
+In: a script. Out: tokens, without end or as many as the script asks for. One seed always gives the same words.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def words(seed: int) -> Iterator[str]:
 
 
 def text_tokens(script: Script) -> Iterator[str]:
-    """The tokens of the text; a given text joins up to itself."""
+    """The tokens of the text; the tokens of a given text, joined, are that text."""
     tokens = words(script.seed) if script.text is None else iter(_split(script.text))
     tokens = islice(tokens, script.tokens) if script.text is None else tokens
     if not script.unicode_separators:
@@ -41,7 +41,7 @@ def text_tokens(script: Script) -> Iterator[str]:
 
 
 def reasoning_tokens(script: Script) -> Iterator[str]:
-    """The tokens of the thinking before the answer."""
+    """The tokens of the reasoning before the answer."""
     return islice(words(script.seed + 1), script.reasoning_tokens)
 
 
@@ -51,7 +51,7 @@ def count_text_tokens(script: Script) -> int:
 
 
 def answer_digest(script: Script, facts: Facts) -> str:
-    """16 hex digits that name an answer: the same for the same seed, model and prompt."""
+    """The name of an answer, in 16 hexadecimal digits: a digest of seed, model and prompt."""
     seen = b"\0".join((str(script.seed).encode(), facts.model.encode(), facts.prompt))
     return hashlib.blake2b(seen, digest_size=8).hexdigest()
 
