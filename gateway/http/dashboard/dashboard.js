@@ -1,5 +1,5 @@
-// The live page of a gateway: one snapshot a second from its statistics feed, and the tokens of one stream.
-// What comes from outside is only ever put in as text.
+// The live page of a gateway: shows its statistics feed, one snapshot a second, and the tokens of one stream.
+// Whatever comes from outside is put into the document as text only.
 
 import { KINDS } from "./endings.js";
 import { Figures } from "./figures.js";
@@ -11,10 +11,10 @@ import { Watched } from "./watched.js";
 import { NONE, duration, milliseconds, number, total, words } from "./words.js";
 
 const FEED = "v1/feeds/statistics/events?from=now";
-const TOKEN = "rivergate.token"; // in sessionStorage: it is gone with the tab
-const SILENT_MS = 4000; // a snapshot comes every second
-const DEAD_MS = 12_000; // so long without one, and the connection is opened anew
-const MAX_BAR = 100;
+const TOKEN = "rivergate.token"; // the key of the viewer token in sessionStorage, which ends with the tab
+const SILENT_MS = 4000; // without a snapshot for this time, the page says that it reconnects; the feed sends one every second
+const DEAD_MS = 12_000; // without a snapshot for this time, the connection is opened anew
+const MAX_BAR = 100; // the width of the longest bar, in units of its viewBox
 
 const rates = new Rates();
 const watched = new Watched();
@@ -50,10 +50,10 @@ function fillState(cell, stream) {
   cell.dataset.kind = kindOf(stream);
 }
 
-function fillUpstream(cell, one) {
+function fillUpstream(cell, upstream) {
   if (!cell.firstChild) cell.append(element("span", {}), element("small", {}));
-  setText(cell.firstChild, one.upstream);
-  setText(cell.lastChild, one.model);
+  setText(cell.firstChild, upstream.upstream);
+  setText(cell.lastChild, upstream.model);
 }
 
 function fillBreaker(cell, upstream) {
@@ -85,11 +85,11 @@ const streams = new Table(byId("streams"), [
 const upstreams = new Table(byId("upstreams"), [
   ["Upstream", fillUpstream],
   ["Breaker", fillBreaker],
-  ["TTFT p50", says((one) => milliseconds(one.ttft_p50_ms)), "number"],
-  ["TTFT p95", says((one) => milliseconds(one.ttft_p95_ms)), "number"],
-  ["Tokens/s", says((one) => number(one.tps_p50, 1)), "number"],
-  ["Failures", says((one) => `${number(100 * one.error_rate, 1)} %`), "number"],
-  ["In flight", says((one) => number(one.in_flight)), "number"],
+  ["TTFT p50", says((upstream) => milliseconds(upstream.ttft_p50_ms)), "number"],
+  ["TTFT p95", says((upstream) => milliseconds(upstream.ttft_p95_ms)), "number"],
+  ["Tokens/s", says((upstream) => number(upstream.tps_p50, 1)), "number"],
+  ["Failures", says((upstream) => `${number(100 * upstream.error_rate, 1)} %`), "number"],
+  ["In flight", says((upstream) => number(upstream.in_flight)), "number"],
 ]);
 const endings = new Table(byId("endings"), [
   ["Ending", says(([ending]) => words(ending))],
@@ -107,7 +107,7 @@ function show(now) {
   showStreams();
   ttft.show(now.ttft_ms);
   gap.show(now.gap_ms);
-  upstreams.show(now.upstreams, (one) => `${one.upstream} ${one.model}`);
+  upstreams.show(now.upstreams, ({ upstream, model }) => `${upstream} ${model}`);
   showEndings(now.streams.endings);
 }
 
@@ -125,7 +125,7 @@ function showStreams() {
 }
 
 function showEndings(counts) {
-  const known = Object.entries(counts).sort(([, one], [, other]) => other - one);
+  const known = Object.entries(counts).sort(([, left], [, right]) => right - left);
   const most = Math.max(1, ...Object.values(counts));
   const all = total(Object.values(counts));
   const aborted = total(known.map(([ending, count]) => (KINDS[ending] === "good" ? 0 : count)));
@@ -154,7 +154,7 @@ function connect() {
   heardAt = performance.now();
   feed = new Source(FEED + (token ? `&token=${encodeURIComponent(token)}` : ""), {
     message: onSnapshot,
-    state: (state) => state !== "live" && tell(state), // it is live when a snapshot comes
+    state: (state) => state !== "live" && tell(state), // "live" is shown when a snapshot comes
     refused: onRefused,
   });
 }
@@ -182,7 +182,8 @@ function watchTheClock() {
   if (silent > DEAD_MS) connect();
 }
 
-// A token in the address goes out of it, so that it is neither kept in the history nor passed on with a link.
+// Takes the token out of the page's address, so that it is neither kept in the history nor passed on with a link.
+// Returns whether the address held a token.
 function takeToken() {
   const [fragment, query] = [location.hash, location.search].map((part) => new URLSearchParams(part.slice(1)));
   const given = fragment.get("token") ?? query.get("token");

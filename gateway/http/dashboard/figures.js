@@ -1,4 +1,4 @@
-// The numbers of a snapshot, one beside the other.
+// Shows the numbers of a snapshot, each with its label.
 
 import { byId, element, setText } from "./page.js";
 import { NONE, duration, milliseconds, number } from "./words.js";

@@ -1,4 +1,4 @@
-// A distribution as a picture: a bar for each range of milliseconds.
+// Draws a distribution: a bar for each range of milliseconds.
 
 import { byId, drawn, setAttributes, setText } from "./page.js";
 import { milliseconds, number, total } from "./words.js";
@@ -16,9 +16,9 @@ export class Histogram {
   #picture;
   #about;
   #what;
-  #bars = []; // with the numbers above them
+  #bars = []; // pairs of a bar and the number above it
 
-  // what: the words for the things that are counted
+  // what: the words for the things that are counted, as in "12 completions"
   constructor(id, what) {
     this.#picture = setAttributes(byId(id), { viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
     this.#about = byId(`${id}-about`);

@@ -28,14 +28,14 @@ export function drawn(name, attributes, ...children) {
   return node;
 }
 
-// A table whose rows stay the same elements, so that neither the focus nor a selection is lost every second.
-// The roles stand there because on a phone its rows are laid out as cards.
+// A table that keeps the element of each row from snapshot to snapshot, so that focus and selection are not lost.
+// It names the ARIA roles because on a phone the rows are laid out as cards, which would lose them.
 export class Table {
   #columns;
   #body = element("tbody", { role: "rowgroup" });
   #rows = new Map();
 
-  // columns: [label, fill(cell, record), class]
+  // columns: a list of [label, fill(cell, record), class]
   constructor(table, columns) {
     this.#columns = columns;
     const heads = columns.map(([label, , kind = ""]) =>

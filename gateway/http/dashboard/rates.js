@@ -1,6 +1,6 @@
-// What a second brings, from the snapshots of the last seconds.
+// Rates a second, from the snapshots of the last seconds.
 
-const SECONDS = 5;
+const SECONDS = 5; // how old the oldest snapshot may be
 
 export class Rates {
   #kept = [];
@@ -8,7 +8,7 @@ export class Rates {
   add(now) {
     const last = this.#kept.at(-1);
     if (last && (now.at < last.at || now.at > last.at + 2 * SECONDS || now.deliveries < last.deliveries)) {
-      this.#kept = []; // another process, or a long silence
+      this.#kept = []; // the gateway was restarted, or no snapshot came for long
     }
     const tokens = new Map(now.list.map((stream) => [stream.id, stream.usage?.completion_tokens]));
     const created = new Map(now.list.map((stream) => [stream.id, stream.created]));
@@ -17,15 +17,15 @@ export class Rates {
   }
 
   deliveries() {
-    return this.#rate((one) => one.deliveries);
+    return this.#rate((snapshot) => snapshot.deliveries);
   }
 
-  // Of a running stream; null while nothing is known.
+  // Tokens a second of a running stream; null if the stream has ended, or while the rate is not known.
   tokens(stream) {
-    return stream.ending === null ? this.#rate((one) => one.tokens.get(stream.id)) : null;
+    return stream.ending === null ? this.#rate((snapshot) => snapshot.tokens.get(stream.id)) : null;
   }
 
-  // Of all that are listed, those too that began and ended between two snapshots.
+  // Tokens a second of all listed streams, including streams that began and ended between two snapshots.
   allTokens() {
     const [first, last] = [this.#kept[0], this.#kept.at(-1)];
     if (last.at <= first.at) return null;
@@ -39,7 +39,7 @@ export class Rates {
   }
 
   #rate(read) {
-    const known = this.#kept.filter((one) => read(one) != null);
+    const known = this.#kept.filter((snapshot) => read(snapshot) != null);
     if (known.length < 2) return null;
     const [first, last] = [known[0], known.at(-1)];
     return Math.max(0, (read(last) - read(first)) / (last.at - first.at));

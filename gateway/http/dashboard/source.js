@@ -1,8 +1,8 @@
-// An event stream that comes back.
+// An event stream that reconnects after every kind of failure.
 
 const RETRY_MS = 3000;
 
-// EventSource heals a cut by itself, but gives up at an HTTP error, and does not say at which.
+// EventSource reconnects by itself after a cut, but gives up after an HTTP error, and does not tell its status.
 export class Source {
   #url;
   #on;
@@ -11,7 +11,8 @@ export class Source {
   #timer = 0;
   #closed = false;
 
-  // on: message(text), state(word), refused(status, message), and if wanted end, gap and reset, each with its fields
+  // on: the callbacks message(text), state(word) and refused(status, message), and perhaps end, gap and reset, which
+  // get the fields of the control event of that name
   constructor(url, on) {
     this.#url = url;
     this.#on = on;
@@ -34,7 +35,7 @@ export class Source {
     events.onerror = () => this.#onError(events);
   }
 
-  // A new EventSource does not know where the one before it stopped.
+  // The address with the id of the last event, which a new EventSource does not know.
   #address() {
     if (!this.#lastId) return this.#url;
     return `${this.#url}${this.#url.includes("?") ? "&" : "?"}last_event_id=${encodeURIComponent(this.#lastId)}`;
@@ -63,10 +64,10 @@ async function statusOf(url) {
   const abort = new AbortController();
   try {
     const answer = await fetch(url, { signal: abort.signal, cache: "no-store" });
-    const told = answer.ok ? {} : await answer.json();
-    return { status: answer.status, message: told.error?.message ?? "" };
+    const body = answer.ok ? {} : await answer.json();
+    return { status: answer.status, message: body.error?.message ?? "" };
   } catch {
-    return { status: 0, message: "" }; // nobody answers, or something that is not the gateway
+    return { status: 0, message: "" }; // there is no answer, or the answer is not the gateway's
   } finally {
     abort.abort();
   }

@@ -1,14 +1,14 @@
-// The tokens of one stream as they come, the newest of them.
+// Shows the newest tokens of one stream as they come.
 
 import { byId, element, setText } from "./page.js";
 import { Source } from "./source.js";
 import { visible, words } from "./words.js";
 
-const MAX_SHOWN = 200_000; // characters
-const MAX_NODE = 4000; // characters of one text node: the oldest go in such steps
-const STEP_MS = 50; // between two changes of the document
+const MAX_SHOWN = 200_000; // characters that are shown; older ones are removed
+const MAX_NODE = 4000; // characters of one text node; the oldest characters are removed node by node
+const STEP_MS = 50; // the least time between two changes of the document
 
-// What a chunk says: text, reasoning, a refusal, the arguments of tool calls; or why there is no more.
+// The text of one event: content, reasoning, a refusal, the arguments of tool calls; or the message of an error.
 function saidBy(data) {
   let chunk;
   try {
@@ -26,7 +26,7 @@ function saidIn(delta) {
   return [reasoning, delta.content, delta.refusal, ...calls].filter((part) => typeof part === "string").join("");
 }
 
-// A text that only grows at its end and forgets at its start.
+// A text that grows at its end, and from which the oldest characters are removed.
 class Text {
   #node = byId("text");
   #waiting = "";
@@ -71,7 +71,7 @@ class Text {
 export class Watched {
   #text = new Text();
   #source = null;
-  #tokens = new Map(); // of streams, by id: they stay in this page
+  #tokens = new Map(); // viewer tokens by the ids of their streams; kept in this page only
   #stream = null;
 
   constructor() {
@@ -82,7 +82,7 @@ export class Watched {
     return this.#stream?.id;
   }
 
-  // open: no token is needed
+  // open: whether the gateway is in open mode, where no viewer token is needed
   choose(stream, open) {
     this.#source?.close();
     this.#stream = stream;

@@ -1,4 +1,4 @@
-// Values as people read them.
+// Writes values in the way people read them.
 
 export const NONE = "–";
 
@@ -21,8 +21,8 @@ export function duration(seconds) {
 export const words = (name) => String(name).replaceAll("_", " ");
 export const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
 
-// Control characters are shown instead of obeyed, and so are those that take no room: nothing hides in a text, nothing
-// turns it around.
+// Shows control characters and invisible characters as visible marks, so that no part of a text can hide, or turn the
+// direction of writing.
 export function visible(text) {
   return text
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (found) => String.fromCharCode(0x2400 + found.charCodeAt(0)))
