@@ -63,8 +63,11 @@ class Admission:
         self._capacity = capacity
         self._gate = gate
         self._in_force = in_force
-        # Handlers that check a viewer token themselves: a request to them with a viewer token needs no key.
-        self.take_viewer_tokens: frozenset[Handler] = frozenset()
+        self._viewer_handlers: frozenset[Handler] = frozenset()  # they check a viewer token themselves
+
+    def admit_viewers_to(self, handlers: frozenset[Handler]) -> None:
+        """Let requests with a viewer token go to these handlers without a key: the handlers check the token."""
+        self._viewer_handlers = handlers
 
     def enter(self, method: str, headers: Mapping[str, str]) -> None:
         """Take the first step: check capacity and origin. Raises `NoRoom`, `PermissionDenied`."""
@@ -113,7 +116,7 @@ class Admission:
             self._capacity.check(request.method)
             return _preflight(self._in_force.cors, origin, headers.get("Access-Control-Request-Headers", ""))
         self.enter(request.method, headers)
-        if not (request.match_info.handler in self.take_viewer_tokens and "token" in request.query):
+        if not (request.match_info.handler in self._viewer_handlers and "token" in request.query):
             request[CALLER] = await self.caller(headers)
         return await handler(request)
 

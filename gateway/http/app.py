@@ -46,7 +46,7 @@ def build_app(parts: AppParts) -> web.Application:
     opening = reply.opening
     streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.capacity, parts.dialects[0])
     feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
-    admission.take_viewer_tokens = frozenset([streams.get, streams.get_events, feeds.get_events])
+    admission.admit_viewers_to(frozenset([streams.get, streams.get_events, feeds.get_events]))
     for dialect in parts.dialects:
         app.router.add_post(dialect.path, CompletionEndpoints(reply, dialect).create, expect_handler=on_expect)
     app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)

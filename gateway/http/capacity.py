@@ -16,6 +16,14 @@ class ConnectionCount:
     def __init__(self) -> None:
         self.total = 0
 
+    def on_made(self) -> None:
+        """Count a connection that a client has made."""
+        self.total += 1
+
+    def on_lost(self) -> None:
+        """Count a connection that is gone, or that was taken over."""
+        self.total -= 1
+
 
 class NoRoom(ServiceUnavailable):
     """A refusal after which the connection is closed, so that it makes room."""

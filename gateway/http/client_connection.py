@@ -150,7 +150,7 @@ class ClientProtocol(web.RequestHandler):
     # --- what the transport brings
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._count.total += 1
+        self._count.on_made()
         super().connection_made(transport)
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
@@ -188,7 +188,7 @@ class ClientProtocol(web.RequestHandler):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._count.total -= 1
+        self._count.on_lost()
         self._stop_waiting()
         self._become(Server.CLOSED)
         self._unread, self._boundary = b"", None

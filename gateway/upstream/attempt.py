@@ -56,7 +56,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an attempt fetches.
+    """The request that an attempt sends, and how its answer is to be read.
 
     `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
     bytes have come has already cost more than there is.
@@ -312,7 +312,7 @@ class Attempt:
             if (arm := self._ARM.get(timer)) is not None:
                 arm(self)
         if self._phase is _ENDED:
-            self._body.over = True  # also stops a body that is in the middle of a read
+            self._body.stop()
         return True
 
     def _await_answer(self) -> None:

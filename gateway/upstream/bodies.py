@@ -57,6 +57,9 @@ class BodyReader(Protocol):
     def finish(self) -> None:
         """Take the end of the body, or of the connection."""
 
+    def stop(self) -> None:
+        """Tell the owner nothing more, and relay nothing more, not even the rest of a read."""
+
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens so far: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
 
@@ -165,6 +168,9 @@ class StreamBody:
         else:
             when = "in mid-stream" if self.content_seen else "before any content"
             self._break(f"the upstream ended {when}, with {self._reader.unfinished}")
+
+    def stop(self) -> None:
+        self.over = True
 
     def usage(self, prompt_tokens: int) -> Usage:
         return self._reader.usage(prompt_tokens)
@@ -294,6 +300,9 @@ class WholeBody:
         owner = self._owner  # the first call may release this body
         owner.on_content()
         owner.on_complete()
+
+    def stop(self) -> None:
+        self.over = True
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens of the answer; of an answer that was cut, an estimate by the bytes that came."""

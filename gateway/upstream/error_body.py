@@ -51,6 +51,9 @@ class ErrorBody:
             self.over = True
             self._owner.on_broken(self._error())
 
+    def stop(self) -> None:
+        self.over = True
+
     def usage(self, prompt_tokens: int) -> Usage:
         """The usage of an error: no tokens."""
         return estimate(prompt_tokens, 0, 0)
