@@ -76,7 +76,7 @@ class Sample:
 
 
 def _drop(frame: bytes, chunk: bytes) -> None:
-    """Drop a frame that nobody wants."""
+    """Drop a frame, since there is no receiver."""
 
 
 class LearnedShape:

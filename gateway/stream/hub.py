@@ -1,4 +1,4 @@
-"""Shell: the streams of this process, by id: those that run, and for a while those that have ended.
+"""Shell: the hub: the streams of this process by their ids, running or kept for a while after their end.
 
 Completions that are not streamed are here only while they run, so that a drain waits for them too.
 """
@@ -29,7 +29,7 @@ class Production(Running, Protocol):
     stream: Stream
     owner: str  # whose it is: the id of an API key, "" for the machine's own users
     key: str | None  # the X-Stream-Key of its request
-    fingerprint: bytes  # the digest of its request, by which a repeated key is known to mean the same request
+    fingerprint: bytes  # the digest of its request; another request with this key is refused
     announced: bool  # a client was told its id, and may ask for it after its end
 
     def headers(self) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """What a stream is and has done."""
+    """A snapshot of one stream: its state, and counts of what it has done."""
 
     subscribers: int
     subscribers_total: int

@@ -149,7 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._on_state(state)
         except Exception:
             self._fail(GatewayError("the gateway failed to relay the answer"))
-            raise  # a fault of ours: the loop logs it
+            raise  # the event loop logs the fault
 
     def eof_received(self) -> bool:
         self._parser.feed_eof()

@@ -224,7 +224,7 @@ def _explain(problem: Exception) -> UpstreamError:
     if isinstance(problem, httptools.HttpParserCallbackError) and problem.__context__ is not None:
         if isinstance(problem.__context__, UpstreamError):
             return problem.__context__
-        raise problem.__context__  # a fault of ours
+        raise problem.__context__  # a fault of the gateway itself
     if isinstance(problem, httptools.HttpParserUpgrade):
         return UpstreamError("the upstream switched to another protocol")
     return UpstreamError(f"the upstream's answer is not HTTP/1.1: {problem}")

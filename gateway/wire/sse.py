@@ -18,7 +18,7 @@ KEEPALIVE = b": keepalive\n\n"
 
 
 class EventTooLarge(ValueError):
-    """An event grew over the decoder's limit. `blocks`: what the same read completed before that event."""
+    """The error for an event over the decoder's limit. `blocks`: the blocks that were complete before the event."""
 
     def __init__(self, limit: int, blocks: list[bytes]) -> None:
         super().__init__(f"an event of more than {limit} bytes")

@@ -79,7 +79,7 @@ class ChatReader:
         return sse.decode(rest).data == b"[DONE]"
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The upstream's counts once they have come, else ours."""
+        """The upstream's counts once they have come, else our own estimate."""
         return self._reported or estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
