@@ -45,18 +45,24 @@ class Seat:
 def seated(name: str, folder: Path, script: Script, core: int) -> Iterator[Seat]:
     """Start the peer `name` on `core`. Raises `PeerFailed`."""
     build, publish = _LINE_UP[name]
-    publisher = publish(script)
+    with seated_peer(build(), publish(script), folder, script, core) as seat:
+        yield seat
+
+
+@contextlib.contextmanager
+def seated_peer(peer: Peer, publisher: Publisher, folder: Path, script: Script, core: int) -> Iterator[Seat]:
+    """Start this peer on `core` and connect the publisher. Raises `PeerFailed`."""
     with contextlib.ExitStack() as stack:
         upstream_port = publisher.port if isinstance(publisher, Provider) else 0
-        running = stack.enter_context(peers.started(build(), folder, upstream_port, core))
+        running = stack.enter_context(peers.started(peer, folder, upstream_port, core))
         stack.callback(publisher.close)
         try:
             publisher.open(running.port)
         except OSError as error:
-            raise PeerFailed(f"{name}: the publisher: {error}") from error
+            raise PeerFailed(f"{peer.name}: the publisher: {error}") from error
         audience = Audience(running.port, publisher.path, script.events)
         stack.callback(audience.close)
-        yield Seat(name, running, publisher, audience)
+        yield Seat(peer.name, running, publisher, audience)
 
 
 def _nchan() -> Peer:

@@ -12,6 +12,7 @@ import json
 import socket
 from collections.abc import Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from bench.frames import MODEL, Script
 
@@ -82,7 +83,8 @@ class Provider(_OneSocket):
         told = answer.read()
         if answer.status != 201:
             raise OSError(f"POST /v1/streams answered {answer.status} {told[:300]!r}")
-        self.path = json.loads(told)["events_url"]
+        url = urlsplit(json.loads(told)["events_url"])  # a path alone, or a whole URL
+        self.path = url.path + (f"?{url.query}" if url.query else "")
         asked.close()
         self._use(self._listener.accept()[0])
         request = b""

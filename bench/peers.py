@@ -63,6 +63,7 @@ class Peer:
     load_share: float = 1.0  # of the load the others get: one that saturates early is measured below that
     start_seconds: float = 20.0
     headers: tuple[Header, ...] = ()  # it wants these on every request
+    home: Path = ROOT  # where it runs: a gateway imports the package that stands there
 
     def target(self, port: int, headers: tuple[Header, ...]) -> Target:
         """The peer's own headers win over the given ones of the same name."""
@@ -96,6 +97,12 @@ class Running:
             self.freeze()
 
 
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a peer that runs in `home`: the packages that stand there come first."""
+    added = {"PYTHONPATH": str(home), "NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return os.environ | added
+
+
 @contextlib.contextmanager
 def started(peer: Peer, folder: Path, upstream_port: int, core: int) -> Iterator[Running]:
     """Start `peer` on `core` and wait until it accepts connections; raises `PeerFailed`."""
@@ -107,8 +114,8 @@ def started(peer: Peer, folder: Path, upstream_port: int, core: int) -> Iterator
         try:
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
-                env=os.environ | {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+                cwd=peer.home,
+                env=environment(peer.home),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -213,9 +220,9 @@ def plain_aiohttp(loop: str = "") -> Peer:
     return Peer(name, lambda site: [*command, str(site.port), site.upstream, *([loop] if loop else [])])
 
 
-def gateway() -> Peer:
-    """Without keys, open to loopback."""
-    return Peer("gateway", _gateway_command)
+def gateway(name: str = "gateway", home: Path = ROOT) -> Peer:
+    """Without keys, open to loopback; of the checkout `home`."""
+    return Peer(name, _gateway_command, home=home)
 
 
 def gateway_unbatched() -> Peer:
