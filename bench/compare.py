@@ -20,9 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from bench import machine, peers
 from bench.command import bounded, say, take_machine
@@ -39,7 +40,7 @@ from bench.loop import clock
 from bench.measure import percentile
 from bench.peers import PeerFailed, Running
 from bench.relay_report import DIRECT
-from bench.relay_rounds import WARM_UP, Options, StreamsBroken
+from bench.relay_rounds import WARM_UP, StreamsBroken
 
 BEFORE, AFTER = "before", "after"
 EVENT, REQUEST = "relay: CPU us per event", "short request: CPU us"
@@ -47,10 +48,15 @@ ONE, MANY = "TTFT added, one stream: p50 ms", "TTFT added, 100 streams: p50 ms"
 DELIVERY = "fan-out to 1,000: CPU us per delivery"
 MEMORY = "memory of an idle subscriber: KiB"
 ROWS = {"relay": (EVENT, REQUEST), "ttft": (ONE, MANY), "fanout": (DELIVERY,), "memory": (MEMORY,)}
-LOAD = Options(streams=300, rate=100.0, seconds=1.0, ttft_streams=100)  # the load of bench.relay, a second a turn
-ONE_STREAM = Plan(streams=1, tokens=4, gap=0.001, turns=121, pause=0.002)
-FANOUT_SUBSCRIBERS, FANOUT_SECONDS = 1000, 0.7  # the load of bench.fanout
+# The load of bench.relay in shorter turns: what a system call costs drifts within seconds.
+EVENTS_PLAN = Plan(streams=300, tokens=120, gap=0.01, spread=0.3, window=(0.4, 1.0))
+REQUESTS_PLAN = Plan(streams=20, tokens=2, gap=0.02, spread=0.02, turns=3)
+ONE_PLAN = Plan(streams=1, tokens=4, gap=0.001, turns=21, pause=0.002)
+MANY_PLAN = Plan(streams=100, tokens=20, gap=0.025, spread=0.5, turns=3, pause=0.01)
+# The load of bench.fanout, and who joins behind it and only waits.
+FANOUT_SUBSCRIBERS, FANOUT_SECONDS = 1000, 0.35
 MEMORY_SUBSCRIBERS = 5000
+CYCLES = {EVENT: 2, REQUEST: 4, ONE: 4, MANY: 1, DELIVERY: 4}  # of A B B A within a pair
 EVENTS = 20_000  # prepared for the life of a gateway: more than its turns can use up
 FAULTS = (PeerFailed, BrokenStream, StreamsBroken, Late, OSError)
 Figures = dict[str, dict[str, float]]  # by row, then by checkout
@@ -80,6 +86,18 @@ class Turns:
             raise StreamsBroken(f"{self.name}: {outcome.failed} failed; {'; '.join(outcome.reasons)}")
         return outcome
 
+    def count_events(self, load: Load) -> None:
+        relayed = self.run(load, EVENTS_PLAN)
+        if relayed.window is None:
+            raise StreamsBroken(f"{self.name}: the run ended before its window")
+        self.add(EVENT, relayed.window.peer_cpu, relayed.window.events)
+
+    def count_requests(self, load: Load) -> None:
+        asked = self.run(load, REQUESTS_PLAN)
+        if asked.whole is None:
+            raise StreamsBroken(f"{self.name}: the run has no end")
+        self.add(REQUEST, asked.whole.peer_cpu, len(asked.exchanges))
+
     def each_us(self, row: str) -> float:
         return self.cpu[row] / self.counts[row] * 1e6
 
@@ -102,10 +120,8 @@ class Comparison:
         with tempfile.TemporaryDirectory(prefix="bench-compare-") as folder:
             if {"relay", "ttft"} & set(self._rows):
                 figures |= self._relayed(order, Path(folder) / "relay")
-            if "fanout" in self._rows:
-                figures[DELIVERY] = self._delivered(order, Path(folder) / "fanout")
-            if "memory" in self._rows:
-                figures[MEMORY] = {name: self._joined(name, Path(folder) / "memory") for name in order}
+            if {"fanout", "memory"} & set(self._rows):
+                figures |= self._delivered(order, Path(folder) / "fanout")
         for row, by_checkout in figures.items():
             self.figures[row].append(by_checkout)
 
@@ -119,13 +135,14 @@ class Comparison:
             for one in (*turns, direct):
                 one.run(load, WARM_UP)
             if "relay" in self._rows:
-                for one in (*turns, *reversed(turns)):
-                    _relay_turn(one, load)
+                for one in alternating(turns, CYCLES[EVENT]):
+                    one.count_events(load)
+                for one in alternating(turns, CYCLES[REQUEST]):
+                    one.count_requests(load)
             if "ttft" in self._rows:
-                for one in (*turns, direct, direct, *reversed(turns)):
-                    one.ttfts[ONE] += one.run(load, ONE_STREAM).ttfts(first_turn=2)
-                for one in (*turns, direct, direct, *reversed(turns)):
-                    one.ttfts[MANY] += one.run(load, LOAD.many_plan(1.0)).ttfts(first_turn=2)
+                for row, plan in ((ONE, ONE_PLAN), (MANY, MANY_PLAN)):
+                    for one in alternating([*turns, direct], CYCLES[row]):
+                        one.ttfts[row] += one.run(load, plan).ttfts(first_turn=2)
         figures: Figures = {}
         if "relay" in self._rows:
             figures |= {row: {one.name: one.each_us(row) for one in turns} for row in (EVENT, REQUEST)}
@@ -148,7 +165,9 @@ class Comparison:
         with seated_peer(peer, Provider(prepared), folder / name, prepared, self._core) as seat:
             yield seat
 
-    def _delivered(self, order: list[str], folder: Path) -> dict[str, float]:
+    def _delivered(self, order: list[str], folder: Path) -> Figures:
+        """Rows of `fanout` and `memory`."""
+        figures: Figures = {}
         with contextlib.ExitStack() as stack:
             seats = [stack.enter_context(self._seat(name, folder)) for name in order]
             turns = {seat.name: Turns(seat.name, Target(seat.running.port)) for seat in seats}
@@ -156,25 +175,29 @@ class Comparison:
                 seat.audience.join(FANOUT_SUBSCRIBERS, JOIN_SECONDS)
                 seat.publish(WARM_UP_EVENTS)
                 seat.audience.wait_all(clock() + PASS_SECONDS)
-            for seat in (*seats, *reversed(seats)):
-                _fanout_turn(seat, turns[seat.name])
-            return {name: one.each_us(DELIVERY) for name, one in turns.items()}
+            if "fanout" in self._rows:
+                for seat in alternating(seats, CYCLES[DELIVERY]):
+                    _fanout_turn(seat, turns[seat.name])
+                figures[DELIVERY] = {name: one.each_us(DELIVERY) for name, one in turns.items()}
+            if "memory" in self._rows:
+                figures[MEMORY] = {seat.name: _memory_kib(seat) for seat in seats}
+        return figures
 
-    def _joined(self, name: str, folder: Path) -> float:
-        with self._seat(name, folder) as seat:
-            return join(seat, MEMORY_SUBSCRIBERS)["pss_kib"]
+
+T = TypeVar("T")
 
 
-def _relay_turn(one: Turns, load: Load) -> None:
-    """A second of the events of 300 streams, a second of short requests."""
-    relayed = one.run(load, LOAD.cpu_plan(1.0))
-    if relayed.window is None:
-        raise StreamsBroken(f"{one.name}: the run ended before its window")
-    one.add(EVENT, relayed.window.peer_cpu, relayed.window.events)
-    asked = one.run(load, LOAD.requests_plan(1.0))
-    if asked.whole is None:
-        raise StreamsBroken(f"{one.name}: the run has no end")
-    one.add(REQUEST, asked.whole.peer_cpu, len(asked.exchanges))
+def alternating(turns: Sequence[T], cycles: int) -> Iterator[T]:
+    """A B B A, again and again: what drifts steadily falls on both alike."""
+    for _ in range(cycles):
+        yield from turns
+        yield from reversed(turns)
+
+
+def _memory_kib(seat: Seat) -> float:
+    """Subscribers join that get nothing; those before them have used up what the process had free from its start."""
+    seat.audience.ask("from=now")
+    return join(seat, MEMORY_SUBSCRIBERS, seat.audience.published)["anonymous_kib"]
 
 
 def _fanout_turn(seat: Seat, turns: Turns) -> None:

@@ -16,10 +16,10 @@ JOIN_SECONDS = 60.0
 SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory
 
 
-def join(seat: Seat, size: int) -> Figures:
-    """So many come; KiB (`rss`, `pss`, `private`), seconds and CPU of each."""
+def join(seat: Seat, size: int, have: int = 0) -> Figures:
+    """So many come, that have the first `have` events; KiB of each kind of memory, seconds and CPU of each."""
     before, cpu, begun = seat.memory_kib(), seat.running.cpu(), clock()
-    seat.audience.join(size, JOIN_SECONDS)
+    seat.audience.join(size, JOIN_SECONDS, have)
     figures = {"join_seconds": clock() - begun, "join_cpu_us": (seat.running.cpu() - cpu) / size * 1e6}
     settle(seat)
     after = seat.memory_kib()

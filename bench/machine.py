@@ -70,8 +70,10 @@ def _ticks(pid: int) -> float:
 
 
 def memory_kib(pid: int) -> dict[str, float]:
-    """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss` and `private` (smaps_rollup)."""
-    total = {"rss": 0.0, "pss": 0.0, "private": 0.0}
+    """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss`, `private` and `anonymous`
+    (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
+    """
+    total = {"rss": 0.0, "pss": 0.0, "private": 0.0, "anonymous": 0.0}
     for one in process_tree(pid):
         try:
             lines = (_PROC / str(one) / "smaps_rollup").read_text().splitlines()[1:]
@@ -80,6 +82,7 @@ def memory_kib(pid: int) -> dict[str, float]:
         sizes = {name: float(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
         total["rss"] += sizes["Rss"]
         total["pss"] += sizes["Pss"]
+        total["anonymous"] += sizes["Anonymous"]
         total["private"] += sizes["Private_Clean"] + sizes["Private_Dirty"]
     return total
 
