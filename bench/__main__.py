@@ -20,40 +20,39 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import report, suite
-from bench.command import bounded
-from bench.line_up import ALL, APT, NAMES, Wish, chosen
-from bench.rows import ROWS
-from bench.verdicts import MET, MISSED, Verdict, judge, needs_packages
+from bench.kit.command import bounded
+from bench.rows import MET, MISSED, ROWS, Verdict, judge, needs_packages
+from bench.suite import ALL, APT, BENCHES, Settings, chosen
 
 STYLES = {MET: "green", MISSED: "bold red"}
 
 
 def run(given: argparse.Namespace) -> int:
-    progress, entries = Console(stderr=True), chosen(given.benches)
+    progress, benches = Console(stderr=True), chosen(given.benches)
     suite.adopt_orphans()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
-    playing = suite.Suite(given.results, Wish(given.quick, given.rounds, given.litellm))
+    playing = suite.Suite(given.results, Settings(given.quick, given.rounds, given.litellm))
     try:
-        for number, entry in enumerate(entries, 1):
-            progress.rule(f"{number}/{len(entries)} {entry.name}: {entry.question}")
-            playing.run(entry)
+        for number, bench in enumerate(benches, 1):
+            progress.rule(f"{number}/{len(benches)} {bench.name}: {bench.question}")
+            playing.run(bench)
     except KeyboardInterrupt:
         progress.print("interrupted; nothing is left running")
         return 130
-    outcome, names = playing.outcome, {entry.name for entry in entries}
+    outcome, names = playing.outcome, {bench.name for bench in benches}
     verdicts = judge(outcome.reports, outcome.troubles, [row for row in ROWS if row.bench in names])
     tell(verdicts, outcome)
-    return 0 if all(one.word == MET for one in verdicts) and not outcome.broken else 1
+    return 0 if all(verdict.word == MET for verdict in verdicts) and not outcome.broken else 1
 
 
 def tell(verdicts: list[Verdict], outcome: suite.Outcome) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for source in dict.fromkeys(one.row.source for one in verdicts):
+    for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
         table = Table(title=source, title_justify="left")
         for name in ("question", "target", "measured", "verdict"):
             table.add_column(name, justify="right" if name in ("target", "measured") else "left")
-        for one in (one for one in verdicts if one.row.source == source):
-            table.add_row(*one.cells, style=STYLES.get(one.word, "yellow"))
+        for verdict in (verdict for verdict in verdicts if verdict.row.source == source):
+            table.add_row(*verdict.cells, style=STYLES.get(verdict.word, "yellow"))
         console.print(table)
     for name, status in outcome.broken.items():
         console.print(f"bench {name} failed: status {status}", style="bold red", highlight=False)
@@ -72,8 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _bench(text: str) -> str:
-    if text not in (*NAMES, ALL):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMES)}, {ALL}")
+    if text not in (*BENCHES, ALL):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BENCHES)}, {ALL}")
     return text
 
 
@@ -82,17 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="run | report")
     running = commands.add_parser("run", help="measure, and compare with the targets")
     add = running.add_argument
-    add("benches", nargs="*", type=_bench, metavar="BENCH", help=f"of {', '.join(NAMES)}; or all")
+    add("benches", nargs="*", type=_bench, metavar="BENCH", help=f"of {', '.join(BENCHES)}; or all")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
-    add("--rounds", type=bounded(1, 20, int), help="of every bench that has rounds")
+    add("--rounds", type=bounded(1, 20), help="of every bench that has rounds")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for the relay bench")
     running.set_defaults(act=run)
     reporting = commands.add_parser("report", help="tables and pictures of what was kept")
     reporting.set_defaults(act=make_report)
-    for one in (running, reporting):
-        one.add_argument(
-            "--results", type=Path, default=suite.RESULTS, metavar="FOLDER", help="default: bench/results"
-        )
+    for command in (running, reporting):
+        command.add_argument("--results", type=Path, default=suite.RESULTS, metavar="FOLDER", help="bench/results")
     return parser
 
 

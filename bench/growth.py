@@ -5,155 +5,270 @@
 CPU and memory against streams, subscribers, the size of an event, the rate of events, and the length of the log that
 a late joiner gets: medians over rounds in which the curves take turns. The exponent of each cost is fitted over the
 upper half of its curve: beyond 1.15 it is "worse than linear", a defect. A C loop of send() shows what of the growth
-with subscribers is the kernel's. Progress and tables go to stderr, one line of JSON to stdout. Exit 1: a curve could
-not be taken.
+with subscribers is the kernel's. A point counts only if every stream through it was whole, byte for byte.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import contextlib
+import math
+import statistics
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import machine
-from bench.command import bounded, say, take_machine, tell
-from bench.fanout_audience import Late
-from bench.fanout_report import GATEWAY, C
-from bench.fanout_rounds import RESERVED_FILES
-from bench.frames import BrokenStream
-from bench.growth_fanout import with_log, with_subscribers
-from bench.growth_fit import Point, fits, merged
-from bench.growth_relay import (
-    RATE_STREAMS,
-    SIZED_RATE,
-    SIZED_STREAMS,
-    STREAMS_RATE,
-    with_event_bytes,
-    with_rate,
-    with_streams,
-)
-from bench.loop import clock
-from bench.measure import table
-from bench.peers import PeerFailed
-from bench.relay_rounds import StreamsBroken
-from bench.rows import MAX_SLOPE
+from bench.growth_fit import MEMORY, Point, above_lowest, fits, merged
+from bench.kit import peers
+from bench.kit.channel import JOIN_SECONDS, WARM_UP_EVENTS, Channel, Tally, channel, most_subscribers
+from bench.kit.client import Target
+from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
+from bench.kit.late import LateSubscriber
+from bench.kit.load import Load, Sample
+from bench.kit.loop import clock
+from bench.kit.peers import GATEWAY, C
+from bench.kit.processes import Running, started
+from bench.kit.script import Script, script
+from bench.kit.tables import Column, Table
+from bench.relay import SETTLE, cpu_plan
 
 BUDGET_SECONDS = 200.0  # no curve begins later; each takes below 40 s
-FAULTS = (PeerFailed, BrokenStream, StreamsBroken, Late, OSError)
+STREAMS = (1, 10, 100, 500, 1000, 1500, 2000)
+STREAMS_RATE = 5.0  # events/s of each
+RATES = (2, 10, 20, 50, 100, 200)  # events/s of each stream
+RATE_STREAMS = 50
+EVENT_BYTES = (100, 400, 1600, 6400, 25_600, 65_536)  # of text; about 170 more make the event
+SIZED_STREAMS, SIZED_RATE = 10, 20.0
+LEARNING_EVENTS = 4  # the first of a stream cost more: its shape is learned
+MIN_KEPT_EVENTS = 200  # in a window with fewer, one more or less is no sign of a rate that was not kept
+SPREAD = 0.5  # starts, for every thousand streams
+SUBSCRIBERS = (1, 10, 100, 1000, 2500, 5000, 10_000)
+MAX_EVENTS = 40_000
+LOG_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 23, (1 << 24) - (1 << 18))  # the last within stream.max_log_bytes
+TEXT_BYTES, BATCH, LATE_JOINS = 4096, 16, 3
+AT_REST_SECONDS = 0.02  # the kernel books the CPU of a process when that comes to rest
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a curve is over, and its costs with their units."""
+
+    text: str
+    units: dict[str, str]
+
+
+CORE, ALL, KIB = "thousandths of a core", "µs per event to everybody", "KiB"
 CAUSES = {
-    "streams": f"concurrent streams, {STREAMS_RATE:g} events/s each",
-    "subscribers": "subscribers of one stream",
-    "subscribers_c": "subscribers of a C loop of send(), for comparison",
-    "event_bytes": f"bytes of text in an event, {SIZED_STREAMS} streams, {SIZED_RATE:g} events/s each",
-    "rate": f"events/s, {RATE_STREAMS} streams",
-    "log": "bytes in the log, one late joiner",
+    "streams": Cause(f"concurrent streams, {STREAMS_RATE:g} events/s each", {"cpu": CORE, MEMORY: KIB}),
+    "subscribers": Cause("subscribers of one stream", {"cpu": ALL, MEMORY: KIB}),
+    "subscribers_c": Cause("subscribers of a C loop of send(), for comparison", {"cpu": ALL, MEMORY: KIB}),
+    "event_bytes": Cause(
+        f"bytes of text in an event, {SIZED_STREAMS} streams, {SIZED_RATE:g} events/s each", {"cpu": "µs per event"}
+    ),
+    "rate": Cause(f"events/s, {RATE_STREAMS} streams", {"cpu": CORE}),
+    "log": Cause("bytes in the log, one late joiner", {"cpu": "ms until whole", "time": "ms until whole"}),
 }
-UNITS = {
-    "streams": {"cpu": "thousandths of a core", "memory": "KiB"},
-    "subscribers": {"cpu": "µs per event to everybody", "memory": "KiB"},
-    "subscribers_c": {"cpu": "µs per event to everybody", "memory": "KiB"},
-    "event_bytes": {"cpu": "µs per event"},
-    "rate": {"cpu": "thousandths of a core"},
-    "log": {"cpu": "ms until whole", "time": "ms until whole"},
-}
-Curve = Callable[[], list[Point]]
 
 
-def measure(curves: dict[str, Curve], rounds: int, failures: dict[str, str]) -> dict[str, list[Point]]:
+class Relay:
+    """One gateway and its load."""
+
+    def __init__(self, load: Load, running: Running, seconds: float) -> None:
+        self._load, self._running, self._seconds, self._target = load, running, seconds, Target(running.port)
+        load.run(peers.WARM_UP, self._target)
+        self.idle_kib = self._private_kib()
+
+    def point(
+        self, x: float, cost: Callable[[Sample], float], streams: int, rate: float, text_bytes: int = 0
+    ) -> Point:
+        """The costs while so many streams run at this rate. Raises `Broken`."""
+        spread = SPREAD * (1 + streams / 1000)
+        plan = cpu_plan(streams, rate, self._seconds, spread, max(SETTLE, LEARNING_EVENTS / rate), text_bytes)
+        kib: list[float] = []
+
+        def probe() -> float:
+            """Looks at the memory too; at the second look the window begins, and all streams are running."""
+            kib.append(self._private_kib())
+            return self._running.cpu()
+
+        window = self._load.run(plan, self._target, probe).window
+        script.cache_clear()
+        kept = window.events / window.at / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
+        costs = {"cpu": cost(window), MEMORY: kib[1]}
+        return Point(x, costs, window.peer_cpu / window.at, window.own_cpu / window.at, kept)
+
+    def _private_kib(self) -> float:
+        return self._running.memory_kib()["private"]
+
+
+@contextlib.contextmanager
+def relaying(core: int, seconds: float) -> Iterator[Relay]:
+    """A new gateway on `core`. Raises `PeerFailed`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-growth-") as folder,
+        contextlib.closing(Load()) as load,
+        started(peers.gateway(), Path(folder), load.port, core) as running,
+    ):
+        yield Relay(load, running, seconds)
+
+
+def _millicores(window: Sample) -> float:
+    return window.peer_cpu / window.at * 1e3
+
+
+def _each_us(window: Sample) -> float:
+    return window.peer_cpu / max(window.events, 1) * 1e6
+
+
+def with_streams(core: int, seconds: float) -> list[Point]:
+    """A new gateway for each point: ended streams stay in memory for `stream.retain_seconds`, and would add up."""
+    points, idle_kib = [], math.inf
+    for count in STREAMS:
+        say(f"streams: {count}")
+        with relaying(core, seconds) as relay:
+            points.append(relay.point(count, _millicores, count, STREAMS_RATE))
+            idle_kib = min(idle_kib, relay.idle_kib)
+    return above_lowest(points, idle_kib)
+
+
+def with_rate(core: int, seconds: float) -> list[Point]:
+    with relaying(core, seconds) as relay:
+        say(f"rate: {RATE_STREAMS} streams at {RATES} events/s")
+        points = [relay.point(RATE_STREAMS * rate, _millicores, RATE_STREAMS, rate) for rate in RATES]
+        return [point.without(MEMORY) for point in points]
+
+
+def with_event_bytes(core: int, seconds: float) -> list[Point]:
+    with relaying(core, seconds) as relay:
+        say(f"event size: {EVENT_BYTES} bytes of text")
+        points = [relay.point(size, _each_us, SIZED_STREAMS, SIZED_RATE, size) for size in EVENT_BYTES]
+        return [point.without(MEMORY) for point in points]
+
+
+def with_subscribers(name: str, core: int, seconds: float) -> list[Point]:
+    """CPU us for each event to everybody, KiB of all. Subscribers come, and stay."""
+    with channel(name, script(0, MAX_EVENTS), core) as found:
+        subscribers = found.subscribers
+        subscribers.join(1, JOIN_SECONDS)
+        found.warm_up()
+        subscribers.from_now()  # nothing is published while they join; the C loop has no past anyway
+        empty = found.running.memory_kib()["private"]
+        points = []
+        for size in sorted({min(size, most_subscribers()) for size in SUBSCRIBERS}):
+            say(f"subscribers of {name}: {size}")
+            subscribers.join(size - len(subscribers), JOIN_SECONDS, subscribers.published)
+            subscribers.settle(0.5)
+            kib, tally = found.running.memory_kib()["private"], Tally()
+            events = found.passes(tally, seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)
+            points.append(_point(size, {"cpu": tally.peer_cpu / events * 1e6, MEMORY: kib}, tally))
+        return above_lowest(points, empty)
+
+
+def _point(x: float, costs: dict[str, float], tally: Tally) -> Point:
+    return Point(x, costs, tally.peer_cpu / tally.seconds, tally.own_cpu / tally.seconds)
+
+
+def with_log(core: int) -> list[Point]:
+    """CPU and time until a late joiner has it all, ms."""
+    prepared = script(0, LOG_BYTES[-1] // (TEXT_BYTES + 200), TEXT_BYTES)
+    with channel(GATEWAY, prepared, core) as found:
+        found.subscribers.join(1, JOIN_SECONDS)  # who stays: a stream that nobody reads would end
+        points = []
+        for size in LOG_BYTES:
+            say(f"log: a late joiner of {size / (1 << 20):.3g} MiB")
+            points.append(_late(found, prepared, _fill(found, prepared, size)))
+        return points
+
+
+def _fill(found: Channel, prepared: Script, size: int) -> int:
+    """Publish until the log has this size; its bytes."""
+    subscribers = found.subscribers
+    held = sum(map(len, prepared.events[: subscribers.published]))
+    while held < size and subscribers.published + BATCH <= len(prepared.events):
+        found.publish(BATCH)
+        held += sum(map(len, prepared.events[subscribers.published - BATCH : subscribers.published]))
+        subscribers.wait_all(JOIN_SECONDS)
+    subscribers.settle(0.5)
+    return held
+
+
+def _late(found: Channel, prepared: Script, held: int) -> Point:
+    """The median of some joins, one after another."""
+    joins = []
+    for _ in range(LATE_JOINS):
+        late = LateSubscriber(prepared.events[: found.subscribers.published])
+        begun, cpu, own = clock(), found.running.cpu(), time.process_time()
+        late.read(found.running.port, found.publisher.path)
+        seconds, load = clock() - begun, time.process_time() - own
+        time.sleep(AT_REST_SECONDS)
+        joins.append((seconds, found.running.cpu() - cpu, load))
+        late.check()
+        found.subscribers.settle(AT_REST_SECONDS)
+    seconds, used, load = (statistics.median(values) for values in zip(*joins, strict=True))
+    return Point(held, {"cpu": used * 1e3, "time": seconds * 1e3}, used / seconds, load / seconds)
+
+
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     """Curve by curve in each round, as long as there is time; who fails is not asked again."""
-    found: dict[str, list[list[Point]]] = {}
-    begun = clock()
-    for number in range(1, rounds + 1):
-        for name in [name for name in curves if name not in failures]:
-            if clock() - begun > BUDGET_SECONDS:
-                say(f"no time for {name} in round {number}/{rounds}")
-                continue
-            say(f"round {number}/{rounds}: {name}")
-            try:
-                found.setdefault(name, []).append(curves[name]())
-            except FAULTS as error:
-                failures[name] = str(error) or type(error).__name__
-                say(f"FAILED: {name}: {failures[name]}")
-    failures |= {name: "no time for it" for name in curves if name not in found and name not in failures}
-    return {name: merged(many) for name, many in found.items() if many and name not in failures}
-
-
-def text_report(found: dict[str, list[Point]]) -> str:
-    parts = []
-    for name, points in found.items():
-        units = UNITS[name]
-        head = [
-            CAUSES[name],
-            *(f"{cost}, {unit}" for cost, unit in units.items()),
-            "its core",
-            "load's",
-            "at its end",
-        ]
-        parts.append(table(head, [_row(one, units) for one in points]))
-        parts += [growth_text(cost, fit["slope"]) for cost, fit in fits(points).items()]
-    return "\n\n".join(["", *parts, ""])
-
-
-def _row(one: Point, costs: Iterable[str]) -> list[str]:
-    shares = (f"{one.peer_core:.2f}", f"{one.load_core:.2f}")
-    return [f"{one.x:,.0f}", *(f"{one.costs[cost]:.4g}" for cost in costs), *shares, one.strained or "-"]
-
-
-def growth_text(cost: str, slope: float | None) -> str:
-    if slope is None:
-        return f"{cost}: too few points for an exponent"
-    return f"{cost} grows with exponent {slope:.2f}: " + ("worse than linear" if slope > MAX_SLOPE else "no worse")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    most = machine.raise_open_files() - RESERVED_FILES
-    facts: dict[str, object] = {
-        "bench": "growth",
-        "machine": machine.facts(),
-        "versions": machine.versions("uvloop", "aiohttp", "httptools", "rivergate"),
-        "options": {name: getattr(given, name) for name in ("seconds", "rounds", "only")},
-    }
-    core, _ = take_machine()
-    everything: dict[str, Curve] = {
-        "streams": lambda: with_streams(core, given.seconds),
-        "subscribers": lambda: with_subscribers(GATEWAY, core, given.seconds, most),
-        "subscribers_c": lambda: with_subscribers(C, core, given.seconds, most),
-        "event_bytes": lambda: with_event_bytes(core, given.seconds),
-        "rate": lambda: with_rate(core, given.seconds),
+    core, seconds, begun = cores[0], given.seconds, clock()
+    curves: dict[str, Callable[[], list[Point]]] = {
+        "streams": lambda: with_streams(core, seconds),
+        "subscribers": lambda: with_subscribers(GATEWAY, core, seconds),
+        "subscribers_c": lambda: with_subscribers(C, core, seconds),
+        "event_bytes": lambda: with_event_bytes(core, seconds),
+        "rate": lambda: with_rate(core, seconds),
         "log": lambda: with_log(core),
     }
+    wanted = [name for name in curves if not given.only or name in given.only]
+    rounds: dict[str, list[list[Point]]] = {name: [] for name in wanted}
     failures: dict[str, str] = {}
-    found = measure({name: everything[name] for name in given.only or everything}, given.rounds, failures)
-    curves = {name: _curve(name, points) for name, points in found.items()}
-    say(text_report(found))
-    tell({**facts, "curves": curves, "failures": failures, "load_average_after": os.getloadavg()[0]}, given.json)
-    return 1 if failures.keys() - {"subscribers_c"} else 0
+    for number in range(1, given.rounds + 1):
+        for name in [name for name in wanted if name not in failures]:
+            if clock() - begun > BUDGET_SECONDS:
+                say(f"no time for {name} in round {number}/{given.rounds}")
+                continue
+            say(f"round {number}/{given.rounds}: {name}")
+            with reporting(failures, name):
+                rounds[name].append(curves[name]())
+    failures |= {name: "no time for it" for name, points in rounds.items() if not points and name not in failures}
+    found = {name: _curve(name, merged(points)) for name, points in rounds.items() if name not in failures}
+    return {"curves": found, "failures": failures}
 
 
-def _curve(name: str, points: list[Point]) -> dict[str, object]:
+def _curve(name: str, points: Sequence[Point]) -> dict[str, object]:
     in_json = [point.as_json() for point in points]
-    return {"cause": CAUSES[name], "units": UNITS[name], "points": in_json, "fits": fits(points)}
+    return {"cause": CAUSES[name].text, "units": CAUSES[name].units, "points": in_json, "fits": fits(points)}
 
 
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - set(CAUSES):
-        raise argparse.ArgumentTypeError(f"unknown {sorted(unknown)}, there are {sorted(CAUSES)}")
-    return names
+def tables(report: Report) -> list[Table]:
+    found = []
+    for curve in report["curves"].values():
+        columns = [Column(f"{cost}, {unit}", cost, None) for cost, unit in curve["units"].items()]
+        columns += [Column("its core", "peer_core"), Column("load's core", "load_core")]
+        table = Table.of(curve["cause"], columns, {f"{point['x']:,.0f}": point for point in curve["points"]})
+        slopes = [curve["fits"].get(cost, {}).get("slope") for cost in curve["units"]]
+        exponents = ["-" if slope is None else f"{slope:.2f}" for slope in slopes]
+        found.append(Table(table.head, [*table.rows, ["exponent, upper half", *exponents, "", ""]]))
+    return found
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("--seconds", type=bounded(0.3, 4, float), default=1.0, help="length of the window of a point")
-    add("--rounds", type=bounded(1, 10, int), default=2, help="curves take turns within each")
-    add("--only", type=_names, default=[], metavar="A,B", help=f"only these of {', '.join(CAUSES)}")
-    add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
-    return parser
-
+BENCH = Bench(
+    "growth",
+    __doc__,
+    (
+        Option("--seconds", bounded(0.3, 4, float), 1.0, "length of the window of a point"),
+        Option("--rounds", bounded(1, 10), 2, "curves take turns within each"),
+        Option("--only", several(CAUSES), [], f"only these of {', '.join(CAUSES)}", "A,B"),
+    ),
+    measure,
+    tables,
+    needed=[name for name in CAUSES if name != "subscribers_c"],
+    quick=("--rounds", "1", "--seconds", "0.6"),
+)
+main = BENCH.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Pure: how a cost grows with its cause: the slope of the one over the other, both as logarithms.
+"""Pure: how a cost grows with its cause: the slope of the cost over the cause, both as logarithms.
 
 In: points. Out: exponents: 1 is linear, 2 is square. Invariant: only the upper half counts, where what is fixed has
 least weight, and no point at which the load, or the gateway's core, was at its end.
@@ -19,7 +19,7 @@ RATE_KEPT = 0.95  # of what was asked
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`costs` by name; the shares of a core that the gateway and the load used; of a rate what was kept of it."""
+    """`costs` by name; the shares of a core that the gateway and the load used; how much of its rate was kept."""
 
     x: float
     costs: Mapping[str, float]
@@ -36,6 +36,9 @@ class Point:
             return ""
         return "the gateway" if self.peer_core > FULL_CORE or self.rate_kept < RATE_KEPT else ""
 
+    def without(self, cost: str) -> Point:
+        return replace(self, costs={name: value for name, value in self.costs.items() if name != cost})
+
     def as_json(self) -> dict[str, object]:
         shares = {"peer_core": self.peer_core, "load_core": self.load_core, "rate_kept": self.rate_kept}
         return {"x": self.x, **self.costs, **shares, "strained": self.strained}
@@ -47,32 +50,26 @@ def merged(rounds: Sequence[Sequence[Point]]) -> list[Point]:
 
 
 def _median(points: Sequence[Point]) -> Point:
-    costs = {name: statistics.median(point.costs[name] for point in points) for name in points[0].costs}
+    def middle(values: Sequence[float]) -> float:
+        return statistics.median(values)
+
+    costs = {name: middle([point.costs[name] for point in points]) for name in points[0].costs}
     kept = [point.rate_kept for point in points if point.rate_kept is not None]
-    return Point(
-        statistics.median(point.x for point in points),
-        costs,
-        statistics.median(point.peer_core for point in points),
-        statistics.median(point.load_core for point in points),
-        statistics.median(kept) if kept else None,
-    )
+    x, peer, load = (middle([getattr(point, name) for point in points]) for name in ("x", "peer_core", "load_core"))
+    return Point(x, costs, peer, load, middle(kept) if kept else None)
 
 
-def above_lowest(points: Sequence[Point], name: str, lowest: float) -> list[Point]:
-    """The points with this cost counted from the lowest that was seen, which may be below `lowest`."""
-    floor = min(lowest, *(point.costs[name] for point in points))
-    return [replace(point, costs={**point.costs, name: point.costs[name] - floor}) for point in points]
+def above_lowest(points: Sequence[Point], lowest_kib: float) -> list[Point]:
+    """The points with their memory counted from the lowest that was seen, which may be below `lowest_kib`."""
+    floor = min(lowest_kib, *(point.costs[MEMORY] for point in points))
+    return [replace(point, costs={**point.costs, MEMORY: point.costs[MEMORY] - floor}) for point in points]
 
 
 def slope(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Least squares over the logarithms; None for fewer than two different causes."""
     logs = [(math.log(x), math.log(y)) for x, y in pairs if x > 0 and y > 0]
-    if len({x for x, _ in logs}) < 2:
-        return None
-    mean_x, mean_y = (sum(values) / len(logs) for values in zip(*logs, strict=True))
-    product: float = sum((x - mean_x) * (y - mean_y) for x, y in logs)
-    square: float = sum((x - mean_x) ** 2 for x, _ in logs)
-    return product / square
+    xs, ys = [x for x, _ in logs], [y for _, y in logs]
+    return statistics.linear_regression(xs, ys).slope if len(set(xs)) > 1 else None
 
 
 def upper_half(points: Sequence[Point]) -> list[Point]:

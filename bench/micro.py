@@ -1,19 +1,23 @@
 """Wiring: what the steps of a token cost in one process, without sockets: `python -m bench.micro`.
 
 Warm figures of one stream, for comparing two ways of a step; in a gateway with hundreds of streams each step costs
-about twice as much (bench/relay.py), since nothing is in the processor's caches.
+about twice as much (bench/relay.py), since nothing is in the processor's caches. This is the one bench that imports
+the gateway.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from bench.frames import MODEL
+from bench.kit.command import Bench, Given, Option, Report, bounded
+from bench.kit.script import MODEL
+from bench.kit.tables import Column, Table
 from gateway.config import Stream as StreamConfig
 from gateway.errors import Ending, RivergateError
 from gateway.stream.stream import Stream
@@ -21,10 +25,8 @@ from gateway.upstream.body import StreamBody
 from gateway.wire import chat, sse
 from gateway.wire.repair import Identity
 
-TURNS = 100_000
 
-
-class _Sink:
+class Sink:
     """Takes everything and keeps nothing."""
 
     steady = False
@@ -46,7 +48,7 @@ class _Sink:
     def close(self) -> None: ...
 
 
-class _Ends:
+class Ends:
     """Owner of a body and producer of a stream, for which nothing follows from anything."""
 
     def __init__(self, stream: Stream | None = None) -> None:
@@ -76,32 +78,44 @@ def block(text: str) -> bytes:
     return sse.frame(orjson.dumps({**head, "choices": [choice]}))
 
 
-def timed(name: str, step: Callable[[bytes], object]) -> None:
+def steps() -> dict[str, Callable[[bytes], object]]:
+    reader = chat.ChatReader(Identity("x", 1, MODEL))
+    stream = Stream("bench", "e", StreamConfig(max_log_bytes=1 << 30), Ends())
+    stream.join(chunked=True).attach(Sink())
+    ends = Ends(stream)
+    ends.body = StreamBody(ends, Identity("x", 1, MODEL))
+    for text in ("role comes first", " second"):
+        reader.read(block(text))
+        ends.body.feed(block(text))
+    return {
+        "BlockDecoder.feed, one event a read": sse.BlockDecoder().feed,
+        "Lane.fit, a chunk of the known shape": reader.lane.fit,
+        "ChatReader.read, the full reading": reader.read,
+        "orjson.loads alone": lambda data: orjson.loads(data[6:]),
+        "Stream.on_frame to one subscriber": stream.on_frame,
+        "from the body's bytes to the sink": ends.body.feed,
+    }
+
+
+def microseconds(step: Callable[[bytes], object], turns: int) -> float:
     data = block(" token")
     step(data)
     start = time.perf_counter()
-    for _ in range(TURNS):
+    for _ in range(turns):
         step(data)
-    print(f"{name:44} {(time.perf_counter() - start) / TURNS * 1e6:6.2f} us")
+    return (time.perf_counter() - start) / turns * 1e6
 
 
-async def main() -> None:
-    reader = chat.ChatReader(Identity("x", 1, MODEL))
-    for text in ("role comes first", " second"):
-        reader.read(block(text))
-    timed("BlockDecoder.feed, one event a read", sse.BlockDecoder().feed)
-    timed("Lane.fit, a chunk of the known shape", reader.lane.fit)
-    timed("ChatReader.read, the full reading", reader.read)
-    timed("orjson.loads alone", lambda data: orjson.loads(data[6:]))
-    stream = Stream("bench", "e", StreamConfig(max_log_bytes=1 << 30), _Ends())
-    stream.join(chunked=True).attach(_Sink())
-    timed("Stream.on_frame to one reader", stream.on_frame)
-    ends = _Ends(stream)
-    ends.body = StreamBody(ends, Identity("x", 1, MODEL))
-    for text in ("role comes first", " second"):
-        ends.body.feed(block(text))
-    timed("from the body's bytes to the sink", ends.body.feed)
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
+    return {"steps": {name: {"us": microseconds(step, given.turns)} for name, step in steps().items()}}
 
+
+def tables(report: Report) -> list[Table]:
+    return [Table.of("step", (Column("us", "us"),), report["steps"])]
+
+
+BENCH = Bench("micro", __doc__, (Option("--turns", bounded(1, 10**7), 100_000, "of each step"),), measure, tables)
+main = BENCH.main
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())

@@ -1,21 +1,192 @@
-"""Pure: what the gateway must reach, once: every row of DESIGN.md section 7, and what the benches promise beyond it.
+"""Pure: what the gateway must reach: every row of DESIGN.md section 7, and what the benches promise beyond it.
 
 In: the JSON that the benches have written. Out: a verdict per row. Invariant: whoever tells of a target, a bench, the
-suite's table or the report, has it from here.
+suite's table or the report, has it from here; a figure that was taken under other conditions than its row names is no
+figure, and a row without a figure says why.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
-from bench.readings import Reader, Report, difference, faults, number, quotient, rate_not_kept, worst
-from bench.verdicts import BEYOND, Row, Verdict, judge
+from bench.kit.tables import shown
 
+Report = Mapping[str, Any]  # the JSON of one bench
+Reader = Callable[[Report], float | None]  # None: the report does not have this figure
+DESIGN, BEYOND = "DESIGN.md section 7", "beyond it"
+MET, MISSED, NOT_MEASURED = "met", "MISSED", "not measured"
+RATE_KEPT = 0.97  # of the events that were due in the window
 MAX_SLOPE = 1.15  # of a cost against its cause, both as logarithms: beyond this it grows worse than linearly
 FAN_OUT = "fan-out to 1,000, deliveries per CPU s"
 CROWD = {"rate": 20}
 TAIL = {"slow_share": 0.05}
 STORM = {"subscribers": 5000, "seconds": 2, "resume": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question, the bench that answers it, where the answer stands, and what it must be."""
+
+    bench: str
+    question: str
+    limit: float
+    read: Reader
+    unit: str = ""
+    at_least: bool = False
+    part: str = ""  # a peer beside the gateway, or a part of the run, without which there is no figure
+    fault: Callable[[Report], str] = lambda report: ""  # why the figure means nothing, "" if it does
+    options: Mapping[str, float] = field(default_factory=dict)  # of the bench, as the question names them
+    needs: str = ""  # what a run lacks that has no such figure
+    source: str = DESIGN
+
+    @property
+    def target(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {shown(self.limit)}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`value` None: not measured, and `why`."""
+
+    row: Row
+    value: float | None
+    why: str = ""
+
+    @property
+    def word(self) -> str:
+        if self.value is None:
+            return NOT_MEASURED
+        met = self.value >= self.row.limit if self.row.at_least else self.value <= self.row.limit
+        return MET if met else MISSED
+
+    @property
+    def figure(self) -> str:
+        return "-" if self.value is None else f"{shown(self.value)}{self.row.unit}"
+
+    @property
+    def cells(self) -> list[str]:
+        """The question, its target, the figure, the verdict."""
+        word = f"{self.word}: {self.why}" if self.why else self.word
+        return [self.row.question, self.row.target, self.figure, word]
+
+    def as_json(self) -> dict[str, object]:
+        kept = {name: value for name, value in asdict(self.row).items() if name not in ("read", "fault")}
+        return {**kept, "value": self.value, "verdict": self.word, "why": self.why}
+
+
+def judge(reports: Mapping[str, Report], troubles: Mapping[str, str], rows: Iterable[Row]) -> list[Verdict]:
+    """A verdict for each row. `troubles`: why a bench has no report."""
+    return [_verdict(row, reports.get(row.bench), troubles.get(row.bench, "not run")) for row in rows]
+
+
+def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
+    if report is None:
+        return Verdict(row, None, f"{row.bench}: {trouble}")
+    asked = report.get("options", {})
+    others = [f"{name} was {asked.get(name)}" for name, wanted in row.options.items() if asked.get(name) != wanted]
+    others += [why for why in (row.fault(report),) if why]
+    value = None if others else row.read(report)
+    return Verdict(row, value, "" if value is not None else "; ".join(others) or _reason(row, report))
+
+
+def _reason(row: Row, report: Report) -> str:
+    """The failure of the part that was needed, or of the gateway, or what the run lacks."""
+    failures = failures_of(report)
+    for name in (row.part, "gateway", ""):
+        if name in failures:
+            named = name or row.bench
+            return f"{named}: {_first_line(failures[name]).removeprefix(f'{named}: ')}"
+    if row.part == "litellm":
+        return "litellm: give --litellm PYTHON"
+    return row.needs or f"{row.bench} has no such figure"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def failures_of(report: Report) -> dict[str, str]:
+    """Who failed in a bench, and why; the bench itself is ""."""
+    found = dict(report.get("failures") or {})
+    for size in (report.get("sizes") or {}).values():
+        found = {**size.get("failures", {}), **found}
+    found |= dict.fromkeys(report.get("skipped") or (), "not installed")
+    return found | ({"": report["failure"]} if report.get("failure") else {})
+
+
+def needs_packages(reports: Iterable[Report]) -> bool:
+    """Whether a peer was missing that a package would bring."""
+    return any(
+        name in ("nginx", "nchan", "c") and any(word in why for word in ("not installed", "No such file", "no gcc"))
+        for report in reports
+        for name, why in failures_of(report).items()
+    )
+
+
+def dig(report: Any, *path: str) -> Any:
+    """What stands at this path, None if nothing does."""
+    for name in path:
+        if not isinstance(report, Mapping):
+            return None
+        report = report.get(name)
+    return report
+
+
+def number(*path: str, factor: float = 1.0) -> Reader:
+    """The figure at this path: a number, or the median of a spread."""
+
+    def read(report: Report) -> float | None:
+        found = dig(report, *path)
+        found = found.get("median") if isinstance(found, Mapping) else found
+        return found * factor if isinstance(found, int | float) else None
+
+    return read
+
+
+def worst(*path: str) -> Reader:
+    """The highest p99 of all kinds at this path."""
+
+    def read(report: Report) -> float | None:
+        values = [kind["p99_ms"] for kind in (dig(report, *path) or {}).values() if kind]
+        return max(values, default=None)
+
+    return read
+
+
+def combined(combine: Callable[[float, float], float], above: Reader, below: Reader) -> Reader:
+    """Two figures as one: their difference or their quotient."""
+
+    def read(report: Report) -> float | None:
+        high, low = above(report), below(report)
+        return None if high is None or low is None else combine(high, low)
+
+    return read
+
+
+difference, quotient = partial(combined, operator.sub), partial(combined, operator.truediv)
+
+
+def rate_not_kept(peer: str, report: Report) -> str:
+    """Who of the gateway and this peer was given, or took, less than the rate: late events come together, and those
+    are cheaper, so that a CPU per event of such a run flatters.
+    """
+    for name in ("gateway", peer):
+        kept = number("peers", name, "rate_kept")(report)
+        if kept is not None and kept < RATE_KEPT:
+            return f"{name} had {kept:.0%} of the rate"
+    return ""
+
+
+def faults(size: str, report: Report) -> float | None:
+    """0: everybody got every event, in order, exactly once; one fault ends a run, so that there is never more."""
+    if dig(report, "sizes", size, "peers", "gateway", "latency_p99_ms"):
+        return 0.0
+    failure = dig(report, "sizes", size, "failures", "gateway") or ""
+    return None if not failure or ", join" in failure else 1.0
 
 
 def _crowd(key: str, size: str = "1000") -> Reader:

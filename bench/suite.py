@@ -19,19 +19,45 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine
-from bench.line_up import Entry, Wish, options
-from bench.readings import Report
+from bench import abort, fanout, growth, memory, relay, startup, storm, ttft
+from bench.kit import machine
+from bench.kit.command import Bench
+from bench.rows import Report
 
+ALL = "all"
+APT = "apt-get install nginx libnginx-mod-nchan gcc"
+BENCHES = {each.BENCH.name: each.BENCH for each in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the suite runs its benches. A short run asks for fewer and shorter rounds, never for another load."""
+
+    quick: bool = False
+    rounds: int | None = None
+    litellm: str = ""
+
+    def options(self, bench: Bench) -> list[str]:
+        """What the bench is given; an option that stands twice counts as it stands last."""
+        given = list(bench.quick) if self.quick else []
+        if self.rounds is not None and any(option.name == "--rounds" for option in bench.options):
+            given += ["--rounds", f"{self.rounds}"]
+        if self.litellm and bench.name == "relay":
+            given += ["--litellm", self.litellm]
+        return given
+
+
+def chosen(names: list[str]) -> list[Bench]:
+    """In the order of the suite; all for `all`, and for none."""
+    return [bench for name, bench in BENCHES.items() if not names or ALL in names or name in names]
+
+
 @dataclass(slots=True)
 class Outcome:
-    """By the names of the benches; `broken` are those that ended with another status than 0, with or without a
-    report."""
+    """By the names of the benches; `broken`: the status of those that did not end with 0, with or without a report."""
 
     reports: dict[str, Report] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
@@ -41,19 +67,17 @@ class Outcome:
 class Suite:
     """Writes into `folder` as each bench ends."""
 
-    def __init__(self, folder: Path, wish: Wish) -> None:
-        self._folder, self._wish = folder, wish
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder, self._settings = folder, settings
         self.outcome = Outcome()
 
-    def run(self, entry: Entry) -> None:
+    def run(self, bench: Bench) -> None:
         """`KeyboardInterrupt` and `SystemExit` pass, when the bench and all its peers are gone."""
         with tempfile.TemporaryDirectory(prefix="bench-run-") as folder:
-            file = Path(folder) / "report.json"
-            begun = time.monotonic()
-            status = _played(
-                [sys.executable, "-m", f"bench.{entry.name}", *options(entry, self._wish), "--json", file]
-            )
-            self._keep(entry.name, status, time.monotonic() - begun, _read(file))
+            file, begun = Path(folder) / "report.json", time.monotonic()
+            options = [*self._settings.options(bench), "--json", str(file)]
+            status = _played([sys.executable, "-m", f"bench.{bench.name}", *options])
+            self._keep(bench.name, status, time.monotonic() - begun, _read(file))
 
     def _keep(self, name: str, status: int, seconds: float, report: dict[str, object] | None) -> None:
         outcome = self.outcome
@@ -62,13 +86,13 @@ class Suite:
         if report is None:
             outcome.troubles[name] = f"ended with status {status} and without a report"
             return
-        report |= {"quick": self._wish.quick, "seconds": round(seconds, 1), "status": status}
+        report |= {"quick": self._settings.quick, "seconds": round(seconds, 1), "status": status}
         outcome.reports[name] = report
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _played(command: list[str | Path]) -> int:
+def _played(command: list[str]) -> int:
     """The exit status of the bench; its progress is ours."""
     process = subprocess.Popen(
         command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True

@@ -5,199 +5,336 @@
 Deadline: concurrent requests with a budget (`X-Max-TTFT-Ms`) on an upstream that stalls before its first content; how
 late after the budget the 504 is there, with the deadlines spread evenly and with all at once. Tail: arrivals at a
 fixed rate on an upstream with a TTFT of 100 ms of which some take a second; a second, dearer one takes 60 ms. One
-gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; they take turns. Progress and tables
-go to stderr, one line of JSON to stdout. Exit 1: an answer was wrong, early or missing.
+gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; they take turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
+import json
 import sys
 import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bench import machine, peers
-from bench.command import bounded, say, take_machine, tell
-from bench.load_client import Target
-from bench.load_upstream import Upstream
-from bench.loop import Loop
-from bench.measure import percentile, table
-from bench.peers import PeerFailed
-from bench.ttft_deadline import DeadlineFailed, Deadlines
-from bench.ttft_tail import Arrivals, Seat, TailFailed, Tally, seated
+from bench.kit import peers
+from bench.kit.check import Broken, Check, ContentCheck, Position
+from bench.kit.client import Client, Target
+from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
+from bench.kit.figures import Figures, times_ms
+from bench.kit.load import GOLDEN, Load
+from bench.kit.loop import clock
+from bench.kit.processes import Peer, Running, started
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script, script
+from bench.kit.tables import TIMES, Column, Table
 
-OFF, AUTO = "off", "auto"
-SPREAD, AT_ONCE = "spread", "at_once"
 DEADLINE, TAIL = "deadline", "tail"
-STEPS = 200  # of the distribution of the TTFT that the report draws
-Figures = dict[str, float]
+SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
+EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget short
+PAUSE = 0.002  # between the answer and the next request of a connection
+DEADLINE_PATIENCE = 5.0  # for the last answer and the last close
+TAIL_PATIENCE = 10.0  # for the last answer
+REFUSAL = {"type": "api_error", "code": "ttft_budget_exceeded"}
+SLOW_MS = 1000.0
+USUAL_TEXTS, FAST_TEXTS = ("usual1 ", "usual2 ", "usual3"), ("fast1 ", "fast2 ", "fast3")
+USUAL = {"ttft_ms": 100.0, "ttft_jitter_ms": 10.0, "slow_ttft_ms": SLOW_MS, "gap_ms": 1.0}
+FAST = {"ttft_ms": 60.0, "ttft_jitter_ms": 5.0, "gap_ms": 1.0}
 
 
-def deadline(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures]:
-    """Lateness with spread deadlines, and with all at once. Raises `DeadlineFailed`, `PeerFailed`."""
+class RefusalCheck(Check):
+    """Expects the one 504 that DESIGN.md section 6 has for a budget that is spent, whole, instead of a stream."""
+
+    exact = False
+
+    def advance(self, position: Position, data: bytes) -> Position:
+        answer = position.held + data
+        head, separator, body = answer.partition(b"\r\n\r\n")
+        if not separator:
+            return Position(held=answer)
+        if not head.startswith(b"HTTP/1.1 504 "):
+            raise Broken(f"answered {answer[:300]!r}")
+        sizes = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        size = int(sizes[0].partition(b":")[2]) if sizes else -1
+        if size < 0 or len(body) > size:
+            raise Broken(f"the length of the answer is wrong: {answer[:300]!r}")
+        if len(body) < size:
+            return Position(held=answer)
+        error = json.loads(body).get("error") or {}
+        if {name: error.get(name) for name in REFUSAL} != REFUSAL:
+            raise Broken(f"not the expected error: {body[:300]!r}")
+        return Position(len(self._script.events), ended=True)
+
+
+class Deadlines:
+    """Requests with a budget that their upstream never keeps. Invariant: none is answered early, and the upstream has
+    seen each of them, and the close of each."""
+
+    def __init__(self, load: Load, port: int, budget: float) -> None:
+        self._load, self._loop, self._upstream, self._budget = load, load.loop, load.upstream, budget
+        self._target = Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),))
+        self._name, self._reason = load.name(), ""
+        self._exchanges: dict[Client, Exchange] = {}
+        self._asked = self._seen = self._lost = 0
+        self._late: list[float] = []
+
+    def play(self, streams: int, turns: int, spread: float) -> list[float]:
+        """Seconds from the end of the budget, counted from the request's last byte, to the last byte of each answer.
+
+        `streams` connections, each with `turns` requests one after another; starts spread over `spread` seconds.
+        Raises `Broken`.
+        """
+        clients = [Client(self._loop, self._target, self._on_end) for _ in range(streams)]
+        self._left = dict.fromkeys(clients, turns)
+        self._upstream.on_lost = self._on_lost
+
+        def start(now: float) -> float:
+            for number, client in enumerate(clients):
+                self._loop.call_at(now + (number * GOLDEN) % 1.0 * spread, partial(self._ask, client))
+            return now + spread + turns * (self._budget + PAUSE) + DEADLINE_PATIENCE
+
+        self._load.play(start, *clients)
+        total, counts = streams * turns, (len(self._late), self._seen, self._lost)
+        if not self._reason and counts != (total, total, total):
+            told = "{} answered, {} seen by the upstream, {} closed there".format(*counts)
+            self._reason = f"of {total} requests {told}"
+        if self._reason:
+            raise Broken(self._reason)
+        return self._late
+
+    def _ask(self, client: Client, now: float) -> None:
+        self._asked += 1
+        self._left[client] -= 1
+        # Every other upstream says nothing at all, every other one its head and the role.
+        says = Says.ROLE if self._asked % 2 else Says.NOTHING
+        exchange = Exchange(f"{self._name}.{self._asked}", script(0, 1), 0.0, says=says)
+        self._exchanges[client] = exchange
+        self._upstream.expect(exchange)
+        client.ask(exchange)
+
+    def _on_end(self, client: Client, reason: str) -> None:
+        exchange = self._exchanges[client]
+        late = -EARLY if reason else exchange.receipts[-1] - exchange.asked_at - self._budget
+        if reason or late < -EARLY:
+            self._reason = self._reason or reason or f"answered {-late * 1e3:.1f} ms before the end of the budget"
+            self._loop.stop()
+            return
+        self._late.append(late)
+        self._seen += bool(exchange.taken_at)
+        if self._left[client]:
+            self._loop.call_at(clock() + PAUSE, partial(self._ask, client))
+        self._stop_if_over()
+
+    def _on_lost(self, exchange: Exchange) -> None:
+        self._lost += 1
+        self._stop_if_over()
+
+    def _stop_if_over(self) -> None:
+        if self._lost == len(self._late) == self._asked and not any(self._left.values()):
+            self._loop.stop()
+
+
+def deadline(given: Given, core: int) -> dict[str, Figures]:
+    """Lateness with spread deadlines, and with all at once. Raises `Broken`, `PeerFailed`."""
     late: dict[str, list[float]] = {SPREAD: [], AT_ONCE: []}
-    loop = Loop()
-    upstream = Upstream(loop)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
-            peers.started(peers.gateway(), Path(folder) / "gateway", upstream.port, cores[0]) as running,
-        ):
-            budget = given.budget_ms / 1000
-            target = Target(running.port, headers=(("X-Max-TTFT-Ms", f"{given.budget_ms}"),))
-            Deadlines(loop, upstream, target, budget, "1").play(min(20, given.streams), 1, 0.0)
-            for number in range(1, given.rounds + 1):
-                say(f"deadline, round {number}/{given.rounds}")
-                spread = Deadlines(loop, upstream, target, budget, f"{number}.2")
-                late[SPREAD] += spread.play(given.streams, given.turns, budget)
-                at_once = Deadlines(loop, upstream, target, budget, f"{number}.3")
-                late[AT_ONCE] += at_once.play(given.streams, 1, 0.0)
-    finally:
-        upstream.close()
-        loop.close()
-    return {name: {"answers": len(values), **_figures(values)} for name, values in late.items()}
+    budget = given.budget_ms / 1000
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
+        contextlib.closing(Load()) as load,
+        started(peers.gateway(), Path(folder), load.port, core) as running,
+    ):
+        Deadlines(load, running.port, budget).play(min(20, given.streams), 1, 0.0)
+        for number in range(1, given.rounds + 1):
+            say(f"deadline, round {number}/{given.rounds}")
+            late[SPREAD] += Deadlines(load, running.port, budget).play(given.streams, given.turns, budget)
+            late[AT_ONCE] += Deadlines(load, running.port, budget).play(given.streams, 1, 0.0)
+    return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
 
 
-def tail(given: argparse.Namespace, cores: tuple[int, int]) -> tuple[dict[str, Figures], dict[str, list[float]]]:
-    """TTFT and requests spent per `hedge_after`, its distribution in ms. Raises `TailFailed`, `PeerFailed`."""
-    loop = Loop()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder, contextlib.ExitStack() as stack:
-            seats: list[Seat] = []
-            for hedge_after in (OFF, AUTO):
-                say(f"tail: starting a gateway with hedge_after = {hedge_after}, and two upstreams")
-                place = Path(folder) / hedge_after
-                started = seated(hedge_after, given.slow_share, given.seed, place, cores)
-                seats.append(stack.enter_context(started))
-            say("tail: warm-up")
-            for seat in seats:
-                Arrivals(loop, seat, f"{seat.hedge_after}.0").play(given.warm_up, given.rate)
-            before = {seat.hedge_after: seat.count() for seat in seats}
-            ttfts: dict[str, list[float]] = {seat.hedge_after: [] for seat in seats}
-            for number in range(1, given.rounds + 1):
-                seats.reverse()
-                say(f"tail, round {number}/{given.rounds}: {', '.join(seat.hedge_after for seat in seats)}")
-                for seat in seats:
-                    arrivals = Arrivals(loop, seat, f"{seat.hedge_after}.{number}")
-                    ttfts[seat.hedge_after] += arrivals.play(given.requests, given.rate)
-            order = sorted(seats, key=lambda seat: seat.hedge_after != OFF)
-            figures = {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
-            return figures, {one.hedge_after: _steps(ttfts[one.hedge_after]) for one in order}
-    finally:
-        loop.close()
+def _expected(texts: tuple[str, ...]) -> Script:
+    """An answer whose events are known by their texts alone."""
+    return Script((b"",) * (len(texts) + FRAMING_EVENTS), texts, ())
 
 
-def _tail_figures(seat: Seat, before: dict[str, Tally], ttfts: list[float]) -> Figures:
-    since, until = before[seat.hedge_after], seat.count()
-    spent, asked = until - since, len(ttfts)
-    if spent.first + spent.second < asked:
-        raise TailFailed(f"{asked} requests answered, but the upstreams counted {spent}")
-    return {
-        "requests": asked,
-        **_figures(ttfts),
-        "hedges": spent.second,
-        "extra_share": (spent.first + spent.second - asked) / asked,
-        "slow_share": seat.slow_between(since, until),
-        "slow_share_warm_up": seat.slow_between(Tally(0, 0), since),
-    }
+_USUAL, _FAST = _expected(USUAL_TEXTS), _expected(FAST_TEXTS)
 
 
-def _steps(seconds: list[float]) -> list[float]:
-    """From the lowest to the highest."""
-    return [round(percentile(seconds, number / STEPS) * 1e3, 3) for number in range(STEPS + 1)]
+class EitherCheck(ContentCheck):
+    """The texts must be those of one upstream, from the first to the last; never of both."""
+
+    def _take(self, number: int, block: bytes) -> int:
+        if number <= FIRST_CONTENT and FAST_TEXTS[0].encode() in block:
+            self._script = _FAST
+        return super()._take(number, block)
 
 
-def _figures(seconds: list[float]) -> Figures:
-    shares = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
-    return {name: percentile(seconds, share) * 1e3 for name, share in shares.items()}
+@dataclass(slots=True)
+class Hedger:
+    """A gateway with this `hedge_after` and its own two upstreams, whose dice are the same for every gateway."""
+
+    name: str
+    gateway: Running
+    upstreams: tuple[Running, Running]
+    before: tuple[int, int] = (0, 0)  # requests that the upstreams had counted when the warm-up was over
+    ttfts: list[float] = field(default_factory=list)
+
+    def counts(self) -> tuple[int, int]:
+        """Requests that each upstream has counted."""
+        first, second = (_requests(upstream.port) for upstream in self.upstreams)
+        return first, second
+
+    def figures(self) -> Figures:
+        """Raises `Broken` if fewer requests were counted than answered."""
+        asked = len(self.ttfts)
+        first, second = (after - before for after, before in zip(self.counts(), self.before, strict=True))
+        if first + second < asked:
+            raise Broken(f"{asked} requests answered, but the upstreams counted {first} and {second}")
+        slow = sum(seconds * 1e3 > SLOW_MS / 2 for seconds in self.ttfts)
+        shares = {"extra_share": (first + second - asked) / asked, "slow_share": slow / asked}
+        return {"requests": asked, **times_ms(self.ttfts), "hedges": second, **shares}
 
 
-def text_report(late: dict[str, Figures], tails: dict[str, Figures]) -> str:
-    times = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
-    head = ("p50 ms", "p95 ms", "p99 ms", "max ms")
-    parts = []
-    if late:
-        words = {SPREAD: "deadlines spread evenly", AT_ONCE: "all requests at once"}
-        rows = [
-            [words[name], f"{one['answers']:.0f}", *(f"{one[key]:.2f}" for key in times)]
-            for name, one in late.items()
+def _requests(port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats", timeout=5.0) as answer:
+        return int(json.load(answer)["requests"])
+
+
+@contextlib.contextmanager
+def hedger(hedge_after: str, given: Given, folder: Path, cores: tuple[int, int]) -> Iterator[Hedger]:
+    """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailed`."""
+    usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
+    fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
+    with contextlib.ExitStack() as stack:
+
+        def start(peer: Peer, core: int) -> Running:
+            return stack.enter_context(started(peer, folder / peer.name, 0, core))
+
+        first, second = (start(peers.simulated(*each), cores[1]) for each in (("usual", usual), ("fast", fast)))
+        upstreams = (("usual", first.port, 1.0), ("fast", second.port, 10.0))
+        gateway = start(peers.hedging(f"gateway-{hedge_after}", hedge_after, upstreams), cores[0])
+        yield Hedger(hedge_after, gateway, (first, second))
+
+
+class Arrivals:
+    """Requests at a fixed rate, whatever the answers do. Invariant: an arrival never waits for an answer."""
+
+    def __init__(self, load: Load, port: int) -> None:
+        self._load, self._name, self._target = load, load.name(), Target(port, EitherCheck)
+        self._clients: list[Client] = []
+        self._idle: list[Client] = []
+        self._asked: list[tuple[float, Exchange]] = []
+        self._completed, self._reason = 0, ""
+
+    def play(self, count: int, rate: float) -> list[float]:
+        """The TTFT of every request, in seconds from when it was due. Raises `Broken`."""
+
+        def start(now: float) -> float:
+            self._count, self._start, self._gap = count, now, 1 / rate
+            self._load.loop.call_at(now, self._arrive)
+            return now + count / rate + TAIL_PATIENCE
+
+        self._load.play(start, self)
+        if not self._reason and self._completed < count:
+            self._reason = f"{count - self._completed} of {count} answers missing"
+        if self._reason:
+            raise Broken(self._reason)
+        return [exchange.receipts[FIRST_CONTENT] - due for due, exchange in self._asked]
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+            if client.stray:
+                self._reason = self._reason or f"stray bytes {client.stray!r}"
+
+    def _arrive(self, now: float) -> float | None:
+        number = len(self._asked)
+        if not self._idle:
+            self._clients.append(Client(self._load.loop, self._target, self._on_end))
+            self._idle.append(self._clients[-1])
+        exchange = Exchange(f"{self._name}.{number}", _USUAL, 0.0)
+        self._asked.append((self._start + number * self._gap, exchange))
+        self._idle.pop().ask(exchange)
+        return self._start + (number + 1) * self._gap if number + 1 < self._count else None
+
+    def _on_end(self, client: Client, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._completed += not reason
+        self._idle.append(client)
+        if reason or self._completed == self._count:
+            self._load.loop.stop()
+
+
+def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
+    """TTFT and requests spent per `hedge_after`. Raises `Broken`, `PeerFailed`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
+        contextlib.closing(Load()) as load,
+        contextlib.ExitStack() as stack,
+    ):
+        say("tail: starting two gateways, each with two upstreams")
+        hedgers = [
+            stack.enter_context(hedger(hedge_after, given, Path(folder) / hedge_after, cores))
+            for hedge_after in (OFF, AUTO)
         ]
-        parts.append(table(("504 after the budget, late by", "answers", *head), rows))
-    if tails:
-        rows = [_tail_row(name, one, times) for name, one in tails.items()]
-        more = ("p99/p50", "hedges", "extra requests", "slow at first upstream", "in the warm-up")
-        parts.append(table(("TTFT, hedge_after", "requests", *head, *more), rows))
-    return "\n\n".join(["", *parts, ""])
+        for each in hedgers:
+            Arrivals(load, each.gateway.port).play(given.warm_up, given.rate)
+            each.before = each.counts()
+        for number in range(1, given.rounds + 1):
+            say(f"tail, round {number}/{given.rounds}")
+            for each in hedgers[:: 1 if number % 2 == 0 else -1]:
+                each.ttfts += Arrivals(load, each.gateway.port).play(given.requests, given.rate)
+        return {each.name: each.figures() for each in hedgers}
 
 
-def _tail_row(name: str, one: Figures, times: tuple[str, ...]) -> list[str]:
-    shares = [f"{100 * one[key]:.1f} %" for key in ("extra_share", "slow_share", "slow_share_warm_up")]
-    ratio = f"{one['p99_ms'] / one['p50_ms']:.2f}"
-    return [
-        name,
-        f"{one['requests']:.0f}",
-        *(f"{one[key]:.1f}" for key in times),
-        ratio,
-        f"{one['hedges']:.0f}",
-        *shares,
-    ]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    names = ("streams", "budget_ms", "turns", "rounds", "rate", "requests", "warm_up", "slow_share", "seed", "only")
-    facts: dict[str, object] = {
-        "bench": "ttft",
-        "machine": machine.facts(),
-        "versions": machine.versions("uvloop", "aiohttp", "httptools", "rivergate"),
-        "options": {name: getattr(given, name) for name in names},
-    }
-    cores = take_machine()
-    facts |= {"peer_core": cores[0], "load_core": cores[1]}
-    late: dict[str, Figures] = {}
-    tails: dict[str, Figures] = {}
-    steps: dict[str, list[float]] = {}
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
+    found: dict[str, dict[str, Figures]] = {DEADLINE: {}, TAIL: {}}
     failures: dict[str, str] = {}
-    try:
-        late = deadline(given, cores) if given.only != TAIL else {}
-    except (DeadlineFailed, PeerFailed, OSError) as error:
-        failures[DEADLINE] = str(error)
-    try:
-        tails, steps = tail(given, cores) if given.only != DEADLINE else ({}, {})
-    except (TailFailed, PeerFailed, OSError) as error:
-        failures[TAIL] = str(error)
-    say(text_report(late, tails))
-    for name, why in failures.items():
-        say(f"FAILED: {name}: {why}")
-    facts |= {
-        "deadline": late,
-        "tail": tails,
-        "tail_steps_ms": steps,
-        "failures": failures,
-        "load_average_after": os.getloadavg()[0],
-    }
-    tell(facts, given.json)
-    return 1 if failures else 0
+    if given.only != [TAIL]:
+        with reporting(failures, DEADLINE):
+            found[DEADLINE] = deadline(given, cores[0])
+    if given.only != [DEADLINE]:
+        with reporting(failures, TAIL):
+            found[TAIL] = tail(given, cores)
+    return {**found, "failures": failures}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.ttft", description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("--streams", type=bounded(1, 2000, int), default=300, help="concurrent requests of the deadline run")
-    add("--budget-ms", type=bounded(10, 10_000, int), default=500, help="their TTFT budget")
-    add("--turns", type=bounded(1, 100, int), default=4, help="requests of each connection, per round")
-    add("--rounds", type=bounded(1, 50, int), default=4, help="rounds of both runs")
-    add("--rate", type=bounded(1, 1000, float), default=120.0, help="arrivals/s of the tail run")
-    add("--requests", type=bounded(1, 100_000, int), default=300, help="of a turn of the tail run")
-    add("--warm-up", type=bounded(0, 100_000, int), default=300, help="requests that teach the gateways the p95")
-    add("--slow-share", type=bounded(0, 1, float), default=0.05, help="of the first upstream's requests")
-    add("--seed", type=bounded(0, 2**31, int), default=1, help="of the upstreams' dice")
-    add("--only", choices=(DEADLINE, TAIL), help="one of the two runs")
-    add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
-    return parser
+HEDGED = (
+    *TIMES,
+    Column("hedges", "hedges", 0),
+    Column("requests more, %", "extra_share", 1, 100),
+    Column("slow, %", "slow_share", 1, 100),
+)
 
+
+def tables(report: Report) -> list[Table]:
+    late = Table.of("504 after the budget, late by", (Column("answers", "answers", 0), *TIMES), report[DEADLINE])
+    hedged = Table.of("TTFT, hedge_after", (Column("requests", "requests", 0), *HEDGED), report[TAIL])
+    return [table for table in (late, hedged) if table.rows]
+
+
+BENCH = Bench(
+    "ttft",
+    __doc__,
+    (
+        Option("--streams", bounded(1, 2000), 300, "concurrent requests of the deadline run"),
+        Option("--budget-ms", bounded(10, 10_000), 500, "their TTFT budget"),
+        Option("--turns", bounded(1, 100), 4, "requests of each connection, per round"),
+        Option("--rounds", bounded(1, 50), 4, "rounds of both runs"),
+        Option("--rate", bounded(1, 1000, float), 120.0, "arrivals/s of the tail run"),
+        Option("--requests", bounded(1, 100_000), 300, "requests in a turn of the tail run"),
+        Option("--warm-up", bounded(0, 100_000), 300, "requests that teach the gateways the p95"),
+        Option("--slow-share", bounded(0, 1, float), 0.05, "of the first upstream's requests"),
+        Option("--seed", bounded(0, 2**31), 1, "of the upstreams' dice"),
+        Option("--only", several((DEADLINE, TAIL)), None, "one of the two runs", "RUN"),
+    ),
+    measure,
+    tables,
+    quick=("--rounds", "1", "--requests", "240"),
+)
+main = BENCH.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,15 +12,17 @@ import platform
 import resource
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 _PROC = Path("/proc")
 
 
+@lru_cache
 def cpu_method() -> str:
-    """Name the source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
+    """The source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
     try:
         exact = int((_PROC / "self/schedstat").read_text().split()[0]) > 0
     except (OSError, IndexError, ValueError):
@@ -28,15 +30,15 @@ def cpu_method() -> str:
     return "schedstat" if exact else "utime+stime"
 
 
-def cpu_seconds(pid: int, method: str) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
-    if method == "schedstat":
-        return sum(_schedstat(task) for one in process_tree(pid) for task in _tasks(one))
-    return sum(_ticks(one) for one in process_tree(pid))
+    if cpu_method() == "schedstat":
+        return sum(_schedstat(task) for member in process_tree(pid) for task in _tasks(member))
+    return sum(_ticks(member) for member in process_tree(pid))
 
 
 def process_tree(pid: int) -> Iterator[int]:
-    """Yield `pid` and its descendants."""
+    """`pid` and its living descendants."""
     yield pid
     for task in _tasks(pid):
         try:
@@ -74,9 +76,9 @@ def memory_kib(pid: int) -> dict[str, float]:
     (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
     """
     total = {"rss": 0.0, "pss": 0.0, "private": 0.0, "anonymous": 0.0}
-    for one in process_tree(pid):
+    for member in process_tree(pid):
         try:
-            lines = (_PROC / str(one) / "smaps_rollup").read_text().splitlines()[1:]
+            lines = (_PROC / str(member) / "smaps_rollup").read_text().splitlines()[1:]
         except OSError:
             continue  # it has just ended
         sizes = {name: float(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
@@ -100,9 +102,11 @@ def raise_open_files() -> int:
 
 
 def take_cores() -> tuple[int, int]:
-    """Return the core for the peers and the core for the load (the same if there is only one)."""
+    """Move onto the core for the load; return the core for the peers and this one (the same if there is only one)."""
     cores = sorted(os.sched_getaffinity(0))
-    return cores[0], cores[min(1, len(cores) - 1)]
+    peer_core, load_core = cores[0], cores[min(1, len(cores) - 1)]
+    os.sched_setaffinity(0, {load_core})
+    return peer_core, load_core
 
 
 def facts() -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Shell: one epoll and one heap of timers; the loop the load runs in.
+"""Shell: one epoll and one heap of timers; the loop that the load runs in.
 
-In: file descriptors with callbacks, times with callbacks. Out: the calls. Invariant: nothing else runs in
-between, so that the load costs its system calls and little more.
+In: file descriptors with callbacks, times with callbacks. Out: the calls. Invariant: nothing else runs in between, so
+that the load costs its system calls and little more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ clock = time.perf_counter
 MAX_WAIT = 0.05  # the longest sleep: bounds how late a deadline is noticed
 TIMERS_PER_PASS = 8  # between two polls: keeps receipts from waiting behind a burst of sends
 
-OnReady = Callable[[int], None]
+OnReady = Callable[[int], object]
 OnTime = Callable[[float], float | None]
 
 
@@ -27,11 +27,13 @@ OnTime = Callable[[float], float | None]
 def undisturbed() -> Iterator[None]:
     """No garbage collection: a pause of the load must not show as latency of a peer."""
     gc.collect()
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 class Loop:
@@ -54,7 +56,7 @@ class Loop:
         self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
 
     def forget(self, fd: int) -> None:
-        """To be called before the descriptor is closed; forgetting twice is allowed."""
+        """Watch this descriptor no more: to be called before it is closed; may be called twice."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 

@@ -12,14 +12,10 @@ import select
 import socket
 from collections.abc import Callable
 
-from bench.frames import FIRST_CONTENT, Exchange, Says
-from bench.loop import Loop, clock
+from bench.kit.loop import Loop, clock
+from bench.kit.script import FIRST_CONTENT, STREAM_HEAD, Exchange, Says
 
 MAX_REQUEST_BYTES = 1 << 20  # a proxy that sends more than this for our 200-byte body is broken
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
-)
 _REFUSAL = b'{"error":{"message":"not a call of this bench"}}'
 _NOT_FOUND = (
     b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_REFUSAL)
@@ -28,6 +24,10 @@ _NOT_FOUND = (
 _KEY = re.compile(rb"bench:([0-9.]+);")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
+
+
+def ignore(exchange: Exchange) -> None:
+    """Nothing follows from a lost exchange."""
 
 
 class Upstream:
@@ -40,8 +40,7 @@ class Upstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
-        self.connections_made = 0
-        self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
+        self.on_lost: Callable[[Exchange], None] = ignore  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
 
     def expect(self, exchange: Exchange) -> None:
@@ -53,7 +52,7 @@ class Upstream:
     def reset(self) -> None:
         """Forget what is expected and cut what is running: the end of a run, whatever state it is in."""
         self._expected.clear()
-        for connection in [one for one in self._connections if one.busy]:
+        for connection in [connection for connection in self._connections if connection.busy]:
             connection.close()
 
     def discard(self, connection: _Connection) -> None:
@@ -71,7 +70,6 @@ class Upstream:
                 sock, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            self.connections_made += 1
             self._connections.add(_Connection(self, self._loop, sock))
 
 
@@ -152,7 +150,7 @@ class _Connection:
         if exchange.says is Says.NOTHING:
             return
         sends.append(begun)
-        self._send(_HEAD + chunks[0])
+        self._send(STREAM_HEAD + chunks[0])
         if exchange.says is Says.ROLE:
             return
         sends.append(clock())
@@ -192,7 +190,7 @@ class _Connection:
 
 
 def _request_size(data: bytes) -> int | None:
-    """Return the size of the first request in `data`, None while it is incomplete."""
+    """The size of the first request in `data`, None while it is incomplete."""
     head_end = data.find(b"\r\n\r\n")
     if head_end < 0:
         return None

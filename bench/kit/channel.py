@@ -1,0 +1,237 @@
+"""Shell: one stream from its publisher through a running peer to its subscribers.
+
+In: a peer and the events of a stream. Out: a channel: the peer on its core, a publisher connected to it, subscribers
+that can join; figures of what it costs. Invariant: nothing waits for an answer of the peer while a pass is measured,
+and what a channel has opened is closed when its `with` block ends, the peer last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.kit import peers
+from bench.kit.figures import Figures
+from bench.kit.loop import clock
+from bench.kit.machine import raise_open_files
+from bench.kit.processes import Peer, PeerFailed, Running, started
+from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
+from bench.kit.subscribers import Subscribers
+
+TIMEOUT = 10.0  # for a peer to take or to answer something
+JOIN_SECONDS = 60.0
+SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory: joining takes memory, too
+PASS_SECONDS = 30.0  # the longest that everybody may take to get what was published
+WARM_UP_EVENTS = 3
+RESERVED_FILES = 500
+
+
+class Upload:
+    """How events get into a peer that has `POST /pub`: one long body, a chunk for each event as it is."""
+
+    path = "/sub"  # what subscribers ask for
+    upstream_port = 0  # what the peer calls, if it calls anybody
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._sock: socket.socket | None = None
+
+    def open(self, port: int) -> None:
+        self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+        self._send(b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def send(self, numbers: Sequence[int]) -> None:
+        """These events, in one send however many they are."""
+        self._send(b"".join(map(self._piece, numbers)))
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+
+    def _piece(self, number: int) -> bytes:
+        return self._script.chunks[number]
+
+    def _use(self, sock: socket.socket) -> None:
+        sock.settimeout(TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+
+    def _send(self, data: bytes) -> None:
+        assert self._sock is not None
+        self._sock.sendall(data)
+
+
+class RawUpload(Upload):
+    """The C loop's: what is uploaded is what subscribers get, with an id as long as the gateway's."""
+
+    def _piece(self, number: int) -> bytes:
+        return chunk(b"id: c0ffee000000-%d\n%b" % (number, self._script.events[number]))
+
+
+class Posts(Upload):
+    """Nchan's: a POST per event on one connection, pipelined."""
+
+    def open(self, port: int) -> None:
+        self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+
+    def send(self, numbers: Sequence[int]) -> None:
+        assert self._sock is not None
+        answers = b""
+        self._sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while data := self._sock.recv(1 << 16):
+                answers += data
+        self._sock.settimeout(TIMEOUT)
+        if b"HTTP/1.1 4" in answers or b"HTTP/1.1 5" in answers:
+            raise OSError(f"a POST was answered {answers[:300]!r}")
+        super().send(numbers)
+
+    def _piece(self, number: int) -> bytes:
+        data = self._script.events[number][len("data: ") : -2]  # the peer adds the framing of its own
+        head = b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+        return head % len(data) + data
+
+
+class Provider(Upload):
+    """The gateway's: a model provider behind a detached stream."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(TIMEOUT)
+        self.upstream_port = self._listener.getsockname()[1]
+
+    def open(self, port: int) -> None:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as asked:
+            body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]})
+            asked.request("POST", "/v1/streams", body, {"Content-Type": "application/json"})
+            answer = asked.getresponse()
+            told = answer.read()
+        if answer.status != 201:
+            raise OSError(f"POST /v1/streams answered {answer.status} {told[:300]!r}")
+        url = urlsplit(json.loads(told)["events_url"])  # a path alone, or a whole URL
+        self.path = f"{url.path}?{url.query}" if url.query else url.path
+        sock, _ = self._listener.accept()
+        self._use(sock)
+        request = b""
+        while b"\r\n\r\n" not in request or not request.endswith(b"}"):
+            request += sock.recv(1 << 16)
+        self._send(STREAM_HEAD)
+
+    def close(self) -> None:
+        super().close()
+        self._listener.close()
+
+
+PEERS: dict[str, tuple[Callable[[], Peer], type[Upload]]] = {
+    peers.GATEWAY: (peers.gateway, Provider),
+    peers.NCHAN: (peers.nchan, Posts),
+    peers.C: (peers.c_loop, RawUpload),
+    peers.AIOHTTP: (peers.queues, Upload),
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """CPU and deliveries of one experiment, over its turns."""
+
+    deliveries: int = 0
+    seconds: float = 0.0
+    peer_cpu: float = 0.0
+    own_cpu: float = 0.0
+
+    def figures(self, name: str) -> Figures:
+        return {
+            f"{name}_us": self.peer_cpu / self.deliveries * 1e6,
+            f"{name}_per_cpu_s": self.deliveries / self.peer_cpu,
+            f"{name}_peer_core": self.peer_cpu / self.seconds,
+            f"{name}_load_core": self.own_cpu / self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A running peer with its publisher and its subscribers."""
+
+    name: str
+    running: Running
+    publisher: Upload
+    subscribers: Subscribers
+
+    def publish(self, count: int) -> None:
+        """Send the next `count` events; does not wait for anybody."""
+        self.publisher.send(self.subscribers.publish(count))
+
+    def warm_up(self) -> None:
+        """The first events, to everybody."""
+        self.publish(WARM_UP_EVENTS)
+        self.subscribers.wait_all(PASS_SECONDS)
+
+    def join(self, size: int, have: int = 0) -> Figures:
+        """New subscribers that have the first `have` events; KiB of memory, seconds and CPU of each."""
+        before, cpu, begun = self.running.memory_kib(), self.running.cpu(), clock()
+        self.subscribers.join(size, JOIN_SECONDS, have)
+        figures = {"join_seconds": clock() - begun, "join_cpu_us": (self.running.cpu() - cpu) / size * 1e6}
+        self.subscribers.settle(SETTLE_SECONDS)
+        after = self.running.memory_kib()
+        return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
+
+    def passes(self, tally: Tally, seconds: float, events: int = 1, most: float = math.inf) -> int:
+        """Publish, wait until everybody has it, again; how many times."""
+        passes = 0
+        with self.counted(tally):
+            until = clock() + seconds
+            while passes < most and clock() < until:
+                self.publish(events)
+                self.subscribers.wait_all(PASS_SECONDS)
+                passes += 1
+        return passes
+
+    @contextlib.contextmanager
+    def counted(self, tally: Tally) -> Iterator[None]:
+        """Add to the tally what happens in the block."""
+        begun, cpu, own, received = clock(), self.running.cpu(), time.process_time(), self.subscribers.received
+        yield
+        tally.seconds += clock() - begun
+        tally.peer_cpu += self.running.cpu() - cpu
+        tally.own_cpu += time.process_time() - own
+        tally.deliveries += self.subscribers.received - received
+
+
+@contextlib.contextmanager
+def channel(name: str, script: Script, core: int) -> Iterator[Channel]:
+    """Start one of `PEERS` on `core`. Raises `PeerFailed`."""
+    build, publish = PEERS[name]
+    with opened(build(), publish(script), script, core) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(peer: Peer, publisher: Upload, script: Script, core: int) -> Iterator[Channel]:
+    """Start this peer on `core`, connect the publisher. Raises `PeerFailed`."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        running = stack.enter_context(started(peer, Path(folder), publisher.upstream_port, core))
+        stack.callback(publisher.close)
+        try:
+            publisher.open(running.port)
+        except OSError as error:
+            raise PeerFailed(f"{peer.name}: the publisher: {error}") from error
+        subscribers = stack.enter_context(
+            contextlib.closing(Subscribers(running.port, publisher.path, script.events))
+        )
+        yield Channel(peer.name, running, publisher, subscribers)
+
+
+def most_subscribers() -> int:
+    """How many the limit of open files allows."""
+    return raise_open_files() - RESERVED_FILES
