@@ -119,7 +119,15 @@ def _size_json(results: Results) -> dict[str, object]:
             for key in ("single_per_cpu_s", "burst_per_cpu_s"):
                 found[f"{key}_vs_{other}"] = results.ratio(name, other, key)
         peers[name] = found | {"rounds": rounds}
-    return {"peers": peers, "failures": results.failures}
+    return {"peers": peers, "failures": results.failures, "faults": faults(results)}
+
+
+def faults(results: Results) -> float | None:
+    """0: every subscriber of the gateway got every event, in order, exactly once; a fault ends a run, so that there
+    is never more than 1. None: nobody has looked."""
+    if failure := results.failures.get(GATEWAY):
+        return None if ", join:" in failure else 1.0
+    return 0.0 if "latency_p99_ms" in results.rounds.get(GATEWAY, [{}])[0] else None
 
 
 COLUMNS = (

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.growth_fit import MEMORY, Point, above_lowest, fits, merged
 from bench.kit import peers
-from bench.kit.channel import JOIN_SECONDS, WARM_UP_EVENTS, Channel, Tally, channel, most_subscribers
+from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, Tally, channel, most_subscribers
+from bench.kit.check import Broken, Published, SubscriberCheck
 from bench.kit.client import Target
 from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
-from bench.kit.late import LateSubscriber
 from bench.kit.load import Load, Sample
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY, C
@@ -49,27 +49,21 @@ SUBSCRIBERS = (1, 10, 100, 1000, 2500, 5000, 10_000)
 MAX_EVENTS = 40_000
 LOG_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 23, (1 << 24) - (1 << 18))  # the last within stream.max_log_bytes
 TEXT_BYTES, BATCH, LATE_JOINS = 4096, 16, 3
+FRAMING_BYTES, HEAD_BYTES = 100, 1 << 14  # around each event (id line, chunk), at most; of a response head
 AT_REST_SECONDS = 0.02  # the kernel books the CPU of a process when that comes to rest
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What a curve is over, and its costs with their units."""
-
-    text: str
-    units: dict[str, str]
-
-
 CORE, ALL, KIB = "thousandths of a core", "µs per event to everybody", "KiB"
-CAUSES = {
-    "streams": Cause(f"concurrent streams, {STREAMS_RATE:g} events/s each", {"cpu": CORE, MEMORY: KIB}),
-    "subscribers": Cause("subscribers of one stream", {"cpu": ALL, MEMORY: KIB}),
-    "subscribers_c": Cause("subscribers of a C loop of send(), for comparison", {"cpu": ALL, MEMORY: KIB}),
-    "event_bytes": Cause(
-        f"bytes of text in an event, {SIZED_STREAMS} streams, {SIZED_RATE:g} events/s each", {"cpu": "µs per event"}
+CAUSES = {  # what a curve is over, and its costs with their units
+    "streams": (f"concurrent streams, {STREAMS_RATE:g} events/s each", {"cpu": CORE, MEMORY: KIB}),
+    "subscribers": ("subscribers of one stream", {"cpu": ALL, MEMORY: KIB}),
+    "subscribers_c": ("subscribers of a C loop of send(), for comparison", {"cpu": ALL, MEMORY: KIB}),
+    "event_bytes": (
+        f"bytes of text in an event, {SIZED_STREAMS} streams, {SIZED_RATE:g} events/s each",
+        {"cpu": "µs per event"},
     ),
-    "rate": Cause(f"events/s, {RATE_STREAMS} streams", {"cpu": CORE}),
-    "log": Cause("bytes in the log, one late joiner", {"cpu": "ms until whole", "time": "ms until whole"}),
+    "rate": (f"events/s, {RATE_STREAMS} streams", {"cpu": CORE}),
+    "log": ("bytes in the log, one late joiner", {"cpu": "ms until whole", "time": "ms until whole"}),
 }
 
 
@@ -171,6 +165,34 @@ def _point(x: float, costs: dict[str, float], tally: Tally) -> Point:
     return Point(x, costs, tally.peer_cpu / tally.seconds, tally.own_cpu / tally.seconds)
 
 
+class Late:
+    """A late subscriber that reads as fast as the kernel lets it. Every byte is compared when the clock has stopped:
+    at full speed the comparison would be the slower side."""
+
+    def __init__(self, events: tuple[bytes, ...]) -> None:
+        self._events, size = events, sum(map(len, events)) + len(events) * FRAMING_BYTES + HEAD_BYTES
+        self._buffer = bytearray(b"x") * size  # written to once, so that no page is new when the clock runs
+        self._size = 0
+
+    def read(self, port: int, path: str) -> None:
+        """Join, and return when the last event is there. Raises `Broken`, `OSError`."""
+        last, into = self._events[-1] + b"\r\n", memoryview(self._buffer)
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            while not self._buffer.endswith(last, 0, self._size):
+                count = sock.recv_into(into[self._size :])
+                if not count:
+                    raise Broken(f"ended, or went on, after {self._size} bytes")
+                self._size += count
+
+    def check(self) -> None:
+        """Raises `Broken`."""
+        check = SubscriberCheck(Published(self._events, len(self._events)))
+        found = check.advance(check.start(), bytes(self._buffer[: self._size]))
+        if (found.events, found.held, found.rest) != (len(self._events), b"", b""):
+            raise Broken(f"a late joiner has {found.events} of {len(self._events)} events")
+
+
 def with_log(core: int) -> list[Point]:
     """CPU and time until a late joiner has it all, ms."""
     prepared = script(0, LOG_BYTES[-1] // (TEXT_BYTES + 200), TEXT_BYTES)
@@ -199,7 +221,7 @@ def _late(found: Channel, prepared: Script, held: int) -> Point:
     """The median of some joins, one after another."""
     joins = []
     for _ in range(LATE_JOINS):
-        late = LateSubscriber(prepared.events[: found.subscribers.published])
+        late = Late(prepared.events[: found.subscribers.published])
         begun, cpu, own = clock(), found.running.cpu(), time.process_time()
         late.read(found.running.port, found.publisher.path)
         seconds, load = clock() - begun, time.process_time() - own
@@ -240,7 +262,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 def _curve(name: str, points: Sequence[Point]) -> dict[str, object]:
     in_json = [point.as_json() for point in points]
-    return {"cause": CAUSES[name].text, "units": CAUSES[name].units, "points": in_json, "fits": fits(points)}
+    return {"cause": CAUSES[name][0], "units": CAUSES[name][1], "points": in_json, "fits": fits(points)}
 
 
 def tables(report: Report) -> list[Table]:

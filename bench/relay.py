@@ -24,7 +24,7 @@ from bench.kit.client import Header, Target
 from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, take_turns
 from bench.kit.figures import Figures, Results, percentile
 from bench.kit.load import Load, Plan, Sample
-from bench.kit.machine import output_of
+from bench.kit.machine import told
 from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, WITH_KEY, Proxy
 from bench.kit.processes import Peer
 from bench.kit.tables import Column, Table
@@ -186,7 +186,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 def _litellm_version(python: str | None) -> dict[str, str]:
     ask = "from importlib.metadata import version; print(version('litellm'))"
-    return {"litellm_version": output_of(python, "-c", ask) or "absent"} if python else {}
+    return {"litellm_version": told(python, "-c", ask) or "absent"} if python else {}
 
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:

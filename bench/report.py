@@ -12,9 +12,8 @@ from pathlib import Path
 from bench import suite
 from bench.kit.command import say
 from bench.kit.tables import Table
-from bench.rows import MET, MISSED, ROWS, Report, Verdict, dig, failures_of, judge
+from bench.rows import MISSED, Report, Verdict, dig, failures_of, judge, rows
 
-MARKS = {MET: "met", MISSED: "**MISSED**"}
 PICTURES = {"fanout": "Deliveries per CPU second by subscribers", "relay": "CPU per relayed event"}
 
 
@@ -26,7 +25,7 @@ def write(folder: Path) -> int:
         return 1
     drawn, trouble = _drawn(folder, reports)
     file = folder / "report.md"
-    file.write_text(markdown(reports, judge(reports, {}, ROWS), drawn))
+    file.write_text(markdown(reports, judge(reports, {}, rows()), drawn))
     say(f"{file}: {len(reports)} of {len(suite.BENCHES)} benches, {len(drawn)} pictures")
     if trouble:
         say(trouble)
@@ -48,9 +47,9 @@ def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: 
         short = "ran in short rounds (`--quick`), which show that all works, no figures."
         parts.append(f"**Not final**: {', '.join(quick)} {short}")
     for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
-        rows = [_cells(verdict) for verdict in verdicts if verdict.row.source == source]
-        parts.append(f"## Targets: {source}")
-        parts.append(Table(("question", "target", "measured", "verdict"), rows, figures=False).markdown())
+        cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
+        table = Table(("question", "target", "measured", "verdict"), cells, figures=False)
+        parts += [f"## Targets: {source}", table.markdown().replace(f"| {MISSED}", f"| **{MISSED}**")]
     parts += ["## Conditions", _conditions(reports)]
     for name, report in reports.items():
         parts += [f"## {name}", _circumstances(report)]
@@ -59,16 +58,6 @@ def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: 
         failures = failures_of(report).items()
         parts += [f"- **{who or name} failed**: {why.partition(chr(10))[0]}" for who, why in failures]
     return "\n\n".join(parts) + "\n"
-
-
-def _cells(verdict: Verdict) -> list[str]:
-    mark = MARKS.get(verdict.word, verdict.word)
-    return [
-        verdict.row.question,
-        verdict.row.target,
-        verdict.figure,
-        f"{mark}: {verdict.why}" if verdict.why else mark,
-    ]
 
 
 def _conditions(reports: Mapping[str, Report]) -> str:
@@ -88,11 +77,9 @@ def _conditions(reports: Mapping[str, Report]) -> str:
 
 
 def _circumstances(report: Report) -> str:
-    options = ", ".join(f"{name} {_plain(value)}" for name, value in report.get("options", {}).items() if value)
-    before, after = dig(report, "machine", "load_average_before"), report.get("load_average_after")
+    asked = {name: value for name, value in report.get("options", {}).items() if value}
+    lists = {name: "/".join(map(str, value)) for name, value in asked.items() if isinstance(value, list)}
+    options = ", ".join(f"{name} {value}" for name, value in (asked | lists).items())
+    before, after = dig(report, "machine.load_average_before"), report.get("load_average_after")
     loads = f"load average {before} before" + (f", {after:.2f} after" if isinstance(after, float) else "")
-    return f"{dig(report, 'machine', 'date')}, {report.get('seconds', 0):.0f} s; {options}; {loads}."
-
-
-def _plain(value: object) -> str:
-    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{dig(report, 'machine.date')}, {report.get('seconds', 0):.0f} s; {options}; {loads}."

@@ -17,7 +17,6 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,17 @@ from bench.kit.check import Broken, Check, ContentCheck, Position
 from bench.kit.client import Client, Target
 from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
 from bench.kit.figures import Figures, times_ms
-from bench.kit.load import GOLDEN, Load
-from bench.kit.loop import clock
-from bench.kit.processes import Peer, Running, started
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script, script
+from bench.kit.load import Load, Plan
+from bench.kit.processes import Running, started
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script
 from bench.kit.tables import TIMES, Column, Table
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
 EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget short
 PAUSE = 0.002  # between the answer and the next request of a connection
-DEADLINE_PATIENCE = 5.0  # for the last answer and the last close
+DEADLINE_PATIENCE = 5.0  # for the last answer
+LINGER = 0.25  # for the last close behind it
 TAIL_PATIENCE = 10.0  # for the last answer
 REFUSAL = {"type": "api_error", "code": "ttft_budget_exceeded"}
 SLOW_MS = 1000.0
@@ -69,72 +68,24 @@ class RefusalCheck(Check):
         return Position(len(self._script.events), ended=True)
 
 
-class Deadlines:
-    """Requests with a budget that their upstream never keeps. Invariant: none is answered early, and the upstream has
-    seen each of them, and the close of each."""
+def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spread: float) -> list[float]:
+    """Requests with a budget that their upstream never keeps: seconds from the end of the budget, counted from the
+    request's last byte, to the last byte of each answer.
 
-    def __init__(self, load: Load, port: int, budget: float) -> None:
-        self._load, self._loop, self._upstream, self._budget = load, load.loop, load.upstream, budget
-        self._target = Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),))
-        self._name, self._reason = load.name(), ""
-        self._exchanges: dict[Client, Exchange] = {}
-        self._asked = self._seen = self._lost = 0
-        self._late: list[float] = []
-
-    def play(self, streams: int, turns: int, spread: float) -> list[float]:
-        """Seconds from the end of the budget, counted from the request's last byte, to the last byte of each answer.
-
-        `streams` connections, each with `turns` requests one after another; starts spread over `spread` seconds.
-        Raises `Broken`.
-        """
-        clients = [Client(self._loop, self._target, self._on_end) for _ in range(streams)]
-        self._left = dict.fromkeys(clients, turns)
-        self._upstream.on_lost = self._on_lost
-
-        def start(now: float) -> float:
-            for number, client in enumerate(clients):
-                self._loop.call_at(now + (number * GOLDEN) % 1.0 * spread, partial(self._ask, client))
-            return now + spread + turns * (self._budget + PAUSE) + DEADLINE_PATIENCE
-
-        self._load.play(start, *clients)
-        total, counts = streams * turns, (len(self._late), self._seen, self._lost)
-        if not self._reason and counts != (total, total, total):
-            told = "{} answered, {} seen by the upstream, {} closed there".format(*counts)
-            self._reason = f"of {total} requests {told}"
-        if self._reason:
-            raise Broken(self._reason)
-        return self._late
-
-    def _ask(self, client: Client, now: float) -> None:
-        self._asked += 1
-        self._left[client] -= 1
-        # Every other upstream says nothing at all, every other one its head and the role.
-        says = Says.ROLE if self._asked % 2 else Says.NOTHING
-        exchange = Exchange(f"{self._name}.{self._asked}", script(0, 1), 0.0, says=says)
-        self._exchanges[client] = exchange
-        self._upstream.expect(exchange)
-        client.ask(exchange)
-
-    def _on_end(self, client: Client, reason: str) -> None:
-        exchange = self._exchanges[client]
-        late = -EARLY if reason else exchange.receipts[-1] - exchange.asked_at - self._budget
-        if reason or late < -EARLY:
-            self._reason = self._reason or reason or f"answered {-late * 1e3:.1f} ms before the end of the budget"
-            self._loop.stop()
-            return
-        self._late.append(late)
-        self._seen += bool(exchange.taken_at)
-        if self._left[client]:
-            self._loop.call_at(clock() + PAUSE, partial(self._ask, client))
-        self._stop_if_over()
-
-    def _on_lost(self, exchange: Exchange) -> None:
-        self._lost += 1
-        self._stop_if_over()
-
-    def _stop_if_over(self) -> None:
-        if self._lost == len(self._late) == self._asked and not any(self._left.values()):
-            self._loop.stop()
+    Raises `Broken` if an answer came early, or the upstream has not seen a request or its close.
+    """
+    gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
+    says = (Says.ROLE, Says.NOTHING)  # every other upstream sends its head and the role, every other one nothing
+    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, says=says)
+    outcome = load.run(plan, Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),)))
+    late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
+    if min(late) < -EARLY:
+        raise Broken(f"answered {-min(late) * 1e3:.1f} ms before the end of the budget")
+    seen = sum(exchange.taken_at > 0 for exchange in outcome.exchanges)
+    lost = sum(exchange.lost_at > 0 for exchange in outcome.exchanges)
+    if (seen, lost) != (len(late), len(late)):
+        raise Broken(f"of {len(late)} requests {seen} seen by the upstream, {lost} closed there")
+    return late
 
 
 def deadline(given: Given, core: int) -> dict[str, Figures]:
@@ -146,11 +97,11 @@ def deadline(given: Given, core: int) -> dict[str, Figures]:
         contextlib.closing(Load()) as load,
         started(peers.gateway(), Path(folder), load.port, core) as running,
     ):
-        Deadlines(load, running.port, budget).play(min(20, given.streams), 1, 0.0)
+        lateness(load, running.port, budget, min(20, given.streams), 1, 0.0)
         for number in range(1, given.rounds + 1):
             say(f"deadline, round {number}/{given.rounds}")
-            late[SPREAD] += Deadlines(load, running.port, budget).play(given.streams, given.turns, budget)
-            late[AT_ONCE] += Deadlines(load, running.port, budget).play(given.streams, 1, 0.0)
+            late[SPREAD] += lateness(load, running.port, budget, given.streams, given.turns, budget)
+            late[AT_ONCE] += lateness(load, running.port, budget, given.streams, 1, 0.0)
     return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
 
 
@@ -207,14 +158,11 @@ def hedger(hedge_after: str, given: Given, folder: Path, cores: tuple[int, int])
     """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailed`."""
     usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
     fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
-    with contextlib.ExitStack() as stack:
-
-        def start(peer: Peer, core: int) -> Running:
-            return stack.enter_context(started(peer, folder / peer.name, 0, core))
-
-        first, second = (start(peers.simulated(*each), cores[1]) for each in (("usual", usual), ("fast", fast)))
-        upstreams = (("usual", first.port, 1.0), ("fast", second.port, 10.0))
-        gateway = start(peers.hedging(f"gateway-{hedge_after}", hedge_after, upstreams), cores[0])
+    with (
+        started(peers.simulated("usual", usual), folder / "usual", 0, cores[1]) as first,
+        started(peers.simulated("fast", fast), folder / "fast", 0, cores[1]) as second,
+        started(peers.hedging(hedge_after, first, second), folder, 0, cores[0]) as gateway,
+    ):
         yield Hedger(hedge_after, gateway, (first, second))
 
 

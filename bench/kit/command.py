@@ -119,6 +119,11 @@ def bounded(low: float, high: float, kind: type[int] | type[float] = int) -> Cal
     return number
 
 
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """The kind of an option: one of these names."""
+    return lambda text: several(names)(text)[0]
+
+
 def several(names: Iterable[str]) -> Callable[[str], list[str]]:
     """The kind of an option: some of these names, with commas between."""
     known = list(names)

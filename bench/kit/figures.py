@@ -77,8 +77,7 @@ class Results:
 
 
 def apart(ordered: Sequence[float], gap: float) -> list[float]:
-    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart: where labels stand
-    that must not overlap."""
+    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart."""
     groups: list[tuple[float, int]] = []  # the middle of some neighbours, and how many they are
     for value in ordered:
         middle, size = value, 1

@@ -21,7 +21,7 @@ from typing import Protocol
 from bench.kit.check import Broken
 from bench.kit.client import Client, Target
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, Exchange, script
+from bench.kit.script import FRAMING_EVENTS, Exchange, Says, script
 from bench.kit.upstream import Upstream, ignore
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
@@ -42,6 +42,8 @@ class Plan:
     window: tuple[float, float] | None = None  # seconds after the start between which CPU is counted
     text_bytes: int = 0  # the least size of the text in a content event
     grace: float = 10.0  # how long beyond its schedule a run may last
+    linger: float = 0.0  # how long it goes on after its last answer
+    says: tuple[Says, ...] = (Says.ALL,)  # how much the upstream says, by turns
 
     @property
     def seconds(self) -> float:
@@ -117,7 +119,7 @@ class Load:
 
     def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
         """`probe` returns the CPU seconds that the peer has used so far. Raises `Broken`."""
-        streams, marks = Streams(self, plan, target, self.loop.stop), list[Sample]()
+        streams, marks = Streams(self, plan, target, lambda: self.stop_after(plan.linger)), list[Sample]()
         outcome = streams.outcome
 
         def mark(now: float) -> None:
@@ -152,6 +154,12 @@ class Load:
             for actor in actors:
                 actor.close()
             self.upstream.reset()
+
+    def stop_after(self, seconds: float) -> None:
+        if seconds:
+            self.loop.call_at(clock() + seconds, lambda now: self.loop.stop())
+        else:
+            self.loop.stop()
 
     def name(self) -> str:
         """A prefix for the keys of exchanges that no other run has."""
@@ -198,7 +206,8 @@ class Streams:
         slot, plan = self._clients[client], self._plan
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
-        exchange = Exchange(key, script(slot, plan.tokens, plan.text_bytes), plan.gap, turn)
+        says = plan.says[len(self.outcome.exchanges) % len(plan.says)]
+        exchange = Exchange(key, script(slot, plan.tokens, plan.text_bytes), plan.gap, turn, says)
         self.outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)

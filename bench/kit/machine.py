@@ -17,58 +17,44 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_PROC = Path("/proc")
+
+
+def _read(*path: object) -> str:
+    """A file of /proc; "" if its process has just ended."""
+    try:
+        return Path("/proc", *map(str, path)).read_text()
+    except OSError:
+        return ""
 
 
 @lru_cache
 def cpu_method() -> str:
     """The source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
-    try:
-        exact = int((_PROC / "self/schedstat").read_text().split()[0]) > 0
-    except (OSError, IndexError, ValueError):
-        exact = False
-    return "schedstat" if exact else "utime+stime"
+    return "utime+stime" if _read("self/schedstat").split()[:1] in ([], ["0"]) else "schedstat"
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
     if cpu_method() == "schedstat":
-        return sum(_schedstat(task) for member in process_tree(pid) for task in _tasks(member))
-    return sum(_ticks(member) for member in process_tree(pid))
+        told = (_read(member, "task", task, "schedstat") for member in process_tree(pid) for task in _tasks(member))
+        return sum(int(fields.split()[0]) for fields in told if fields) / 1e9
+    stats = (_read(member, "stat").rpartition(")")[2].split() for member in process_tree(pid))
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats if fields) / os.sysconf("SC_CLK_TCK")
 
 
 def process_tree(pid: int) -> Iterator[int]:
     """`pid` and its living descendants."""
     yield pid
     for task in _tasks(pid):
-        try:
-            children = (task / "children").read_text().split()
-        except OSError:
-            continue
-        for child in children:
+        for child in _read(pid, "task", task, "children").split():
             yield from process_tree(int(child))
 
 
-def _tasks(pid: int) -> list[Path]:
+def _tasks(pid: int) -> list[str]:
     try:
-        return list((_PROC / str(pid) / "task").iterdir())
+        return os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []  # it has just ended
-
-
-def _schedstat(task: Path) -> float:
-    try:
-        return int((task / "schedstat").read_text().split()[0]) / 1e9
-    except OSError:
-        return 0.0
-
-
-def _ticks(pid: int) -> float:
-    try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_kib(pid: int) -> dict[str, float]:
@@ -76,22 +62,24 @@ def memory_kib(pid: int) -> dict[str, float]:
     (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
     """
     total = {"rss": 0.0, "pss": 0.0, "private": 0.0, "anonymous": 0.0}
+    kinds = {
+        "Rss": "rss",
+        "Pss": "pss",
+        "Anonymous": "anonymous",
+        "Private_Clean": "private",
+        "Private_Dirty": "private",
+    }
     for member in process_tree(pid):
-        try:
-            lines = (_PROC / str(member) / "smaps_rollup").read_text().splitlines()[1:]
-        except OSError:
-            continue  # it has just ended
-        sizes = {name: float(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
-        total["rss"] += sizes["Rss"]
-        total["pss"] += sizes["Pss"]
-        total["anonymous"] += sizes["Anonymous"]
-        total["private"] += sizes["Private_Clean"] + sizes["Private_Dirty"]
+        for line in _read(member, "smaps_rollup").splitlines()[1:]:
+            name, _, size = line.partition(":")
+            if name in kinds:
+                total[kinds[name]] += float(size.split()[0])
     return total
 
 
 def open_files(pid: int) -> int:
     """Descriptors that `pid` has open."""
-    return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def raise_open_files() -> int:
@@ -111,11 +99,12 @@ def take_cores() -> tuple[int, int]:
 
 def facts() -> dict[str, object]:
     """The machine, the kernel, the date and the commit."""
+    cpus = _read("cpuinfo").splitlines()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",
-        "dirty": bool(output_of("git", "status", "--porcelain", "--", ".", ":!bench/results")),
-        "cpu": _cpu_model(),
+        "commit": told("git", "rev-parse", "--short=12", "HEAD") or "none",
+        "dirty": bool(told("git", "status", "--porcelain", "--", ".", ":!bench/results")),
+        "cpu": next((line.partition(": ")[2] for line in cpus if line.startswith("model name")), platform.machine()),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "load_average_before": round(os.getloadavg()[0], 2),
@@ -134,18 +123,10 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def output_of(*command: str) -> str:
-    """Output (both streams) of a short command, "" if it cannot be run."""
+def told(*command: str) -> str:
+    """What a short command prints on both streams, "" if it cannot be run."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
-
-
-def _cpu_model() -> str:
-    for line in (_PROC / "cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.machine()

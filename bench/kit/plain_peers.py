@@ -1,6 +1,6 @@
 """Shell: the peers that one writes in an afternoon with aiohttp, idiomatic: a proxy, and a queue per subscriber.
 
-    python -m bench.kit.plain_peers proxy PORT UPSTREAM_URL [uvloop]
+    python -m bench.kit.plain_peers proxy PORT UPSTREAM_PORT [uvloop]
     python -m bench.kit.plain_peers queues PORT
 
 The proxy writes the upstream's answer to any POST as it arrives, on asyncio's own loop, as aiohttp comes, or on
@@ -22,22 +22,14 @@ SESSION = web.AppKey("session", aiohttp.ClientSession)
 QUEUES = web.AppKey("queues", set[asyncio.Queue[bytes]])
 
 
-def proxy(upstream: str) -> web.Application:
-    app = web.Application()
-    app[UPSTREAM] = upstream
-    app.cleanup_ctx.append(_session)
-    app.router.add_post("/{path:.*}", _relay)
-    return app
-
-
-async def _session(app: web.Application) -> AsyncIterator[None]:
+async def session(app: web.Application) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(None)) as session:
-        app[SESSION] = session
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(None)) as opened:
+        app[SESSION] = opened
         yield
 
 
-async def _relay(request: web.Request) -> web.StreamResponse:
+async def relay(request: web.Request) -> web.StreamResponse:
     body = await request.read()
     headers = {"Content-Type": request.content_type, "Accept": "text/event-stream"}
     url = request.app[UPSTREAM] + request.path
@@ -51,15 +43,7 @@ async def _relay(request: web.Request) -> web.StreamResponse:
         return response
 
 
-def queues() -> web.Application:
-    app = web.Application()
-    app[QUEUES] = set()
-    app.router.add_get("/sub", _subscribe)
-    app.router.add_post("/pub", _publish)
-    return app
-
-
-async def _subscribe(request: web.Request) -> web.StreamResponse:
+async def subscribe(request: web.Request) -> web.StreamResponse:
     queues, queue = request.app[QUEUES], asyncio.Queue[bytes]()
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     queues.add(queue)
@@ -71,26 +55,28 @@ async def _subscribe(request: web.Request) -> web.StreamResponse:
         queues.discard(queue)
 
 
-async def _publish(request: web.Request) -> web.Response:
-    queues = request.app[QUEUES]
+async def publish(request: web.Request) -> web.Response:
     while not request.content.at_eof():
         event = await request.content.readuntil(b"\n\n")
-        for queue in queues:
+        for queue in request.app[QUEUES]:
             queue.put_nowait(event)
     return web.Response(status=204)
 
 
-async def serve(app: web.Application, port: int) -> None:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
+def main(kind: str, port: str, upstream_port: str = "", loop: str = "") -> None:
+    app = web.Application()
+    if kind == "proxy":
+        app[UPSTREAM] = f"http://127.0.0.1:{upstream_port}"
+        app.cleanup_ctx.append(session)
+        app.router.add_post("/{path:.*}", relay)
+    else:
+        app[QUEUES] = set()
+        app.add_routes([web.get("/sub", subscribe), web.post("/pub", publish)])
+    new_loop = uvloop.new_event_loop() if loop or kind == "queues" else asyncio.new_event_loop()
+    web.run_app(
+        app, host="127.0.0.1", port=int(port), backlog=4096, access_log=None, handle_signals=False, loop=new_loop
+    )
 
 
 if __name__ == "__main__":
-    kind, port, *rest = sys.argv[1:]
-    run = uvloop.run if kind == "queues" or "uvloop" in rest else asyncio.run
-    run(serve(queues() if kind == "queues" else proxy(rest[0]), int(port)))
+    main(*sys.argv[1:])

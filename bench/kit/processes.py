@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 from bench.kit.check import Check
 from bench.kit.client import Header, Target
@@ -24,6 +25,7 @@ from bench.kit.machine import ROOT, cpu_seconds, memory_kib
 LOG_LINES = 15
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.05
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 class PeerFailed(Exception):
@@ -38,13 +40,12 @@ class Site:
     port: int
     upstream_port: int
 
-    @property
-    def upstream(self) -> str:
-        return f"http://127.0.0.1:{self.upstream_port}"
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.folder / name
-        path.write_text(text)
+    def fill(self, template: str, **values: object) -> Path:
+        """Write one of `TEMPLATES` here; the path."""
+        text = Template((TEMPLATES / template).read_text())
+        own = {"folder": self.folder, "port": self.port, "upstream_port": self.upstream_port}
+        path = self.folder / template
+        path.write_text(text.substitute(own | values))
         return path
 
 
@@ -113,6 +114,14 @@ def environment(home: Path) -> dict[str, str]:
     """The environment of a peer that runs in `home`: the packages that stand there come first."""
     local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return {**os.environ, **local} | {"PYTHONPATH": str(home)}
+
+
+def output_of(name: str, command: list[str]) -> str:
+    """What a short command of the peer `name` prints. Raises `PeerFailed` if it fails."""
+    done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PeerFailed(f"{name}: {done.stderr}")
+    return done.stdout
 
 
 @contextlib.contextmanager
