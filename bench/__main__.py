@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from bench import report
-from bench.kit.command import bounded, one_of, say
+from bench.kit.command import bounded, say
 from bench.kit.tables import Table
 from bench.rows import MET, judge, needs_packages, rows
 from bench.suite import ALL, BENCHES, RESULTS, Suite, adopt_orphans, chosen
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="run | report")
     running = commands.add_parser("run", help="measure, and compare with the targets")
     add, names = running.add_argument, [*BENCHES, ALL]
-    add("benches", nargs="*", type=one_of(names), metavar="BENCH", help=f"of {', '.join(names)}")
+    add("benches", nargs="*", choices=names, metavar="BENCH", help=f"of {', '.join(names)}")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
     add("--rounds", type=bounded(1, 20), help="of every bench that has rounds")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for the relay bench")

@@ -22,13 +22,12 @@ from typing import Any
 from bench.kit import peers
 from bench.kit.check import Broken
 from bench.kit.client import Client, Target
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, take_turns
+from bench.kit.command import Bench, Given, reporting, take_turns
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
 from bench.kit.peers import DIRECT, NGINX, Proxy
 from bench.kit.script import FIRST_CONTENT, Exchange, Says, script
-from bench.kit.tables import TIMES, Column, Table
 
 WARM_UP_ABORTS = 10
 WAIT = (0.001, 0.004)  # from the request to the close, at random; more than a gap of the tokens
@@ -192,31 +191,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     return {"peers": found, "skipped": [] if has_nginx else [NGINX], "failures": failures}
 
 
-def tables(report: Report) -> list[Table]:
-    named = {
-        f"{kind.replace('_', ', ')}, {company}, {peer}": figures
-        for company in (ALONE, BESIDE)
-        for kind in KINDS
-        for peer, companies in report["peers"].items()
-        if (figures := companies[company].get(kind))
-    }
-    return [Table.of("close -> seen by the upstream", (Column("aborts", "aborts", 0), *TIMES), named)]
-
-
-BENCH = Bench(
-    "abort",
-    __doc__,
-    (
-        Option("--aborts", bounded(2, 5000), 300, "of each kind and company, over all rounds"),
-        Option("--others", bounded(1, 500), 100, "streams that run beside"),
-        Option("--rounds", bounded(1, 50), 3, "peers take turns within each"),
-        Option("--seed", bounded(0, 2**31), 1, "of the moments at which clients leave"),
-    ),
-    measure,
-    tables,
-    packages=("uvloop", "aiohttp", "httptools", "rivergate", "nginx"),
-    quick=("--rounds", "1", "--aborts", "60"),
-)
+BENCH = Bench("abort", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

@@ -11,17 +11,18 @@ subscribers do not, turns of one life each.
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
-from bench.kit.channel import PEERS, RESERVED_FILES, Channel, Tally, channel, most_subscribers
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several, sizes, take_turns
+from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, Tally, channel, most_subscribers
+from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C
 from bench.kit.script import script
-from bench.kit.tables import Column, Table
 
 EVENTS = 60_000  # prepared for the life of one peer: more than its turns can use up
 MAX_BURST_PASSES = 60  # per turn
@@ -45,8 +46,10 @@ class Entry:
 class Round:
     """Every size once, every peer at each."""
 
-    def __init__(self, label: str, given: Given, results: dict[int, Results], core: int) -> None:
-        self._label, self._given, self._results, self._core = label, given, results, core
+    def __init__(
+        self, label: str, given: Given, results: dict[int, Results], core: int, line_up: LineUp = PEERS
+    ) -> None:
+        self._label, self._given, self._results, self._core, self._line_up = label, given, results, core, line_up
 
     def play(self, names: list[str]) -> None:
         for size in self._given.subscribers:
@@ -63,7 +66,7 @@ class Round:
             for name in names:
                 say(f"{label} join {name}")
                 with reporting(results.failures, name, f"{size} subscribers, join"):
-                    found = stack.enter_context(channel(name, script(0, EVENTS), self._core))
+                    found = stack.enter_context(channel(name, script(0, EVENTS), self._core, self._line_up))
                     entries.append(Entry(found, found.join(size)))
                     found.warm_up()
             stack.enter_context(undisturbed())
@@ -71,11 +74,14 @@ class Round:
                 entries.reverse()
                 step = f"{label}, slice {number}/{given.slices}"
                 take_turns(f"{step}, one event at a time", entries, self._single, results.failures)
-                take_turns(f"{step}, bursts", entries, self._burst, results.failures)
+                if given.burst:
+                    take_turns(f"{step}, bursts", entries, self._burst, results.failures)
             if size == max(given.subscribers) and given.latency_seconds:
                 take_turns(f"{label}, latency", entries, self._latency, results.failures)
         for entry in entries:
-            results.add(entry.name, entry.figures | entry.single.figures("single") | entry.burst.figures("burst"))
+            tallies = {"single": entry.single, "burst": entry.burst}
+            figures = (tally.figures(kind) for kind, tally in tallies.items() if tally.deliveries)
+            results.add(entry.name, reduce(operator.or_, figures, entry.figures))
 
     def _single(self, entry: Entry) -> None:
         entry.channel.passes(entry.single, self._given.slice_seconds)
@@ -130,44 +136,7 @@ def faults(results: Results) -> float | None:
     return 0.0 if "latency_p99_ms" in results.rounds.get(GATEWAY, [{}])[0] else None
 
 
-COLUMNS = (
-    Column("µs per delivery", "single_us"),
-    Column("thousand per CPU s", "single_per_cpu_s", 0, 1e-3),
-    Column("of C's", "single_per_cpu_s_vs_c"),
-    Column("of Nchan's", "single_per_cpu_s_vs_nchan"),
-    Column("load's core", "single_load_core"),
-    Column("bursts, million", "burst_per_cpu_s", 2, 1e-6),
-    Column("load's core", "burst_load_core"),
-    Column("KiB each", "pss_kib"),
-    Column("µs to join", "join_cpu_us", 0),
-    Column("latency p50 ms", "latency_p50_ms", 0),
-    Column("p99", "latency_p99_ms", 0),
-)
-
-
-def tables(report: Report) -> list[Table]:
-    return [Table.of(f"{int(size):,} subscribers", COLUMNS, each["peers"]) for size, each in report["sizes"].items()]
-
-
-BENCH = Bench(
-    "fanout",
-    __doc__,
-    (
-        Option("--subscribers", sizes, [100, 1000, 10_000], "how many, one size after another", "N,N"),
-        Option("--rounds", bounded(1, 20), 2, "peers take turns within each"),
-        Option("--slices", bounded(1, 20), 3, "turns per experiment and round"),
-        Option("--slice-seconds", float, 0.7, "the longest turn"),
-        Option("--burst", bounded(2, 256), 64, "events per burst"),
-        Option("--rate", float, 20.0, "events/s of the latency run"),
-        Option("--latency-seconds", float, 6.0, "length of the latency run; 0: none"),
-        Option("--only", several(PEERS), [], f"only these of {', '.join(PEERS)}", "A,B"),
-    ),
-    measure,
-    tables,
-    packages=("uvloop", "aiohttp", "httptools", "rivergate", "nginx", "nchan", "gcc"),
-    needed=(GATEWAY,),
-    quick=("--rounds", "1", "--slices", "2", "--slice-seconds", "0.5", "--latency-seconds", "3"),
-)
+BENCH = Bench("fanout", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

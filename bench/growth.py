@@ -26,13 +26,12 @@ from bench.kit import peers
 from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, Tally, channel, most_subscribers
 from bench.kit.check import Broken, Published, SubscriberCheck
 from bench.kit.client import Target
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
+from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.load import Load, Sample
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY, C
 from bench.kit.processes import Running, started
 from bench.kit.script import Script, script
-from bench.kit.tables import Column, Table
 from bench.relay import SETTLE, cpu_plan
 
 BUDGET_SECONDS = 200.0  # no curve begins later; each takes below 40 s
@@ -261,35 +260,11 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 def _curve(name: str, points: Sequence[Point]) -> dict[str, object]:
-    in_json = [point.as_json() for point in points]
+    in_json = {f"{point.x:,.0f}": point.as_json() for point in points}
     return {"cause": CAUSES[name][0], "units": CAUSES[name][1], "points": in_json, "fits": fits(points)}
 
 
-def tables(report: Report) -> list[Table]:
-    found = []
-    for curve in report["curves"].values():
-        columns = [Column(f"{cost}, {unit}", cost, None) for cost, unit in curve["units"].items()]
-        columns += [Column("its core", "peer_core"), Column("load's core", "load_core")]
-        table = Table.of(curve["cause"], columns, {f"{point['x']:,.0f}": point for point in curve["points"]})
-        slopes = [curve["fits"].get(cost, {}).get("slope") for cost in curve["units"]]
-        exponents = ["-" if slope is None else f"{slope:.2f}" for slope in slopes]
-        found.append(Table(table.head, [*table.rows, ["exponent, upper half", *exponents, "", ""]]))
-    return found
-
-
-BENCH = Bench(
-    "growth",
-    __doc__,
-    (
-        Option("--seconds", bounded(0.3, 4, float), 1.0, "length of the window of a point"),
-        Option("--rounds", bounded(1, 10), 2, "curves take turns within each"),
-        Option("--only", several(CAUSES), [], f"only these of {', '.join(CAUSES)}", "A,B"),
-    ),
-    measure,
-    tables,
-    needed=[name for name in CAUSES if name != "subscribers_c"],
-    quick=("--rounds", "1", "--seconds", "0.6"),
-)
+BENCH = Bench("growth", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, Channel, Tally, channel, most_subscribers
 from bench.kit.check import Broken
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, sizes
+from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN
 from bench.kit.script import script
-from bench.kit.tables import Column, Table
 
 NAMES = (GATEWAY, NCHAN, AIOHTTP)
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default
@@ -89,36 +88,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     return {"peers": peers, "quiet": calm, "failures": failures}
 
 
-COLUMNS = (
-    Column("pss KiB each", "pss_kib"),
-    Column("private", "private_kib"),
-    Column("CPU µs to join", "join_cpu_us", 0),
-)
-
-
-def tables(report: Report) -> list[Table]:
-    named = {
-        f"{name}, {int(size):,}": figures
-        for name, by_size in report["peers"].items()
-        for size, figures in by_size.items()
-    }
-    return [Table.of("idle subscribers of", COLUMNS, named), Table.plain("quiet subscribers", report["quiet"])]
-
-
-BENCH = Bench(
-    "memory",
-    __doc__,
-    (
-        Option("--subscribers", sizes, [1000, 10_000], "how many, one size after another", "N,N"),
-        Option("--quiet", bounded(0, 50_000), 5000, "subscribers of the quiet run; 0: none"),
-        Option("--quiet-seconds", bounded(1, 45, float), 30.0, "its length, in whole keep-alives"),
-        Option("--rounds", bounded(1, 20), 2, "peers take turns within each"),
-    ),
-    measure,
-    tables,
-    needed=(GATEWAY,),
-    quick=("--rounds", "1", "--quiet-seconds", "15"),
-)
+BENCH = Bench("memory", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from bench.kit.figures import apart
-from bench.rows import RATE_KEPT, Report, dig
+from bench.kit.tables import Report, dig
+from bench.rows import RATE_KEPT
 
 INK, SOFT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 PEERS = {  # title, colour

@@ -21,13 +21,12 @@ from typing import Any
 
 from bench.kit import peers
 from bench.kit.client import Header, Target
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, take_turns
+from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import Figures, Results, percentile
 from bench.kit.load import Load, Plan, Sample
 from bench.kit.machine import told
 from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, WITH_KEY, Proxy
 from bench.kit.processes import Peer
-from bench.kit.tables import Column, Table
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -112,9 +111,11 @@ class Entry:
 class Round:
     """Starts every peer, gives each its turns, adds a set of figures per peer to the results."""
 
-    def __init__(self, label: str, load: Load, given: Given, results: Results, core: int) -> None:
+    def __init__(
+        self, label: str, load: Load, given: Given, results: Results, core: int, longest: float = SLICE_SECONDS
+    ) -> None:
         self._label, self._load, self._given, self._results, self._core = label, load, given, results, core
-        self._slices = math.ceil(given.seconds / SLICE_SECONDS)
+        self._slices = math.ceil(given.seconds / longest)
         self._window = given.seconds / self._slices
 
     def play(self, line_up: list[Peer]) -> None:
@@ -199,29 +200,6 @@ def _peer_json(results: Results, name: str) -> dict[str, object]:
     return found | {"rounds": results.rounds[name]}
 
 
-CPU = (
-    Column("CPU µs per event", "cpu_us", 1),
-    Column("of nginx's", "cpu_vs_nginx"),
-    Column("of aiohttp's", "cpu_vs_aiohttp"),
-    Column("µs per request", "request_us", 0),
-    Column("events/s", "events_per_s", 0),
-    Column("of the rate, %", "rate_kept", 0, 100),
-    Column("its core", "peer_core"),
-    Column("load's core", "load_core"),
-    Column("latency p50 µs", "latency_p50_us", 0),
-    Column("p99", "latency_p99_us", 0),
-)
-TTFT = tuple(
-    Column(head, f"added_{key}", 3)
-    for head, key in zip(("one stream, p50 ms", "p99", "concurrent, p50 ms", "p99"), TTFT_KEYS, strict=True)
-)
-
-
-def tables(report: Report) -> list[Table]:
-    proxied = {name: figures for name, figures in report["peers"].items() if name != DIRECT}
-    return [Table.of("peer", CPU, proxied), Table.of("TTFT added", TTFT, proxied)]
-
-
 def _header(text: str) -> Header:
     name, separator, value = text.partition(":")
     if not separator or not name.strip():
@@ -229,25 +207,7 @@ def _header(text: str) -> Header:
     return name.strip(), value.strip()
 
 
-BENCH = Bench(
-    "relay",
-    __doc__,
-    (
-        Option("--streams", bounded(1, 2000), 300, "concurrent streams of the CPU run"),
-        Option("--rate", bounded(1, 1000, float), 100.0, "events/s of each of them"),
-        Option("--seconds", bounded(0.5, 120, float), 5.0, "length of the window CPU is counted in"),
-        Option("--rounds", bounded(1, 50), 3, "rounds; peers take turns within each"),
-        Option("--ttft-streams", bounded(1, 1000), 100, "concurrent streams of the TTFT run"),
-        Option("--litellm", str, None, "a python with litellm[proxy]; measured with a lighter load", "PYTHON"),
-        Option("--only", lambda text: text.split(","), [], "only these peers", "A,B"),
-        Option("--header", _header, [], "added to requests", "'Name: value'", repeated=True),
-    ),
-    measure,
-    tables,
-    packages=("uvloop", "aiohttp", "httptools", "rivergate", "nginx"),
-    needed=(GATEWAY, DIRECT),
-    quick=("--rounds", "1", "--seconds", "2"),
-)
+BENCH = Bench("relay", __doc__, measure, {"header": _header})
 main = BENCH.main
 
 if __name__ == "__main__":

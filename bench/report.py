@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench import suite
 from bench.kit.command import say
-from bench.kit.tables import Table
-from bench.rows import MISSED, Report, Verdict, dig, failures_of, judge, rows
+from bench.kit.tables import Report, Table, dig
+from bench.rows import MISSED, Verdict, failures_of, judge, rows
 
 PICTURES = {"fanout": "Deliveries per CPU second by subscribers", "relay": "CPU per relayed event"}
 

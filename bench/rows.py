@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from bench.kit.tables import shown
+from bench.kit.tables import Report, number, shown
 
-Report = Mapping[str, Any]  # the JSON of one bench
 DESIGN, BEYOND = "DESIGN.md section 7", "beyond it"
 MET, MISSED, NOT_MEASURED = "met", "MISSED", "not measured"
 RATE_KEPT = 0.97  # of the events that were due in the window
@@ -145,21 +143,3 @@ def needs_packages(reports: Iterable[Report]) -> bool:
         for report in reports
         for name, why in failures_of(report).items()
     )
-
-
-def dig(report: Any, path: str) -> Any:
-    """What stands at this path, whose names have dots between; None if nothing does."""
-    for name in path.split("."):
-        report = report.get(name) if isinstance(report, Mapping) else None
-    return report
-
-
-def number(report: Any, path: str) -> float | None:
-    """The figure at this path: a number, or the median of a spread; with `*` the highest."""
-    before, star, after = path.partition(".*.")
-    if star:
-        found = [number(each, after) for each in (dig(report, before) or {}).values()]
-        return max((value for value in found if value is not None), default=None)
-    value = dig(report, path)
-    value = value.get("median") if isinstance(value, Mapping) else value
-    return value if isinstance(value, int | float) else None

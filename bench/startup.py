@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.kit import machine, peers
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say
+from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY
 from bench.kit.processes import PeerFailed, Site, free_port, spawn, stop
-from bench.kit.tables import Column, Table
 
 PATIENCE = 20.0
 ASK_AGAIN = 0.001
@@ -91,26 +90,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     return {"peers": {name: results.spreads(name) for name in results.rounds}, "failures": results.failures}
 
 
-COLUMNS = (
-    Column("ready after s", "ready_seconds", 3),
-    Column("READY=1", "notified_seconds", 3),
-    Column("CPU s", "cpu_seconds", 3),
-)
-
-
-def tables(report: Report) -> list[Table]:
-    return [Table.of("start", COLUMNS, report["peers"])]
-
-
-BENCH = Bench(
-    "startup",
-    __doc__,
-    (Option("--rounds", bounded(1, 100), 10, "starts that count"),),
-    measure,
-    tables,
-    packages=("uvloop", "aiohttp", "pydantic", "rivergate"),
-    quick=("--rounds", "5"),
-)
+BENCH = Bench("startup", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

@@ -19,12 +19,11 @@ from typing import Any
 from bench.kit import machine
 from bench.kit.channel import Channel, Tally, channel, most_subscribers
 from bench.kit.check import Broken
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say
+from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, percentile
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import GATEWAY
 from bench.kit.script import script
-from bench.kit.tables import Table
 
 CALM_SECONDS = 2.0  # events flow between and after the storms
 PATIENCE_SECONDS = 30.0  # for the last of a storm to be served, and for the last event to arrive
@@ -118,22 +117,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     return {"figures": figures, "failures": failures}
 
 
-def tables(report: Report) -> list[Table]:
-    return [Table.plain("storm", report["figures"])]
-
-
-BENCH = Bench(
-    "storm",
-    __doc__,
-    (
-        Option("--subscribers", bounded(1, 50_000), 5000, "who join"),
-        Option("--seconds", float, 2.0, "in which they join"),
-        Option("--resume", bounded(1, 50_000), 500, "who hang up and come back"),
-        Option("--rate", float, 20.0, "events/s"),
-    ),
-    measure,
-    tables,
-)
+BENCH = Bench("storm", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

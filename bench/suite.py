@@ -22,7 +22,7 @@ from pathlib import Path
 from bench import abort, fanout, growth, memory, relay, startup, storm, ttft
 from bench.kit import machine
 from bench.kit.command import Bench
-from bench.rows import Report
+from bench.kit.tables import Report
 
 ALL = "all"
 BENCHES = {each.BENCH.name: each.BENCH for each in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
@@ -50,8 +50,8 @@ class Suite:
 
     def options(self, bench: Bench) -> list[str]:
         """What the bench is given; an option that stands twice counts as it stands last."""
-        given = list(bench.quick) if self.quick else []
-        if self.rounds is not None and any(option.name == "--rounds" for option in bench.options):
+        given = list(bench.spec.get("quick", ())) if self.quick else []
+        if self.rounds is not None and "rounds" in bench.spec["options"]:
             given += ["--rounds", f"{self.rounds}"]
         return [*given, "--litellm", self.litellm] if self.litellm and bench.name == "relay" else given
 

@@ -23,12 +23,11 @@ from typing import Any
 from bench.kit import peers
 from bench.kit.check import Broken, Check, ContentCheck, Position
 from bench.kit.client import Client, Target
-from bench.kit.command import Bench, Given, Option, Report, bounded, reporting, say, several
+from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.processes import Running, started
 from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script
-from bench.kit.tables import TIMES, Column, Table
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
@@ -249,39 +248,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     return {**found, "failures": failures}
 
 
-HEDGED = (
-    *TIMES,
-    Column("hedges", "hedges", 0),
-    Column("requests more, %", "extra_share", 1, 100),
-    Column("slow, %", "slow_share", 1, 100),
-)
-
-
-def tables(report: Report) -> list[Table]:
-    late = Table.of("504 after the budget, late by", (Column("answers", "answers", 0), *TIMES), report[DEADLINE])
-    hedged = Table.of("TTFT, hedge_after", (Column("requests", "requests", 0), *HEDGED), report[TAIL])
-    return [table for table in (late, hedged) if table.rows]
-
-
-BENCH = Bench(
-    "ttft",
-    __doc__,
-    (
-        Option("--streams", bounded(1, 2000), 300, "concurrent requests of the deadline run"),
-        Option("--budget-ms", bounded(10, 10_000), 500, "their TTFT budget"),
-        Option("--turns", bounded(1, 100), 4, "requests of each connection, per round"),
-        Option("--rounds", bounded(1, 50), 4, "rounds of both runs"),
-        Option("--rate", bounded(1, 1000, float), 120.0, "arrivals/s of the tail run"),
-        Option("--requests", bounded(1, 100_000), 300, "requests in a turn of the tail run"),
-        Option("--warm-up", bounded(0, 100_000), 300, "requests that teach the gateways the p95"),
-        Option("--slow-share", bounded(0, 1, float), 0.05, "of the first upstream's requests"),
-        Option("--seed", bounded(0, 2**31), 1, "of the upstreams' dice"),
-        Option("--only", several((DEADLINE, TAIL)), None, "one of the two runs", "RUN"),
-    ),
-    measure,
-    tables,
-    quick=("--rounds", "1", "--requests", "240"),
-)
+BENCH = Bench("ttft", __doc__, measure)
 main = BENCH.main
 
 if __name__ == "__main__":

@@ -132,7 +132,8 @@ class Provider(Upload):
         self._listener.close()
 
 
-PEERS: dict[str, tuple[Callable[[], Peer], type[Upload]]] = {
+LineUp = dict[str, tuple[Callable[[], Peer], type[Upload]]]
+PEERS: LineUp = {
     peers.GATEWAY: (peers.gateway, Provider),
     peers.NCHAN: (peers.nchan, Posts),
     peers.C: (peers.c_loop, RawUpload),
@@ -208,16 +209,10 @@ class Channel:
 
 
 @contextlib.contextmanager
-def channel(name: str, script: Script, core: int) -> Iterator[Channel]:
-    """Start one of `PEERS` on `core`. Raises `PeerFailed`."""
-    build, publish = PEERS[name]
-    with opened(build(), publish(script), script, core) as found:
-        yield found
-
-
-@contextlib.contextmanager
-def opened(peer: Peer, publisher: Upload, script: Script, core: int) -> Iterator[Channel]:
-    """Start this peer on `core`, connect the publisher. Raises `PeerFailed`."""
+def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> Iterator[Channel]:
+    """Start one of the peers on `core`, connect its publisher. Raises `PeerFailed`."""
+    build, publish = line_up[name]
+    peer, publisher = build(), publish(script)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
         running = stack.enter_context(started(peer, Path(folder), publisher.upstream_port, core))

@@ -1,4 +1,4 @@
-"""Shell: what a bench is: a question with options, a measurement and tables; and its command line.
+"""Shell: what a bench is: a question, a measurement and its entry in bench/benches.toml; and its command line.
 
 In: options. Out: progress and tables on stderr, one line of JSON on stdout. Invariant: SIGTERM ends a bench as an
 exception does, so that every `with` block and `finally` has its turn; a fault of one peer does not end the bench.
@@ -13,8 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,58 +24,45 @@ from bench import rows
 from bench.kit import machine, peers
 from bench.kit.check import Broken
 from bench.kit.processes import PeerFailed
-from bench.kit.tables import Table
+from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailed, Broken, OSError, subprocess.SubprocessError)
 SECRET = ("header", "litellm")  # options that no report repeats
-Report = Mapping[str, Any]
+PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
 Given = argparse.Namespace
+Kind = Callable[[str], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """`kind` turns the text of the command line into the value."""
-
-    name: str
-    kind: Callable[[str], Any]
-    default: Any
-    help: str
-    metavar: str | None = None
-    repeated: bool = False  # may stand several times; the value is a list
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        action: dict[str, Any] = {"action": "append"} if self.repeated else {}
-        parser.add_argument(
-            self.name, type=self.kind, default=self.default, help=self.help, metavar=self.metavar, **action
-        )
+@lru_cache
+def specs() -> Mapping[str, Any]:
+    return tomllib.loads((machine.ROOT / "bench" / "benches.toml").read_text())
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A question. `measure` takes the options and the two cores, and returns the figures and `failures` by name.
-
-    `needed`: the peers whose failure is the bench's; empty: anybody's is.
-    """
+    """`measure` takes the options and the two cores, and returns the figures, and `failures` by name."""
 
     name: str
-    about: str  # the docstring of its module
-    options: Sequence[Option]
+    about: str | None  # the docstring of its module, which begins with the question
     measure: Callable[[Given, tuple[int, int]], dict[str, Any]]
-    tables: Callable[[Report], list[Table]]
-    packages: Sequence[str] = ("uvloop", "aiohttp", "httptools", "rivergate")
-    needed: Sequence[str] = ()
-    quick: Sequence[str] = ()  # options of a short run
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of options that only this bench has
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = specs()[self.name]
+        return found
 
     @property
     def question(self) -> str:
-        return self.about.partition("\n")[0].partition(": ")[2]
+        return (self.about or "").partition("\n")[0].partition(": ")[2]
 
     def main(self, arguments: list[str] | None = None) -> int:
         """Exit status: 1 if a peer failed that is needed."""
         given = self.parser().parse_args(arguments)
         asked = vars(given)
         file = asked.pop("json")
-        facts = {"bench": self.name, "machine": machine.facts(), "versions": peers.versions(*self.packages)}
+        versions = peers.versions(*self.spec.get("packages", PACKAGES))
+        facts = {"bench": self.name, "machine": machine.facts(), "versions": versions}
         machine.raise_open_files()
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -81,19 +70,24 @@ class Bench:
         options = {name: value for name, value in asked.items() if name not in SECRET}
         report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
         report["load_average_after"] = os.getloadavg()[0]
-        for table in self.tables(report):
-            say(f"\n{table.aligned()}")
-        failures = rows.failures_of(report)
-        say("".join(f"\n{name or self.name} FAILED: {why}\n" for name, why in failures.items()))
         self._tell(report, file)
-        counted = failures.keys() - set(found.get("skipped", ()))
-        return int(bool(counted & set(self.needed or failures)))
+        counted = rows.failures_of(report).keys() - set(found.get("skipped", ()))
+        return int(bool(counted & set(self.spec.get("needed", counted))))
+
+    def tables(self, report: Report) -> list[Table]:
+        return [table for spec in self.spec["tables"] if (table := Table.of(report, spec)).rows]
 
     def _tell(self, report: dict[str, Any], file: Path | None) -> None:
-        """The targets to stderr; the report and what became of them to stdout and into the file."""
+        """Tables and targets to stderr; the report and what became of the targets to stdout and into the file."""
         verdicts = rows.of_bench(self.name, report)
-        if verdicts:
-            say(Table(("gateway", "target", "figure", "verdict"), [one.cells for one in verdicts]).aligned() + "\n")
+        targets = Table(("gateway", "target", "figure", "verdict"), [verdict.cells for verdict in verdicts])
+        failures = [f"{name} FAILED: {why}" for name, why in rows.failures_of(report).items()]
+        parts = [
+            *(table.aligned() for table in self.tables(report)),
+            *failures,
+            targets.aligned() if verdicts else "",
+        ]
+        say("\n" + "\n\n".join(filter(None, parts)) + "\n")
         line = json.dumps({**report, "targets": [verdict.as_json() for verdict in verdicts]})
         print(line, flush=True)
         if file:
@@ -101,44 +95,48 @@ class Bench:
 
     def parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(prog=f"python -m bench.{self.name}", description=self.question)
-        for option in self.options:
-            option.add_to(parser)
+        for name, spec in self.spec["options"].items():
+            shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
+            shape |= {"action": "append"} if spec.get("repeated") else {}
+            text = name if spec.get("positional") else f"--{name}"
+            parser.add_argument(text, type=self._kind(spec), help=spec["help"].replace("%", "%%"), **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
         return parser
 
+    def _kind(self, spec: Mapping[str, Any]) -> Kind:
+        if spec["kind"] in ("int", "float"):
+            return bounded(spec["min"], spec["max"], int if spec["kind"] == "int" else float)
+        kinds: dict[str, Kind] = {"text": str, "names": several(spec.get("among")), "sizes": sizes}
+        return (kinds | dict(self.kinds))[spec["kind"]]
 
-def bounded(low: float, high: float, kind: type[int] | type[float] = int) -> Callable[[str], float]:
-    """The kind of an option: a number from `low` to `high`."""
 
-    def number(text: str) -> float:
-        value = kind(text)
+def bounded(low: float, high: float, number: type[int] | type[float] = int) -> Kind:
+    """A number from `low` to `high`."""
+
+    def kind(text: str) -> float:
+        value = number(text)
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"must be from {low:g} to {high:g}")
         return value
 
-    return number
+    return kind
 
 
-def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    """The kind of an option: one of these names."""
-    return lambda text: several(names)(text)[0]
+def several(among: Iterable[str] | None) -> Kind:
+    """Some of these names, or any, with commas between."""
 
+    def kind(text: str) -> list[str]:
+        names = text.split(",")
+        if among is not None and (unknown := set(names) - set(among)):
+            raise argparse.ArgumentTypeError(f"unknown {sorted(unknown)}, there are {', '.join(among)}")
+        return names
 
-def several(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """The kind of an option: some of these names, with commas between."""
-    known = list(names)
-
-    def chosen(text: str) -> list[str]:
-        if unknown := set(text.split(",")) - set(known):
-            raise argparse.ArgumentTypeError(f"unknown {sorted(unknown)}, there are {', '.join(known)}")
-        return text.split(",")
-
-    return chosen
+    return kind
 
 
 def sizes(text: str) -> list[int]:
-    """The kind of an option: numbers of subscribers, with commas between."""
-    return [int(bounded(1, 50_000)(size)) for size in text.split(",")]
+    """Numbers of subscribers, with commas between."""
+    return [bounded(1, 50_000)(size) for size in text.split(",")]
 
 
 def say(text: str) -> None:

@@ -1,6 +1,7 @@
-"""Pure: tables, built once from the JSON of a bench, and written as aligned text or as Markdown.
+"""Pure: where figures stand in the JSON of a bench, and tables of them as aligned text or as Markdown.
 
-In: figures by name. Out: text. Invariant: a figure stands with its lowest and highest round if it has them.
+In: a report, paths in it. Out: figures, text. Invariant: what a report does not have is None, whatever is missing on
+the way; a figure stands with its lowest and highest round if it has them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.kit.figures import Spread
+Report = Mapping[str, Any]  # the JSON of one bench
+THREE = -1  # digits: three that count
+
+
+def matches(report: Any, path: str) -> dict[str, Any]:
+    """What stands at this path, whose names have dots between; `*` is every name, and the key tells which."""
+    found = {"": report}
+    for name in path.split("."):
+        level = [(key, value) for key, value in found.items() if isinstance(value, Mapping)]
+        if name == "*":
+            found = {f"{key}, {each}" if key else each: value[each] for key, value in level for each in value}
+        else:
+            found = {key: value[name] for key, value in level if name in value}
+    return found
+
+
+def dig(report: Any, path: str) -> Any:
+    """What stands at this path, None if nothing does."""
+    return matches(report, path).get("")
+
+
+def number(report: Any, path: str) -> float | None:
+    """The figure at this path: a number, or the median of a spread; with `*` the highest."""
+    medians = (
+        found.get("median") if isinstance(found, Mapping) else found for found in matches(report, path).values()
+    )
+    return max((value for value in medians if isinstance(value, int | float)), default=None)
 
 
 def shown(value: float) -> str:
@@ -17,35 +44,14 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def spread_text(spread: Spread | None, digits: int = 2) -> str:
-    """Median and range as `10.2 (9.8..10.9)`; `-` when not measured."""
-    if spread is None:
-        return "-"
-    if spread.low == spread.high:
-        return f"{spread.median:.{digits}f}"
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A figure by the name it has in the JSON; `digits` None: three that count."""
-
-    head: str
-    key: str
-    digits: int | None = 2
-    factor: float = 1.0
-
-    def cell(self, figures: Mapping[str, Any]) -> str:
-        found = figures.get(self.key)
-        if found is None:
-            return "-"
-        if isinstance(found, Mapping):
-            median, low, high = (found[name] * self.factor for name in ("median", "low", "high"))
-            return spread_text(Spread(median, low, high), self.digits or 0)
-        return shown(found) if self.digits is None else f"{found * self.factor:,.{self.digits}f}"
-
-
-TIMES = (Column("p50 ms", "p50_ms"), Column("p95", "p95_ms"), Column("p99", "p99_ms"), Column("max", "max_ms"))
+def cell(found: Any, digits: int = THREE, factor: float = 1.0) -> str:
+    """A number, or a spread as `10.2 (9.8..10.9)`; a text as it is; `-` when not measured."""
+    if found is None or isinstance(found, str):
+        return found or "-"
+    if not isinstance(found, Mapping):
+        return shown(found * factor) if digits == THREE else f"{found * factor:,.{digits}f}"
+    median, low, high = (cell(found[name], digits, factor) for name in ("median", "low", "high"))
+    return median if found["low"] == found["high"] else f"{median} ({low}..{high})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +63,14 @@ class Table:
     figures: bool = True
 
     @classmethod
-    def of(cls, first: str, columns: Sequence[Column], named: Mapping[str, Mapping[str, Any]]) -> Table:
-        """A row for each name."""
-        rows = [[name, *(column.cell(figures) for column in columns)] for name, figures in named.items()]
-        return cls([first, *(column.head for column in columns)], rows)
-
-    @classmethod
-    def plain(cls, name: str, figures: Mapping[str, float]) -> Table:
-        """A row for each figure."""
-        return cls([name, "value"], [[key.replace("_", " "), shown(value)] for key, value in figures.items()])
+    def of(cls, report: Report, spec: Mapping[str, Any]) -> Table:
+        """As bench/benches.toml has it; without columns, a row for each figure."""
+        named, columns = matches(report, spec["rows"]), spec.get("columns")
+        if columns is None:
+            rows = [[key.replace("_", " "), cell(value)] for key, value in (named.get("") or {}).items()]
+            return cls([spec["first"], "value"], rows)
+        rows = [[name, *(cell(dig(row, key), *shape) for _, key, *shape in columns)] for name, row in named.items()]
+        return cls([spec["first"], *(head for head, *_ in columns)], rows)
 
     def aligned(self) -> str:
         """For a terminal."""
@@ -73,7 +78,7 @@ class Table:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         sides = [str.rjust if number and self.figures else str.ljust for number in range(len(widths))]
         rows = (zip(sides, line, widths, strict=True) for line in lines)
-        return "\n".join("  ".join(side(cell, width) for side, cell, width in row).rstrip() for row in rows)
+        return "\n".join("  ".join(side(text, width) for side, text, width in row).rstrip() for row in rows)
 
     def markdown(self) -> str:
         rule = ["---", *["---:" if self.figures else "---"] * (len(self.head) - 1)]
