@@ -8,8 +8,6 @@ every target whether it was met; exit 0: all were, 1: one was missed or not meas
 pictures of what is kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -7,8 +7,6 @@ gateway, on nginx (`proxy_buffering off`) and, as "direct", on the upstream itse
 load on another, and they take turns. Both ends of a close are of this process and its one clock.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import shutil
@@ -26,7 +24,7 @@ from bench.kit.command import Bench, Given, reporting, take_turns
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
-from bench.kit.peers import DIRECT, NGINX, Proxy
+from bench.kit.peers import DIRECT, GATEWAY, NGINX, Proxy
 from bench.kit.script import FIRST_CONTENT, Exchange, Says, script
 
 WARM_UP_ABORTS = 10
@@ -153,8 +151,7 @@ class Entry:
         return self.proxy.name
 
     def turn(self, load: Load, company: str, aborts: int, others: int, dice: random.Random) -> None:
-        running = self.proxy.running
-        with running.awake() if running else contextlib.nullcontext():
+        with self.proxy.awake():
             for kind, values in Turn(load, self.proxy.target).play(aborts, others, dice).items():
                 self.delays.setdefault(company, {}).setdefault(kind, []).extend(values)
 
@@ -175,9 +172,10 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         contextlib.ExitStack() as stack,
     ):
         everyone = [Entry(Proxy(DIRECT, Target(load.port)))]
-        for peer in (peers.gateway(), *([peers.nginx()] if has_nginx else [])):
-            with reporting(failures, peer.name):
-                everyone.append(Entry(peers.frozen(peer, Path(folder), load, cores[0], stack)))
+        for name in (GATEWAY, *([NGINX] if has_nginx else [])):
+            with reporting(failures, name):
+                proxy = peers.frozen(peers.peer(name), Path(folder), load, cores[0])
+                everyone.append(Entry(stack.enter_context(proxy)))
         entries = list(everyone)
         turn = partial(Entry.turn, load=load, dice=dice)
         take_turns("warm-up", entries, partial(turn, company="", aborts=WARM_UP_ABORTS, others=0), failures)

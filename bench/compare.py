@@ -9,8 +9,6 @@ the order A B B A (B A A B in the next pair); it gives the ratio after / before 
 more than 3 %, or a gateway failed.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math
@@ -18,19 +16,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import fanout, relay
-from bench.kit import machine, peers
+from bench.kit import machine
 from bench.kit.channel import JOIN_SECONDS, LineUp, Provider, channel
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.load import Load
 from bench.kit.loop import clock
-from bench.kit.peers import DIRECT
-from bench.kit.processes import environment
+from bench.kit.peers import DIRECT, GATEWAY, environment, peer
 from bench.kit.script import script
 
 BEFORE, AFTER = "before", "after"
@@ -93,8 +89,8 @@ class Comparison:
     def __init__(self, given: Given, core: int) -> None:
         self._rows, self._core = given.rows, core
         homes = {BEFORE: given.base, AFTER: machine.ROOT}
-        self._gateways = {name: partial(peers.gateway, name, home=home) for name, home in homes.items()}
-        self._line_up: LineUp = {name: (build, Provider) for name, build in self._gateways.items()}
+        self._gateways = {name: peer(GATEWAY, name, home) for name, home in homes.items()}
+        self._line_up: LineUp = {name: (gateway, Provider) for name, gateway in self._gateways.items()}
         self._results = {name: Results() for name in ("relay", "memory")}
         self._fan_outs: dict[int, Results] = {}
 
@@ -106,7 +102,7 @@ class Comparison:
         if {"relay", "ttft"} & set(self._rows):
             with contextlib.closing(Load()) as load:
                 a_round = relay.Round(label, load, RELAY, self._results["relay"], self._core, RELAY_SLICE)
-                a_round.play([self._gateways[name]() for name in names])
+                a_round.play([self._gateways[name] for name in names])
         if "fanout" in self._rows:
             fanout.Round(label, FANOUT, self._fan_outs, self._core, self._line_up).play(list(names))
         if "memory" in self._rows:

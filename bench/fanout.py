@@ -8,8 +8,6 @@ load on another. Peers whose subscribers fit into the limit of open files togeth
 subscribers do not, turns of one life each.
 """
 
-from __future__ import annotations
-
 import contextlib
 import operator
 import sys
@@ -101,8 +99,7 @@ class Round:
                     subscribers.look(due + LATE_SECONDS)
                 found.publish(1)
         subscribers.wait_all(LATE_SECONDS)
-        cores = {"peer": tally.peer_cpu / tally.seconds, "load": tally.own_cpu / tally.seconds}
-        entry.figures |= subscribers.latencies_ms() | {f"latency_{whose}_core": cores[whose] for whose in cores}
+        entry.figures |= subscribers.latencies_ms() | tally.cores("latency_")
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ of the gateway while thousands of subscribers get nothing but a keep-alive every
 compared.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Any

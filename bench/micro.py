@@ -7,8 +7,6 @@ about twice as much (bench/relay.py), since nothing is in the processor's caches
 the gateway.
 """
 
-from __future__ import annotations
-
 import socket
 import sys
 import time

@@ -4,8 +4,6 @@ In: the JSON of the benches, a folder. Out: the names of the files written. Inva
 two labels overlap, a bar begins at zero, every axis has its unit, and the ground is light whatever page shows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

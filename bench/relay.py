@@ -8,8 +8,6 @@ experiment and in alternating order: a virtual machine's cost of a system call w
 within half a minute, which long turns would hand to one peer alone. Whoever is not on turn is frozen.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math
@@ -25,8 +23,7 @@ from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import Figures, Results, percentile
 from bench.kit.load import Load, Plan, Sample
 from bench.kit.machine import told
-from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, WITH_KEY, Proxy
-from bench.kit.processes import Peer
+from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, UVLOOP, WITH_KEY, Peer, Proxy
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -126,7 +123,8 @@ class Round:
                 if peer.name not in failures:
                     say(f"{self._label}: starting {peer.name}")
                     with reporting(failures, peer.name):
-                        proxies.append(peers.frozen(peer, Path(folder), self._load, self._core, stack, headers))
+                        proxy = peers.frozen(peer, Path(folder), self._load, self._core, headers)
+                        proxies.append(stack.enter_context(proxy))
             everyone = [self._entry(proxy) for proxy in proxies]
             entries = list(everyone)
             take_turns(f"{self._label}: warm-up", entries, self._warm_up, failures)
@@ -169,9 +167,8 @@ class Round:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    line_up = [peers.nginx(), peers.plain_aiohttp(), peers.plain_aiohttp("uvloop"), peers.gateway()]
-    line_up += [peers.gateway(UNBATCHED, "batch_us = 0"), peers.gateway_with_key()]
-    line_up += [peers.litellm(given.litellm)] if given.litellm else []
+    line_up = [peers.peer(name) for name in (NGINX, AIOHTTP, UVLOOP, GATEWAY, UNBATCHED, WITH_KEY)]
+    line_up += [peers.peer(LITELLM, litellm=given.litellm)] if given.litellm else []
     names = {peer.name for peer in line_up}
     if unknown := set(given.only) - names - {DIRECT}:
         raise SystemExit(f"--only: unknown {sorted(unknown)}, there are {sorted(names)}")

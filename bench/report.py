@@ -4,8 +4,6 @@ In: a folder with the JSON files of a run. Out: report.md and its pictures. Inva
 each bench ran, and of a short run that it was one. Only the pictures need matplotlib, and the text is there without.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ suite's table or the report, has it from here; a figure that was taken under oth
 figure, and a row without a figure says why.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field

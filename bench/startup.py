@@ -7,8 +7,6 @@ imports nothing, which is the floor. The first start of each, which may have to 
 not count.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import os
@@ -20,12 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.kit import machine, peers
+from bench.kit import machine
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY
-from bench.kit.processes import PeerFailed, Site, free_port, spawn, stop
+from bench.kit.peers import GATEWAY, PeerFailed, free_port, peer, prepared, spawn, stop
 
 PATIENCE = 20.0
 ASK_AGAIN = 0.001
@@ -34,16 +31,16 @@ FLOOR = "python"  # the interpreter alone, in the place of a peer
 
 def start_gateway(folder: Path, core: int) -> Figures:
     """One start, timed, and its end. Raises `PeerFailed`."""
-    site = Site(folder, free_port(), free_port())
-    command, address = peers.gateway().command(site), str(folder / "notify")
+    port, address = free_port(), str(folder / "notify")
+    command, _ = prepared(peer(GATEWAY), folder, port, free_port())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(PATIENCE)
         begun = clock()
-        process = spawn(command, core, folder / "log", NOTIFY_SOCKET=address)
+        process = spawn(command, folder, core, machine.ROOT, NOTIFY_SOCKET=address)
         try:
             notified = _wait_notified(manager, process) - begun
-            ready = _wait_ready(site.port) - begun
+            ready = _wait_ready(port) - begun
             cpu = machine.cpu_seconds(process.pid)
         finally:
             stop(process)

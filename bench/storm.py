@@ -6,8 +6,6 @@ While events flow, subscribers join the gateway within `--seconds`; later `--res
 with their Last-Event-ID. Every event must reach everybody, in order, exactly once.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 import time
@@ -71,8 +69,7 @@ class Flow:
             f"{name}_max_ms": max(subscribers.join_seconds) * 1e3,
             f"{name}_offered_seconds": offered,
             f"{name}_seconds": tally.seconds,
-            f"{name}_peer_core": tally.peer_cpu / tally.seconds,
-            f"{name}_load_core": tally.own_cpu / tally.seconds,
+            **tally.cores(f"{name}_"),
         }
 
 

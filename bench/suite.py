@@ -4,8 +4,6 @@ In: benches and options. Out: a JSON file per bench; the reports, and why there 
 it ends, no process that a bench has started outlives it: orphans become children of this process, which ends them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

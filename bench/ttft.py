@@ -8,8 +8,6 @@ fixed rate on an upstream with a TTFT of 100 ms of which some take a second; a s
 gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; they take turns.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys
@@ -20,13 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.kit import peers
 from bench.kit.check import Broken, Check, ContentCheck, Position
 from bench.kit.client import Client, Target
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
-from bench.kit.processes import Running, started
+from bench.kit.peers import GATEWAY, Running, peer, started
 from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script
 
 DEADLINE, TAIL = "deadline", "tail"
@@ -94,7 +91,7 @@ def deadline(given: Given, core: int) -> dict[str, Figures]:
     with (
         tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
         contextlib.closing(Load()) as load,
-        started(peers.gateway(), Path(folder), load.port, core) as running,
+        started(peer(GATEWAY), Path(folder), load.port, core) as running,
     ):
         lateness(load, running.port, budget, min(20, given.streams), 1, 0.0)
         for number in range(1, given.rounds + 1):
@@ -158,9 +155,14 @@ def hedger(hedge_after: str, given: Given, folder: Path, cores: tuple[int, int])
     usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
     fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
     with (
-        started(peers.simulated("usual", usual), folder / "usual", 0, cores[1]) as first,
-        started(peers.simulated("fast", fast), folder / "fast", 0, cores[1]) as second,
-        started(peers.hedging(hedge_after, first, second), folder, 0, cores[0]) as gateway,
+        started(peer("simulated", "usual", script=json.dumps(usual)), folder, 0, cores[1]) as first,
+        started(peer("simulated", "fast", script=json.dumps(fast)), folder, 0, cores[1]) as second,
+        started(
+            peer("hedging", hedge_after=hedge_after, usual_port=first.port, fast_port=second.port),
+            folder,
+            0,
+            cores[0],
+        ) as gateway,
     ):
         yield Hedger(hedge_after, gateway, (first, second))
 

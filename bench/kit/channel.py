@@ -5,8 +5,6 @@ that can join; figures of what it costs. Invariant: nothing waits for an answer 
 and what a channel has opened is closed when its `with` block ends, the peer last.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -14,16 +12,15 @@ import math
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.kit import peers
 from bench.kit.figures import Figures
 from bench.kit.loop import clock
 from bench.kit.machine import raise_open_files
-from bench.kit.processes import Peer, PeerFailed, Running, started
+from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, peer, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
 
@@ -132,12 +129,12 @@ class Provider(Upload):
         self._listener.close()
 
 
-LineUp = dict[str, tuple[Callable[[], Peer], type[Upload]]]
+LineUp = dict[str, tuple[Peer, type[Upload]]]
 PEERS: LineUp = {
-    peers.GATEWAY: (peers.gateway, Provider),
-    peers.NCHAN: (peers.nchan, Posts),
-    peers.C: (peers.c_loop, RawUpload),
-    peers.AIOHTTP: (peers.queues, Upload),
+    GATEWAY: (peer(GATEWAY), Provider),
+    NCHAN: (peer(NCHAN), Posts),
+    C: (peer(C), RawUpload),
+    AIOHTTP: (peer("queues", AIOHTTP), Upload),
 }
 
 
@@ -150,13 +147,17 @@ class Tally:
     peer_cpu: float = 0.0
     own_cpu: float = 0.0
 
+    def cores(self, prefix: str = "") -> Figures:
+        """The shares of a core that the peer and the load have used."""
+        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
+        return {prefix + name: share for name, share in shares.items()}
+
     def figures(self, name: str) -> Figures:
-        return {
+        each = {
             f"{name}_us": self.peer_cpu / self.deliveries * 1e6,
             f"{name}_per_cpu_s": self.deliveries / self.peer_cpu,
-            f"{name}_peer_core": self.peer_cpu / self.seconds,
-            f"{name}_load_core": self.own_cpu / self.seconds,
         }
+        return each | self.cores(f"{name}_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +212,20 @@ class Channel:
 @contextlib.contextmanager
 def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> Iterator[Channel]:
     """Start one of the peers on `core`, connect its publisher. Raises `PeerFailed`."""
-    build, publish = line_up[name]
-    peer, publisher = build(), publish(script)
+    whom, publish = line_up[name]
+    publisher = publish(script)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        running = stack.enter_context(started(peer, Path(folder), publisher.upstream_port, core))
+        running = stack.enter_context(started(whom, Path(folder), publisher.upstream_port, core))
         stack.callback(publisher.close)
         try:
             publisher.open(running.port)
         except OSError as error:
-            raise PeerFailed(f"{peer.name}: the publisher: {error}") from error
+            raise PeerFailed(f"{name}: the publisher: {error}") from error
         subscribers = stack.enter_context(
             contextlib.closing(Subscribers(running.port, publisher.path, script.events))
         )
-        yield Channel(peer.name, running, publisher, subscribers)
+        yield Channel(name, running, publisher, subscribers)
 
 
 def most_subscribers() -> int:

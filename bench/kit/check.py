@@ -5,10 +5,8 @@ which a byte was not compared, either with what was published or with bytes that
 repeated or unpublished ends the run.
 """
 
-from __future__ import annotations
-
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.kit.script import DONE, FIRST_CONTENT, Script
 
@@ -96,24 +94,16 @@ class ContentCheck(Check):
         return number
 
 
-@dataclass(slots=True)
-class Published:
-    """The events of one stream, of which the first `count` may arrive, and the id that each was seen to have."""
-
-    events: tuple[bytes, ...]
-    count: int = 0
-    ids: dict[int, bytes] = field(default_factory=dict)
-
-
 class SubscriberCheck(Check):
     """One check for all subscribers of a stream: a move that was proven for one is compared for the others."""
 
     comments = (b"retry:", b":")
 
-    def __init__(self, published: Published) -> None:
-        self._published = published
-        self._positions: dict[tuple[int, bytes, bytes, bool | None, bool], Position] = {}
+    def __init__(self, events: tuple[bytes, ...], published: int = 0) -> None:
+        self.events, self.published = events, published  # the first `published` of them may arrive
+        self.ids: dict[int, bytes] = {}  # the id line that each event was seen to have
         self.moves: dict[Position, tuple[bytes, Position]] = {}  # the bytes read last there, and where they lead
+        self._positions: dict[tuple[int, bytes, bytes, bool | None, bool], Position] = {}
 
     def start(self, events: int = 0) -> Position:
         """Where a subscriber begins that has `events` already."""
@@ -143,13 +133,13 @@ class SubscriberCheck(Check):
         return found
 
     def _take(self, number: int, block: bytes) -> int:
-        published, event_id = self._published, b""
+        event_id = b""
         if block.startswith(b"id: "):
             event_id, _, block = block.partition(b"\n")
-        if number >= published.count or block + b"\n\n" != published.events[number]:
-            raise Broken(f"instead of event {number} of {published.count} came {block[:300]!r}")
-        if published.ids.setdefault(number, event_id) != event_id:
-            raise Broken(f"event {number} has the ids {published.ids[number]!r} and {event_id!r}")
+        if number >= self.published or block + b"\n\n" != self.events[number]:
+            raise Broken(f"instead of event {number} of {self.published} came {block[:300]!r}")
+        if self.ids.setdefault(number, event_id) != event_id:
+            raise Broken(f"event {number} has the ids {self.ids[number]!r} and {event_id!r}")
         return number + 1
 
 

@@ -4,8 +4,6 @@ In: exchanges. Out: POSTs on a raw socket; `receipts` noted as events become com
 compared; the first difference ends the connection with a reason.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import struct
@@ -49,7 +47,7 @@ class Client:
 
     __slots__ = ("_aligned", "_check", "_exchange", "_loop", "_on_end", "_position", "_sock", "_target", "stray")
 
-    def __init__(self, loop: Loop, target: Target, on_end: Callable[[Client, str], None]) -> None:
+    def __init__(self, loop: Loop, target: Target, on_end: Callable[["Client", str], None]) -> None:
         self._loop, self._target, self._on_end = loop, target, on_end
         self._sock: socket.socket | None = None
         self._exchange: Exchange | None = None

@@ -4,8 +4,6 @@ In: options. Out: progress and tables on stderr, one line of JSON on stdout. Inv
 exception does, so that every `with` block and `finally` has its turn; a fault of one peer does not end the bench.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
@@ -23,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from bench import rows
 from bench.kit import machine, peers
 from bench.kit.check import Broken
-from bench.kit.processes import PeerFailed
+from bench.kit.peers import PeerFailed
 from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailed, Broken, OSError, subprocess.SubprocessError)

@@ -4,8 +4,6 @@ In: numbers. Out: numbers, JSON-ready dicts. Invariant: a ratio or a difference 
 then the median over rounds, so that the drift of the machine cancels out. Nothing is rounded before it is printed.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 import statistics
@@ -37,7 +35,7 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Spread | None:
+    def of(cls, values: Iterable[float]) -> "Spread | None":
         """None when no round gave a number."""
         numbers = [value for value in values if not math.isnan(value)]
         return cls(statistics.median(numbers), min(numbers), max(numbers)) if numbers else None

@@ -8,8 +8,6 @@ outcome only if every stream was whole.
     outcome = load.run(Plan(streams=300, tokens=500, gap=0.01), Target(load.port))    # direct: no proxy
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import time
@@ -60,9 +58,9 @@ class Sample:
     peer_cpu: float
     own_cpu: float
 
-    def __sub__(self, other: Sample) -> Sample:
-        cpu = self.peer_cpu - other.peer_cpu, self.own_cpu - other.own_cpu
-        return Sample(self.at - other.at, self.events - other.events, *cpu)
+    def since(self, earlier: "Sample") -> "Sample":
+        cpu = self.peer_cpu - earlier.peer_cpu, self.own_cpu - earlier.own_cpu
+        return Sample(self.at - earlier.at, self.events - earlier.events, *cpu)
 
 
 NOTHING = Sample(0.0, 0, 0.0, 0.0)
@@ -136,10 +134,10 @@ class Load:
         mark(clock())
         if trouble := outcome.trouble():
             raise Broken(trouble)
-        outcome.whole = marks[-1] - marks[0]
+        outcome.whole = marks[-1].since(marks[0])
         if plan.window:
             first, last = marks[1:3]
-            outcome.window, outcome.window_span = last - first, (first.at, last.at)
+            outcome.window, outcome.window_span = last.since(first), (first.at, last.at)
         return outcome
 
     def play(self, start: Callable[[float], float], *actors: Closing) -> None:

@@ -4,8 +4,6 @@ In: file descriptors with callbacks, times with callbacks. Out: the calls. Invar
 that the load costs its system calls and little more.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import heapq

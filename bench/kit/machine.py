@@ -4,8 +4,6 @@ In: process ids. Out: seconds and facts. Invariant: CPU is counted over all thre
 (the main thread's schedstat alone would miss nginx's worker and every thread pool).
 """
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

@@ -1,31 +1,97 @@
-"""Wiring: everybody who is measured, and how to start them: the gateway, nginx, Nchan, aiohttp, a C loop, LiteLLM.
+"""Shell: the programs under test as subprocesses, each alone on its core.
 
-In: a site. Out: a peer whose command fills its configuration, one of `templates`, into the site. Invariant: the
-gateway is known by its command line and its configuration alone, so that any checkout of it can be measured.
+In: a name in templates/peers.toml and what its templates lack. Out: a running peer with its port, its CPU and its
+memory. Invariant: the whole process group is gone when the `with` block ends, however it ends; a peer that does not
+start says why, by its log's end. The gateway is known by its command line and its configuration alone, so that any
+checkout of it can be measured.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
+import signal
+import socket
+import subprocess
 import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from string import Template
+from typing import Any
 
 from bench.kit import machine
-from bench.kit.check import ContentCheck
+from bench.kit.check import Check, ContentCheck
 from bench.kit.client import Header, Target
 from bench.kit.load import Load, Outcome, Plan
-from bench.kit.processes import TEMPLATES, Peer, PeerFailed, Running, Site, output_of, started
-from bench.kit.script import MODEL
 
 DIRECT, GATEWAY, UNBATCHED, WITH_KEY = "direct", "gateway", "gateway-unbatched", "gateway+key"
-NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
+NGINX, AIOHTTP, UVLOOP, LITELLM, NCHAN, C = "nginx", "aiohttp", "aiohttp+uvloop", "litellm", "nchan", "c"
 NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
-PLAIN = [sys.executable, "-m", "bench.kit.plain_peers"]
+TEMPLATES = Path(__file__).with_name("templates")
+LOG_LINES = 15
+STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
+POLL_SECONDS = 0.05
+
+
+class PeerFailed(Exception):
+    """The peer could not be started; the text holds the end of its log."""
+
+
+@lru_cache
+def specs() -> Mapping[str, Any]:
+    return tomllib.loads((TEMPLATES / "peers.toml").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to start. A gateway imports the package that stands in its `home`."""
+
+    name: str
+    kind: str  # in templates/peers.toml
+    values: Mapping[str, object]
+    home: Path = machine.ROOT
+
+
+def peer(kind: str, name: str = "", home: Path = machine.ROOT, **values: object) -> Peer:
+    return Peer(name or kind, kind, values, home)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A peer that has been started."""
+
+    name: str
+    pid: int
+    port: int
+    headers: tuple[Header, ...]  # on every request, because the peer wants them
+    load_share: float = 1.0
+    check: type[Check] = Check
+
+    def cpu(self) -> float:
+        """CPU seconds of the whole process tree so far."""
+        return machine.cpu_seconds(self.pid)
+
+    def memory_kib(self) -> dict[str, float]:
+        return machine.memory_kib(self.pid)
+
+    def freeze(self) -> None:
+        """Let none of its processes run until a turn of its own: idle ones have timers and threads too."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """A turn of a frozen peer."""
+        os.killpg(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.freeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,112 +113,116 @@ class Proxy:
             return load.run(plan, self.target, self.running.cpu if self.running else lambda: 0.0)
 
 
-def frozen(
-    peer: Peer, folder: Path, load: Load, core: int, stack: contextlib.ExitStack, headers: tuple[Header, ...] = ()
-) -> Proxy:
-    """Start a peer for as long as the stack lasts. Raises `PeerFailed`."""
-    running = stack.enter_context(started(peer, folder / peer.name, load.port, core))
-    running.freeze()
-    return Proxy(peer.name, peer.target(running.port, headers), running, peer.load_share)
+@contextlib.contextmanager
+def frozen(whom: Peer, folder: Path, load: Load, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Proxy]:
+    """A peer as a proxy; its own headers win over the given ones of the same name. Raises `PeerFailed`."""
+    with started(whom, folder, load.port, core) as running:
+        running.freeze()
+        own = {name.lower() for name, _ in running.headers}
+        headers = (*(header for header in headers if header[0].lower() not in own), *running.headers)
+        yield Proxy(running.name, Target(running.port, running.check, headers), running, running.load_share)
 
 
-def _serve(config: Path) -> list[str]:
-    return [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+@contextlib.contextmanager
+def started(whom: Peer, folder: Path, upstream_port: int, core: int) -> Iterator[Running]:
+    """Start a peer on `core` and wait until it accepts connections. Raises `PeerFailed`."""
+    spec, place = specs()[whom.kind], folder / whom.name
+    place.mkdir(parents=True, exist_ok=True)
+    port, key = free_port(), f"sk-{secrets.token_hex(32)}"
+    try:
+        command, told = prepared(whom, place, port, upstream_port, key)
+        process = spawn(command, place, core, whom.home)
+    except OSError as error:
+        raise PeerFailed(f"{whom.name}: {error}") from error
+    secret = key if whom.kind == LITELLM else json.loads(told)["secret"] if whom.kind == WITH_KEY else ""
+    headers = (("Authorization", f"Bearer {secret}"),) if secret else ()
+    try:
+        _wait_until_open(whom.name, process, port, place / "log", spec.get("start_seconds", 20.0))
+        check = ContentCheck if whom.kind == LITELLM else Check
+        yield Running(whom.name, process.pid, port, headers, spec.get("load_share", 1.0), check)
+    finally:
+        stop(process)
 
 
-def gateway(name: str = GATEWAY, server: str = "", home: Path = machine.ROOT) -> Peer:
-    """Without keys, open to loopback; `server`: more of its `[server]`; of the checkout `home`."""
-    return Peer(name, lambda site: _serve(site.fill("gateway.toml", server=server)), home=home)
+def prepared(whom: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
+    """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailed`."""
+    spec = specs()[whom.kind]
+    values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
+    values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
+    values |= {"nginx": nginx_binary(), "server": spec.get("server")} | dict(whom.values)
+    if whom.kind == NCHAN:
+        values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
+        if values["nchan"] is None:
+            raise PeerFailed(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
+    for name in spec.get("files", ()):
+        (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
+    prepare, command = (
+        [Template(word).substitute(values) for word in spec.get(key, ())] for key in ("prepare", "command")
+    )
+    if not prepare:
+        return command, ""
+    done = subprocess.run(
+        prepare, cwd=whom.home, env=environment(whom.home), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PeerFailed(f"{whom.name}: {done.stderr}")
+    return command, done.stdout
 
 
-def gateway_with_key() -> Peer:
-    """It asks for a key with a balance and limits, none of which the load reaches."""
-    headers: list[Header] = []  # known when the peer has been started
-    limits = ["--models", MODEL, "--rpm", "1000000", "--max-streams", "10000", "--balance-usd", "1000000000"]
-
-    def command(site: Site) -> list[str]:
-        serve = _serve(site.fill("gateway.toml", server=""))
-        create = [sys.executable, "-m", "gateway", "keys", "create", "--name", "bench", *limits, "--json", *serve[4:]]
-        headers[:] = [("Authorization", f"Bearer {json.loads(output_of(WITH_KEY, create))['secret']}")]
-        return serve
-
-    return Peer(WITH_KEY, command, headers=headers)
-
-
-def hedging(hedge_after: str, usual: Running, fast: Running) -> Peer:
-    """A gateway in front of two upstreams, the dearer one second."""
-    ports = {"usual_port": usual.port, "fast_port": fast.port}
-    name = f"gateway-{hedge_after}"
-    return Peer(name, lambda site: _serve(site.fill("hedging.toml", hedge_after=hedge_after, **ports)))
+def spawn(command: list[str], folder: Path, core: int, home: Path, **more: str) -> subprocess.Popen[bytes]:
+    """A process group of its own on `core`, in `home`, with a log in `folder`; `more`: of its environment."""
+    with (folder / "log").open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=home,
+            env=environment(home) | more,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
 
 
-def simulated(name: str, script: dict[str, object]) -> Peer:
-    """A provider that behaves as told: `rivergate sim`."""
-    command = [sys.executable, "-m", "gateway", "sim", "--script", json.dumps(script), "--port"]
-    return Peer(name, lambda site: [*command, str(site.port)])
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a peer that runs in `home`: the packages that stand there come first."""
+    local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**os.environ, **local, "PYTHONPATH": str(home)}
 
 
-def plain_aiohttp(*loop: str) -> Peer:
-    """On asyncio's own loop, as in DESIGN.md section 7; or on "uvloop", for those who know of it."""
-    name = "+".join([AIOHTTP, *loop])
-    return Peer(name, lambda site: [*PLAIN, "proxy", f"{site.port}", f"{site.upstream_port}", *loop])
+def _wait_until_open(name: str, process: subprocess.Popen[bytes], port: int, log: Path, seconds: float) -> None:
+    give_up, why = time.monotonic() + seconds, f"no open port after {seconds:.0f} s"
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            why = f"ended with status {process.returncode}"
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(POLL_SECONDS)
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    raise PeerFailed("\n    ".join([f"{name}: {why}", *lines]))
 
 
-def queues() -> Peer:
-    """aiohttp with a queue per subscriber."""
-    return Peer(AIOHTTP, lambda site: [*PLAIN, "queues", f"{site.port}"])
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the group: politely, then for certain (workers may outlive their parent)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)  # a frozen process hears no signal
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def nginx_binary() -> str:
     return shutil.which("nginx") or "/usr/sbin/nginx"
-
-
-def _nginx(site: Site, config: Path) -> list[str]:
-    return [nginx_binary(), "-p", str(site.folder), "-e", str(site.folder / "error.log"), "-c", str(config)]
-
-
-def nginx() -> Peer:
-    return Peer(NGINX, lambda site: _nginx(site, site.fill("nginx.conf")))
-
-
-def nchan() -> Peer:
-    def command(site: Site) -> list[str]:
-        module = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
-        if module is None:
-            raise PeerFailed(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
-        return _nginx(site, site.fill("nchan.conf", module=module, files=machine.raise_open_files()))
-
-    return Peer(NCHAN, command)
-
-
-def c_loop() -> Peer:
-    """templates/c_fanout.c: the floor, one `send` for each delivery."""
-
-    def command(site: Site) -> list[str]:
-        program = str(site.folder / "c_fanout")
-        try:
-            output_of(C, ["gcc", "-O2", "-o", program, str(TEMPLATES / "c_fanout.c")])
-        except OSError as error:
-            raise PeerFailed(f"{C}: no gcc: {error}") from error
-        return [program, str(site.port)]
-
-    return Peer(C, command)
-
-
-def litellm(python: str) -> Peer:
-    """`python` has `litellm[proxy]`. It builds events of its own and saturates near 1,000 events/s.
-
-    It refuses to start without a master key, so it gets one that lives as long as the bench.
-    """
-    key = f"sk-{secrets.token_hex(32)}"
-    start = [python, "-c", "from litellm.proxy.proxy_cli import run_server; run_server()"]
-
-    def command(site: Site) -> list[str]:
-        config = str(site.fill("litellm.yaml", key=key))
-        return [*start, "--host", "127.0.0.1", "--port", f"{site.port}", "--num_workers", "1", "--config", config]
-
-    headers = [("Authorization", f"Bearer {key}")]
-    return Peer(LITELLM, command, ContentCheck, load_share=0.02, start_seconds=120.0, headers=headers)
 
 
 def versions(*names: str) -> dict[str, str]:

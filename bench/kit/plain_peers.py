@@ -7,8 +7,6 @@ The proxy writes the upstream's answer to any POST as it arrives, on asyncio's o
 uvloop. The queues, on uvloop, take server-sent events by one long POST /pub and bring them to everybody on GET /sub.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import AsyncIterator

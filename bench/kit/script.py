@@ -4,8 +4,6 @@ In: the slot of a stream and its length. Out: events and HTTP/1.1 chunks, built 
 of an exchange.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache

@@ -5,8 +5,6 @@ the load never sleeps in epoll: a peer whose sends had to wake it each time woul
 it is; the load looks every 0.3 ms instead, like a network that is always awake.
 """
 
-from __future__ import annotations
-
 import fcntl
 import math
 import select
@@ -16,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable
 
-from bench.kit.check import Broken, Position, Published, SubscriberCheck
+from bench.kit.check import Broken, Position, SubscriberCheck
 from bench.kit.client import RECEIVE_BYTES, RST_ON_CLOSE
 from bench.kit.loop import clock
 
@@ -35,8 +33,7 @@ class Subscribers:
 
     def __init__(self, port: int, path: str, events: tuple[bytes, ...]) -> None:
         self._port, self._path = port, path
-        self._published = Published(events)
-        self._check = SubscriberCheck(self._published)
+        self._check = SubscriberCheck(events)
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._receive: dict[int, Callable[[int], bytes]] = {}
@@ -56,7 +53,7 @@ class Subscribers:
 
     @property
     def published(self) -> int:
-        return self._published.count
+        return self._check.published
 
     @property
     def joining(self) -> int:
@@ -66,14 +63,14 @@ class Subscribers:
     @property
     def missing(self) -> int:
         """Deliveries that are still to come, over all subscribers."""
-        return len(self._sockets) * self._published.count - self.received
+        return len(self._sockets) * self._check.published - self.received
 
     def publish(self, count: int) -> range:
         """The next `count` events go out now; their numbers."""
-        first = self._published.count
-        if first + count > len(self._published.events):
+        first = self._check.published
+        if first + count > len(self._check.events):
             raise Broken("the prepared events are used up")
-        self._published.count += count
+        self._check.published += count
         self._sent_at += [clock()] * count
         return range(first, first + count)
 
@@ -111,7 +108,7 @@ class Subscribers:
         del self._receive[fd]
         self._joining.pop(fd, None)
         self.received -= position.events
-        return position.events, self._published.ids.get(position.events - 1, b"").removeprefix(b"id: ")
+        return position.events, self._check.ids.get(position.events - 1, b"").removeprefix(b"id: ")
 
     def wait_all(self, seconds: float) -> None:
         """Return when everybody has everything. Raises `Broken` when it takes longer."""

@@ -4,8 +4,6 @@ In: a report, paths in it. Out: figures, text. Invariant: what a report does not
 the way; a figure stands with its lowest and highest round if it has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +61,7 @@ class Table:
     figures: bool = True
 
     @classmethod
-    def of(cls, report: Report, spec: Mapping[str, Any]) -> Table:
+    def of(cls, report: Report, spec: Mapping[str, Any]) -> "Table":
         """As bench/benches.toml has it; without columns, a row for each figure."""
         named, columns = matches(report, spec["rows"]), spec.get("columns")
         if columns is None:

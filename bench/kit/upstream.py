@@ -5,8 +5,6 @@ and per send, on schedule: role and first token at once, event k at (k - 1) gaps
 send is noted before the send, and a close as soon as it is seen, in silence too.
 """
 
-from __future__ import annotations
-
 import re
 import select
 import socket
@@ -35,8 +33,8 @@ class Upstream:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._expected: dict[str, Exchange] = {}
-        self._connections: set[_Connection] = set()
+        self.expected: dict[str, Exchange] = {}
+        self.connections: set[_Connection] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
@@ -44,22 +42,16 @@ class Upstream:
         loop.watch(self._listener.fileno(), self._on_accept)
 
     def expect(self, exchange: Exchange) -> None:
-        self._expected[exchange.key] = exchange
-
-    def take(self, key: str) -> Exchange | None:
-        return self._expected.pop(key, None)
+        self.expected[exchange.key] = exchange
 
     def reset(self) -> None:
         """Forget what is expected and cut what is running: the end of a run, whatever state it is in."""
-        self._expected.clear()
-        for connection in [connection for connection in self._connections if connection.busy]:
+        self.expected.clear()
+        for connection in [connection for connection in self.connections if connection.busy]:
             connection.close()
 
-    def discard(self, connection: _Connection) -> None:
-        self._connections.discard(connection)
-
     def close(self) -> None:
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close()
         self._loop.forget(self._listener.fileno())
         self._listener.close()
@@ -70,7 +62,7 @@ class Upstream:
                 sock, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            self._connections.add(_Connection(self, self._loop, sock))
+            self.connections.add(_Connection(self, self._loop, sock))
 
 
 class _Connection:
@@ -96,7 +88,7 @@ class _Connection:
         self._exchange = None
         self._loop.forget(self._sock.fileno())
         self._sock.close()
-        self._upstream.discard(self)
+        self._upstream.connections.discard(self)
 
     def _lose(self) -> None:
         """The other side has closed, by FIN or RST."""
@@ -137,7 +129,7 @@ class _Connection:
             return
         request, self._buffer = self._buffer[:size], self._buffer[size:]
         key = _KEY.search(request)
-        exchange = self._upstream.take(key[1].decode()) if key else None
+        exchange = self._upstream.expected.pop(key[1].decode(), None) if key else None
         if exchange is None:
             self._send(_NOT_FOUND)
         else:
