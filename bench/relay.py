@@ -13,7 +13,10 @@ import contextlib
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from bench.kit import peers
 from bench.kit.client import Header, Target
 from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import Figures, Results, percentile
-from bench.kit.load import Load, Plan, Sample
+from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import told
 from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, UVLOOP, WITH_KEY, Peer, Proxy
 
@@ -55,52 +58,55 @@ def one_plan(requests: int) -> Plan:
     return Plan(streams=1, tokens=4, gap=0.001, turns=requests + 1, pause=0.002)
 
 
-def many_plan(streams: int, turns: int = 2) -> Plan:
-    """From the second turn on all streams are running, and each connection is warm."""
-    return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=turns, pause=0.01)
+def many_plan(streams: int) -> Plan:
+    """In the second turn all streams are running, and each connection is warm."""
+    return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=2, pause=0.01)
+
+
+EVENTS, REQUESTS, ONE, MANY = "CPU per event", "CPU per request", "TTFT of one stream", "TTFT of concurrent streams"
+TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps of each turn
+    EVENTS: lambda outcome: [(outcome.window, outcome.whole, outcome.latencies(), outcome.lateness())],
+    REQUESTS: lambda outcome: [(outcome.whole.peer_cpu, len(outcome.exchanges))],
+    ONE: lambda outcome: outcome.ttfts(first_turn=2),
+    MANY: lambda outcome: outcome.ttfts(first_turn=2),
+}
 
 
 @dataclass(slots=True)
 class Entry:
-    """A proxy in its round, and what its turns gave."""
+    """A proxy in its round, its plan for each experiment, and what its turns gave."""
 
     proxy: Proxy
-    plan: Plan
-    windows: list[Sample] = field(default_factory=list)
-    wholes: list[Sample] = field(default_factory=list)
-    requests: list[tuple[float, int]] = field(default_factory=list)  # CPU seconds, and for how many
-    latencies: list[float] = field(default_factory=list)
-    lateness: list[float] = field(default_factory=list)
-    one: list[float] = field(default_factory=list)
-    many: list[float] = field(default_factory=list)
+    plans: dict[str, Plan]
+    found: dict[str, list[Any]] = field(default_factory=lambda: {experiment: [] for experiment in TAKEN})
 
     @property
     def name(self) -> str:
         return self.proxy.name
 
-    def streams(self, count: int) -> int:
-        """This peer's share of so many streams."""
-        return max(1, round(count * self.proxy.share))
+    def turn(self, experiment: str, load: Load) -> None:
+        self.found[experiment] += TAKEN[experiment](self.proxy.run(load, self.plans[experiment]))
 
     def figures(self) -> Figures:
-        seconds = sum(window.at for window in self.windows)
-        events = sum(window.events for window in self.windows)
-        cpu, whole_cpu = (sum(each.peer_cpu for each in samples) for samples in (self.windows, self.wholes))
+        windows, wholes, latencies, lateness = (list(each) for each in zip(*self.found[EVENTS], strict=True))
+        seconds, events = sum(window.at for window in windows), sum(window.events for window in windows)
+        cpu, whole_cpu = (sum(sample.peer_cpu for sample in samples) for samples in (windows, wholes))
+        used, requests = (sum(each) for each in zip(*self.found[REQUESTS], strict=True))
+        plan = self.plans[EVENTS]
         found = {
-            "streams": self.plan.streams,
+            "streams": plan.streams,
             "events_per_s": events / seconds,
-            "rate_kept": events / seconds * self.plan.gap / self.plan.streams,
+            "rate_kept": events / seconds * plan.gap / plan.streams,
             "cpu_us": cpu / events * 1e6,
-            "request_us": sum(used for used, _ in self.requests) / sum(count for _, count in self.requests) * 1e6,
-            "cpu_us_with_requests": whole_cpu / sum(whole.events for whole in self.wholes) * 1e6,
+            "request_us": used / requests * 1e6,
+            "cpu_us_with_requests": whole_cpu / sum(whole.events for whole in wholes) * 1e6,
             "peer_core": cpu / seconds,
-            "load_core": sum(window.own_cpu for window in self.windows) / seconds,
-            "latency_p50_us": percentile(self.latencies, 0.5) * 1e6,
-            "latency_p99_us": percentile(self.latencies, 0.99) * 1e6,
-            "late_send_p99_us": percentile(self.lateness, 0.99) * 1e6,
+            "load_core": sum(window.own_cpu for window in windows) / seconds,
+            "late_send_p99_us": percentile(chain.from_iterable(lateness), 0.99) * 1e6,
         }
-        for kind, ttfts in (("one", self.one), ("many", self.many)):
-            found[f"ttft_{kind}_requests"] = len(ttfts)
+        waited = sorted(chain.from_iterable(latencies))
+        found |= {f"latency_p{share}_us": percentile(waited, share / 100) * 1e6 for share in (50, 99)}
+        for kind, ttfts in (("one", self.found[ONE]), ("many", self.found[MANY])):
             found |= {f"ttft_{kind}_p{share}_ms": percentile(ttfts, share / 100) * 1e3 for share in (50, 99)}
         return found
 
@@ -113,57 +119,38 @@ class Round:
     ) -> None:
         self._label, self._load, self._given, self._results, self._core = label, load, given, results, core
         self._slices = math.ceil(given.seconds / longest)
-        self._window = given.seconds / self._slices
 
     def play(self, line_up: list[Peer]) -> None:
         failures, headers = self._results.failures, tuple(self._given.header)
         with tempfile.TemporaryDirectory(prefix="bench-relay-") as folder, contextlib.ExitStack() as stack:
-            proxies = [Proxy(DIRECT, Target(self._load.port, headers=headers))]
+            everyone = [self._entry(Proxy(DIRECT, Target(self._load.port, headers=headers)))]
             for peer in line_up:
                 if peer.name not in failures:
                     say(f"{self._label}: starting {peer.name}")
                     with reporting(failures, peer.name):
                         proxy = peers.frozen(peer, Path(folder), self._load, self._core, headers)
-                        proxies.append(stack.enter_context(proxy))
-            everyone = [self._entry(proxy) for proxy in proxies]
+                        everyone.append(self._entry(stack.enter_context(proxy)))
             entries = list(everyone)
-            take_turns(f"{self._label}: warm-up", entries, self._warm_up, failures)
+            warm_up = partial(Proxy.run, load=self._load, plan=peers.WARM_UP)
+            take_turns(f"{self._label}: warm-up", entries, lambda entry: warm_up(entry.proxy), failures)
             for number in range(1, self._slices + 1):
                 entries.reverse()
-                step = f"{self._label}: slice {number}/{self._slices}"
-                take_turns(f"{step}, CPU per event", entries, self._cpu, failures)
-                take_turns(f"{step}, CPU per request", entries, self._requests, failures)
-                take_turns(f"{step}, TTFT of one stream", entries, self._one, failures)
-                take_turns(f"{step}, TTFT of concurrent streams", entries, self._many, failures)
+                for experiment in TAKEN:
+                    step = f"{self._label}: slice {number}/{self._slices}, {experiment}"
+                    turn = partial(Entry.turn, experiment=experiment, load=self._load)
+                    take_turns(step, entries, turn, failures)
         for entry in everyone:
             if entry in entries:
                 self._results.add(entry.name, entry.figures())
 
     def _entry(self, proxy: Proxy) -> Entry:
-        streams = max(1, round(self._given.streams * proxy.share))
-        return Entry(proxy, cpu_plan(streams, self._given.rate, self._window))
-
-    def _warm_up(self, entry: Entry) -> None:
-        entry.proxy.run(self._load, peers.WARM_UP)
-
-    def _cpu(self, entry: Entry) -> None:
-        outcome = entry.proxy.run(self._load, entry.plan)
-        entry.windows.append(outcome.window)
-        entry.wholes.append(outcome.whole)
-        entry.latencies += outcome.latencies()
-        entry.lateness += outcome.lateness()
-
-    def _requests(self, entry: Entry) -> None:
-        outcome = entry.proxy.run(self._load, requests_plan(entry.streams(SHORT_STREAMS), self._window))
-        entry.requests.append((outcome.whole.peer_cpu, len(outcome.exchanges)))
-
-    def _one(self, entry: Entry) -> None:
-        plan = one_plan(math.ceil(ONE_REQUESTS / self._slices))
-        entry.one += entry.proxy.run(self._load, plan).ttfts(first_turn=2)
-
-    def _many(self, entry: Entry) -> None:
-        plan = many_plan(entry.streams(self._given.ttft_streams))
-        entry.many += entry.proxy.run(self._load, plan).ttfts(first_turn=2)
+        given, window = self._given, self._given.seconds / self._slices
+        streams, short, many = (
+            max(1, round(count * proxy.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
+        )
+        plans = {EVENTS: cpu_plan(streams, given.rate, window), REQUESTS: requests_plan(short, window)}
+        plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many)}
+        return Entry(proxy, plans)
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

@@ -6,16 +6,17 @@ and what a channel has opened is closed when its `with` block ends, the peer las
 """
 
 import contextlib
-import http.client
 import json
 import math
 import socket
+import struct
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from bench.kit.figures import Figures
 from bench.kit.loop import clock
@@ -30,111 +31,96 @@ SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory: j
 PASS_SECONDS = 30.0  # the longest that everybody may take to get what was published
 WARM_UP_EVENTS = 3
 RESERVED_FILES = 500
+_UPLOAD = b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-class Upload:
-    """How events get into a peer that has `POST /pub`: one long body, a chunk for each event as it is."""
+class Publisher:
+    """How events get into a peer: by one connection, which it answers or not."""
 
-    path = "/sub"  # what subscribers ask for
-    upstream_port = 0  # what the peer calls, if it calls anybody
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, script: Script, opening: bytes, piece: Callable[[Script, int], bytes]) -> None:
+        self.path = "/sub"  # what subscribers ask for
+        self.upstream_port = 0  # what the peer calls, if it calls anybody
+        self._script, self._opening, self._piece = script, opening, piece
         self._sock: socket.socket | None = None
 
     def open(self, port: int) -> None:
         self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
-        self._send(b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n")
 
     def send(self, numbers: Sequence[int]) -> None:
-        """These events, in one send however many they are."""
-        self._send(b"".join(map(self._piece, numbers)))
+        """These events, in one send however many they are. Raises `OSError` if an earlier one was refused."""
+        assert self._sock is not None
+        with contextlib.suppress(BlockingIOError):
+            answers = self._sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            if b"HTTP/1.1 4" in answers or b"HTTP/1.1 5" in answers:
+                raise OSError(f"the publisher was answered {answers[:300]!r}")
+        self._sock.sendall(b"".join(self._piece(self._script, number) for number in numbers))
 
     def close(self) -> None:
         if self._sock is not None:
             self._sock.close()
 
-    def _piece(self, number: int) -> bytes:
-        return self._script.chunks[number]
-
     def _use(self, sock: socket.socket) -> None:
-        sock.settimeout(TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(TIMEOUT), 0))
+        sock.setblocking(True)
+        sock.sendall(self._opening)
         self._sock = sock
 
-    def _send(self, data: bytes) -> None:
-        assert self._sock is not None
-        self._sock.sendall(data)
 
-
-class RawUpload(Upload):
-    """The C loop's: what is uploaded is what subscribers get, with an id as long as the gateway's."""
-
-    def _piece(self, number: int) -> bytes:
-        return chunk(b"id: c0ffee000000-%d\n%b" % (number, self._script.events[number]))
-
-
-class Posts(Upload):
-    """Nchan's: a POST per event on one connection, pipelined."""
-
-    def open(self, port: int) -> None:
-        self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
-
-    def send(self, numbers: Sequence[int]) -> None:
-        assert self._sock is not None
-        answers = b""
-        self._sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while data := self._sock.recv(1 << 16):
-                answers += data
-        self._sock.settimeout(TIMEOUT)
-        if b"HTTP/1.1 4" in answers or b"HTTP/1.1 5" in answers:
-            raise OSError(f"a POST was answered {answers[:300]!r}")
-        super().send(numbers)
-
-    def _piece(self, number: int) -> bytes:
-        data = self._script.events[number][len("data: ") : -2]  # the peer adds the framing of its own
-        head = b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-        return head % len(data) + data
-
-
-class Provider(Upload):
+class Provider(Publisher):
     """The gateway's: a model provider behind a detached stream."""
 
     def __init__(self, script: Script) -> None:
-        super().__init__(script)
+        super().__init__(script, STREAM_HEAD, lambda script, number: script.chunks[number])
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(TIMEOUT)
         self.upstream_port = self._listener.getsockname()[1]
 
     def open(self, port: int) -> None:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as asked:
-            body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]})
-            asked.request("POST", "/v1/streams", body, {"Content-Type": "application/json"})
-            answer = asked.getresponse()
-            told = answer.read()
-        if answer.status != 201:
-            raise OSError(f"POST /v1/streams answered {answer.status} {told[:300]!r}")
-        url = urlsplit(json.loads(told)["events_url"])  # a path alone, or a whole URL
+        body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]})
+        asked = Request(f"http://127.0.0.1:{port}/v1/streams", body.encode(), {"Content-Type": "application/json"})
+        with urlopen(asked, timeout=TIMEOUT) as answer:
+            url = urlsplit(json.load(answer)["events_url"])  # a path alone, or a whole URL
         self.path = f"{url.path}?{url.query}" if url.query else url.path
         sock, _ = self._listener.accept()
-        self._use(sock)
         request = b""
         while b"\r\n\r\n" not in request or not request.endswith(b"}"):
             request += sock.recv(1 << 16)
-        self._send(STREAM_HEAD)
+        self._use(sock)
 
     def close(self) -> None:
         super().close()
         self._listener.close()
 
 
-LineUp = dict[str, tuple[Peer, type[Upload]]]
+def upload(script: Script) -> Publisher:
+    """aiohttp's: one long POST, a chunk for each event as it is."""
+    return Publisher(script, _UPLOAD, lambda script, number: script.chunks[number])
+
+
+def raw_upload(script: Script) -> Publisher:
+    """The C loop's: what is uploaded is what subscribers get, with an id as long as the gateway's."""
+    return Publisher(
+        script, _UPLOAD, lambda script, number: chunk(b"id: c0ffee000000-%d\n%b" % (number, script.events[number]))
+    )
+
+
+def posts(script: Script) -> Publisher:
+    """Nchan's: a POST per event, pipelined; it adds the framing of its own."""
+
+    def piece(script: Script, number: int) -> bytes:
+        data = script.events[number][len("data: ") : -2]
+        return b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
+
+    return Publisher(script, b"", piece)
+
+
+LineUp = dict[str, tuple[Peer, Callable[[Script], Publisher]]]
 PEERS: LineUp = {
     GATEWAY: (peer(GATEWAY), Provider),
-    NCHAN: (peer(NCHAN), Posts),
-    C: (peer(C), RawUpload),
-    AIOHTTP: (peer("queues", AIOHTTP), Upload),
+    NCHAN: (peer(NCHAN), posts),
+    C: (peer(C), raw_upload),
+    AIOHTTP: (peer("queues", AIOHTTP), upload),
 }
 
 
@@ -166,7 +152,7 @@ class Channel:
 
     name: str
     running: Running
-    publisher: Upload
+    publisher: Publisher
     subscribers: Subscribers
 
     def publish(self, count: int) -> None:
