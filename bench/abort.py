@@ -11,20 +11,17 @@ import contextlib
 import random
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from bench.kit import peers
 from bench.kit.check import Broken
 from bench.kit.client import Client, Target
 from bench.kit.command import Bench, Given, reporting, take_turns
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
-from bench.kit.peers import DIRECT, GATEWAY, NGINX, Proxy
+from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Running, nginx_binary, started
 from bench.kit.script import FIRST_CONTENT, Exchange, Says, script
 
 WARM_UP_ABORTS = 10
@@ -86,7 +83,7 @@ class Turn:
             self._loop.call_at(now + (0.5 + SETTLE if others else 0.0), self._next)
             return now + 5 * PATIENCE + total * 0.05
 
-        self._load.play(start, self._client, beside)
+        self._load.play(start, self._client.close, beside.close)
         done = sum(map(len, self._delays.values()))
         missing = f"only {done} of {total} aborts in time" if done < total else ""
         if reason := self._reason or beside.outcome.trouble() or missing:
@@ -141,18 +138,18 @@ class Turn:
 
 @dataclass(slots=True)
 class Entry:
-    """A proxy, and the delays of all its turns."""
+    """A peer, and the delays of all its turns."""
 
-    proxy: Proxy
+    running: Running
     delays: dict[str, Delays] = field(default_factory=lambda: {ALONE: {}, BESIDE: {}})
 
     @property
     def name(self) -> str:
-        return self.proxy.name
+        return self.running.name
 
     def turn(self, load: Load, company: str, aborts: int, others: int, dice: random.Random) -> None:
-        with self.proxy.awake():
-            for kind, values in Turn(load, self.proxy.target).play(aborts, others, dice).items():
+        with self.running.awake():
+            for kind, values in Turn(load, self.running.target).play(aborts, others, dice).items():
                 self.delays.setdefault(company, {}).setdefault(kind, []).extend(values)
 
     def figures(self) -> dict[str, dict[str, Figures]]:
@@ -164,18 +161,14 @@ class Entry:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    has_nginx, dice = shutil.which(peers.nginx_binary()) is not None, random.Random(given.seed)
+    has_nginx, dice = shutil.which(nginx_binary()) is not None, random.Random(given.seed)
     failures: dict[str, str] = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-abort-") as folder,
-        contextlib.closing(Load()) as load,
-        contextlib.ExitStack() as stack,
-    ):
-        everyone = [Entry(Proxy(DIRECT, Target(load.port)))]
+    with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
+        everyone = [Entry(Running(DIRECT, Target(load.port)))]
         for name in (GATEWAY, *([NGINX] if has_nginx else [])):
             with reporting(failures, name):
-                proxy = peers.frozen(peers.peer(name), Path(folder), load, cores[0])
-                everyone.append(Entry(stack.enter_context(proxy)))
+                everyone.append(Entry(stack.enter_context(started(Peer(name), load.port, cores[0]))))
+                everyone[-1].running.freeze()
         entries = list(everyone)
         turn = partial(Entry.turn, load=load, dice=dice)
         take_turns("warm-up", entries, partial(turn, company="", aborts=WARM_UP_ABORTS, others=0), failures)

@@ -26,7 +26,7 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.load import Load
 from bench.kit.loop import clock
-from bench.kit.peers import DIRECT, GATEWAY, environment, peer
+from bench.kit.peers import DIRECT, GATEWAY, Peer, environment
 from bench.kit.script import script
 
 BEFORE, AFTER = "before", "after"
@@ -89,7 +89,7 @@ class Comparison:
     def __init__(self, given: Given, core: int) -> None:
         self._rows, self._core = given.rows, core
         homes = {BEFORE: given.base, AFTER: machine.ROOT}
-        self._gateways = {name: peer(GATEWAY, name, home) for name, home in homes.items()}
+        self._gateways = {name: Peer(name, GATEWAY, home) for name, home in homes.items()}
         self._line_up: LineUp = {name: (gateway, Provider) for name, gateway in self._gateways.items()}
         self._results = {name: Results() for name in ("relay", "memory")}
         self._fan_outs: dict[int, Results] = {}

@@ -9,15 +9,13 @@ subscribers do not, turns of one life each.
 """
 
 import contextlib
-import operator
 import sys
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any
 
-from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, Tally, channel, most_subscribers
+from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say, take_turns
-from bench.kit.figures import Figures, Results
+from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C
 from bench.kit.script import script
@@ -33,8 +31,8 @@ class Entry:
 
     channel: Channel
     figures: Figures
-    single: Tally = field(default_factory=Tally)
-    burst: Tally = field(default_factory=Tally)
+    single: Sample = NO_SAMPLE
+    burst: Sample = NO_SAMPLE
 
     @property
     def name(self) -> str:
@@ -77,29 +75,36 @@ class Round:
             if size == max(given.subscribers) and given.latency_seconds:
                 take_turns(f"{label}, latency", entries, self._latency, results.failures)
         for entry in entries:
-            tallies = {"single": entry.single, "burst": entry.burst}
-            figures = (tally.figures(kind) for kind, tally in tallies.items() if tally.deliveries)
-            results.add(entry.name, reduce(operator.or_, figures, entry.figures))
+            figures = dict(entry.figures)
+            for kind, spent in (("single", entry.single), ("burst", entry.burst)):
+                if spent.events:
+                    figures |= {f"{kind}_us": spent.each_us, f"{kind}_per_cpu_s": 1e6 / spent.each_us}
+                    figures |= spent.cores(f"{kind}_")
+            results.add(entry.name, figures)
 
     def _single(self, entry: Entry) -> None:
-        entry.channel.passes(entry.single, self._given.slice_seconds)
+        entry.single += entry.channel.passes(self._given.slice_seconds)[0]
 
     def _burst(self, entry: Entry) -> None:
-        entry.channel.passes(entry.burst, self._given.slice_seconds, self._given.burst, MAX_BURST_PASSES)
+        entry.burst += entry.channel.passes(self._given.slice_seconds, self._given.burst, MAX_BURST_PASSES)[0]
 
     def _latency(self, entry: Entry) -> None:
         """Events on schedule, whether or not the last one has reached everybody."""
-        found, subscribers, rate = entry.channel, entry.channel.subscribers, self._given.rate
-        tally, begun = Tally(), clock()
+        found, subscribers, rate, begin = (
+            entry.channel,
+            entry.channel.subscribers,
+            self._given.rate,
+            entry.channel.sample(),
+        )
         subscribers.watch_latencies()
-        with found.counted(tally):
-            for number in range(round(rate * self._given.latency_seconds)):
-                due = begun + number / rate
-                while clock() < due:
-                    subscribers.look(due + LATE_SECONDS)
-                found.publish(1)
+        for number in range(round(rate * self._given.latency_seconds)):
+            due = begin.seconds + number / rate
+            while clock() < due:
+                subscribers.look(due + LATE_SECONDS)
+            found.publish(1)
+        spent = found.sample() - begin
         subscribers.wait_all(LATE_SECONDS)
-        entry.figures |= subscribers.latencies_ms() | tally.cores("latency_")
+        entry.figures |= subscribers.latencies_ms() | spent.cores("latency_")
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

@@ -12,22 +12,18 @@ import contextlib
 import socket
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from bench.growth_fit import above_lowest, fits, merged, strained
-from bench.kit import peers
-from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, Tally, channel, most_subscribers
+from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, channel, most_subscribers
 from bench.kit.check import Broken, SubscriberCheck
-from bench.kit.client import Target
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures
 from bench.kit.load import Load
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY, C, Running
+from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Running, started
 from bench.kit.script import Script, script
 from bench.relay import SETTLE, cpu_plan
 
@@ -53,12 +49,8 @@ def private_kib(running: Running) -> float:
 
 def relayed(core: int, seconds: float, shapes: Sequence[Shape]) -> tuple[list[Figures], float]:
     """A point for each shape, `cpu` in thousandths of a core, by one gateway; and its memory before all of them."""
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-growth-") as folder,
-        contextlib.closing(Load()) as load,
-        peers.started(peers.peer(GATEWAY), Path(folder), load.port, core) as running,
-    ):
-        load.run(peers.WARM_UP, Target(running.port))
+    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as running:
+        load.run(WARM_UP, running.target)
         idle_kib = private_kib(running)
         return [_relayed(load, running, seconds, *shape) for shape in shapes], idle_kib
 
@@ -76,12 +68,11 @@ def _relayed(
         return running.cpu()
 
     plan = cpu_plan(streams, rate, seconds, spread, settle, text_bytes)
-    window = load.run(plan, Target(running.port), probe).window
+    window = load.run(plan, running.target, probe).window
     script.cache_clear()
-    kept = window.events / window.at / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
-    shares = {"peer_core": window.peer_cpu / window.at, "load_core": window.own_cpu / window.at, "rate_kept": kept}
-    each_us = window.peer_cpu / max(window.events, 1) * 1e6
-    return {"x": x, "cpu": window.peer_cpu / window.at * 1e3, "event_us": each_us, "memory": kib[1], **shares}
+    kept = window.events / window.seconds / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
+    costs = {"cpu": window.cores()["peer_core"] * 1e3, "event_us": window.each_us, "memory": kib[1]}
+    return {"x": x, **costs, **window.cores(), "rate_kept": kept}
 
 
 def with_streams(core: int, seconds: float) -> list[Figures]:
@@ -109,9 +100,9 @@ def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
             say(f"subscribers of {name}: {size}")
             subscribers.join(size - len(subscribers), JOIN_SECONDS, subscribers.published)
             subscribers.settle(0.5)
-            kib, tally = private_kib(found.running), Tally()
-            events = found.passes(tally, seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)
-            points.append({"x": size, "cpu": tally.peer_cpu / events * 1e6, "memory": kib, **tally.cores()})
+            kib = private_kib(found.running)
+            spent, events = found.passes(seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)
+            points.append({"x": size, "cpu": spent.peer_cpu / events * 1e6, "memory": kib, **spent.cores()})
         return above_lowest(points, empty)
 
 
@@ -155,7 +146,7 @@ def _late(found: Channel, prepared: Script, size: int) -> Figures:
 def _read_late(found: Channel, buffer: bytearray, last: bytes) -> int:
     """Join, and read as fast as the kernel lets us until the last event is there; the bytes are compared when the
     clock has stopped: at full speed the comparison would be the slower side."""
-    size, into, port = 0, memoryview(buffer), found.running.port
+    size, into, port = 0, memoryview(buffer), found.running.target.port
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
         sock.sendall(f"GET {found.publisher.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         while not buffer.endswith(last, 0, size):

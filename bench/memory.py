@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from bench.kit.channel import JOIN_SECONDS, Channel, Tally, channel, most_subscribers
+from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
 from bench.kit.check import Broken
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
@@ -36,20 +36,21 @@ def idle(name: str, size: int, core: int) -> Figures:
 
 def quiet(size: int, seconds: float, core: int) -> Figures:
     """The gateway's CPU while nothing comes, over a multiple of the pause."""
-    pauses, tally = max(1, round(seconds / KEEPALIVE_SECONDS)), Tally()
+    pauses = max(1, round(seconds / KEEPALIVE_SECONDS))
     with channel(GATEWAY, script(0, EVENTS), core) as found:
         found.subscribers.join(size, JOIN_SECONDS)
         found.warm_up()
         _first_keepalive(found)
-        with found.counted(tally):
-            # The load sleeps: what comes meanwhile waits in the sockets, where it is counted and then compared.
-            time.sleep(pauses * KEEPALIVE_SECONDS)
+        begin = found.sample()
+        # The load sleeps: what comes meanwhile waits in the sockets, where it is counted and then compared.
+        time.sleep(pauses * KEEPALIVE_SECONDS)
+        spent = found.sample() - begin
         waiting = found.subscribers.waiting_bytes()
         found.subscribers.settle(0.5)
     if min(waiting) < pauses * KEEPALIVE_BYTES:
         raise Broken(f"a subscriber got {min(waiting)} bytes, {pauses} keep-alives are more")
-    shares = {"core_share": tally.peer_cpu / tally.seconds, "load_share": tally.own_cpu / tally.seconds}
-    return {"seconds": tally.seconds, **shares, "keepalives_each": sum(waiting) / KEEPALIVE_BYTES / size}
+    keepalives_each = sum(waiting) / KEEPALIVE_BYTES / size
+    return {"seconds": spent.seconds, "core_share": spent.cores()["peer_core"], "keepalives_each": keepalives_each}
 
 
 def _first_keepalive(found: Channel) -> None:

@@ -12,21 +12,31 @@ import argparse
 import contextlib
 import math
 import sys
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from bench.kit import peers
 from bench.kit.client import Header, Target
 from bench.kit.command import Bench, Given, reporting, say, take_turns
-from bench.kit.figures import Figures, Results, percentile
+from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import told
-from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, UNBATCHED, UVLOOP, WITH_KEY, Peer, Proxy
+from bench.kit.peers import (
+    AIOHTTP,
+    DIRECT,
+    GATEWAY,
+    LITELLM,
+    NGINX,
+    UNBATCHED,
+    UVLOOP,
+    WARM_UP,
+    WITH_KEY,
+    Peer,
+    Running,
+    started,
+)
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -66,7 +76,7 @@ def many_plan(streams: int) -> Plan:
 EVENTS, REQUESTS, ONE, MANY = "CPU per event", "CPU per request", "TTFT of one stream", "TTFT of concurrent streams"
 TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps of each turn
     EVENTS: lambda outcome: [(outcome.window, outcome.whole, outcome.latencies(), outcome.lateness())],
-    REQUESTS: lambda outcome: [(outcome.whole.peer_cpu, len(outcome.exchanges))],
+    REQUESTS: lambda outcome: [replace(outcome.whole, events=len(outcome.exchanges))],
     ONE: lambda outcome: outcome.ttfts(first_turn=2),
     MANY: lambda outcome: outcome.ttfts(first_turn=2),
 }
@@ -74,34 +84,31 @@ TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps
 
 @dataclass(slots=True)
 class Entry:
-    """A proxy in its round, its plan for each experiment, and what its turns gave."""
+    """A peer in its round, its plan for each experiment, and what its turns gave."""
 
-    proxy: Proxy
+    running: Running
     plans: dict[str, Plan]
     found: dict[str, list[Any]] = field(default_factory=lambda: {experiment: [] for experiment in TAKEN})
 
     @property
     def name(self) -> str:
-        return self.proxy.name
+        return self.running.name
 
     def turn(self, experiment: str, load: Load) -> None:
-        self.found[experiment] += TAKEN[experiment](self.proxy.run(load, self.plans[experiment]))
+        self.found[experiment] += TAKEN[experiment](self.running.run(load, self.plans[experiment]))
 
     def figures(self) -> Figures:
         windows, wholes, latencies, lateness = (list(each) for each in zip(*self.found[EVENTS], strict=True))
-        seconds, events = sum(window.at for window in windows), sum(window.events for window in windows)
-        cpu, whole_cpu = (sum(sample.peer_cpu for sample in samples) for samples in (windows, wholes))
-        used, requests = (sum(each) for each in zip(*self.found[REQUESTS], strict=True))
-        plan = self.plans[EVENTS]
+        window, whole = sum(windows, NO_SAMPLE), sum(wholes, NO_SAMPLE)
+        requests, plan = sum(self.found[REQUESTS], NO_SAMPLE), self.plans[EVENTS]
         found = {
             "streams": plan.streams,
-            "events_per_s": events / seconds,
-            "rate_kept": events / seconds * plan.gap / plan.streams,
-            "cpu_us": cpu / events * 1e6,
-            "request_us": used / requests * 1e6,
-            "cpu_us_with_requests": whole_cpu / sum(whole.events for whole in wholes) * 1e6,
-            "peer_core": cpu / seconds,
-            "load_core": sum(window.own_cpu for window in windows) / seconds,
+            "events_per_s": window.events / window.seconds,
+            "rate_kept": window.events / window.seconds * plan.gap / plan.streams,
+            "cpu_us": window.each_us,
+            "request_us": requests.each_us,
+            "cpu_us_with_requests": whole.each_us,
+            **window.cores(),
             "late_send_p99_us": percentile(chain.from_iterable(lateness), 0.99) * 1e6,
         }
         waited = sorted(chain.from_iterable(latencies))
@@ -122,17 +129,19 @@ class Round:
 
     def play(self, line_up: list[Peer]) -> None:
         failures, headers = self._results.failures, tuple(self._given.header)
-        with tempfile.TemporaryDirectory(prefix="bench-relay-") as folder, contextlib.ExitStack() as stack:
-            everyone = [self._entry(Proxy(DIRECT, Target(self._load.port, headers=headers)))]
+        with contextlib.ExitStack() as stack:
+            everyone = [self._entry(Running(DIRECT, Target(self._load.port, headers=headers)))]
             for peer in line_up:
                 if peer.name not in failures:
                     say(f"{self._label}: starting {peer.name}")
                     with reporting(failures, peer.name):
-                        proxy = peers.frozen(peer, Path(folder), self._load, self._core, headers)
-                        everyone.append(self._entry(stack.enter_context(proxy)))
+                        running = stack.enter_context(started(peer, self._load.port, self._core, headers))
+                        running.freeze()
+                        everyone.append(self._entry(running))
             entries = list(everyone)
-            warm_up = partial(Proxy.run, load=self._load, plan=peers.WARM_UP)
-            take_turns(f"{self._label}: warm-up", entries, lambda entry: warm_up(entry.proxy), failures)
+            take_turns(
+                f"{self._label}: warm-up", entries, lambda entry: entry.running.run(self._load, WARM_UP), failures
+            )
             for number in range(1, self._slices + 1):
                 entries.reverse()
                 for experiment in TAKEN:
@@ -143,19 +152,19 @@ class Round:
             if entry in entries:
                 self._results.add(entry.name, entry.figures())
 
-    def _entry(self, proxy: Proxy) -> Entry:
+    def _entry(self, running: Running) -> Entry:
         given, window = self._given, self._given.seconds / self._slices
         streams, short, many = (
-            max(1, round(count * proxy.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
+            max(1, round(count * running.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
         )
         plans = {EVENTS: cpu_plan(streams, given.rate, window), REQUESTS: requests_plan(short, window)}
         plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many)}
-        return Entry(proxy, plans)
+        return Entry(running, plans)
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    line_up = [peers.peer(name) for name in (NGINX, AIOHTTP, UVLOOP, GATEWAY, UNBATCHED, WITH_KEY)]
-    line_up += [peers.peer(LITELLM, litellm=given.litellm)] if given.litellm else []
+    line_up = [Peer(name) for name in (NGINX, AIOHTTP, UVLOOP, GATEWAY, UNBATCHED, WITH_KEY)]
+    line_up += [Peer(LITELLM, values={"litellm": given.litellm})] if given.litellm else []
     names = {peer.name for peer in line_up}
     if unknown := set(given.only) - names - {DIRECT}:
         raise SystemExit(f"--only: unknown {sorted(unknown)}, there are {sorted(names)}")

@@ -22,7 +22,7 @@ from bench.kit import machine
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY, PeerFailed, free_port, peer, prepared, spawn, stop
+from bench.kit.peers import GATEWAY, Peer, PeerFailed, free_port, prepared, spawn, stop
 
 PATIENCE = 20.0
 ASK_AGAIN = 0.001
@@ -32,7 +32,7 @@ FLOOR = "python"  # the interpreter alone, in the place of a peer
 def start_gateway(folder: Path, core: int) -> Figures:
     """One start, timed, and its end. Raises `PeerFailed`."""
     port, address = free_port(), str(folder / "notify")
-    command, _ = prepared(peer(GATEWAY), folder, port, free_port())
+    command, _ = prepared(Peer(GATEWAY), folder, port, free_port())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(PATIENCE)

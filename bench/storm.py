@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from bench.kit import machine
-from bench.kit.channel import Channel, Tally, channel, most_subscribers
+from bench.kit.channel import Channel, channel, most_subscribers
 from bench.kit.check import Broken
 from bench.kit.command import Bench, Given, reporting, say
-from bench.kit.figures import Figures, percentile
+from bench.kit.figures import Figures, times_ms
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import GATEWAY
 from bench.kit.script import script
@@ -52,24 +52,22 @@ class Flow:
 
     def wave(self, name: str, seconds: float, joins: list[Callable[[], object]]) -> Figures:
         """Spread the joins over the time; how long each waited for its response head, and what it cost."""
-        subscribers, tally, begun = self.channel.subscribers, Tally(), clock()
+        subscribers, begin = self.channel.subscribers, self.channel.sample()
         subscribers.join_seconds.clear()
-        with self.channel.counted(tally):
-            spread = [(begun + seconds * number / len(joins), join) for number, join in enumerate(joins)]
-            self.run(begun + seconds, spread[::-1])
-            offered = clock() - begun
-            until = clock() + PATIENCE_SECONDS
-            while subscribers.joining and clock() < until:
-                self.run(clock() + 0.01)
+        spread = [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
+        self.run(begin.seconds + seconds, spread[::-1])
+        offered = clock() - begin.seconds
+        until = clock() + PATIENCE_SECONDS
+        while subscribers.joining and clock() < until:
+            self.run(clock() + 0.01)
+        spent = self.channel.sample() - begin
         if subscribers.joining:
             raise Broken(f"{name}: {subscribers.joining} without a response head")
         return {
-            f"{name}_p50_ms": percentile(subscribers.join_seconds, 0.5) * 1e3,
-            f"{name}_p99_ms": percentile(subscribers.join_seconds, 0.99) * 1e3,
-            f"{name}_max_ms": max(subscribers.join_seconds) * 1e3,
+            **times_ms(subscribers.join_seconds, f"{name}_"),
             f"{name}_offered_seconds": offered,
-            f"{name}_seconds": tally.seconds,
-            **tally.cores(f"{name}_"),
+            f"{name}_seconds": spent.seconds,
+            **spent.cores(f"{name}_"),
         }
 
 

@@ -11,11 +11,9 @@ gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; 
 import contextlib
 import json
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bench.kit.check import Broken, Check, ContentCheck, Position
@@ -23,7 +21,7 @@ from bench.kit.client import Client, Target
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
-from bench.kit.peers import GATEWAY, Running, peer, started
+from bench.kit.peers import GATEWAY, Peer, started
 from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script
 
 DEADLINE, TAIL = "deadline", "tail"
@@ -88,16 +86,13 @@ def deadline(given: Given, core: int) -> dict[str, Figures]:
     """Lateness with spread deadlines, and with all at once. Raises `Broken`, `PeerFailed`."""
     late: dict[str, list[float]] = {SPREAD: [], AT_ONCE: []}
     budget = given.budget_ms / 1000
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
-        contextlib.closing(Load()) as load,
-        started(peer(GATEWAY), Path(folder), load.port, core) as running,
-    ):
-        lateness(load, running.port, budget, min(20, given.streams), 1, 0.0)
+    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as running:
+        port = running.target.port
+        lateness(load, port, budget, min(20, given.streams), 1, 0.0)
         for number in range(1, given.rounds + 1):
             say(f"deadline, round {number}/{given.rounds}")
-            late[SPREAD] += lateness(load, running.port, budget, given.streams, given.turns, budget)
-            late[AT_ONCE] += lateness(load, running.port, budget, given.streams, 1, 0.0)
+            late[SPREAD] += lateness(load, port, budget, given.streams, given.turns, budget)
+            late[AT_ONCE] += lateness(load, port, budget, given.streams, 1, 0.0)
     return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
 
 
@@ -123,14 +118,14 @@ class Hedger:
     """A gateway with this `hedge_after` and its own two upstreams, whose dice are the same for every gateway."""
 
     name: str
-    gateway: Running
-    upstreams: tuple[Running, Running]
+    port: int
+    upstream_ports: tuple[int, int]
     before: tuple[int, int] = (0, 0)  # requests that the upstreams had counted when the warm-up was over
     ttfts: list[float] = field(default_factory=list)
 
     def counts(self) -> tuple[int, int]:
         """Requests that each upstream has counted."""
-        first, second = (_requests(upstream.port) for upstream in self.upstreams)
+        first, second = (_requests(port) for port in self.upstream_ports)
         return first, second
 
     def figures(self) -> Figures:
@@ -150,21 +145,18 @@ def _requests(port: int) -> int:
 
 
 @contextlib.contextmanager
-def hedger(hedge_after: str, given: Given, folder: Path, cores: tuple[int, int]) -> Iterator[Hedger]:
+def hedger(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[Hedger]:
     """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailed`."""
     usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
     fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
     with (
-        started(peer("simulated", "usual", script=json.dumps(usual)), folder, 0, cores[1]) as first,
-        started(peer("simulated", "fast", script=json.dumps(fast)), folder, 0, cores[1]) as second,
-        started(
-            peer("hedging", hedge_after=hedge_after, usual_port=first.port, fast_port=second.port),
-            folder,
-            0,
-            cores[0],
-        ) as gateway,
+        started(Peer("usual", "simulated", values={"script": json.dumps(usual)}), 0, cores[1]) as first,
+        started(Peer("fast", "simulated", values={"script": json.dumps(fast)}), 0, cores[1]) as second,
     ):
-        yield Hedger(hedge_after, gateway, (first, second))
+        ports = {"usual_port": first.target.port, "fast_port": second.target.port}
+        peer = Peer(f"gateway-{hedge_after}", "hedging", values={"hedge_after": hedge_after, **ports})
+        with started(peer, 0, cores[0]) as gateway:
+            yield Hedger(hedge_after, gateway.target.port, (first.target.port, second.target.port))
 
 
 class Arrivals:
@@ -185,7 +177,7 @@ class Arrivals:
             self._load.loop.call_at(now, self._arrive)
             return now + count / rate + TAIL_PATIENCE
 
-        self._load.play(start, self)
+        self._load.play(start, self.close)
         if not self._reason and self._completed < count:
             self._reason = f"{count - self._completed} of {count} answers missing"
         if self._reason:
@@ -218,23 +210,20 @@ class Arrivals:
 
 def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
     """TTFT and requests spent per `hedge_after`. Raises `Broken`, `PeerFailed`."""
+    say("tail: starting two gateways, each with two upstreams")
     with (
-        tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
         contextlib.closing(Load()) as load,
-        contextlib.ExitStack() as stack,
+        hedger(OFF, given, cores) as without,
+        hedger(AUTO, given, cores) as with_hedges,
     ):
-        say("tail: starting two gateways, each with two upstreams")
-        hedgers = [
-            stack.enter_context(hedger(hedge_after, given, Path(folder) / hedge_after, cores))
-            for hedge_after in (OFF, AUTO)
-        ]
+        hedgers = [without, with_hedges]
         for each in hedgers:
-            Arrivals(load, each.gateway.port).play(given.warm_up, given.rate)
+            Arrivals(load, each.port).play(given.warm_up, given.rate)
             each.before = each.counts()
         for number in range(1, given.rounds + 1):
             say(f"tail, round {number}/{given.rounds}")
             for each in hedgers[:: 1 if number % 2 == 0 else -1]:
-                each.ttfts += Arrivals(load, each.gateway.port).play(given.requests, given.rate)
+                each.ttfts += Arrivals(load, each.port).play(given.requests, given.rate)
         return {each.name: each.figures() for each in hedgers}
 
 

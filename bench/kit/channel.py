@@ -10,18 +10,16 @@ import json
 import math
 import socket
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from bench.kit.figures import Figures
+from bench.kit.figures import Figures, Sample
 from bench.kit.loop import clock
 from bench.kit.machine import raise_open_files
-from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, peer, started
+from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
 
@@ -117,33 +115,11 @@ def posts(script: Script) -> Publisher:
 
 LineUp = dict[str, tuple[Peer, Callable[[Script], Publisher]]]
 PEERS: LineUp = {
-    GATEWAY: (peer(GATEWAY), Provider),
-    NCHAN: (peer(NCHAN), posts),
-    C: (peer(C), raw_upload),
-    AIOHTTP: (peer("queues", AIOHTTP), upload),
+    GATEWAY: (Peer(GATEWAY), Provider),
+    NCHAN: (Peer(NCHAN), posts),
+    C: (Peer(C), raw_upload),
+    AIOHTTP: (Peer(AIOHTTP, "queues"), upload),
 }
-
-
-@dataclass(slots=True)
-class Tally:
-    """CPU and deliveries of one experiment, over its turns."""
-
-    deliveries: int = 0
-    seconds: float = 0.0
-    peer_cpu: float = 0.0
-    own_cpu: float = 0.0
-
-    def cores(self, prefix: str = "") -> Figures:
-        """The shares of a core that the peer and the load have used."""
-        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
-        return {prefix + name: share for name, share in shares.items()}
-
-    def figures(self, name: str) -> Figures:
-        each = {
-            f"{name}_us": self.peer_cpu / self.deliveries * 1e6,
-            f"{name}_per_cpu_s": self.deliveries / self.peer_cpu,
-        }
-        return each | self.cores(f"{name}_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,45 +149,33 @@ class Channel:
         after = self.running.memory_kib()
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
 
-    def passes(self, tally: Tally, seconds: float, events: int = 1, most: float = math.inf) -> int:
-        """Publish, wait until everybody has it, again; how many times."""
-        passes = 0
-        with self.counted(tally):
-            until = clock() + seconds
-            while passes < most and clock() < until:
-                self.publish(events)
-                self.subscribers.wait_all(PASS_SECONDS)
-                passes += 1
-        return passes
+    def passes(self, seconds: float, events: int = 1, most: float = math.inf) -> tuple[Sample, int]:
+        """Publish, wait until everybody has it, again; what it took, and how many times."""
+        begin, passes = self.sample(), 0
+        while passes < most and clock() < begin.seconds + seconds:
+            self.publish(events)
+            self.subscribers.wait_all(PASS_SECONDS)
+            passes += 1
+        return self.sample() - begin, passes
 
-    @contextlib.contextmanager
-    def counted(self, tally: Tally) -> Iterator[None]:
-        """Add to the tally what happens in the block."""
-        begun, cpu, own, received = clock(), self.running.cpu(), time.process_time(), self.subscribers.received
-        yield
-        tally.seconds += clock() - begun
-        tally.peer_cpu += self.running.cpu() - cpu
-        tally.own_cpu += time.process_time() - own
-        tally.deliveries += self.subscribers.received - received
+    def sample(self) -> Sample:
+        """The counters now; its events are deliveries."""
+        return Sample(clock(), self.subscribers.received, self.running.cpu(), time.process_time())
 
 
 @contextlib.contextmanager
 def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> Iterator[Channel]:
     """Start one of the peers on `core`, connect its publisher. Raises `PeerFailed`."""
-    whom, publish = line_up[name]
+    peer, publish = line_up[name]
     publisher = publish(script)
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        running = stack.enter_context(started(whom, Path(folder), publisher.upstream_port, core))
-        stack.callback(publisher.close)
+    with started(peer, publisher.upstream_port, core) as running, contextlib.closing(publisher):
+        port = running.target.port
         try:
-            publisher.open(running.port)
+            publisher.open(port)
         except OSError as error:
             raise PeerFailed(f"{name}: the publisher: {error}") from error
-        subscribers = stack.enter_context(
-            contextlib.closing(Subscribers(running.port, publisher.path, script.events))
-        )
-        yield Channel(name, running, publisher, subscribers)
+        with contextlib.closing(Subscribers(port, publisher.path, script.events)) as subscribers:
+            yield Channel(name, running, publisher, subscribers)
 
 
 def most_subscribers() -> int:

@@ -8,7 +8,7 @@ import math
 import operator
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
 Figures = dict[str, float]
 Json = dict[str, float] | None
@@ -44,6 +44,35 @@ class Spread:
 def spread_json(values: Iterable[float]) -> Json:
     spread = Spread.of(values)
     return None if spread is None else asdict(spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counters at one moment, or what they have grown by: the clock, events, CPU seconds of the peer and the load."""
+
+    seconds: float = 0.0
+    events: int = 0
+    peer_cpu: float = 0.0
+    own_cpu: float = 0.0
+
+    def __add__(self, other: "Sample") -> "Sample":
+        return Sample(*map(operator.add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: "Sample") -> "Sample":
+        return Sample(*map(operator.sub, astuple(self), astuple(other)))
+
+    @property
+    def each_us(self) -> float:
+        """The peer's CPU of an event."""
+        return self.peer_cpu / max(self.events, 1) * 1e6
+
+    def cores(self, prefix: str = "") -> Figures:
+        """The shares of a core that the peer and the load have used."""
+        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
+        return {prefix + name: share for name, share in shares.items()}
+
+
+NO_SAMPLE = Sample()
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from bench.kit.check import Broken
 from bench.kit.client import Client, Target
+from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
 from bench.kit.script import FRAMING_EVENTS, Exchange, Says, script
 from bench.kit.upstream import Upstream, ignore
@@ -49,23 +49,6 @@ class Plan:
         return self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The counters at one moment: seconds of the clock and of CPU (the peer's, the load's own)."""
-
-    at: float
-    events: int
-    peer_cpu: float
-    own_cpu: float
-
-    def since(self, earlier: "Sample") -> "Sample":
-        cpu = self.peer_cpu - earlier.peer_cpu, self.own_cpu - earlier.own_cpu
-        return Sample(self.at - earlier.at, self.events - earlier.events, *cpu)
-
-
-NOTHING = Sample(0.0, 0, 0.0, 0.0)
-
-
 @dataclass(slots=True)
 class Outcome:
     """`whole` counts from before the first connection to the end, `window` while all streams were running."""
@@ -73,8 +56,8 @@ class Outcome:
     exchanges: list[Exchange] = field(default_factory=list)
     completed: int = 0
     reasons: list[str] = field(default_factory=list)  # of streams that failed
-    whole: Sample = NOTHING
-    window: Sample = NOTHING
+    whole: Sample = NO_SAMPLE
+    window: Sample = NO_SAMPLE
     window_span: tuple[float, float] = (-math.inf, math.inf)  # by the clock; everything if the plan has no window
 
     @property
@@ -98,10 +81,6 @@ class Outcome:
         return list(itertools.chain.from_iterable(exchange.lateness() for exchange in self.exchanges))
 
 
-class Closing(Protocol):
-    def close(self) -> None: ...
-
-
 class Load:
     """Owns the loop and the upstream's port for a whole bench; runs plans one after another."""
 
@@ -117,7 +96,7 @@ class Load:
 
     def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
         """`probe` returns the CPU seconds that the peer has used so far. Raises `Broken`."""
-        streams, marks = Streams(self, plan, target, lambda: self.stop_after(plan.linger)), list[Sample]()
+        streams, marks = Streams(self, plan, target, self.loop.stop), list[Sample]()
         outcome = streams.outcome
 
         def mark(now: float) -> None:
@@ -125,39 +104,34 @@ class Load:
 
         def start(now: float) -> float:
             mark(now)
-            streams.start(marks[0].at)
+            streams.start(marks[0].seconds)
             for offset in plan.window or ():
-                self.loop.call_at(marks[0].at + offset, mark)
+                self.loop.call_at(marks[0].seconds + offset, mark)
             return now + plan.seconds + plan.grace
 
-        self.play(start, streams)
+        self.play(start, streams.close, linger=plan.linger)
         mark(clock())
         if trouble := outcome.trouble():
             raise Broken(trouble)
-        outcome.whole = marks[-1].since(marks[0])
+        outcome.whole = marks[-1] - marks[0]
         if plan.window:
             first, last = marks[1:3]
-            outcome.window, outcome.window_span = last.since(first), (first.at, last.at)
+            outcome.window, outcome.window_span = last - first, (first.seconds, last.seconds)
         return outcome
 
-    def play(self, start: Callable[[float], float], *actors: Closing) -> None:
-        """Run the loop from `start(now)` until it is stopped, or until the time that this returned; then close the
-        actors, and leave no timer and no running exchange behind."""
+    def play(self, start: Callable[[float], float], *closers: Callable[[], object], linger: float = 0.0) -> None:
+        """Run the loop from `start(now)` until it is stopped, or until the time that this returned, and then for
+        `linger` seconds; call the closers, and leave no timer and no running exchange behind."""
         try:
             with undisturbed():
                 self.loop.run(start(clock()))
+                self.loop.run(clock() + linger)
         finally:
             self.loop.drop_timers()
             self.upstream.on_lost = ignore
-            for actor in actors:
-                actor.close()
+            for close in closers:
+                close()
             self.upstream.reset()
-
-    def stop_after(self, seconds: float) -> None:
-        if seconds:
-            self.loop.call_at(clock() + seconds, lambda now: self.loop.stop())
-        else:
-            self.loop.stop()
 
     def name(self) -> str:
         """A prefix for the keys of exchanges that no other run has."""

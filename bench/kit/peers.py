@@ -15,10 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from string import Template
@@ -50,107 +51,87 @@ def specs() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom to start. A gateway imports the package that stands in its `home`."""
+    """Whom to start: a name in templates/peers.toml, or another name for that `kind`; `values`: what else its
+    templates lack. A gateway imports the package that stands in its `home`."""
 
     name: str
-    kind: str  # in templates/peers.toml
-    values: Mapping[str, object]
+    kind: str = ""
     home: Path = machine.ROOT
+    values: Mapping[str, object] = field(default_factory=dict)
 
-
-def peer(kind: str, name: str = "", home: Path = machine.ROOT, **values: object) -> Peer:
-    return Peer(name or kind, kind, values, home)
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = specs()[self.kind or self.name]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A peer that has been started."""
+    """A way from the clients of the load to its upstream: through a peer that has been started, or direct."""
 
     name: str
-    pid: int
-    port: int
-    headers: tuple[Header, ...]  # on every request, because the peer wants them
-    load_share: float = 1.0
-    check: type[Check] = Check
+    target: Target
+    pid: int = 0  # 0: direct
+    share: float = 1.0  # of the load
 
     def cpu(self) -> float:
         """CPU seconds of the whole process tree so far."""
-        return machine.cpu_seconds(self.pid)
+        return machine.cpu_seconds(self.pid) if self.pid else 0.0
 
     def memory_kib(self) -> dict[str, float]:
         return machine.memory_kib(self.pid)
 
     def freeze(self) -> None:
         """Let none of its processes run until a turn of its own: idle ones have timers and threads too."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        if self.pid:
+            os.killpg(self.pid, signal.SIGSTOP)
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
         """A turn of a frozen peer."""
-        os.killpg(self.pid, signal.SIGCONT)
+        if self.pid:
+            os.killpg(self.pid, signal.SIGCONT)
         try:
             yield
         finally:
             self.freeze()
 
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A way from the clients of the load to its upstream: through a running peer, or direct."""
-
-    name: str
-    target: Target
-    running: Running | None = None
-    share: float = 1.0  # of the load
-
-    def awake(self) -> contextlib.AbstractContextManager[None]:
-        """A turn of this proxy, which is frozen before and after."""
-        return self.running.awake() if self.running else contextlib.nullcontext()
-
     def run(self, load: Load, plan: Plan) -> Outcome:
         """A turn with this plan. Raises `Broken`."""
         with self.awake():
-            return load.run(plan, self.target, self.running.cpu if self.running else lambda: 0.0)
+            return load.run(plan, self.target, self.cpu)
 
 
 @contextlib.contextmanager
-def frozen(whom: Peer, folder: Path, load: Load, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Proxy]:
-    """A peer as a proxy; its own headers win over the given ones of the same name. Raises `PeerFailed`."""
-    with started(whom, folder, load.port, core) as running:
-        running.freeze()
-        own = {name.lower() for name, _ in running.headers}
-        headers = (*(header for header in headers if header[0].lower() not in own), *running.headers)
-        yield Proxy(running.name, Target(running.port, running.check, headers), running, running.load_share)
-
-
-@contextlib.contextmanager
-def started(whom: Peer, folder: Path, upstream_port: int, core: int) -> Iterator[Running]:
-    """Start a peer on `core` and wait until it accepts connections. Raises `PeerFailed`."""
-    spec, place = specs()[whom.kind], folder / whom.name
-    place.mkdir(parents=True, exist_ok=True)
+def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Running]:
+    """Start a peer on `core` and wait until it accepts connections; if it wants a key of its own, that goes with the
+    given headers. Raises `PeerFailed`."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
-    try:
-        command, told = prepared(whom, place, port, upstream_port, key)
-        process = spawn(command, place, core, whom.home)
-    except OSError as error:
-        raise PeerFailed(f"{whom.name}: {error}") from error
-    secret = key if whom.kind == LITELLM else json.loads(told)["secret"] if whom.kind == WITH_KEY else ""
-    headers = (("Authorization", f"Bearer {secret}"),) if secret else ()
-    try:
-        _wait_until_open(whom.name, process, port, place / "log", spec.get("start_seconds", 20.0))
-        check = ContentCheck if whom.kind == LITELLM else Check
-        yield Running(whom.name, process.pid, port, headers, spec.get("load_share", 1.0), check)
-    finally:
-        stop(process)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        try:
+            command, told = prepared(peer, Path(folder), port, upstream_port, key)
+            process = spawn(command, Path(folder), core, peer.home)
+        except OSError as error:
+            raise PeerFailed(f"{peer.name}: {error}") from error
+        try:
+            _wait_until_open(peer, process, port, Path(folder, "log"))
+            secret = {LITELLM: key}.get(peer.name) or (json.loads(told)["secret"] if told.startswith("{") else "")
+            if secret:
+                others = (header for header in headers if header[0].lower() != "authorization")
+                headers = (*others, ("Authorization", f"Bearer {secret}"))
+            target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
+            yield Running(peer.name, target, process.pid, peer.spec.get("load_share", 1.0))
+        finally:
+            stop(process)
 
 
-def prepared(whom: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
+def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
     """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailed`."""
-    spec = specs()[whom.kind]
+    spec = peer.spec
     values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
     values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
-    values |= {"nginx": nginx_binary(), "server": spec.get("server")} | dict(whom.values)
-    if whom.kind == NCHAN:
+    values |= {"nginx": nginx_binary(), "server": spec.get("server")} | dict(peer.values)
+    if peer.name == NCHAN:
         values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
         if values["nchan"] is None:
             raise PeerFailed(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
@@ -162,10 +143,10 @@ def prepared(whom: Peer, folder: Path, port: int, upstream_port: int = 0, key: s
     if not prepare:
         return command, ""
     done = subprocess.run(
-        prepare, cwd=whom.home, env=environment(whom.home), capture_output=True, text=True, check=False
+        prepare, cwd=peer.home, env=environment(peer.home), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise PeerFailed(f"{whom.name}: {done.stderr}")
+        raise PeerFailed(f"{peer.name}: {done.stderr}")
     return command, done.stdout
 
 
@@ -190,7 +171,8 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, **local, "PYTHONPATH": str(home)}
 
 
-def _wait_until_open(name: str, process: subprocess.Popen[bytes], port: int, log: Path, seconds: float) -> None:
+def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    seconds = peer.spec.get("start_seconds", 20.0)
     give_up, why = time.monotonic() + seconds, f"no open port after {seconds:.0f} s"
     while time.monotonic() < give_up:
         if process.poll() is not None:
@@ -200,7 +182,7 @@ def _wait_until_open(name: str, process: subprocess.Popen[bytes], port: int, log
             return
         time.sleep(POLL_SECONDS)
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    raise PeerFailed("\n    ".join([f"{name}: {why}", *lines]))
+    raise PeerFailed("\n    ".join([f"{peer.name}: {why}", *lines]))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
