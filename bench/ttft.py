@@ -11,18 +11,18 @@ gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; 
 import contextlib
 import json
 import sys
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.kit import peers
 from bench.kit.check import Broken, Check, ContentCheck, Position
-from bench.kit.client import Client, Target
+from bench.kit.client import Target
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, started
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Exchange, Says, Script
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Says, Script
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
@@ -30,7 +30,6 @@ EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget
 PAUSE = 0.002  # between the answer and the next request of a connection
 DEADLINE_PATIENCE = 5.0  # for the last answer
 LINGER = 0.25  # for the last close behind it
-TAIL_PATIENCE = 10.0  # for the last answer
 REFUSAL = {"type": "api_error", "code": "ttft_budget_exceeded"}
 SLOW_MS = 1000.0
 USUAL_TEXTS, FAST_TEXTS = ("usual1 ", "usual2 ", "usual3"), ("fast1 ", "fast2 ", "fast3")
@@ -120,13 +119,12 @@ class Hedger:
     name: str
     port: int
     upstream_ports: tuple[int, int]
-    before: tuple[int, int] = (0, 0)  # requests that the upstreams had counted when the warm-up was over
+    before: Sequence[int] = (0, 0)  # requests that the upstreams had counted when the warm-up was over
     ttfts: list[float] = field(default_factory=list)
 
-    def counts(self) -> tuple[int, int]:
+    def counts(self) -> list[int]:
         """Requests that each upstream has counted."""
-        first, second = (_requests(port) for port in self.upstream_ports)
-        return first, second
+        return [int(peers.ask(port, "/stats")["requests"]) for port in self.upstream_ports]
 
     def figures(self) -> Figures:
         """Raises `Broken` if fewer requests were counted than answered."""
@@ -137,11 +135,6 @@ class Hedger:
         slow = sum(seconds * 1e3 > SLOW_MS / 2 for seconds in self.ttfts)
         shares = {"extra_share": (first + second - asked) / asked, "slow_share": slow / asked}
         return {"requests": asked, **times_ms(self.ttfts), "hedges": second, **shares}
-
-
-def _requests(port: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats", timeout=5.0) as answer:
-        return int(json.load(answer)["requests"])
 
 
 @contextlib.contextmanager
@@ -159,53 +152,11 @@ def hedger(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[H
             yield Hedger(hedge_after, gateway.target.port, (first.target.port, second.target.port))
 
 
-class Arrivals:
-    """Requests at a fixed rate, whatever the answers do. Invariant: an arrival never waits for an answer."""
-
-    def __init__(self, load: Load, port: int) -> None:
-        self._load, self._name, self._target = load, load.name(), Target(port, EitherCheck)
-        self._clients: list[Client] = []
-        self._idle: list[Client] = []
-        self._asked: list[tuple[float, Exchange]] = []
-        self._completed, self._reason = 0, ""
-
-    def play(self, count: int, rate: float) -> list[float]:
-        """The TTFT of every request, in seconds from when it was due. Raises `Broken`."""
-
-        def start(now: float) -> float:
-            self._count, self._start, self._gap = count, now, 1 / rate
-            self._load.loop.call_at(now, self._arrive)
-            return now + count / rate + TAIL_PATIENCE
-
-        self._load.play(start, self.close)
-        if not self._reason and self._completed < count:
-            self._reason = f"{count - self._completed} of {count} answers missing"
-        if self._reason:
-            raise Broken(self._reason)
-        return [exchange.receipts[FIRST_CONTENT] - due for due, exchange in self._asked]
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.close()
-            if client.stray:
-                self._reason = self._reason or f"stray bytes {client.stray!r}"
-
-    def _arrive(self, now: float) -> float | None:
-        number = len(self._asked)
-        if not self._idle:
-            self._clients.append(Client(self._load.loop, self._target, self._on_end))
-            self._idle.append(self._clients[-1])
-        exchange = Exchange(f"{self._name}.{number}", _USUAL, 0.0)
-        self._asked.append((self._start + number * self._gap, exchange))
-        self._idle.pop().ask(exchange)
-        return self._start + (number + 1) * self._gap if number + 1 < self._count else None
-
-    def _on_end(self, client: Client, reason: str) -> None:
-        self._reason = self._reason or reason
-        self._completed += not reason
-        self._idle.append(client)
-        if reason or self._completed == self._count:
-            self._load.loop.stop()
+def arrivals(load: Load, port: int, count: int, rate: float) -> list[float]:
+    """The TTFT of every request, in seconds from when it was due. Raises `Broken`."""
+    plan = Plan(count, len(USUAL_TEXTS), gap=0.0, arrivals=rate, expected=_USUAL)
+    outcome = load.run(plan, Target(port, EitherCheck))
+    return [exchange.receipts[FIRST_CONTENT] - exchange.due_at for exchange in outcome.exchanges]
 
 
 def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
@@ -218,12 +169,12 @@ def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
     ):
         hedgers = [without, with_hedges]
         for each in hedgers:
-            Arrivals(load, each.port).play(given.warm_up, given.rate)
+            arrivals(load, each.port, given.warm_up, given.rate)
             each.before = each.counts()
         for number in range(1, given.rounds + 1):
             say(f"tail, round {number}/{given.rounds}")
             for each in hedgers[:: 1 if number % 2 == 0 else -1]:
-                each.ttfts += Arrivals(load, each.port).play(given.requests, given.rate)
+                each.ttfts += arrivals(load, each.port, given.requests, given.rate)
         return {each.name: each.figures() for each in hedgers}
 
 

@@ -6,7 +6,6 @@ and what a channel has opened is closed when its `with` block ends, the peer las
 """
 
 import contextlib
-import json
 import math
 import socket
 import struct
@@ -14,12 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from bench.kit.figures import Figures, Sample
 from bench.kit.loop import clock
 from bench.kit.machine import raise_open_files
-from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, started
+from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, ask, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
 
@@ -75,10 +73,8 @@ class Provider(Publisher):
         self.upstream_port = self._listener.getsockname()[1]
 
     def open(self, port: int) -> None:
-        body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]})
-        asked = Request(f"http://127.0.0.1:{port}/v1/streams", body.encode(), {"Content-Type": "application/json"})
-        with urlopen(asked, timeout=TIMEOUT) as answer:
-            url = urlsplit(json.load(answer)["events_url"])  # a path alone, or a whole URL
+        body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]}
+        url = urlsplit(ask(port, "/v1/streams", body)["events_url"])  # a path alone, or a whole URL
         self.path = f"{url.path}?{url.query}" if url.query else url.path
         sock, _ = self._listener.accept()
         request = b""

@@ -19,7 +19,7 @@ from bench.kit.check import Broken
 from bench.kit.client import Client, Target
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, Exchange, Says, script
+from bench.kit.script import FRAMING_EVENTS, Exchange, Says, Script, script
 from bench.kit.upstream import Upstream, ignore
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
@@ -29,7 +29,11 @@ Probe = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events."""
+    """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events.
+
+    With `arrivals` (per second) there are `streams` requests at this rate, whatever the answers do, each on a
+    connection that is idle then; `expected`: what other upstreams than the load's answer.
+    """
 
     streams: int
     tokens: int
@@ -42,11 +46,17 @@ class Plan:
     grace: float = 10.0  # how long beyond its schedule a run may last
     linger: float = 0.0  # how long it goes on after its last answer
     says: tuple[Says, ...] = (Says.ALL,)  # how much the upstream says, by turns
+    arrivals: float = 0.0
+    expected: Script | None = None
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
-        return self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
+        arriving = self.streams / self.arrivals if self.arrivals else 0.0
+        return arriving + self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
+
+    def script(self, slot: int) -> Script:
+        return self.expected or script(slot, self.tokens, self.text_bytes)
 
 
 @dataclass(slots=True)
@@ -149,15 +159,29 @@ class Streams:
         self._loop, self._upstream, self._plan, self._on_over = load.loop, load.upstream, plan, on_over
         self._name, self._open = load.name(), plan.streams
         self._winding_down = False
-        self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
+        self._client = partial(Client, self._loop, target, self._on_end)
+        self._clients = {} if plan.arrivals else {self._client(): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
+        self._idle: list[Client] = []
         self.outcome = Outcome()
         for slot in range(plan.streams):
-            script(slot, plan.tokens, plan.text_bytes)
+            plan.script(slot)
 
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
             self._loop.call_at(now + (slot * GOLDEN) % 1.0 * self._plan.spread, partial(self._ask, client))
+        if self._plan.arrivals:
+            self._loop.call_at(now, partial(self._arrive, now))
+
+    def _arrive(self, begun: float, now: float) -> float | None:
+        """The next arrival; when the one after it is due."""
+        number, plan = len(self.outcome.exchanges), self._plan
+        client = self._idle.pop() if self._idle else self._client()
+        self._clients.setdefault(client, number)
+        self._turns.setdefault(client, 0)
+        self._ask(client, now)
+        self.outcome.exchanges[-1].due_at = begun + number / plan.arrivals
+        return begun + (number + 1) / plan.arrivals if number + 1 < plan.streams else None
 
     def wind_down(self) -> None:
         """Ask no more; the streams that run come to their end."""
@@ -179,7 +203,7 @@ class Streams:
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
         says = plan.says[len(self.outcome.exchanges) % len(plan.says)]
-        exchange = Exchange(key, script(slot, plan.tokens, plan.text_bytes), plan.gap, turn, says)
+        exchange = Exchange(key, plan.script(slot), plan.gap, turn, says)
         self.outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)
@@ -189,7 +213,8 @@ class Streams:
             self.outcome.reasons.append(f"stream {self._clients[client]}: {reason}")
         else:
             self.outcome.completed += 1
-        if not reason and self._turns[client] < self._plan.turns:
+        self._idle.append(client)
+        if not reason and not self._plan.arrivals and self._turns[client] < self._plan.turns:
             self._loop.call_at(clock() + self._plan.pause, partial(self._ask, client))
         else:
             self._leave()

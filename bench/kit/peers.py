@@ -7,6 +7,7 @@ checkout of it can be measured.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -195,6 +196,18 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def ask(port: int, path: str, body: object = None) -> Any:
+    """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)) as connection:
+        data = json.dumps(body) if body else None
+        connection.request("POST" if body else "GET", path, data, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        told = answer.read()
+    if answer.status >= 300:
+        raise OSError(f"{path} answered {answer.status} {told[:300]!r}")
+    return json.loads(told)
 
 
 def free_port() -> int:

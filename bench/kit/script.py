@@ -71,6 +71,7 @@ class Exchange:
     gap: float
     turn: int = 1  # 1 for the first request of its connection
     says: Says = Says.ALL
+    due_at: float = 0.0  # when it should have been asked, if that was on a schedule
     asked_at: float = 0.0
     taken_at: float = 0.0  # when the upstream had the request
     lost_at: float = 0.0  # when the upstream saw its connection closed before all was said

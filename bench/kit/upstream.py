@@ -5,6 +5,7 @@ and per send, on schedule: role and first token at once, event k at (k - 1) gaps
 send is noted before the send, and a close as soon as it is seen, in silence too.
 """
 
+import contextlib
 import re
 import select
 import socket
@@ -47,7 +48,7 @@ class Upstream:
     def reset(self) -> None:
         """Forget what is expected and cut what is running: the end of a run, whatever state it is in."""
         self.expected.clear()
-        for connection in [connection for connection in self.connections if connection.busy]:
+        for connection in [connection for connection in self.connections if connection.exchange]:
             connection.close()
 
     def close(self) -> None:
@@ -57,42 +58,35 @@ class Upstream:
         self._listener.close()
 
     def _on_accept(self, mask: int) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            self.connections.add(_Connection(self, self._loop, sock))
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.connections.add(_Connection(self, self._loop, self._listener.accept()[0]))
 
 
 class _Connection:
     """One connection from the proxy: requests one after another, each answered by its exchange's script."""
 
-    __slots__ = ("_backlog", "_buffer", "_exchange", "_loop", "_next", "_sock", "_upstream")
+    __slots__ = ("_backlog", "_buffer", "_loop", "_next", "_sock", "_upstream", "exchange")
 
     def __init__(self, upstream: Upstream, loop: Loop, sock: socket.socket) -> None:
         self._upstream, self._loop, self._sock = upstream, loop, sock
         self._buffer = b""
         self._backlog = b""  # what the socket did not take; the schedule goes on meanwhile
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._next = 0
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop.watch(sock.fileno(), self._on_ready)
 
-    @property
-    def busy(self) -> bool:
-        return self._exchange is not None
-
     def close(self) -> None:
-        self._exchange = None
+        self.exchange = None
         self._loop.forget(self._sock.fileno())
         self._sock.close()
         self._upstream.connections.discard(self)
 
     def _lose(self) -> None:
         """The other side has closed, by FIN or RST."""
-        lost_at, exchange = clock(), self._exchange
+        lost_at, exchange = clock(), self.exchange
         self.close()
         if exchange is not None:
             exchange.lost_at = lost_at
@@ -119,7 +113,7 @@ class _Connection:
             self._lose()
         elif len(self._buffer) > MAX_REQUEST_BYTES:
             self.close()
-        elif self._exchange is None:
+        elif self.exchange is None:
             self._serve()
 
     def _serve(self) -> None:
@@ -132,12 +126,9 @@ class _Connection:
         exchange = self._upstream.expected.pop(key[1].decode(), None) if key else None
         if exchange is None:
             self._send(_NOT_FOUND)
-        else:
-            self._begin(exchange)
-
-    def _begin(self, exchange: Exchange) -> None:
+            return
         chunks, sends = exchange.script.chunks, exchange.sends
-        self._exchange, self._next = exchange, FIRST_CONTENT + 1
+        self.exchange, self._next = exchange, FIRST_CONTENT + 1
         begun = exchange.taken_at = clock()
         if exchange.says is Says.NOTHING:
             return
@@ -151,7 +142,7 @@ class _Connection:
 
     def _on_time(self, now: float) -> float | None:
         """Send the next event; return when the one after it is due."""
-        exchange, number = self._exchange, self._next
+        exchange, number = self.exchange, self._next
         if exchange is None:
             return None
         sends, chunks = exchange.sends, exchange.script.chunks
@@ -160,7 +151,7 @@ class _Connection:
         self._next = number = number + 1
         if number < len(chunks):
             return sends[0] + (number - FIRST_CONTENT) * exchange.gap
-        self._exchange = None
+        self.exchange = None
         if self._buffer:
             self._serve()
         return None
