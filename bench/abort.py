@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.kit.check import Broken
-from bench.kit.client import Client, Target
 from bench.kit.command import Bench, Given, reporting, take_turns
+from bench.kit.ends import Client, Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
 from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Running, nginx_binary, started
-from bench.kit.script import FIRST_CONTENT, Exchange, Says, script
+from bench.kit.script import FIRST_CONTENT, Broken, Exchange, Says, script
 
 WARM_UP_ABORTS = 10
 WAIT = (0.001, 0.004)  # from the request to the close, at random; more than a gap of the tokens

@@ -9,6 +9,7 @@ with subscribers is the kernel's. A point counts only if every stream through it
 """
 
 import contextlib
+import math
 import socket
 import statistics
 import sys
@@ -16,15 +17,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.growth_fit import above_lowest, fits, merged, strained
 from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, channel, most_subscribers
-from bench.kit.check import Broken, SubscriberCheck
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures
 from bench.kit.load import Load
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Running, started
-from bench.kit.script import Script, script
+from bench.kit.script import Broken, Script, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
 
 BUDGET_SECONDS = 200.0  # no curve begins later; each takes below 40 s
@@ -41,6 +40,65 @@ LOG_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 23, (1 << 24) - (1 << 18))  # the l
 TEXT_BYTES, BATCH, LATE_JOINS = 4096, 16, 3
 FRAMING_BYTES, HEAD_BYTES = 100, 1 << 14  # around each event (id line, chunk), at most; of a response head
 AT_REST_SECONDS = 0.02  # the kernel books the CPU of a process when that comes to rest
+COSTS = ("cpu", "memory", "time")
+MIN_POINTS = 3
+FULL_CORE = 0.95  # of a core: whoever needs as much would need more
+RATE_KEPT = 0.95  # of what was asked
+
+
+def strained(point: Figures) -> str:
+    """Who was at its end, "" if nobody."""
+    if point["load_core"] > FULL_CORE:
+        return "the load"
+    if "rate_kept" in point and (point["peer_core"] > FULL_CORE or point["rate_kept"] < RATE_KEPT):
+        return "the gateway"
+    return ""
+
+
+def merged(rounds: Sequence[Sequence[Figures]]) -> list[Figures]:
+    """Point by point the median over the rounds."""
+    return [
+        {name: statistics.median(point[name] for point in points) for name in points[0]}
+        for points in zip(*rounds, strict=True)
+    ]
+
+
+def above_lowest(points: Sequence[Figures], lowest_kib: float) -> list[Figures]:
+    """The points with their memory counted from the lowest that was seen, which may be below `lowest_kib`."""
+    floor = min(lowest_kib, *(point["memory"] for point in points))
+    return [point | {"memory": point["memory"] - floor} for point in points]
+
+
+def slope(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Least squares over the logarithms; None for fewer than two different causes."""
+    logs = [(math.log(x), math.log(y)) for x, y in pairs if x > 0 and y > 0]
+    xs, ys = [x for x, _ in logs], [y for _, y in logs]
+    return statistics.linear_regression(xs, ys).slope if len(set(xs)) > 1 else None
+
+
+def upper_half(points: Sequence[Figures]) -> list[Figures]:
+    """At least `MIN_POINTS`, without the strained ones."""
+    fit = sorted((point for point in points if not strained(point)), key=lambda point: point["x"])
+    return fit[min(len(fit) // 2, max(len(fit) - MIN_POINTS, 0)) :]
+
+
+def fits(points: Sequence[Figures]) -> dict[str, dict[str, float | None]]:
+    """The slope of every cost, and from where on it was taken."""
+    upper = upper_half(points)
+    ends = {"from": upper[0]["x"], "to": upper[-1]["x"]} if upper else {}
+    costs = [cost for cost in COSTS if upper and cost in upper[0]]
+    return {cost: {"slope": slope(_pairs(cost, upper)), **ends} for cost in costs}
+
+
+def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
+    """Memory as what it grows by from the first of these points on: a process has some megabytes free from its start,
+    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is.
+    """
+    pairs = [(point["x"], point[cost]) for point in upper]
+    if cost != "memory":
+        return pairs
+    (first, least), *more = pairs
+    return [(x - first, kib - least) for x, kib in more]
 
 
 def private_kib(running: Running) -> float:

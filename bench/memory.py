@@ -12,12 +12,11 @@ import time
 from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
-from bench.kit.check import Broken
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN
-from bench.kit.script import script
+from bench.kit.script import Broken, script
 
 NAMES = (GATEWAY, NCHAN, AIOHTTP)
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default

@@ -18,8 +18,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from bench.kit.client import Header, Target
 from bench.kit.command import Bench, Given, reporting, say, take_turns
+from bench.kit.ends import Header, Target
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import told

@@ -16,12 +16,11 @@ from typing import Any
 
 from bench.kit import machine
 from bench.kit.channel import Channel, channel, most_subscribers
-from bench.kit.check import Broken
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import GATEWAY
-from bench.kit.script import script
+from bench.kit.script import Broken, script
 
 CALM_SECONDS = 2.0  # events flow between and after the storms
 PATIENCE_SECONDS = 30.0  # for the last of a storm to be served, and for the last event to arrive

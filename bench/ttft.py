@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.kit import peers
-from bench.kit.check import Broken, Check, ContentCheck, Position
-from bench.kit.client import Target
 from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.ends import Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, started
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Says, Script
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Broken, Check, ContentCheck, Position, Says, Script
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"

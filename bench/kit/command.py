@@ -20,8 +20,8 @@ from typing import Any, Protocol, TypeVar
 
 from bench import rows
 from bench.kit import machine, peers
-from bench.kit.check import Broken
 from bench.kit.peers import PeerFailed
+from bench.kit.script import Broken
 from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailed, Broken, OSError, subprocess.SubprocessError)

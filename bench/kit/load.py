@@ -15,12 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench.kit.check import Broken
-from bench.kit.client import Client, Target
+from bench.kit.ends import Client, Target, Upstream, ignore
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, Exchange, Says, Script, script
-from bench.kit.upstream import Upstream, ignore
+from bench.kit.script import FRAMING_EVENTS, Broken, Exchange, Says, Script, script
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5

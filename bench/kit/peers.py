@@ -27,9 +27,9 @@ from string import Template
 from typing import Any
 
 from bench.kit import machine
-from bench.kit.check import Check, ContentCheck
-from bench.kit.client import Header, Target
+from bench.kit.ends import Header, Target
 from bench.kit.load import Load, Outcome, Plan
+from bench.kit.script import Check, ContentCheck
 
 DIRECT, GATEWAY, UNBATCHED, WITH_KEY = "direct", "gateway", "gateway-unbatched", "gateway+key"
 NGINX, AIOHTTP, UVLOOP, LITELLM, NCHAN, C = "nginx", "aiohttp", "aiohttp+uvloop", "litellm", "nchan", "c"

@@ -14,9 +14,9 @@ import termios
 import time
 from collections.abc import Callable
 
-from bench.kit.check import Broken, Position, SubscriberCheck
-from bench.kit.client import RECEIVE_BYTES, RST_ON_CLOSE
+from bench.kit.ends import RECEIVE_BYTES, RST_ON_CLOSE
 from bench.kit.loop import clock
+from bench.kit.script import Broken, Position, SubscriberCheck
 
 LOOK_SECONDS = 0.0003
 MAX_READY = 512  # sockets between two looks at the clock: about a millisecond
