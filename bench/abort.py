@@ -142,10 +142,6 @@ class Entry:
     running: Running
     delays: dict[str, Delays] = field(default_factory=lambda: {ALONE: {}, BESIDE: {}})
 
-    @property
-    def name(self) -> str:
-        return self.running.name
-
     def turn(self, load: Load, company: str, aborts: int, others: int, dice: random.Random) -> None:
         with self.running.awake():
             for kind, values in Turn(load, self.running.target).play(aborts, others, dice).items():
@@ -163,12 +159,13 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     has_nginx, dice = shutil.which(nginx_binary()) is not None, random.Random(given.seed)
     failures: dict[str, str] = {}
     with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
-        everyone = [Entry(Running(DIRECT, Target(load.port)))]
+        entries = {DIRECT: Entry(Running(DIRECT, Target(load.port)))}
         for name in (GATEWAY, *([NGINX] if has_nginx else [])):
             with reporting(failures, name):
-                everyone.append(Entry(stack.enter_context(started(Peer(name), load.port, cores[0]))))
-                everyone[-1].running.freeze()
-        entries = list(everyone)
+                running = stack.enter_context(started(Peer(name), load.port, cores[0]))
+                running.freeze()
+                entries[name] = Entry(running)
+        everyone = dict(entries)
         turn = partial(Entry.turn, load=load, dice=dice)
         take_turns("warm-up", entries, partial(turn, company="", aborts=WARM_UP_ABORTS, others=0), failures)
         for number in range(1, given.rounds + 1):
@@ -176,13 +173,12 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
             for company, others in ((ALONE, 0), (BESIDE, given.others)):
                 step = f"round {number}/{given.rounds}: {company}"
                 take_turns(step, entries, partial(turn, company=company, aborts=share, others=others), failures)
-            entries.reverse()
-    found = {entry.name: entry.figures() for entry in everyone}
+            entries = dict(reversed(entries.items()))
+    found = {name: entry.figures() for name, entry in everyone.items()}
     return {"peers": found, "skipped": [] if has_nginx else [NGINX], "failures": failures}
 
 
 BENCH = Bench("abort", __doc__, measure)
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

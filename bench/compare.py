@@ -155,7 +155,6 @@ def checkout(text: str) -> Path:
 
 
 BENCH = Bench("compare", __doc__, measure, {"checkout": checkout})
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say, take_turns
-from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample
+from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample, times_ms
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C
 from bench.kit.script import script
@@ -33,10 +33,6 @@ class Entry:
     figures: Figures
     single: Sample = NO_SAMPLE
     burst: Sample = NO_SAMPLE
-
-    @property
-    def name(self) -> str:
-        return self.channel.name
 
 
 class Round:
@@ -58,29 +54,29 @@ class Round:
     def _group(self, size: int, names: list[str], results: Results) -> None:
         given, label = self._given, f"{self._label}: {size} subscribers"
         with contextlib.ExitStack() as stack:
-            entries: list[Entry] = []
+            entries: dict[str, Entry] = {}
             for name in names:
                 say(f"{label} join {name}")
                 with reporting(results.failures, name, f"{size} subscribers, join"):
                     found = stack.enter_context(channel(name, script(0, EVENTS), self._core, self._line_up))
-                    entries.append(Entry(found, found.join(size)))
+                    entries[name] = Entry(found, found.join(size))
                     found.warm_up()
             stack.enter_context(undisturbed())
             for number in range(1, given.slices + 1):
-                entries.reverse()
+                entries = dict(reversed(entries.items()))
                 step = f"{label}, slice {number}/{given.slices}"
                 take_turns(f"{step}, one event at a time", entries, self._single, results.failures)
                 if given.burst:
                     take_turns(f"{step}, bursts", entries, self._burst, results.failures)
             if size == max(given.subscribers) and given.latency_seconds:
                 take_turns(f"{label}, latency", entries, self._latency, results.failures)
-        for entry in entries:
+        for name, entry in entries.items():
             figures = dict(entry.figures)
             for kind, spent in (("single", entry.single), ("burst", entry.burst)):
                 if spent.events:
                     figures |= {f"{kind}_us": spent.each_us, f"{kind}_per_cpu_s": 1e6 / spent.each_us}
                     figures |= spent.cores(f"{kind}_")
-            results.add(entry.name, figures)
+            results.add(name, figures)
 
     def _single(self, entry: Entry) -> None:
         entry.single += entry.channel.passes(self._given.slice_seconds)[0]
@@ -96,7 +92,7 @@ class Round:
             self._given.rate,
             entry.channel.sample(),
         )
-        subscribers.watch_latencies()
+        latencies = subscribers.latencies = []
         for number in range(round(rate * self._given.latency_seconds)):
             due = begin.seconds + number / rate
             while clock() < due:
@@ -104,7 +100,8 @@ class Round:
             found.publish(1)
         spent = found.sample() - begin
         subscribers.wait_all(LATE_SECONDS)
-        entry.figures |= subscribers.latencies_ms() | spent.cores("latency_")
+        subscribers.latencies = None
+        entry.figures |= times_ms(latencies, "latency_") | spent.cores("latency_")
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
@@ -139,7 +136,6 @@ def faults(results: Results) -> float | None:
 
 
 BENCH = Bench("fanout", __doc__, measure)
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

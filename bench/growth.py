@@ -247,7 +247,6 @@ def _curve(points: Sequence[Figures]) -> dict[str, object]:
 
 
 BENCH = Bench("growth", __doc__, measure)
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

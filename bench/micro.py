@@ -84,7 +84,6 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 BENCH = Bench("micro", __doc__, measure)
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

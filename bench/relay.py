@@ -90,10 +90,6 @@ class Entry:
     plans: dict[str, Plan]
     found: dict[str, list[Any]] = field(default_factory=lambda: {experiment: [] for experiment in TAKEN})
 
-    @property
-    def name(self) -> str:
-        return self.running.name
-
     def turn(self, experiment: str, load: Load) -> None:
         self.found[experiment] += TAKEN[experiment](self.running.run(load, self.plans[experiment]))
 
@@ -130,27 +126,26 @@ class Round:
     def play(self, line_up: list[Peer]) -> None:
         failures, headers = self._results.failures, tuple(self._given.header)
         with contextlib.ExitStack() as stack:
-            everyone = [self._entry(Running(DIRECT, Target(self._load.port, headers=headers)))]
+            entries = {DIRECT: self._entry(Running(DIRECT, Target(self._load.port, headers=headers)))}
             for peer in line_up:
                 if peer.name not in failures:
                     say(f"{self._label}: starting {peer.name}")
                     with reporting(failures, peer.name):
                         running = stack.enter_context(started(peer, self._load.port, self._core, headers))
                         running.freeze()
-                        everyone.append(self._entry(running))
-            entries = list(everyone)
+                        entries[peer.name] = self._entry(running)
             take_turns(
                 f"{self._label}: warm-up", entries, lambda entry: entry.running.run(self._load, WARM_UP), failures
             )
             for number in range(1, self._slices + 1):
-                entries.reverse()
+                entries = dict(reversed(entries.items()))
                 for experiment in TAKEN:
                     step = f"{self._label}: slice {number}/{self._slices}, {experiment}"
                     turn = partial(Entry.turn, experiment=experiment, load=self._load)
                     take_turns(step, entries, turn, failures)
-        for entry in everyone:
-            if entry in entries:
-                self._results.add(entry.name, entry.figures())
+        for name in (DIRECT, *(peer.name for peer in line_up)):
+            if name in entries:
+                self._results.add(name, entries[name].figures())
 
     def _entry(self, running: Running) -> Entry:
         given, window = self._given, self._given.seconds / self._slices
@@ -201,7 +196,6 @@ def _header(text: str) -> Header:
 
 
 BENCH = Bench("relay", __doc__, measure, {"header": _header})
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

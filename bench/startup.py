@@ -88,7 +88,6 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 BENCH = Bench("startup", __doc__, measure)
-main = BENCH.main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from bench import rows
 from bench.kit import machine, peers
@@ -29,6 +29,7 @@ SECRET = ("header", "litellm")  # options that no report repeats
 PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
+E = TypeVar("E")
 
 
 @lru_cache
@@ -152,19 +153,11 @@ def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[N
         say(f"FAILED: {name}: {failures[name]}")
 
 
-class Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-N = TypeVar("N", bound=Named)
-
-
-def take_turns(step: str, subjects: list[N], turn: Callable[[N], object], failures: dict[str, str]) -> None:
-    """A turn of each; who fails is taken out of the list."""
-    say(f"{step}: {', '.join(subject.name for subject in subjects)}")
-    for subject in list(subjects):
-        with reporting(failures, subject.name, step):
-            turn(subject)
-        if subject.name in failures:
-            subjects.remove(subject)
+def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:
+    """A turn of each, by name; who fails is taken out."""
+    say(f"{step}: {', '.join(entries)}")
+    for name, entry in list(entries.items()):
+        with reporting(failures, name, step):
+            turn(entry)
+        if name in failures:
+            del entries[name]

@@ -1,5 +1,5 @@
-"""Shell: the two ends of the load: a client, one keep-alive connection that asks for one stream after another, and the
-upstream, a model provider on raw sockets.
+"""Shell: the two ends of the load: clients, each a keep-alive connection that asks for one stream after another, and
+the upstream, a model provider on raw sockets.
 
 In: exchanges. Out: POSTs and chunked SSE streams, one event per chunk and per send, on schedule: role and first token
 at once, event k at (k - 1) gaps; the times of an exchange as both ends see it. Invariant: the time of each send is

@@ -188,6 +188,8 @@ class Streams:
             self._on_over()
 
     def close(self) -> None:
+        if self._open:
+            self.outcome.reasons.append(f"{self._open} connections have not asked all that they should")
         for client in self._clients:
             client.close()
             if client.stray:

@@ -15,63 +15,55 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PROC = Path("/proc")
+KINDS = {"Rss": "rss", "Pss": "pss", "Private_Clean": "private", "Private_Dirty": "private", "Anonymous": "anonymous"}
 
 
-def _read(*path: object) -> str:
+def _read(path: Path) -> str:
     """A file of /proc; "" if its process has just ended."""
     try:
-        return Path("/proc", *map(str, path)).read_text()
+        return path.read_text()
     except OSError:
         return ""
+
+
+def _of_tasks(pid: int, name: str) -> list[str]:
+    """This file of every thread of a process."""
+    return [_read(path) for path in PROC.glob(f"{pid}/task/*/{name}")]
 
 
 @lru_cache
 def cpu_method() -> str:
     """The source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
-    return "utime+stime" if _read("self/schedstat").split()[:1] in ([], ["0"]) else "schedstat"
+    return "utime+stime" if _read(PROC / "self/schedstat").split()[:1] in ([], ["0"]) else "schedstat"
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
     if cpu_method() == "schedstat":
-        told = (_read(member, "task", task, "schedstat") for member in process_tree(pid) for task in _tasks(member))
+        told = (fields for member in process_tree(pid) for fields in _of_tasks(member, "schedstat"))
         return sum(int(fields.split()[0]) for fields in told if fields) / 1e9
-    stats = (_read(member, "stat").rpartition(")")[2].split() for member in process_tree(pid))
+    stats = (_read(PROC / f"{member}/stat").rpartition(")")[2].split() for member in process_tree(pid))
     return sum(int(fields[11]) + int(fields[12]) for fields in stats if fields) / os.sysconf("SC_CLK_TCK")
 
 
 def process_tree(pid: int) -> Iterator[int]:
     """`pid` and its living descendants."""
     yield pid
-    for task in _tasks(pid):
-        for child in _read(pid, "task", task, "children").split():
-            yield from process_tree(int(child))
-
-
-def _tasks(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []  # it has just ended
+    for child in " ".join(_of_tasks(pid, "children")).split():
+        yield from process_tree(int(child))
 
 
 def memory_kib(pid: int) -> dict[str, float]:
     """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss`, `private` and `anonymous`
     (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
     """
-    total = {"rss": 0.0, "pss": 0.0, "private": 0.0, "anonymous": 0.0}
-    kinds = {
-        "Rss": "rss",
-        "Pss": "pss",
-        "Anonymous": "anonymous",
-        "Private_Clean": "private",
-        "Private_Dirty": "private",
-    }
+    total = dict.fromkeys(KINDS.values(), 0.0)
     for member in process_tree(pid):
-        for line in _read(member, "smaps_rollup").splitlines()[1:]:
+        for line in _read(PROC / f"{member}/smaps_rollup").splitlines()[1:]:
             name, _, size = line.partition(":")
-            if name in kinds:
-                total[kinds[name]] += float(size.split()[0])
+            if name in KINDS:
+                total[KINDS[name]] += float(size.split()[0])
     return total
 
 
@@ -97,7 +89,7 @@ def take_cores() -> tuple[int, int]:
 
 def facts() -> dict[str, object]:
     """The machine, the kernel, the date and the commit."""
-    cpus = _read("cpuinfo").splitlines()
+    cpus = _read(PROC / "cpuinfo").splitlines()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": told("git", "rev-parse", "--short=12", "HEAD") or "none",

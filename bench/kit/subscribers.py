@@ -22,8 +22,6 @@ LOOK_SECONDS = 0.0003
 MAX_READY = 512  # sockets between two looks at the clock: about a millisecond
 MAX_JOINING = 64  # requests without a response head
 CONNECT_TIMEOUT = 10.0
-BUCKET_SECONDS = 0.0001
-BUCKETS = 300_000  # half a minute; what comes later counts as that
 
 _INTEREST = select.EPOLLIN | select.EPOLLET
 
@@ -40,7 +38,7 @@ class Subscribers:
         self._positions: dict[int, Position] = {}
         self._joining: dict[int, float] = {}
         self._sent_at: list[float] = []
-        self._latencies: list[int] | None = None  # counts by bucket, while somebody wants them
+        self.latencies: list[float] | None = None  # from send to receipt of each delivery, while somebody wants them
         self.join_seconds: list[float] = []  # from connect to the response head (or to the first event)
         self.received = 0  # events, over all subscribers
 
@@ -140,16 +138,6 @@ class Subscribers:
         asked = (fcntl.ioctl(fd, termios.FIONREAD, bytes(4)) for fd in self._sockets)
         return [int.from_bytes(answer, sys.byteorder) for answer in asked]
 
-    def watch_latencies(self) -> None:
-        """Count, from now on, how long each event takes to each subscriber."""
-        self._latencies = [0] * BUCKETS
-
-    def latencies_ms(self) -> dict[str, float]:
-        """What was counted; nothing is counted any more."""
-        counts, self._latencies = self._latencies or [], None
-        shares = {"latency_p50_ms": 0.5, "latency_p99_ms": 0.99, "latency_max_ms": 1.0}
-        return {name: bucket_seconds(counts, share) * 1e3 for name, share in shares.items()}
-
     def close(self) -> None:
         """Everybody hangs up."""
         for fd in list(self._sockets):
@@ -176,23 +164,11 @@ class Subscribers:
                 new = known[1] if known is not None and known[0] == data else self._careful(fd, position, data)
                 positions[fd] = new
                 self.received += new.events - position.events
-                if self._latencies is not None:
-                    for number in range(position.events, new.events):
-                        bucket = int((now - self._sent_at[number]) / BUCKET_SECONDS)
-                        self._latencies[min(bucket, BUCKETS - 1)] += 1
+                if self.latencies is not None:
+                    self.latencies += [now - at for at in self._sent_at[position.events : new.events]]
 
     def _careful(self, fd: int, position: Position, data: bytes) -> Position:
         new = self._check.advance(position, data)
         if fd in self._joining and new.chunked is not None:
             self.join_seconds.append(clock() - self._joining.pop(fd))
         return new
-
-
-def bucket_seconds(counts: list[int], share: float) -> float:
-    """The nearest-rank percentile of a histogram: the upper end of its bucket; NaN for an empty one."""
-    rank, seen = max(1, math.ceil(share * sum(counts))), 0
-    for number, count in enumerate(counts):
-        seen += count
-        if seen >= rank:
-            return (number + 1) * BUCKET_SECONDS
-    return math.nan

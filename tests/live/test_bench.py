@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import machine
+from bench.kit import machine
 
 SECONDS = 30.0
 
