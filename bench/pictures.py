@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from bench.kit.figures import apart
 from bench.kit.tables import Report, dig
@@ -49,13 +49,16 @@ def fanout(report: Report) -> Figure | None:
         return None
     picture = Figure(figsize=(10.0, 4.3), layout="constrained")
     single, burst = picture.subplots(1, 2)
-    _lines(single, report, "single", "One event at a time")
-    _lines(burst, report, "burst", f"Bursts of {dig(report, 'options.burst')} events")
+    ends = _lines(single, report, "single", "One event at a time")
+    burst_ends = _lines(burst, report, "burst", f"Bursts of {dig(report, 'options.burst')} events")
+    picture.draw_without_rendering()  # so that the axes know where their points stand
+    _label(single, ends)
+    _label(burst, burst_ends)
     return picture
 
 
-def _lines(axes: Axes, report: Report, kind: str, title: str) -> None:
-    """For each peer the median, with the range of the rounds behind it, and its name at the end of the line."""
+def _lines(axes: Axes, report: Report, kind: str, title: str) -> dict[str, tuple[float, float]]:
+    """For each peer the median, with the range of the rounds behind it; where each line ends."""
     _title(axes, title, "subscribers of one stream", "deliveries per CPU second")
     axes.loglog()
     for axis in (axes.xaxis, axes.yaxis):
@@ -69,12 +72,20 @@ def _lines(axes: Axes, report: Report, kind: str, title: str) -> None:
             axes.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(sizes, median, color=colour, linewidth=2.4 if peer == "gateway" else 1.5, marker="o")
             ends[peer] = (sizes[-1], median[-1])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    return ends
+
+
+def _label(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+    """The name of each peer at the end of its line."""
     order = sorted(ends, key=lambda peer: ends[peer][1])
     heights = [axes.transData.transform(ends[peer])[1] for peer in order]
     for peer, was, at in zip(order, heights, apart(heights, LINE_PIXELS), strict=True):
         place = (9, (at - was) * 0.72)  # points, of pixels
         title, colour = PEERS[peer]
-        axes.annotate(title, ends[peer], place, textcoords="offset points", va="center", color=colour)
+        axes.annotate(
+            title, ends[peer], place, textcoords="offset points", va="center", color=colour, annotation_clip=False
+        )
 
 
 def relay(report: Report) -> Figure | None:
