@@ -20,7 +20,8 @@ from bench.kit.ends import Client, Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
-from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Running, nginx_binary, started
+from bench.kit.machine import PROGRAMS
+from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Running, started
 from bench.kit.script import FIRST_CONTENT, Broken, Exchange, Says, script
 
 WARM_UP_ABORTS = 10
@@ -156,7 +157,7 @@ class Entry:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    has_nginx, dice = shutil.which(nginx_binary()) is not None, random.Random(given.seed)
+    has_nginx, dice = shutil.which(PROGRAMS["nginx"][0]) is not None, random.Random(given.seed)
     failures: dict[str, str] = {}
     with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
         entries = {DIRECT: Entry(Running(DIRECT, Target(load.port)))}

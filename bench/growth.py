@@ -156,7 +156,7 @@ def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
         empty, points = private_kib(found.running), []
         for size in sorted({min(size, most_subscribers()) for size in SUBSCRIBERS}):
             say(f"subscribers of {name}: {size}")
-            subscribers.join(size - len(subscribers), JOIN_SECONDS, subscribers.published)
+            subscribers.join(size - len(subscribers.sockets), JOIN_SECONDS, subscribers.published)
             subscribers.settle(0.5)
             kib = private_kib(found.running)
             spent, events = found.passes(seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)

@@ -22,7 +22,7 @@ from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.ends import Header, Target
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
-from bench.kit.machine import told
+from bench.kit.machine import output_of
 from bench.kit.peers import (
     AIOHTTP,
     DIRECT,
@@ -175,7 +175,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 def _litellm_version(python: str | None) -> dict[str, str]:
     ask = "from importlib.metadata import version; print(version('litellm'))"
-    return {"litellm_version": told(python, "-c", ask) or "absent"} if python else {}
+    return {"litellm_version": output_of(python, "-c", ask) or "absent"} if python else {}
 
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:

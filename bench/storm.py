@@ -61,7 +61,7 @@ class Flow:
             self.run(clock() + 0.01)
         spent = self.channel.sample() - begin
         if subscribers.joining:
-            raise Broken(f"{name}: {subscribers.joining} without a response head")
+            raise Broken(f"{name}: {len(subscribers.joining)} without a response head")
         return {
             **times_ms(subscribers.join_seconds, f"{name}_"),
             f"{name}_offered_seconds": offered,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import rows
-from bench.kit import machine, peers
+from bench.kit import machine
 from bench.kit.peers import PeerFailed
 from bench.kit.script import Broken
 from bench.kit.tables import Report, Table
@@ -60,7 +60,7 @@ class Bench:
         given = self.parser().parse_args(arguments)
         asked = vars(given)
         file = asked.pop("json")
-        versions = peers.versions(*self.spec.get("packages", PACKAGES))
+        versions = machine.versions(*self.spec.get("packages", PACKAGES))
         facts = {"bench": self.name, "machine": machine.facts(), "versions": versions}
         machine.raise_open_files()
         cores = machine.take_cores()

@@ -8,6 +8,7 @@ import datetime
 import os
 import platform
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,6 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROC = Path("/proc")
+PROGRAMS = {  # how to ask for their versions
+    "nginx": (shutil.which("nginx") or "/usr/sbin/nginx", "-v"),
+    "nchan": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
+    "gcc": ("gcc", "-dumpfullversion"),
+}
 KINDS = {"Rss": "rss", "Pss": "pss", "Private_Clean": "private", "Private_Dirty": "private", "Anonymous": "anonymous"}
 
 
@@ -92,8 +98,8 @@ def facts() -> dict[str, object]:
     cpus = _read(PROC / "cpuinfo").splitlines()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": told("git", "rev-parse", "--short=12", "HEAD") or "none",
-        "dirty": bool(told("git", "status", "--porcelain", "--", ".", ":!bench/results")),
+        "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",
+        "dirty": bool(output_of("git", "status", "--porcelain", "--", ".", ":!bench/results")),
         "cpu": next((line.partition(": ")[2] for line in cpus if line.startswith("model name")), platform.machine()),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
@@ -102,18 +108,19 @@ def facts() -> dict[str, object]:
     }
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Python and the named distributions; "absent" for what is not installed."""
+def versions(*names: str) -> dict[str, str]:
+    """Python's version, those of distributions, and of `PROGRAMS`; "absent" for what is not installed."""
     found = {"python": platform.python_version()}
-    for package in packages:
+    for name in names:
         try:
-            found[package] = metadata.version(package)
+            version = output_of(*PROGRAMS[name]).rpartition("/")[2] if name in PROGRAMS else metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[package] = "absent"
+            version = ""
+        found[name] = version or "absent"
     return found
 
 
-def told(*command: str) -> str:
+def output_of(*command: str) -> str:
     """What a short command prints on both streams, "" if it cannot be run."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

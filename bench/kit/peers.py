@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -131,7 +130,7 @@ def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: s
     spec = peer.spec
     values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
     values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
-    values |= {"nginx": nginx_binary(), "server": spec.get("server")} | dict(peer.values)
+    values |= {"nginx": machine.PROGRAMS["nginx"][0], "server": spec.get("server")} | dict(peer.values)
     if peer.name == NCHAN:
         values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
         if values["nchan"] is None:
@@ -214,18 +213,3 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
-
-
-def nginx_binary() -> str:
-    return shutil.which("nginx") or "/usr/sbin/nginx"
-
-
-def versions(*names: str) -> dict[str, str]:
-    """Versions of packages and of the programs `nginx`, `nchan` and `gcc`; "absent" for what is not installed."""
-    asked = {
-        NGINX: (nginx_binary(), "-v"),
-        NCHAN: ("dpkg-query", "-W", "-f", "${Version}", f"libnginx-mod-{NCHAN}"),
-        "gcc": ("gcc", "-dumpfullversion"),
-    }
-    told = {name: machine.told(*asked[name]).rpartition("/")[2] or "absent" for name in names if name in asked}
-    return machine.versions(*(name for name in names if name not in asked)) | told

@@ -33,10 +33,10 @@ class Subscribers:
         self._port, self._path = port, path
         self._check = SubscriberCheck(events)
         self._epoll = select.epoll()
-        self._sockets: dict[int, socket.socket] = {}
+        self.sockets: dict[int, socket.socket] = {}
         self._receive: dict[int, Callable[[int], bytes]] = {}
         self._positions: dict[int, Position] = {}
-        self._joining: dict[int, float] = {}
+        self.joining: dict[int, float] = {}  # who has no response head yet, and since when
         self._sent_at: list[float] = []
         self.latencies: list[float] | None = None  # from send to receipt of each delivery, while somebody wants them
         self.join_seconds: list[float] = []  # from connect to the response head (or to the first event)
@@ -46,22 +46,14 @@ class Subscribers:
         """Who connects from now on gets no event of the past."""
         self._path += ("&" if "?" in self._path else "?") + "from=now"
 
-    def __len__(self) -> int:
-        return len(self._sockets)
-
     @property
     def published(self) -> int:
         return self._check.published
 
     @property
-    def joining(self) -> int:
-        """Subscribers without a response head."""
-        return len(self._joining)
-
-    @property
     def missing(self) -> int:
         """Deliveries that are still to come, over all subscribers."""
-        return len(self._sockets) * self._check.published - self.received
+        return len(self.sockets) * self._check.published - self.received
 
     def publish(self, count: int) -> range:
         """The next `count` events go out now; their numbers."""
@@ -77,9 +69,9 @@ class Subscribers:
         until = clock() + seconds
         for _ in range(number):
             self.connect(have)
-            while len(self._joining) >= MAX_JOINING:
+            while len(self.joining) >= MAX_JOINING:
                 self.look(until)
-        while self._joining:
+        while self.joining:
             self.look(until)
 
     def connect(self, have: int = 0, last_id: bytes = b"") -> int:
@@ -92,8 +84,8 @@ class Subscribers:
         head = f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: text/event-stream\r\n"
         sock.send(head.encode() + resume + b"\r\n")
         fd = sock.fileno()
-        self._sockets[fd], self._receive[fd] = sock, sock.recv
-        self._positions[fd], self._joining[fd] = self._check.start(have), begun
+        self.sockets[fd], self._receive[fd] = sock, sock.recv
+        self._positions[fd], self.joining[fd] = self._check.start(have), begun
         self.received += have
         self._epoll.register(fd, _INTEREST)
         return fd
@@ -102,9 +94,9 @@ class Subscribers:
         """Hang up; how many events this subscriber had, and the id of the last one."""
         position = self._positions.pop(fd)
         self._epoll.unregister(fd)
-        self._sockets.pop(fd).close()
+        self.sockets.pop(fd).close()
         del self._receive[fd]
-        self._joining.pop(fd, None)
+        self.joining.pop(fd, None)
         self.received -= position.events
         return position.events, self._check.ids.get(position.events - 1, b"").removeprefix(b"id: ")
 
@@ -113,7 +105,7 @@ class Subscribers:
         until = clock() + seconds
         while self.missing:
             self.look(until)
-        if not self._joining:
+        if not self.joining:
             self._check.forget()
 
     def settle(self, seconds: float) -> None:
@@ -128,19 +120,19 @@ class Subscribers:
         if ready:
             self._read(ready)
         elif clock() > until:
-            total, heads = len(self) * self.published, len(self._joining)
+            total, heads = len(self.sockets) * self.published, len(self.joining)
             raise Broken(f"late: {self.missing} of {total} deliveries, {heads} heads missing")
         else:
             time.sleep(LOOK_SECONDS)
 
     def waiting_bytes(self) -> list[int]:
         """What has arrived for each subscriber and was not read yet."""
-        asked = (fcntl.ioctl(fd, termios.FIONREAD, bytes(4)) for fd in self._sockets)
+        asked = (fcntl.ioctl(fd, termios.FIONREAD, bytes(4)) for fd in self.sockets)
         return [int.from_bytes(answer, sys.byteorder) for answer in asked]
 
     def close(self) -> None:
         """Everybody hangs up."""
-        for fd in list(self._sockets):
+        for fd in list(self.sockets):
             self.drop(fd)
         self._epoll.close()
 
@@ -169,6 +161,6 @@ class Subscribers:
 
     def _careful(self, fd: int, position: Position, data: bytes) -> Position:
         new = self._check.advance(position, data)
-        if fd in self._joining and new.chunked is not None:
-            self.join_seconds.append(clock() - self._joining.pop(fd))
+        if fd in self.joining and new.chunked is not None:
+            self.join_seconds.append(clock() - self.joining.pop(fd))
         return new
