@@ -75,7 +75,7 @@ def many_plan(streams: int) -> Plan:
 
 EVENTS, REQUESTS, ONE, MANY = "CPU per event", "CPU per request", "TTFT of one stream", "TTFT of concurrent streams"
 TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps of each turn
-    EVENTS: lambda outcome: [(outcome.window, outcome.whole, outcome.latencies(), outcome.lateness())],
+    EVENTS: lambda outcome: [(outcome.window, outcome.latencies())],
     REQUESTS: lambda outcome: [replace(outcome.whole, events=len(outcome.exchanges))],
     ONE: lambda outcome: outcome.ttfts(first_turn=2),
     MANY: lambda outcome: outcome.ttfts(first_turn=2),
@@ -94,18 +94,16 @@ class Entry:
         self.found[experiment] += TAKEN[experiment](self.running.run(load, self.plans[experiment]))
 
     def figures(self) -> Figures:
-        windows, wholes, latencies, lateness = (list(each) for each in zip(*self.found[EVENTS], strict=True))
-        window, whole = sum(windows, NO_SAMPLE), sum(wholes, NO_SAMPLE)
-        requests, plan = sum(self.found[REQUESTS], NO_SAMPLE), self.plans[EVENTS]
+        windows, latencies = (list(each) for each in zip(*self.found[EVENTS], strict=True))
+        window, requests = sum(windows, NO_SAMPLE), sum(self.found[REQUESTS], NO_SAMPLE)
+        plan = self.plans[EVENTS]
         found = {
             "streams": plan.streams,
             "events_per_s": window.events / window.seconds,
             "rate_kept": window.events / window.seconds * plan.gap / plan.streams,
             "cpu_us": window.each_us,
             "request_us": requests.each_us,
-            "cpu_us_with_requests": whole.each_us,
             **window.cores(),
-            "late_send_p99_us": percentile(chain.from_iterable(lateness), 0.99) * 1e6,
         }
         waited = sorted(chain.from_iterable(latencies))
         found |= {f"latency_p{share}_us": percentile(waited, share / 100) * 1e6 for share in (50, 99)}

@@ -85,9 +85,6 @@ class Outcome:
         """Of the events sent within the window: starts of streams are not in it."""
         return list(itertools.chain.from_iterable(each.latencies(*self.window_span) for each in self.exchanges))
 
-    def lateness(self) -> list[float]:
-        return list(itertools.chain.from_iterable(exchange.lateness() for exchange in self.exchanges))
-
 
 class Load:
     """Owns the loop and the upstream's port for a whole bench; runs plans one after another."""

@@ -89,11 +89,6 @@ class Exchange:
         pairs = zip(self.sends, self.receipts, strict=False)
         return [received - sent for sent, received in pairs if since <= sent < until]
 
-    def lateness(self) -> list[float]:
-        """How late the upstream sent each event after the first content, against its schedule."""
-        timed = self.sends[FIRST_CONTENT + 1 :]
-        return [at - self.sends[0] - number * self.gap for number, at in enumerate(timed, 1)]
-
 
 MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
 MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of the load has 66 KiB
