@@ -15,12 +15,11 @@ import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import fanout, relay
-from bench.kit import machine
 from bench.kit.channel import JOIN_SECONDS, LineUp, Provider, channel
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
@@ -37,22 +36,14 @@ WARM_SUBSCRIBERS, IDLE_SUBSCRIBERS = 500, 2500  # the first use up the memory th
 LIMIT = 1.03  # a row beyond this ratio is worse
 MAX_OUTSIDE = 0.05
 MIN_PAIRS = 6  # with less no interval is 95 % certain
-ROWS: dict[str, dict[str, Callable[[Figures, Figures], float]]] = {  # of a gateway's figures, and those of direct
-    "relay": {
-        "relay: CPU us per event": lambda figures, direct: figures["cpu_us"],
-        "short request: CPU us": lambda figures, direct: figures["request_us"],
-    },
-    "ttft": {
-        "TTFT added, one stream: p50 ms": lambda figures, direct: _added("ttft_one_p50_ms", figures, direct),
-        "TTFT added, 100 streams: p50 ms": lambda figures, direct: _added("ttft_many_p50_ms", figures, direct),
-    },
-    "fanout": {"fan-out to 1,000: CPU us per delivery": lambda figures, direct: figures["single_us"]},
-    "memory": {"memory of an idle subscriber: KiB": lambda figures, direct: figures["anonymous_kib"]},
-}
-
-
-def _added(key: str, figures: Figures, direct: Figures) -> float:
-    return figures[key] - direct[key]
+ROWS = (  # the word of `--rows`, the round that has the figure, the name of the figure, the row
+    ("relay", "relay", "cpu_us", "relay: CPU us per event"),
+    ("relay", "relay", "request_us", "short request: CPU us"),
+    ("ttft", "relay", "ttft_one_p50_ms", "TTFT added, one stream: p50 ms"),
+    ("ttft", "relay", "ttft_many_p50_ms", "TTFT added, 100 streams: p50 ms"),
+    ("fanout", "fanout", "single_us", "fan-out to 1,000: CPU us per delivery"),
+    ("memory", "memory", "anonymous_kib", "memory of an idle subscriber: KiB"),
+)
 
 
 def interval_rank(count: int) -> int:
@@ -72,74 +63,65 @@ def judged(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
     low, high, is_worse = ratios[rank], ratios[-1 - rank], ratio > LIMIT
     certain = len(ratios) >= MIN_PAIRS and (low > LIMIT if is_worse else high <= LIMIT)
     verdict = ("WORSE by more than 3 %" if is_worse else "not worse") + ("" if certain else ", not certain")
-    medians = {BEFORE: statistics.median(before), AFTER: statistics.median(after)}
+    medians = {BEFORE: statistics.median(before), AFTER: statistics.median(after), "pairs": [before, after]}
     return medians | {"ratio": ratio, "low": low, "high": high, "worse": is_worse, "verdict": verdict}
 
 
-def idle(name: str, line_up: LineUp, core: int) -> Figures:
-    """The memory of subscribers that only wait."""
-    with channel(name, script(0, fanout.EVENTS), core, line_up) as found:
-        found.subscribers.join(WARM_SUBSCRIBERS, JOIN_SECONDS)
-        return found.join(IDLE_SUBSCRIBERS)
+class Pairs:
+    """Plays the rounds of pairs; `results` holds the figures of every round."""
 
-
-class Comparison:
-    """Plays pairs; keeps the figures of each, by the words of `--rows`."""
-
-    def __init__(self, given: Given, core: int) -> None:
-        self._rows, self._core = given.rows, core
-        homes = {BEFORE: given.base, AFTER: machine.ROOT}
-        self._gateways = {name: Peer(name, GATEWAY, home) for name, home in homes.items()}
+    def __init__(self, base: Path, words: Sequence[str], core: int) -> None:
+        self._gateways = {BEFORE: Peer(BEFORE, GATEWAY, base), AFTER: Peer(AFTER, GATEWAY)}
         self._line_up: LineUp = {name: (gateway, Provider) for name, gateway in self._gateways.items()}
-        self._results = {name: Results() for name in ("relay", "memory")}
-        self._fan_outs: dict[int, Results] = {}
+        self._rounds, self._core = {source for word, source, _, _ in ROWS if word in words}, core
+        self.results = {source: Results() for _, source, _, _ in ROWS}
 
     @property
     def failures(self) -> dict[str, str]:
-        return {name: why for results in self._by_row().values() for name, why in results.failures.items()}
+        return {name: why for results in self.results.values() for name, why in results.failures.items()}
 
     def play(self, label: str, names: Sequence[str]) -> None:
-        if {"relay", "ttft"} & set(self._rows):
+        """One pair, whose gateways start in this order."""
+        if "relay" in self._rounds:
             with contextlib.closing(Load()) as load:
-                a_round = relay.Round(label, load, RELAY, self._results["relay"], self._core, RELAY_SLICE)
+                a_round = relay.Round(label, load, RELAY, self.results["relay"], self._core, RELAY_SLICE)
                 a_round.play([self._gateways[name] for name in names])
-        if "fanout" in self._rows:
-            fanout.Round(label, FANOUT, self._fan_outs, self._core, self._line_up).play(list(names))
-        if "memory" in self._rows:
-            for name in names:
-                say(f"{label}: {IDLE_SUBSCRIBERS} subscribers of {name}")
-                with reporting(self._results["memory"].failures, name, "memory"):
-                    self._results["memory"].add(name, idle(name, self._line_up, self._core))
+        if "fanout" in self._rounds:
+            by_size = {FANOUT.subscribers[0]: self.results["fanout"]}
+            fanout.Round(label, FANOUT, by_size, self._core, self._line_up).play(list(names))
+        for name in names if "memory" in self._rounds else ():
+            say(f"{label}: {IDLE_SUBSCRIBERS} idle subscribers of {name}")
+            with reporting(self.results["memory"].failures, name, "memory"):
+                self.results["memory"].add(name, self._idle(name))
 
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Every row that was asked for, judged; none before the first pair is whole."""
-        found = {}
-        for name, results in self._by_row().items():
-            before, after, direct = (results.rounds.get(each, []) for each in (BEFORE, AFTER, DIRECT))
-            pairs = list(zip(before, after, direct or before, strict=False))
-            for row, figure in ROWS[name].items() if pairs else ():
-                values = [(figure(old, direct), figure(new, direct)) for old, new, direct in pairs]
-                found[row] = judged(*zip(*values, strict=True)) | {"pairs": values}
-        return found
+    def _idle(self, name: str) -> Figures:
+        with channel(name, script(0, fanout.EVENTS), self._core, self._line_up) as found:
+            found.subscribers.join(WARM_SUBSCRIBERS, JOIN_SECONDS)
+            return found.join(IDLE_SUBSCRIBERS)
 
-    def _by_row(self) -> dict[str, Results]:
-        fan_out = next(iter(self._fan_outs.values()), Results())
-        all_rows = {"relay": self._results["relay"], "ttft": self._results["relay"], "fanout": fan_out}
-        return {name: (all_rows | {"memory": self._results["memory"]})[name] for name in self._rows}
+    def row(self, source: str, key: str) -> tuple[list[float], list[float]]:
+        """A figure of both gateways, pair by pair; a TTFT without that of a direct run."""
+        rounds = self.results[source].rounds
+        before, after, direct = (rounds.get(name, []) for name in (BEFORE, AFTER, DIRECT))
+        least = [figures[key] for figures in direct] if key.startswith("ttft") else [0.0] * len(before)
+        whole = list(zip(before, after, least, strict=False))
+        return [old[key] - low for old, _, low in whole], [new[key] - low for _, new, low in whole]
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    comparison, begun = Comparison(given, cores[0]), clock()
+    pairs, begun = Pairs(given.base, given.rows, cores[0]), clock()
     for number in range(1, given.pairs + 1):
         names = (BEFORE, AFTER) if number % 2 else (AFTER, BEFORE)
-        comparison.play(f"pair {number}/{given.pairs} ({clock() - begun:.0f} s so far)", names)
-        if comparison.failures:
+        pairs.play(f"pair {number}/{given.pairs} ({clock() - begun:.0f} s so far)", names)
+        if pairs.failures:
             break
     if given.pairs < MIN_PAIRS:
         say(f"with less than {MIN_PAIRS} pairs there is no 95 % interval: it is from the lowest to the highest")
-    rows, given.base = comparison.rows(), str(given.base)
+    figures = {row: pairs.row(source, key) for word, source, key, row in ROWS if word in given.rows}
+    rows = {row: judged(before, after) for row, (before, after) in figures.items() if before and after}
+    given.base = str(given.base)
     worse = {row: each["verdict"] for row, each in rows.items() if each["worse"]}
-    return {"rows": rows, "failures": comparison.failures | worse}
+    return {"rows": rows, "failures": pairs.failures | worse}
 
 
 def checkout(text: str) -> Path:
