@@ -8,7 +8,7 @@ import math
 import operator
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import astuple, dataclass, field
 
 Figures = dict[str, float]
 Json = dict[str, float] | None
@@ -26,24 +26,10 @@ def times_ms(seconds: Iterable[float], prefix: str = "") -> Figures:
     return {f"{prefix}{name}_ms": percentile(ordered, share) * 1e3 for name, share in shares.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median over rounds, the lowest and the highest."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> "Spread | None":
-        """None when no round gave a number."""
-        numbers = [value for value in values if not math.isnan(value)]
-        return cls(statistics.median(numbers), min(numbers), max(numbers)) if numbers else None
-
-
-def spread_json(values: Iterable[float]) -> Json:
-    spread = Spread.of(values)
-    return None if spread is None else asdict(spread)
+def spread(values: Iterable[float]) -> Json:
+    """The median over rounds, the lowest and the highest; None when no round gave a number."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return {"median": statistics.median(numbers), "low": min(numbers), "high": max(numbers)} if numbers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +74,7 @@ class Results:
     def spreads(self, name: str) -> dict[str, Json]:
         """Every figure of this peer, as JSON."""
         rounds = self.rounds[name]
-        return {key: spread_json(figures[key] for figures in rounds) for key in rounds[0]}
+        return {key: spread(figures[key] for figures in rounds) for key in rounds[0]}
 
     def ratio(self, name: str, other: str, key: str) -> Json:
         """The figure of `name` over that of `other`, round by round."""
@@ -100,7 +86,7 @@ class Results:
 
     def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Json:
         pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
-        return spread_json(combine(mine[key], theirs[key]) for mine, theirs in pairs)
+        return spread(combine(mine[key], theirs[key]) for mine, theirs in pairs)
 
 
 def apart(ordered: Sequence[float], gap: float) -> list[float]:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.kit.figures import Results, Sample, Spread, apart, percentile
+from bench.kit.figures import Results, Sample, apart, percentile, spread
 
 
 def test_a_spread_is_the_median_with_the_ends_and_leaves_out_what_is_no_number() -> None:
-    assert Spread.of([3.0, math.nan, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
-    assert Spread.of([math.nan]) is None
+    assert spread([3.0, math.nan, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0}
+    assert spread([math.nan]) is None
 
 
 def test_the_percentile_is_the_nearest_rank() -> None:
