@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, channel, most_subscribers
@@ -126,7 +127,7 @@ def _relayed(
         return running.cpu()
 
     plan = cpu_plan(streams, rate, seconds, spread, settle, text_bytes)
-    window = load.run(plan, running.target, probe).window
+    window = load.run(replace(plan, tokens=plan.tokens + 1), running.target, probe).window
     script.cache_clear()
     kept = window.events / window.seconds / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
     costs = {"cpu": window.cores()["peer_core"] * 1e3, "event_us": window.each_us, "memory": kib[1]}

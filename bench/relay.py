@@ -23,20 +23,7 @@ from bench.kit.ends import Header, Target
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import output_of
-from bench.kit.peers import (
-    AIOHTTP,
-    DIRECT,
-    GATEWAY,
-    LITELLM,
-    NGINX,
-    UNBATCHED,
-    UVLOOP,
-    WARM_UP,
-    WITH_KEY,
-    Peer,
-    Running,
-    started,
-)
+from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Running, started
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -156,7 +143,7 @@ class Round:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    line_up = [Peer(name) for name in (NGINX, AIOHTTP, UVLOOP, GATEWAY, UNBATCHED, WITH_KEY)]
+    line_up = [Peer(name) for name in BENCH.spec["line-up"]]
     line_up += [Peer(LITELLM, values={"litellm": given.litellm})] if given.litellm else []
     names = {peer.name for peer in line_up}
     if unknown := set(given.only) - names - {DIRECT}:

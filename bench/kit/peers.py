@@ -30,8 +30,8 @@ from bench.kit.ends import Header, Target
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.script import Check, ContentCheck
 
-DIRECT, GATEWAY, UNBATCHED, WITH_KEY = "direct", "gateway", "gateway-unbatched", "gateway+key"
-NGINX, AIOHTTP, UVLOOP, LITELLM, NCHAN, C = "nginx", "aiohttp", "aiohttp+uvloop", "litellm", "nchan", "c"
+DIRECT, GATEWAY, WITH_KEY = "direct", "gateway", "gateway+key"
+NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
 NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 TEMPLATES = Path(__file__).with_name("templates")
