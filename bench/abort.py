@@ -21,8 +21,8 @@ from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan, Streams
 from bench.kit.loop import clock
 from bench.kit.machine import PROGRAMS
-from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Running, started
-from bench.kit.script import FIRST_CONTENT, Broken, Exchange, Says, script
+from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Server, started
+from bench.kit.script import FIRST_CONTENT, BrokenStream, Exchange, Speech, script
 
 WARM_UP_ABORTS = 10
 WAIT = (0.001, 0.004)  # from the request to the close, at random; more than a gap of the tokens
@@ -37,19 +37,19 @@ ALONE, BESIDE = "alone", "beside"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way of leaving: `says` ALL: in mid-stream, else before the first token; by RST or by FIN."""
+    """One way of leaving: `speech` ALL: in mid-stream, else before the first token; by RST or by FIN."""
 
-    says: Says
+    speech: Speech
     reset: bool
 
     @property
     def name(self) -> str:
-        return f"{'mid' if self.says is Says.ALL else 'before'}_{'rst' if self.reset else 'fin'}"
+        return f"{'mid' if self.speech is Speech.ALL else 'before'}_{'rst' if self.reset else 'fin'}"
 
 
 # Before the first token, every other upstream has sent its head and the role, and every other one nothing at all.
 EVERY_KIND = tuple(
-    Kind(says, reset) for says in (Says.NOTHING, Says.ALL, Says.ROLE, Says.ALL) for reset in (False, True)
+    Kind(speech, reset) for speech in (Speech.NOTHING, Speech.ALL, Speech.ROLE, Speech.ALL) for reset in (False, True)
 )
 KINDS = tuple(dict.fromkeys(kind.name for kind in EVERY_KIND))
 Delays = dict[str, list[float]]  # by kind: seconds from the client's close to the upstream's sight of it
@@ -71,7 +71,7 @@ class Turn:
         self._delays: Delays = {kind.name: [] for kind in EVERY_KIND}
 
     def play(self, aborts: int, others: int, dice: random.Random) -> Delays:
-        """`aborts` of each kind while `others` streams run. Raises `Broken`."""
+        """`aborts` of each kind while `others` streams run. Raises `BrokenStream`."""
         self._kinds = [*EVERY_KIND] * -(-aborts // 2)  # there are two entries of each name in EVERY_KIND
         dice.shuffle(self._kinds)
         self._dice, total = dice, len(self._kinds)
@@ -87,7 +87,7 @@ class Turn:
         done = sum(map(len, self._delays.values()))
         missing = f"only {done} of {total} aborts in time" if done < total else ""
         if reason := self._reason or beside.outcome.trouble() or missing:
-            raise Broken(reason)
+            raise BrokenStream(reason)
         return self._delays
 
     def _next(self, now: float) -> None:
@@ -96,7 +96,7 @@ class Turn:
             return
         self._kind, self._left_at = self._kinds.pop(), 0.0
         key = f"{self._name}.0.{len(self._kinds)}"
-        exchange = self._exchange = Exchange(key, script(0, TOKENS), GAP, says=self._kind.says)
+        exchange = self._exchange = Exchange(key, script(0, TOKENS), GAP, speech=self._kind.speech)
         self._upstream.expect(exchange)
         self._client.ask(exchange)
         self._loop.call_at(clock() + self._dice.uniform(*WAIT), partial(self._leave, exchange))
@@ -104,7 +104,7 @@ class Turn:
     def _leave(self, exchange: Exchange, now: float) -> float | None:
         if self._exchange is not exchange or self._reason:
             return None
-        if not exchange.taken_at or (self._kind.says is Says.ALL and len(exchange.receipts) <= FIRST_CONTENT):
+        if not exchange.taken_at or (self._kind.speech is Speech.ALL and len(exchange.receipts) <= FIRST_CONTENT):
             if now <= exchange.asked_at + PATIENCE:
                 return now + RETRY
             self._fail("no first token" if exchange.taken_at else "no request")
@@ -137,15 +137,15 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Entry:
+class AbortEntry:
     """A peer, and the delays of all its turns."""
 
-    running: Running
+    server: Server
     delays: dict[str, Delays] = field(default_factory=lambda: {ALONE: {}, BESIDE: {}})
 
     def turn(self, load: Load, company: str, aborts: int, others: int, dice: random.Random) -> None:
-        with self.running.awake():
-            for kind, values in Turn(load, self.running.target).play(aborts, others, dice).items():
+        with self.server.awake():
+            for kind, values in Turn(load, self.server.target).play(aborts, others, dice).items():
                 self.delays.setdefault(company, {}).setdefault(kind, []).extend(values)
 
     def figures(self) -> dict[str, dict[str, Figures]]:
@@ -160,14 +160,14 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     has_nginx, dice = shutil.which(PROGRAMS["nginx"][0]) is not None, random.Random(given.seed)
     failures: dict[str, str] = {}
     with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
-        entries = {DIRECT: Entry(Running(DIRECT, Target(load.port)))}
+        entries = {DIRECT: AbortEntry(Server(DIRECT, Target(load.port)))}
         for name in (GATEWAY, *([NGINX] if has_nginx else [])):
             with reporting(failures, name):
-                running = stack.enter_context(started(Peer(name), load.port, cores[0]))
-                running.freeze()
-                entries[name] = Entry(running)
+                server = stack.enter_context(started(Peer(name), load.port, cores[0]))
+                server.freeze()
+                entries[name] = AbortEntry(server)
         everyone = dict(entries)
-        turn = partial(Entry.turn, load=load, dice=dice)
+        turn = partial(AbortEntry.turn, load=load, dice=dice)
         take_turns("warm-up", entries, partial(turn, company="", aborts=WARM_UP_ABORTS, others=0), failures)
         for number in range(1, given.rounds + 1):
             share = given.aborts * number // given.rounds - given.aborts * (number - 1) // given.rounds

@@ -84,11 +84,11 @@ class Pairs:
         """One pair, whose gateways start in this order."""
         if "relay" in self._rounds:
             with contextlib.closing(Load()) as load:
-                a_round = relay.Round(label, load, RELAY, self.results["relay"], self._core, RELAY_SLICE)
+                a_round = relay.RelayRound(label, load, RELAY, self.results["relay"], self._core, RELAY_SLICE)
                 a_round.play([self._gateways[name] for name in names])
         if "fanout" in self._rounds:
             by_size = {FANOUT.subscribers[0]: self.results["fanout"]}
-            fanout.Round(label, FANOUT, by_size, self._core, self._line_up).play(list(names))
+            fanout.FanoutRound(label, FANOUT, by_size, self._core, self._line_up).play(list(names))
         for name in names if "memory" in self._rounds else ():
             say(f"{label}: {IDLE_SUBSCRIBERS} idle subscribers of {name}")
             with reporting(self.results["memory"].failures, name, "memory"):
@@ -120,7 +120,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     figures = {row: pairs.row(source, key) for word, source, key, row in ROWS if word in given.rows}
     rows = {row: judged(before, after) for row, (before, after) in figures.items() if before and after}
     given.base = str(given.base)
-    worse = {row: each["verdict"] for row, each in rows.items() if each["worse"]}
+    worse = {row: verdict["verdict"] for row, verdict in rows.items() if verdict["worse"]}
     return {"rows": rows, "failures": pairs.failures | worse}
 
 

@@ -26,7 +26,7 @@ LATE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class Entry:
+class FanoutEntry:
     """A channel in its round, with what it has shown so far."""
 
     channel: Channel
@@ -35,7 +35,7 @@ class Entry:
     burst: Sample = NO_SAMPLE
 
 
-class Round:
+class FanoutRound:
     """Every size once, every peer at each."""
 
     def __init__(
@@ -54,12 +54,12 @@ class Round:
     def _group(self, size: int, names: list[str], results: Results) -> None:
         given, label = self._given, f"{self._label}: {size} subscribers"
         with contextlib.ExitStack() as stack:
-            entries: dict[str, Entry] = {}
+            entries: dict[str, FanoutEntry] = {}
             for name in names:
                 say(f"{label} join {name}")
                 with reporting(results.failures, name, f"{size} subscribers, join"):
                     found = stack.enter_context(channel(name, script(0, EVENTS), self._core, self._line_up))
-                    entries[name] = Entry(found, found.join(size))
+                    entries[name] = FanoutEntry(found, found.join(size))
                     found.warm_up()
             stack.enter_context(undisturbed())
             for number in range(1, given.slices + 1):
@@ -78,13 +78,13 @@ class Round:
                     figures |= spent.cores(f"{kind}_")
             results.add(name, figures)
 
-    def _single(self, entry: Entry) -> None:
+    def _single(self, entry: FanoutEntry) -> None:
         entry.single += entry.channel.passes(self._given.slice_seconds)[0]
 
-    def _burst(self, entry: Entry) -> None:
+    def _burst(self, entry: FanoutEntry) -> None:
         entry.burst += entry.channel.passes(self._given.slice_seconds, self._given.burst, MAX_BURST_PASSES)[0]
 
-    def _latency(self, entry: Entry) -> None:
+    def _latency(self, entry: FanoutEntry) -> None:
         """Events on schedule, whether or not the last one has reached everybody."""
         found, subscribers, rate, begin = (
             entry.channel,
@@ -112,7 +112,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     given.open_files = most + RESERVED_FILES
     results: dict[int, Results] = {}
     for number in range(1, given.rounds + 1):
-        Round(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))
+        FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))
     return {"sizes": {str(size): _size_json(each) for size, each in results.items()}}
 
 

@@ -23,8 +23,8 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures
 from bench.kit.load import Load
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Running, started
-from bench.kit.script import Broken, Script, SubscriberCheck, script
+from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Server, started
+from bench.kit.script import BrokenStream, Script, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
 
 BUDGET_SECONDS = 200.0  # no curve begins later; each takes below 40 s
@@ -102,20 +102,20 @@ def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
     return [(x - first, kib - least) for x, kib in more]
 
 
-def private_kib(running: Running) -> float:
-    return running.memory_kib()["private"]
+def private_kib(server: Server) -> float:
+    return server.memory_kib()["private"]
 
 
 def relayed(core: int, seconds: float, shapes: Sequence[Shape]) -> tuple[list[Figures], float]:
     """A point for each shape, `cpu` in thousandths of a core, by one gateway; and its memory before all of them."""
-    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as running:
-        load.run(WARM_UP, running.target)
-        idle_kib = private_kib(running)
-        return [_relayed(load, running, seconds, *shape) for shape in shapes], idle_kib
+    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as server:
+        load.run(WARM_UP, server.target)
+        idle_kib = private_kib(server)
+        return [_relayed(load, server, seconds, *shape) for shape in shapes], idle_kib
 
 
 def _relayed(
-    load: Load, running: Running, seconds: float, x: float, streams: int, rate: float, text_bytes: int
+    load: Load, server: Server, seconds: float, x: float, streams: int, rate: float, text_bytes: int
 ) -> Figures:
     say(f"{streams} streams, {rate:g} events/s each, {text_bytes or 'few'} bytes of text")
     spread, settle = SPREAD * (1 + streams / 1000), max(SETTLE, LEARNING_EVENTS / rate)
@@ -123,11 +123,11 @@ def _relayed(
 
     def probe() -> float:
         """Looks at the memory too; at the second look the window begins, and all streams are running."""
-        kib.append(private_kib(running))
-        return running.cpu()
+        kib.append(private_kib(server))
+        return server.cpu()
 
     plan = cpu_plan(streams, rate, seconds, spread, settle, text_bytes)
-    window = load.run(replace(plan, tokens=plan.tokens + 1), running.target, probe).window
+    window = load.run(replace(plan, tokens=plan.tokens + 1), server.target, probe).window
     script.cache_clear()
     kept = window.events / window.seconds / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
     costs = {"cpu": window.cores()["peer_core"] * 1e3, "event_us": window.each_us, "memory": kib[1]}
@@ -154,12 +154,12 @@ def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
         subscribers.join(1, JOIN_SECONDS)
         found.warm_up()
         subscribers.from_now()  # nothing is published while they join; the C loop has no past anyway
-        empty, points = private_kib(found.running), []
+        empty, points = private_kib(found.server), []
         for size in sorted({min(size, most_subscribers()) for size in SUBSCRIBERS}):
             say(f"subscribers of {name}: {size}")
             subscribers.join(size - len(subscribers.sockets), JOIN_SECONDS, subscribers.published)
             subscribers.settle(0.5)
-            kib = private_kib(found.running)
+            kib = private_kib(found.server)
             spent, events = found.passes(seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)
             points.append({"x": size, "cpu": spent.peer_cpu / events * 1e6, "memory": kib, **spent.cores()})
         return above_lowest(points, empty)
@@ -187,15 +187,15 @@ def _late(found: Channel, prepared: Script, size: int) -> Figures:
     for _ in range(LATE_JOINS):
         # Written to once, so that no page is new when the clock runs.
         buffer = bytearray(b"x") * (held + len(events) * FRAMING_BYTES + HEAD_BYTES)
-        begun, cpu, own = clock(), found.running.cpu(), time.process_time()
+        begun, cpu, own = clock(), found.server.cpu(), time.process_time()
         read = _read_late(found, buffer, events[-1] + b"\r\n")
         seconds, load = clock() - begun, time.process_time() - own
         time.sleep(AT_REST_SECONDS)
-        joins.append((seconds, found.running.cpu() - cpu, load))
+        joins.append((seconds, found.server.cpu() - cpu, load))
         check = SubscriberCheck(events, len(events))
         position = check.advance(check.start(), bytes(buffer[:read]))
         if (position.events, position.held, position.rest) != (len(events), b"", b""):
-            raise Broken(f"a late joiner has {position.events} of {len(events)} events")
+            raise BrokenStream(f"a late joiner has {position.events} of {len(events)} events")
         subscribers.settle(AT_REST_SECONDS)
     seconds, used, load = (statistics.median(values) for values in zip(*joins, strict=True))
     shares = {"peer_core": used / seconds, "load_core": load / seconds}
@@ -205,13 +205,13 @@ def _late(found: Channel, prepared: Script, size: int) -> Figures:
 def _read_late(found: Channel, buffer: bytearray, last: bytes) -> int:
     """Join, and read as fast as the kernel lets us until the last event is there; the bytes are compared when the
     clock has stopped: at full speed the comparison would be the slower side."""
-    size, into, port = 0, memoryview(buffer), found.running.target.port
+    size, into, port = 0, memoryview(buffer), found.server.target.port
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
         sock.sendall(f"GET {found.publisher.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         while not buffer.endswith(last, 0, size):
             count = sock.recv_into(into[size:])
             if not count:
-                raise Broken(f"ended, or went on, after {size} bytes")
+                raise BrokenStream(f"ended, or went on, after {size} bytes")
             size += count
     return size
 

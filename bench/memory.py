@@ -16,7 +16,7 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN
-from bench.kit.script import Broken, script
+from bench.kit.script import BrokenStream, script
 
 NAMES = (GATEWAY, NCHAN, AIOHTTP)
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default
@@ -47,7 +47,7 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
         waiting = found.subscribers.waiting_bytes()
         found.subscribers.settle(0.5)
     if min(waiting) < pauses * KEEPALIVE_BYTES:
-        raise Broken(f"a subscriber got {min(waiting)} bytes, {pauses} keep-alives are more")
+        raise BrokenStream(f"a subscriber got {min(waiting)} bytes, {pauses} keep-alives are more")
     keepalives_each = sum(waiting) / KEEPALIVE_BYTES / size
     return {"seconds": spent.seconds, "core_share": spent.cores()["peer_core"], "keepalives_each": keepalives_each}
 
@@ -57,7 +57,7 @@ def _first_keepalive(found: Channel) -> None:
     until = clock() + FIRST_SECONDS
     while not min(found.subscribers.waiting_bytes()):
         if clock() > until:
-            raise Broken(f"no keep-alive within {FIRST_SECONDS:g} s")
+            raise BrokenStream(f"no keep-alive within {FIRST_SECONDS:g} s")
         time.sleep(0.1)
     found.subscribers.settle(1.0)
 

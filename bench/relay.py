@@ -23,7 +23,7 @@ from bench.kit.ends import Header, Target
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import output_of
-from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Running, started
+from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Server, started
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -70,18 +70,18 @@ TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps
 
 
 @dataclass(slots=True)
-class Entry:
+class RelayEntry:
     """A peer in its round, its plan for each experiment, and what its turns gave."""
 
-    running: Running
+    server: Server
     plans: dict[str, Plan]
     found: dict[str, list[Any]] = field(default_factory=lambda: {experiment: [] for experiment in TAKEN})
 
     def turn(self, experiment: str, load: Load) -> None:
-        self.found[experiment] += TAKEN[experiment](self.running.run(load, self.plans[experiment]))
+        self.found[experiment] += TAKEN[experiment](self.server.run(load, self.plans[experiment]))
 
     def figures(self) -> Figures:
-        windows, latencies = (list(each) for each in zip(*self.found[EVENTS], strict=True))
+        windows, latencies = (list(column) for column in zip(*self.found[EVENTS], strict=True))
         window, requests = sum(windows, NO_SAMPLE), sum(self.found[REQUESTS], NO_SAMPLE)
         plan = self.plans[EVENTS]
         found = {
@@ -99,7 +99,7 @@ class Entry:
         return found
 
 
-class Round:
+class RelayRound:
     """Starts every peer, gives each its turns, adds a set of figures per peer to the results."""
 
     def __init__(
@@ -111,35 +111,35 @@ class Round:
     def play(self, line_up: list[Peer]) -> None:
         failures, headers = self._results.failures, tuple(self._given.header)
         with contextlib.ExitStack() as stack:
-            entries = {DIRECT: self._entry(Running(DIRECT, Target(self._load.port, headers=headers)))}
+            entries = {DIRECT: self._entry(Server(DIRECT, Target(self._load.port, headers=headers)))}
             for peer in line_up:
                 if peer.name not in failures:
                     say(f"{self._label}: starting {peer.name}")
                     with reporting(failures, peer.name):
-                        running = stack.enter_context(started(peer, self._load.port, self._core, headers))
-                        running.freeze()
-                        entries[peer.name] = self._entry(running)
+                        server = stack.enter_context(started(peer, self._load.port, self._core, headers))
+                        server.freeze()
+                        entries[peer.name] = self._entry(server)
             take_turns(
-                f"{self._label}: warm-up", entries, lambda entry: entry.running.run(self._load, WARM_UP), failures
+                f"{self._label}: warm-up", entries, lambda entry: entry.server.run(self._load, WARM_UP), failures
             )
             for number in range(1, self._slices + 1):
                 entries = dict(reversed(entries.items()))
                 for experiment in TAKEN:
                     step = f"{self._label}: slice {number}/{self._slices}, {experiment}"
-                    turn = partial(Entry.turn, experiment=experiment, load=self._load)
+                    turn = partial(RelayEntry.turn, experiment=experiment, load=self._load)
                     take_turns(step, entries, turn, failures)
         for name in (DIRECT, *(peer.name for peer in line_up)):
             if name in entries:
                 self._results.add(name, entries[name].figures())
 
-    def _entry(self, running: Running) -> Entry:
+    def _entry(self, server: Server) -> RelayEntry:
         given, window = self._given, self._given.seconds / self._slices
         streams, short, many = (
-            max(1, round(count * running.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
+            max(1, round(count * server.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
         )
         plans = {EVENTS: cpu_plan(streams, given.rate, window), REQUESTS: requests_plan(short, window)}
         plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many)}
-        return Entry(running, plans)
+        return RelayEntry(server, plans)
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     results, load = Results(), Load()
     with contextlib.closing(load):
         for number in range(1, given.rounds + 1):
-            a_round = Round(f"round {number}/{given.rounds}", load, given, results, cores[0])
+            a_round = RelayRound(f"round {number}/{given.rounds}", load, given, results, cores[0])
             a_round.play([peer for peer in line_up if not given.only or peer.name in given.only])
     found = {name: _peer_json(results, name) for name in results.rounds}
     headers = [name for name, _ in given.header]  # the values may be secrets

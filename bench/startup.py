@@ -22,7 +22,7 @@ from bench.kit import machine
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY, Peer, PeerFailed, free_port, prepared, spawn, stop
+from bench.kit.peers import GATEWAY, Peer, PeerFailure, free_port, prepared, spawn, stop
 
 PATIENCE = 20.0
 ASK_AGAIN = 0.001
@@ -30,7 +30,7 @@ FLOOR = "python"  # the interpreter alone, in the place of a peer
 
 
 def start_gateway(folder: Path, core: int) -> Figures:
-    """One start, timed, and its end. Raises `PeerFailed`."""
+    """One start, timed, and its end. Raises `PeerFailure`."""
     port, address = free_port(), str(folder / "notify")
     command, _ = prepared(Peer(GATEWAY), folder, port, free_port())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -52,7 +52,7 @@ def _wait_notified(manager: socket.socket, process: subprocess.Popen[bytes]) -> 
         while b"READY=1" not in manager.recv(4096):
             pass
     except TimeoutError:
-        raise PeerFailed(f"{GATEWAY}: no READY=1 within {PATIENCE:.0f} s, status {process.poll()}") from None
+        raise PeerFailure(f"{GATEWAY}: no READY=1 within {PATIENCE:.0f} s, status {process.poll()}") from None
     return clock()
 
 
@@ -64,7 +64,7 @@ def _wait_ready(port: int) -> float:
             if asked.getresponse().status == 200:
                 return clock()
         time.sleep(ASK_AGAIN)
-    raise PeerFailed(f"{GATEWAY}: /readyz is not 200 after {PATIENCE:.0f} s")
+    raise PeerFailure(f"{GATEWAY}: /readyz is not 200 after {PATIENCE:.0f} s")
 
 
 def start_python(core: int) -> Figures:

@@ -20,7 +20,7 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import GATEWAY
-from bench.kit.script import Broken, script
+from bench.kit.script import BrokenStream, script
 
 CALM_SECONDS = 2.0  # events flow between and after the storms
 PATIENCE_SECONDS = 30.0  # for the last of a storm to be served, and for the last event to arrive
@@ -61,7 +61,7 @@ class Flow:
             self.run(clock() + 0.01)
         spent = self.channel.sample() - begin
         if subscribers.joining:
-            raise Broken(f"{name}: {len(subscribers.joining)} without a response head")
+            raise BrokenStream(f"{name}: {len(subscribers.joining)} without a response head")
         return {
             **times_ms(subscribers.join_seconds, f"{name}_"),
             f"{name}_offered_seconds": offered,
@@ -71,8 +71,8 @@ class Flow:
 
 
 def storm(found: Channel, given: Given) -> Figures:
-    """The whole run. Raises `Broken` when a subscriber missed an event or got it twice."""
-    subscribers, flow, pid = found.subscribers, Flow(found, given.rate, clock()), found.running.pid
+    """The whole run. Raises `BrokenStream` when a subscriber missed an event or got it twice."""
+    subscribers, flow, pid = found.subscribers, Flow(found, given.rate, clock()), found.server.pid
     figures: Figures = {"files_before": machine.open_files(pid)}
     flow.run(clock() + CALM_SECONDS / 2)
     fds: list[int] = []

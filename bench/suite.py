@@ -23,7 +23,7 @@ from bench.kit.command import Bench
 from bench.kit.tables import Report
 
 ALL = "all"
-BENCHES = {each.BENCH.name: each.BENCH for each in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
+BENCHES = {module.BENCH.name: module.BENCH for module in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)

@@ -21,7 +21,16 @@ from bench.kit.ends import Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, started
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Broken, Check, ContentCheck, Position, Says, Script
+from bench.kit.script import (
+    FIRST_CONTENT,
+    FRAMING_EVENTS,
+    BrokenStream,
+    Check,
+    ContentCheck,
+    Position,
+    Script,
+    Speech,
+)
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
@@ -47,16 +56,16 @@ class RefusalCheck(Check):
         if not separator:
             return Position(held=answer)
         if not head.startswith(b"HTTP/1.1 504 "):
-            raise Broken(f"answered {answer[:300]!r}")
+            raise BrokenStream(f"answered {answer[:300]!r}")
         sizes = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         size = int(sizes[0].partition(b":")[2]) if sizes else -1
         if size < 0 or len(body) > size:
-            raise Broken(f"the length of the answer is wrong: {answer[:300]!r}")
+            raise BrokenStream(f"the length of the answer is wrong: {answer[:300]!r}")
         if len(body) < size:
             return Position(held=answer)
         error = json.loads(body).get("error") or {}
         if {name: error.get(name) for name in REFUSAL} != REFUSAL:
-            raise Broken(f"not the expected error: {body[:300]!r}")
+            raise BrokenStream(f"not the expected error: {body[:300]!r}")
         return Position(len(self._script.events), ended=True)
 
 
@@ -64,28 +73,31 @@ def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spr
     """Requests with a budget that their upstream never keeps: seconds from the end of the budget, counted from the
     request's last byte, to the last byte of each answer.
 
-    Raises `Broken` if an answer came early, or the upstream has not seen a request or its close.
+    Raises `BrokenStream` if an answer came early, or the upstream has not seen a request or its close.
     """
     gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
-    says = (Says.ROLE, Says.NOTHING)  # every other upstream sends its head and the role, every other one nothing
-    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, says=says)
+    speech = (
+        Speech.ROLE,
+        Speech.NOTHING,
+    )  # by turns a head and the role, and nothing at all
+    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, speech=speech)
     outcome = load.run(plan, Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),)))
     late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
     if min(late) < -EARLY:
-        raise Broken(f"answered {-min(late) * 1e3:.1f} ms before the end of the budget")
+        raise BrokenStream(f"answered {-min(late) * 1e3:.1f} ms before the end of the budget")
     seen = sum(exchange.taken_at > 0 for exchange in outcome.exchanges)
     lost = sum(exchange.lost_at > 0 for exchange in outcome.exchanges)
     if (seen, lost) != (len(late), len(late)):
-        raise Broken(f"of {len(late)} requests {seen} seen by the upstream, {lost} closed there")
+        raise BrokenStream(f"of {len(late)} requests {seen} seen by the upstream, {lost} closed there")
     return late
 
 
 def deadline(given: Given, core: int) -> dict[str, Figures]:
-    """Lateness with spread deadlines, and with all at once. Raises `Broken`, `PeerFailed`."""
+    """Lateness with spread deadlines, and with all at once. Raises `BrokenStream`, `PeerFailure`."""
     late: dict[str, list[float]] = {SPREAD: [], AT_ONCE: []}
     budget = given.budget_ms / 1000
-    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as running:
-        port = running.target.port
+    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as server:
+        port = server.target.port
         lateness(load, port, budget, min(20, given.streams), 1, 0.0)
         for number in range(1, given.rounds + 1):
             say(f"deadline, round {number}/{given.rounds}")
@@ -126,19 +138,19 @@ class Hedger:
         return [int(peers.ask(port, "/stats")["requests"]) for port in self.upstream_ports]
 
     def figures(self) -> Figures:
-        """Raises `Broken` if fewer requests were counted than answered."""
+        """Raises `BrokenStream` if fewer requests were counted than answered."""
         asked = len(self.ttfts)
         first, second = (after - before for after, before in zip(self.counts(), self.before, strict=True))
         if first + second < asked:
-            raise Broken(f"{asked} requests answered, but the upstreams counted {first} and {second}")
+            raise BrokenStream(f"{asked} requests answered, but the upstreams counted {first} and {second}")
         slow = sum(seconds * 1e3 > SLOW_MS / 2 for seconds in self.ttfts)
         shares = {"extra_share": (first + second - asked) / asked, "slow_share": slow / asked}
         return {"requests": asked, **times_ms(self.ttfts), "hedges": second, **shares}
 
 
 @contextlib.contextmanager
-def hedger(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[Hedger]:
-    """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailed`."""
+def hedging(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[Hedger]:
+    """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailure`."""
     usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
     fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
     with (
@@ -152,29 +164,29 @@ def hedger(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[H
 
 
 def arrivals(load: Load, port: int, count: int, rate: float) -> list[float]:
-    """The TTFT of every request, in seconds from when it was due. Raises `Broken`."""
+    """The TTFT of every request, in seconds from when it was due. Raises `BrokenStream`."""
     plan = Plan(count, len(USUAL_TEXTS), gap=0.0, arrivals=rate, expected=_USUAL)
     outcome = load.run(plan, Target(port, EitherCheck))
     return [exchange.receipts[FIRST_CONTENT] - exchange.due_at for exchange in outcome.exchanges]
 
 
 def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
-    """TTFT and requests spent per `hedge_after`. Raises `Broken`, `PeerFailed`."""
+    """TTFT and requests spent per `hedge_after`. Raises `BrokenStream`, `PeerFailure`."""
     say("tail: starting two gateways, each with two upstreams")
     with (
         contextlib.closing(Load()) as load,
-        hedger(OFF, given, cores) as without,
-        hedger(AUTO, given, cores) as with_hedges,
+        hedging(OFF, given, cores) as without,
+        hedging(AUTO, given, cores) as with_hedges,
     ):
         hedgers = [without, with_hedges]
-        for each in hedgers:
-            arrivals(load, each.port, given.warm_up, given.rate)
-            each.before = each.counts()
+        for hedger in hedgers:
+            arrivals(load, hedger.port, given.warm_up, given.rate)
+            hedger.before = hedger.counts()
         for number in range(1, given.rounds + 1):
             say(f"tail, round {number}/{given.rounds}")
-            for each in hedgers[:: 1 if number % 2 == 0 else -1]:
-                each.ttfts += arrivals(load, each.port, given.requests, given.rate)
-        return {each.name: each.figures() for each in hedgers}
+            for hedger in hedgers[:: 1 if number % 2 == 0 else -1]:
+                hedger.ttfts += arrivals(load, hedger.port, given.requests, given.rate)
+        return {hedger.name: hedger.figures() for hedger in hedgers}
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from bench.kit.figures import Figures, Sample
 from bench.kit.loop import clock
 from bench.kit.machine import raise_open_files
-from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailed, Running, ask, started
+from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailure, Server, ask, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
 
@@ -123,7 +123,7 @@ class Channel:
     """A running peer with its publisher and its subscribers."""
 
     name: str
-    running: Running
+    server: Server
     publisher: Publisher
     subscribers: Subscribers
 
@@ -138,11 +138,11 @@ class Channel:
 
     def join(self, size: int, have: int = 0) -> Figures:
         """New subscribers that have the first `have` events; KiB of memory, seconds and CPU of each."""
-        before, cpu, begun = self.running.memory_kib(), self.running.cpu(), clock()
+        before, cpu, begun = self.server.memory_kib(), self.server.cpu(), clock()
         self.subscribers.join(size, JOIN_SECONDS, have)
-        figures = {"join_seconds": clock() - begun, "join_cpu_us": (self.running.cpu() - cpu) / size * 1e6}
+        figures = {"join_seconds": clock() - begun, "join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
         self.subscribers.settle(SETTLE_SECONDS)
-        after = self.running.memory_kib()
+        after = self.server.memory_kib()
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
 
     def passes(self, seconds: float, events: int = 1, most: float = math.inf) -> tuple[Sample, int]:
@@ -156,22 +156,22 @@ class Channel:
 
     def sample(self) -> Sample:
         """The counters now; its events are deliveries."""
-        return Sample(clock(), self.subscribers.received, self.running.cpu(), time.process_time())
+        return Sample(clock(), self.subscribers.received, self.server.cpu(), time.process_time())
 
 
 @contextlib.contextmanager
 def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> Iterator[Channel]:
-    """Start one of the peers on `core`, connect its publisher. Raises `PeerFailed`."""
+    """Start one of the peers on `core`, connect its publisher. Raises `PeerFailure`."""
     peer, publish = line_up[name]
     publisher = publish(script)
-    with started(peer, publisher.upstream_port, core) as running, contextlib.closing(publisher):
-        port = running.target.port
+    with started(peer, publisher.upstream_port, core) as server, contextlib.closing(publisher):
+        port = server.target.port
         try:
             publisher.open(port)
         except OSError as error:
-            raise PeerFailed(f"{name}: the publisher: {error}") from error
+            raise PeerFailure(f"{name}: the publisher: {error}") from error
         with contextlib.closing(Subscribers(port, publisher.path, script.events)) as subscribers:
-            yield Channel(name, running, publisher, subscribers)
+            yield Channel(name, server, publisher, subscribers)
 
 
 def most_subscribers() -> int:

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 from bench import rows
 from bench.kit import machine
-from bench.kit.peers import PeerFailed
-from bench.kit.script import Broken
+from bench.kit.peers import PeerFailure
+from bench.kit.script import BrokenStream
 from bench.kit.tables import Report, Table
 
-FAULTS = (PeerFailed, Broken, OSError, subprocess.SubprocessError)
+FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
 SECRET = ("header", "litellm")  # options that no report repeats
 PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
 Given = argparse.Namespace

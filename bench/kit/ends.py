@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.kit.loop import Loop, clock
-from bench.kit.script import FIRST_CONTENT, MODEL, START, STREAM_HEAD, Broken, Check, Exchange, Position, Says
+from bench.kit.script import FIRST_CONTENT, MODEL, START, STREAM_HEAD, BrokenStream, Check, Exchange, Position, Speech
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_TIMEOUT = 5.0
@@ -130,14 +130,14 @@ class Client:
         done, total = len(exchange.receipts), len(exchange.script.events)
         try:
             if not data:
-                raise Broken(f"closed after {done} of {total} events")
+                raise BrokenStream(f"closed after {done} of {total} events")
             at = self._position if self._position.events == done else Position(done, chunked=True)
             position = self._check.advance(at, data)
             if position.chunked is False:
-                raise Broken("the response body is not chunked")
+                raise BrokenStream("the response body is not chunked")
             if position.ended and position.events < total:
-                raise Broken(f"ended after {position.events} of {total} events")
-        except Broken as error:
+                raise BrokenStream(f"ended after {position.events} of {total} events")
+        except BrokenStream as error:
             self._end(str(error))
             return
         exchange.receipts.extend([now] * (position.events - done))
@@ -263,11 +263,11 @@ class _Connection:
         chunks, sends = exchange.script.chunks, exchange.sends
         self.exchange, self._next = exchange, FIRST_CONTENT + 1
         begun = exchange.taken_at = clock()
-        if exchange.says is Says.NOTHING:
+        if exchange.speech is Speech.NOTHING:
             return
         sends.append(begun)
         self._send(STREAM_HEAD + chunks[0])
-        if exchange.says is Says.ROLE:
+        if exchange.speech is Speech.ROLE:
             return
         sends.append(clock())
         self._send(chunks[FIRST_CONTENT])

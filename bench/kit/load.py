@@ -18,7 +18,7 @@ from functools import partial
 from bench.kit.ends import Client, Target, Upstream, ignore
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, Broken, Exchange, Says, Script, script
+from bench.kit.script import FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
@@ -43,7 +43,7 @@ class Plan:
     text_bytes: int = 0  # the least size of the text in a content event
     grace: float = 10.0  # how long beyond its schedule a run may last
     linger: float = 0.0  # how long it goes on after its last answer
-    says: tuple[Says, ...] = (Says.ALL,)  # how much the upstream says, by turns
+    speech: tuple[Speech, ...] = (Speech.ALL,)  # how much the upstream says, by turns
     arrivals: float = 0.0
     expected: Script | None = None
 
@@ -83,7 +83,9 @@ class Outcome:
 
     def latencies(self) -> list[float]:
         """Of the events sent within the window: starts of streams are not in it."""
-        return list(itertools.chain.from_iterable(each.latencies(*self.window_span) for each in self.exchanges))
+        return list(
+            itertools.chain.from_iterable(exchange.latencies(*self.window_span) for exchange in self.exchanges)
+        )
 
 
 class Load:
@@ -100,7 +102,7 @@ class Load:
         return self.upstream.port
 
     def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
-        """`probe` returns the CPU seconds that the peer has used so far. Raises `Broken`."""
+        """`probe` returns the CPU seconds that the peer has used so far. Raises `BrokenStream`."""
         streams, marks = Streams(self, plan, target, self.loop.stop), list[Sample]()
         outcome = streams.outcome
 
@@ -117,7 +119,7 @@ class Load:
         self.play(start, streams.close, linger=plan.linger)
         mark(clock())
         if trouble := outcome.trouble():
-            raise Broken(trouble)
+            raise BrokenStream(trouble)
         outcome.whole = marks[-1] - marks[0]
         if plan.window:
             first, last = marks[1:3]
@@ -199,8 +201,8 @@ class Streams:
         slot, plan = self._clients[client], self._plan
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
-        says = plan.says[len(self.outcome.exchanges) % len(plan.says)]
-        exchange = Exchange(key, plan.script(slot), plan.gap, turn, says)
+        speech = plan.speech[len(self.outcome.exchanges) % len(plan.speech)]
+        exchange = Exchange(key, plan.script(slot), plan.gap, turn, speech)
         self.outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)

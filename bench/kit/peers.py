@@ -40,7 +40,7 @@ STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.05
 
 
-class PeerFailed(Exception):
+class PeerFailure(Exception):
     """The peer could not be started; the text holds the end of its log."""
 
 
@@ -66,7 +66,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Server:
     """A way from the clients of the load to its upstream: through a peer that has been started, or direct."""
 
     name: str
@@ -97,22 +97,22 @@ class Running:
             self.freeze()
 
     def run(self, load: Load, plan: Plan) -> Outcome:
-        """A turn with this plan. Raises `Broken`."""
+        """A turn with this plan. Raises `BrokenStream`."""
         with self.awake():
             return load.run(plan, self.target, self.cpu)
 
 
 @contextlib.contextmanager
-def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Running]:
+def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Server]:
     """Start a peer on `core` and wait until it accepts connections; if it wants a key of its own, that goes with the
-    given headers. Raises `PeerFailed`."""
+    given headers. Raises `PeerFailure`."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         try:
             command, told = prepared(peer, Path(folder), port, upstream_port, key)
             process = spawn(command, Path(folder), core, peer.home)
         except OSError as error:
-            raise PeerFailed(f"{peer.name}: {error}") from error
+            raise PeerFailure(f"{peer.name}: {error}") from error
         try:
             _wait_until_open(peer, process, port, Path(folder, "log"))
             secret = {LITELLM: key}.get(peer.name) or (json.loads(told)["secret"] if told.startswith("{") else "")
@@ -120,13 +120,13 @@ def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ..
                 others = (header for header in headers if header[0].lower() != "authorization")
                 headers = (*others, ("Authorization", f"Bearer {secret}"))
             target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
-            yield Running(peer.name, target, process.pid, peer.spec.get("load_share", 1.0))
+            yield Server(peer.name, target, process.pid, peer.spec.get("load_share", 1.0))
         finally:
             stop(process)
 
 
 def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
-    """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailed`."""
+    """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailure`."""
     spec = peer.spec
     values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
     values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
@@ -134,7 +134,7 @@ def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: s
     if peer.name == NCHAN:
         values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
         if values["nchan"] is None:
-            raise PeerFailed(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
+            raise PeerFailure(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
     prepare, command = (
@@ -146,7 +146,7 @@ def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: s
         prepare, cwd=peer.home, env=environment(peer.home), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise PeerFailed(f"{peer.name}: {done.stderr}")
+        raise PeerFailure(f"{peer.name}: {done.stderr}")
     return command, done.stdout
 
 
@@ -182,7 +182,7 @@ def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, lo
             return
         time.sleep(POLL_SECONDS)
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    raise PeerFailed("\n    ".join([f"{peer.name}: {why}", *lines]))
+    raise PeerFailure("\n    ".join([f"{peer.name}: {why}", *lines]))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

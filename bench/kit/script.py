@@ -57,7 +57,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class Says(Enum):
+class Speech(Enum):
     """How much of its script an upstream says before it falls silent for ever."""
 
     NOTHING = "nothing"  # not even a head
@@ -73,7 +73,7 @@ class Exchange:
     script: Script
     gap: float
     turn: int = 1  # 1 for the first request of its connection
-    says: Says = Says.ALL
+    speech: Speech = Speech.ALL
     due_at: float = 0.0  # when it should have been asked, if that was on a schedule
     asked_at: float = 0.0
     taken_at: float = 0.0  # when the upstream had the request
@@ -94,7 +94,7 @@ MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
 MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of the load has 66 KiB
 
 
-class Broken(Exception):
+class BrokenStream(Exception):
     """A peer lost, changed, repeated or held back what it had to relay: its figures would mean nothing."""
 
 
@@ -127,7 +127,7 @@ class Check:
         self._script = script
 
     def advance(self, position: Position, data: bytes) -> Position:
-        """Check the bytes that were read at this position. Raises `Broken`."""
+        """Check the bytes that were read at this position. Raises `BrokenStream`."""
         data, chunked, ended = position.held + data, position.chunked, False
         if chunked is None:
             head, separator, data = data.partition(b"\r\n\r\n")
@@ -144,14 +144,14 @@ class Check:
 
     def _at(self, events: int, held: bytes, rest: bytes, chunked: bool | None, ended: bool) -> Position:
         if len(held) + len(rest) > (MAX_HEAD_BYTES if chunked is None else MAX_TAIL_BYTES):
-            raise Broken("a head or an event that does not end")
+            raise BrokenStream("a head or an event that does not end")
         return Position(events, held, rest, chunked, ended)
 
     def _take(self, number: int, block: bytes) -> int:
         """The block is event `number`; returns the number of the next."""
         events = self._script.events
         if number == len(events) or block + b"\n\n" != events[number]:
-            raise Broken(f"event {number} differs: {block[:300]!r}")
+            raise BrokenStream(f"event {number} differs: {block[:300]!r}")
         return number + 1
 
 
@@ -165,11 +165,11 @@ class ContentCheck(Check):
         token = max(number - FIRST_CONTENT, 0)
         if block + b"\n\n" == DONE:
             if token != len(texts) or number == total:
-                raise Broken(f"[DONE] after {token} of {len(texts)} tokens")
+                raise BrokenStream(f"[DONE] after {token} of {len(texts)} tokens")
             return total
         if text := _content(block):
             if token >= len(texts) or text != texts[token]:
-                raise Broken(f"token {token} differs: {block[:300]!r}")
+                raise BrokenStream(f"token {token} differs: {block[:300]!r}")
             return FIRST_CONTENT + token + 1
         return number
 
@@ -200,7 +200,7 @@ class SubscriberCheck(Check):
             return known[1]
         new = super().advance(position, data)
         if new.ended:
-            raise Broken("the stream has ended")
+            raise BrokenStream("the stream has ended")
         if position.chunked is not None:  # heads are read one by one: each says that somebody has joined
             self.moves[position] = (data, new)
         return new
@@ -217,9 +217,9 @@ class SubscriberCheck(Check):
         if block.startswith(b"id: "):
             event_id, _, block = block.partition(b"\n")
         if number >= self.published or block + b"\n\n" != self.events[number]:
-            raise Broken(f"instead of event {number} of {self.published} came {block[:300]!r}")
+            raise BrokenStream(f"instead of event {number} of {self.published} came {block[:300]!r}")
         if self.ids.setdefault(number, event_id) != event_id:
-            raise Broken(f"event {number} has the ids {self.ids[number]!r} and {event_id!r}")
+            raise BrokenStream(f"event {number} has the ids {self.ids[number]!r} and {event_id!r}")
         return number + 1
 
 
@@ -231,22 +231,22 @@ def dechunk(data: bytes) -> tuple[bytes, bytes, bool]:
         try:
             size = int(data[at:line_end].partition(b";")[0], 16)
         except ValueError:
-            raise Broken(f"bad chunk size line {data[at:line_end][:60]!r}") from None
+            raise BrokenStream(f"bad chunk size line {data[at:line_end][:60]!r}") from None
         stop = line_end + 2 + size
         if len(data) < stop + 2:
             break
         if data[stop : stop + 2] != b"\r\n":
-            raise Broken("a chunk that does not end with CRLF")
+            raise BrokenStream("a chunk that does not end with CRLF")
         bodies.append(data[line_end + 2 : stop])
         at, ended = stop + 2, size == 0
     if ended and at < len(data):
-        raise Broken(f"bytes behind the end: {data[at:][:60]!r}")
+        raise BrokenStream(f"bytes behind the end: {data[at:][:60]!r}")
     return b"".join(bodies), data[at:], ended
 
 
 def _is_chunked(head: bytes, rest: bytes) -> bool:
     if not head.startswith(b"HTTP/1.1 200"):
-        raise Broken(f"answered {head[:40]!r} {rest[:300]!r}")
+        raise BrokenStream(f"answered {head[:40]!r} {rest[:300]!r}")
     return b"\r\ntransfer-encoding: chunked" in head.lower()
 
 
@@ -256,4 +256,4 @@ def _content(block: bytes) -> str:
         choices = json.loads(block.removeprefix(b"data: "))["choices"]
         return "".join(choice["delta"].get("content") or "" for choice in choices)
     except (ValueError, KeyError, TypeError):
-        raise Broken(f"no chat completion chunk: {block[:300]!r}") from None
+        raise BrokenStream(f"no chat completion chunk: {block[:300]!r}") from None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from bench.kit.ends import RECEIVE_BYTES, RST_ON_CLOSE
 from bench.kit.loop import clock
-from bench.kit.script import Broken, Position, SubscriberCheck
+from bench.kit.script import BrokenStream, Position, SubscriberCheck
 
 LOOK_SECONDS = 0.0003
 MAX_READY = 512  # sockets between two looks at the clock: about a millisecond
@@ -59,7 +59,7 @@ class Subscribers:
         """The next `count` events go out now; their numbers."""
         first = self._check.published
         if first + count > len(self._check.events):
-            raise Broken("the prepared events are used up")
+            raise BrokenStream("the prepared events are used up")
         self._check.published += count
         self._sent_at += [clock()] * count
         return range(first, first + count)
@@ -101,7 +101,7 @@ class Subscribers:
         return position.events, self._check.ids.get(position.events - 1, b"").removeprefix(b"id: ")
 
     def wait_all(self, seconds: float) -> None:
-        """Return when everybody has everything. Raises `Broken` when it takes longer."""
+        """Return when everybody has everything. Raises `BrokenStream` when it takes longer."""
         until = clock() + seconds
         while self.missing:
             self.look(until)
@@ -115,13 +115,13 @@ class Subscribers:
             self.look(math.inf)
 
     def look(self, until: float) -> None:
-        """Read what is there; sleep a moment if nothing is. Raises `Broken` when the clock shows `until`."""
+        """Read what is there; sleep a moment if nothing is. Raises `BrokenStream` when the clock shows `until`."""
         ready = self._epoll.poll(0, MAX_READY)
         if ready:
             self._read(ready)
         elif clock() > until:
             total, heads = len(self.sockets) * self.published, len(self.joining)
-            raise Broken(f"late: {self.missing} of {total} deliveries, {heads} heads missing")
+            raise BrokenStream(f"late: {self.missing} of {total} deliveries, {heads} heads missing")
         else:
             time.sleep(LOOK_SECONDS)
 
@@ -147,9 +147,9 @@ class Subscribers:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    raise Broken(f"a subscriber was cut off: {error}") from None
+                    raise BrokenStream(f"a subscriber was cut off: {error}") from None
                 if not data:
-                    raise Broken("a subscriber was hung up on")
+                    raise BrokenStream("a subscriber was hung up on")
                 full = len(data) == RECEIVE_BYTES
                 position = positions[fd]
                 known = moves.get(position)

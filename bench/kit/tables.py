@@ -18,7 +18,7 @@ def matches(report: Any, path: str) -> dict[str, Any]:
     for name in path.split("."):
         level = [(key, value) for key, value in found.items() if isinstance(value, Mapping)]
         if name == "*":
-            found = {f"{key}, {each}" if key else each: value[each] for key, value in level for each in value}
+            found = {f"{key}, {part}" if key else part: value[part] for key, value in level for part in value}
         else:
             found = {key: value[name] for key, value in level if name in value}
     return found

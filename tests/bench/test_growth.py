@@ -34,7 +34,7 @@ def test_a_point_at_which_somebody_was_at_the_end_does_not_count() -> None:
         point(8000.0, 0.99, 0.5, cpu=1e9, rate_kept=1.0),
         point(9000.0, 0.5, 0.5, cpu=1e9, rate_kept=0.8),
     ]
-    assert [strained(each) for each in at_the_end] == ["the load", "the gateway", "the gateway"]
+    assert [strained(end) for end in at_the_end] == ["the load", "the gateway", "the gateway"]
     assert fits([*curve(1.0), *at_the_end])["cpu"]["slope"] == pytest.approx(1.0)
 
 
@@ -43,7 +43,7 @@ def test_a_gateway_that_is_busy_because_nothing_sets_the_pace_is_not_at_its_end(
 
 
 def test_three_points_count_when_there_are_four() -> None:
-    assert [each["x"] for each in upper_half(curve(1.0)[:4])] == [10.0, 100.0, 500.0]
+    assert [half["x"] for half in upper_half(curve(1.0)[:4])] == [10.0, 100.0, 500.0]
 
 
 def test_too_few_points_have_no_slope() -> None:
@@ -61,8 +61,8 @@ def test_rounds_are_merged_point_by_point() -> None:
 
 def test_memory_counts_from_the_lowest_that_was_seen() -> None:
     points = [point(x, 0.0, 0.0, memory=kib) for x, kib in ((1.0, 90.0), (2.0, 150.0))]
-    assert [each["memory"] for each in above_lowest(points, 100.0)] == [0.0, 60.0]
-    assert [each["memory"] for each in above_lowest(points, 50.0)] == [40.0, 100.0]
+    assert [counted["memory"] for counted in above_lowest(points, 100.0)] == [0.0, 60.0]
+    assert [counted["memory"] for counted in above_lowest(points, 50.0)] == [40.0, 100.0]
 
 
 @pytest.mark.parametrize(("power", "linear"), [(1.0, True), (1.5, False), (2.0, False)])

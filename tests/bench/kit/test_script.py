@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.kit.script import START, Broken, Check, ContentCheck, Position, SubscriberCheck, chunk, script
+from bench.kit.script import START, BrokenStream, Check, ContentCheck, Position, SubscriberCheck, chunk, script
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SCRIPT = script(7, 3)
@@ -57,7 +57,7 @@ def test_subscribers_that_are_equally_far_share_a_position_and_a_proven_move() -
     ids=["status", "order", "repeated", "size", "line end", "behind the end", "comment"],
 )
 def test_whatever_differs_is_broken(data: bytes) -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenStream):
         played(Check(SCRIPT), data, [])
 
 
@@ -67,9 +67,9 @@ def test_a_keepalive_may_stand_between_events() -> None:
 
 
 def test_a_subscriber_gets_nothing_that_is_not_published_and_no_other_id() -> None:
-    with pytest.raises(Broken, match="instead of event 1 of 1"):
+    with pytest.raises(BrokenStream, match="instead of event 1 of 1"):
         played(SubscriberCheck(SCRIPT.events, 1), SUBSCRIBED, [])
     check = SubscriberCheck(SCRIPT.events, len(SCRIPT.events))
     played(check, SUBSCRIBED, [])
-    with pytest.raises(Broken, match="has the ids"):
+    with pytest.raises(BrokenStream, match="has the ids"):
         played(check, SUBSCRIBED.replace(b"id: e-1", b"id: e-9"), [])
