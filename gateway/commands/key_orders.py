@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 from gateway import clock
 from gateway.access import secret as key_secret
 from gateway.access.books import Books, Key
-from gateway.access.sqlite_books import SqliteBooks
+from gateway.access.storage import open_books
 from gateway.config import Config
 from gateway.errors import ConfigError, LedgerError
 
@@ -89,7 +88,7 @@ def credit(config: Config, key_id: str, usd: str) -> int:
 @contextmanager
 def _opened(config: Config) -> Iterator[Books]:
     """The books for the length of a command. Raises `ConfigError`."""
-    books = SqliteBooks.open(Path(config.storage.path))
+    books = open_books(config.storage)
     try:
         yield books
     except LedgerError as error:

@@ -18,7 +18,7 @@ from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
 from gateway.access.key_ring import KeyRing
 from gateway.access.local_bank import LocalBank
-from gateway.access.sqlite_books import SqliteBooks
+from gateway.access.storage import open_books
 from gateway.cluster.directory import Directory
 from gateway.cluster.local_directory import LocalDirectory
 from gateway.delivery.watch import Watch
@@ -83,7 +83,7 @@ class Service:
         self._tasks = Tasks()
         self._lag = LoopLag()
         self._garbage = GarbagePolicy(lambda: self._hub.statistics().running == 0)
-        self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
+        self._books = BooksThread(open_books(settings.storage))
         self._keys = KeyRing(self._books)
         self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)

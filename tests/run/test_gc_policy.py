@@ -77,7 +77,7 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
     async def main() -> None:
         control.start()
         try:
-            # A gateway of another test in this process may collect at any moment, and then counts the node as settled.
+            # A gateway of another test in this process may collect meanwhile, and count the node as settled.
             assert any([await is_found() for _ in range(TRIES)])
         finally:
             control.stop()
