@@ -35,7 +35,7 @@ class Ending(StrEnum):
         blame: Blame,
         *options: Literal["fault", "no abort", "not told", "warning"],
     ) -> "Ending":
-        """`sentence` explains the ending in the reference pages; `options` say in what it differs from most endings."""
+        """`sentence` explains the ending in the reference pages; `options` say how it differs from most endings."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.sentence = sentence

@@ -19,7 +19,7 @@ _log = logging.getLogger("rivergate.access")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request, who owns the streams that it makes. `everything`: the operator, who sees all streams."""
+    """The sender of a request, who owns the streams it makes. `everything`: the operator, who sees all streams."""
 
     id: str
     everything: bool = False
@@ -92,7 +92,7 @@ class Gate:
 def open_caller(secret: str) -> Caller:
     """The caller in open mode (no API key in the books, a loopback listener): any secret names an owner.
 
-    A caller without a secret is whoever sits at this machine: it does not own what a secret made, and sees everything.
+    A caller without a secret is whoever sits at this machine: it sees everything, and owns nothing made with a secret.
     """
     if not secret:
         return Caller("", everything=True)

@@ -1,8 +1,8 @@
 """Shell: the file of the keys that sign viewer tokens, beside the ledger.
 
-Each line holds one key, `<id> <secret in hex>`. The first key signs, every key verifies. To rotate the keys, put a new
-line on top; to revoke what a key has signed, take its line out. The file is made at the first start, readable by its
-owner only.
+Each line holds one key, `<id> <secret in hex>`. The first key signs, every key verifies. To rotate the keys, put a
+new line on top; to revoke what a key has signed, take its line out. The file is made at the first start, readable by
+its owner only.
 """
 
 import os

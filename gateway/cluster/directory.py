@@ -40,7 +40,7 @@ class Directory(Protocol):
         """The stream that this owner runs or ran under this key, as far as this process knows. Never waits."""
 
     def claim(self, owner: str, key: str) -> Place | Awaitable[Place]:
-        """Claim a stream key for this process. Returns None if it is granted, else the place of the stream that has it.
+        """Claim a stream key for this process. None: it is granted; else the place of the stream that has the key.
 
         The caller opens the stream in the call that gets the grant, or gives the grant back with `release`.
         """
