@@ -1,4 +1,4 @@
-"""Shell: orders for API keys as they are typed: checked, and carried out in the books."""
+"""Shell: orders for API keys: what was typed is checked and carried out in the books."""
 
 import datetime
 import re
@@ -72,7 +72,7 @@ def revoke(config: Config, key_id: str) -> None:
 
 
 def credit(config: Config, key_id: str, usd: str) -> int:
-    """Add to a balance; the new one in micro-dollars. Raises `ConfigError`."""
+    """Add US dollars to a balance; returns the new balance in micro-dollars. Raises `ConfigError`."""
     _check_id(key_id)
     amount = _microusd("USD", usd)
     if amount == 0:
@@ -136,7 +136,7 @@ def _microusd(option: str, text: str) -> int:
 
 
 def _expiry(text: str, now: int) -> int:
-    """The end of a key in Unix seconds: a moment (`2027-01-31T12:00:00Z`, `2027-01-31`), or in a while (`90d`)."""
+    """The end of a key in Unix seconds, from a time (`2027-01-31T12:00:00Z`, `2027-01-31`) or a duration (`90d`)."""
     try:
         if text[-1:] in _UNITS and text[:-1].isdigit() and len(text) < 12:
             at = now + int(text[:-1]) * _UNITS[text[-1]]

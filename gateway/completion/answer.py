@@ -22,7 +22,7 @@ from gateway.upstream.attempt import Attempt
 class Record:
     """What is kept of a completion that has ended: the line of the log, of the books and of a trace."""
 
-    id: str  # of the stream, or drawn for a whole answer
+    id: str  # the id of the stream, or a random id for a whole answer
     request_id: str
     operation: str  # as the dialect has it
     model_id: str
@@ -107,7 +107,7 @@ class Answer:
         return total
 
     def metadata(self) -> dict[str, Any]:
-        """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
+        """The object `routing_metadata` that clients get; only after `on_won`."""
         candidate, usage = self._candidate, self.usage()
         assert candidate is not None
         assert usage is not None
@@ -132,7 +132,7 @@ class Answer:
         return metadata
 
     def describe(self) -> dict[str, Any]:
-        """Who answers, how fast, and what it took so far."""
+        """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""
         if self._settled is not None:
             description: dict[str, Any] = orjson.loads(self._settled[1])
             return description
@@ -199,7 +199,7 @@ class Answer:
         return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
 
     def failure(self, error: RivergateError) -> RivergateError:
-        """Add to an error what the attempts did with the time; the same error."""
+        """Add the attempts, with their outcomes and times, to the details of an error; returns the error."""
         error.details = {
             "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
         }

@@ -46,7 +46,7 @@ class Completion(ABC):
     ) -> None:
         """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
 
-        `is_spent` says of a whole answer of so many bytes from a candidate that it has cost more than there is.
+        `is_spent(candidate, body_bytes)`: whether a whole answer of this length has cost more than the key has.
         """
         self.state = State.ASKING
         self._call = call
@@ -67,7 +67,7 @@ class Completion(ABC):
         self._fail(stop_error(ending), ending)
 
     def stop_with(self, error: RivergateError, ending: Ending | None = None) -> None:
-        """End the completion with this error; `ending`: if the error's own does not say why."""
+        """End the completion with this error; `ending` takes the place of the error's own ending."""
         self._fail(error, ending or error.ending)
 
     # --- the dispatcher's side (DispatchOwner)
@@ -87,19 +87,19 @@ class Completion(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what the answer needs; the request is on its way."""
+        """Make what the answer needs, while the request is on its way."""
 
     @abstractmethod
     def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
-        """An attempt has won: take its answer."""
+        """Take the answer of the attempt that has won."""
 
     @abstractmethod
     def _complete(self) -> None:
-        """The answer is over and whole: `_end` with telling whoever asked, or `_fail` if it cannot be given."""
+        """End a complete answer: call `_end`, which tells whoever asked, or `_fail` if it cannot be given."""
 
     @abstractmethod
     def _break(self, error: RivergateError, ending: Ending) -> None:
-        """There is no answer, or it broke off: `_end` with telling whoever asked."""
+        """End an answer that broke off or never began: call `_end`, which tells whoever asked of the error."""
 
     @abstractmethod
     def _record_id(self) -> str:
@@ -125,7 +125,7 @@ class Completion(ABC):
             self._break(error, ending)
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
-        """Tell whoever asked, and settle, whatever the telling does.
+        """Call `tell` for whoever asked, and settle, even if `tell` raises.
 
         The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
         """
@@ -146,4 +146,4 @@ def stop_error(ending: Ending) -> GatewayError:
 
 
 def _settled(record: Record) -> None:
-    """Takes no second record."""
+    """Ignore a second record: a completion is settled once."""

@@ -17,7 +17,7 @@ from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 
-ENVELOPE_BYTES = 1024  # of an answer's JSON that hold no text
+ENVELOPE_BYTES = 1024  # the part of an answer's JSON that holds no text
 # The most bytes of JSON that one token takes: four of text, the rest for escapes and tool calls. An answer on its way
 # must not be cut by a wrong guess; once it is there, its tokens are counted.
 MAX_JSON_BYTES_PER_TOKEN = 16
@@ -48,7 +48,7 @@ class WholeCompletion(Completion):
             return await self._result
         finally:
             self.stop_with(StreamAborted("the request was given up"), Ending.ABANDONED)
-            del self._result  # it holds what it raised, and that holds this frame
+            del self._result  # breaks a cycle: the future holds its exception, whose traceback holds this frame
 
     # --- the way of delivery
 
