@@ -1,9 +1,10 @@
 """Shell: brings what is new in a log to all its subscribers, each in its mode (`modes.py`).
 
 In: frames and the end of the log; subscribers that come, block, have room again, go. Out: pieces to sinks. While
-there is one subscriber, frames go straight (`straight.py`); else a pass serves those in step (`in_step.py`), and then
-one by one those that are apart. A pass is cut into slices, so that ten thousand subscribers of one stream do not hold
-up the tokens of another. A frame that comes while a pass is under way is joined to what its later subscribers get.
+there is one subscriber, frames go straight (`straight.py`); else a pass serves the groups in step (`in_step.py`), and
+then the subscribers apart, one by one. A pass is cut into slices, so that ten thousand subscribers of one stream do
+not hold up the tokens of another. A frame that comes while a pass is under way is joined to the pieces that the pass
+has still to send.
 
 The invariant: when no pass is under way, every subscriber that is not blocked has been sent the whole log. A log
 grows here only: `publish` (in `straight.py`), `publish_all` and `end`.
@@ -21,10 +22,10 @@ from gateway.delivery.straight import StraightWay
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 
-APART_STEP = (
-    8  # subscribers between two looks at the clock: each may need 64 KiB framed and sent, an eighth of a slice
-)
-NO_LIMIT = 1 << 62
+# Subscribers apart that are served between two looks at the clock: each may need 64 KiB framed and sent, which takes
+# an eighth of a slice.
+APART_STEP = 8
+NO_LIMIT = 1 << 62  # bytes: more than any log holds
 
 
 class Fanout:
@@ -47,16 +48,16 @@ class Fanout:
     def __init__(self, log: Log, on_progress: Callable[[], None], max_log_bytes: int = NO_LIMIT) -> None:
         self._log = log
         self._max_log_bytes = max_log_bytes
-        # The log is over its limit, or a pass of several slices has come to its end. None once the log has ended:
-        # nobody has to make room in it any more.
+        # Called when the log is over its limit, or a pass of several slices has come to its end. None once the log
+        # has ended: nobody has to make room in it any more.
         self._on_progress: Callable[[], None] | None = on_progress
         self._straight = StraightWay(log, self, on_progress, max_log_bytes)
-        self.publish = self._straight.publish  # appends a frame, which is on its way when the call returns
+        self.publish = self._straight.publish  # appends a frame, which is on its way when this returns
         self._in_step: dict[tuple[View, bytes], SubscribersInStep] = {}  # by view and end of the body
         self._apart: dict[Subscriber, None] = {}  # an ordered set
         self._pieces = SharedPieces(log)
         self._pass: Iterator[None] | None = None  # the pass that is under way
-        self._is_behind = False  # when the pass has come round, somebody is not up to date
+        self._is_behind = False  # some subscriber is not up to date: the pass has to come round again
         self._sends = 0  # pieces handed to subscribers that were apart
 
     @property
@@ -72,14 +73,14 @@ class Fanout:
     # --- the log grows
 
     def publish_all(self, frames: list[bytes]) -> None:
-        """Append frames: a subscriber gets them in one piece. Raises `ValueError` once the log is closed."""
+        """Append frames, which a subscriber gets in one piece. Raises `ValueError` once the log is closed."""
         self._append(frames)
         self.wake()
         if self._on_progress is not None and self._log.bytes > self._max_log_bytes:
             self._on_progress()
 
     def end(self, ending: Ending, last_frames: list[bytes]) -> None:
-        """Append the last frames and write the end; a subscriber gets them in one piece if it can."""
+        """Append the last frames and write the end; a subscriber gets both in one piece if it can."""
         self._append(last_frames)
         self._log.close(ending)
         self._on_progress = None
@@ -87,7 +88,7 @@ class Fanout:
         self.wake()
 
     def wake(self) -> None:
-        """The log has grown, or ended: begin a pass, unless one is under way, which then comes round again."""
+        """Begin a pass, since the log has grown or ended; a pass that is under way comes round again instead."""
         if self._pass is None:
             self._pass = self._steps()
             self._run(is_first=True)
@@ -97,9 +98,9 @@ class Fanout:
     # --- subscribers come and go
 
     def add(self, subscriber: Subscriber) -> None:
-        """A subscriber has been attached, or has room again: bring it up to date."""
+        """Bring a subscriber up to date that has been attached, or has room again."""
         if subscriber.change_mode(Cause.READY) is not Mode.APART:
-            return  # it has room, and was up to date before
+            return  # it goes straight or in step, and so is up to date
         self._end_straight(Cause.COMPANY)
         self._apart[subscriber] = None
         if self._pass is not None:
@@ -113,7 +114,7 @@ class Fanout:
             self._pieces.clear()
 
     def remove(self, subscriber: Subscriber, cause: Cause) -> None:
-        """A subscriber has ended, or takes nothing for now (`Cause.ENDED`, `Cause.BLOCKED`)."""
+        """Stop serving a subscriber that has ended, or takes nothing for now (`Cause.ENDED`, `Cause.BLOCKED`)."""
         self._apart.pop(subscriber, None)
         if subscriber.cursor is not None:
             subscriber.cursor.leave(subscriber)
@@ -128,7 +129,7 @@ class Fanout:
             self._log.append(frame)
 
     def _run(self, is_first: bool = False) -> None:
-        """One slice of the pass."""
+        """Run one slice of the pass."""
         assert self._pass is not None
         try:
             if not run_slice(self._pass):
@@ -143,7 +144,7 @@ class Fanout:
             self._on_progress()
 
     def _steps(self) -> Iterator[None]:
-        """A pass, to be run step by step until nobody is behind."""
+        """The steps of a pass, which goes on until every subscriber is up to date."""
         self._is_behind = True
         while self._is_behind:
             self._is_behind = False
@@ -151,7 +152,7 @@ class Fanout:
                 try:
                     yield from group.advance()
                 except LookupError:
-                    self._dissolve(group, Cause.BEHIND)  # each is told for itself what was forgotten
+                    self._dissolve(group, Cause.BEHIND)  # served apart, each subscriber is told what was forgotten
                 if len(group) == 1:  # the others have left or are blocked
                     self._dissolve_group_of_one()
                 if group.seq != self._log.next_seq and group:
@@ -163,7 +164,7 @@ class Fanout:
 
     def _serve(self, subscribers: Iterable[Subscriber]) -> None:
         """Send the next piece to each of these subscribers that is still apart."""
-        # A piece for the only subscriber is not kept: it would stay in memory as long as that one goes straight.
+        # A piece for the only subscriber is not kept: it would stay in memory while the subscriber goes straight.
         make = next_piece if len(self._apart) == 1 and not self._in_step else self._pieces.next
         for subscriber in subscribers:
             sink = subscriber.sink
@@ -188,7 +189,10 @@ class Fanout:
                 self._settle(subscriber, sink)
 
     def _settle(self, subscriber: Subscriber, sink: Sink) -> None:
-        """A subscriber is up to date: it goes straight if it is the only one, else in step with others if it can."""
+        """Let a subscriber that is up to date go straight if it is the only one, else in step with others.
+
+        A subscriber whose sink is not steady stays apart.
+        """
         if len(self._apart) == 1 and not any(self._in_step.values()):
             mode = subscriber.change_mode(Cause.ALONE)
             assert mode is Mode.STRAIGHT
@@ -204,7 +208,7 @@ class Fanout:
                 del self._apart[subscriber]
 
     def _end_straight(self, cause: Cause) -> None:
-        """Whoever goes straight is served by passes from now on."""
+        """Let the subscriber that goes straight, if there is one, be served by passes from now on."""
         subscriber = self._straight.subscriber
         if subscriber is not None:
             self._straight.leave(subscriber)
@@ -212,7 +216,7 @@ class Fanout:
             self._apart[subscriber] = None
 
     def _dissolve_group_of_one(self) -> None:
-        """Nobody moves in step with themselves: the only subscriber goes straight as soon as it has been served."""
+        """Dissolve a group that has only one subscriber left, which goes straight as soon as a pass has served it."""
         if self._apart or not self._in_step:
             return
         groups = [group for group in self._in_step.values() if group]

@@ -1,12 +1,12 @@
 """Shell: subscribers of one view that stand at one position: a shared cursor and a list of sockets.
 
 In: subscribers that are up to date. Out: the next piece, to all sockets in one flat loop that touches nothing else:
-with ten thousand subscribers a delivery else costs mostly the cache misses of looking at each of them
-(bench/fanout.py). A subscriber is here only while the kernel takes all that it is sent; one that falls behind gets a
-cursor of its own back.
+0.26 us of Python beside 1.13 us of `send` for each of ten thousand subscribers (bench/fanout.py). Looking at every
+subscriber would cost cache misses instead. A subscriber is here only while the kernel takes all that it is sent; a
+subscriber that falls behind gets a cursor of its own back.
 
 The invariant: between two advances every subscriber here has been sent exactly the log up to `seq`; during an
-advance, those in the slots before `_reached` have been sent the piece that is under way too.
+advance, the subscribers in the slots before `_reached` have also been sent the piece that is under way.
 """
 
 import socket
@@ -18,9 +18,9 @@ from gateway.delivery.pieces import View, next_piece
 from gateway.delivery.sinks import send_nowait
 from gateway.delivery.subscriber import Subscriber
 
-STEP = 128  # subscribers between two looks at the clock: with a token for each, a third of a slice
-LARGE_PIECE_BYTES = 8192  # a piece above this size goes to fewer subscribers a step
-LARGE_STEP = 16  # subscribers between two looks at the clock with a full piece of 64 KiB: a third of a slice
+STEP = 128  # subscribers between two looks at the clock: to send each a token takes a third of a slice
+LARGE_PIECE_BYTES = 8192  # a piece above this size goes to `LARGE_STEP` subscribers a step
+LARGE_STEP = 16  # subscribers between two looks at the clock: to send each a full piece takes a third of a slice
 
 
 class SubscribersInStep:
@@ -35,16 +35,16 @@ class SubscribersInStep:
         self.sends = 0
         self._sockets: list[socket.socket] = []
         self._subscribers: list[Subscriber] = []
-        self._reached = 0  # how many have been sent the piece that is under way
+        self._reached = 0  # how many subscribers have been sent the piece that is under way
         self._next_seq = seq  # the position behind the piece that is under way
 
     def __len__(self) -> int:
         return len(self._sockets)
 
     def join(self, subscriber: Subscriber, direct: socket.socket) -> bool:
-        """Take in a subscriber whose sink is steady, if it stands where the others do; whether it did.
+        """Take in a subscriber with a steady sink, if it stands where the others do; return whether it was taken in.
 
-        Only between two advances.
+        To be called only between two advances.
         """
         if not self._sockets:
             self.seq = self._next_seq = subscriber.seq
@@ -56,19 +56,19 @@ class SubscribersInStep:
         return True
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Give the subscriber its own cursor back; nothing if it has left before."""
+        """Give the subscriber its own cursor back; a subscriber that has left before is ignored."""
         if subscriber.cursor is not self:
             return
         slot, last = subscriber.slot, len(self._sockets) - 1
         subscriber.stand_at(self.position_of(slot))
-        if slot < self._reached:  # the gap moves to the border, so that nobody beyond it is taken for served
+        if slot < self._reached:  # the free slot moves to `_reached`, so that nobody behind it counts as served
             self._reached -= 1
             slot = self._move(self._reached, slot)
         self._move(last, slot)
         del self._sockets[last], self._subscribers[last]
 
     def dissolve(self) -> list[Subscriber]:
-        """Give everyone their own cursor back."""
+        """Give every subscriber its own cursor back; return them."""
         subscribers = list(self._subscribers)
         for subscriber in reversed(subscribers):
             self.leave(subscriber)
@@ -79,7 +79,7 @@ class SubscribersInStep:
         return self._next_seq if slot < self._reached else self.seq
 
     def advance(self) -> Iterator[None]:
-        """Send the next piece to all, step by step. Whoever was not sent all of it has left when a step is over.
+        """Send the next piece to all, step by step. A subscriber that did not get all of it has left after its step.
 
         Raises `LookupError` if the log has forgotten what comes next.
         """
@@ -100,7 +100,10 @@ class SubscribersInStep:
         self._reached, self.seq = 0, self._next_seq
 
     def _let_go(self, served: list[tuple[Subscriber, int]], data: bytes, over: bool) -> None:
-        """Let go of subscribers of whom not all bytes were taken, or who are at the end; with the count of bytes."""
+        """Let go of subscribers whose sockets took less than the piece, or who are at the end of the log.
+
+        `served` holds each subscriber with the number of bytes that its socket took.
+        """
         for subscriber, sent in served:
             self.leave(subscriber)
             if sent != len(data) and subscriber.sink is not None:
@@ -111,7 +114,7 @@ class SubscribersInStep:
                 subscriber.change_mode(Cause.BLOCKED)
 
     def _move(self, source: int, target: int) -> int:
-        """Put the subscriber of one slot into another; the slot that is free now."""
+        """Put the subscriber of slot `source` into slot `target`; return `source`, which is free now."""
         if source != target:
             self._sockets[target] = self._sockets[source]
             moved = self._subscribers[target] = self._subscribers[source]
@@ -120,9 +123,9 @@ class SubscribersInStep:
 
 
 def _send_all(sockets: list[socket.socket], data: bytes) -> list[int]:
-    """How many bytes each socket took; -1: the peer is gone.
+    """Send the piece to every socket; the result is how many bytes each took, or -1 where the peer is gone.
 
-    The loop runs in C: 50 ns less a delivery. `send` is 180 ns cheaper than `os.write` on the descriptor.
+    The loop runs in C, which saves 50 ns a delivery. `send` costs 180 ns less than `os.write` on the descriptor.
     """
     sent: list[int] = []
     sending = map(socket.socket.send, sockets, repeat(data))
@@ -130,5 +133,5 @@ def _send_all(sockets: list[socket.socket], data: bytes) -> list[int]:
         try:
             sent.extend(sending)
         except OSError:
-            sent.append(send_nowait(sockets[len(sent)], data))  # tells why it failed
+            sent.append(send_nowait(sockets[len(sent)], data))  # tells a full socket from a lost peer
     return sent

@@ -1,4 +1,4 @@
-"""Pure: the modes in which a subscriber is delivered to, and what moves it from one to another.
+"""Pure: the modes of a subscriber's delivery, and what moves a subscriber from one mode to another.
 
 In: a mode and a cause. Out: the next mode. The invariant: a subscriber is in exactly one mode, and whatever is not in
 the table never happens.
@@ -8,29 +8,29 @@ from enum import Enum
 
 
 class Mode(Enum):
-    """How a subscriber is delivered to."""
+    """How a subscriber is served."""
 
     __hash__ = object.__hash__  # by identity: the hash of `Enum` is Python code, and costs 0.3 us each time
 
-    DETACHED = "detached"  # it has no sink yet
-    APART = "apart"  # a cursor of its own: a pass serves it by itself
-    STRAIGHT = "straight"  # the only one that takes bytes: each frame is sent in the call that brings it
-    IN_STEP = "in step"  # up to date, and shares one cursor with others
-    BLOCKED = "blocked"  # its sink takes nothing for now: a pass leaves it out
+    DETACHED = "detached"  # the subscriber has no sink yet
+    APART = "apart"  # the subscriber has a cursor of its own, and a pass serves it by itself
+    STRAIGHT = "straight"  # the only subscriber that takes bytes: each frame is sent in the call that brings it
+    IN_STEP = "in step"  # the subscriber is up to date, and shares one cursor with others
+    BLOCKED = "blocked"  # the sink takes nothing for now, and a pass leaves the subscriber out
     ENDED = "ended"
 
 
 class Cause(Enum):
-    """What may change a mode."""
+    """What may change the mode of a subscriber."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # by identity, as in `Mode`
 
-    READY = "ready"  # it has got its sink, or its sink has room again
-    ALONE = "alone"  # nobody else takes bytes
-    CAUGHT_UP = "caught up"  # it stands where others do who move in step
-    COMPANY = "company"  # somebody else takes bytes from now on
-    BEHIND = "behind"  # there is more for it than one frame, or its position was forgotten
-    BLOCKED = "blocked"  # its sink takes nothing more for now
+    READY = "ready"  # the subscriber has got its sink, or the sink has room again
+    ALONE = "alone"  # no other subscriber takes bytes
+    CAUGHT_UP = "caught up"  # the subscriber has come to the position of the subscribers in step
+    COMPANY = "company"  # another subscriber takes bytes from now on
+    BEHIND = "behind"  # the subscriber is to be sent more than one frame, or the log has forgotten its position
+    BLOCKED = "blocked"  # the sink takes nothing more for now
     ENDED = "ended"
 
 

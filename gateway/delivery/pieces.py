@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.endings import Ending
 
-MAX_SHARED_PIECES = 4  # of 64 KiB each; subscribers that follow one another through a long log share them
+MAX_SHARED_PIECES = 4  # pieces of up to 64 KiB, for subscribers that follow one another through a long log
 
 
 # The bytes of one send (empty: there is nothing new for the subscriber), the position behind them, and whether the
@@ -21,8 +21,8 @@ Piece = tuple[bytes, int, bool]
 class View(Protocol):
     """One framing of one log. It says when the stream is over; how a body ends is the business of a connection."""
 
-    keepalive: bytes  # what may stand between two pieces
-    relays_chunks: bool  # the transfer chunk in which a frame came is what its subscribers are sent
+    keepalive: bytes  # the bytes of a comment, which may be sent between two pieces
+    relays_chunks: bool  # subscribers are sent a frame as the transfer chunk in which it came from upstream
     resumable: bool  # a subscriber that is cut off can come again and go on where it was
 
     def framed(self, frame: bytes, seq: int) -> bytes:
@@ -32,9 +32,9 @@ class View(Protocol):
         """The next bytes for a subscriber at `seq`. Raises `LookupError` if the log has forgotten the position."""
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """What a subscriber is told that is sent away before the end; empty: nothing, not even that its body ends.
+        """The last bytes for a subscriber that is sent away before the end; empty if its body has to stay unended.
 
-        With `retry_ms` it is to come again, so that it is not told of an end.
+        With `retry_ms` they ask the client to come again, and do not speak of an end.
         """
 
 
@@ -50,7 +50,7 @@ class Log(Protocol):
     def close(self, ending: Ending) -> None:
         """Write the end."""
 
-    bytes: int  # of the frames that are held
+    bytes: int  # the size of the frames that are held
 
 
 def next_piece(view: View, seq: int, body_end: bytes) -> Piece:
@@ -70,12 +70,12 @@ class SharedPieces:
         self._made: dict[tuple[View, int, bytes], tuple[Piece, tuple[int, Ending | None]]] = {}
 
     def next(self, view: View, seq: int, body_end: bytes) -> Piece:
-        """The next piece for a subscriber at `seq`: the one that another subscriber got, if it is still the next."""
+        """The next piece for a subscriber at `seq`: the piece that another subscriber got, if that is still right."""
         end = (self._log.next_seq, self._log.ending)
         made = self._made.get((view, seq, body_end))
         if made is not None:
             piece, end_then = made
-            if end_then == end or piece[1] != end_then[0]:  # nothing has come, or the piece was full
+            if end_then == end or piece[1] != end_then[0]:  # the log has not grown, or the piece was full
                 return piece
         piece = next_piece(view, seq, body_end)
         if piece[0]:

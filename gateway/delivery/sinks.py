@@ -12,12 +12,12 @@ import struct
 import termios
 from typing import Protocol
 
-# Bytes that may wait in user space for a client's window. Above it the subscriber is a cursor, not memory.
+# Bytes for one client that may wait in this process. With more the sink is blocked, and the subscriber only lags.
 MAX_UNSENT_BYTES = 65536
 
 
 def send_nowait(direct: socket.socket, data: bytes) -> int:
-    """How many bytes the kernel took; -1: the peer is gone."""
+    """Send without waiting; return how many bytes the kernel took, or -1 if the peer is gone."""
     try:
         return direct.send(data)
     except BlockingIOError:
@@ -27,7 +27,10 @@ def send_nowait(direct: socket.socket, data: bytes) -> int:
 
 
 def queued_bytes(direct: socket.socket) -> int:
-    """How much of what the kernel took the peer has not acknowledged (ioctl SIOCOUTQ, tcp(7)); 0: not known."""
+    """The number of bytes that the kernel holds until the peer acknowledges them (ioctl SIOCOUTQ, tcp(7)).
+
+    0 if the kernel cannot tell.
+    """
     try:
         return int(struct.unpack("i", fcntl.ioctl(direct, termios.TIOCOUTQ, bytes(4)))[0])
     except OSError:
@@ -38,17 +41,17 @@ class Sink(Protocol):
     """The way to one subscriber."""
 
     body_end: bytes  # ends the body of the connection; sent in one piece with the last frames
-    steady: bool  # as long as the sink is not blocked, `direct` is there and does not change
-    direct: socket.socket | None  # may be sent to without a call of `write` as long as the sink is not blocked
+    steady: bool  # as long as the sink is not blocked, `direct` is set and does not change
+    direct: socket.socket | None  # the socket that bytes may go to past `write`, as long as the sink is not blocked
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again
 
     def write(self, data: bytes) -> None:
         """Hand over bytes; may set `blocked`."""
 
     def on_short_write(self, data: bytes, sent: int) -> None:
-        """The kernel took only `sent` of the bytes that were sent to `direct`; -1: the peer is gone.
+        """Take the bytes of which the kernel, at `direct`, took only `sent`; -1: the peer is gone.
 
-        A steady sink is blocked then.
+        A steady sink is blocked after this call.
         """
 
     def unsent_bytes(self) -> int:
@@ -61,7 +64,7 @@ class Sink(Protocol):
         """Drop the connection and what it has not taken."""
 
     def close(self) -> None:
-        """The subscriber has ended; the connection stays with its owner."""
+        """Let go of the connection, which stays with its owner: the subscriber has ended."""
 
 
 class TransportSink:
@@ -92,12 +95,12 @@ class TransportSink:
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        # The socket of the transport: uvloop's has no `send`, but `fileno` and `dup`.
+        # The transport's own socket object; uvloop's has `fileno` and `dup`, but no `send`.
         self._socket: socket.socket | None = transport.get_extra_info("socket")
-        # Everything goes through the transport: it encrypts, or there is no descriptor for a duplicate.
+        # True if everything has to go through the transport: it encrypts, or there is no descriptor for a duplicate.
         self._by_transport = transport.get_extra_info("sslcontext") is not None
         self._duplicate: socket.socket | None = None  # made with the first bytes
-        # None at first: the head is still to go, and the transport may hold bytes of the answer before.
+        # None at first: the head has to be sent before, and the transport may still hold bytes of an earlier answer.
         self.direct: socket.socket | None = None
 
     def begin_with(self, head: bytes) -> None:
@@ -113,14 +116,14 @@ class TransportSink:
             self._transport.write(data)
             return
         sent = self._send_first(own, data) if duplicate is None else send_nowait(duplicate, data)
-        self.direct = self._duplicate  # the transport has nothing left to send, and is passed by from now on
+        self.direct = self._duplicate  # the transport holds no bytes, so later bytes may go past it
         if sent != len(data):
             self.on_short_write(data, sent)
 
     def _send_first(self, own: socket.socket, data: bytes) -> int:
-        """How many bytes the kernel took; -1: the peer is gone.
+        """Send the first bytes; return how many the kernel took, or -1 if the peer is gone.
 
-        The duplicate is made after the first bytes are sent, since it takes 20 us.
+        The duplicate is made after they are sent, since making it takes 20 us.
         """
         if self._transport.is_closing():
             return -1
@@ -130,8 +133,8 @@ class TransportSink:
             sent = 0
         except OSError:
             return -1
-        # A duplicate and not the transport's descriptor: that one may be closed, and its number given to another
-        # client, before the sink hears of it.
+        # A duplicate and not the transport's descriptor: the transport may close its descriptor, and the kernel may
+        # give the number to another client, before the sink hears of it.
         try:
             self._duplicate = own.dup()
             self._duplicate.setblocking(False)
@@ -145,13 +148,13 @@ class TransportSink:
             self._transport.write(data[sent:])
         else:
             self.blocked = True  # the client is gone
-            self._transport.abort()  # its protocol hears of the loss then, even while it reads nothing
+            self._transport.abort()  # so the transport's protocol hears of the loss, even while it reads nothing
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
-        # Asked by the transport's socket: by TLS, and while bytes of the answer before wait, there is no duplicate.
+        # The transport's socket is asked, since there may be no duplicate: with TLS, or before the first direct send.
         own = self._socket
         return 0 if own is None or self._transport.is_closing() else queued_bytes(own)
 

@@ -7,7 +7,7 @@ SLICE_SECONDS = 0.001
 
 
 def run_slice(steps: Iterator[None]) -> bool:
-    """Run steps for about a millisecond; whether the work has come to its end."""
+    """Run steps for about a millisecond; return whether the work has come to its end."""
     until = time.perf_counter() + SLICE_SECONDS
     for _ in steps:
         if time.perf_counter() >= until:

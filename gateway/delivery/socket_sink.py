@@ -1,9 +1,9 @@
 """Shell: the way to a subscriber by a bare socket that was taken over from the HTTP server.
 
-In: pieces, and what the watch sees. Out: bytes to the socket, and to the sink's owner room and hang-ups. What the
-kernel does not take at once is kept as a reference to the shared bytes and an offset; the sink is blocked
-until the watch says that there is room. The invariant: the sink owns the socket, and closes it once, after the last
-byte or at once.
+In: pieces, and what the watch sees. Out: bytes to the socket; to the sink's owner, that there is room again or that
+the client hung up. What the kernel does not take at once is kept as a reference to the shared bytes and an offset;
+the sink is blocked until the watch says that there is room. The invariant: the sink owns the socket, and closes it
+once, after the last byte or at once.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Protocol
 from gateway.delivery.sinks import queued_bytes, send_nowait
 from gateway.delivery.watch import Watch
 
-MAX_UNREAD_BYTES = 8 << 20  # read from a client before its socket is closed: beyond the largest receive buffer
+MAX_UNREAD_BYTES = 8 << 20  # what is read from a client before its socket is closed: more than a receive buffer holds
 CLOSE_SECONDS = 30.0  # how long a client may need for the last bytes of a stream that has ended
 
 
@@ -38,7 +38,7 @@ class SocketSink:
         self._watch = watch
         self._owner: SinkOwner | None = None  # None before the start and after the close
         self._rest = b""  # the piece that was sent in part
-        self._sent = 0  # how many bytes of it the kernel has taken
+        self._sent = 0  # how many bytes of `_rest` the kernel has taken
         self._close_timer: asyncio.TimerHandle | None = None
         self.body_end = body_end
         self.steady = True

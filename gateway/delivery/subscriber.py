@@ -1,6 +1,6 @@
 """Shell: one subscriber of a log: a cursor, a view, a sink and a mode. It holds no frames of its own.
 
-In: pieces, room, hang-ups. Out: bytes to its sink, and to its host (the stream) what follows from them. The
+In: pieces, room, hang-ups. Out: bytes to its sink; to its host (the stream), that it is ready, blocked or closed. The
 invariant: the bytes written to the sink are the view's pieces in order, each once, until the subscriber ends with
 exactly one `Ending`.
 """
@@ -29,7 +29,7 @@ class Host(Protocol):
 
 
 class SharedCursor(Protocol):
-    """A cursor that is kept outside of the subscriber: those in step share one; the straight way is up to date."""
+    """A cursor that is kept outside of the subscriber: by the subscribers in step, or by the straight way."""
 
     def position_of(self, slot: int) -> int:
         """Where the subscriber in this slot is."""
@@ -67,13 +67,13 @@ class Subscriber:
         self._on_end: Callable[[], None] | None = None
         self._at_check = (seq, 0)  # the position and the unsent bytes at the last look for a stall
         self.mode = Mode.DETACHED
-        self.is_audience = is_audience  # it is a reason for the stream to go on
+        self.is_audience = is_audience  # it counts as audience, so it is a reason for the stream to go on
         self.view = view
         self.sink: Sink | None = None
         self.first_seq = seq  # where it began
-        self.seq = seq  # its own cursor: the next frame to send. While `cursor` is set, that one counts
-        self.cursor: SharedCursor | None = None
-        self.slot = 0  # its place at the shared cursor
+        self.seq = seq  # its own cursor: the next frame to send; out of date while `cursor` is set
+        self.cursor: SharedCursor | None = None  # the shared cursor that says where it is
+        self.slot = 0  # its slot at the shared cursor
         self.ending: Ending | None = None
 
     @property
@@ -89,32 +89,32 @@ class Subscriber:
     # --- the fan-out's side
 
     def change_mode(self, cause: Cause) -> Mode:
-        """The mode from now on. Raises `KeyError` for what never happens (`modes.py`)."""
+        """Go to the next mode and return it. Raises `KeyError` for what never happens (`modes.py`)."""
         self.mode = next_mode(self.mode, cause)
         return self.mode
 
     def follow(self, cursor: SharedCursor, slot: int = 0) -> None:
-        """From now on this cursor says where the subscriber is."""
+        """Let this shared cursor say where the subscriber is, from now on."""
         self.cursor, self.slot = cursor, slot
 
     def stand_at(self, seq: int) -> None:
-        """From now on the subscriber has a cursor of its own, which is here."""
+        """Give the subscriber a cursor of its own, at `seq`."""
         self.cursor, self.seq = None, seq
 
     def send(self, data: bytes, next_seq: int) -> None:
-        """Hand over the next piece; the subscriber stands behind it then."""
+        """Write the next piece to the sink, and move the cursor behind it, to `next_seq`."""
         self.seq = next_seq
         if data and self.sink is not None:
             self.sink.write(data)
 
     def finish(self) -> None:
-        """The last piece has been sent."""
+        """End the subscriber as completed: its last piece has been sent."""
         self.end(Ending.COMPLETED)
 
     # --- the connection's side
 
     def attach(self, sink: Sink) -> None:
-        """The head is out: send what is there and, from now on, what comes."""
+        """Give the subscriber its sink, once the response head is out: it is sent what is there, then what comes."""
         if self.ending is not None:
             sink.close()
             return
@@ -128,11 +128,11 @@ class Subscriber:
             self._host.on_ready(self)
 
     def on_hang_up(self) -> None:
-        """The client is gone."""
+        """End the subscriber, whose client is gone."""
         self.end(Ending.LEFT)
 
     def expire_in(self, seconds: float) -> None:
-        """Send the subscriber away as expired after so many seconds, if it is still there."""
+        """Send the subscriber away as expired when `seconds` have passed, if it has not ended before."""
         self._expiry = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.send_away, Ending.EXPIRED)
 
     def when_ended(self, call: Callable[[], None] | None) -> None:
@@ -140,7 +140,7 @@ class Subscriber:
         self._on_end = call
 
     async def wait_closed(self) -> Ending:
-        """The subscriber's ending, as soon as there is one; for one waiter."""
+        """Wait for the subscriber's ending and return it; only one caller may wait."""
         if self.ending is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -150,19 +150,19 @@ class Subscriber:
     # --- the stream's side
 
     def keep_alive(self) -> None:
-        """Send a comment, if there is room: the subscriber is between two events and waits for the next."""
+        """Send a comment, if there is room, since the subscriber is between two events and waits for the next."""
         if self.sink is not None and not self.sink.blocked:
             self.sink.write(self.view.keepalive)
             if self.sink.blocked:
                 self._host.on_blocked(self)
 
     def check_stall(self, now: float, limit: float) -> bool:
-        """Whether the client has taken no byte for `limit` seconds while some waited for it."""
+        """Whether the client has taken no byte for `limit` seconds although bytes waited for it."""
         if self.sink is None:
             return False
         unsent, before = self.sink.unsent_bytes(), self._at_check
         if unsent:
-            unsent += self.sink.kernel_bytes()  # a slow client takes them before there is room for more
+            unsent += self.sink.kernel_bytes()  # a slow client takes the kernel's bytes before the sink has room
         self._at_check = (self.position, unsent)
         if not unsent or self.position != before[0] or unsent < before[1]:
             self._stalled_since = None
@@ -171,16 +171,16 @@ class Subscriber:
         return self._stalled_since is not None and now - self._stalled_since >= limit
 
     def send_away(self, ending: Ending, retry_ms: int | None = None) -> None:
-        """End the subscriber before its stream ends; tell it so, or when to come again, if there is room.
+        """End the subscriber before its stream ends. If there is room, tell the client so, or when to come again.
 
-        Where a view has no word for this the body is left unended: the client sees a break, never a false end.
+        Where a view has no farewell, the body is left unended: the client sees a break, never a false end.
         """
         if self.sink is not None and not self.sink.blocked and (farewell := self.view.farewell(ending, retry_ms)):
             self.sink.write(farewell + self.sink.body_end)
         self.end(ending)
 
     def end(self, ending: Ending = Ending.LEFT) -> None:
-        """The subscriber is gone, or is given up. Idempotent; the first reason wins."""
+        """End the subscriber, let go of its sink and tell its host. Idempotent; the first ending wins."""
         if self.ending is not None:
             return
         self.ending = ending

@@ -9,24 +9,24 @@ import contextlib
 import select
 from typing import Protocol
 
-MAX_EVENTS = 256  # taken in one turn of the loop; what is left keeps the descriptor readable, so that it comes back
+MAX_EVENTS = 256  # events taken in one turn of the loop; the others keep the descriptor readable for the next turn
 
 _INTEREST = select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Watched(Protocol):
-    """Who is told what happens to one socket."""
+    """The owner of one socket, who is told what happens to it."""
 
     def on_hang_up(self) -> None:
         """The peer is gone; the descriptor is no longer watched."""
 
     def on_room(self) -> None:
-        """There is room in the socket's buffer, after there was none."""
+        """The socket's buffer has room, after it had none."""
 
 
 class Watch:
-    """Tells of hang-ups and of new room of many sockets."""
+    """The watch over many sockets: reports hang-ups and new room to their owners."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -38,9 +38,9 @@ class Watch:
         return len(self._watched)
 
     def add(self, descriptor: int, watched: Watched) -> None:
-        """Watch a socket. An edge that came before is reported too: epoll tells the state at registration.
+        """Watch a socket. What happened before is reported too, since epoll reports the state at registration.
 
-        Raises `OSError` if the kernel watches no more of them (epoll_ctl(2), ENOSPC).
+        Raises `OSError` if the kernel watches no more sockets (epoll_ctl(2), ENOSPC).
         """
         self._epoll.register(descriptor, _INTEREST)
         self._watched[descriptor] = watched

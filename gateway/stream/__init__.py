@@ -1,1 +1,1 @@
-"""A log, its framings, who is listening, and all streams of this process."""
+"""One stream (its log, its views, its subscribers), and the hub of all streams of this process."""

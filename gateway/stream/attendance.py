@@ -1,4 +1,4 @@
-"""Shell: looks at the subscribers of one stream from time to time: who is stuck, who waits in silence.
+"""Shell: looks at the subscribers of one stream from time to time, and finds who is stuck and who waits in silence.
 
 In: time. Out: an end (`Ending.LAGGED`) for a client that has taken no byte for too long; a comment for each client
 that waits for the next event, so that it and the proxies before it know that the gateway is there.
@@ -15,7 +15,7 @@ from gateway.stream.log import StreamLog
 
 
 class Attendance:
-    """The looks at the subscribers of one stream, while there are any."""
+    """Looks at the subscribers of one stream every few seconds, while there are any."""
 
     __slots__ = (
         "_keepalive_seconds",
@@ -30,7 +30,7 @@ class Attendance:
 
     def __init__(self, log: StreamLog, subscribers: Collection[Subscriber], limits: StreamSettings) -> None:
         self._log = log
-        self._subscribers = subscribers  # as they are at the time of a look
+        self._subscribers = subscribers  # the stream's own collection, which changes between two looks
         self._keepalive_seconds = limits.keepalive_seconds
         self._stall_seconds = limits.subscriber_stall_seconds
         self._tick = min(limits.keepalive_seconds / 2, limits.subscriber_stall_seconds / 4)  # seconds between looks
@@ -39,12 +39,12 @@ class Attendance:
         self._next: asyncio.Handle | None = None  # the next look, or the next slice of the one that is under way
 
     def start(self) -> None:
-        """There is a subscriber. Idempotent."""
+        """Look from now on, since there is a subscriber. Idempotent."""
         if self._next is None:
             self._next = asyncio.get_running_loop().call_later(self._tick, self._on_tick)
 
     def stop(self) -> None:
-        """There are no subscribers any more. Idempotent."""
+        """Look no more, since there is no subscriber left. Idempotent."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -59,7 +59,7 @@ class Attendance:
         self._run(self._look(is_quiet))
 
     def _run(self, look: Iterator[None]) -> None:
-        """One slice of a look: ten thousand comments at once would hold up the tokens of other streams."""
+        """Run one slice of a look: ten thousand comments at once would hold up the tokens of other streams."""
         if not run_slice(look):
             self._next = asyncio.get_running_loop().call_soon(self._run, look)
             return

@@ -1,6 +1,6 @@
-"""Shell: who is listening to a stream. Decides when nobody is, and what follows from that.
+"""Shell: the audience of a stream: counts its subscribers, and decides what follows when there are none.
 
-Three different events (DESIGN.md 1.6): a subscriber left; the last subscriber left, whereupon the stream is abandoned
+Three events have to be told apart: a subscriber left; the last subscriber left, whereupon the stream is abandoned
 after a grace, or runs on without subscribers for a while; and an explicit stop, which is not decided here.
 """
 
@@ -37,7 +37,7 @@ def policy_of(
     on_last_reader: OnLastReader | None = None,
     abort_grace_ms: int | None = None,
 ) -> Policy:
-    """What was asked for this stream, else what is configured.
+    """The policy of one stream: what its request asked for, and what is configured where the request says nothing.
 
     A detached stream outlives its subscribers unless something else was asked for.
     """
@@ -51,50 +51,50 @@ def policy_of(
 
 
 class Audience:
-    """The count of the subscribers of one stream, those included that still wait for the first token."""
+    """The count of the subscribers of one stream; a subscriber that still waits for the first token counts too."""
 
     __slots__ = ("_alone", "_alone_since", "_on_empty", "_policy", "_timer", "subscribers", "total")
 
     def __init__(self, policy: Policy, on_empty: Callable[[Ending], None]) -> None:
         self._policy = policy
-        # Is given the ending that follows from an empty audience. None: the stream has ended, nothing follows.
+        # Called with the ending that follows from an empty audience. None once the stream has ended.
         self._on_empty: Callable[[Ending], None] | None = on_empty
         self._timer: asyncio.TimerHandle | None = None
         self.subscribers = 0
         self.total = 0  # subscribers that there ever were
-        self._alone = 0.0  # seconds without a subscriber, without those that run now
+        self._alone = 0.0  # seconds without a subscriber before `_alone_since`
         self._alone_since: float | None = clock.monotonic() if policy.detached else None
         if policy.detached:
             self._wait(policy.lonely_seconds, Ending.EXPIRED)
 
     @property
     def orphan_seconds(self) -> float:
-        """How long the stream has run for nobody."""
+        """Seconds that the stream has run without a subscriber."""
         return self._alone + (0.0 if self._alone_since is None else clock.monotonic() - self._alone_since)
 
     def join(self) -> None:
-        """A subscriber has come."""
+        """Count a subscriber that has come."""
         self._stop_alone()
         self.subscribers += 1
         self.total += 1
         self._cancel()
 
     def leave(self) -> None:
-        """A subscriber has left."""
+        """Count a subscriber that has left; without any, the policy decides what follows."""
         self.subscribers -= 1
         if self.subscribers == 0 and self._on_empty is not None:
             self._alone_since = clock.monotonic()
             self._wait_alone()
 
     def adopt(self, policy: Policy) -> None:
-        """Go on by this policy: somebody relies on the stream who is no subscriber."""
+        """Follow this policy from now on, because somebody who is not a subscriber relies on the stream."""
         self._policy = policy
         if self.subscribers == 0 and self._on_empty is not None:
             self._cancel()
             self._wait_alone()
 
     def close(self) -> None:
-        """The stream has ended: nothing follows from anybody's leaving."""
+        """Stop the timer for good: the stream has ended, so nothing follows when a subscriber leaves."""
         self._on_empty = None
         self._stop_alone()
         self._cancel()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from gateway.endings import Ending
 from gateway.stream.stream import Stream, StreamStatistics
 
-DRAIN_LOOK_SECONDS = 0.02  # between two looks whether the ended streams have been sent to all their subscribers
+DRAIN_LOOK_SECONDS = 0.02  # how often a drain looks whether the ended streams have been sent to all their subscribers
 
 
 class Running(Protocol):
@@ -24,24 +24,24 @@ class Running(Protocol):
 
 
 class Production(Running, Protocol):
-    """A stream with what makes it."""
+    """A stream together with its producer."""
 
     stream: Stream
     owner: str  # whose it is: the id of an API key, "" for the machine's own users
-    key: str | None  # X-Stream-Key
-    fingerprint: bytes  # of the request
-    announced: bool  # somebody knows its id, and may ask for it after its end
+    key: str | None  # the X-Stream-Key of its request
+    fingerprint: bytes  # the digest of its request, by which a repeated key is known to mean the same request
+    announced: bool  # a client was told its id, and may ask for it after its end
 
     def headers(self) -> dict[str, str]:
-        """Who answers, as response headers; nothing while that is not known."""
+        """The response headers that say who answers; empty while that is not known."""
 
     def describe(self) -> dict[str, Any]:
-        """The stream as `GET /v1/streams/{id}` tells it."""
+        """The JSON object of `GET /v1/streams/{id}`."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """Counts of all streams; `deliveries` and what follows it are sums over all streams that there ever were."""
+    """Counts of all streams; `deliveries` and the fields below it are sums over all streams that there ever were."""
 
     running: int
     ended: int
@@ -58,12 +58,12 @@ class _Kept:
     """A stream that has ended and is kept for replay."""
 
     until: float  # on the loop's clock
-    bytes: int  # as they were counted when it ended
+    bytes: int  # the size of its log when it ended
 
 
 @dataclass(slots=True)
 class _Sums:
-    """The sums of what streams did."""
+    """Sums over streams that have been."""
 
     deliveries: int = 0
     sends: int = 0
@@ -89,26 +89,26 @@ class Hub:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by stream id; what ended first stands first
         self._kept_bytes = 0
         self._ended = 0
-        self._forgotten: list[Production] = []  # not to be found any more, but with subscribers
-        self._gone = _Sums()  # of the streams that are neither to be found nor have subscribers
+        self._forgotten: list[Production] = []  # streams that can no longer be found, but still have subscribers
+        self._gone = _Sums()  # the sums of the streams that can no longer be found and have no subscribers
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, running: Running) -> None:
-        """A completion that is not streamed begins."""
+        """Register a completion that begins and is not streamed."""
         self._running[running.id] = running
         self._empty.clear()
 
     def add_stream(self, production: Production) -> None:
-        """A stream begins; it can be found from now on."""
+        """Register a stream that begins; it can be found from now on."""
         self.add(production)
         self._streams[production.id] = production
         if production.key is not None:
             self._by_key[production.owner, production.key] = production
 
     def end(self, running_id: str) -> None:
-        """A completion has ended; its stream is kept for replay. An unknown id is fine: an end may be told twice."""
+        """Take the end of a completion, and keep its stream for replay. A second end of the same id is ignored."""
         if self._running.pop(running_id, None) is None:
             return
         self._ended += 1
@@ -136,7 +136,7 @@ class Hub:
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
-                # Looked at now and then: no subscriber tells the hub that it has left.
+                # A look now and then instead of an event: no subscriber tells the hub that it has left.
                 while any(production.stream.subscribers for production in self._all()):  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         except TimeoutError:
@@ -168,12 +168,12 @@ class Hub:
         )
 
     def _all(self) -> list[Production]:
-        """All streams that can be found, and those forgotten that still have subscribers."""
+        """All streams that can be found, and all forgotten streams that still have subscribers."""
         self._sum_up_forgotten()
         return [*self._streams.values(), *self._forgotten]
 
     def _sum_up_forgotten(self) -> None:
-        """Let go of the forgotten streams without subscribers; what they did is counted for good."""
+        """Let go of the forgotten streams without subscribers, and add what they did to the sums."""
         still_sent = []
         for production in self._forgotten:
             if production.stream.subscribers:

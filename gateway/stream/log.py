@@ -1,9 +1,8 @@
-"""Pure: the append-only log of one stream. Producers append frames; subscribers read, each
-from a position of its own.
+"""Pure: the append-only log of one stream. Producers append frames; subscribers read, each from its own position.
 
 Positions are sequence numbers, counted from 0 over the life of an epoch. The end is state, one `Ending`, never a
 message that could be lost. The invariant: `first_seq <= position <= next_seq` for every position that can be read,
-and a closed log never changes but by trimming.
+and a closed log never changes except by trimming.
 """
 
 from gateway.endings import Ending
@@ -31,12 +30,12 @@ class StreamLog:
         self, epoch: str, first_seq: int = 0, terminal: bytes = b"", keepalive: bytes = sse.KEEPALIVE
     ) -> None:
         self.epoch = epoch
-        self.terminal = terminal  # the bytes of the dialect behind the last frame; b"": none
-        self.keepalive = keepalive  # the frame of the dialect for a subscriber that waits
+        self.terminal = terminal  # the dialect's bytes that follow the last frame; b"" if it has none
+        self.keepalive = keepalive  # the dialect's frame that keeps the connection of a waiting subscriber alive
         self.first_seq = first_seq
         self.next_seq = first_seq
-        self.bytes = 0  # of the frames that are held
-        self.forgotten_bytes = 0  # of the frames that were trimmed
+        self.bytes = 0  # the size of the frames that are held
+        self.forgotten_bytes = 0  # the size of the frames that were trimmed
         self.ending: Ending | None = None
         self._held: list[bytes] = []  # the frames that are held, oldest first
 
@@ -63,7 +62,7 @@ class StreamLog:
             self.ending = ending
 
     def read(self, seq: int, max_bytes: int) -> list[bytes]:
-        """Frames from `seq` on, at most `max_bytes` of them but at least one if there is any.
+        """Frames from `seq` on: at most `max_bytes` bytes, but at least one frame if there is any.
 
         Raises `LookupError` for a position that was trimmed or does not exist yet.
         """
@@ -79,7 +78,7 @@ class StreamLog:
         return frames
 
     def bytes_from(self, seq: int) -> int:
-        """Bytes of the frames that a subscriber at `seq` still has before it."""
+        """The size of the frames that a subscriber at `seq` has still to be sent."""
         start = max(seq - self.first_seq, 0)
         return sum(map(len, self._held[start:])) if start else self.bytes
 

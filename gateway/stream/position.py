@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from gateway.errors import InvalidParameter
 from gateway.stream.log import StreamLog
 
-# <epoch>-<seq>; behind a slash may stand the id that the source of a feed gave the event.
+# `<epoch>-<seq>`, and perhaps a slash and the id that the source of a feed gave the event.
 _POSITION = re.compile(r"([A-Za-z0-9]{1,64})-([0-9]{1,18})(?:/.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """The first event to send; `reset`: the client's position is of another epoch, so that it is sent all again."""
+    """The first event to send. `reset`: the client's position is of another epoch, so it is sent everything again."""
 
     seq: int
     reset: bool = False
 
 
 def start_of(log: StreamLog, last_event_id: str | None, from_now: bool, *, oldest: int) -> StartPoint | None:
-    """Where to begin; None when everything, the end included, was delivered.
+    """The point where a subscriber begins; None if it has been sent everything, the end included.
 
-    `oldest` is where a stream begins for a new subscriber: 0, so that it is told what was forgotten before it came;
-    for a ring, whose nature is to forget, its first event.
-    Raises `InvalidParameter` for an id that is none of ours: a position is refused, never guessed.
+    `oldest` is where a stream begins for a new subscriber: 0, so that the subscriber is told how much was forgotten
+    before; for a ring, whose nature is to forget, its first event.
+    Raises `InvalidParameter` for an id that this gateway cannot have given: a position is refused, never guessed.
     """
     if last_event_id is None:
         return StartPoint(log.next_seq if from_now else oldest)

@@ -1,8 +1,8 @@
 """Pure: how a log stays within its limits: what it forgets, and which subscribers stand in the way.
 
 In: a log and its subscribers. Out: the log trimmed, and the subscribers that have to be let go of before more can be
-forgotten. The invariant: a bounded log forgets only what all subscribers have been sent; a ring forgets the oldest,
-whoever has been sent it.
+forgotten. The invariant: a bounded log forgets only what all subscribers have been sent; a ring forgets its oldest
+events, sent or not.
 """
 
 from collections.abc import Collection
@@ -23,14 +23,14 @@ class Room(Protocol):
         """Whether the log is beyond its limit, so that its producer has to pause."""
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
-        """Forget what may be forgotten. Those returned have to be ended as lagged; then ask again."""
+        """Forget what may be forgotten; return the subscribers to end as lagged before this is called again."""
 
 
 class BoundedRoom:
-    """The rule of a completion: the log holds at most `max_bytes` of what somebody has still to be sent.
+    """The rule of a completion: the log holds at most `max_bytes` of what a subscriber has still to be sent.
 
     A subscriber that takes nothing while others do is let go of, so that it holds up nobody. If no subscriber takes
-    anything, or the pass has not come to them yet, the log is full.
+    anything, or the pass has not served them yet, the log is full.
     """
 
     __slots__ = ("_log", "looks_from_bytes")
@@ -47,7 +47,7 @@ class BoundedRoom:
         log, limit = self._log, self.looks_from_bytes
         if log.bytes <= limit:
             return []
-        # An eighth more than has to be, since to look at every subscriber costs something.
+        # An eighth more than necessary is forgotten, so that the subscribers are not all looked at for every frame.
         oldest = min((subscriber.position for subscriber in subscribers), default=log.first_seq)
         log.trim_to(limit - limit // 8, oldest)
         return self._stuck(subscribers) if log.bytes > limit else []
@@ -55,7 +55,7 @@ class BoundedRoom:
     def _stuck(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         """The subscribers that hold the beginning of the log, if they take nothing and others do.
 
-        A subscriber that cannot resume is let go of only for another that cannot, never for somebody who watches.
+        A subscriber that cannot resume is let go of only for the sake of another that cannot resume either.
         """
         free = [subscriber for subscriber in subscribers if not subscriber.is_blocked]
         lasting = [subscriber for subscriber in free if not subscriber.view.resumable]
@@ -71,7 +71,7 @@ class BoundedRoom:
 class Ring:
     """A log that keeps the newest `events` and forgets the rest, sent or not; nobody pauses its producer.
 
-    `lag`: a subscriber that falls out of the ring skips what it missed (a `gap` event tells how many), or is closed.
+    `lag`: a subscriber that falls out of the ring skips what it missed (a `gap` event says how many), or is closed.
     """
 
     events: int
@@ -79,11 +79,11 @@ class Ring:
 
 
 class RingRoom:
-    """The rule of a feed: the newest events stay, in at most `max_bytes`, but for one event larger than that."""
+    """The rule of a feed: keep the newest events, in at most `max_bytes`; a single larger event is kept too."""
 
     __slots__ = ("_log", "_max_bytes", "_ring")
 
-    looks_from_bytes = -1  # a ring turns by the count of its events: every frame may be one too many
+    looks_from_bytes = -1  # a ring is limited by its count of events as well, so every frame asks for room
     is_full = False
 
     def __init__(self, log: StreamLog, max_bytes: int, ring: Ring) -> None:
@@ -92,7 +92,7 @@ class RingRoom:
         self._ring = ring
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
-        """Forget in steps of an eighth of the ring, since each step moves the whole of it in memory."""
+        """Forget in steps of an eighth of the ring, since each step moves the whole ring in memory."""
         log, ring = self._log, self._ring
         if len(log) <= ring.events + ring.events // 8 and log.bytes <= self._max_bytes:
             return []

@@ -1,7 +1,7 @@
 """Shell: one stream: its log, its subscribers and its audience. It does not know where frames come from.
 
-In: frames and the end from a producer, subscribers from the API. Out: bytes to sinks, and to the producer what
-follows from its subscribers: pause, resume, stop. The invariant: the log is closed once, and every subscriber that
+In: frames and the end from a producer, subscribers from the API. Out: bytes to sinks; to the producer, what its
+subscribers require of it: pause, resume, stop. The invariant: the log is closed once, and every subscriber that
 stays is sent all of it.
 """
 
@@ -31,10 +31,10 @@ class Producer(Protocol):
     """What feeds a stream."""
 
     def pause(self) -> None:
-        """The log is full of what subscribers have still to be sent: bring no more."""
+        """Bring no more frames for now: the log is full of what subscribers have still to be sent."""
 
     def resume(self) -> None:
-        """There is room again."""
+        """Bring frames again: the log has room."""
 
     def stop(self, ending: Ending) -> None:
         """End the production for this reason."""
@@ -50,10 +50,10 @@ class StreamStatistics:
     bytes: int
     lag_events: int
     lagged_subscribers: int  # closed because they took nothing
-    deliveries: int  # events handed to subscribers; divided by the sends it is the coalescing ratio
+    deliveries: int  # events handed to subscribers; divided by `sends` it is the coalescing ratio
     sends: int
-    lag_bytes: int  # of the subscriber that is furthest behind
-    orphan_seconds: float  # without any subscriber
+    lag_bytes: int  # the lag of the subscriber that is furthest behind
+    orphan_seconds: float  # seconds without any subscriber
     ending: Ending | None
 
 
@@ -89,20 +89,22 @@ class Stream:
         terminal: bytes = b"",
         keepalive: bytes = sse.KEEPALIVE,
     ) -> None:
-        """`terminal`: the bytes of the dialect behind the last frame. `keepalive`: its frame for who waits."""
+        """Make an empty stream. `terminal` and `keepalive` are the dialect's bytes, as `StreamLog` keeps them."""
         self.id = stream_id
-        self.singly = False  # any number of frames at once
+        self.singly = False  # `FrameReceiver`: takes any number of frames at once
         log = self._log = StreamLog(epoch, first_seq, terminal, keepalive)
         limit = limits.max_log_bytes
         self._room: Room = BoundedRoom(log, limit) if ring is None else RingRoom(log, limit, ring)
         self._producer: Producer | None = producer  # None: the stream has ended
-        self._is_paused = False  # the producer, because the log is full
+        self._is_paused = False  # whether the producer is paused, because the log is full
         self._views: dict[tuple[Framing, bool], View] = {}
-        self._subscribers: dict[Subscriber, None] = {}  # an ordered set, with those that are not attached yet
+        self._subscribers: dict[Subscriber, None] = {}  # an ordered set; some may not be attached yet
         self._lagged = 0
-        self._delivered = 0  # events that subscribers were sent who have ended
+        self._delivered = 0  # events that were sent to subscribers that have ended
         self._fanout = Fanout(log, self._make_room, self._room.looks_from_bytes)
-        self.on_frame = self._fanout.publish  # takes a frame for every subscriber; on its way when it returns
+        self.on_frame = (
+            self._fanout.publish
+        )  # appends a frame, which is on its way to every subscriber when it returns
         self._audience = Audience(policy or policy_of(limits), self.stop)
         self._attendance = Attendance(log, self._subscribers, limits)
 
@@ -124,7 +126,7 @@ class Stream:
     def join(
         self, *, chunked: bool, framing: Framing = Framing.COMPLETION, seq: int = 0, is_audience: bool = True
     ) -> Subscriber:
-        """A subscriber from `seq` on. It counts as audience from now on, unless it is to keep no stream alive."""
+        """A new subscriber that begins at `seq`. With `is_audience` it counts, and so keeps the stream alive."""
         view = self._views.get((framing, chunked))
         if view is None:
             view = self._views[framing, chunked] = framing.value(self._log, chunked=chunked)
@@ -136,18 +138,18 @@ class Stream:
         return subscriber
 
     def dismiss(self, retry_ms: Callable[[], int]) -> None:
-        """Send every subscriber away, to come again after `retry_ms`: the stream goes on after a restart."""
+        """Send every subscriber away until after `retry_ms`: the stream goes on when the gateway has restarted."""
         for subscriber in list(self._subscribers):
             subscriber.send_away(Ending.DRAINED, retry_ms())
 
     def adopt(self, policy: Policy) -> None:
-        """Go on by this policy: somebody relies on the stream who is no subscriber."""
+        """Follow this policy from now on, because somebody who is not a subscriber relies on the stream."""
         self._audience.adopt(policy)
 
     # --- the producer's side
 
     def on_frames(self, frames: list[bytes]) -> None:
-        """Several frames at once: a subscriber gets them in one piece."""
+        """Append several frames at once: a subscriber gets them in one piece."""
         self._fanout.publish_all(frames)
 
     def close(self, ending: Ending, last_frames: list[bytes]) -> None:
@@ -155,7 +157,7 @@ class Stream:
         if self._log.ending is not None:
             return
         self._audience.close()
-        # What knows this stream is let go of, so that it goes at once and not when the garbage is collected.
+        # The reference to the producer is dropped, so that both are freed at once and not by the garbage collector.
         self._producer = None
         self._fanout.end(ending, last_frames)
 
@@ -164,7 +166,7 @@ class Stream:
         if self._producer is not None:
             self._producer.stop(ending)
 
-    # --- what is told of it
+    # --- statistics
 
     def statistics(self) -> StreamStatistics:
         log = self._log
@@ -186,7 +188,10 @@ class Stream:
         )
 
     def pass_under_way(self) -> int | None:
-        """The sends so far, while a pass over the subscribers is cut into slices; they move as long as it does."""
+        """The sends so far, while a pass over the subscribers is under way; None if there is none.
+
+        The count grows as long as the pass moves.
+        """
         return self._fanout.sends if self._fanout.is_passing else None
 
     # --- the subscribers' side (Host)

@@ -1,4 +1,4 @@
-"""Pure: framings of a log. A view makes the bytes that every subscriber of one kind receives.
+"""Pure: the views (framings) of a log. A view makes the bytes that every subscriber of one kind receives.
 
 A piece is what one `send` carries: the frames from a cursor on, up to a limit, joined; on HTTP/1.1 it is one
 transfer chunk (RFC 9112 section 7.1), so that an event is never split over two of them. A view says when the stream
@@ -13,10 +13,10 @@ from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
 from gateway.wire.http1 import SIZE_LINES
 
-# One join below 64 KiB costs less than the second send it saves; above it the socket buffer is full anyway.
+# Frames are joined up to this size, to save sends; a larger piece would rarely fit into a socket's send buffer.
 MAX_PIECE_BYTES = 65536
 
-SOURCE_ID = b"source-id: "  # begins the line before an event of a feed in its log: the id that its source gave it
+SOURCE_ID = b"source-id: "  # in the log of a feed, begins the line before an event that holds the source's own id
 
 
 class CompletionView:
@@ -39,7 +39,7 @@ class CompletionView:
             return frame
         size = len(frame)
         if size < len(SIZE_LINES):
-            return SIZE_LINES[size] + frame + b"\r\n"  # `encode_chunk`, without the call
+            return SIZE_LINES[size] + frame + b"\r\n"  # what `encode_chunk` does, without the cost of a call
         return http1.encode_chunk(frame)
 
     def piece(self, seq: int) -> Piece:
@@ -52,14 +52,14 @@ class CompletionView:
         return _sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        """Nothing: a POST client that is sent away sees its connection close, never a false terminal."""
+        """No bytes: a POST client that is sent away sees its connection close, never a false terminal event."""
         return b""
 
 
 class EventsView:
     """The framing of subscriptions: an `id: <epoch>-<seq>` on every event, and control events by name.
 
-    `gap` tells how many events were trimmed before the subscriber came to them; `end` is the last event.
+    The control event `gap` says how many events were trimmed before they were sent; `end` is the last event.
     """
 
     __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
@@ -102,9 +102,9 @@ class EventsView:
 
 
 class SourceEventsView(EventsView):
-    """The framing of subscriptions with the source's own id, where it gave one, behind ours.
+    """The framing of subscriptions to a feed that add the id that the source gave an event, if it gave one.
 
-    The id is `<epoch>-<seq>/<source id>`: a browser's `EventSource` shows its page no other field than `id`.
+    An event's id is `<epoch>-<seq>/<source id>`, since a browser's `EventSource` shows its page only the `id` field.
     """
 
     __slots__ = ()
@@ -117,7 +117,7 @@ class SourceEventsView(EventsView):
 
 
 class Framing(Enum):
-    """How a subscriber wants the log."""
+    """The framing in which a subscriber receives a log."""
 
     COMPLETION = CompletionView
     EVENTS = EventsView

@@ -1,4 +1,4 @@
-"""Pure: JSON as providers really write it: orjson's speed, and the standard library where orjson is too strict.
+"""Pure: the JSON codec, for JSON as providers really write it: orjson, or `json` where orjson is too strict.
 
 Lone surrogates as escapes and integers over 64 bits are accepted, which orjson alone refuses. NaN and infinity, which
 JavaScript cannot read, and bytes that are not UTF-8 are refused in both directions.
@@ -27,7 +27,7 @@ def dumps(value: Any) -> bytes:
     """Compact JSON in UTF-8. Raises `ValueError` for nesting that no client could read."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # lone surrogates, integers over 64 bits, 255 levels
+    except TypeError:  # orjson refuses lone surrogates, integers over 64 bits and 255 levels of nesting
         pass
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

@@ -1,6 +1,6 @@
-"""Pure: server-sent events: the bytes of a stream to blocks, blocks to events, and events to frames.
+"""Pure: the codec of server-sent events: cuts bytes into blocks, decodes blocks to events, encodes events as frames.
 
-In: pieces of a `text/event-stream`, cut anywhere. Out: *blocks*, the bytes of one event with LF line ends up to and
+In: reads of a `text/event-stream`, cut anywhere. Out: *blocks*, the bytes of one event with LF line ends up to and
 including its blank line. A block in the canonical form (`data: <one line>\\n\\n`) is a frame already and goes out as
 the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-sent events).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; a larger event means a broken upstream, not a verbose one
-MAX_RETRY_DIGITS = 15  # 30,000 years; int() itself refuses thousands of digits
+MAX_RETRY_DIGITS = 15  # digits of a `retry` in milliseconds: 30,000 years; int() itself refuses thousands of digits
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -96,7 +96,7 @@ class BlockDecoder:
 
     def _cut(self, data: bytes) -> list[bytes]:
         tail = self._tail
-        search_from = max(len(tail) - 1, 0)  # the blank line may straddle the reads
+        search_from = max(len(tail) - 1, 0)  # a blank line may lie half in one read and half in the next
         tail += data
         blocks: list[bytes] = []
         start = 0
@@ -147,7 +147,7 @@ def frame(data: bytes, name: bytes | None = None) -> bytes:
 
 
 def control(name: str, fields: dict[str, object]) -> bytes:
-    """The frame of an event of the gateway's own: named, with a JSON object as its data."""
+    """The frame of a control event, which the gateway itself sends: it has a name, and a JSON object as its data."""
     return frame(orjson.dumps(fields), name.encode())
 
 
