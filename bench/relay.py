@@ -55,9 +55,9 @@ def one_plan(requests: int) -> Plan:
     return Plan(streams=1, tokens=4, gap=0.001, turns=requests + 1, pause=0.002)
 
 
-def many_plan(streams: int) -> Plan:
-    """In the second turn all streams are running, and each connection is warm."""
-    return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=2, pause=0.01)
+def many_plan(streams: int, turns: int) -> Plan:
+    """From the second turn on all streams are running, and each connection is warm."""
+    return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=turns, pause=0.01)
 
 
 EVENTS, REQUESTS, ONE, MANY = "CPU per event", "CPU per request", "TTFT of one stream", "TTFT of concurrent streams"
@@ -100,13 +100,23 @@ class RelayEntry:
 
 
 class RelayRound:
-    """Starts every peer, gives each its turns, adds a set of figures per peer to the results."""
+    """Starts every peer, gives each its turns, adds a set of figures per peer to the results.
+
+    `longest`: the longest window of a turn; `turns`: how often each of the concurrent streams asks.
+    """
 
     def __init__(
-        self, label: str, load: Load, given: Given, results: Results, core: int, longest: float = SLICE_SECONDS
+        self,
+        label: str,
+        load: Load,
+        given: Given,
+        results: Results,
+        core: int,
+        longest: float = SLICE_SECONDS,
+        turns: int = 2,
     ) -> None:
         self._label, self._load, self._given, self._results, self._core = label, load, given, results, core
-        self._slices = math.ceil(given.seconds / longest)
+        self._slices, self._turns = math.ceil(given.seconds / longest), turns
 
     def play(self, line_up: list[Peer]) -> None:
         failures, headers = self._results.failures, tuple(self._given.header)
@@ -138,7 +148,7 @@ class RelayRound:
             max(1, round(count * server.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
         )
         plans = {EVENTS: cpu_plan(streams, given.rate, window), REQUESTS: requests_plan(short, window)}
-        plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many)}
+        plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many, self._turns)}
         return RelayEntry(server, plans)
 
 
