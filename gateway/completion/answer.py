@@ -1,11 +1,9 @@
 """Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
-
-import orjson
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
@@ -16,6 +14,7 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
 from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
+from gateway.wire import json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ class Answer:
     def describe(self) -> dict[str, Any]:
         """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""
         if self._settled is not None:
-            description: dict[str, Any] = orjson.loads(self._settled[1])
+            description: dict[str, Any] = json_text.loads(self._settled[1])
             return description
         usage = self.usage()
         return self._description(usage, self._cost(usage), self._dispatcher.records())
@@ -178,7 +177,7 @@ class Answer:
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
         )
-        self._settled = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
+        self._settled = (self.headers(), _encoded(self._description(usage, cost, attempts), usage))
         self._winner = None
         self._dispatcher.release()
         del self._dispatcher, self._call
@@ -220,3 +219,13 @@ class Answer:
         if usage.completion_tokens < 2 or seconds <= 0 or not self._call.streamed:
             return None
         return round((usage.completion_tokens - 1) / seconds, 2)
+
+
+def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
+    """The description as JSON; without the upstream's own details of the usage if no JSON can hold them."""
+    try:
+        return json_text.dumps(description)
+    except ValueError:
+        assert usage is not None
+        counts = {**replace(usage, reported=None).as_json(), "estimated": usage.estimated}
+        return json_text.dumps({**description, "usage": counts})

@@ -52,6 +52,7 @@ class Completion(ABC):
         self._call = call
         self._route = route
         self._settle = settle
+        self._granted = lease
         self._lease = lease if lease is not None and lease.has_balance else None
         money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
@@ -59,8 +60,12 @@ class Completion(ABC):
     def start(self) -> None:
         """Send the request. What only its answer needs is made while the request is on its way."""
         self._dispatcher.start()
-        self.answer = Answer(self._call, self._route, self._dispatcher)
-        self._prepare()
+        try:
+            self.answer = Answer(self._call, self._route, self._dispatcher)
+            self._prepare()
+        except BaseException:
+            self._dispatcher.cancel()
+            raise
 
     def stop(self, ending: Ending) -> None:
         """End the completion for this reason; its upstream connections are closed in this call."""
@@ -78,7 +83,12 @@ class Completion(ABC):
         self._deliver(attempt, candidate)
 
     def on_complete(self) -> None:
-        self._complete()
+        try:
+            self._complete()
+        except Exception:  # the attempt is over, and nobody else would tell the client
+            error = GatewayError("the gateway failed to end the answer")
+            self._fail(error, error.ending)
+            raise
 
     def on_failed(self, error: RivergateError) -> None:
         self._fail(error, error.ending)
@@ -133,9 +143,16 @@ class Completion(ABC):
         try:
             tell()
         finally:
-            settle, self._settle = self._settle, _settled
+            self._settle_once(ending, reason)
+
+    def _settle_once(self, ending: Ending, reason: str | None) -> None:
+        settle, self._settle = self._settle, _settled
+        try:
             settle(self.answer.settle(self._record_id(), ending, reason))
-            del self._dispatcher, self._call, self._route, self._lease
+        finally:
+            if self._granted is not None:
+                self._granted.close()  # as the bank has done, if it got the record
+            del self._dispatcher, self._call, self._route, self._lease, self._granted
 
 
 def stop_error(ending: Ending) -> GatewayError:

@@ -41,9 +41,8 @@ class WholeCompletion(Completion):
         self._candidate: Candidate | None = None
         self._result: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
 
-    async def fetch(self) -> WholeAnswer:
-        """Start, and wait for the answer. Raises its failure; cancelled, it closes the upstream connections."""
-        self.start()
+    async def wait_answer(self) -> WholeAnswer:
+        """Wait for the answer, after `start`. Raises its failure; cancelled, it closes the upstream connections."""
         try:
             return await self._result
         finally:

@@ -137,8 +137,13 @@ class Opening:
         lease = self._reserve()
         assert not isinstance(lease, Awaitable)
         self._lease = lease
-        if self.plan.key is not None:  # nobody can have claimed it since `find_key`
-            self._parts.directory.claim(self.head.owner, self.plan.key)
+        if self.plan.key is None:
+            return
+        try:
+            self._parts.directory.claim(self.head.owner, self.plan.key)  # nobody has claimed it since `find_key`
+        except BaseException:
+            self._give_back()
+            raise
 
     def _reserve(self) -> Lease | Awaitable[Lease] | None:
         """Reserve what the answer may cost at the dearest candidate; None in open mode."""
@@ -183,11 +188,16 @@ class Opening:
         return completion
 
     def open_whole(self) -> WholeCompletion:
-        """A completion that answers as one document; its `fetch` sends."""
+        """A completion that now runs and answers as one document."""
         parts = self._parts
-        completion = WholeCompletion(
-            self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
-        )
+        try:
+            completion = WholeCompletion(
+                self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
+            )
+            completion.start()
+        except BaseException:
+            self._give_back()
+            raise
         parts.hub.add(completion)
         return completion
 
