@@ -8,92 +8,58 @@ every target whether it was met; exit 0: all were, 1: one was missed or not meas
 pictures of what is kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from bench import report, suite
-from bench.command import bounded
-from bench.line_up import ALL, APT, NAMES, Wish, chosen
-from bench.rows import ROWS
-from bench.verdicts import MET, MISSED, Verdict, judge, needs_packages
-
-STYLES = {MET: "green", MISSED: "bold red"}
+from bench import report
+from bench.kit.command import bounded, say
+from bench.kit.tables import Table
+from bench.rows import MET, judge, needs_packages, rows
+from bench.suite import ALL, BENCHES, RESULTS, Suite, adopt_orphans, chosen
 
 
 def run(given: argparse.Namespace) -> int:
-    progress, entries = Console(stderr=True), chosen(given.benches)
-    suite.adopt_orphans()
+    adopt_orphans()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
-    playing = suite.Suite(given.results, Wish(given.quick, given.rounds, given.litellm))
+    benches = chosen(given.benches)
+    suite = Suite(given.results, given.quick, given.rounds, given.litellm)
     try:
-        for number, entry in enumerate(entries, 1):
-            progress.rule(f"{number}/{len(entries)} {entry.name}: {entry.question}")
-            playing.run(entry)
+        for number, bench in enumerate(benches, 1):
+            say(f"── {number}/{len(benches)} {bench.name}: {bench.question}")
+            suite.run(bench)
     except KeyboardInterrupt:
-        progress.print("interrupted; nothing is left running")
+        say("interrupted; nothing is left running")
         return 130
-    outcome, names = playing.outcome, {entry.name for entry in entries}
-    verdicts = judge(outcome.reports, outcome.troubles, [row for row in ROWS if row.bench in names])
-    tell(verdicts, outcome)
-    return 0 if all(one.word == MET for one in verdicts) and not outcome.broken else 1
-
-
-def tell(verdicts: list[Verdict], outcome: suite.Outcome) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for source in dict.fromkeys(one.row.source for one in verdicts):
-        table = Table(title=source, title_justify="left")
-        for name in ("question", "target", "measured", "verdict"):
-            table.add_column(name, justify="right" if name in ("target", "measured") else "left")
-        for one in (one for one in verdicts if one.row.source == source):
-            table.add_row(*one.cells, style=STYLES.get(one.word, "yellow"))
-        console.print(table)
-    for name, status in outcome.broken.items():
-        console.print(f"bench {name} failed: status {status}", style="bold red", highlight=False)
-    if needs_packages(outcome.reports.values()):
-        console.print(f"peers are missing: {APT}", style="yellow", highlight=False)
-
-
-def make_report(given: argparse.Namespace) -> int:
-    return report.write(given.results)
+    names = {bench.name for bench in benches}
+    verdicts = judge(suite.reports, suite.troubles, [row for row in rows() if row.bench in names])
+    for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
+        cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
+        print(f"\n{Table((source, 'target', 'measured', 'verdict'), cells, figures=False).aligned()}")
+    for name, status in suite.broken.items():
+        print(f"\nbench {name} failed: status {status}")
+    if needs_packages(suite.reports.values()):
+        print("\npeers are missing: apt-get install nginx libnginx-mod-nchan gcc")
+    return 0 if all(verdict.word == MET for verdict in verdicts) and not suite.broken else 1
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    act: Callable[[argparse.Namespace], int] = given.act
-    return act(given)
-
-
-def _bench(text: str) -> str:
-    if text not in (*NAMES, ALL):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMES)}, {ALL}")
-    return text
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="All benches as one tool.")
     commands = parser.add_subparsers(required=True, metavar="run | report")
     running = commands.add_parser("run", help="measure, and compare with the targets")
-    add = running.add_argument
-    add("benches", nargs="*", type=_bench, metavar="BENCH", help=f"of {', '.join(NAMES)}; or all")
+    add, names = running.add_argument, [*BENCHES, ALL]
+    add("benches", nargs="*", choices=names, metavar="BENCH", help=f"of {', '.join(names)}")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
-    add("--rounds", type=bounded(1, 20, int), help="of every bench that has rounds")
+    add("--rounds", type=bounded(1, 20), help="of every bench that has rounds")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for the relay bench")
-    running.set_defaults(act=run)
     reporting = commands.add_parser("report", help="tables and pictures of what was kept")
-    reporting.set_defaults(act=make_report)
-    for one in (running, reporting):
-        one.add_argument(
-            "--results", type=Path, default=suite.RESULTS, metavar="FOLDER", help="default: bench/results"
-        )
-    return parser
+    running.set_defaults(act=run)
+    reporting.set_defaults(act=lambda given: report.write(given.results))
+    for command in (running, reporting):
+        command.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="bench/results")
+    given = parser.parse_args(arguments)
+    return int(given.act(given))
 
 
 if __name__ == "__main__":

@@ -1,185 +1,185 @@
-"""Wiring: how soon after the last reader has closed does the upstream see the close?
+"""Wiring: how soon after the last subscriber has closed does the upstream see the close?
 
     python -m bench.abort [--aborts 300] [--others 100] [--rounds 3] [--json FILE]
 
 Clients leave before the first token and in mid-stream, by FIN and by RST, alone and while other streams run: on the
 gateway, on nginx (`proxy_buffering off`) and, as "direct", on the upstream itself. All peers run on one core, the
-load on another, and they take turns. Progress and tables go to stderr, one line of JSON to stdout. Exit 1: an answer
-was wrong, or a close was not seen.
+load on another, and they take turns. Both ends of a close are of this process and its one clock.
 """
 
-from __future__ import annotations
-
-import argparse
 import contextlib
-import os
 import random
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from typing import Any
 
-from bench import machine, peers
-from bench.abort_turn import EVERY_KIND, AbortFailed, Delays, Turn
-from bench.command import bounded, say, take_machine, tell
-from bench.load_client import Target
-from bench.load_upstream import Upstream
-from bench.loop import Loop
-from bench.measure import percentile, table
-from bench.peers import Peer, PeerFailed
-from bench.relay_report import DIRECT, NGINX
+from bench.kit.command import Bench, Given, reporting, take_turns
+from bench.kit.ends import Client, Target
+from bench.kit.figures import Figures, times_ms
+from bench.kit.load import Load, Plan, Streams
+from bench.kit.loop import clock
+from bench.kit.machine import PROGRAMS
+from bench.kit.peers import DIRECT, GATEWAY, NGINX, Peer, Server, started
+from bench.kit.script import FIRST_CONTENT, BrokenStream, Exchange, Speech, script
 
 WARM_UP_ABORTS = 10
+WAIT = (0.001, 0.004)  # from the request to the close, at random; more than a gap of the tokens
+GAP = 0.002  # between the tokens of a stream that is left
+TOKENS = 2000  # more than are sent before anybody's patience ends
+RETRY = 0.0005  # when the request, or its first token, has not come yet
+PAUSE = 0.0005  # between two aborts
+PATIENCE = 2.0  # for a request to arrive, for a first token, and for a close to be seen
+SETTLE = 0.1  # until all streams beside have begun, beyond their spread
 ALONE, BESIDE = "alone", "beside"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way of leaving: `speech` ALL: in mid-stream, else before the first token; by RST or by FIN."""
+
+    speech: Speech
+    reset: bool
+
+    @property
+    def name(self) -> str:
+        return f"{'mid' if self.speech is Speech.ALL else 'before'}_{'rst' if self.reset else 'fin'}"
+
+
+# Before the first token, every other upstream has sent its head and the role, and every other one nothing at all.
+EVERY_KIND = tuple(
+    Kind(speech, reset) for speech in (Speech.NOTHING, Speech.ALL, Speech.ROLE, Speech.ALL) for reset in (False, True)
+)
 KINDS = tuple(dict.fromkeys(kind.name for kind in EVERY_KIND))
-WORDS = {
-    "before_fin": "before the first token, FIN",
-    "before_rst": "before the first token, RST",
-    "mid_fin": "mid-stream, FIN",
-    "mid_rst": "mid-stream, RST",
-}
-Figures = dict[str, float]
+Delays = dict[str, list[float]]  # by kind: seconds from the client's close to the upstream's sight of it
+
+
+def beside_plan(streams: int) -> Plan:
+    """Streams of half a second at 40 events/s, again and again."""
+    return Plan(streams, tokens=20, gap=0.025, spread=0.5, turns=1_000_000, pause=PAUSE)
+
+
+class Turn:
+    """Aborts of every kind, in mixed order, on one target; the first fault ends them."""
+
+    def __init__(self, load: Load, target: Target) -> None:
+        self._load, self._loop, self._upstream, self._target = load, load.loop, load.upstream, target
+        self._name, self._reason = load.name(), ""
+        self._client = Client(load.loop, target, self._on_end)
+        self._kind, self._exchange, self._left_at = EVERY_KIND[0], Exchange("", script(0, 0), 0.0), 0.0
+        self._delays: Delays = {kind.name: [] for kind in EVERY_KIND}
+
+    def play(self, aborts: int, others: int, dice: random.Random) -> Delays:
+        """`aborts` of each kind while `others` streams run. Raises `BrokenStream`."""
+        self._kinds = [*EVERY_KIND] * -(-aborts // 2)  # there are two entries of each name in EVERY_KIND
+        dice.shuffle(self._kinds)
+        self._dice, total = dice, len(self._kinds)
+        beside = self._beside = Streams(self._load, beside_plan(others), self._target, self._loop.stop)
+        self._upstream.on_lost = self._on_lost
+
+        def start(now: float) -> float:
+            beside.start(now)
+            self._loop.call_at(now + (0.5 + SETTLE if others else 0.0), self._next)
+            return now + 5 * PATIENCE + total * 0.05
+
+        self._load.play(start, self._client.close, beside.close)
+        done = sum(map(len, self._delays.values()))
+        missing = f"only {done} of {total} aborts in time" if done < total else ""
+        if reason := self._reason or beside.outcome.trouble() or missing:
+            raise BrokenStream(reason)
+        return self._delays
+
+    def _next(self, now: float) -> None:
+        if not self._kinds:
+            self._beside.wind_down()
+            return
+        self._kind, self._left_at = self._kinds.pop(), 0.0
+        key = f"{self._name}.0.{len(self._kinds)}"
+        exchange = self._exchange = Exchange(key, script(0, TOKENS), GAP, speech=self._kind.speech)
+        self._upstream.expect(exchange)
+        self._client.ask(exchange)
+        self._loop.call_at(clock() + self._dice.uniform(*WAIT), partial(self._leave, exchange))
+
+    def _leave(self, exchange: Exchange, now: float) -> float | None:
+        if self._exchange is not exchange or self._reason:
+            return None
+        if not exchange.taken_at or (self._kind.speech is Speech.ALL and len(exchange.receipts) <= FIRST_CONTENT):
+            if now <= exchange.asked_at + PATIENCE:
+                return now + RETRY
+            self._fail("no first token" if exchange.taken_at else "no request")
+        elif left_at := self._client.leave(reset=self._kind.reset):
+            self._left_at = left_at
+            self._loop.call_at(left_at + PATIENCE, partial(self._overdue, exchange))
+        else:
+            self._fail("the answer was over before the client left")
+        return None
+
+    def _on_lost(self, exchange: Exchange) -> None:
+        if exchange is not self._exchange:
+            self._fail("the upstream of a stream beside was closed")
+        elif not self._left_at:
+            self._fail("the upstream was closed before the client left")
+        elif not self._reason:
+            self._delays[self._kind.name].append(exchange.lost_at - self._left_at)
+            self._loop.call_at(clock() + PAUSE, self._next)
+
+    def _overdue(self, exchange: Exchange, now: float) -> None:
+        if exchange is self._exchange and not exchange.lost_at:
+            self._fail(f"the upstream saw no close within {PATIENCE:g} s")
+
+    def _on_end(self, client: Client, reason: str) -> None:
+        self._fail(reason or "the whole answer came")
+
+    def _fail(self, reason: str) -> None:
+        self._reason = self._reason or f"{self._kind.name}: {reason}"
+        self._loop.stop()
 
 
 @dataclass(slots=True)
-class Seat:
-    """One peer, and the seconds from close to sight of all its turns."""
+class AbortEntry:
+    """A peer, and the delays of all its turns."""
 
-    name: str
-    target: Target
+    server: Server
     delays: dict[str, Delays] = field(default_factory=lambda: {ALONE: {}, BESIDE: {}})
 
-    def add(self, company: str, delays: Delays) -> None:
-        for kind, values in delays.items():
-            self.delays[company].setdefault(kind, []).extend(values)
+    def turn(self, load: Load, company: str, aborts: int, others: int, dice: random.Random) -> None:
+        with self.server.awake():
+            for kind, values in Turn(load, self.server.target).play(aborts, others, dice).items():
+                self.delays.setdefault(company, {}).setdefault(kind, []).extend(values)
 
-    def figures(self, company: str, kind: str) -> Figures | None:
-        values = self.delays[company].get(kind)
-        if not values:
-            return None
-        p50, p99, most = (percentile(values, share) * 1e3 for share in (0.5, 0.99, 1.0))
-        return {"aborts": len(values), "p50_ms": p50, "p99_ms": p99, "max_ms": most}
-
-
-class Bench:
-    """Owns the loop and the upstream; gives every seat its turns."""
-
-    def __init__(self, given: argparse.Namespace) -> None:
-        self._given = given
-        self._loop = Loop()
-        self._upstream = Upstream(self._loop)
-        self._dice = random.Random(given.seed)
-        self._turns = 0
-        self.seats = [Seat(DIRECT, Target(self._upstream.port))]
-        self.failures: dict[str, str] = {}
-
-    def close(self) -> None:
-        self._upstream.close()
-        self._loop.close()
-
-    def play(self, line_up: list[Peer], core: int) -> None:
-        given = self._given
-        with tempfile.TemporaryDirectory(prefix="bench-abort-") as folder, contextlib.ExitStack() as stack:
-            for peer in line_up:
-                self._start(peer, Path(folder) / peer.name, stack, core)
-            say(f"warm-up: {', '.join(seat.name for seat in self.seats)}")
-            for seat in self.seats:
-                self._turn(seat, WARM_UP_ABORTS, 0)
-            for number in range(1, given.rounds + 1):
-                share = given.aborts * number // given.rounds - given.aborts * (number - 1) // given.rounds
-                for company, others in ((ALONE, 0), (BESIDE, given.others)):
-                    order = self.seats[:: 1 if number % 2 else -1]
-                    say(f"round {number}/{given.rounds}: {company}: {', '.join(seat.name for seat in order)}")
-                    for seat in order:
-                        seat.add(company, self._turn(seat, share, others))
-
-    def _start(self, peer: Peer, folder: Path, stack: contextlib.ExitStack, core: int) -> None:
-        say(f"starting {peer.name}")
-        try:
-            running = stack.enter_context(peers.started(peer, folder, self._upstream.port, core))
-        except PeerFailed as error:
-            self._fail(peer.name, str(error))
-            return
-        self.seats.append(Seat(peer.name, peer.target(running.port, ())))
-
-    def _turn(self, seat: Seat, aborts: int, others: int) -> Delays:
-        """Nothing from a seat that has failed."""
-        if seat.name in self.failures or not aborts:
-            return {}
-        self._turns += 1
-        try:
-            return Turn(self._loop, self._upstream, seat.target, f"{self._turns}").play(aborts, others, self._dice)
-        except AbortFailed as error:
-            self._fail(seat.name, str(error))
-            return {}
-
-    def _fail(self, name: str, reason: str) -> None:
-        self.failures[name] = reason
-        say(f"FAILED: {name}: {reason}")
+    def figures(self) -> dict[str, dict[str, Figures]]:
+        return {
+            company: {kind: {"aborts": len(values), **times_ms(values)} for kind, values in kinds.items()}
+            for company, kinds in self.delays.items()
+            if company  # not the warm-up
+        }
 
 
-def text_report(bench: Bench, skipped: list[str], others: int) -> str:
-    rows = []
-    for company in (ALONE, BESIDE):
-        for kind in KINDS:
-            for seat in bench.seats:
-                if figures := seat.figures(company, kind):
-                    values = [f"{figures[key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")]
-                    label = f"{WORDS[kind]}, {_company(company, others)}"
-                    rows.append([label, seat.name, f"{figures['aborts']:.0f}", *values])
-    parts = [table(("close -> seen by the upstream", "through", "aborts", "p50 ms", "p99 ms", "max ms"), rows)]
-    parts += [f"{name} skipped: not installed" for name in skipped]
-    parts += [f"{name} FAILED: {why}" for name, why in bench.failures.items()]
-    return "\n\n".join(["", *parts, ""])
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
+    has_nginx, dice = shutil.which(PROGRAMS["nginx"][0]) is not None, random.Random(given.seed)
+    failures: dict[str, str] = {}
+    with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
+        entries = {DIRECT: AbortEntry(Server(DIRECT, Target(load.port)))}
+        for name in (GATEWAY, *([NGINX] if has_nginx else [])):
+            with reporting(failures, name):
+                server = stack.enter_context(started(Peer(name), load.port, cores[0]))
+                server.freeze()
+                entries[name] = AbortEntry(server)
+        everyone = dict(entries)
+        turn = partial(AbortEntry.turn, load=load, dice=dice)
+        take_turns("warm-up", entries, partial(turn, company="", aborts=WARM_UP_ABORTS, others=0), failures)
+        for number in range(1, given.rounds + 1):
+            share = given.aborts * number // given.rounds - given.aborts * (number - 1) // given.rounds
+            for company, others in ((ALONE, 0), (BESIDE, given.others)):
+                step = f"round {number}/{given.rounds}: {company}"
+                take_turns(step, entries, partial(turn, company=company, aborts=share, others=others), failures)
+            entries = dict(reversed(entries.items()))
+    found = {name: entry.figures() for name, entry in everyone.items()}
+    return {"peers": found, "skipped": [] if has_nginx else [NGINX], "failures": failures}
 
 
-def _company(company: str, others: int) -> str:
-    return company if company == ALONE else f"{others} streams {company}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    nginx_is_there = shutil.which(peers.nginx_binary()) is not None
-    line_up = [peers.gateway(), *([peers.nginx()] if nginx_is_there else [])]
-    skipped = [] if nginx_is_there else [NGINX]
-    versions = machine.versions("uvloop", "aiohttp", "httptools", "rivergate")
-    versions[NGINX] = machine.output_of(peers.nginx_binary(), "-v").rpartition("/")[2] or "absent"
-    options = {name: getattr(given, name) for name in ("aborts", "others", "rounds", "seed")}
-    facts: dict[str, object] = {
-        "bench": "abort",
-        "machine": machine.facts(),
-        "versions": versions,
-        "options": options,
-    }
-    peer_core, load_core = take_machine()
-    facts |= {"peer_core": peer_core, "load_core": load_core}
-    bench = Bench(given)
-    try:
-        bench.play(line_up, peer_core)
-    finally:
-        bench.close()
-    say(text_report(bench, skipped, given.others))
-    measured = {
-        seat.name: {company: {kind: seat.figures(company, kind) for kind in KINDS} for company in (ALONE, BESIDE)}
-        for seat in bench.seats
-    }
-    facts |= {"peers": measured, "skipped": skipped, "failures": bench.failures}
-    facts |= {"load_average_after": os.getloadavg()[0]}
-    tell(facts, given.json)
-    return 1 if bench.failures else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.abort", description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("--aborts", type=bounded(2, 5000, int), default=300, help="of each kind and company, over all rounds")
-    add("--others", type=bounded(1, 500, int), default=100, help="streams that run beside")
-    add("--rounds", type=bounded(1, 50, int), default=3, help="rounds; peers take turns within each")
-    add("--seed", type=bounded(0, 2**31, int), default=1, help="of the moments at which clients leave")
-    add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
-    return parser
-
+BENCH = Bench("abort", __doc__, measure)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

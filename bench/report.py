@@ -1,41 +1,83 @@
-"""Shell: makes the report of the results that are kept: a text and pictures beside them.
+"""Shell: makes the report of the results that are kept: the targets, then the figures of every bench.
 
-In: a folder with the JSON files of a run. Out: report.md and the pictures in it. Invariant: the text needs no package
-beyond the gateway's own; only the pictures need matplotlib, and the text is there without them.
+In: a folder with the JSON files of a run. Out: report.md and its pictures. Invariant: it says under which conditions
+each bench ran, and of a short run that it was one. Only the pictures need matplotlib, and the text is there without.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import report_text, suite
-from bench.command import say
-from bench.line_up import NAMES
-from bench.readings import Report
-from bench.rows import ROWS
-from bench.verdicts import judge
+from bench import suite
+from bench.kit.command import say
+from bench.kit.tables import Report, Table, dig
+from bench.rows import MISSED, Verdict, failures_of, judge, rows
+
+PICTURES = {"fanout": "Deliveries per CPU second by subscribers", "relay": "CPU per relayed event"}
 
 
 def write(folder: Path) -> int:
     """Exit status: 1 if there is nothing to report, or matplotlib is absent."""
-    reports = suite.load(folder, NAMES)
+    reports = suite.load(folder, suite.BENCHES)
     if not reports:
         say(f"no results in {folder}: python -m bench run")
         return 1
     drawn, trouble = _drawn(folder, reports)
-    verdicts = judge(reports, {}, ROWS)
     file = folder / "report.md"
-    file.write_text(report_text.markdown(reports, verdicts, drawn))
-    say(f"{file}: {len(reports)} of {len(NAMES)} benches, {len(drawn)} pictures")
+    file.write_text(markdown(reports, judge(reports, {}, rows()), drawn))
+    say(f"{file}: {len(reports)} of {len(suite.BENCHES)} benches, {len(drawn)} pictures")
     if trouble:
         say(trouble)
     return 1 if trouble else 0
 
 
-def _drawn(folder: Path, reports: dict[str, Report]) -> tuple[list[str], str]:
+def _drawn(folder: Path, reports: Mapping[str, Report]) -> tuple[list[str], str]:
     """The names of the pictures, or why there is none."""
     try:
-        from bench import plots
+        from bench import pictures
     except ModuleNotFoundError as error:
         return [], f"no pictures: {error.name} is not installed: pip install 'rivergate[bench]'"
-    return plots.draw(folder, reports), ""
+    return pictures.draw(folder, reports), ""
+
+
+def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: Sequence[str]) -> str:
+    parts = ["# Results"]
+    if quick := [name for name, report in reports.items() if report.get("quick")]:
+        short = "ran in short rounds (`--quick`), which show that all works, no figures."
+        parts.append(f"**Not final**: {', '.join(quick)} {short}")
+    for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
+        cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
+        table = Table(("question", "target", "measured", "verdict"), cells, figures=False)
+        parts += [f"## Targets: {source}", table.markdown().replace(f"| {MISSED}", f"| **{MISSED}**")]
+    parts += ["## Conditions", _conditions(reports)]
+    for name, report in reports.items():
+        parts += [f"## {name}", _circumstances(report)]
+        parts += [f"![{PICTURES[name]}]({name}.svg)"] if f"{name}.svg" in drawn else []
+        parts += [table.markdown() for table in suite.BENCHES[name].tables(report)]
+        failures = failures_of(report).items()
+        parts += [f"- **{who or name} failed**: {why.partition(chr(10))[0]}" for who, why in failures]
+    return "\n\n".join(parts) + "\n"
+
+
+def _conditions(reports: Mapping[str, Report]) -> str:
+    """One row for each machine, commit and set of versions, as a rule one in all."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    versions: dict[str, str] = {}
+    for name, report in reports.items():
+        facts = report.get("machine", {})
+        machine = f"{facts.get('cpu')}, {facts.get('cores')} cores, Linux {facts.get('kernel')}"
+        commit = f"{facts.get('commit')}{' with changes' if facts.get('dirty') else ''}"
+        rows.setdefault((machine, commit, str(facts.get("date"))[:10]), []).append(name)
+        versions |= report.get("versions", {})
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    cells = [[*key, ", ".join(names)] for key, names in rows.items()]
+    table = Table(("machine", "commit", "date", "benches"), cells, figures=False)
+    return f"{table.markdown()}\n\nVersions: {told}."
+
+
+def _circumstances(report: Report) -> str:
+    asked = {name: value for name, value in report.get("options", {}).items() if value}
+    lists = {name: "/".join(map(str, value)) for name, value in asked.items() if isinstance(value, list)}
+    options = ", ".join(f"{name} {value}" for name, value in (asked | lists).items())
+    before, after = dig(report, "machine.load_average_before"), report.get("load_average_after")
+    loads = f"load average {before} before" + (f", {after:.2f} after" if isinstance(after, float) else "")
+    return f"{dig(report, 'machine.date')}, {report.get('seconds', 0):.0f} s; {options}; {loads}."

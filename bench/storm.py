@@ -3,116 +3,94 @@
     python -m bench.storm [--subscribers 5000] [--seconds 2] [--resume 500] [--rate 20] [--json FILE]
 
 While events flow, subscribers join the gateway within `--seconds`; later `--resume` of them hang up and come back
-with their Last-Event-ID. Every event must reach everybody, in order, exactly once. Progress and tables go to
-stderr, one line of JSON to stdout. Exit 1: a promise was broken.
+with their Last-Event-ID. Every event must reach everybody, in order, exactly once.
 """
 
-from __future__ import annotations
-
-import argparse
-import gc
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import Any
 
-from bench import machine
-from bench.command import say, take_machine, tell
-from bench.fanout_audience import Late
-from bench.fanout_peers import Seat, seated
-from bench.fanout_report import GATEWAY
-from bench.fanout_rounds import RESERVED_FILES
-from bench.frames import BrokenStream, script
-from bench.loop import clock
-from bench.measure import percentile, table
-from bench.peers import PeerFailed
+from bench.kit import machine
+from bench.kit.channel import Channel, channel, most_subscribers
+from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.figures import Figures, times_ms
+from bench.kit.loop import clock, undisturbed
+from bench.kit.peers import GATEWAY
+from bench.kit.script import BrokenStream, script
 
 CALM_SECONDS = 2.0  # events flow between and after the storms
 PATIENCE_SECONDS = 30.0  # for the last of a storm to be served, and for the last event to arrive
 FILES_SECONDS = 5.0  # for descriptors to be closed after their clients
 EVENTS = 20_000  # prepared
-Figures = dict[str, float]
+JOINS_A_LOOK = 8
 
 
 @dataclass(slots=True)
 class Flow:
     """Events on schedule, for as long as somebody runs it."""
 
-    seat: Seat
+    channel: Channel
     rate: float
     due: float
 
-    def run(self, until: float, joins: list[tuple[float, Callable[[], None]]] | None = None) -> None:
-        """Publish, read, and make the joins that are due, until the clock shows `until`."""
-        waiting = joins or []  # the next one last
+    def run(self, until: float, waiting: list[tuple[float, Callable[[], object]]] | None = None) -> None:
+        """Publish, read, and make the joins that are due (the next one last), until the clock shows `until`."""
+        waiting = waiting or []
         while (now := clock()) < until or waiting:
             if now >= self.due:
-                self.seat.publish(1)
+                self.channel.publish(1)
                 self.due += 1 / self.rate
-            for _ in range(min(len(waiting), 8)):
-                if waiting[-1][0] > now:
-                    break
-                waiting.pop()[1]()
-            self.seat.audience.look(now + PATIENCE_SECONDS)
+            for _ in range(JOINS_A_LOOK):
+                if waiting and waiting[-1][0] <= now:
+                    waiting.pop()[1]()
+            self.channel.subscribers.look(now + PATIENCE_SECONDS)
+
+    def wave(self, name: str, seconds: float, joins: list[Callable[[], object]]) -> Figures:
+        """Spread the joins over the time; how long each waited for its response head, and what it cost."""
+        subscribers, begin = self.channel.subscribers, self.channel.sample()
+        subscribers.join_seconds.clear()
+        spread = [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
+        self.run(begin.seconds + seconds, spread[::-1])
+        offered = clock() - begin.seconds
+        until = clock() + PATIENCE_SECONDS
+        while subscribers.joining and clock() < until:
+            self.run(clock() + 0.01)
+        spent = self.channel.sample() - begin
+        if subscribers.joining:
+            raise BrokenStream(f"{name}: {len(subscribers.joining)} without a response head")
+        return {
+            **times_ms(subscribers.join_seconds, f"{name}_"),
+            f"{name}_offered_seconds": offered,
+            f"{name}_seconds": spent.seconds,
+            **spent.cores(f"{name}_"),
+        }
 
 
-def storm(seat: Seat, given: argparse.Namespace) -> Figures:
-    """The whole run. Raises `BrokenStream` or `Late` when a subscriber missed or was repeated anything."""
-    audience, flow = seat.audience, Flow(seat, given.rate, clock())
-    figures: Figures = {"files_before": machine.open_files(seat.running.pid)}
+def storm(found: Channel, given: Given) -> Figures:
+    """The whole run. Raises `BrokenStream` when a subscriber missed an event or got it twice."""
+    subscribers, flow, pid = found.subscribers, Flow(found, given.rate, clock()), found.server.pid
+    figures: Figures = {"files_before": machine.open_files(pid)}
     flow.run(clock() + CALM_SECONDS / 2)
     fds: list[int] = []
     say(f"{given.subscribers} join within {given.seconds:g} s")
-    figures |= _wave(flow, "join", given.seconds, [lambda: fds.append(audience.connect())] * given.subscribers)
+    figures |= flow.wave("join", given.seconds, [lambda: fds.append(subscribers.connect())] * given.subscribers)
     flow.run(clock() + CALM_SECONDS)
-    figures["files_joined"] = machine.open_files(seat.running.pid)
+    figures["files_joined"] = machine.open_files(pid)
     say(f"{given.resume} hang up and come back")
-    leavers = random.Random(1).sample(fds, given.resume)
-    left = [audience.drop(fd) for fd in leavers]
+    left = [subscribers.drop(fd) for fd in random.Random(1).sample(fds, given.resume)]
     flow.run(clock() + 0.2)
-    figures |= _wave(flow, "resume", given.seconds / 4, [_comer(seat, *one) for one in left])
+    figures |= flow.wave("resume", given.seconds / 4, [partial(subscribers.connect, *place) for place in left])
     flow.run(clock() + CALM_SECONDS)
-    audience.wait_all(clock() + PATIENCE_SECONDS)
-    figures |= {"events": audience.published, "deliveries": audience.received}
-    figures["files_resumed"] = machine.open_files(seat.running.pid)
-    audience.drop_all()
-    figures["files_after"] = _files_after(seat.running.pid, figures["files_before"])
+    subscribers.wait_all(PATIENCE_SECONDS)
+    figures |= {"events": subscribers.published, "deliveries": subscribers.received}
+    figures["files_resumed"] = machine.open_files(pid)
+    subscribers.close()
+    figures["files_after"] = _files_after(pid, figures["files_before"])
     return figures
-
-
-def _comer(seat: Seat, have: int, last_id: bytes) -> Callable[[], None]:
-    def come() -> None:
-        seat.audience.connect(have, last_id)
-
-    return come
-
-
-def _wave(flow: Flow, name: str, seconds: float, joins: list[Callable[[], None]]) -> Figures:
-    """Spread the joins over the time; return how long each waited for its response head, and what it cost."""
-    audience, running = flow.seat.audience, flow.seat.running
-    audience.join_seconds.clear()
-    begun, cpu, own = clock(), running.cpu(), time.process_time()
-    spread = [(begun + seconds * number / len(joins), join) for number, join in enumerate(joins)]
-    flow.run(begun + seconds, spread[::-1])
-    offered = clock() - begun
-    until = clock() + PATIENCE_SECONDS
-    while audience.joining and clock() < until:
-        flow.run(clock() + 0.01)
-    if audience.joining:
-        raise Late(f"{name}: {audience.joining} without a response head")
-    spent, used = clock() - begun, running.cpu() - cpu
-    return {
-        f"{name}_p50_ms": percentile(audience.join_seconds, 0.5) * 1e3,
-        f"{name}_p99_ms": percentile(audience.join_seconds, 0.99) * 1e3,
-        f"{name}_max_ms": max(audience.join_seconds) * 1e3,
-        f"{name}_offered_seconds": offered,
-        f"{name}_seconds": spent,
-        f"{name}_peer_core": used / spent,
-        f"{name}_load_core": (time.process_time() - own) / spent,
-    }
 
 
 def _files_after(pid: int, before: float) -> int:
@@ -122,50 +100,18 @@ def _files_after(pid: int, before: float) -> int:
     return files
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    most = machine.raise_open_files() - RESERVED_FILES
-    if given.subscribers > most:
-        say(f"the limit of open files allows {most} subscribers instead of {given.subscribers}")
-        given.subscribers = most
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
+    given.subscribers = min(given.subscribers, most_subscribers())
     given.resume = min(given.resume, given.subscribers)
-    facts: dict[str, object] = {
-        "bench": "storm",
-        "machine": machine.facts(),
-        "versions": machine.versions("uvloop", "aiohttp", "rivergate"),
-    }
-    facts["options"] = {name: getattr(given, name) for name in ("subscribers", "seconds", "resume", "rate")}
-    peer_core, _ = take_machine()
-    prepared = script(0, EVENTS)
-    gc.freeze()
-    gc.disable()
     figures: Figures = {}
-    failure = ""
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-storm-") as folder,
-            seated(GATEWAY, Path(folder) / GATEWAY, prepared, peer_core) as seat,
-        ):
-            figures = storm(seat, given)
-    except (PeerFailed, BrokenStream, Late, OSError) as error:
-        failure = str(error)
-    say("\n" + table(("storm", "value"), [(name, f"{value:.4g}") for name, value in figures.items()]) + "\n")
-    if failure:
-        say(f"FAILED: {failure}")
-    tell({**facts, "figures": figures, "failure": failure}, given.json)
-    return 1 if failure else 0
+    failures: dict[str, str] = {}
+    prepared = script(0, EVENTS)
+    with reporting(failures, GATEWAY), undisturbed(), channel(GATEWAY, prepared, cores[0]) as found:
+        figures = storm(found, given)
+    return {"figures": figures, "failures": failures}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.storm", description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("--subscribers", type=int, choices=range(1, 50_001), default=5000, metavar="N")
-    add("--seconds", type=float, default=2.0, help="in which they join")
-    add("--resume", type=int, choices=range(1, 50_001), default=500, metavar="N", help="hang up and come back")
-    add("--rate", type=float, default=20.0, help="events/s")
-    add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
-    return parser
-
+BENCH = Bench("storm", __doc__, measure)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

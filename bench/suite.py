@@ -4,8 +4,6 @@ In: benches and options. Out: a JSON file per bench; the reports, and why there 
 it ends, no process that a bench has started outlives it: orphans become children of this process, which ends them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json
@@ -19,58 +17,63 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine
-from bench.line_up import Entry, Wish, options
-from bench.readings import Report
+from bench import abort, fanout, growth, memory, relay, startup, storm, ttft
+from bench.kit import machine
+from bench.kit.command import Bench
+from bench.kit.tables import Report
 
+ALL = "all"
+BENCHES = {module.BENCH.name: module.BENCH for module in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
 KILL_SECONDS = 0.005  # between two looks for descendants that are left
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
+def chosen(names: list[str]) -> list[Bench]:
+    """In the order of the suite; all for `all`, and for none."""
+    return [bench for name, bench in BENCHES.items() if not names or ALL in names or name in names]
+
+
 @dataclass(slots=True)
-class Outcome:
-    """By the names of the benches; `broken` are those that ended with another status than 0, with or without a
-    report."""
-
-    reports: dict[str, Report] = field(default_factory=dict)
-    troubles: dict[str, str] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
-
-
 class Suite:
-    """Writes into `folder` as each bench ends."""
+    """Writes into `folder` as each bench ends. A short run asks for fewer and shorter rounds, never another load."""
 
-    def __init__(self, folder: Path, wish: Wish) -> None:
-        self._folder, self._wish = folder, wish
-        self.outcome = Outcome()
+    folder: Path
+    quick: bool = False
+    rounds: int | None = None
+    litellm: str = ""
+    reports: dict[str, Report] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)  # why a bench has no report
+    broken: dict[str, int] = field(default_factory=dict)  # the status of benches that did not end with 0
 
-    def run(self, entry: Entry) -> None:
+    def options(self, bench: Bench) -> list[str]:
+        """What the bench is given; an option that stands twice counts as it stands last."""
+        given = list(bench.spec.get("quick", ())) if self.quick else []
+        if self.rounds is not None and "rounds" in bench.spec["options"]:
+            given += ["--rounds", f"{self.rounds}"]
+        return [*given, "--litellm", self.litellm] if self.litellm and bench.name == "relay" else given
+
+    def run(self, bench: Bench) -> None:
         """`KeyboardInterrupt` and `SystemExit` pass, when the bench and all its peers are gone."""
+        name, begun = bench.name, time.monotonic()
         with tempfile.TemporaryDirectory(prefix="bench-run-") as folder:
             file = Path(folder) / "report.json"
-            begun = time.monotonic()
-            status = _played(
-                [sys.executable, "-m", f"bench.{entry.name}", *options(entry, self._wish), "--json", file]
-            )
-            self._keep(entry.name, status, time.monotonic() - begun, _read(file))
-
-    def _keep(self, name: str, status: int, seconds: float, report: dict[str, object] | None) -> None:
-        outcome = self.outcome
+            status = _status([sys.executable, "-m", f"bench.{name}", *self.options(bench), "--json", str(file)])
+            report = _read(file)
         if status:
-            outcome.broken[name] = status
+            self.broken[name] = status
         if report is None:
-            outcome.troubles[name] = f"ended with status {status} and without a report"
+            self.troubles[name] = f"ended with status {status} and without a report"
             return
-        report |= {"quick": self._wish.quick, "seconds": round(seconds, 1), "status": status}
-        outcome.reports[name] = report
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+        seconds = round(time.monotonic() - begun, 1)
+        self.reports[name] = report | {"quick": self.quick, "seconds": seconds, "status": status}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{name}.json").write_text(json.dumps(self.reports[name], indent=1) + "\n")
 
 
-def _played(command: list[str | Path]) -> int:
-    """The exit status of the bench; its progress is ours."""
+def _status(command: list[str]) -> int:
+    """How the bench ended; its progress is ours."""
     process = None
     try:
         with interrupts_deferred():  # a process that has begun and is not known yet would never be ended
@@ -80,21 +83,14 @@ def _played(command: list[str | Path]) -> int:
         return process.wait()
     finally:
         with interrupts_ignored():
-            if process is not None:
-                _end(process)
+            if process is not None and process.poll() is None:
+                process.terminate()  # once: a bench then ends its peers itself
+                try:
+                    process.wait(END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
             end_orphans()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM once: a bench then ends its peers itself."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def adopt_orphans() -> None:
@@ -141,7 +137,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """A second Ctrl-C must not stop the end."""
+    """A second Ctrl-C must not stop the end of the processes."""
     kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -5,199 +5,203 @@
 Deadline: concurrent requests with a budget (`X-Max-TTFT-Ms`) on an upstream that stalls before its first content; how
 late after the budget the 504 is there, with the deadlines spread evenly and with all at once. Tail: arrivals at a
 fixed rate on an upstream with a TTFT of 100 ms of which some take a second; a second, dearer one takes 60 ms. One
-gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; they take turns. Progress and tables
-go to stderr, one line of JSON to stdout. Exit 1: an answer was wrong, early or missing.
+gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; they take turns.
 """
 
-from __future__ import annotations
-
-import argparse
 import contextlib
-import os
+import json
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from bench import machine, peers
-from bench.command import bounded, say, take_machine, tell
-from bench.load_client import Target
-from bench.load_upstream import Upstream
-from bench.loop import Loop
-from bench.measure import percentile, table
-from bench.peers import PeerFailed
-from bench.ttft_deadline import DeadlineFailed, Deadlines
-from bench.ttft_tail import Arrivals, Seat, TailFailed, Tally, seated
+from bench.kit import peers
+from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.ends import Target
+from bench.kit.figures import Figures, times_ms
+from bench.kit.load import Load, Plan
+from bench.kit.peers import GATEWAY, Peer, started
+from bench.kit.script import (
+    FIRST_CONTENT,
+    FRAMING_EVENTS,
+    BrokenStream,
+    Check,
+    ContentCheck,
+    Position,
+    Script,
+    Speech,
+)
 
-OFF, AUTO = "off", "auto"
-SPREAD, AT_ONCE = "spread", "at_once"
 DEADLINE, TAIL = "deadline", "tail"
-STEPS = 200  # of the distribution of the TTFT that the report draws
-Figures = dict[str, float]
+SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
+EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget short
+PAUSE = 0.002  # between the answer and the next request of a connection
+DEADLINE_PATIENCE = 5.0  # for the last answer
+LINGER = 0.25  # for the last close behind it
+REFUSAL = {"type": "api_error", "code": "ttft_budget_exceeded"}
+SLOW_MS = 1000.0
+USUAL_TEXTS, FAST_TEXTS = ("usual1 ", "usual2 ", "usual3"), ("fast1 ", "fast2 ", "fast3")
+USUAL = {"ttft_ms": 100.0, "ttft_jitter_ms": 10.0, "slow_ttft_ms": SLOW_MS, "gap_ms": 1.0}
+FAST = {"ttft_ms": 60.0, "ttft_jitter_ms": 5.0, "gap_ms": 1.0}
 
 
-def deadline(given: argparse.Namespace, cores: tuple[int, int]) -> dict[str, Figures]:
-    """Lateness with spread deadlines, and with all at once. Raises `DeadlineFailed`, `PeerFailed`."""
+class RefusalCheck(Check):
+    """Expects the one 504 that DESIGN.md section 6 has for a budget that is spent, whole, instead of a stream."""
+
+    exact = False
+
+    def advance(self, position: Position, data: bytes) -> Position:
+        answer = position.held + data
+        head, separator, body = answer.partition(b"\r\n\r\n")
+        if not separator:
+            return Position(held=answer)
+        if not head.startswith(b"HTTP/1.1 504 "):
+            raise BrokenStream(f"answered {answer[:300]!r}")
+        sizes = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        size = int(sizes[0].partition(b":")[2]) if sizes else -1
+        if size < 0 or len(body) > size:
+            raise BrokenStream(f"the length of the answer is wrong: {answer[:300]!r}")
+        if len(body) < size:
+            return Position(held=answer)
+        error = json.loads(body).get("error") or {}
+        if {name: error.get(name) for name in REFUSAL} != REFUSAL:
+            raise BrokenStream(f"not the expected error: {body[:300]!r}")
+        return Position(len(self._script.events), ended=True)
+
+
+def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spread: float) -> list[float]:
+    """Requests with a budget that their upstream never keeps: seconds from the end of the budget, counted from the
+    request's last byte, to the last byte of each answer.
+
+    Raises `BrokenStream` if an answer came early, or the upstream has not seen a request or its close.
+    """
+    gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
+    speech = (
+        Speech.ROLE,
+        Speech.NOTHING,
+    )  # by turns a head and the role, and nothing at all
+    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, speech=speech)
+    outcome = load.run(plan, Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),)))
+    late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
+    if min(late) < -EARLY:
+        raise BrokenStream(f"answered {-min(late) * 1e3:.1f} ms before the end of the budget")
+    seen = sum(exchange.taken_at > 0 for exchange in outcome.exchanges)
+    lost = sum(exchange.lost_at > 0 for exchange in outcome.exchanges)
+    if (seen, lost) != (len(late), len(late)):
+        raise BrokenStream(f"of {len(late)} requests {seen} seen by the upstream, {lost} closed there")
+    return late
+
+
+def deadline(given: Given, core: int) -> dict[str, Figures]:
+    """Lateness with spread deadlines, and with all at once. Raises `BrokenStream`, `PeerFailure`."""
     late: dict[str, list[float]] = {SPREAD: [], AT_ONCE: []}
-    loop = Loop()
-    upstream = Upstream(loop)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder,
-            peers.started(peers.gateway(), Path(folder) / "gateway", upstream.port, cores[0]) as running,
-        ):
-            budget = given.budget_ms / 1000
-            target = Target(running.port, headers=(("X-Max-TTFT-Ms", f"{given.budget_ms}"),))
-            Deadlines(loop, upstream, target, budget, "1").play(min(20, given.streams), 1, 0.0)
-            for number in range(1, given.rounds + 1):
-                say(f"deadline, round {number}/{given.rounds}")
-                spread = Deadlines(loop, upstream, target, budget, f"{number}.2")
-                late[SPREAD] += spread.play(given.streams, given.turns, budget)
-                at_once = Deadlines(loop, upstream, target, budget, f"{number}.3")
-                late[AT_ONCE] += at_once.play(given.streams, 1, 0.0)
-    finally:
-        upstream.close()
-        loop.close()
-    return {name: {"answers": len(values), **_figures(values)} for name, values in late.items()}
+    budget = given.budget_ms / 1000
+    with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as server:
+        port = server.target.port
+        lateness(load, port, budget, min(20, given.streams), 1, 0.0)
+        for number in range(1, given.rounds + 1):
+            say(f"deadline, round {number}/{given.rounds}")
+            late[SPREAD] += lateness(load, port, budget, given.streams, given.turns, budget)
+            late[AT_ONCE] += lateness(load, port, budget, given.streams, 1, 0.0)
+    return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
 
 
-def tail(given: argparse.Namespace, cores: tuple[int, int]) -> tuple[dict[str, Figures], dict[str, list[float]]]:
-    """TTFT and requests spent per `hedge_after`, its distribution in ms. Raises `TailFailed`, `PeerFailed`."""
-    loop = Loop()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-ttft-") as folder, contextlib.ExitStack() as stack:
-            seats: list[Seat] = []
-            for hedge_after in (OFF, AUTO):
-                say(f"tail: starting a gateway with hedge_after = {hedge_after}, and two upstreams")
-                place = Path(folder) / hedge_after
-                started = seated(hedge_after, given.slow_share, given.seed, place, cores)
-                seats.append(stack.enter_context(started))
-            say("tail: warm-up")
-            for seat in seats:
-                Arrivals(loop, seat, f"{seat.hedge_after}.0").play(given.warm_up, given.rate)
-            before = {seat.hedge_after: seat.count() for seat in seats}
-            ttfts: dict[str, list[float]] = {seat.hedge_after: [] for seat in seats}
-            for number in range(1, given.rounds + 1):
-                seats.reverse()
-                say(f"tail, round {number}/{given.rounds}: {', '.join(seat.hedge_after for seat in seats)}")
-                for seat in seats:
-                    arrivals = Arrivals(loop, seat, f"{seat.hedge_after}.{number}")
-                    ttfts[seat.hedge_after] += arrivals.play(given.requests, given.rate)
-            order = sorted(seats, key=lambda seat: seat.hedge_after != OFF)
-            figures = {one.hedge_after: _tail_figures(one, before, ttfts[one.hedge_after]) for one in order}
-            return figures, {one.hedge_after: _steps(ttfts[one.hedge_after]) for one in order}
-    finally:
-        loop.close()
+def _expected(texts: tuple[str, ...]) -> Script:
+    """An answer whose events are known by their texts alone."""
+    return Script((b"",) * (len(texts) + FRAMING_EVENTS), texts, ())
 
 
-def _tail_figures(seat: Seat, before: dict[str, Tally], ttfts: list[float]) -> Figures:
-    since, until = before[seat.hedge_after], seat.count()
-    spent, asked = until - since, len(ttfts)
-    if spent.first + spent.second < asked:
-        raise TailFailed(f"{asked} requests answered, but the upstreams counted {spent}")
-    return {
-        "requests": asked,
-        **_figures(ttfts),
-        "hedges": spent.second,
-        "extra_share": (spent.first + spent.second - asked) / asked,
-        "slow_share": seat.slow_between(since, until),
-        "slow_share_warm_up": seat.slow_between(Tally(0, 0), since),
-    }
+_USUAL, _FAST = _expected(USUAL_TEXTS), _expected(FAST_TEXTS)
 
 
-def _steps(seconds: list[float]) -> list[float]:
-    """From the lowest to the highest."""
-    return [round(percentile(seconds, number / STEPS) * 1e3, 3) for number in range(STEPS + 1)]
+class EitherCheck(ContentCheck):
+    """The texts must be those of one upstream, from the first to the last; never of both."""
+
+    def _take(self, number: int, block: bytes) -> int:
+        if number <= FIRST_CONTENT and FAST_TEXTS[0].encode() in block:
+            self._script = _FAST
+        return super()._take(number, block)
 
 
-def _figures(seconds: list[float]) -> Figures:
-    shares = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
-    return {name: percentile(seconds, share) * 1e3 for name, share in shares.items()}
+@dataclass(slots=True)
+class Hedger:
+    """A gateway with this `hedge_after` and its own two upstreams, whose dice are the same for every gateway."""
+
+    name: str
+    port: int
+    upstream_ports: tuple[int, int]
+    before: Sequence[int] = (0, 0)  # requests that the upstreams had counted when the warm-up was over
+    ttfts: list[float] = field(default_factory=list)
+
+    def counts(self) -> list[int]:
+        """Requests that each upstream has counted."""
+        return [int(peers.ask(port, "/stats")["requests"]) for port in self.upstream_ports]
+
+    def figures(self) -> Figures:
+        """Raises `BrokenStream` if fewer requests were counted than answered."""
+        asked = len(self.ttfts)
+        first, second = (after - before for after, before in zip(self.counts(), self.before, strict=True))
+        if first + second < asked:
+            raise BrokenStream(f"{asked} requests answered, but the upstreams counted {first} and {second}")
+        slow = sum(seconds * 1e3 > SLOW_MS / 2 for seconds in self.ttfts)
+        shares = {"extra_share": (first + second - asked) / asked, "slow_share": slow / asked}
+        return {"requests": asked, **times_ms(self.ttfts), "hedges": second, **shares}
 
 
-def text_report(late: dict[str, Figures], tails: dict[str, Figures]) -> str:
-    times = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
-    head = ("p50 ms", "p95 ms", "p99 ms", "max ms")
-    parts = []
-    if late:
-        words = {SPREAD: "deadlines spread evenly", AT_ONCE: "all requests at once"}
-        rows = [
-            [words[name], f"{one['answers']:.0f}", *(f"{one[key]:.2f}" for key in times)]
-            for name, one in late.items()
-        ]
-        parts.append(table(("504 after the budget, late by", "answers", *head), rows))
-    if tails:
-        rows = [_tail_row(name, one, times) for name, one in tails.items()]
-        more = ("p99/p50", "hedges", "extra requests", "slow at first upstream", "in the warm-up")
-        parts.append(table(("TTFT, hedge_after", "requests", *head, *more), rows))
-    return "\n\n".join(["", *parts, ""])
+@contextlib.contextmanager
+def hedging(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[Hedger]:
+    """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailure`."""
+    usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
+    fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
+    with (
+        started(Peer("usual", "simulated", values={"script": json.dumps(usual)}), 0, cores[1]) as first,
+        started(Peer("fast", "simulated", values={"script": json.dumps(fast)}), 0, cores[1]) as second,
+    ):
+        ports = {"usual_port": first.target.port, "fast_port": second.target.port}
+        peer = Peer(f"gateway-{hedge_after}", "hedging", values={"hedge_after": hedge_after, **ports})
+        with started(peer, 0, cores[0]) as gateway:
+            yield Hedger(hedge_after, gateway.target.port, (first.target.port, second.target.port))
 
 
-def _tail_row(name: str, one: Figures, times: tuple[str, ...]) -> list[str]:
-    shares = [f"{100 * one[key]:.1f} %" for key in ("extra_share", "slow_share", "slow_share_warm_up")]
-    ratio = f"{one['p99_ms'] / one['p50_ms']:.2f}"
-    return [
-        name,
-        f"{one['requests']:.0f}",
-        *(f"{one[key]:.1f}" for key in times),
-        ratio,
-        f"{one['hedges']:.0f}",
-        *shares,
-    ]
+def arrivals(load: Load, port: int, count: int, rate: float) -> list[float]:
+    """The TTFT of every request, in seconds from when it was due. Raises `BrokenStream`."""
+    plan = Plan(count, len(USUAL_TEXTS), gap=0.0, arrivals=rate, expected=_USUAL)
+    outcome = load.run(plan, Target(port, EitherCheck))
+    return [exchange.receipts[FIRST_CONTENT] - exchange.due_at for exchange in outcome.exchanges]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
-    names = ("streams", "budget_ms", "turns", "rounds", "rate", "requests", "warm_up", "slow_share", "seed", "only")
-    facts: dict[str, object] = {
-        "bench": "ttft",
-        "machine": machine.facts(),
-        "versions": machine.versions("uvloop", "aiohttp", "httptools", "rivergate"),
-        "options": {name: getattr(given, name) for name in names},
-    }
-    cores = take_machine()
-    facts |= {"peer_core": cores[0], "load_core": cores[1]}
-    late: dict[str, Figures] = {}
-    tails: dict[str, Figures] = {}
-    steps: dict[str, list[float]] = {}
+def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
+    """TTFT and requests spent per `hedge_after`. Raises `BrokenStream`, `PeerFailure`."""
+    say("tail: starting two gateways, each with two upstreams")
+    with (
+        contextlib.closing(Load()) as load,
+        hedging(OFF, given, cores) as without,
+        hedging(AUTO, given, cores) as with_hedges,
+    ):
+        hedgers = [without, with_hedges]
+        for hedger in hedgers:
+            arrivals(load, hedger.port, given.warm_up, given.rate)
+            hedger.before = hedger.counts()
+        for number in range(1, given.rounds + 1):
+            say(f"tail, round {number}/{given.rounds}")
+            for hedger in hedgers[:: 1 if number % 2 == 0 else -1]:
+                hedger.ttfts += arrivals(load, hedger.port, given.requests, given.rate)
+        return {hedger.name: hedger.figures() for hedger in hedgers}
+
+
+def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
+    found: dict[str, dict[str, Figures]] = {DEADLINE: {}, TAIL: {}}
     failures: dict[str, str] = {}
-    try:
-        late = deadline(given, cores) if given.only != TAIL else {}
-    except (DeadlineFailed, PeerFailed, OSError) as error:
-        failures[DEADLINE] = str(error)
-    try:
-        tails, steps = tail(given, cores) if given.only != DEADLINE else ({}, {})
-    except (TailFailed, PeerFailed, OSError) as error:
-        failures[TAIL] = str(error)
-    say(text_report(late, tails))
-    for name, why in failures.items():
-        say(f"FAILED: {name}: {why}")
-    facts |= {
-        "deadline": late,
-        "tail": tails,
-        "tail_steps_ms": steps,
-        "failures": failures,
-        "load_average_after": os.getloadavg()[0],
-    }
-    tell(facts, given.json)
-    return 1 if failures else 0
+    if given.only != [TAIL]:
+        with reporting(failures, DEADLINE):
+            found[DEADLINE] = deadline(given, cores[0])
+    if given.only != [DEADLINE]:
+        with reporting(failures, TAIL):
+            found[TAIL] = tail(given, cores)
+    return {**found, "failures": failures}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.ttft", description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("--streams", type=bounded(1, 2000, int), default=300, help="concurrent requests of the deadline run")
-    add("--budget-ms", type=bounded(10, 10_000, int), default=500, help="their TTFT budget")
-    add("--turns", type=bounded(1, 100, int), default=4, help="requests of each connection, per round")
-    add("--rounds", type=bounded(1, 50, int), default=4, help="rounds of both runs")
-    add("--rate", type=bounded(1, 1000, float), default=120.0, help="arrivals/s of the tail run")
-    add("--requests", type=bounded(1, 100_000, int), default=300, help="of a turn of the tail run")
-    add("--warm-up", type=bounded(0, 100_000, int), default=300, help="requests that teach the gateways the p95")
-    add("--slow-share", type=bounded(0, 1, float), default=0.05, help="of the first upstream's requests")
-    add("--seed", type=bounded(0, 2**31, int), default=1, help="of the upstreams' dice")
-    add("--only", choices=(DEADLINE, TAIL), help="one of the two runs")
-    add("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
-    return parser
-
+BENCH = Bench("ttft", __doc__, measure)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

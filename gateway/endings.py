@@ -1,6 +1,6 @@
 """Pure: the closed set of endings: why a stream, or one subscriber of it, came to its end.
 
-An ending carries what others have to know of it, so that a new one is added in this file only.
+An ending carries all that logs, metrics and pages have to know of it: a new ending is added in this file only.
 """
 
 from enum import StrEnum
@@ -35,7 +35,7 @@ class Ending(StrEnum):
         blame: Blame,
         *options: Literal["fault", "no abort", "not told", "warning"],
     ) -> "Ending":
-        """`sentence` stands in the documents. The options mark what differs from most endings."""
+        """`sentence` explains the ending in the reference pages; `options` say how it differs from most endings."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.sentence = sentence

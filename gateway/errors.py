@@ -1,8 +1,8 @@
 """Pure: the one error tree.
 
 Every failure that a client can see is a `RivergateError`. It carries the HTTP status and the fields of the error
-envelope (DESIGN.md section 6), so that one object becomes a status before the commit, and an event in the stream
-after it. The blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
+envelope, so that one object becomes a status before the commit, and an event in the stream after the commit. The
+blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class RivergateError(Exception):
         self.reason = f"{upstream}: {self.reason}"
 
     def redact(self, secret: str) -> None:
-        """Take a credential of ours out of what an upstream said."""
+        """Replace a credential of the gateway in what an upstream said."""
         self.quoted = self.quoted.replace(secret, "[redacted]")
 
     def envelope(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class RivergateError(Exception):
         return {"error": error, **self.details}
 
     def headers(self) -> Mapping[str, str]:
-        """Headers that tell SDKs whether and when to try again (CONTRACT.md 2.1)."""
+        """Headers that tell SDKs whether and when to try again."""
         headers: dict[str, str] = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -122,7 +122,7 @@ class StreamKeyConflict(ClientError):
 
 
 class RequestTimeout(ClientError):
-    """The request was not complete in time; another try may be."""
+    """The body of the request did not arrive in time; another try may succeed."""
 
     status = 408
     code = "request_timeout"
@@ -135,7 +135,7 @@ class PayloadTooLarge(ClientError):
 
 
 class ConstraintNotMet(ClientError):
-    """A routing option that no upstream of the model satisfies; `code` names the option's kind (CONTRACT.md 1.6)."""
+    """A routing option that no upstream of the model satisfies; `code` names the kind of the option."""
 
 
 class ExpectationFailed(ClientError):
@@ -152,7 +152,7 @@ class RateLimited(RivergateError):
 
 
 class UpstreamError(RivergateError):
-    """A provider failed; another one may not."""
+    """An upstream failed; another upstream may succeed."""
 
     status = 502
     code = "upstream_error"
@@ -167,14 +167,14 @@ class UpstreamStalled(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """No content in the time that this attempt was given."""
+    """An attempt brought no content in the time that it had."""
 
     status = 504
     code = "upstream_timeout"
 
 
 class UpstreamRefused(ClientError):
-    """A provider's 400, 413 or 422: the client's fault, which reaches it at once in the provider's words."""
+    """An upstream's 400, 413 or 422: the client's fault, which the client is told at once in the upstream's words."""
 
     @property
     def message(self) -> str:
@@ -232,7 +232,7 @@ BALANCE_SPENT = "the balance of this API key is used up"
 
 
 class CostExceeded(ClientError):
-    """The answer has cost what it may cost."""
+    """The answer costs more than the balance of the key, or the request, allows."""
 
     status = 402
     type = "rate_limit_error"
@@ -248,7 +248,7 @@ class StreamAborted(GatewayError):
 
 
 class ConfigError(Exception):
-    """All faults of a configuration, or of what a command was asked for; one line each."""
+    """All faults of a configuration, or of the arguments of a command, one line each."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))

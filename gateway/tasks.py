@@ -25,7 +25,7 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancel the tasks that run and wait for their ends."""
+        """Cancel the running tasks and wait until they have ended."""
         running = list(self._running)
         for task in running:
             task.cancel()

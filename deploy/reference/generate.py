@@ -19,7 +19,7 @@ import operation_tables as operation
 import request_tables as requests
 import settings_tables as settings
 from gateway.dialects.chat.request import ChatFields
-from gateway.dialects.extension import GatewayExtension
+from gateway.dialects.extension import Gateway
 from gateway.routing.options import RoutingOptions
 from table import NO_WORDS, Table
 
@@ -34,7 +34,7 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "errors": requests.error_table,
     "endings": requests.endings,
     "fields of a request": partial(requests.request_fields, ChatFields, leave_out="gateway."),
-    "fields of gateway": partial(requests.request_fields, GatewayExtension, "gateway."),
+    "fields of gateway": partial(requests.request_fields, Gateway, "gateway."),
     "fields of routing": partial(requests.request_fields, RoutingOptions),
     "strategies": requests.strategies,
     "metrics": operation.metrics,

@@ -16,7 +16,7 @@ class Quote:
     """What a request may cost, in micro-dollars."""
 
     least: int  # what it costs to ask one upstream at all: the prompt
-    wanted: int  # the prompt and the answer, as long as it may become
+    wanted: int  # what the prompt and the longest answer that the request allows cost
 
 
 class Account:
@@ -27,9 +27,9 @@ class Account:
     def __init__(self, key: Key, now: float) -> None:
         self.key = key
         self.balance = key.balance_microusd  # as in the books; None: the key may spend any amount
-        self.unwritten = 0  # settled, and not taken off the balance in the books yet
-        self.reserved = 0  # by running requests
-        self.running = 0  # requests
+        self.unwritten = 0  # money that is settled and not yet taken off the balance in the books
+        self.reserved = 0  # money that running requests have reserved
+        self.running = 0  # the number of running requests
         self._limit = RequestLimit(key.rpm, now) if key.rpm is not None else None
 
     @property
@@ -43,11 +43,11 @@ class Account:
         return self.balance is not None or self._limit is not None or self.key.max_streams is not None
 
     def allowance(self, now: float) -> Allowance | None:
-        """The state of the key's rate; None: it has none."""
+        """The state of the key's rate; None if the key has no rate limit."""
         return self._limit.allowance(now) if self._limit is not None else None
 
     def check_model(self, model_id: str, field: str = "model") -> None:
-        """Raises `PermissionDenied`, which names the field of the request."""
+        """Refuse a model that the key may not use: raises `PermissionDenied`, which names the request's `field`."""
         if self.key.models and model_id not in self.key.models:
             raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param=field)
 
@@ -59,11 +59,11 @@ class Account:
         return self.key.max_streams is not None and self.running >= self.key.max_streams
 
     def count_request(self, now: float) -> float:
-        """Count a request against the rate; 0.0, or the seconds to wait, and then it does not count."""
+        """Count a request against the rate and return 0.0, or count nothing and return the seconds to wait."""
         return self._limit.allow(now) if self._limit is not None else 0.0
 
     def lease(self, quote: Quote) -> "AccountLease":
-        """Reserve what a request may cost, as far as there is. Raises `InsufficientQuota`."""
+        """Reserve what a request may cost, or all that is left if that is less. Raises `InsufficientQuota`."""
         available = self.available
         if available is not None and (available <= 0 or available < quote.least):
             raise InsufficientQuota("the balance of this API key is used up")
@@ -73,24 +73,24 @@ class Account:
         return AccountLease(self, amount, quote.least)
 
     def reserve_more(self, amount: int) -> int:
-        """Add to what is reserved, as far as there is; what was added."""
+        """Reserve up to `amount` more, as far as the money goes; returns what was added."""
         available = self.available
         more = amount if available is None else max(min(amount, available), 0)
         self.reserved += more
         return more
 
     def give_back(self, amount: int) -> None:
-        """A request is over, and so is its reservation."""
+        """Give back the reservation and the place of a request that is over."""
         self.reserved -= amount
         self.running -= 1
 
     def on_settled(self, cost: int) -> None:
-        """Money is spent: it is gone from now on, also while the books do not know of it."""
+        """Money was spent: nobody can reserve it any more, although the books do not show it yet."""
         if self.balance is not None:
             self.unwritten += cost
 
     def on_written(self, cost: int) -> None:
-        """The books know of money that was spent; `on_balance` follows."""
+        """The books now hold a cost that was settled before; a call of `on_balance` follows."""
         if self.balance is not None:
             self.unwritten = max(self.unwritten - cost, 0)
 

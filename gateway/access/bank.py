@@ -10,10 +10,10 @@ of a machine, or a store that many machines share. Which calls may wait follows 
 - `Lease.extend` and `Lease.covers_another` come between two tokens and in a race, and never wait: a bank elsewhere
   answers from money that it has fetched ahead of need, and fetches more in the background.
 - `settle` comes with the end of a request and never waits: records are collected and written in batches.
-- What answers tell of a key (its balance, its rate) is read from the `Account`, which is what this process knows, so
-  that no header waits.
+- The headers that tell a key's balance and rate are read from the `Account`, which holds what this process knows, so
+  that no answer waits for them.
 
-Whoever writes another bank passes `tests/access/test_bank.py` with it.
+Every other bank has to pass `tests/access/test_bank.py`.
 """
 
 from collections.abc import Awaitable
@@ -35,16 +35,19 @@ class Lease(Protocol):
 
     @property
     def has_balance(self) -> bool:
-        """Whether the key's money can run out; else what the request costs need not be watched."""
+        """Whether the key's money can run out. If it cannot, nobody has to watch what the request costs."""
 
     def extend(self, amount: int) -> int:
-        """Reserve more, as far as there is and while the lease is open; what is reserved now. Never waits."""
+        """Reserve up to `amount` more while the lease is open; returns all that is reserved now. Never waits."""
 
     def covers_another(self) -> bool:
-        """Reserve what it costs to ask one more upstream, if all of that is there; whether it was. Never waits."""
+        """Reserve the cost of asking one more upstream and return True, or reserve nothing and return False.
+
+        Never waits.
+        """
 
     def close(self) -> None:
-        """Give back what is reserved, and the place. Idempotent; `Bank.settle` does it too."""
+        """Give back the reserved money and the place. Idempotent; `Bank.settle` calls it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,9 @@ class Bank(Protocol):
     def admit(self, account: Account, quote: Quote, now: float) -> Lease | Awaitable[Lease]:
         """Count a request of this key, give it a place, and reserve what it may cost.
 
-        Raises `RateLimited`, and then the request does not count; `InsufficientQuota`; `ServiceUnavailable` while
-        what is spent could not be written. The awaitable raises the same; cancelled, it reserves nothing.
+        Raises `RateLimited` (then the request does not count against the rate), `InsufficientQuota`, and
+        `ServiceUnavailable` while the books cannot be written. The awaitable raises these errors, too. If it is
+        cancelled, nothing is reserved.
         """
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
@@ -82,4 +86,4 @@ class Bank(Protocol):
         """Let `run` write what is left and end, within this time."""
 
     def abandon_unwritten(self) -> None:
-        """Write what could not be booked to the log, record by record. After `run` has ended."""
+        """Write every record that could not be booked to the log, one line each; called after `run` has ended."""

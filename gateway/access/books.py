@@ -1,6 +1,6 @@
 """Pure: the books: what is stored of API keys and of finished completions, and what every store of them can do.
 
-`SqliteBooks` is the first store. Whoever writes another one passes `tests/access/test_books.py` with it.
+`SqliteBooks` is the first store. Every other store has to pass `tests/access/test_books.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,13 +78,13 @@ class Books(Protocol):
         """Store a new key."""
 
     def revoke(self, key_id: str, now: int) -> bool:
-        """Refuse a key from `now` on; whether there was such a key that was not revoked yet."""
+        """Refuse a key from `now` on (Unix seconds); returns whether the key existed and was not revoked yet."""
 
     def credit(self, key_id: str, microusd: int) -> int | None:
-        """Add to a balance; the new one, None if there is no such key, or it has no balance to add to."""
+        """Add to a balance and return the new balance; None if there is no such key, or the key has no balance."""
 
     def settle(self, batch: Sequence[UsageRecord]) -> Mapping[str, int]:
-        """Write records and take their cost off the balances, all or nothing; the balances of their keys.
+        """Write records and take their cost off the balances, all or nothing; returns the balances by key id.
 
         A record that is in the books already changes nothing, and the balance of its key is still in the result.
         """

@@ -1,4 +1,4 @@
-"""Shell: the books as the event loop has them: every blocking call runs in one thread, one after the other."""
+"""Shell: the books for the event loop: every blocking call runs in one thread, one after the other."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 class BooksThread:
-    """Awaitable calls of `Books`, with its results and its errors."""
+    """The calls of `Books` as awaitables, with the same results and errors."""
 
     def __init__(self, books: Books) -> None:
         self._books = books

@@ -19,19 +19,19 @@ _log = logging.getLogger("rivergate.access")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request, who owns what it makes. `everything`: the machine's operator, who sees all streams."""
+    """The sender of a request, who owns the streams it makes. `everything`: the operator, who sees all streams."""
 
     id: str
     everything: bool = False
     account: Account | None = None  # None in open mode
 
     def may_see(self, owner: str) -> bool:
-        """Whether what this owner has is visible to the caller."""
+        """Whether the caller may see the streams of this owner."""
         return self.everything or owner == self.id
 
 
 class Gate:
-    """The gate: it tells callers by the headers of their requests."""
+    """The gate: it finds out from the headers of a request who its caller is."""
 
     def __init__(self, keys: KeyRing, wall_time: Callable[[], float]) -> None:
         self._keys = keys
@@ -39,7 +39,7 @@ class Gate:
         self._has_warned_of_proxy = False
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """The caller, if need be by a look into the books. Raises `AuthenticationFailed`."""
+        """The caller; the books are asked if this process does not know the key. Raises `AuthenticationFailed`."""
         known = self.known(headers)
         if known is not None:
             return known
@@ -92,7 +92,7 @@ class Gate:
 def open_caller(secret: str) -> Caller:
     """The caller in open mode (no API key in the books, a loopback listener): any secret names an owner.
 
-    Without a secret it is whoever sits at this machine: it owns nothing that a secret made, and sees everything.
+    A caller without a secret is whoever sits at this machine: it sees everything and owns nothing of a secret.
     """
     if not secret:
         return Caller("", everything=True)

@@ -12,7 +12,7 @@ EXPOSED = (
 )
 METHODS = "GET, POST, DELETE"
 MAX_AGE_SECONDS = 86400
-_MAX_NAMES_CHARACTERS = 2000  # of the header names that a preflight asks for and that are repeated to it
+_MAX_NAMES_CHARACTERS = 2000  # a preflight's list of header names is repeated to it up to this length
 
 
 class Cors:

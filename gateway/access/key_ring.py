@@ -10,13 +10,13 @@ from gateway.access.books_thread import BooksThread
 from gateway.errors import LedgerError
 
 REFRESH_SECONDS = 1.0  # how long a revocation, a credit or a new key may stay unknown
-LOOK_SECONDS = 0.05  # at least this long between two searches for unknown keys, however many are tried
+LOOK_SECONDS = 0.05  # the least pause between two searches for unknown keys, however many keys clients try
 
 _log = logging.getLogger("rivergate.access")
 
 
 class KeyRing:
-    """All keys of the books."""
+    """The accounts of all keys in the books, found by the id or by the digest of a key."""
 
     def __init__(self, books: BooksThread) -> None:
         self._books = books
@@ -28,7 +28,7 @@ class KeyRing:
 
     @property
     def is_open(self) -> bool:
-        """Whether no key was ever made, so that whoever reaches the listener may ask."""
+        """Whether no key was ever made, so that whoever reaches the listener is served."""
         return not self._accounts
 
     def load(self) -> None:
@@ -37,7 +37,7 @@ class KeyRing:
         self._take(keys)
 
     async def run(self) -> None:
-        """Follow the books until it is cancelled."""
+        """Take over changes of the books every `REFRESH_SECONDS`, until the task is cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self._refresh()
@@ -55,7 +55,7 @@ class KeyRing:
         if digest not in self._by_digest:
             asked_at = clock.monotonic()
             async with self._search:
-                # Of all who wait here at once only the first one searches: its search began after they asked.
+                # Only the first of several waiting callers searches. The others see that it began after they asked.
                 if self._searched_at < asked_at:
                     await asyncio.sleep(self._searched_at + LOOK_SECONDS - clock.monotonic())
                     self._searched_at = clock.monotonic()
@@ -63,7 +63,7 @@ class KeyRing:
         return self._by_digest.get(digest)
 
     async def _refresh(self) -> None:
-        """Take over what another process has written, if it has."""
+        """Read the keys again if another process has written into the books."""
         try:
             version = await self._books.version()
             if version != self._version:

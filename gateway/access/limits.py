@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The state of a rate, as clients are told it. `reset`: seconds until `limit` requests may be sent again."""
+    """The state of a rate for the headers of answers. `reset`: seconds until `limit` requests may be sent again."""
 
     limit: int
     remaining: int
@@ -31,7 +31,7 @@ class RequestLimit:
         return (1.0 - self._filled) * 60.0 / self.per_minute
 
     def allowance(self, now: float) -> Allowance:
-        """The state now."""
+        """The state of the rate at `now`."""
         self._fill(now)
         missing = self.per_minute - self._filled
         return Allowance(self.per_minute, int(self._filled + 1e-9), missing * 60.0 / self.per_minute)

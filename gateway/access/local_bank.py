@@ -16,7 +16,10 @@ MAX_JITTER_SECONDS = 5  # refused clients come back spread over this time
 
 
 class LocalBank:
-    """Answers at once (`Bank`). What is settled is gone from a key's money at once, and in the books soon."""
+    """The bank of one process (`Bank`), which always answers at once.
+
+    A cost that is settled is gone from the key's money in the same call, and is in the books soon.
+    """
 
     def __init__(self, books: BooksThread, keys: KeyRing) -> None:
         self._keys = keys

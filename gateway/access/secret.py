@@ -1,7 +1,7 @@
 """Pure: the text of API keys: `rg_`, 32 random letters and digits, and one more that checks them.
 
-The last character is a Luhn check digit of base 62. By it a secret with a mistyped character, or with two neighbours
-in the wrong order (except `0` and `z`, Luhn's blind spot), is distinguished from a key that does not exist. Only the
+The last character is a Luhn check digit of base 62. It tells a secret with a mistyped character, or with two
+neighbouring characters swapped (except `0` and `z`, Luhn's blind spot), from a key that does not exist. Only the
 SHA-256 of a secret is stored.
 """
 
@@ -27,7 +27,7 @@ def digest(secret: str) -> bytes:
 
 
 def is_mistyped(secret: str) -> bool:
-    """Whether this looks like one of our secrets and is none."""
+    """Whether this text begins like a secret of ours, and its length, characters or check digit are wrong."""
     body = secret.removeprefix(PREFIX)
     if body == secret:
         return False
@@ -35,7 +35,7 @@ def is_mistyped(secret: str) -> bool:
 
 
 def _check_digit(body: str) -> str:
-    """Luhn mod N."""
+    """The check digit of `body` by the Luhn mod N algorithm, with N = 62."""
     total = 0
     for place, character in enumerate(reversed(body)):
         value = _ALPHABET.index(character) * (2 if place % 2 == 0 else 1)

@@ -19,8 +19,9 @@ MAX_BATCH = 1000  # records in one transaction
 # How long a batch waits for further records. With a commit for each record, commits took an eighth of the CPU of a
 # request, and kept the interpreter's lock from the next request (bench/relay.py).
 GATHER_SECONDS = 0.05
-# How long the writer then waits for one more settlement, to begin right behind it: an answer has just ended, and
-# there is often a gap before the next request. At another moment the commit would take the core from a request.
+# How long the writer waits after `GATHER_SECONDS` for one more settlement, so that the commit begins right behind it:
+# an answer has just ended, and there is often a gap before the next request. At another moment the commit would take
+# the core from a request.
 LINGER_SECONDS = 0.02
 
 OnWritten = Callable[[Sequence[UsageRecord], Mapping[str, int]], None]  # the records, and the balances of their keys
@@ -36,20 +37,20 @@ class Settling:
         self._on_written = on_written
         self._queue: list[UsageRecord] = []
         self._wake = asyncio.Event()
-        self._give_up_at: float | None = None  # set by `close`: until then what is left is written
+        self._give_up_at: float | None = None  # loop time, set by `close`: after it nothing more is written
         self.failure: str | None = None  # why the books cannot be written
 
     def __len__(self) -> int:
-        """Records that are not written yet."""
+        """The number of records that are not written yet."""
         return len(self._queue)
 
     def add(self, usage: UsageRecord) -> None:
-        """Write this record soon."""
+        """Queue a record, which is written soon."""
         self._queue.append(usage)
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what comes in, and see now and then that it could be written, until `close`."""
+        """Write incoming records, and check every `CHECK_SECONDS` that the books can be written, until `close`."""
         loop = asyncio.get_running_loop()
         check_at = loop.time() + CHECK_SECONDS
         while not self._is_done(loop.time()):
@@ -70,7 +71,7 @@ class Settling:
             await asyncio.sleep(0.01)
 
     def abandon(self) -> None:
-        """Write what is still in the queue to the log, so that it can be booked by hand."""
+        """Write the records that are still queued to the log, so that they can be booked by hand."""
         unwritten, self._queue = self._queue, []
         for usage in unwritten:
             fields = {"record": _as_json(usage), "reason": self.failure}
@@ -90,7 +91,7 @@ class Settling:
         await self._sleep(LINGER_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait for a record, at most this long; while the books cannot be written a record changes nothing."""
+        """Wait at most `seconds` for a record; while the books cannot be written, a record does not end the wait."""
         seconds = max(seconds, 0.0)
         try:
             async with asyncio.timeout(seconds):
@@ -99,7 +100,7 @@ class Settling:
             pass
 
     async def _write(self) -> None:
-        """Write the oldest records; without any, see whether they could be written."""
+        """Write the oldest records; if there are none, check that the books can be written."""
         batch = self._queue[:MAX_BATCH]
         balances: Mapping[str, int] = {}
         try:
@@ -124,6 +125,6 @@ class Settling:
 
 
 def _as_json(usage: UsageRecord) -> dict[str, Any]:
-    """A record with the names of the books' columns; numbers that no JSON reader holds become text."""
+    """A record with the names of the books' columns; integers of more than 63 bits become text, for JSON readers."""
     row = asdict(usage).items()
     return {name: str(value) if isinstance(value, int) and value.bit_length() > 63 else value for name, value in row}

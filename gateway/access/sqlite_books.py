@@ -13,7 +13,7 @@ from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageRecord
 from gateway.errors import ConfigError, LedgerError
 
 BUSY_SECONDS = 5.0  # how long a writer waits for another process that writes at the same moment
-SCHEMA = 1
+SCHEMA = 1  # the version of the tables, kept in `PRAGMA user_version`
 _MIGRATIONS = [  # the statements that lead from each schema to the next
     (
         """
@@ -57,7 +57,7 @@ class SqliteBooks:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the file, make it if there is none, bring its schema forward. Raises `ConfigError`."""
+        """Open the file, make it if it does not exist, and bring its schema forward. Raises `ConfigError`."""
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # names and balances are for its owner only
             connection = sqlite3.connect(
@@ -184,9 +184,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Change to the write-ahead log, again and again while another process does so at the same moment.
+    """Switch to the write-ahead log; try again as long as another process is switching at the same moment.
 
-    SQLite's own busy timeout does not cover this change: two processes would wait for each other.
+    SQLite's own busy timeout does not cover the switch: two processes would wait for each other.
     """
     give_up = time.monotonic() + BUSY_SECONDS
     while True:

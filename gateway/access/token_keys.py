@@ -1,7 +1,8 @@
 """Shell: the file of the keys that sign viewer tokens, beside the ledger.
 
-One key a line, `<id> <secret in hex>`, the newest first: it signs, all verify. To rotate, put a new line on top; to
-revoke what a key has signed, take its line out. The file is made at the first start, readable by its owner only.
+Each line holds one key, `<id> <secret in hex>`. The first key signs, every key verifies. To rotate the keys, put a
+new line on top; to revoke what a key has signed, take its line out. The file is made at the first start, readable by
+its owner only.
 """
 
 import os
@@ -28,7 +29,7 @@ def load(storage: Path) -> list[SigningKey]:
     try:
         keys = [SigningKey(key_id, bytes.fromhex(secret)) for key_id, secret in map(str.split, text.splitlines())]
     except ValueError:
-        # Without the line, which holds a secret.
+        # The message does not repeat the faulty line, which may hold a secret.
         raise ConfigError([f"storage.path: {path}: each line must be a key id and 64 or more hex digits"]) from None
     if not keys or len({key.id for key in keys}) < len(keys):
         raise ConfigError([f"storage.path: {path}: at least one key, and each id once"])
@@ -38,7 +39,7 @@ def load(storage: Path) -> list[SigningKey]:
 def _create(path: Path) -> str:
     text = f"{secrets.token_hex(4)} {secrets.token_hex(MIN_KEY_BYTES)}\n"
     try:
-        # Made whole under another name, so that two processes that start at once cannot read half a key.
+        # The file is completed under another name first: two processes that start at once never read half a key.
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         partial.touch(mode=0o600, exist_ok=False)
         partial.write_text(text, "ascii")

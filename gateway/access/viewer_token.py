@@ -41,7 +41,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class ViewerToken:
-    """The content of a token: who has it may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`."""
+    """The content of a token: its bearer may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`."""
 
     audience: str
     expires_at: int  # Unix seconds
@@ -95,7 +95,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes | None:
-    """Strict: only the one spelling that `_encode` makes is accepted."""
+    """The decoded bytes; None for any other spelling than the one that `_encode` makes."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

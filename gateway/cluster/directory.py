@@ -6,7 +6,7 @@ tells what this process knows; `claim` answers with an awaitable only where the 
 fast way of a request, which has no place to wait, takes a request with a stream key only if `answers_at_once`;
 `where` is for aiohttp's way and always awaited.
 
-Whoever writes another directory passes `tests/cluster/test_directory.py` with it.
+Every other directory has to pass `tests/cluster/test_directory.py`.
 """
 
 from collections.abc import Awaitable
@@ -40,20 +40,20 @@ class Directory(Protocol):
         """The stream that this owner runs or ran under this key, as far as this process knows. Never waits."""
 
     def claim(self, owner: str, key: str) -> Place | Awaitable[Place]:
-        """Claim a stream key for this process. None: it is granted; else where the stream is that has it.
+        """Claim a stream key for this process. None: it is granted; else the place of the stream that has the key.
 
         The caller opens the stream in the call that gets the grant, or gives the grant back with `release`.
         """
 
     def release(self, owner: str, key: str) -> None:
-        """Give a grant back that no stream came of. Without a grant it does nothing."""
+        """Give back a grant under which no stream was opened; nothing happens if there is no grant."""
 
     async def where(self, stream_id: str) -> Place:
         """The place of a stream."""
 
 
 def production_at(place: Place) -> Production | None:
-    """The stream if it is here, None if it is nowhere. Raises `ServiceUnavailable` if it is at a peer."""
+    """The stream if this process has it, None if no process has it. Raises `ServiceUnavailable` if a peer has it."""
     if isinstance(place, Peer):
         message = "this stream is at another process of the gateway; try again"
         raise ServiceUnavailable(message, retry_after=PEER_RETRY_SECONDS)

@@ -5,7 +5,7 @@ from gateway.stream.hub import Hub
 
 
 class LocalDirectory:
-    """Answers at once (`Directory`).
+    """The directory of one process (`Directory`), which always answers at once.
 
     A claim needs no entry of its own: the stream is in the hub before the call that was granted the key returns.
     """

@@ -1,7 +1,7 @@
 """Wiring: the command line: its commands, one file each.
 
-What only one command needs is imported when that command runs: a start of the server waits for no simulator and no
-picture.
+What only one command needs is imported when that command runs, so that the server starts without importing the
+simulator or the picture of `rivergate top`.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Wiring: `rivergate check`: every fault of a configuration, or what it amounts to."""
+"""Wiring: `rivergate check`: prints every fault of a configuration, or its summary if it has none."""
 
 from pathlib import Path
 from typing import Annotated

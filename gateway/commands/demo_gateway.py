@@ -15,7 +15,7 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
     -d '{{"model": "demo", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
   and watch it, join it late, resume it:
-  curl -s http://127.0.0.1:{port}/v1/streams \
+  curl -s http://127.0.0.1:{port}/v1/streams \\
     -d '{{"model": "demo/slow", "messages": [{{"role": "user", "content": "Hello"}}]}}'
   curl -N http://127.0.0.1:{port}/v1/streams/ID/events
   curl -N http://127.0.0.1:{port}/v1/feeds/ticker/events

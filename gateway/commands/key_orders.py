@@ -1,4 +1,4 @@
-"""Shell: orders for API keys as they are typed: checked, and carried out in the books."""
+"""Shell: orders for API keys: what was typed is checked and carried out in the books."""
 
 import datetime
 import re
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 from gateway import clock
 from gateway.access import secret as key_secret
 from gateway.access.books import Books, Key
-from gateway.access.sqlite_books import SqliteBooks
+from gateway.access.storage import open_books
 from gateway.config import Config
 from gateway.errors import ConfigError, LedgerError
 
@@ -73,7 +72,7 @@ def revoke(config: Config, key_id: str) -> None:
 
 
 def credit(config: Config, key_id: str, usd: str) -> int:
-    """Add to a balance; the new one in micro-dollars. Raises `ConfigError`."""
+    """Add US dollars to a balance; returns the new balance in micro-dollars. Raises `ConfigError`."""
     _check_id(key_id)
     amount = _microusd("USD", usd)
     if amount == 0:
@@ -89,7 +88,7 @@ def credit(config: Config, key_id: str, usd: str) -> int:
 @contextmanager
 def _opened(config: Config) -> Iterator[Books]:
     """The books for the length of a command. Raises `ConfigError`."""
-    books = SqliteBooks.open(Path(config.storage.path))
+    books = open_books(config.storage)
     try:
         yield books
     except LedgerError as error:
@@ -137,7 +136,7 @@ def _microusd(option: str, text: str) -> int:
 
 
 def _expiry(text: str, now: int) -> int:
-    """The end of a key in Unix seconds: a moment (`2027-01-31T12:00:00Z`, `2027-01-31`), or in a while (`90d`)."""
+    """The end of a key in Unix seconds, from a time (`2027-01-31T12:00:00Z`, `2027-01-31`) or a duration (`90d`)."""
     try:
         if text[-1:] in _UNITS and text[:-1].isdigit() and len(text) < 12:
             at = now + int(text[:-1]) * _UNITS[text[-1]]

@@ -1,4 +1,4 @@
-"""Shell: how a command runs: its configuration, its event loop, its faults on standard error and exit 2."""
+"""Shell: what commands share: loading the configuration, running an event loop, and ending with faults and exit 2."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ def load(path: Path | None) -> config.Config:
 
 
 def find_and_load(named: Path | None) -> config.Config:
-    """The configuration of the named file, or of the one that is found."""
+    """The configuration in the named file, or in the file that `config.find` finds."""
     return load(named or config.find(os.environ, Path.cwd()))
 
 
@@ -46,7 +46,7 @@ def fail(faults: list[str]) -> NoReturn:
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a command in an event loop; its `ConfigError` ends the command."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        gc.enable()  # all is imported
+        gc.enable()  # `gateway.__main__` had disabled the collector until everything is imported
         or_fail(lambda: runner.run(coroutine))
 
 
@@ -58,7 +58,10 @@ def configure_logs(level: str) -> None:
 
 
 def stop_signal() -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets, from now on: to be made before anybody is told that the command runs."""
+    """An event that SIGTERM and SIGINT set from now on.
+
+    A command makes it before it prints that it runs, so that an early signal is not lost.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +70,7 @@ def stop_signal() -> asyncio.Event:
 
 
 def _loop_factory() -> Any:
-    """uvloop where it is installed; plain asyncio does everything, only slower."""
+    """The factory of uvloop's loop where uvloop is installed; None stands for asyncio's own loop."""
     try:
         import uvloop
     except ImportError:

@@ -17,10 +17,10 @@ from gateway.wire import sse
 
 FEED = "/v1/feeds/statistics/events"
 CONNECT_SECONDS = 5.0
-SILENT_SECONDS = 12.0  # a snapshot comes every second
+SILENT_SECONDS = 12.0  # a connection that is silent for longer is lost: a snapshot comes every second
 RETRY_SECONDS = 2.0
-SNAPSHOTS_OF_ONE = 2  # with `--once`: a rate needs two of them
-PIPED_LINES = 60  # of a picture that goes to a file or a pipe
+SNAPSHOTS_OF_ONE = 2  # how many snapshots `--once` reads for its picture: a rate needs two
+PIPED_LINES = 60  # the height of a picture that goes to a file or a pipe
 ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
 
 
@@ -41,7 +41,7 @@ class Target:
 
 
 class _Lost(Exception):
-    """There are no snapshots for now; the text says why, for people."""
+    """The connection to the feed is lost for now; the text tells people why."""
 
 
 async def run(target: Target, *, once: bool) -> None:
@@ -81,7 +81,7 @@ class _Top:
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, session: aiohttp.ClientSession) -> bool:
-        """Draw the snapshots of one connection; whether no more are wanted."""
+        """Draw the snapshots of one connection; returns whether the last wanted picture is drawn."""
         try:
             async with session.get(self._target.feed, params=self._target.query) as answer:
                 await self._check(answer)
@@ -96,7 +96,7 @@ class _Top:
             return False
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
-        """Raises `ConfigError` for an answer that another try will not change, else `_Lost`."""
+        """Refuse an answer without a feed: raises `ConfigError` if another try will not help, else `_Lost`."""
         if answer.status == 200 and answer.content_type == "text/event-stream":
             return
         answered = f"{self._target.url} answers {answer.status}: "

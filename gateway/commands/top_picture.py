@@ -17,11 +17,11 @@ from rich.text import Text
 
 from gateway.endings import Ending
 
-WIDE = 112  # columns of a terminal, from which on the ids of streams are shown whole
-RATE_SECONDS = 5.0  # a rate is taken over the snapshots of this time
+WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
+RATE_SECONDS = 5.0  # a rate is the mean over the snapshots of this time
 NONE = "-"
 LEVELS = "▁▂▃▄▅▆▇█"
-STYLES = {  # how a state, a breaker's state or an ending is shown; all others are yellow
+STYLES = {  # the colours of states, breakers and endings; a word that is missing here is yellow
     **{ending.value: "bold red" for ending in Ending if ending.is_fault},
     Ending.COMPLETED.value: "green",
     "streaming": "cyan",
@@ -58,7 +58,7 @@ class Rates:
 
 
 def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> RenderableType:
-    """All tables, in about this many lines: there are as many of the newest streams as fit."""
+    """All tables, in about this many lines; the newest streams fill the lines that the other tables leave."""
     above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
     above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
     above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
@@ -221,7 +221,7 @@ def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    """A table with these columns; `>` before a name: its values stand to the right."""
+    """A table with these columns; a column whose name begins with `>` is aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")

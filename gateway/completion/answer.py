@@ -1,11 +1,9 @@
 """Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
-
-import orjson
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
@@ -16,13 +14,14 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
 from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
+from gateway.wire import json_text
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """What is kept of a completion that has ended: the line of the log, of the books and of a trace."""
 
-    id: str  # of the stream, or drawn for a whole answer
+    id: str  # the id of the stream, or a random id for a whole answer
     request_id: str
     operation: str  # as the dialect has it
     model_id: str
@@ -107,7 +106,7 @@ class Answer:
         return total
 
     def metadata(self) -> dict[str, Any]:
-        """`routing_metadata` (DESIGN.md section 5); only after `on_won`."""
+        """The object `routing_metadata` that clients get; only after `on_won`."""
         candidate, usage = self._candidate, self.usage()
         assert candidate is not None
         assert usage is not None
@@ -132,9 +131,9 @@ class Answer:
         return metadata
 
     def describe(self) -> dict[str, Any]:
-        """Who answers, how fast, and what it took so far."""
+        """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""
         if self._settled is not None:
-            description: dict[str, Any] = orjson.loads(self._settled[1])
+            description: dict[str, Any] = json_text.loads(self._settled[1])
             return description
         usage = self.usage()
         return self._description(usage, self._cost(usage), self._dispatcher.records())
@@ -178,7 +177,7 @@ class Answer:
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
         )
-        self._settled = (self.headers(), orjson.dumps(self._description(usage, cost, attempts)))
+        self._settled = (self.headers(), _encoded(self._description(usage, cost, attempts), usage))
         self._winner = None
         self._dispatcher.release()
         del self._dispatcher, self._call
@@ -199,7 +198,7 @@ class Answer:
         return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
 
     def failure(self, error: RivergateError) -> RivergateError:
-        """Add to an error what the attempts did with the time; the same error."""
+        """Add the attempts, with their outcomes and times, to the details of an error; returns the error."""
         error.details = {
             "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
         }
@@ -220,3 +219,13 @@ class Answer:
         if usage.completion_tokens < 2 or seconds <= 0 or not self._call.streamed:
             return None
         return round((usage.completion_tokens - 1) / seconds, 2)
+
+
+def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
+    """The description as JSON; without the upstream's own details of the usage if no JSON can hold them."""
+    try:
+        return json_text.dumps(description)
+    except ValueError:
+        assert usage is not None
+        counts = {**replace(usage, reported=None).as_json(), "estimated": usage.estimated}
+        return json_text.dumps({**description, "usage": counts})

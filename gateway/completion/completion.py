@@ -46,12 +46,13 @@ class Completion(ABC):
     ) -> None:
         """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
 
-        `is_spent` says of a whole answer of so many bytes from a candidate that it has cost more than there is.
+        `is_spent(candidate, body_bytes)`: whether a whole answer of this length has cost more than the key has.
         """
         self.state = State.ASKING
         self._call = call
         self._route = route
         self._settle = settle
+        self._granted = lease
         self._lease = lease if lease is not None and lease.has_balance else None
         money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
@@ -59,15 +60,19 @@ class Completion(ABC):
     def start(self) -> None:
         """Send the request. What only its answer needs is made while the request is on its way."""
         self._dispatcher.start()
-        self.answer = Answer(self._call, self._route, self._dispatcher)
-        self._prepare()
+        try:
+            self.answer = Answer(self._call, self._route, self._dispatcher)
+            self._prepare()
+        except BaseException:
+            self._dispatcher.cancel()
+            raise
 
     def stop(self, ending: Ending) -> None:
         """End the completion for this reason; its upstream connections are closed in this call."""
         self._fail(stop_error(ending), ending)
 
     def stop_with(self, error: RivergateError, ending: Ending | None = None) -> None:
-        """End the completion with this error; `ending`: if the error's own does not say why."""
+        """End the completion with this error; `ending` takes the place of the error's own ending."""
         self._fail(error, ending or error.ending)
 
     # --- the dispatcher's side (DispatchOwner)
@@ -78,7 +83,12 @@ class Completion(ABC):
         self._deliver(attempt, candidate)
 
     def on_complete(self) -> None:
-        self._complete()
+        try:
+            self._complete()
+        except Exception:  # the attempt is over, and nobody else would tell the client
+            error = GatewayError("the gateway failed to end the answer")
+            self._fail(error, error.ending)
+            raise
 
     def on_failed(self, error: RivergateError) -> None:
         self._fail(error, error.ending)
@@ -87,19 +97,19 @@ class Completion(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what the answer needs; the request is on its way."""
+        """Make what the answer needs, while the request is on its way."""
 
     @abstractmethod
     def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
-        """An attempt has won: take its answer."""
+        """Take the answer of the attempt that has won."""
 
     @abstractmethod
     def _complete(self) -> None:
-        """The answer is over and whole: `_end` with telling whoever asked, or `_fail` if it cannot be given."""
+        """End a complete answer: call `_end`, which tells whoever asked, or `_fail` if it cannot be given."""
 
     @abstractmethod
     def _break(self, error: RivergateError, ending: Ending) -> None:
-        """There is no answer, or it broke off: `_end` with telling whoever asked."""
+        """End an answer that broke off or never began: call `_end`, which tells whoever asked of the error."""
 
     @abstractmethod
     def _record_id(self) -> str:
@@ -125,7 +135,7 @@ class Completion(ABC):
             self._break(error, ending)
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
-        """Tell whoever asked, and settle, whatever the telling does.
+        """Call `tell` for whoever asked, and settle, even if `tell` raises.
 
         The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
         """
@@ -133,9 +143,16 @@ class Completion(ABC):
         try:
             tell()
         finally:
-            settle, self._settle = self._settle, _settled
+            self._settle_once(ending, reason)
+
+    def _settle_once(self, ending: Ending, reason: str | None) -> None:
+        settle, self._settle = self._settle, _settled
+        try:
             settle(self.answer.settle(self._record_id(), ending, reason))
-            del self._dispatcher, self._call, self._route, self._lease
+        finally:
+            if self._granted is not None:
+                self._granted.close()  # as the bank has done, if it got the record
+            del self._dispatcher, self._call, self._route, self._lease, self._granted
 
 
 def stop_error(ending: Ending) -> GatewayError:
@@ -146,4 +163,4 @@ def stop_error(ending: Ending) -> GatewayError:
 
 
 def _settled(record: Record) -> None:
-    """Takes no second record."""
+    """Ignore a second record: a completion is settled once."""

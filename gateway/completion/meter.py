@@ -1,4 +1,4 @@
-"""Shell: what stands between an attempt and its stream where the length or the cost of an answer is limited.
+"""Shell: the meter, which stands between an attempt and its stream if an answer's length or cost is limited.
 
 A stream without such a limit has no meter: its frames go to the log directly.
 """
@@ -66,7 +66,7 @@ class Meter:
         self._affordable = affordable
         self._on_exceeded = on_exceeded
         self._spending = spending
-        # Tokens that are paid for; None: any number.
+        # How many tokens are paid for; None: any number.
         self._paid = spending.paid_tokens(0) if spending is not None else None
         self._set_marks()
 

@@ -37,9 +37,9 @@ DecisionCall = Callable[[RivergateError | None], None]  # gets the failure, or N
 class Plan:
     """How a streamed answer is kept and limited.
 
-    `owner`: the id of the caller whose it is. `policy`: what becomes of it without subscribers. `key`: its
-    `X-Stream-Key`; `fingerprint`: of the request's body, so that the key is not used for another one. `lease`: the
-    money reserved for it; None: nobody pays.
+    `owner`: the id of the caller who owns the stream. `policy`: what becomes of the stream without subscribers.
+    `key`: its `X-Stream-Key`. `fingerprint`: tells the request's body, so that another body under that key is a
+    conflict. `lease`: the money reserved for the answer; None: nobody pays.
     """
 
     owner: str
@@ -104,7 +104,10 @@ class StreamedCompletion(Completion):
         return self.answer.headers()
 
     def when_decided(self, call: DecisionCall) -> None:
-        """Call this in the very call that brings the first content, or that makes certain that none will come."""
+        """Call `call` in the very call that brings the first content, or in which the answer fails before it.
+
+        If either has happened already, `call` is called at once.
+        """
         if self.state is State.ASKING:
             self._waiting.append(call)
         else:
@@ -140,7 +143,7 @@ class StreamedCompletion(Completion):
             self._duration_limit = loop.call_later(limit, self._on_max_duration)
 
     def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
-        # First into the log, then to those who wait for the decision: they get the content in one send with the head.
+        # The content is in the log before those who wait hear of the decision: they send it together with the head.
         try:
             attempt.flow_to(self._meter(attempt, candidate) or self.stream)
         finally:
@@ -155,7 +158,8 @@ class StreamedCompletion(Completion):
         try:
             self._close(ending, self.answer.break_frames(error), error.reason)
         finally:
-            self._tell_decision()  # behind the end: whoever hears it may leave, and the last to leave ends a stream
+            # Only after `_close`: whoever hears the decision may leave, and the last to leave would end the stream.
+            self._tell_decision()
 
     def _record_id(self) -> str:
         return self.id

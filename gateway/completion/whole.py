@@ -17,7 +17,7 @@ from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 
-ENVELOPE_BYTES = 1024  # of an answer's JSON that hold no text
+ENVELOPE_BYTES = 1024  # the part of an answer's JSON that holds no text
 # The most bytes of JSON that one token takes: four of text, the rest for escapes and tool calls. An answer on its way
 # must not be cut by a wrong guess; once it is there, its tokens are counted.
 MAX_JSON_BYTES_PER_TOKEN = 16
@@ -41,14 +41,13 @@ class WholeCompletion(Completion):
         self._candidate: Candidate | None = None
         self._result: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
 
-    async def fetch(self) -> WholeAnswer:
-        """Start, and wait for the answer. Raises its failure; cancelled, it closes the upstream connections."""
-        self.start()
+    async def wait_answer(self) -> WholeAnswer:
+        """Wait for the answer, after `start`. Raises its failure; cancelled, it closes the upstream connections."""
         try:
             return await self._result
         finally:
             self.stop_with(StreamAborted("the request was given up"), Ending.ABANDONED)
-            del self._result  # it holds what it raised, and that holds this frame
+            del self._result  # breaks a cycle: the future holds its exception, whose traceback holds this frame
 
     # --- the way of delivery
 

@@ -14,13 +14,13 @@ from gateway.config.fields import Loc, Table, choices, is_list, leaves, table_in
 
 ENVIRONMENT_PREFIX = "RIVERGATE_"
 CONFIG_VARIABLE = "RIVERGATE_CONFIG"  # the file's path, not a key
-# What Kubernetes sets in every pod beside a service called rivergate: not ours, and no typing error either.
+# Kubernetes sets these variables in every pod if a service is called rivergate. They are neither ours nor mistyped.
 _KUBERNETES_NAME = re.compile(r"RIVERGATE(_[A-Z0-9]+)*_(SERVICE_(HOST|PORT)(_[A-Z0-9]+)*|PORT_\d+_[A-Z_]+)")
 _KUBERNETES_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 def overlay(root: Table, tree: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Loc, str], list[Fault]]:
-    """Put every RIVERGATE_* variable into `tree`; returns which one is behind which key, and faults."""
+    """Put every RIVERGATE_* variable into `tree`; returns the variable behind each key, and the faults."""
     found: list[tuple[Loc, str, Any]] = []
     faults = []
     for variable in filter(_is_ours, sorted(environ)):
@@ -93,7 +93,7 @@ def _locate(root: Table, variable: str) -> tuple[Loc, FieldInfo] | None:
 
 
 def _takes_only_text(field: FieldInfo) -> bool:
-    """Whether a value such as `2024-11-20` can only be meant literally."""
+    """Whether a field takes text only, so that a value such as `2024-11-20` is text and not a date."""
     return not is_list(field) and all(kind is str for kind, _ in choices(field))
 
 

@@ -28,7 +28,7 @@ from gateway.config.fields import (
     words_of,
 )
 
-MAX_SHOWN_CHARACTERS = 60  # of a faulty value: enough to recognise it, and the fault stays one line
+MAX_SHOWN_CHARACTERS = 60  # a faulty value is cut here: enough to recognise it, and the fault stays one line
 _RANGE_ERRORS = frozenset({"greater_than_equal", "less_than_equal"})
 
 
@@ -52,7 +52,7 @@ def key_path(loc: Loc) -> str:
 
 
 def tables_at(tree: Mapping[str, Any], key: str) -> Iterator[tuple[Loc, dict[str, Any]]]:
-    """The tables in the list `key` of a raw tree, whatever else has been put there."""
+    """The tables in the list `key` of a raw tree; entries that are no tables are left out."""
     entries = tree.get(key)
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict):
@@ -60,7 +60,7 @@ def tables_at(tree: Mapping[str, Any], key: str) -> Iterator[tuple[Loc, dict[str
 
 
 def duplicates(loc: Loc, tree: Mapping[str, Any], key: str, name: str) -> Iterator[Fault]:
-    """A fault for each entry of the list `key` whose `name` an earlier one has."""
+    """A fault for each entry of the list `key` whose field `name` repeats that of an earlier entry."""
     first: dict[str, Loc] = {}
     for entry_loc, entry in tables_at(tree, key):
         value = entry.get(name)
@@ -70,7 +70,7 @@ def duplicates(loc: Loc, tree: Mapping[str, Any], key: str, name: str) -> Iterat
 
 
 def toml_fault(message: str, text: str) -> str:
-    """The message of tomllib with the place, which it has at its end, moved behind the file's name."""
+    """A message of tomllib, its place moved from the end to the beginning, behind the file's name."""
     what, _, place = message.rpartition(" (at ")
     if place == "end of document)":
         last = text.split("\n")
@@ -79,10 +79,11 @@ def toml_fault(message: str, text: str) -> str:
 
 
 def faults_in(error: ValidationError, root: Table) -> list[Fault]:
-    """Pydantic's errors in the words of an operator, one per key (a union reports each branch)."""
+    """Pydantic's errors in the words of an operator, one for each key, although a union reports every branch."""
     faults: dict[Loc, Fault] = {}
     for detail in error.errors(include_url=False):
-        # Both only follow from another fault: an entry that is faulty does not count, nor does its default.
+        # Two errors only follow from another fault and are left out: a list that is too short because a faulty entry
+        # does not count, and a default that is not computed beside a faulty value.
         counted_out = detail["type"] == "too_short" and detail["input"]
         if not counted_out and detail["type"] != "default_factory_not_called":
             fault = _fault(detail, root)

@@ -1,6 +1,6 @@
 """Pure: what the models of a configuration say of their fields: keys, types, ranges, allowed values.
 
-In go pydantic models, out come words; the same words stand in faults and in the reference table.
+In: pydantic models. Out: words, which faults and the reference table share.
 """
 
 import json
@@ -26,7 +26,7 @@ _TYPE_WORDS: Mapping[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The annotation of a field whose type does not say it all; a `hidden` value is never repeated."""
+    """The annotation of a field whose type does not tell everything; a `hidden` value is never repeated."""
 
     allowed: str = ""
     default: str = ""
@@ -60,7 +60,7 @@ def is_list(field: FieldInfo) -> bool:
 
 
 def choices(field: FieldInfo) -> list[tuple[Any, list[Any]]]:
-    """The types a field takes (of a list: its items), each with its annotations; None is left out."""
+    """The types that a field, or each item of a list, takes, each with its annotations; None is left out."""
     union = get_origin(field.annotation) in (Union, UnionType)
     kinds = get_args(field.annotation) if union else (field.annotation,)
     kinds = get_args(field.annotation)[:1] if is_list(field) else kinds
@@ -117,5 +117,5 @@ def value_range(field: FieldInfo, *, brief: bool = False) -> str:
 
 
 def number(value: float | Decimal) -> str:
-    """A number without a fraction that says nothing."""
+    """A number as text, without a fraction that is zero."""
     return str(int(value)) if value == int(value) else str(value)

@@ -21,7 +21,7 @@ from gateway.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/rivergate/rivergate.toml")
 MAX_SECRET_BYTES = 8192  # a header line beyond this is refused by common servers
-MAX_TLS_FILE_BYTES = 1 << 22  # the system's whole bundle of authorities has a quarter of a MiB
+MAX_TLS_FILE_BYTES = 1 << 22  # 16 times the system's whole bundle of certificate authorities
 
 
 def find(environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_FILE) -> Path | None:
@@ -71,7 +71,7 @@ def summary(config: Config) -> list[str]:
 
 
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
-    """The faults of several keys together, found in the raw tree, to be reported beside those of one key."""
+    """The faults of keys that do not fit together, found in the raw tree and reported beside those of single keys."""
     if isinstance(server := tree.get("server"), dict):
         pair = ("tls_cert_file", "tls_key_file")
         for here, there in (pair, pair[::-1]):
@@ -95,7 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
         fault = faults.toml_fault(str(error), text)
     except OSError as error:
         fault = f": cannot be read: {error.strerror}"
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a NUL in the path; deep nesting
+    # ValueError: an integer of thousands of digits, or a NUL in the path. RecursionError: tables nested too deeply.
+    except (ValueError, RecursionError):
         fault = ": cannot be read: not a usable path, a number too long or tables too deep"
     raise ConfigError(faults.lines([Fault((), f"{path}{fault}")], {}, Config))
 

@@ -27,7 +27,7 @@ def rows(table: Table) -> list[KeyRow]:
 
 
 def toml(value: Any) -> str:
-    """A default as TOML; None has no TOML and is `unset`."""
+    """A default as TOML; None, which TOML cannot express, is `unset`."""
     if value is None:
         return "unset"
     if isinstance(value, bool):

@@ -35,7 +35,7 @@ from gateway.config.values import (
 )
 
 
-def _told(default: Any, description: str) -> Any:
+def _described(default: Any, description: str) -> Any:
     return Field(default, description=description)
 
 
@@ -44,20 +44,20 @@ def _number(default: float, low: float, high: float, description: str) -> Any:
 
 
 class Section(BaseModel):
-    """Frozen; a key that is not declared is a fault."""
+    """A table of the configuration: frozen, and a key that is not declared is a fault."""
 
-    # Deferred: a section is only ever read as a part of the whole, and has no use for a validator of its own.
+    # `defer_build`: a section is only read as a part of the whole configuration, so it needs no validator of its own.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class ServerSettings(Section):
-    listen: ListenOn = _told(
+    listen: ListenOn = _described(
         Listen("127.0.0.1", 8080), "Where clients connect; sockets that systemd hands over are used instead."
     )
     drain_seconds: Seconds = _number(
         30.0, 0, 3600, "How long running streams may go on after a stop was asked for; 0 ends them at once."
     )
-    cors_origins: tuple[Origin, ...] = _told(
+    cors_origins: tuple[Origin, ...] = _described(
         (), "Origins whose pages may call from a browser; `*` allows all, `http://localhost:*` every port."
     )
     max_body_bytes: Whole = _number(
@@ -69,8 +69,8 @@ class ServerSettings(Section):
     batch_us: Whole = _number(
         500, 0, 5000, "Under load, tokens of this many microseconds are relayed together; 0 relays each at once."
     )
-    tls_cert_file: FileName | None = _told(None, "PEM file with the certificate chain; setting it turns TLS on.")
-    tls_key_file: FileName | None = _told(None, "PEM file with the private key of `tls_cert_file`.")
+    tls_cert_file: FileName | None = _described(None, "PEM file with the certificate chain; setting it turns TLS on.")
+    tls_key_file: FileName | None = _described(None, "PEM file with the private key of `tls_cert_file`.")
 
 
 class StreamSettings(Section):
@@ -87,7 +87,7 @@ class StreamSettings(Section):
     abort_grace_ms: Whole = _number(
         0, 0, MAX_MS, "How long a stream without subscribers waits for a new one before it ends; 0 does not wait."
     )
-    on_last_reader: Literal["abort", "drain"] = _told(
+    on_last_reader: Literal["abort", "drain"] = _described(
         "abort", "When the last subscriber leaves: `abort` closes the upstream, `drain` reads the answer to its end."
     )
     detached_max_seconds: Seconds = _number(
@@ -117,7 +117,7 @@ class StreamSettings(Section):
     subscriber_stall_seconds: Seconds = _number(
         30.0, 0.01, 3600, "How long a subscriber may take no byte that waits for it; then it ends as `lagged`."
     )
-    usage_event: Literal["auto", "event", "finish", "none"] = _told(
+    usage_event: Literal["auto", "event", "finish", "none"] = _described(
         "auto", "Where usage and routing metadata are sent: in a last `event`, on the `finish` chunk, or nowhere."
     )
 
@@ -126,7 +126,7 @@ class TtftSettings(Section):
     budget_ms: Whole = _number(
         0, 0, MAX_MS, "How long a request may wait for its first token, over all attempts; 0 sets no budget."
     )
-    hedge_after: HedgeAfter = _told(
+    hedge_after: HedgeAfter = _described(
         "off", "Milliseconds without content after which a second upstream is asked too; `auto`: p95 of the TTFT."
     )
     hedge_max_share: Ratio = _number(
@@ -135,7 +135,7 @@ class TtftSettings(Section):
 
 
 class RoutingSettings(Section):
-    optimize: Annotated[Optimize, UNALIASED, OPTIMIZE_WORDS] = _told(
+    optimize: Annotated[Optimize, UNALIASED, OPTIMIZE_WORDS] = _described(
         "balanced", "By what the upstreams of a model are ordered, unless a request says otherwise."
     )
     breaker_failures: Whole = _number(
@@ -150,23 +150,23 @@ class RoutingSettings(Section):
 
 
 class ModelSettings(Section):
-    id: ModelId = _told(
+    id: ModelId = _described(
         ..., "Name by which clients ask for the model; upstreams with the same id stand in for each other."
     )
     upstream_id: Annotated[ModelId, Words(ID_WORDS, default="the id")] = Field(
         default_factory=lambda data: data.get("id", ""), description="Name of the model at the upstream."
     )
-    input_usd_per_mtok: Price | None = _told(None, "Price of a million prompt tokens in US dollars.")
-    output_usd_per_mtok: Price | None = _told(None, "Price of a million completion tokens in US dollars.")
+    input_usd_per_mtok: Price | None = _described(None, "Price of a million prompt tokens in US dollars.")
+    output_usd_per_mtok: Price | None = _described(None, "Price of a million completion tokens in US dollars.")
 
 
 class UpstreamSettings(Section):
-    name: Name = _told(..., "Unique name of the upstream, shown in headers, metrics and logs.")
-    base_url: BaseUrl = _told(
+    name: Name = _described(..., "Unique name of the upstream, shown in headers, metrics and logs.")
+    base_url: BaseUrl = _described(
         ..., "Root of the upstream's API, usually ending in /v1; `/chat/completions` is added to it."
     )
-    api_key_env: Variable | None = _told(None, "Environment variable that holds the upstream's API key.")
-    api_key_file: KeyFile | None = _told(
+    api_key_env: Variable | None = _described(None, "Environment variable that holds the upstream's API key.")
+    api_key_file: KeyFile | None = _described(
         None, "File that holds the upstream's API key: a path, or the name of a systemd credential."
     )
     api_key: SecretStr | None = Field(
@@ -189,28 +189,28 @@ class UpstreamSettings(Section):
     idle_connection_seconds: Seconds = _number(
         30.0, 0, 3600, "How long an idle connection is kept; 0 closes it at once."
     )
-    tls_ca_file: FileName | None = _told(
+    tls_ca_file: FileName | None = _described(
         None, "PEM file of the certificate authorities to trust instead of the system's."
     )
-    include_usage: Flag = _told(
+    include_usage: Flag = _described(
         True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
     )
     models: tuple[ModelSettings, ...] = Field(min_length=1, description="The models that the upstream serves.")
 
 
 class FeedSettings(Section):
-    name: Name = _told(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
-    url: FeedUrl = _told(..., "Source of server-sent events; it is connected while the feed has subscribers.")
+    name: Name = _described(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
+    url: FeedUrl = _described(..., "Source of server-sent events; it is connected while the feed has subscribers.")
     retain_events: Whole = _number(
         1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
     )
-    lag: Literal["skip", "close"] = _told(
+    lag: Literal["skip", "close"] = _described(
         "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
     )
 
 
 class StorageSettings(Section):
-    path: FileName = _told(
+    path: FileName = _described(
         "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
     )
 

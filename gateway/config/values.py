@@ -101,7 +101,7 @@ def _base_url(url: str) -> str:
 
 
 def _exact(value: Any) -> Any:
-    """A number as an exact decimal: 2.5 stays 2.5; anything else is left as it is, and refused later."""
+    """A number as an exact decimal, so that 2.5 stays 2.5; any other value is returned as it is and refused later."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return Decimal(str(value)) if number else value
 

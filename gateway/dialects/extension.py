@@ -32,8 +32,8 @@ class StreamPolicy(BaseModel):
 AS_CONFIGURED = StreamPolicy()
 
 
-class GatewayExtension(Lenient):
-    """The member `gateway` of a request."""
+class Gateway(Lenient):
+    """The member `gateway` of a request. Clients are told the name of this class when theirs is no object."""
 
     stream: StreamPolicy = AS_CONFIGURED
     routing: dict[str, Any] | None = None
@@ -46,7 +46,7 @@ class ExtendedRequest:
     """What a request of any dialect says to the gateway: the model that it asks for, and the two extensions."""
 
     model: str | None
-    gateway: GatewayExtension | None
+    gateway: Gateway | None
     routing: dict[str, Any] | None
 
     def model_ids(self) -> list[str]:

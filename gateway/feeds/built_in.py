@@ -1,7 +1,7 @@
 """Shell: a feed whose events are made in this process, as long as somebody subscribes to it.
 
-Each event holds the whole state, so that only the newest one matters: a subscriber gets that one and then the next
-ones; after an idle time it gets one that is made for it.
+Each event holds the whole state, so that only the newest event matters: a subscriber begins with it. After an idle
+time a new event is made for the first subscriber.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.stream.room import Ring
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
 
-KEPT_EVENTS = 2  # the newest one, and the one before it for a subscriber that is one behind
+KEPT_EVENTS = 2  # the newest event, and the event before it for a subscriber that is one event behind
 
 
 class BuiltInFeed:

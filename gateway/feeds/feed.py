@@ -14,7 +14,9 @@ class Feed(Protocol):
     stream: Stream
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
-        """A subscriber from `seq` on; the first one starts the feed. Once closed: one that has to come again.
+        """A new subscriber that reads from `seq` on; the first subscriber starts the feed.
+
+        A feed that is closed returns a subscriber that has ended as `drained` and has to come again.
 
         `chunked`: HTTP/1.1. `source_ids`: the source's own ids stand behind ours.
         """
@@ -27,7 +29,10 @@ class Feed(Protocol):
 
 
 def describe(feed: Feed, state: str, *, connections: int = 0, last_error: str | None = None) -> dict[str, Any]:
-    """The fields that all feeds share. `connections`: to the source so far; `last_error`: why the last one failed."""
+    """The fields of a feed's JSON.
+
+    `connections`: how many were made to the source so far; `last_error`: why the last one failed.
+    """
     numbers = feed.stream.statistics()
     return {
         "id": feed.id,

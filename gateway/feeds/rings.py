@@ -22,7 +22,7 @@ _log = logging.getLogger("rivergate.feed")
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """A ring, and the id behind which its source has to be asked to go on."""
+    """A saved ring, and the id of the source's last event, behind which the source is asked to go on."""
 
     epoch: str
     first_seq: int

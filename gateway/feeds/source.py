@@ -26,7 +26,7 @@ from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.dial import Dialer
 from gateway.wire import http1, sse
 
-HEAD_SECONDS = 30.0  # from the request to the head of the answer; between two events a source may stay silent
+HEAD_SECONDS = 30.0  # the limit from the request to the head of the answer; between events a source may stay silent
 FIRST_WAIT = 1.0  # seconds before the first new connection; the source may ask for another pause (`retry:`)
 LONGEST_WAIT = 30.0  # seconds between two connections, however often they fail
 LAST_EVENT_ID = "Last-Event-ID"
@@ -40,7 +40,7 @@ class SourceState(Enum):
     IDLE = "idle"  # there is no subscriber
     CONNECTING = "connecting"
     READING = "reading"
-    WAITING = "waiting"  # for the next connection
+    WAITING = "waiting"  # a timer will open the next connection
     CLOSED = "closed"  # the process ends, and the ring that it leaves to the next one must not change any more
 
 

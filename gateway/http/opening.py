@@ -137,8 +137,14 @@ class Opening:
         lease = self._reserve()
         assert not isinstance(lease, Awaitable)
         self._lease = lease
-        if self.plan.key is not None:  # no other request can have claimed the key since `find_key`
+        if self.plan.key is None:
+            return
+        try:
+            # No other request can have claimed the key since `find_key`.
             self._parts.directory.claim(self.head.owner, self.plan.key)
+        except BaseException:
+            self._give_back()
+            raise
 
     def _reserve(self) -> Lease | Awaitable[Lease] | None:
         """Reserve what the answer may cost at the most expensive candidate; None in open mode."""
@@ -183,11 +189,16 @@ class Opening:
         return completion
 
     def open_whole(self) -> WholeCompletion:
-        """A completion that answers as one document; its method `fetch` sends the request."""
+        """Start a completion that answers as one document, and return it."""
         parts = self._parts
-        completion = WholeCompletion(
-            self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
-        )
+        try:
+            completion = WholeCompletion(
+                self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
+            )
+            completion.start()
+        except BaseException:
+            self._give_back()
+            raise
         parts.hub.add(completion)
         return completion
 

@@ -88,10 +88,10 @@ class StreamedReply:
         completion = self._completion = opening.open()
         leave = parts.places.take(completion.stream, completion.owner) if opening.joins else None
         # The request is on its way to the upstream by now; the rest is built while its answer is awaited.
-        answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
-        self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)
         subscriber = self._subscriber = completion.stream.join(chunked=chunked)
         subscriber.when_ended(partial(self._on_subscriber_end, subscriber, leave))
+        answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
+        self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)
         end = http1.LAST_CHUNK if chunked else b""
         self._sink = TransportSink(client.transport, body_end=end) if client.transport is not None else None
         client.watch(self._on_gone)
@@ -130,6 +130,12 @@ class StreamedReply:
 
     def _begin(self) -> None:
         """Write the head, and all frames that are there; called with the first content, or before it comes."""
+        try:
+            self._write_head()
+        except Exception as error:
+            self._end(error)
+
+    def _write_head(self) -> None:
         subscriber = self._subscriber
         if self.head_bytes or self._over or subscriber is None:
             return

@@ -34,9 +34,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def write_ending(logger: logging.Logger, event: str, ending: Ending, fields: dict[str, Any]) -> None:
-    """The line of something that has ended, at the level of its ending.
+    """Write the log line of what has ended with `ending`, at the level of the ending.
 
-    It is what `logger.log` writes, without the search for the calling line, which no formatter prints.
+    It does what `logger.log` does, but does not search for the calling line, which the formatter does not print.
     """
     level = _NUMBERS[ending.log_level]
     if logger.isEnabledFor(level):
@@ -52,5 +52,5 @@ def configure(level: str = "INFO", out: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The formatter prints none of these, so they are not looked up for each line.
+    # The formatter prints no thread, process or task, so they are not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -9,7 +9,7 @@ TIMER_GRAIN = 0.001  # seconds by which uvloop's timers may be late anyway
 
 
 class LoopLag:
-    """A measurement in seconds, repeated as long as it runs. `last`: the newest value."""
+    """The lag in seconds, measured every `PERIOD` between `start` and `stop`. `last`: the newest value."""
 
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
@@ -27,7 +27,7 @@ class LoopLag:
             self._timer = None
 
     def worst(self) -> float:
-        """The longest since the last call."""
+        """The longest lag since the last call of `worst`."""
         worst, self._worst = max(self._worst, self.last), 0.0
         return worst
 

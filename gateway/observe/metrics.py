@@ -1,4 +1,4 @@
-"""Shell: what Prometheus scrapes: OpenTelemetry's gen_ai histograms, observed once a stream, and gauges read then.
+"""Shell: the metrics for Prometheus: histograms that each completion adds to, and gauges that each scrape reads.
 
 Nothing here is touched per token. Label values are names of the configuration, or words of a closed set.
 Source of names and buckets: OpenTelemetry semantic conventions for generative AI, metrics.
@@ -44,7 +44,7 @@ class EndedCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric at the moment of the scrape, by its labels. `counts`: it only grows."""
+    """The values of one metric at a scrape, by the values of its labels. `counts`: a counter, which only grows."""
 
     name: str
     help: str
@@ -146,4 +146,4 @@ class _AtScrape(Collector):
             yield metric
 
     def describe(self) -> list[Metric]:
-        return []  # the metrics are known only when they are read
+        return []  # which metrics there are is known only at a scrape

@@ -34,12 +34,15 @@ class Quantiles:
         self._total += weight
 
     def count(self, now: float) -> float:
-        """How many values there are, each with its present weight."""
-        weight = self._weight_at(now)  # before the total is read, which this may scale
+        """How many values there are, each counted with its present weight."""
+        weight = self._weight_at(now)  # called before `_total` is read, because the call may scale it
         return self._total / weight
 
     def quantile(self, share: float, *, within: float = 0.5) -> float | None:
-        """The value below which this share lies, or None; `within` its bucket: 0 its lower end, 1 its upper."""
+        """The value below which this share of the values lies; None without values.
+
+        `within`: the place in the value's bucket, from 0 (its lower end) to 1 (its upper end).
+        """
         if not self._total:
             return None
         wanted, seen, found = share * self._total, 0.0, 0

@@ -16,7 +16,7 @@ from gateway.errors import ConfigError
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NANO = 1_000_000_000
-SHUT_SECONDS = 3.0  # for the last spans; the exporter itself would wait 20 s for a collector that does not answer
+SHUT_SECONDS = 3.0  # how long the last spans may take; the exporter would wait 20 s for a silent collector
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Tracing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PassedOnTrace:
-    """A span that is none: only the client's own header goes on to the upstream."""
+    """The span of a gateway without tracing: it only passes the client's own header on to the upstream."""
 
     traceparent: str | None
 
@@ -68,7 +68,7 @@ class NoTracing:
 
 
 class OtelTracing:
-    """Spans by OpenTelemetry's SDK."""
+    """The tracing whose spans OpenTelemetry's SDK makes and sends."""
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

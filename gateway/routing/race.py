@@ -252,7 +252,9 @@ class Race:
         left = min(len(self._untried), self.rules.attempts - self._started)
         if self._budget_ends is None or left <= 0:
             return None
-        return now + (self._budget_ends - now) / (left + 1)
+        ends = now + (self._budget_ends - now) / (left + 1)
+        # What is left may be too little for a float to tell a share of it from nothing: then it is not shared.
+        return ends if ends > now else None
 
     def _give_up(self, error: RivergateError, reason: CancelReason) -> list[Command]:
         self._over = True

@@ -17,7 +17,7 @@ _log = logging.getLogger("rivergate")
 
 
 class Bookkeeping:
-    """The last call of every completion, in the call that ends it."""
+    """The last step of every completion: `settle` is called in the very call that ends the completion."""
 
     def __init__(
         self, hub: Hub, bank: Bank, statistics: GatewayStatistics, metrics: Metrics, garbage: GarbagePolicy
@@ -29,7 +29,7 @@ class Bookkeeping:
         self._garbage = garbage
 
     def settle(self, record: Record, lease: Lease | None, span: Span) -> None:
-        """Take a record, the lease of the key that pays and the span of the request."""
+        """Book, measure, trace and log a completion. `lease`: of the key that pays; `span`: of the request."""
         self._hub.end(record.id)
         self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
         self._statistics.on_record(record)

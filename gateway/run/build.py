@@ -25,40 +25,40 @@ FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """The upstreams of one configuration, with their connections and their health."""
+    """The upstreams of one configuration, with their connections, their health and the pace of reading them."""
 
     settings: config.Config
     endpoints: dict[str, Endpoint]
     router: Router
-    pace: Pace  # of reading what upstreams send
+    pace: Pace
 
     def close(self) -> None:
-        """Close their connections."""
+        """Close the idle connections of all upstreams."""
         for endpoint in self.endpoints.values():
             endpoint.pool.close()
 
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
-    """The upstreams of a configuration. One that is unchanged since `before` keeps its connections."""
+    """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
     endpoints = {upstream.name: _endpoint(upstream, settings, pace, before) for upstream in settings.upstreams}
     return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
-    """Let go of the endpoints that are not in use any more; requests that run on them end by themselves."""
+    """Retire the endpoints of `before` that are not in `now`; requests that run on them end by themselves."""
     for name, endpoint in before.endpoints.items():
         if now.endpoints.get(name) is not endpoint:
             endpoint.pool.retire()
 
 
 def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, SourceFeed]:
-    """The configured feeds; `states`: what the last process left of them."""
+    """The configured feeds; `states`: the rings that the last process saved, by the names of the feeds."""
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
 
 def probe(settings: config.Config) -> None:
-    """Raises `ConfigError` for a file of the configuration that the gateway could not use at its start."""
+    """Try the files that a configuration names; raises `ConfigError` for a file that would prevent a start."""
     certificate.load(settings.server)
     build_upstreams(settings)
 
@@ -91,7 +91,7 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
     rules = _rules(routing)
     known: dict[tuple[str, str], Health] = {}
     if before is not None and _rules(before.settings.routing) == rules:
-        # Health is kept only where the endpoint is: it says nothing of another address or another key.
+        # Health is kept only together with the endpoint: it says nothing about another address or another key.
         known = {
             (candidate.endpoint.name, candidate.model.id): candidate.health
             for candidate in before.router.catalog.all()
@@ -134,7 +134,7 @@ _KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subsc
 
 
 def _read_at_start(settings: config.Config) -> dict[str, object]:
-    """What a reload does not take over, by its section."""
+    """The settings that a reload does not take over, by section."""
     return {
         "server": settings.server.model_dump(exclude={"cors_origins", "drain_seconds"}),
         "stream": settings.stream.model_dump(include={"retain_seconds", "max_retained_bytes"}),

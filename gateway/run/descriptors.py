@@ -3,13 +3,13 @@
 import logging
 import resource
 
-RESERVED = 512  # for upstreams, files and the listener; a POST stream needs two more of its own
+RESERVED = 512  # descriptors kept free for upstreams, files and listeners; a POST stream needs two more of its own
 
 _log = logging.getLogger("rivergate")
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open files to the hard one; the limit now in force."""
+    """Raise the soft limit of open files to the hard one; returns the limit now in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

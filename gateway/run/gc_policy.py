@@ -17,10 +17,10 @@ TOO_MANY = 10_000  # new objects, after which the collector runs by itself, also
 PERIOD = 10.0  # seconds between two checks whether a full collection is due
 REST = 60.0  # seconds at least between two full collections
 PATIENCE = 3600.0  # seconds after which a full collection is made in the midst of traffic too
-# A full collection is due at once when the settled objects have grown by both of these since the last one: many of
-# them may be garbage.
-GROWTH = 1.5  # the factor
-MORE = 100_000  # and the number
+# A full collection is due at once when there are more settled objects than GROWTH times as many as behind the last
+# full collection, plus MORE: many of the settled objects may be garbage then.
+GROWTH = 1.5
+MORE = 100_000
 
 
 class GarbagePolicy:
@@ -30,13 +30,13 @@ class GarbagePolicy:
         self._is_quiet = is_quiet
         self._timer: asyncio.TimerHandle | None = None
         self._settled_at = 0.0
-        self._settled = 0  # objects at that moment
+        self._settled = 0  # the number of settled objects at `_settled_at`
         self._thresholds = (0, 0, 0)
 
     def start(self) -> None:
         """Begin: every object that exists so far is settled.
 
-        There is no collection first: it would make every start 30 ms longer, for a hundredth of the objects.
+        There is no collection before: it would make every start 30 ms longer and free a hundredth of the objects.
         """
         self._settle()
         self._thresholds = gc.get_threshold()
@@ -45,7 +45,7 @@ class GarbagePolicy:
         self._schedule()
 
     def stop(self) -> None:
-        """End, and leave the collector as it was."""
+        """Give the collector back its own thresholds, and let it see the settled objects again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -54,7 +54,7 @@ class GarbagePolicy:
             gc.unfreeze()
 
     def after_answer(self) -> None:
-        """An answer is about to end: collect the young objects behind it, if there are enough."""
+        """Let a collection follow the answer that is about to end, if there are more than `YOUNG` new objects."""
         if gc.get_count()[0] > YOUNG:
             asyncio.get_running_loop().call_soon(gc.collect, 0)
 

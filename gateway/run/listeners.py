@@ -50,7 +50,7 @@ class Listeners:
         return str(listen).rpartition(":")[0] + f":{self.port}"
 
     def check_loopback(self) -> None:
-        """Raises `ConfigError` if anybody but this machine could connect."""
+        """Make sure that only this machine can connect; raises `ConfigError` if others could."""
         for listen in [_listen_of(listener) for listener in self._handed_over] or [self._server.listen]:
             if not listen.is_loopback:
                 advice = "make one with `rivergate keys create --name NAME`, or listen on 127.0.0.1"
@@ -59,7 +59,7 @@ class Listeners:
                 )
 
     async def open(self, build: BuildProtocol) -> None:
-        """Accept connections. Raises `ConfigError` if that cannot be."""
+        """Accept connections from now on. Raises `ConfigError` if the gateway cannot listen there."""
         self._tls = certificate.load(self._server)
         try:
             self._open = await self._listen(build)
@@ -68,7 +68,10 @@ class Listeners:
             raise ConfigError([f"server.listen: cannot listen on {self._server.listen}: {reason}"]) from None
 
     def renew_certificate(self, server: ServerSettings) -> None:
-        """Read the certificate again if it is still the same file; else it needs a restart. Raises `ConfigError`."""
+        """Read the certificate again, unless `server` names another file, which needs a restart.
+
+        Raises `ConfigError`.
+        """
         if self._tls is not None and server.tls_cert_file == self._server.tls_cert_file:
             certificate.renew(self._tls, self._server)
 

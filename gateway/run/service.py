@@ -18,7 +18,7 @@ from gateway.access.books_thread import BooksThread
 from gateway.access.callers import Gate
 from gateway.access.key_ring import KeyRing
 from gateway.access.local_bank import LocalBank
-from gateway.access.sqlite_books import SqliteBooks
+from gateway.access.storage import open_books
 from gateway.cluster.directory import Directory
 from gateway.cluster.local_directory import LocalDirectory
 from gateway.delivery.watch import Watch
@@ -51,8 +51,8 @@ from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
 KEEPALIVE_SECONDS = 75.0  # how long an idle connection is kept; above the 60 s of common proxies
-LEDGER_SECONDS = 5.0  # at a stop, for the records that are not written yet
-SHUTDOWN_SECONDS = 0.5  # for handlers to write the end of their answers
+LEDGER_SECONDS = 5.0  # how long a stop waits for records that are not written yet
+SHUTDOWN_SECONDS = 0.5  # how long a stop waits for handlers that write the end of their answers
 SWITCH_SECONDS = 0.0005  # how long the books' thread may keep the interpreter; with Python's own 5 ms a token is late
 
 _log = logging.getLogger("rivergate")
@@ -60,7 +60,7 @@ _log = logging.getLogger("rivergate")
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """The parts of a service in whose place others can stand; these are the parts of a gateway of one process."""
+    """The parts of a service that can be exchanged; the defaults make a gateway of one process."""
 
     build_bank: Callable[[BooksThread, KeyRing], Bank] = LocalBank
     build_directory: Callable[[Hub], Directory] = LocalDirectory
@@ -83,7 +83,7 @@ class Service:
         self._tasks = Tasks()
         self._lag = LoopLag()
         self._garbage = GarbagePolicy(lambda: self._hub.statistics().running == 0)
-        self._books = BooksThread(SqliteBooks.open(Path(settings.storage.path)))
+        self._books = BooksThread(open_books(settings.storage))
         self._keys = KeyRing(self._books)
         self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
@@ -159,7 +159,10 @@ class Service:
         return self._listeners.address
 
     async def start(self) -> None:
-        """Listen. Raises `ConfigError` if that is impossible or forbidden; the rings of feeds are kept then."""
+        """Start all parts and listen. Raises `ConfigError` if the gateway cannot or may not listen.
+
+        In that case the rings of the feeds are saved again, for the next start.
+        """
         try:
             await self._start()
         except ConfigError:
@@ -193,7 +196,7 @@ class Service:
         _log.info("listening", extra={"fields": {"listen": self.address}})
 
     def passes(self) -> Mapping[str, int]:
-        """The streams over whose subscribers a pass is under way, each with the sends so far."""
+        """The streams with a delivery pass under way, by id, each with the number of sends of the pass so far."""
         streams = [production.stream for production in (*self._hub.streams(), *self._feeds.values())]
         return {stream.id: sends for stream in streams if (sends := stream.pass_under_way()) is not None}
 
@@ -248,7 +251,7 @@ class Service:
         _log.info("stopped")
 
     def _close_feeds(self) -> None:
-        """Send the subscribers of feeds away, to come again, and keep the rings for the process that they come to."""
+        """Tell the subscribers of feeds to come again, and save the rings for the process that they will come to."""
         for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
         rings = {name: feed.state_of_ring() for name, feed in self._feeds.items() if isinstance(feed, SourceFeed)}

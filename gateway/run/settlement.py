@@ -1,4 +1,4 @@
-"""Pure: the record of a completion in the words of those who keep it: the books, the log, the trace, the metrics."""
+"""Pure: turns the record of a completion into what the books, the log, the trace and the metrics keep of it."""
 
 from decimal import Decimal
 

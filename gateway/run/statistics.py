@@ -24,6 +24,7 @@ from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Reading
+from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.stream.hub import Hub, HubStatistics
 from gateway.stream.stream import StreamStatistics
@@ -31,8 +32,8 @@ from gateway.upstream.pace import Pace
 from gateway.wire import sse
 
 FEED = "statistics"  # the name of the built-in feed
-SECONDS = 1.0  # between two of its events
-MAX_LISTED = 100  # streams in one event, the newest
+SECONDS = 1.0  # the pause between two events of the built-in feed
+MAX_LISTED = 100  # an event lists this many streams at most, the running and the newest first
 TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -53,7 +54,7 @@ class StatisticsSources:
 
 
 class GatewayStatistics:
-    """The statistics: completions are counted as they end, everything else is read when it is asked for."""
+    """The statistics: completions are counted as they end; everything else is read when a snapshot is made."""
 
     def __init__(self, sources: StatisticsSources) -> None:
         self._sources = sources
@@ -69,13 +70,13 @@ class GatewayStatistics:
         )
 
     def on_record(self, record: Record) -> None:
-        """A completion has ended."""
+        """Count a completion that has ended."""
         self._endings[record.ending.value] += 1
         self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
         if record.ttft_ms is not None:
-            self._ttft[_place(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
+            self._ttft[_bucket(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
         if record.gap_p50_ms is not None:
-            self._gaps[_place(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
+            self._gaps[_bucket(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
 
     def snapshot(self) -> dict[str, Any]:
         """All statistics, as the dashboard and `rivergate top` read them."""
@@ -114,29 +115,31 @@ class GatewayStatistics:
         """All statistics, as Prometheus reads them at a scrape."""
         sources = self._sources
         hub = sources.hub.statistics()
-        numbers = [one.stream.statistics() for one in sources.hub.streams()]
+        streams = [production.stream.statistics() for production in sources.hub.streams()]
         feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
-        yield _one("rivergate_streams_running", "Completions that are running.", hub.running)
-        yield _one("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
-        yield _one("rivergate_readers", "Subscribers of completions.", sum(one.subscribers for one in numbers))
-        yield _one(
+        yield _single("rivergate_streams_running", "Completions that are running.", hub.running)
+        yield _single("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)
+        yield _single(
+            "rivergate_readers", "Subscribers of completions.", sum(stream.subscribers for stream in streams)
+        )
+        yield _single(
             "rivergate_stream_readers_max",
             "Subscribers of the completion that has the most.",
-            max((one.subscribers for one in numbers), default=0),
+            max((stream.subscribers for stream in streams), default=0),
         )
         yield Reading(
             "rivergate_feed_readers",
             "Subscribers of a feed.",
-            {(name,): one.subscribers for name, one in feeds.items()},
+            {(name,): feed.subscribers for name, feed in feeds.items()},
             ("feed",),
         )
-        yield _one(
+        yield _single(
             "rivergate_lag_bytes",
             "Bytes that wait for the subscriber that is furthest behind.",
-            max((one.lag_bytes for one in (*numbers, *feeds.values())), default=0),
+            max((stream.lag_bytes for stream in (*streams, *feeds.values())), default=0),
         )
         yield from _delivery_readings(hub, feeds)
-        yield _one(
+        yield _single(
             "rivergate_orphan_seconds",
             "Seconds that streams have run without a subscriber.",
             hub.orphan_seconds,
@@ -144,21 +147,21 @@ class GatewayStatistics:
         )
         yield from self._upstream_readings()
         yield from self._loop_readings()
-        yield _one("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
-        yield _one("rivergate_connections", "Open client connections.", sources.capacity.connections)
+        yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _single("rivergate_connections", "Open client connections.", sources.capacity.connections)
         failing = sources.bank.failure is not None
-        yield _one("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+        yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
 
     def _loop_readings(self) -> Iterator[Reading]:
-        yield _one(
+        yield _single(
             "rivergate_event_loop_lag_seconds",
             "Longest delay of the event loop since the last scrape.",
             self._sources.lag.worst(),
         )
-        yield _one(
+        yield _single(
             "rivergate_upstream_reads", "Reads from upstream connections.", self._sources.pace.reads, counts=True
         )
-        yield _one(
+        yield _single(
             "rivergate_loop_rests",
             "Rests of the event loop under load, in which tokens gather (server.batch_us).",
             self._sources.pace.rests,
@@ -170,13 +173,13 @@ class GatewayStatistics:
         yield Reading(
             "rivergate_breaker_open",
             "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
-            {(one.endpoint.name, one.model.id): _BREAKERS[one.health.breaker] for one in candidates},
+            {_labels(candidate): _BREAKERS[candidate.health.breaker] for candidate in candidates},
             ("upstream", "model"),
         )
         yield Reading(
             "rivergate_in_flight",
             "Attempts that are running.",
-            {(one.endpoint.name, one.model.id): one.health.statistics(now).in_flight for one in candidates},
+            {_labels(candidate): candidate.health.statistics(now).in_flight for candidate in candidates},
             ("upstream", "model"),
         )
 
@@ -196,19 +199,19 @@ def open_fds() -> int:
 
 
 def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]) -> Iterator[Reading]:
-    lagged = hub.lagged_subscribers + sum(one.lagged_subscribers for one in feeds.values())
-    yield _one(
+    lagged = hub.lagged_subscribers + sum(feed.lagged_subscribers for feed in feeds.values())
+    yield _single(
         "rivergate_lagged_readers", "Subscribers that were closed because they were too slow.", lagged, counts=True
     )
-    deliveries = hub.deliveries + sum(one.deliveries for one in feeds.values())
-    sends = hub.sends + sum(one.sends for one in feeds.values())
-    yield _one(
+    deliveries = hub.deliveries + sum(feed.deliveries for feed in feeds.values())
+    sends = hub.sends + sum(feed.sends for feed in feeds.values())
+    yield _single(
         "rivergate_deliveries",
         "Events delivered, each counted once for every subscriber that got it.",
         deliveries,
         counts=True,
     )
-    yield _one(
+    yield _single(
         "rivergate_sends",
         "Writes to subscribers; deliveries divided by sends is the number of events in one write.",
         sends,
@@ -216,11 +219,17 @@ def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]
     )
 
 
-def _one(name: str, text: str, value: float, *, counts: bool = False) -> Reading:
+def _labels(candidate: Candidate) -> tuple[str, str]:
+    """The values of the labels `upstream` and `model`."""
+    return candidate.endpoint.name, candidate.model.id
+
+
+def _single(name: str, text: str, value: float, *, counts: bool = False) -> Reading:
+    """The reading of a metric without labels."""
     return Reading(name, text, {(): float(value)}, counts=counts)
 
 
-def _place(bounds: tuple[int, ...], value: float) -> int:
+def _bucket(bounds: tuple[int, ...], value: float) -> int:
     return next((place for place, bound in enumerate(bounds) if value <= bound), len(bounds))
 
 
@@ -232,7 +241,7 @@ def _listed(described: dict[str, Any]) -> dict[str, Any]:
     return listed
 
 
-def _upstream(candidate: Any, now: float) -> dict[str, Any]:
+def _upstream(candidate: Candidate, now: float) -> dict[str, Any]:
     known = candidate.health.statistics(now)
     return {
         "upstream": candidate.endpoint.name,

@@ -53,9 +53,9 @@ async def run(
 async def _wait_stop(
     signals: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
 ) -> None:
-    """Return at a signal to stop; until then reload at each SIGHUP."""
+    """Wait for a signal to stop; reload at each SIGHUP that comes before it."""
     while await signals.get() is signal.SIGHUP:
-        if reload is not None:  # in a call of its own: an exception in it is logged by the loop, and ends nothing
+        if reload is not None:  # a reload is a call of its own: the loop logs its exception, and the service runs on
             asyncio.get_running_loop().call_soon(_reload, reload, environ)
 
 
@@ -70,7 +70,7 @@ def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
 class Watchdog:
     """The watchdog: it tells the manager that the service lives, three times within the time that the manager waits.
 
-    `passes`: the streams over whose subscribers a pass is under way, each with the sends so far.
+    `passes`: the streams with a delivery pass under way, by id, each with the number of sends of the pass so far.
     """
 
     def __init__(self, passes: Callable[[], Mapping[str, int]], environ: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> bool:
-    """Send lines to the service manager, without waiting for it; whether there is one and it took them."""
+    """Send lines to the service manager without waiting; returns whether there is a manager that took them."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return False

@@ -209,7 +209,7 @@ class Attempt:
     def on_end(self) -> None:
         self._connection = None  # it went back to the pool, or is closed
         if not self._enter(_BODY_OVER):
-            self._body.finish()
+            self._finish_body()
 
     def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
@@ -221,7 +221,7 @@ class Attempt:
         if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
             self._start_dial()
         elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
-            self._body.finish()
+            self._finish_body()
         else:
             self._fail(error)
 
@@ -297,6 +297,13 @@ class Attempt:
             if self._connection is not None and self._phase is not _LINGERING:
                 self._connection.deliver_to(body.feed, body.feed_chunk)
 
+    def _finish_body(self) -> None:
+        try:
+            self._body.finish()
+        except Exception:  # the connection has let go of this attempt, and would not report the fault
+            self._fail(GatewayError("the gateway failed to relay the answer"))
+            raise  # the event loop logs the fault
+
     # --- phases and their timer
 
     def _enter(self, what: AttemptInput) -> bool:
@@ -335,7 +342,7 @@ class Attempt:
         self._set_timer(left, self._on_limit, "no content within first_content_timeout_ms", limit)
 
     def _await_error_body(self) -> None:
-        self._set_timer(ERROR_BODY_SECONDS, self._body.finish)
+        self._set_timer(ERROR_BODY_SECONDS, self._finish_body)
 
     def _await_events(self) -> None:
         """Look whether events came, and sample the gap between two of them."""
@@ -345,7 +352,7 @@ class Attempt:
             self._set_timer(wait, self._await_events)
             self._sample_gap(body)
         elif body.finished:
-            body.finish()  # the answer is whole; only the end of its body is missing
+            self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
             limit = self._order.endpoint.limits.idle
             self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({limit * 1000:.0f})"))

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import bench
-from bench import plots, report
-from bench.report_text import markdown
-from bench.rows import ROWS
-from bench.verdicts import judge
+from bench import pictures, report
+from bench.report import markdown
+from bench.rows import judge, rows
 
 MACHINE = {"cpu": "A processor", "cores": 2, "kernel": "6.1", "date": "2026-11-21T08:00:00+00:00", "commit": "abc"}
 FACTS = {"machine": MACHINE | {"dirty": True, "load_average_before": 0.1}, "versions": {"python": "3.11"}}
@@ -39,19 +38,16 @@ def fanout() -> dict[str, Any]:
 
 
 def ttft() -> dict[str, Any]:
-    one = {"p50_ms": 100.0, "p95_ms": 110.0, "p99_ms": 190.0, "max_ms": 200.0, "hedges": 5, "extra_share": 0.05}
-    steps = {"off": [90.0, 100.0, 1000.0], "auto": [90.0, 100.0, 200.0]}
-    tail = {"off": one | {"p99_ms": 1000.0}, "auto": one}
-    return {"bench": "ttft", **FACTS, "options": {"slow_share": 0.05}, "tail": tail, "tail_steps_ms": steps}
+    figures = {"p50_ms": 100.0, "p95_ms": 110.0, "p99_ms": 190.0, "max_ms": 200.0, "hedges": 5, "extra_share": 0.05}
+    tail = {"off": figures | {"p99_ms": 1000.0}, "auto": figures}
+    return {"bench": "ttft", **FACTS, "options": {"slow_share": 0.05}, "tail": tail}
 
 
 def growth() -> dict[str, Any]:
-    points = [
-        {"x": x, "cpu": 0.1 * x, "memory": x, "peer_core": 0.1, "load_core": 0.1} for x in (1.0, 10.0, 100.0, 1000.0)
-    ]
-    units = {"cpu": "us", "memory": "KiB"}
-    fits = {"cpu": {"slope": 1.0}, "memory": {"slope": 1.3}}
-    curve = {"cause": "streams", "units": units, "points": points, "fits": fits}
+    points = {
+        f"{x}": {"x": x, "cpu": 0.1 * x, "memory": x, "peer_core": 0.1, "load_core": 0.1} for x in (1, 10, 100, 1000)
+    }
+    curve = {"points": points, "fits": {"cpu": {"slope": 1.0}, "memory": {"slope": 1.3}}}
     return {"bench": "growth", **FACTS, "options": {}, "curves": dict.fromkeys(("streams", "subscribers"), curve)}
 
 
@@ -59,15 +55,16 @@ REPORTS = {"relay": relay(), "fanout": fanout(), "ttft": ttft(), "growth": growt
 
 
 def test_the_text_has_every_row_the_spread_the_machine_and_who_failed() -> None:
-    text = markdown(REPORTS, judge(REPORTS, {}, ROWS), ["relay.svg"])
-    for row in ROWS:
+    text = markdown(REPORTS, judge(REPORTS, {}, rows()), ["relay.svg"])
+    for row in rows():
         assert f"| {row.question} | {row.target} |" in text
     assert "| gateway | 20.0 (18.0..22.0) |" in text
     assert "| A processor, 2 cores, Linux 6.1 | abc with changes | 2026-11-21 |" in text
     assert "- **aiohttp+uvloop failed**: no port" in text
     assert "**MISSED**" in text
     assert "![CPU per relayed event](relay.svg)" in text
-    assert "growth.svg" not in text
+    assert "fanout.svg" not in text
+    assert "| streams | 1.00 | 1.30 | - |" in text
 
 
 def test_a_short_run_is_called_one() -> None:
@@ -77,9 +74,9 @@ def test_a_short_run_is_called_one() -> None:
 
 
 def test_every_table_of_the_text_is_as_wide_as_its_head() -> None:
-    lines = markdown(REPORTS, judge(REPORTS, {}, ROWS), []).splitlines()
+    lines = markdown(REPORTS, judge(REPORTS, {}, rows()), []).splitlines()
     tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
-    for table in filter(None, (one.strip() for one in tables)):
+    for table in filter(None, map(str.strip, tables)):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
@@ -87,8 +84,8 @@ def test_pictures_are_drawn_where_there_is_data_and_twice_the_same(tmp_path: Pat
     drawn = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        drawn.append(plots.draw(tmp_path / name, REPORTS))
-    assert drawn == [["fanout.svg", "relay.svg", "ttft.svg", "hedging.svg", "growth.svg"]] * 2
+        drawn.append(pictures.draw(tmp_path / name, REPORTS))
+    assert drawn == [["fanout.svg", "relay.svg"]] * 2
     for picture in drawn[0]:
         first, second = ((tmp_path / name / picture).read_bytes() for name in ("first", "second"))
         assert ElementTree.fromstring(first).tag.endswith("svg")
@@ -96,12 +93,8 @@ def test_pictures_are_drawn_where_there_is_data_and_twice_the_same(tmp_path: Pat
 
 
 def test_a_failed_bench_has_no_picture(tmp_path: Path) -> None:
-    empty = {
-        "relay": relay() | {"peers": {}},
-        "fanout": fanout() | {"sizes": {}},
-        "growth": growth() | {"curves": {}},
-    }
-    assert plots.draw(tmp_path, empty) == []
+    empty = {"relay": relay() | {"peers": {}}, "fanout": fanout() | {"sizes": {}}}
+    assert pictures.draw(tmp_path, empty) == []
 
 
 def test_the_report_is_written_beside_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,15 +102,14 @@ def test_the_report_is_written_beside_the_results(tmp_path: Path, capsys: pytest
     (tmp_path / "relay.json").write_text(json.dumps(relay()))
     assert report.write(tmp_path) == 0
     assert (tmp_path / "report.md").read_text().startswith("# Results")
-    assert "1 of 8 benches, 2 pictures" in capsys.readouterr().err
+    assert "1 of 8 benches, 1 pictures" in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_text_is_written_and_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("plots", "plot_style"):
-        monkeypatch.delitem(sys.modules, f"bench.{name}")
-        monkeypatch.delattr(bench, name)
+    monkeypatch.delitem(sys.modules, "bench.pictures")
+    monkeypatch.delattr(bench, "pictures")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (tmp_path / "relay.json").write_text(json.dumps(relay()))
     assert report.write(tmp_path) == 1

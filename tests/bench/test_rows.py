@@ -4,8 +4,21 @@ from typing import Any
 
 import pytest
 
-from bench import rows
-from bench.verdicts import BEYOND, DESIGN, MET, MISSED, NOT_MEASURED, Verdict, failures_of, judge, needs_packages
+from bench.fanout import faults
+from bench.kit.figures import Results
+from bench.rows import (
+    BEYOND,
+    DESIGN,
+    MET,
+    MISSED,
+    NOT_MEASURED,
+    Verdict,
+    failures_of,
+    judge,
+    needs_packages,
+    of_bench,
+    rows,
+)
 
 
 def spread(median: float) -> dict[str, float]:
@@ -20,24 +33,24 @@ def fanout(single_vs_c: float = 0.9) -> dict[str, Any]:
         "burst_per_cpu_s_vs_nchan": spread(30),
     }
     most = {"latency_p99_ms": spread(75)}
-    sizes = {"1000": {"peers": {"gateway": crowd}}, "10000": {"peers": {"gateway": most}}}
+    sizes = {"1000": {"peers": {"gateway": crowd}}, "10000": {"peers": {"gateway": most}, "faults": 0.0}}
     return {"bench": "fanout", "options": {"rate": 20.0}, "sizes": sizes}
 
 
 def verdict(report: dict[str, Any], words: str) -> Verdict:
-    return next(one for one in rows.of_bench(report["bench"], report) if words in one.row.question)
+    return next(found for found in of_bench(report["bench"], report) if words in found.row.question)
 
 
 def test_every_question_stands_once() -> None:
-    questions = [(row.bench, row.question) for row in rows.ROWS]
+    questions = [(row.bench, row.question) for row in rows()]
     assert len(questions) == len(set(questions))
 
 
 def test_every_row_has_the_answer_not_measured_when_nothing_ran() -> None:
-    verdicts = judge({}, {"relay": "ended with status 3"}, rows.ROWS)
-    assert {one.word for one in verdicts} == {NOT_MEASURED}
-    assert {one.why for one in verdicts if one.row.bench == "relay"} == {"relay: ended with status 3"}
-    assert {one.row.source for one in verdicts} == {DESIGN, BEYOND}
+    verdicts = judge({}, {"relay": "ended with status 3"}, rows())
+    assert {found.word for found in verdicts} == {NOT_MEASURED}
+    assert {found.why for found in verdicts if found.row.bench == "relay"} == {"relay: ended with status 3"}
+    assert {found.row.source for found in verdicts} == {DESIGN, BEYOND}
 
 
 @pytest.mark.parametrize(("value", "word"), [(0.85, MET), (0.8499, MISSED), (1.2, MET)])
@@ -46,15 +59,15 @@ def test_a_figure_at_its_limit_has_met_it(value: float, word: str) -> None:
 
 
 def test_all_figures_of_a_whole_fanout_report_are_found() -> None:
-    assert [one.word for one in rows.of_bench("fanout", fanout())] == [MET] * 6
+    assert [found.word for found in of_bench("fanout", fanout())] == [MET] * 6
 
 
 def test_a_missing_peer_is_named() -> None:
     report = fanout()
     del report["sizes"]["1000"]["peers"]["gateway"]["single_per_cpu_s_vs_nchan"]
     report["sizes"]["1000"]["failures"] = {"nchan": "nchan: its nginx module is not installed\nmore"}
-    one = verdict(report, "deliveries per CPU s, of Nchan's")
-    assert (one.word, one.why) == (NOT_MEASURED, "nchan: its nginx module is not installed")
+    found = verdict(report, "deliveries per CPU s, of Nchan's")
+    assert (found.word, found.why) == (NOT_MEASURED, "nchan: its nginx module is not installed")
     assert needs_packages([report])
 
 
@@ -67,8 +80,8 @@ def test_a_gateway_that_failed_is_no_missing_package() -> None:
 def test_a_figure_of_other_conditions_is_none() -> None:
     report = {"bench": "relay", "options": {"streams": 50, "rate": 100.0}}
     report["peers"] = {"gateway": {"cpu_vs_nginx": spread(1.0)}}
-    one = verdict(report, "of nginx's")
-    assert (one.value, one.why) == (None, "streams was 50")
+    found = verdict(report, "of nginx's")
+    assert (found.value, found.why) == (None, "streams was 50")
 
 
 def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
@@ -80,15 +93,25 @@ def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
 
 
 def test_an_event_that_came_twice_is_missed_and_a_failed_join_is_not_measured() -> None:
-    report = fanout()
-    report["sizes"]["10000"] = {"peers": {}, "failures": {"gateway": "10000 subscribers, latency: event 3 differs"}}
+    report, results = (
+        fanout(),
+        Results(failures={"gateway": "round 1/1: 10000 subscribers, latency: event 3 differs"}),
+    )
+    report["sizes"]["10000"] = {"peers": {}, "failures": results.failures, "faults": faults(results)}
     assert verdict(report, "missed, repeated").word == MISSED
-    report["sizes"]["10000"]["failures"] = {"gateway": "10000 subscribers, join: too many open files"}
-    one = verdict(report, "missed, repeated")
-    assert (one.word, one.why) == (NOT_MEASURED, "gateway: 10000 subscribers, join: too many open files")
+    results.failures["gateway"] = "10000 subscribers, join: too many open files"
+    report["sizes"]["10000"]["faults"] = faults(results)
+    found = verdict(report, "missed, repeated")
+    assert (found.word, found.why) == (NOT_MEASURED, "gateway: 10000 subscribers, join: too many open files")
 
 
-def test_an_audience_that_the_limit_of_files_cut_is_said() -> None:
+def test_events_that_all_came_once_are_no_fault_and_without_a_latency_run_nobody_has_looked() -> None:
+    assert faults(Results({"gateway": [{"latency_p99_ms": 75.0}]})) == 0.0
+    assert faults(Results({"gateway": [{"single_us": 2.0}]})) is None
+    assert faults(Results()) is None
+
+
+def test_subscribers_that_the_limit_of_open_files_left_out_are_told() -> None:
     report = fanout()
     report["sizes"]["4500"] = report["sizes"].pop("10000")
     assert verdict(report, "delivery, p99").why == "no run with 10,000 subscribers"
@@ -97,7 +120,7 @@ def test_an_audience_that_the_limit_of_files_cut_is_said() -> None:
 def test_the_worst_kind_of_leaving_counts() -> None:
     kinds = {"before_fin": {"p99_ms": 2.0}, "mid_rst": {"p99_ms": 12.0}, "mid_fin": None}
     report = {"bench": "abort", "options": {"others": 100}, "peers": {"gateway": {"alone": kinds, "beside": {}}}}
-    assert verdict(report, "last reader closes").value == 12.0
+    assert verdict(report, "last subscriber closes").value == 12.0
     assert verdict(report, "beside 100").why == "abort has no such figure"
 
 
@@ -118,14 +141,14 @@ def test_a_broken_storm_tells_its_failure() -> None:
         "bench": "storm",
         "options": {"subscribers": 5000, "seconds": 2.0, "resume": 500},
         "figures": {},
-        "failure": "Late: 3 missing",
+        "failures": {"gateway": "late: 3 missing"},
     }
-    assert failures_of(report) == {"": "Late: 3 missing"}
-    assert {one.why for one in rows.of_bench("storm", report)} == {"storm: Late: 3 missing"}
+    assert failures_of(report) == {"gateway": "late: 3 missing"}
+    assert {found.why for found in of_bench("storm", report)} == {"gateway: late: 3 missing"}
 
 
 def test_a_verdict_becomes_cells_and_json() -> None:
-    one = verdict(fanout(), "bursts to 1,000, deliveries")
-    assert one.cells == ["bursts to 1,000, deliveries per CPU s", ">= 3,000,000", "4,000,000", MET]
-    assert one.as_json()["verdict"] == MET
-    assert "read" not in one.as_json()
+    found = verdict(fanout(), "bursts to 1,000, deliveries")
+    assert found.cells == ["bursts to 1,000, deliveries per CPU s", ">= 3,000,000", "4,000,000", MET]
+    assert found.as_json()["verdict"] == MET
+    assert found.as_json()["at_least"] == 3_000_000

@@ -1,11 +1,58 @@
-"""What the suite does about benches that fail, and about what they leave behind; in processes of its own."""
+"""What the suite asks of its benches, and what it does about benches that fail and about what they leave behind; the
+latter in processes of its own."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from bench import machine, suite
+import pytest
+
+from bench import suite
+from bench.kit import machine
+from bench.kit.command import specs
+from bench.rows import rows
+from bench.suite import ALL, BENCHES, Suite, chosen
+
+
+def test_every_row_belongs_to_a_bench_of_the_suite_and_every_bench_has_tables() -> None:
+    assert {row.bench for row in rows()} == set(BENCHES)
+    assert all(specs()[name]["tables"] for name in [*BENCHES, "micro", "compare"])
+
+
+@pytest.mark.parametrize("name", [*BENCHES, "micro", "compare"])
+def test_every_bench_can_be_run_alone_and_asks_a_question(name: str) -> None:
+    bench = importlib.import_module(f"bench.{name}").BENCH
+    assert bench.name == name
+    assert bench.question.endswith("?")
+    assert callable(bench.main)
+    assert f"python -m bench.{name}" in bench.about
+
+
+@pytest.mark.parametrize(("names", "count"), [([], len(BENCHES)), ([ALL], len(BENCHES)), (["storm", "relay"], 2)])
+def test_all_are_chosen_by_name_or_by_none(names: list[str], count: int) -> None:
+    assert len(chosen(names)) == count
+
+
+def test_benches_run_in_the_order_of_the_suite() -> None:
+    assert [bench.name for bench in chosen(["fanout", "startup"])] == ["startup", "fanout"]
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_short_run_never_changes_the_load(name: str) -> None:
+    allowed = {"--rounds", "--seconds", "--requests", "--aborts", "--quiet-seconds"}
+    allowed |= {"--slices", "--slice-seconds", "--latency-seconds"}
+    words = Suite(Path(), quick=True).options(BENCHES[name])
+    assert {word for word in words if word.startswith("--")} <= allowed
+    BENCHES[name].parser().parse_args(words)
+
+
+def test_rounds_that_were_asked_for_win_over_those_of_a_short_run() -> None:
+    suite = Suite(Path(), quick=True, rounds=4, litellm="py")
+    quick = specs()["relay"]["quick"]
+    assert suite.options(BENCHES["relay"]) == [*quick, "--rounds", "4", "--litellm", "py"]
+    assert suite.options(BENCHES["storm"]) == []
 
 
 def told_by(program: str) -> object:
@@ -20,11 +67,13 @@ def test_a_bench_that_cannot_run_is_named_with_its_status(tmp_path: Path) -> Non
     told = told_by(f"""
 import json
 from pathlib import Path
-from bench.line_up import Entry, Wish
-from bench.suite import Suite
-playing = Suite(Path({str(tmp_path)!r}), Wish())
-playing.run(Entry("no_such_bench", ""))
-print(json.dumps([playing.outcome.troubles, playing.outcome.broken, playing.outcome.reports]))
+from dataclasses import replace
+from bench.kit.command import specs
+from bench.suite import BENCHES, Suite
+specs()["no_such_bench"] = specs()["startup"]
+suite = Suite(Path({str(tmp_path)!r}))
+suite.run(replace(BENCHES["startup"], name="no_such_bench"))
+print(json.dumps([suite.troubles, suite.broken, suite.reports]))
 """)
     assert told == [{"no_such_bench": "ended with status 1 and without a report"}, {"no_such_bench": 1}, {}]
     assert list(tmp_path.iterdir()) == []

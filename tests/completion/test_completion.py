@@ -6,14 +6,20 @@ import json
 import pytest
 
 from gateway.completion.completion import State
+from gateway.completion.whole import WholeCompletion
 from gateway.endings import Ending
-from gateway.errors import CostExceeded, RivergateError, StreamAborted, UpstreamError
+from gateway.errors import CostExceeded, GatewayError, RivergateError, StreamAborted, UpstreamError
 
 from .kit import DOLLAR, PATIENCE, decision, desk, ended, lease_of
 
 QUICK = {"ttft_ms": 1, "gap_ms": 0, "tokens": 4}
 SILENT = {"stall_before": "head"}
 ENDLESS = {"ttft_ms": 1, "gap_ms": 5, "tokens": 100_000}
+
+
+def started(completion: WholeCompletion) -> WholeCompletion:
+    completion.start()
+    return completion
 
 
 async def test_nothing_is_sent_before_the_start() -> None:
@@ -48,7 +54,8 @@ async def test_a_streamed_answer_goes_into_its_log_and_is_settled_once() -> None
 async def test_a_whole_answer_has_usage_and_metadata_and_is_settled_once() -> None:
     async with desk(**QUICK) as at:
         completion = at.whole()
-        answer = await completion.fetch()
+        completion.start()
+        answer = await completion.wait_answer()
         document = json.loads(answer.content)
         assert document["usage"]["completion_tokens"] == 4
         assert document["routing_metadata"]["provider"] == "alpha"
@@ -72,7 +79,7 @@ async def test_a_failure_before_content_is_the_decision_and_stands_in_the_log() 
 async def test_a_whole_answer_that_fails_raises_with_the_attempts() -> None:
     async with desk(status=500) as at:
         with pytest.raises(UpstreamError) as raised:
-            await at.whole().fetch()
+            await started(at.whole()).wait_answer()
         assert raised.value.details["routing_metadata"]["attempts"][0]["upstream"] == "alpha"
         assert [record.ending for record in at.records] == [Ending.UPSTREAM_ERROR]
 
@@ -94,7 +101,7 @@ async def test_a_stop_closes_the_upstream_and_settles_in_the_same_call(script: d
 
 async def test_a_whole_answer_that_is_given_up_closes_its_upstream() -> None:
     async with desk(**SILENT) as at:
-        fetching = asyncio.create_task(at.whole().fetch())
+        fetching = asyncio.create_task(started(at.whole()).wait_answer())
         await at.seen(lambda now: now.requests == 1)
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -125,10 +132,10 @@ async def test_both_ways_end_at_the_same_token_when_the_money_is_gone() -> None:
         async with desk(ttft_ms=1, gap_ms=0, text=text) as at:
             lease = lease_of(6, 3)
             if is_paid:
-                await at.whole(lease).fetch()
+                await started(at.whole(lease)).wait_answer()
             else:
                 with pytest.raises(CostExceeded):
-                    await at.whole(lease).fetch()
+                    await started(at.whole(lease)).wait_answer()
             assert at.records[0].ending is expected
             assert lease.reserved <= 6 * DOLLAR
 
@@ -151,10 +158,48 @@ async def test_a_failure_to_tell_the_end_does_not_leave_a_completion_unsettled()
         assert len(at.records) == 1
 
 
+class Broken(WholeCompletion):
+    """A way of delivery that fails when the answer is there."""
+
+    def _complete(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_who_waits_for_an_answer_that_cannot_be_ended_is_told_and_its_lease_is_closed() -> None:
+    async with desk(**QUICK) as at:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # the fault that is told there
+        lease = lease_of(6, 3)
+        reserved = lease.reserved
+        completion = Broken(
+            at.call(False, {}), at.route(False), settle=at.records.append, tasks=at.tasks, lease=lease
+        )
+        with pytest.raises(GatewayError):
+            async with asyncio.timeout(PATIENCE):
+                await started(completion).wait_answer()
+        assert len(at.records) == 1
+        assert lease.extend(DOLLAR) == reserved  # a closed lease does not grow
+
+
+async def test_a_record_that_cannot_be_taken_does_not_leave_its_lease_open() -> None:
+    def refuse(record: object) -> None:
+        raise ZeroDivisionError
+
+    async with desk(**SILENT) as at:
+        lease = lease_of(6, 3)
+        completion = WholeCompletion(at.call(False, {}), at.route(False), settle=refuse, tasks=at.tasks, lease=lease)
+        completion.start()
+        with pytest.raises(ZeroDivisionError):
+            completion.stop(Ending.STOPPED)
+        reserved = lease.reserved
+        assert lease.extend(DOLLAR) == reserved  # a closed lease does not grow
+        assert completion.state is State.ENDED
+
+
 async def test_who_waits_for_the_answer_of_a_completion_that_was_stopped_is_told() -> None:
     async with desk(**SILENT) as at:
         completion = at.whole()
-        fetching = asyncio.create_task(completion.fetch())
+        completion.start()
+        fetching = asyncio.create_task(completion.wait_answer())
         await at.seen(lambda now: now.requests == 1)
         completion.stop(Ending.STOPPED)
         with pytest.raises(StreamAborted):

@@ -224,6 +224,7 @@ async def test_a_subscriber_that_says_again_that_it_has_room_is_not_served_twice
     assert {sink.body for sink in sinks} == {events_of([b"data: a\n\n"])}
 
 
+@pytest.mark.usefixtures("whole_passes")
 async def test_subscribers_of_one_position_share_one_piece_of_memory() -> None:
     stream = stream_of()
     sinks = [MemorySink() for _ in range(STEP)]

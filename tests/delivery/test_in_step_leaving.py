@@ -140,6 +140,7 @@ def test_all_leave_in_mid_pass_and_the_stream_is_abandoned_by_a_producer_that_en
     run(main())
 
 
+@pytest.mark.usefixtures("whole_passes")
 def test_a_group_of_three_shrinks_to_one_and_grows_again(run: Run) -> None:
     async def main() -> None:
         scene = Scene()

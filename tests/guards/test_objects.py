@@ -17,7 +17,7 @@ import uvloop
 from tests.kit.chain import CONTENT, POST, Chain, Client, Run, frame, names
 from tests.kit.completions import body
 
-EVENTS = 800
+EVENTS = 2000
 WARM_EVENTS = 200
 SUBSCRIBERS = 50
 FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # and its place in the list, which is a little longer than it has to be

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import machine
+from bench.kit import machine
 from tests.kit.waiting import PATIENCE, wait_for
 
 

@@ -1,5 +1,6 @@
 """Races, told as scripts: what happens when, and what the race wants done about it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -646,6 +647,16 @@ def races(draw: st.DrawFn) -> Race:
         hedge_order=tuple(draw(st.permutations(range(candidates)))),
     )
     return Race(candidates, rules, Throttle(draw(st.sampled_from([0.0, 0.5, 1.0]))))
+
+
+def test_a_rest_of_the_budget_that_no_float_can_share_goes_to_the_next_attempt_alone() -> None:
+    race = Race(5, RaceRules(budget=0.5))
+    race.on_go(7.5)
+    while (now := race.wake_at) is not None and now < 8.0:
+        race.on_time(math.nextafter(8.0, 0.0))
+        assert race.wake_at is None or race.wake_at > math.nextafter(8.0, 0.0)
+    assert race.wake_at == 8.0
+    assert isinstance(race.on_time(8.0)[-1], GiveUp)
 
 
 @settings(max_examples=500)

@@ -12,7 +12,10 @@ from aiohttp import ClientSession
 
 from gateway.access.callers import open_caller
 from gateway.access.sqlite_books import SqliteBooks
+from gateway.cluster.directory import Place
+from gateway.cluster.local_directory import LocalDirectory
 from gateway.config import Config
+from gateway.errors import ServiceUnavailable
 from gateway.run.service import Seams, Service
 from gateway.simulate import Provider, Script
 from gateway.stream.hub import Hub
@@ -107,6 +110,24 @@ async def test_a_refusal_of_a_bank_elsewhere_reaches_the_client(
             assert (await client.post("/chat/completions", poor, stream=stream))[0] == 402
         statuses = [(await client.post("/chat/completions", busy))[0] for _ in range(2)]
         assert statuses == [200, 429]
+
+
+class UnreachableDirectory(LocalDirectory):
+    """A directory that knows of no stream key and can give none."""
+
+    def claim(self, owner: str, key: str) -> Place:
+        raise ServiceUnavailable("the directory cannot be reached")
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/streams"], ids=["the fast way", "aiohttp's way"])
+async def test_a_claim_that_fails_gives_the_place_among_the_running_requests_back(
+    tmp_path: Path, create_key: Callable[..., str], path: str
+) -> None:
+    secret = create_key(balance_microusd=1_000_000, max_streams=1)
+    async with running(tmp_path, build_directory=UnreachableDirectory) as client:
+        for _ in range(2):
+            assert (await client.post(path, secret, stream_key="any"))[0] == 503
+        assert (await client.post("/chat/completions", secret))[0] == 200
 
 
 def joined_to(directories: list[PeerDirectory], **shared: Any) -> Callable[[Hub], PeerDirectory]:

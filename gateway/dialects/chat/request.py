@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
-from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, GatewayExtension, Lenient
+from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient
 from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
 
@@ -35,7 +35,7 @@ class ChatFields(Lenient):
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    gateway: GatewayExtension | None = None
+    gateway: Gateway | None = None
     routing: dict[str, Any] | None = None
     temperature: Number | None = None
     top_p: Number | None = None

@@ -71,7 +71,7 @@ class CompletionEndpoints:
 
         client.watch(on_gone)
         try:
-            answer = await completion.fetch()
+            answer = await completion.wait_answer()
         except StreamAborted:
             if not gone:
                 raise

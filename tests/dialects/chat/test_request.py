@@ -123,6 +123,20 @@ def test_a_bad_list_of_models_is_named(param: str, models: Any) -> None:
     assert refusal({"messages": MESSAGES, "gateway": {"models": models}}).param == param
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"gateway": 1}, "gateway: Input should be a valid dictionary or instance of Gateway"),
+        (
+            {"gateway": {"stream": 1}},
+            "gateway.stream: Input should be a valid dictionary or instance of StreamPolicy",
+        ),
+    ],
+)
+def test_a_member_that_is_no_object_is_told_so_in_words_that_stay(body: dict[str, Any], message: str) -> None:
+    assert refusal({**GOOD, **body}).message == message
+
+
 def test_a_bad_item_of_stop_is_named_by_its_field() -> None:
     param = refusal({**GOOD, "stop": ["a", 5]}).param
     assert param is not None

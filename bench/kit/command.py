@@ -1,0 +1,163 @@
+"""Shell: what a bench is: a question, a measurement and its entry in bench/benches.toml; and its command line.
+
+In: options. Out: progress and tables on stderr, one line of JSON on stdout. Invariant: SIGTERM ends a bench as an
+exception does, so that every `with` block and `finally` has its turn; a fault of one peer does not end the bench.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench import rows
+from bench.kit import machine
+from bench.kit.peers import PeerFailure
+from bench.kit.script import BrokenStream
+from bench.kit.tables import Report, Table
+
+FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
+SECRET = ("header", "litellm")  # options that no report repeats
+PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
+Given = argparse.Namespace
+Kind = Callable[[str], Any]
+E = TypeVar("E")
+
+
+@lru_cache
+def specs() -> Mapping[str, Any]:
+    return tomllib.loads((machine.ROOT / "bench" / "benches.toml").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """`measure` takes the options and the two cores, and returns the figures, and `failures` by name."""
+
+    name: str
+    about: str | None  # the docstring of its module, which begins with the question
+    measure: Callable[[Given, tuple[int, int]], dict[str, Any]]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of options that only this bench has
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = specs()[self.name]
+        return found
+
+    @property
+    def question(self) -> str:
+        return (self.about or "").partition("\n")[0].partition(": ")[2]
+
+    def main(self, arguments: list[str] | None = None) -> int:
+        """Exit status: 1 if a peer failed that is needed."""
+        given = self.parser().parse_args(arguments)
+        asked = vars(given)
+        file = asked.pop("json")
+        versions = machine.versions(*self.spec.get("packages", PACKAGES))
+        facts = {"bench": self.name, "machine": machine.facts(), "versions": versions}
+        machine.raise_open_files()
+        cores = machine.take_cores()
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        found = self.measure(given, cores)
+        options = {name: value for name, value in asked.items() if name not in SECRET}
+        report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
+        report["load_average_after"] = os.getloadavg()[0]
+        self._tell(report, file)
+        counted = rows.failures_of(report).keys() - set(found.get("skipped", ()))
+        return int(bool(counted & set(self.spec.get("needed", counted))))
+
+    def tables(self, report: Report) -> list[Table]:
+        return [table for spec in self.spec["tables"] if (table := Table.of(report, spec)).rows]
+
+    def _tell(self, report: dict[str, Any], file: Path | None) -> None:
+        """Tables and targets to stderr; the report and what became of the targets to stdout and into the file."""
+        verdicts = rows.of_bench(self.name, report)
+        targets = Table(("gateway", "target", "figure", "verdict"), [verdict.cells for verdict in verdicts])
+        failures = [f"{name} FAILED: {why}" for name, why in rows.failures_of(report).items()]
+        parts = [
+            *(table.aligned() for table in self.tables(report)),
+            *failures,
+            targets.aligned() if verdicts else "",
+        ]
+        say("\n" + "\n\n".join(filter(None, parts)) + "\n")
+        line = json.dumps({**report, "targets": [verdict.as_json() for verdict in verdicts]})
+        print(line, flush=True)
+        if file:
+            file.write_text(line + "\n")
+
+    def parser(self) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(prog=f"python -m bench.{self.name}", description=self.question)
+        for name, spec in self.spec["options"].items():
+            shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
+            shape |= {"action": "append"} if spec.get("repeated") else {}
+            text = name if spec.get("positional") else f"--{name}"
+            parser.add_argument(text, type=self._kind(spec), help=spec["help"].replace("%", "%%"), **shape)
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
+        return parser
+
+    def _kind(self, spec: Mapping[str, Any]) -> Kind:
+        if spec["kind"] in ("int", "float"):
+            return bounded(spec["min"], spec["max"], int if spec["kind"] == "int" else float)
+        kinds: dict[str, Kind] = {"text": str, "names": several(spec.get("among")), "sizes": sizes}
+        return (kinds | dict(self.kinds))[spec["kind"]]
+
+
+def bounded(low: float, high: float, number: type[int] | type[float] = int) -> Kind:
+    """A number from `low` to `high`."""
+
+    def kind(text: str) -> float:
+        value = number(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low:g} to {high:g}")
+        return value
+
+    return kind
+
+
+def several(among: Iterable[str] | None) -> Kind:
+    """Some of these names, or any, with commas between."""
+
+    def kind(text: str) -> list[str]:
+        names = text.split(",")
+        if among is not None and (unknown := set(names) - set(among)):
+            raise argparse.ArgumentTypeError(f"unknown {sorted(unknown)}, there are {', '.join(among)}")
+        return names
+
+    return kind
+
+
+def sizes(text: str) -> list[int]:
+    """Numbers of subscribers, with commas between."""
+    return [bounded(1, 50_000)(size) for size in text.split(",")]
+
+
+def say(text: str) -> None:
+    """Progress, and tables."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[None]:
+    """Whoever fails in the block is noted, and told."""
+    try:
+        yield
+    except FAULTS as error:
+        failures[name] = f"{step}: {error}" if step else str(error) or type(error).__name__
+        say(f"FAILED: {name}: {failures[name]}")
+
+
+def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:
+    """A turn of each, by name; who fails is taken out."""
+    say(f"{step}: {', '.join(entries)}")
+    for name, entry in list(entries.items()):
+        with reporting(failures, name, step):
+            turn(entry)
+        if name in failures:
+            del entries[name]

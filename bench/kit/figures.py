@@ -1,0 +1,102 @@
+"""Pure: percentiles, spreads over rounds, and what each peer has shown round by round.
+
+In: numbers. Out: numbers, JSON-ready dicts. Invariant: a ratio or a difference is taken within one round, and only
+then the median over rounds, so that the drift of the machine cancels out. Nothing is rounded before it is printed.
+"""
+
+import math
+import operator
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field
+
+Figures = dict[str, float]
+Json = dict[str, float] | None
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The nearest-rank percentile (`share` 0.99 for p99); NaN when there are no values."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+def times_ms(seconds: Iterable[float], prefix: str = "") -> Figures:
+    """Median, tail and maximum of durations, in milliseconds."""
+    ordered, shares = sorted(seconds), {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {f"{prefix}{name}_ms": percentile(ordered, share) * 1e3 for name, share in shares.items()}
+
+
+def spread(values: Iterable[float]) -> Json:
+    """The median over rounds, the lowest and the highest; None when no round gave a number."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return {"median": statistics.median(numbers), "low": min(numbers), "high": max(numbers)} if numbers else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counters at one moment, or what they have grown by: the clock, events, CPU seconds of the peer and the load."""
+
+    seconds: float = 0.0
+    events: int = 0
+    peer_cpu: float = 0.0
+    own_cpu: float = 0.0
+
+    def __add__(self, other: "Sample") -> "Sample":
+        return Sample(*map(operator.add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: "Sample") -> "Sample":
+        return Sample(*map(operator.sub, astuple(self), astuple(other)))
+
+    @property
+    def each_us(self) -> float:
+        """The peer's CPU of an event."""
+        return self.peer_cpu / max(self.events, 1) * 1e6
+
+    def cores(self, prefix: str = "") -> Figures:
+        """The shares of a core that the peer and the load have used."""
+        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
+        return {prefix + name: share for name, share in shares.items()}
+
+
+NO_SAMPLE = Sample()
+
+
+@dataclass(slots=True)
+class Results:
+    """`rounds[name][k]` belongs to round k of every peer: a peer that failed is not asked again."""
+
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, figures: Figures) -> None:
+        self.rounds.setdefault(name, []).append(figures)
+
+    def spreads(self, name: str) -> dict[str, Json]:
+        """Every figure of this peer, as JSON."""
+        rounds = self.rounds[name]
+        return {key: spread(figures[key] for figures in rounds) for key in rounds[0]}
+
+    def ratio(self, name: str, other: str, key: str) -> Json:
+        """The figure of `name` over that of `other`, round by round."""
+        return self._paired(name, other, key, operator.truediv)
+
+    def beyond(self, name: str, other: str, key: str) -> Json:
+        """The figure of `name` minus that of `other`, round by round."""
+        return self._paired(name, other, key, operator.sub)
+
+    def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Json:
+        pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
+        return spread(combine(mine[key], theirs[key]) for mine, theirs in pairs)
+
+
+def apart(ordered: Sequence[float], gap: float) -> list[float]:
+    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart."""
+    groups: list[tuple[float, int]] = []  # the middle of some neighbours, and how many they are
+    for value in ordered:
+        middle, size = value, 1
+        while groups and groups[-1][0] + (groups[-1][1] + size) * gap / 2 > middle:
+            other, many = groups.pop()
+            middle = (other * many + middle * size) / (many + size)
+            size += many
+        groups.append((middle, size))
+    return [middle + (number - (size - 1) / 2) * gap for middle, size in groups for number in range(size)]

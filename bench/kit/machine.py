@@ -1,0 +1,129 @@
+"""Shell: what the kernel knows: CPU time of process trees, cores, limits, and the facts beside a figure.
+
+In: process ids. Out: seconds and facts. Invariant: CPU is counted over all threads of all living descendants
+(the main thread's schedstat alone would miss nginx's worker and every thread pool).
+"""
+
+import datetime
+import os
+import platform
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROC = Path("/proc")
+PROGRAMS = {  # how to ask for their versions
+    "nginx": (shutil.which("nginx") or "/usr/sbin/nginx", "-v"),
+    "nchan": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
+    "gcc": ("gcc", "-dumpfullversion"),
+}
+KINDS = {"Rss": "rss", "Pss": "pss", "Private_Clean": "private", "Private_Dirty": "private", "Anonymous": "anonymous"}
+
+
+def _read(path: Path) -> str:
+    """A file of /proc; "" if its process has just ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _of_tasks(pid: int, name: str) -> list[str]:
+    """This file of every thread of a process."""
+    return [_read(path) for path in PROC.glob(f"{pid}/task/*/{name}")]
+
+
+@lru_cache
+def cpu_method() -> str:
+    """The source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
+    return "utime+stime" if _read(PROC / "self/schedstat").split()[:1] in ([], ["0"]) else "schedstat"
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
+    if cpu_method() == "schedstat":
+        told = (fields for member in process_tree(pid) for fields in _of_tasks(member, "schedstat"))
+        return sum(int(fields.split()[0]) for fields in told if fields) / 1e9
+    stats = (_read(PROC / f"{member}/stat").rpartition(")")[2].split() for member in process_tree(pid))
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats if fields) / os.sysconf("SC_CLK_TCK")
+
+
+def process_tree(pid: int) -> Iterator[int]:
+    """`pid` and its living descendants."""
+    yield pid
+    for child in " ".join(_of_tasks(pid, "children")).split():
+        yield from process_tree(int(child))
+
+
+def memory_kib(pid: int) -> dict[str, float]:
+    """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss`, `private` and `anonymous`
+    (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
+    """
+    total = dict.fromkeys(KINDS.values(), 0.0)
+    for member in process_tree(pid):
+        for line in _read(PROC / f"{member}/smaps_rollup").splitlines()[1:]:
+            name, _, size = line.partition(":")
+            if name in KINDS:
+                total[KINDS[name]] += float(size.split()[0])
+    return total
+
+
+def open_files(pid: int) -> int:
+    """Descriptors that `pid` has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to the hard one; children inherit it. Return the limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def take_cores() -> tuple[int, int]:
+    """Move onto the core for the load; return the core for the peers and this one (the same if there is only one)."""
+    cores = sorted(os.sched_getaffinity(0))
+    peer_core, load_core = cores[0], cores[min(1, len(cores) - 1)]
+    os.sched_setaffinity(0, {load_core})
+    return peer_core, load_core
+
+
+def facts() -> dict[str, object]:
+    """The machine, the kernel, the date and the commit."""
+    cpus = _read(PROC / "cpuinfo").splitlines()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",
+        "dirty": bool(output_of("git", "status", "--porcelain", "--", ".", ":!bench/results")),
+        "cpu": next((line.partition(": ")[2] for line in cpus if line.startswith("model name")), platform.machine()),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+        "cpu_method": cpu_method(),
+    }
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Python's version, those of distributions, and of `PROGRAMS`; "absent" for what is not installed."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            version = output_of(*PROGRAMS[name]).rpartition("/")[2] if name in PROGRAMS else metadata.version(name)
+        except metadata.PackageNotFoundError:
+            version = ""
+        found[name] = version or "absent"
+    return found
+
+
+def output_of(*command: str) -> str:
+    """What a short command prints on both streams, "" if it cannot be run."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""

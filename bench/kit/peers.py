@@ -1,0 +1,215 @@
+"""Shell: the programs under test as subprocesses, each alone on its core.
+
+In: a name in templates/peers.toml and what its templates lack. Out: a running peer with its port, its CPU and its
+memory. Invariant: the whole process group is gone when the `with` block ends, however it ends; a peer that does not
+start says why, by its log's end. The gateway is known by its command line and its configuration alone, so that any
+checkout of it can be measured.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from bench.kit import machine
+from bench.kit.ends import Header, Target
+from bench.kit.load import Load, Outcome, Plan
+from bench.kit.script import Check, ContentCheck
+
+DIRECT, GATEWAY, WITH_KEY = "direct", "gateway", "gateway+key"
+NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
+NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
+WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
+TEMPLATES = Path(__file__).with_name("templates")
+LOG_LINES = 15
+STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
+POLL_SECONDS = 0.05
+
+
+class PeerFailure(Exception):
+    """The peer could not be started; the text holds the end of its log."""
+
+
+@lru_cache
+def specs() -> Mapping[str, Any]:
+    return tomllib.loads((TEMPLATES / "peers.toml").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to start: a name in templates/peers.toml, or another name for that `kind`; `values`: what else its
+    templates lack. A gateway imports the package that stands in its `home`."""
+
+    name: str
+    kind: str = ""
+    home: Path = machine.ROOT
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = specs()[self.kind or self.name]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A way from the clients of the load to its upstream: through a peer that has been started, or direct."""
+
+    name: str
+    target: Target
+    pid: int = 0  # 0: direct
+    share: float = 1.0  # of the load
+
+    def cpu(self) -> float:
+        """CPU seconds of the whole process tree so far."""
+        return machine.cpu_seconds(self.pid) if self.pid else 0.0
+
+    def memory_kib(self) -> dict[str, float]:
+        return machine.memory_kib(self.pid)
+
+    def freeze(self) -> None:
+        """Let none of its processes run until a turn of its own: idle ones have timers and threads too."""
+        if self.pid:
+            os.killpg(self.pid, signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """A turn of a frozen peer."""
+        if self.pid:
+            os.killpg(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.freeze()
+
+    def run(self, load: Load, plan: Plan) -> Outcome:
+        """A turn with this plan. Raises `BrokenStream`."""
+        with self.awake():
+            return load.run(plan, self.target, self.cpu)
+
+
+@contextlib.contextmanager
+def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Server]:
+    """Start a peer on `core` and wait until it accepts connections; if it wants a key of its own, that goes with the
+    given headers. Raises `PeerFailure`."""
+    port, key = free_port(), f"sk-{secrets.token_hex(32)}"
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        try:
+            command, told = prepared(peer, Path(folder), port, upstream_port, key)
+            process = spawn(command, Path(folder), core, peer.home)
+        except OSError as error:
+            raise PeerFailure(f"{peer.name}: {error}") from error
+        try:
+            _wait_until_open(peer, process, port, Path(folder, "log"))
+            secret = {LITELLM: key}.get(peer.name) or (json.loads(told)["secret"] if told.startswith("{") else "")
+            if secret:
+                others = (header for header in headers if header[0].lower() != "authorization")
+                headers = (*others, ("Authorization", f"Bearer {secret}"))
+            target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
+            yield Server(peer.name, target, process.pid, peer.spec.get("load_share", 1.0))
+        finally:
+            stop(process)
+
+
+def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
+    """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailure`."""
+    spec = peer.spec
+    values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
+    values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
+    values |= {"nginx": machine.PROGRAMS["nginx"][0], "server": spec.get("server")} | dict(peer.values)
+    if peer.name == NCHAN:
+        values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
+        if values["nchan"] is None:
+            raise PeerFailure(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
+    for name in spec.get("files", ()):
+        (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
+    prepare, command = (
+        [Template(word).substitute(values) for word in spec.get(key, ())] for key in ("prepare", "command")
+    )
+    if not prepare:
+        return command, ""
+    done = subprocess.run(
+        prepare, cwd=peer.home, env=environment(peer.home), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PeerFailure(f"{peer.name}: {done.stderr}")
+    return command, done.stdout
+
+
+def spawn(command: list[str], folder: Path, core: int, home: Path, **more: str) -> subprocess.Popen[bytes]:
+    """A process group of its own on `core`, in `home`, with a log in `folder`; `more`: of its environment."""
+    with (folder / "log").open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=home,
+            env=environment(home) | more,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a peer that runs in `home`: the packages that stand there come first."""
+    local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**os.environ, **local, "PYTHONPATH": str(home)}
+
+
+def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    seconds = peer.spec.get("start_seconds", 20.0)
+    give_up, why = time.monotonic() + seconds, f"no open port after {seconds:.0f} s"
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            why = f"ended with status {process.returncode}"
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(POLL_SECONDS)
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    raise PeerFailure("\n    ".join([f"{peer.name}: {why}", *lines]))
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the group: politely, then for certain (workers may outlive their parent)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)  # a frozen process hears no signal
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def ask(port: int, path: str, body: object = None) -> Any:
+    """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)) as connection:
+        data = json.dumps(body) if body else None
+        connection.request("POST" if body else "GET", path, data, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        told = answer.read()
+    if answer.status >= 300:
+        raise OSError(f"{path} answered {answer.status} {told[:300]!r}")
+    return json.loads(told)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
