@@ -1,4 +1,4 @@
-"""Exponents of curves that are known, and points that do not count."""
+"""The fit of growth finds the exponents of known curves, and leaves out points that do not count."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_point_at_which_somebody_was_at_the_end_does_not_count() -> None:
         Point(8000.0, {"cpu": 1e9}, 0.99, 0.5, 1.0),
         Point(9000.0, {"cpu": 1e9}, 0.5, 0.5, 0.8),
     ]
-    assert [one.strained for one in strained] == ["the load", "the gateway", "the gateway"]
+    assert [point.strained for point in strained] == ["the load", "the gateway", "the gateway"]
     assert fits([*curve(1.0), *strained])["cpu"]["slope"] == pytest.approx(1.0)
 
 
@@ -37,7 +37,7 @@ def test_a_gateway_that_is_busy_because_nothing_sets_the_pace_is_not_at_its_end(
 
 
 def test_three_points_count_when_there_are_four() -> None:
-    assert [one.x for one in upper_half(curve(1.0)[:4])] == [10.0, 100.0, 500.0]
+    assert [point.x for point in upper_half(curve(1.0)[:4])] == [10.0, 100.0, 500.0]
 
 
 def test_too_few_points_have_no_slope() -> None:
@@ -53,8 +53,8 @@ def test_rounds_are_merged_point_by_point() -> None:
 
 def test_memory_counts_from_the_lowest_that_was_seen() -> None:
     points = [Point(x, {"memory": kib}, 0.0, 0.0) for x, kib in ((1.0, 90.0), (2.0, 150.0))]
-    assert [one.costs["memory"] for one in above_lowest(points, "memory", 100.0)] == [0.0, 60.0]
-    assert [one.costs["memory"] for one in above_lowest(points, "memory", 50.0)] == [40.0, 100.0]
+    assert [point.costs["memory"] for point in above_lowest(points, "memory", 100.0)] == [0.0, 60.0]
+    assert [point.costs["memory"] for point in above_lowest(points, "memory", 50.0)] == [40.0, 100.0]
 
 
 @pytest.mark.parametrize(("power", "linear"), [(1.0, True), (1.5, False), (2.0, False)])

@@ -1,4 +1,4 @@
-"""What the suite asks of its benches."""
+"""The suite of benches: which belong to it, how some of them are chosen, and what a short run changes."""
 
 import importlib
 
@@ -24,12 +24,12 @@ def test_all_are_chosen_by_name_or_by_none(names: list[str], count: int) -> None
 
 
 def test_benches_run_in_the_order_of_the_suite() -> None:
-    assert [one.name for one in chosen(["fanout", "startup"])] == ["startup", "fanout"]
+    assert [bench.name for bench in chosen(["fanout", "startup"])] == ["startup", "fanout"]
 
 
-@pytest.mark.parametrize("one", ENTRIES, ids=NAMES)
-def test_a_short_run_never_changes_the_load(one: object) -> None:
-    [found] = [each for each in ENTRIES if each is one]
+@pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
+def test_a_short_run_never_changes_the_load(entry: object) -> None:
+    [found] = [each for each in ENTRIES if each is entry]
     allowed = {"--rounds", "--seconds", "--requests", "--aborts", "--quiet-seconds"}
     allowed |= {"--slices", "--slice-seconds", "--latency-seconds"}
     assert {word for word in options(found, Wish(quick=True)) if word.startswith("--")} <= allowed

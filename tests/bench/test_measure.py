@@ -1,4 +1,4 @@
-"""Spreads, and labels that must not overlap."""
+"""Spreads of measurements, and the labels of a picture, which must not overlap."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from bench.measure import Spread, apart, percentile, spread_text
 def test_a_spread_is_the_median_with_the_ends_and_leaves_out_what_is_no_number() -> None:
     assert Spread.of([3.0, math.nan, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
     assert Spread.of([math.nan]) is None
-    assert [spread_text(one, 1) for one in (Spread(2.0, 1.0, 3.0), Spread(2.0, 2.0, 2.0), None)] == [
+    assert [spread_text(measured, 1) for measured in (Spread(2.0, 1.0, 3.0), Spread(2.0, 2.0, 2.0), None)] == [
         "2.0 (1.0..3.0)",
         "2.0",
         "-",

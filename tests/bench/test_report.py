@@ -1,4 +1,4 @@
-"""The report, out of given JSON: the text, and the pictures."""
+"""The report, made from given JSON: its text and its pictures."""
 
 import json
 import sys
@@ -39,9 +39,9 @@ def fanout() -> dict[str, Any]:
 
 
 def ttft() -> dict[str, Any]:
-    one = {"p50_ms": 100.0, "p95_ms": 110.0, "p99_ms": 190.0, "max_ms": 200.0, "hedges": 5, "extra_share": 0.05}
+    latencies = {"p50_ms": 100.0, "p95_ms": 110.0, "p99_ms": 190.0, "max_ms": 200.0, "hedges": 5, "extra_share": 0.05}
     steps = {"off": [90.0, 100.0, 1000.0], "auto": [90.0, 100.0, 200.0]}
-    tail = {"off": one | {"p99_ms": 1000.0}, "auto": one}
+    tail = {"off": latencies | {"p99_ms": 1000.0}, "auto": latencies}
     return {"bench": "ttft", **FACTS, "options": {"slow_share": 0.05}, "tail": tail, "tail_steps_ms": steps}
 
 
@@ -79,7 +79,7 @@ def test_a_short_run_is_called_one() -> None:
 def test_every_table_of_the_text_is_as_wide_as_its_head() -> None:
     lines = markdown(REPORTS, judge(REPORTS, {}, ROWS), []).splitlines()
     tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
-    for table in filter(None, (one.strip() for one in tables)):
+    for table in filter(None, (table_text.strip() for table_text in tables)):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 

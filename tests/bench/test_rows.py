@@ -25,7 +25,7 @@ def fanout(single_vs_c: float = 0.9) -> dict[str, Any]:
 
 
 def verdict(report: dict[str, Any], words: str) -> Verdict:
-    return next(one for one in rows.of_bench(report["bench"], report) if words in one.row.question)
+    return next(judged for judged in rows.of_bench(report["bench"], report) if words in judged.row.question)
 
 
 def test_every_question_stands_once() -> None:
@@ -35,9 +35,9 @@ def test_every_question_stands_once() -> None:
 
 def test_every_row_has_the_answer_not_measured_when_nothing_ran() -> None:
     verdicts = judge({}, {"relay": "ended with status 3"}, rows.ROWS)
-    assert {one.word for one in verdicts} == {NOT_MEASURED}
-    assert {one.why for one in verdicts if one.row.bench == "relay"} == {"relay: ended with status 3"}
-    assert {one.row.source for one in verdicts} == {DESIGN, BEYOND}
+    assert {judged.word for judged in verdicts} == {NOT_MEASURED}
+    assert {judged.why for judged in verdicts if judged.row.bench == "relay"} == {"relay: ended with status 3"}
+    assert {judged.row.source for judged in verdicts} == {DESIGN, BEYOND}
 
 
 @pytest.mark.parametrize(("value", "word"), [(0.85, MET), (0.8499, MISSED), (1.2, MET)])
@@ -46,15 +46,15 @@ def test_a_figure_at_its_limit_has_met_it(value: float, word: str) -> None:
 
 
 def test_all_figures_of_a_whole_fanout_report_are_found() -> None:
-    assert [one.word for one in rows.of_bench("fanout", fanout())] == [MET] * 6
+    assert [judged.word for judged in rows.of_bench("fanout", fanout())] == [MET] * 6
 
 
 def test_a_missing_peer_is_named() -> None:
     report = fanout()
     del report["sizes"]["1000"]["peers"]["gateway"]["single_per_cpu_s_vs_nchan"]
     report["sizes"]["1000"]["failures"] = {"nchan": "nchan: its nginx module is not installed\nmore"}
-    one = verdict(report, "deliveries per CPU s, of Nchan's")
-    assert (one.word, one.why) == (NOT_MEASURED, "nchan: its nginx module is not installed")
+    judged = verdict(report, "deliveries per CPU s, of Nchan's")
+    assert (judged.word, judged.why) == (NOT_MEASURED, "nchan: its nginx module is not installed")
     assert needs_packages([report])
 
 
@@ -67,8 +67,8 @@ def test_a_gateway_that_failed_is_no_missing_package() -> None:
 def test_a_figure_of_other_conditions_is_none() -> None:
     report = {"bench": "relay", "options": {"streams": 50, "rate": 100.0}}
     report["peers"] = {"gateway": {"cpu_vs_nginx": spread(1.0)}}
-    one = verdict(report, "of nginx's")
-    assert (one.value, one.why) == (None, "streams was 50")
+    judged = verdict(report, "of nginx's")
+    assert (judged.value, judged.why) == (None, "streams was 50")
 
 
 def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
@@ -84,8 +84,8 @@ def test_an_event_that_came_twice_is_missed_and_a_failed_join_is_not_measured() 
     report["sizes"]["10000"] = {"peers": {}, "failures": {"gateway": "10000 subscribers, latency: event 3 differs"}}
     assert verdict(report, "missed, repeated").word == MISSED
     report["sizes"]["10000"]["failures"] = {"gateway": "10000 subscribers, join: too many open files"}
-    one = verdict(report, "missed, repeated")
-    assert (one.word, one.why) == (NOT_MEASURED, "gateway: 10000 subscribers, join: too many open files")
+    judged = verdict(report, "missed, repeated")
+    assert (judged.word, judged.why) == (NOT_MEASURED, "gateway: 10000 subscribers, join: too many open files")
 
 
 def test_an_audience_that_the_limit_of_files_cut_is_said() -> None:
@@ -121,11 +121,11 @@ def test_a_broken_storm_tells_its_failure() -> None:
         "failure": "Late: 3 missing",
     }
     assert failures_of(report) == {"": "Late: 3 missing"}
-    assert {one.why for one in rows.of_bench("storm", report)} == {"storm: Late: 3 missing"}
+    assert {judged.why for judged in rows.of_bench("storm", report)} == {"storm: Late: 3 missing"}
 
 
 def test_a_verdict_becomes_cells_and_json() -> None:
-    one = verdict(fanout(), "bursts to 1,000, deliveries")
-    assert one.cells == ["bursts to 1,000, deliveries per CPU s", ">= 3,000,000", "4,000,000", MET]
-    assert one.as_json()["verdict"] == MET
-    assert "read" not in one.as_json()
+    judged = verdict(fanout(), "bursts to 1,000, deliveries")
+    assert judged.cells == ["bursts to 1,000, deliveries per CPU s", ">= 3,000,000", "4,000,000", MET]
+    assert judged.as_json()["verdict"] == MET
+    assert "read" not in judged.as_json()

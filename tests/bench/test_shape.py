@@ -1,4 +1,4 @@
-"""The house style's rules of kinds and sizes, for the benches too."""
+"""The benches keep the rules for kinds and sizes of modules, too."""
 
 import ast
 from pathlib import Path
@@ -17,7 +17,7 @@ def kind(name: str) -> str:
 
 
 def imported(name: str) -> set[str]:
-    """Whole names of modules."""
+    """The dotted names of all modules that a module imports."""
     nodes = list(ast.walk(TREES[name]))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
@@ -32,7 +32,7 @@ def test_the_first_word_of_a_bench_module_says_which_kind_it_is(name: str) -> No
 def test_a_pure_bench_module_imports_nothing_impure(name: str) -> None:
     own = {f"{full.removeprefix('bench.')}.py" for full in imported(name) if full.startswith("bench.")}
     assert {full.split(".")[0] for full in imported(name)} & IMPURE == set()
-    assert {kind(one) for one in own} <= {"Pure"}
+    assert {kind(module) for module in own} <= {"Pure"}
 
 
 @pytest.mark.parametrize("name", TREES)

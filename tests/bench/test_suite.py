@@ -1,4 +1,4 @@
-"""What the suite does about benches that fail, and about what they leave behind; in processes of its own."""
+"""The suite names benches that fail and ends what they leave behind; each test runs it in a process of its own."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from bench import machine, suite
 
 
 def told_by(program: str) -> object:
-    """What this program prints, read as JSON."""
+    """The JSON that this program prints."""
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=machine.ROOT, capture_output=True, text=True, timeout=60, check=True
     )
@@ -17,7 +17,7 @@ def told_by(program: str) -> object:
 
 
 def test_a_bench_that_cannot_run_is_named_with_its_status(tmp_path: Path) -> None:
-    told = told_by(f"""
+    result = told_by(f"""
 import json
 from pathlib import Path
 from bench.line_up import Entry, Wish
@@ -26,24 +26,24 @@ playing = Suite(Path({str(tmp_path)!r}), Wish())
 playing.run(Entry("no_such_bench", ""))
 print(json.dumps([playing.outcome.troubles, playing.outcome.broken, playing.outcome.reports]))
 """)
-    assert told == [{"no_such_bench": "ended with status 1 and without a report"}, {"no_such_bench": 1}, {}]
+    assert result == [{"no_such_bench": "ended with status 1 and without a report"}, {"no_such_bench": 1}, {}]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_bench_leaves_behind_is_found_and_ended() -> None:
-    told = told_by("""
+    result = told_by("""
 import json, subprocess
 from bench import suite
 suite.adopt_orphans()
 subprocess.run(["setsid", "sh", "-c", "sleep 60 >/dev/null 2>&1 & sleep 60 >/dev/null 2>&1 &"], check=True)
 print(json.dumps([len(suite.end_orphans()), len(suite.end_orphans())]))
 """)
-    assert told == [2, 0]
+    assert result == [2, 0]
 
 
 def test_a_family_that_goes_on_forking_while_it_is_killed_is_ended_too() -> None:
-    """Each process starts the next one and ends: no single look finds them all."""
-    told = told_by("""
+    """Each process starts the next process and ends: no single look finds them all."""
+    result = told_by("""
 import json, subprocess, sys
 from bench import suite
 suite.adopt_orphans()
@@ -52,11 +52,11 @@ subprocess.run([sys.executable, "-c", forking], check=True)
 suite.end_orphans()
 print(json.dumps(suite.end_orphans()))
 """)
-    assert told == []
+    assert result == []
 
 
 def test_a_signal_that_comes_while_a_bench_is_started_is_heard_behind_it() -> None:
-    told = told_by("""
+    result = told_by("""
 import json, signal
 from bench import suite
 heard = []
@@ -68,7 +68,7 @@ except KeyboardInterrupt:
     heard.append("the interrupt")
 print(json.dumps(heard))
 """)
-    assert told == ["the end of the block", "the interrupt"]
+    assert result == ["the end of the block", "the interrupt"]
 
 
 def test_only_whole_reports_are_loaded(tmp_path: Path) -> None:

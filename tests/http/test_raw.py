@@ -1,4 +1,4 @@
-"""The bytes on the wire: curl, naive readers, HTTP/1.0, reused connections, bad requests, early commits, fallback."""
+"""The bytes on the wire: curl, naive clients, HTTP/1.0, reused connections, bad requests, early commits, fallback."""
 
 import gzip
 import json
@@ -43,13 +43,13 @@ def test_each_read_is_whole_for_a_client_that_carries_nothing_over(gateway: Gate
         while not reads or not reads[-1].endswith(b"\r\n0\r\n\r\n"):
             reads.append(client.receive())
             assert reads[-1]
-    told = ""
+    text_read = ""
     for read in reads:
         assert read.endswith((b"\n\n\r\n", b"\r\n\r\n"))
         for line in read.split(b"\n"):
             if line.startswith(b"data: {"):
-                told += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
-    assert told == text(20)
+                text_read += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+    assert text_read == text(20)
     assert len(reads) >= 10
 
 

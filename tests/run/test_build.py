@@ -1,4 +1,4 @@
-"""A new configuration: what is kept of the parts that run, and what a reload cannot take over."""
+"""A new configuration: which running parts are kept, and which changes a reload cannot take over."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

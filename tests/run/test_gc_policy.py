@@ -1,4 +1,4 @@
-"""The collector takes young objects, never those again that it leaves, and everything in a quiet moment."""
+"""The collector looks at young objects, looks at survivors only in a quiet moment, and then at everything."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ def collector() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
+def test_a_start_collects_nothing_and_settles_every_object() -> None:
     looks: list[int] = []
 
     def note(phase: str, details: dict[str, int]) -> None:
@@ -60,7 +60,7 @@ def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
     asyncio.run(main())
 
 
-def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
+def test_many_young_objects_are_collected_behind_an_answer() -> None:
     async def main() -> None:
         control = GarbagePolicy(lambda: False)
         control.start()
@@ -68,7 +68,7 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
             gone = weakref.ref(Node())
             control.after_answer()
             await asyncio.sleep(0)
-            assert gone() is not None  # too few of them
+            assert gone() is not None  # too few new objects for a collection
             many = [[] for _ in range(YOUNG + 1)]  # type: ignore[var-annotated]
             control.after_answer()
             await asyncio.sleep(0)
@@ -80,7 +80,7 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
     asyncio.run(main())
 
 
-def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survivors_are_collected_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "PERIOD", 0.01)
     monkeypatch.setattr(garbage, "REST", 0.0)
 
@@ -107,7 +107,7 @@ def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: py
     asyncio.run(main())
 
 
-def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_collection_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "PERIOD", 0.01)
     monkeypatch.setattr(garbage, "PATIENCE", 0.02)
 
@@ -122,7 +122,7 @@ def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_many_survivors_are_looked_at_in_the_midst_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_survivors_are_collected_in_the_midst_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "PERIOD", 0.01)
     monkeypatch.setattr(garbage, "GROWTH", 1.0)
     monkeypatch.setattr(garbage, "MORE", 5000)
