@@ -46,7 +46,9 @@ def test_an_owner_is_named_without_its_key(key: str) -> None:
 
 def test_a_key_that_is_not_ascii_names_an_owner_too() -> None:
     assert open_caller("schlüssel").id.startswith("open_")
-    assert open_caller("k\udce9y").id.startswith("open_")  # as a server hands over bytes that are not UTF-8
+    assert open_caller("k\udce9y").id.startswith(
+        "open_"
+    )  # a surrogate: a server hands over bytes that are not UTF-8 like this
 
 
 # --- the gate

@@ -60,7 +60,7 @@ class Audit:
         self.digests = digests
         self.funds = dict.fromkeys(digests, initial)  # the first balance and all credits
         self.leases: list[AccountLease] = []
-        self.spent: dict[str, dict[str, int]] = {key_id: {} for key_id in digests}  # by record
+        self.spent: dict[str, dict[str, int]] = {key_id: {} for key_id in digests}  # costs by record, for each key
         self.safe: set[str] = set()  # records that were seen in the file
         self.over = dict.fromkeys(digests, 0)
 

@@ -59,6 +59,7 @@ def test_a_signal_that_comes_while_a_bench_is_started_is_heard_behind_it() -> No
     result = told_by("""
 import json, signal
 from bench import suite
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with SIGINT ignored
 heard = []
 try:
     with suite.interrupts_deferred():

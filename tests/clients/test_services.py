@@ -96,7 +96,7 @@ class TestAgnic:
             return tokens
 
         assert read() == 20
-        gc.collect()  # as in its documents nothing is closed: the connection goes when the stream is collected
+        gc.collect()  # the documented loop closes nothing: the connection ends when the stream is collected
         alpha.wait_for_abort(before)
 
     @pytest.mark.parametrize("way", ["controller", "break"])

@@ -109,7 +109,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
     async def main() -> None:
         served, client = await connected_by_tcp(certificates)
         try:
-            while not served.is_paused:  # by the answer before
+            while not served.is_paused:  # an earlier answer fills the transport
                 served.transport.write(b"b" * MAX_UNSENT_BYTES)
                 await passes()
             sink = TransportSink(served.transport, body_end=b"")

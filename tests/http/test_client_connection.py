@@ -265,7 +265,7 @@ async def test_a_shutdown_lets_a_fast_answer_end(case: Case) -> None:
     case.way.at_once = False
     await case.peer.send(plain(1))
     await until(lambda: case.way.waiting)
-    case.connection.close()  # as aiohttp's server does before
+    case.connection.close()  # aiohttp's server calls `close` before `shutdown`
     closing = asyncio.create_task(case.connection.shutdown(10))
     await asyncio.sleep(0)
     case.way.waiting.pop()()
@@ -279,7 +279,7 @@ async def test_a_shutdown_does_not_wait_for_a_fast_answer_for_ever(case: Case) -
     await until(lambda: case.way.waiting)
     await case.connection.shutdown(0.01)
     assert await case.peer.rest() == b""
-    case.way.waiting.pop()()  # its client is gone
+    case.way.waiting.pop()()  # the answer ends although its client is gone
 
 
 @pytest.mark.parametrize("how", ["fin", "half", "rst"])

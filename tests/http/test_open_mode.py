@@ -17,7 +17,7 @@ from tests.kit.waiting import wait_for
 
 FORWARDED = [
     {"X_Forwarded_For": "203.0.113.7"},
-    {"x_forwarded_for": "127.0.0.1"},  # whoever is behind a second proxy
+    {"x_forwarded_for": "127.0.0.1"},  # a client behind a second proxy
     {"Forwarded": "for=203.0.113.7;proto=https"},
     {"X_Real_IP": "203.0.113.7"},
 ]

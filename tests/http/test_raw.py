@@ -116,7 +116,7 @@ def test_a_request_that_was_sent_ahead_is_answered_after_the_stream(gateway: Gat
 def test_many_requests_that_were_sent_ahead_are_all_answered(gateway: LocalGateway) -> None:
     content = json.dumps(body(QUICK)).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(content)
-    more = 40  # than aiohttp parses at once
+    more = 40  # more requests than aiohttp parses at once
     with RawClient(gateway.port) as client:
         client.socket.sendall(head)
         gateway.turn()  # so that the first one is taken up before its body is there

@@ -523,7 +523,7 @@ def test_a_viewer_url_opens_its_stream(shared: Gateway) -> None:
     described = describe(shared, f"{stream['id']}?token={token}")
     assert described["ending"] == "completed"
     assert "cost_usd" not in described  # only the key that pays sees the cost
-    with Subscriber(shared.port, stream["viewer_url"]) as late:  # who answers is known by now
+    with Subscriber(shared.port, stream["viewer_url"]) as late:  # the upstream that answers is known by now
         assert late.response.headers["x-upstream"] == described["upstream"]
         assert {"x-ttft-ms", "x-attempts", "x-stream-id"} <= late.response.headers.keys()
 

@@ -30,7 +30,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 def test_subscribers_get_every_event_behind_the_head_in_order(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
-            await chain.join(5)  # each has read its head and the beginning by then
+            await chain.join(5)  # on return each subscriber has read its head and the beginning of its events
             await chain.send(EVENTS)  # each event is sent when all subscribers have got the event before it
 
     run(main())

@@ -268,7 +268,7 @@ LEAST_FAST = {"types": 200, "extension": 60, "documents": 35, "heads": 20, "opti
 async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
     differences = {}
     async with Bench.open(tmp_path) as bench:
-        await asyncio.sleep(1.1 if group == "keys" else 0)  # until one of them has expired
+        await asyncio.sleep(1.1 if group == "keys" else 0)  # until the key that expires has expired
         for case in GROUPS[group]():
             fast, slow = map(masked, await bench.both(case))
             if fast != slow:
@@ -345,7 +345,7 @@ async def test_a_connection_serves_on_behind_errors_of_every_kind_on_both_ways_a
             answers = [masked(await exchange(case)) for exchange in (fast, slow)]
             assert answers[0] == answers[1]
             assert not answers[0].closed
-        assert bench.way.answered == len(row) - 1  # all but the whole answer
+        assert bench.way.answered == len(row) - 1  # the fast way answered all requests but the one for a whole answer
 
 
 async def test_a_plain_request_takes_the_fast_way_behind_a_request_that_is_not_plain(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class EventSource:
                 try:
                     await self._read(reader, writer)
                 except (asyncio.IncompleteReadError, ConnectionError):
-                    pass  # what has come of an event that was cut is dropped
+                    pass  # the received part of an event that was cut is dropped
                 finally:
                     writer.close()
             if not self.failures:

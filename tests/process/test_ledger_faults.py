@@ -65,7 +65,7 @@ def test_a_revocation_on_the_command_line_works_in_a_running_gateway(
             return call(gateway, "GET", "/v1/me", Authorization=key.bearer).status == 401
 
         wait_for(is_refused, "a refusal", REVOKED_SECONDS)
-        running.events(2)  # what runs goes on
+        running.events(2)  # a stream that runs already goes on
     assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 401
 
 

@@ -337,7 +337,7 @@ def test_statistics_tell_the_middle_and_the_tails() -> None:
     assert near(known.ttft_p50, 5.0)
     assert near(known.ttft_p95, 9.5)
     assert near(known.tps_p50, 50.0)
-    assert (known.tps_p95 or 0.0) == pytest.approx(5.0, rel=0.05)  # what 95 % reach: the low end
+    assert (known.tps_p95 or 0.0) == pytest.approx(5.0, rel=0.05)  # the throughput that 95 % of the answers reach
     assert known.samples == pytest.approx(100.0)
 
 

@@ -46,7 +46,7 @@ def test_few_reads_never_make_the_loop_rest() -> None:
 def test_a_load_makes_the_loop_rest_and_the_end_of_the_load_ends_the_rests() -> None:
     async def main(pace: Pace) -> None:
         assert await looked(pace, reads_for(WORTH))
-        assert await looked(pace, reads_for(ENOUGH))  # goes on at less than what it began with
+        assert await looked(pace, reads_for(ENOUGH))  # resting goes on at a smaller load than it began with
         assert not await looked(pace, reads_for(ENOUGH) - 1)
 
     run(main)
@@ -59,7 +59,7 @@ def test_two_turns_are_a_rest_apart_and_a_turn_that_took_longer_is_followed_by_n
             pace.begin_turn()
             await asyncio.sleep(0)
             began, before = time.monotonic(), pace.rests
-            asyncio.get_running_loop().call_soon(time.sleep, work)  # what else the turn has to do
+            asyncio.get_running_loop().call_soon(time.sleep, work)  # the other work of the turn
             pace.begin_turn()
             await asyncio.sleep(0)
             assert pace.rests - before == rests
@@ -84,7 +84,7 @@ def test_a_pace_looks_by_itself_from_its_start_to_its_stop() -> None:
         pace.start()
         pace.reads += 1_000_000
         async with asyncio.timeout(20):
-            while not pace.is_due:  # noqa: ASYNC110 -- it tells nobody
+            while not pace.is_due:  # noqa: ASYNC110 - the pace announces nothing
                 await asyncio.sleep(0.01)
         pace.stop()
         assert not pace.is_due
