@@ -47,6 +47,10 @@ class RivergateError(Exception):
         """Put the upstream's name before the message."""
         self.reason = f"{upstream}: {self.reason}"
 
+    def add_details(self, details: Mapping[str, Any]) -> None:
+        """Put these members into the envelope, beside `error`; earlier ones are replaced."""
+        self.details = details
+
     def redact(self, secret: str) -> None:
         """Replace a credential of the gateway in what an upstream said."""
         self.quoted = self.quoted.replace(secret, "[redacted]")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.kit.fixtures"]
 
-# Hypothesis, by the variable HYPOTHESIS_PROFILE. A slow machine is no fault of what is tested.
+# The profiles of Hypothesis, chosen by HYPOTHESIS_PROFILE, have no deadline: a slow machine is no fault of the code.
 _ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _ANYWHERE, max_examples=50, stateful_step_count=30)
 settings.register_profile("deep", _ANYWHERE, max_examples=500)
@@ -18,7 +18,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 IN_CI = os.environ.get("CI") == "true"
 TESTS = Path(__file__).parent
-ONE_GATEWAY_A_FILE = {"http", "clients"}  # folders
+ONE_GATEWAY_A_FILE = {"http", "clients"}  # folders in which the tests of a file share a gateway
 ONE_PROVIDER_A_FILE = {"test_tracing"}
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group_of(file: Path) -> str | None:
     folder = file.relative_to(TESTS).parts[0]
     if folder == "guards":
-        return folder  # what is counted in a process must not be disturbed by another guard
+        return folder  # guards count what happens in a process, so that no two guards may run at the same time
     if folder in ONE_GATEWAY_A_FILE or file.stem in ONE_PROVIDER_A_FILE:
         return f"{folder}/{file.stem}"
     return None
@@ -51,7 +51,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _failed_if_skipped_in_ci(report: _Report) -> _Report:
-    """A skip is a failure where everything that tests need is installed on purpose."""
+    """Turn a skip into a failure in CI, where everything that the tests need is installed."""
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

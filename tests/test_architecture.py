@@ -1,4 +1,4 @@
-"""The page on the architecture names files and functions that exist, and every package, state and seam."""
+"""The architecture page names only files and functions that exist, and it names every package and foundation."""
 
 import ast
 import re
@@ -43,7 +43,7 @@ def test_every_file_that_the_page_names_exists() -> None:
         "document.py",
         "errors.py",
         "dialect.py",
-    }  # of dialects/NAME/
+    }  # files of a dialect, which the page writes as dialects/NAME/
     missing = [name for name in FILES if not place_of(name).exists() and name not in examples and "NAME" not in name]
     assert missing == []
 

@@ -1,4 +1,4 @@
-"""Times as others write them."""
+"""Times in the formats of HTTP and of RFC 3339."""
 
 from gateway.clock import http_date, rfc3339
 

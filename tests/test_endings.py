@@ -53,15 +53,17 @@ def test_the_line_of_an_ending_has_its_level(ending: Ending, caplog: pytest.LogC
     caplog.set_level(logging.ERROR, logger.name)
     logs.write_ending(logger, "something ended", ending, {"ending": ending})
     [line] = caplog.records
-    told = json.loads(logs.JsonFormatter().format(line))
-    assert (told["level"], told["event"], told["ending"]) == (ending.log_level, "something ended", ending.value)
+    fields = json.loads(logs.JsonFormatter().format(line))
+    assert (fields["level"], fields["event"], fields["ending"]) == (ending.log_level, "something ended", ending.value)
 
 
 def test_the_page_reads_how_an_ending_is_shown() -> None:
     script = vars(pages)["_contents"]()[pages.ENDINGS].decode()
     kinds = json.loads(script.removeprefix("export const KINDS = ").removesuffix(";\n"))
     assert kinds.keys() == WORDS
-    assert {word for word, kind in kinds.items() if kind == "bad"} == {one.value for one in Ending if one.is_fault}
+    assert {word for word, kind in kinds.items() if kind == "bad"} == {
+        member.value for member in Ending if member.is_fault
+    }
     assert [word for word, kind in kinds.items() if kind == "good"] == ["completed"]
 
 

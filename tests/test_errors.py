@@ -1,4 +1,4 @@
-"""Every error of the tree is one that the strictest client understands, and says truly whether to try again."""
+"""The strictest client understands every error of the tree, and each error says whether another try can help."""
 
 import pytest
 from auriko.errors import mapping
@@ -37,21 +37,26 @@ def test_every_error_has_a_type_and_a_code_that_clients_know(kind: type[Rivergat
 @pytest.mark.parametrize("kind", ALL)
 def test_a_strict_client_reads_the_envelope_of_every_error(kind: type[RivergateError]) -> None:
     error = kind("no", param="model")
-    told = mapping._map_error_from_envelope(  # noqa: SLF001 - the client's own reader, which has no public name
+    mapped = mapping._map_error_from_envelope(  # noqa: SLF001 - the client's own reader, which has no public name
         status_code=error.status, body=error.envelope(), response_headers=None
     )
-    assert (told.status_code, told.type, told.code, told.param) == (error.status, error.type, error.code, "model")
+    assert (mapped.status_code, mapped.type, mapped.code, mapped.param) == (
+        error.status,
+        error.type,
+        error.code,
+        "model",
+    )
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_client_is_told_not_to_repeat_what_is_its_own_fault(kind: type[RivergateError]) -> None:
-    told = kind("no").headers()
+    headers = kind("no").headers()
     if issubclass(kind, errors.ClientError) and kind is not errors.RequestTimeout:
         assert kind.status < 500
-        assert told == {"x-should-retry": "false"}
+        assert headers == {"x-should-retry": "false"}
     else:
         assert kind.status in (408, 429, 500, 502, 503, 504)
-        assert told == {}
+        assert headers == {}
 
 
 def test_each_error_is_at_one_fault_only() -> None:

@@ -1,4 +1,4 @@
-"""The README says what is so: its two commands, its configuration, its table of endpoints; and it stays short."""
+"""The README is true: its commands, its configuration and its table of endpoints; and it stays short."""
 
 import re
 from pathlib import Path

@@ -17,7 +17,7 @@ def normal(name: str) -> str:
 
 
 def locked() -> dict[str, str]:
-    """What the lock file has, by name: version, marker and hashes."""
+    """The packages of the lock file by name, each with its version, marker and hashes."""
     lines = re.sub(r"^\s*#.*\n", "", LOCK, flags=re.M).replace("\\\n", " ").splitlines()
     return {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines if line}
 
@@ -27,13 +27,13 @@ def test_the_lock_file_pins_every_package_with_its_hashes() -> None:
         version, *hashes = re.sub(r";[^-]*", "", rest).split()
         assert re.fullmatch(r"[0-9][0-9a-z.]*", version), name
         assert hashes, name
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in hashes), name
 
 
 def test_the_lock_file_has_every_package_that_the_tests_ask_for() -> None:
     extras = PROJECT["optional-dependencies"]
-    asked = [*PROJECT["dependencies"], *(name for extra in ("test", "bench", "otel") for name in extras[extra])]
-    names = {normal(re.split(r"[<>=;\[ ]", one)[0]) for one in asked} - {"rivergate"}
+    requests = [*PROJECT["dependencies"], *(name for extra in ("test", "bench", "otel") for name in extras[extra])]
+    names = {normal(re.split(r"[<>=;\[ ]", entry)[0]) for entry in requests} - {"rivergate"}
     assert len(names) > 20
     assert names - locked().keys() == set()
 

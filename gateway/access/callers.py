@@ -92,7 +92,7 @@ class Gate:
 def open_caller(secret: str) -> Caller:
     """The caller in open mode (no API key in the books, a loopback listener): any secret names an owner.
 
-    A caller without a secret is whoever sits at this machine: it sees everything and owns nothing of a secret.
+    A caller without a secret is whoever sits at this machine: it sees everything and owns nothing that a secret made.
     """
     if not secret:
         return Caller("", everything=True)

@@ -199,9 +199,8 @@ class Answer:
 
     def failure(self, error: RivergateError) -> RivergateError:
         """Add the attempts, with their outcomes and times, to the details of an error; returns the error."""
-        error.details = {
-            "routing_metadata": {"attempts": [record.as_json() for record in self._dispatcher.records()]}
-        }
+        attempts = [record.as_json() for record in self._dispatcher.records()]
+        error.add_details({"routing_metadata": {"attempts": attempts}})
         return error
 
     def _ttft_ms(self) -> float | None:

@@ -46,4 +46,4 @@ def balances(path: Path) -> dict[str, int | None]:
 
 
 def records(path: Path) -> list[str]:
-    return [str(one) for (one,) in rows(path, "SELECT id FROM usage ORDER BY rowid")]
+    return [str(entry) for (entry,) in rows(path, "SELECT id FROM usage ORDER BY rowid")]

@@ -1,4 +1,4 @@
-"""A running process, and waits short enough for tests."""
+"""Fixtures: a running process with a bank, and pauses that are short enough for tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +19,7 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let everything that is repeated be repeated at once."""
+    """Shorten the pauses of everything that the bank and the key ring repeat."""
     monkeypatch.setattr(key_ring, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(settling, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(settling, "CHECK_SECONDS", 0.02)

@@ -14,7 +14,7 @@ from gateway.errors import RateLimited, ServiceUnavailable
 
 
 class LaterBank:
-    """Answers a turn later (`Bank`)."""
+    """A bank (`Bank`) that answers a turn of the event loop later."""
 
     def __init__(self) -> None:
         self.booked: list[UsageRecord] = []

@@ -12,7 +12,7 @@ from gateway.errors import LedgerError
 
 @dataclass
 class Store:
-    """What is stored, for every handle that is open on it."""
+    """The stored keys and records, shared by all handles that are open on them."""
 
     keys: dict[str, Key] = field(default_factory=dict)
     usage: dict[str, UsageRecord] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from .books import new_key
 
 PATIENCE = 20.0
 DISK_FULL = LedgerError("database or disk is full", "storage.path: database or disk is full")
-CHUNK = 7  # by how much a settlement may exceed its reservation: the event that was under way
+CHUNK = 7  # micro-dollars by which a settlement may exceed its reservation: the cost of the event under way
 
 
 class FragileLedger(SqliteBooks):
@@ -66,11 +66,11 @@ class Process:
                 await asyncio.sleep(0.001)  # a loop that spins would keep the interpreter's lock from the thread
 
     async def look(self) -> None:
-        """Wait until the key ring has read what others have written."""
+        """Wait until the key ring has read what other handles have written."""
         await self.keys.find(b"the digest of no key")
 
     async def crash(self) -> None:
-        """End the process, with all that was not written."""
+        """End the process and lose every record that was not written."""
         self._writer.cancel()
         with suppress(asyncio.CancelledError):
             await self._writer

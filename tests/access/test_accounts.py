@@ -41,7 +41,7 @@ def test_a_lease_is_given_back_once_and_reserves_nothing_more() -> None:
     lease = owner.lease(Quote(1, 60))
     lease.close()
     lease.close()
-    assert lease.extend(40) == 60  # a chunk that was still under way
+    assert lease.extend(40) == 60  # a request for more that was still under way gets nothing
     assert (owner.available, owner.reserved, owner.running) == (100, 0, 0)
 
 

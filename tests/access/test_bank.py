@@ -1,4 +1,4 @@
-"""The contract of the bank: what every authority over a key's money, rate and requests does, tried on each."""
+"""The contract of the bank, tried on each implementation: authority over a key's money, rate and running requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,12 +26,12 @@ NOTHING = Quote(0, 0)
 
 @dataclass
 class Site:
-    """A bank, and what its authority does elsewhere."""
+    """A bank, with what its test needs from outside: accounts, booked records and failures."""
 
     bank: Bank
     add: Callable[[Key], Account]
     booked: Callable[[], Sequence[str]]  # the ids of the records that are written
-    set_failure: Callable[[str | None], None]  # whether records can be written
+    set_failure: Callable[[str | None], None]  # sets why records cannot be written; None: they can
 
     def account(self, balance: int | None = None, **limits: Any) -> Account:
         return self.add(new_key(balance_microusd=balance, **limits))
@@ -88,7 +88,9 @@ def later_site() -> tuple[Site, Callable[[], None]]:
         bank.failure = reason
 
     booked = bank.booked
-    return Site(bank, lambda key: Account(key, 0.0), lambda: [one.id for one in booked], set_failure), lambda: None
+    return Site(
+        bank, lambda key: Account(key, 0.0), lambda: [entry.id for entry in booked], set_failure
+    ), lambda: None
 
 
 @pytest.fixture(params=[local_site, later_site], ids=["local", "later"])
@@ -130,7 +132,7 @@ async def test_a_lease_is_as_much_as_is_wanted_and_as_there_is(site: Site) -> No
     first.close()
     first.close()
     assert second.extend(100) == 100
-    assert first.extend(10) == 70  # it is closed
+    assert first.extend(10) == 70  # a closed lease reserves nothing more
     second.close()
     assert (owner.available, owner.running) == (100, 0)
 
@@ -160,10 +162,10 @@ async def test_a_request_that_is_refused_for_its_number_does_not_count(site: Sit
         assert isinstance(error, RateLimited)
         assert error.retry_after in range(1, 6)
     lease.close()
-    (await site.admit(owner, NOTHING)).close()  # the second of two a minute: the ten were not counted
+    (await site.admit(owner, NOTHING)).close()  # the second of two a minute: the ten refusals were not counted
     error = await refusal(site, owner, now=0.5)
     assert isinstance(error, RateLimited)
-    assert error.retry_after == 30  # rounded up: a client that waits as it was told is let through
+    assert error.retry_after == 30  # rounded up, so that a client that waits this long is admitted
     await site.admit(owner, NOTHING, 30.5)
 
 

@@ -1,4 +1,4 @@
-"""The contract of the books: what every store of keys and usage records does, tried on each of them."""
+"""The contract of the books, tried on each store of keys and usage records."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ Open = Callable[[], Books]
 
 
 def opener(kind: str, folder: Path) -> Open:
-    """What opens one more handle on the same books."""
+    """A function that opens one more handle on the same books."""
     if kind == "sqlite":
         return lambda: SqliteBooks.open(folder / "ledger.db")
     store = Store()
@@ -45,7 +45,7 @@ def beside(kind: str, tmp_path: Path) -> Iterator[Open]:
     yield open_one
     for books in opened:
         books.close()
-        books.close()  # a second close is none
+        books.close()  # a second close does nothing
 
 
 @pytest.fixture
@@ -117,18 +117,18 @@ def test_a_check_changes_nothing(books: Books) -> None:
 
 
 def test_records_and_what_they_take_are_written_together(books: Books) -> None:
-    books.create(one := new_key(balance_microusd=1000))
+    books.create(paying := new_key(balance_microusd=1000))
     books.create(two := new_key(balance_microusd=50))
     books.create(free := new_key())
-    batch = [record(one.id, 10), record(two.id, 60), record(free.id, 5), record(None, 7), record(one.id, 90)]
-    batch.append(record(one.id, 1, hedge_cost_microusd=2))
-    assert books.settle(batch) == {one.id: 897, two.id: -10}
-    assert balances(books) == {one.id: 897, two.id: -10, free.id: None}
-    sums = {key: books.report(key, 0, EVER, "model") for key in (one.id, two.id, free.id, None)}
+    batch = [record(paying.id, 10), record(two.id, 60), record(free.id, 5), record(None, 7), record(paying.id, 90)]
+    batch.append(record(paying.id, 1, hedge_cost_microusd=2))
+    assert books.settle(batch) == {paying.id: 897, two.id: -10}
+    assert balances(books) == {paying.id: 897, two.id: -10, free.id: None}
+    sums = {key: books.report(key, 0, EVER, "model") for key in (paying.id, two.id, free.id, None)}
     assert {
         key: [(row["requests"], row["cost_microusd"] + row["hedge_cost_microusd"]) for row in rows]
         for key, rows in sums.items()
-    } == {one.id: [(3, 103)], two.id: [(1, 60)], free.id: [(1, 5)], None: [(1, 7)]}
+    } == {paying.id: [(3, 103)], two.id: [(1, 60)], free.id: [(1, 5)], None: [(1, 7)]}
 
 
 def test_a_record_that_comes_twice_is_booked_once_and_its_balance_is_in_the_result(books: Books) -> None:

@@ -1,4 +1,4 @@
-"""Who sends a request: in open mode any key names an owner; with keys in the ledger only theirs do."""
+"""The caller of a request: in open mode any secret names an owner; with keys in the ledger only their secrets do."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, m
 # --- open mode
 
 
-def test_who_sends_no_key_owns_nothing_and_sees_everything() -> None:
+def test_a_caller_without_a_key_owns_nothing_and_sees_everything() -> None:
     operator = open_caller("")
     assert operator == Caller("", everything=True)
     assert operator.may_see("")
@@ -29,12 +29,12 @@ def test_who_sends_no_key_owns_nothing_and_sees_everything() -> None:
 
 
 @given(KEYS, KEYS)
-def test_a_key_sees_its_own_and_no_others(one: str, other: str) -> None:
-    first, second = open_caller(one), open_caller(other)
-    assert first.may_see(open_caller(one).id)
+def test_a_key_sees_its_own_and_no_others(key: str, other: str) -> None:
+    first, second = open_caller(key), open_caller(other)
+    assert first.may_see(open_caller(key).id)
     assert not first.everything
     assert not first.may_see("")
-    assert first.may_see(second.id) == (one == other)
+    assert first.may_see(second.id) == (key == other)
 
 
 @given(KEYS)
@@ -46,7 +46,9 @@ def test_an_owner_is_named_without_its_key(key: str) -> None:
 
 def test_a_key_that_is_not_ascii_names_an_owner_too() -> None:
     assert open_caller("schlüssel").id.startswith("open_")
-    assert open_caller("k\udce9y").id.startswith("open_")  # as a server hands over bytes that are not UTF-8
+    assert open_caller("k\udce9y").id.startswith(
+        "open_"
+    )  # a surrogate: a server hands over bytes that are not UTF-8 like this
 
 
 # --- the gate
@@ -97,7 +99,7 @@ async def test_the_spelling_of_the_scheme_does_not_matter(gate: Gate, header: st
 async def test_the_first_key_closes_the_gate(gate: Gate, beside: SqliteBooks, header: str | None) -> None:
     secret = new_secret()
     beside.create(new_key(secret))
-    caller = await gate.caller(asking(f"Bearer {secret}"))  # open still, until the ledger is looked at
+    caller = await gate.caller(asking(f"Bearer {secret}"))  # the gate is open until it looks into the ledger
     assert caller == open_caller(secret)
     gate = await reopened(gate, beside)
     assert "needed" in str(await refusal(gate, header))
@@ -153,11 +155,11 @@ async def test_a_revoked_and_an_expired_key_say_so(gate: Gate, beside: SqliteBoo
 
 
 async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: SqliteBooks) -> None:
-    one, other = new_secret(), new_secret()
-    beside.create(new_key(one))
+    secret, other = new_secret(), new_secret()
+    beside.create(new_key(secret))
     beside.create(new_key(other))
     gate = await reopened(gate, beside)
-    mine, yours = await gate.caller(asking(f"Bearer {one}")), await gate.caller(asking(f"Bearer {other}"))
+    mine, yours = await gate.caller(asking(f"Bearer {secret}")), await gate.caller(asking(f"Bearer {other}"))
     assert mine.may_see(mine.id)
     assert not mine.may_see(yours.id)
     assert not mine.may_see("")

@@ -11,7 +11,7 @@ async def test_a_key_that_was_made_a_moment_ago_is_known_to_all_who_ask_at_once(
     key = new_key()
     process.beside.create(key)
     found = await asyncio.gather(*(process.keys.find(key.digest) for _ in range(200)))
-    assert all(one is found[0] and one is not None for one in found)
+    assert all(account is found[0] and account is not None for account in found)
 
 
 async def test_however_many_unknown_keys_are_tried_the_ledger_is_looked_at_now_and_then(process: Process) -> None:
@@ -28,7 +28,7 @@ async def test_however_many_unknown_keys_are_tried_the_ledger_is_looked_at_now_a
     assert looks <= 3
 
 
-async def test_what_others_write_is_known_soon(soon: None, process: Process) -> None:
+async def test_what_other_processes_write_is_known_soon(soon: None, process: Process) -> None:
     owner = await funded(process, 5)
     process.beside.credit(owner.key.id, 10)
     process.beside.revoke(owner.key.id, NOW)

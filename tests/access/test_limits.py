@@ -18,7 +18,7 @@ def test_a_minutes_worth_may_come_at_once_and_then_no_more() -> None:
     assert [limit.allow(START) for _ in range(4)] == [0.0, 0.0, 0.0, 20.0]
 
 
-def test_the_wait_that_is_told_is_the_wait_there_is() -> None:
+def test_the_wait_that_is_told_is_the_true_wait() -> None:
     limit = RequestLimit(2, START)
     limit.allow(START)
     limit.allow(START)
@@ -83,10 +83,10 @@ def test_the_allowance_never_promises_what_is_refused_nor_hides_what_passes(rate
 
 
 @given(RATES, GAPS)
-def test_who_waits_as_told_is_let_through(rate: int, gaps: list[float]) -> None:
+def test_a_client_that_waits_as_told_is_let_through(rate: int, gaps: list[float]) -> None:
     limit, now = RequestLimit(rate, START), START
     for gap in gaps:
         now += gap
         if wait := limit.allow(now):
-            now += wait + 1e-6  # more than what floats lose at such times
+            now += wait + 1e-6  # more than the rounding of floats at these times
             assert limit.allow(now) == 0.0

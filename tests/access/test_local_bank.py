@@ -53,14 +53,14 @@ STEPS = st.lists(
 
 
 class Audit:
-    """What must be true of two keys, kept beside: what came in, what was spent, what is reserved."""
+    """An account of two keys beside the bank's: what came in, what was spent and what is reserved."""
 
     def __init__(self, process: Process, digests: dict[str, bytes], initial: int) -> None:
         self.process = process
         self.digests = digests
         self.funds = dict.fromkeys(digests, initial)  # the first balance and all credits
         self.leases: list[AccountLease] = []
-        self.spent: dict[str, dict[str, int]] = {key_id: {} for key_id in digests}  # by record
+        self.spent: dict[str, dict[str, int]] = {key_id: {} for key_id in digests}  # costs by record, for each key
         self.safe: set[str] = set()  # records that were seen in the file
         self.over = dict.fromkeys(digests, 0)
 
@@ -102,7 +102,7 @@ class Audit:
 
     async def written(self) -> None:
         await self.process.written()
-        self.safe |= {one for told in self.spent.values() for one in told}
+        self.safe |= {record_id for record_ids in self.spent.values() for record_id in record_ids}
         assert set(records(self.process.path)) == self.safe
 
     async def crash(self) -> None:
@@ -111,9 +111,9 @@ class Audit:
         assert self.safe <= set(kept)
         assert len(set(kept)) == len(kept)
         self.safe = set(kept)
-        for told in self.spent.values():
-            for lost in [one for one in told if one not in self.safe]:
-                del told[lost]
+        for record_ids in self.spent.values():
+            for lost in [record_id for record_id in record_ids if record_id not in self.safe]:
+                del record_ids[lost]
         self.leases.clear()
         self.process.start()
 
@@ -125,7 +125,7 @@ class Audit:
             assert account.reserved == reserved
             assert account.running == sum(lease.key_id == key_id for lease in self.leases)
             assert account.available is not None
-            # A credit may not be known yet; what is gone is always known.
+            # The bank may not know a credit yet; it always knows what is reserved or spent.
             assert account.available + reserved + spent <= self.funds[key_id]
             assert account.available >= -self.over[key_id]
             in_file = sum(cost for _, cost in rows(self.process.path, _COSTS.format(key_id)))

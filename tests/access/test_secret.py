@@ -61,8 +61,8 @@ def test_what_is_stored_tells_nothing_of_the_secret() -> None:
     secret = make(secrets.choice)
     assert digest(secret) == hashlib.sha256(secret.encode()).digest()
     assert secret[:SHOWN].startswith(PREFIX)
-    assert len(secret) - SHOWN >= 27  # what lists do not show is still beyond guessing: 160 bits
-    assert digest("k\udce9y") != digest("key")  # as a server hands over bytes that are not UTF-8
+    assert len(secret) - SHOWN >= 27  # the part that lists do not show has 160 bits, which nobody can guess
+    assert digest("k\udce9y") != digest("key")  # a surrogate: how a server hands over a byte that is not UTF-8
 
 
 def test_no_two_secrets_are_the_same() -> None:

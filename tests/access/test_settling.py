@@ -44,7 +44,7 @@ async def test_while_the_disk_refuses_all_is_kept_and_written_when_it_is_back(
     assert process.bank.failure is None
     assert (owner.available, balances(process.path)[owner.key.id], len(records(process.path))) == (70, 70, 2)
     said = [line.message for line in caplog.records]
-    assert len([line for line in said if "cannot be written" in line]) == 1  # and not at every try
+    assert len([line for line in said if "cannot be written" in line]) == 1  # one line, and not a line for each try
     assert len([line for line in said if "can be written again" in line]) == 1
 
 
@@ -58,7 +58,7 @@ async def test_a_count_that_no_ledger_can_hold_is_a_failure_that_is_told(soon: N
 
 
 async def test_a_commit_that_went_through_unseen_is_not_booked_again(soon: None, process: Process) -> None:
-    """The commit reaches the disk, and its success does not come back."""
+    """The commit reaches the disk, but the bank gets an error instead of its success."""
     owner = await funded(process, 100)
     settle, commits = process.ledger.settle, []
 

@@ -1,4 +1,4 @@
-"""The ledger on a real file: nothing twice, nothing by halves, and no file of another time."""
+"""The ledger on a real file: it writes nothing twice or by halves, and refuses files of other versions."""
 
 import multiprocessing
 import sqlite3
@@ -54,7 +54,7 @@ def test_a_schema_is_brought_forward_with_what_was_written_before(
     assert rows(path, "SELECT region, cost_microusd FROM usage") == [(None, 30)]
     assert newer.all_keys()[0].balance_microusd == 70
     newer.close()
-    SqliteBooks.open(path).close()  # and not a second time
+    SqliteBooks.open(path).close()  # a second start migrates nothing
 
 
 def test_a_step_that_fails_leaves_the_schema_as_it_was(
@@ -82,7 +82,7 @@ def test_a_newer_schema_is_refused_and_not_touched(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"this is no database at all, but notes. " * 100, None])
-def test_what_is_no_ledger_is_refused(path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_ledger_is_refused(path: Path, content: bytes | None) -> None:
     if content is None:
         path.mkdir()
     else:
@@ -132,7 +132,7 @@ def test_all_of_a_record_is_kept_and_missing_is_not_zero(ledger: SqliteBooks, pa
 
 
 def limited(path: Path) -> tuple[sqlite3.Connection, SqliteBooks]:
-    """A ledger, and the connection it has, by which a test takes its disk away."""
+    """A ledger, and its SQLite connection, whose limits stand for a full disk."""
     SqliteBooks.open(path).close()
     connection = sqlite3.connect(path, isolation_level=None)
     return connection, SqliteBooks(connection, path)

@@ -1,4 +1,4 @@
-"""The signing keys stand in one private file, made once, and no fault of it tells a secret."""
+"""The signing keys stand in one private file, which is made once; no fault of the file tells a secret."""
 
 import multiprocessing
 import os
@@ -36,9 +36,9 @@ def test_the_first_start_makes_a_key_that_the_next_one_finds(tmp_path: Path) -> 
 
 
 def test_two_installations_have_different_keys(tmp_path: Path) -> None:
-    one, other = load(tmp_path / "one.db")[0], load(tmp_path / "other.db")[0]
-    assert one.secret != other.secret
-    assert one.id != other.id
+    key, other = load(tmp_path / "one.db")[0], load(tmp_path / "other.db")[0]
+    assert key.secret != other.secret
+    assert key.id != other.id
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

@@ -217,7 +217,7 @@ def test_a_key_at_the_least_length_is_accepted_and_one_byte_less_is_not() -> Non
 
 def test_a_key_does_not_show_its_secret() -> None:
     key = SigningKey("k1", bytes(range(65, 65 + MIN_KEY_BYTES)))
-    for told in (repr(key), str(key), f"{[key]}"):
-        assert "k1" in told
-        assert "ABC" not in told
-        assert key.secret.hex() not in told
+    for shown in (repr(key), str(key), f"{[key]}"):
+        assert "k1" in shown
+        assert "ABC" not in shown
+        assert key.secret.hex() not in shown

@@ -1,4 +1,4 @@
-"""A real browser, one for all tests of a file: while it runs, no other event loop can."""
+"""A real browser for all tests of a file; no other event loop can run in its thread while it runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page that waits for what a loaded machine needs."""
+    """A page whose timeouts are long enough for a loaded machine."""
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     try:

@@ -84,8 +84,8 @@ def test_the_request_id_is_there_before_the_first_chunk(client: auriko.Client) -
 
 async def test_a_stream_ends_with_usage_and_routing_metadata_async(aclient: auriko.AsyncClient) -> None:
     stream = await aclient.chat.completions.create(**ask(QUICK, stream=True))
-    told = [choice.delta.content or "" async for chunk in stream for choice in chunk.choices]
-    assert "".join(told) == WHOLE_TEXT
+    texts = [choice.delta.content or "" async for chunk in stream for choice in chunk.choices]
+    assert "".join(texts) == WHOLE_TEXT
     assert stream.usage.total_tokens == stream.usage.prompt_tokens + 8
     assert stream.routing_metadata.provider == "alpha"
     assert stream.response_headers.request_id.startswith("req_")

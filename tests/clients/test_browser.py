@@ -44,7 +44,7 @@ def page(page: Any, forwarder: Forwarder) -> Any:
 
 
 def seen(page: Any) -> list[Event]:
-    return [Event(*one) for one in page.evaluate("() => seen")]
+    return [Event(*event) for event in page.evaluate("() => seen")]
 
 
 def test_a_browser_receives_every_event_and_the_end_and_then_stops(
@@ -57,11 +57,11 @@ def test_a_browser_receives_every_event_and_the_end_and_then_stops(
     assert [event.seq for event in events] == list(range(11))
     assert text_of(events) == text(8)
     assert (events[-1].name, events[-1].json) == ("end", {"ending": "completed"})
-    page.wait_for_function(CLOSED)  # it came again with the id of the end, and there was no content
+    page.wait_for_function(CLOSED)  # the browser came again with the id of the end event, and got a 204
     assert seen(page) == events
-    asked = forwarder.asked(stream["viewer_url"])
-    assert len(asked) == 2
-    assert f"\r\nLast-Event-ID: {events[-1].id}\r\n" in asked[1] + "\r\n"
+    requests = forwarder.asked(stream["viewer_url"])
+    assert len(requests) == 2
+    assert f"\r\nLast-Event-ID: {events[-1].id}\r\n" in requests[1] + "\r\n"
 
 
 def test_a_browser_that_is_cut_off_resumes_without_gap_or_duplicate(

@@ -16,7 +16,7 @@ from tests.kit.upstreams import Upstream
 
 
 class Page:
-    """A site of its own: an empty page at another port is another origin."""
+    """A site with an empty page at a port of its own, which makes it another origin."""
 
     def __init__(self) -> None:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _EmptyPage)
@@ -38,7 +38,7 @@ class _EmptyPage(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"<title>a page</title>")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Write no log."""
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,11 @@ def test_in_a_browser_an_allowed_page_streams_and_another_one_cannot(
     frames = [line[6:] for line in seen["told"].split("\n") if line.startswith("data: {")]
     chunks = [json.loads(frame)["choices"][0]["delta"].get("content") or "" for frame in frames]
     assert "".join(chunks) == text(8)
-    assert seen["reads"] > 1  # as it came, not at its end
+    assert seen["reads"] > 1  # the page reads the stream as it comes
     request_id, stream_id, limit, server = seen["headers"]
     assert request_id.startswith("req_")
     assert stream_id.startswith("st_")
-    assert (limit, server) == ("100", None)  # only what is exposed can be read
+    assert (limit, server) == ("100", None)  # a page can read exposed headers only
     page.goto(stranger.origin)
     before = alpha.statistics()
     refused = page.evaluate(f"arguments => ({STREAM})(arguments).catch(error => error.name)", arguments)

@@ -23,7 +23,7 @@ from tests.kit.upstreams import Upstream
 
 from .conftest import PATIENCE_MS
 
-TOKEN_SECONDS = 5  # a token that expires while its page is looked at, and not before it is shown
+TOKEN_SECONDS = 5  # the life of a token that expires while its page is open, and not before the page is shown
 SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 300}
 MAX_SHOWN = 200_000
 HOSTILE = (
@@ -101,7 +101,7 @@ def token(mint: Callable[[int], str]) -> str:
 
 @contextmanager
 def opened(browser: Any, port: int, path: str = "/dashboard", **options: Any) -> Iterator[Any]:
-    """The page in a context of its own; at its end nothing may have been against its policy."""
+    """The page in a context of its own; at the end, check that nothing broke the page's security policy."""
     context = browser.new_context(**options)
     context.add_init_script(WATCH)
     page = context.new_page()
@@ -118,7 +118,7 @@ def opened(browser: Any, port: int, path: str = "/dashboard", **options: Any) ->
 
 
 def choose(page: Any, stream: dict[str, Any]) -> Any:
-    """Read the tokens of this stream; its row."""
+    """Choose this stream, so that the page reads its tokens; returns the row of the stream."""
     row = page.locator("#streams tbody tr", has_text=stream["id"])
     row.get_by_role("button").click()
     return row
@@ -229,7 +229,7 @@ def test_of_a_long_stream_only_the_end_is_kept(browser: Any, gateway: Gateway) -
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1280])
-def test_it_fits_and_can_be_read_at_every_width_in_both_schemes(
+def test_the_page_fits_and_can_be_read_at_every_width_in_both_schemes(
     browser: Any, gateway: Gateway, width: int, scheme: str
 ) -> None:
     size = {"width": width, "height": 740}
@@ -277,7 +277,7 @@ def test_the_focus_stays_while_values_change(browser: Any, gateway: Gateway) -> 
         ("/dashboard/dashboard.css", "text/css"),
     ],
 )
-def test_its_files_come_with_a_strict_policy(gateway: Gateway, path: str, content_type: str) -> None:
+def test_the_files_of_the_page_come_with_a_strict_policy(gateway: Gateway, path: str, content_type: str) -> None:
     answer = call(gateway, "GET", path)
     assert (answer.status, answer.headers["content-type"]) == (200, f"{content_type}; charset=utf-8")
     policy = answer.headers["content-security-policy"]
@@ -290,11 +290,11 @@ def test_its_files_come_with_a_strict_policy(gateway: Gateway, path: str, conten
 @pytest.mark.parametrize(
     "name", ["pages.py", "__init__.py", "index.html", "none.js", "..%2Fapp.py", "%2e%2e%2fapp.py"]
 )
-def test_nothing_else_of_its_folder_is_served(gateway: Gateway, name: str) -> None:
+def test_no_other_file_of_the_folder_is_served(gateway: Gateway, name: str) -> None:
     assert call(gateway, "GET", f"/dashboard/{name}").status == 404
 
 
-def test_with_keys_but_no_token_it_asks_for_one_and_keeps_it_in_the_tab(
+def test_with_keys_but_no_token_the_page_asks_for_one_and_keeps_it_in_the_tab(
     browser: Any, closed: Gateway, token: str
 ) -> None:
     with opened(browser, closed.port) as page:
@@ -316,7 +316,7 @@ def test_a_token_in_the_address_is_taken_out_of_it(browser: Any, closed: Gateway
         assert page.evaluate("() => location.href") == f"http://127.0.0.1:{closed.port}/dashboard"
 
 
-def test_when_the_token_expires_it_asks_for_another(
+def test_when_the_token_expires_the_page_asks_for_another(
     browser: Any, closed: Gateway, mint: Callable[[int], str], token: str
 ) -> None:
     with opened(browser, closed.port, f"/dashboard#token={mint(TOKEN_SECONDS)}") as page:

@@ -1,4 +1,4 @@
-"""API keys as the SDKs see them: who is let in, limits, money, and what a key is told of itself."""
+"""API keys as the SDKs see them: who is admitted, limits, money, and what a key can ask about itself."""
 
 import importlib
 import json
@@ -71,13 +71,13 @@ SdkOf = Callable[[str, str], Sdk]
 
 @pytest.fixture
 def sdk(gateway: Gateway) -> Iterator[SdkOf]:
-    """Makes a client: of which SDK, with which key."""
+    """A function that makes a client from the name of an SDK and the secret of a key."""
     with ExitStack() as made:
 
         def make(name: str, secret: str) -> Sdk:
-            one = Sdk(name, gateway, secret)
-            made.callback(one.close)
-            return one
+            client = Sdk(name, gateway, secret)
+            made.callback(client.close)
+            return client
 
         yield make
 
@@ -85,7 +85,7 @@ def sdk(gateway: Gateway) -> Iterator[SdkOf]:
 BOTH = pytest.mark.parametrize("name", ["auriko", "openai"])
 
 
-def told(gateway: Gateway, path: str, key: MadeKey) -> Any:
+def fetch_json(gateway: Gateway, path: str, key: MadeKey) -> Any:
     answer = call(gateway, "GET", path, Authorization=key.bearer)
     assert answer.status == 200, answer.body
     return json.loads(answer.body)
@@ -102,9 +102,9 @@ def mistyped(secret: str) -> str:
 def test_a_key_is_let_in_and_what_it_asked_is_booked_to_it(
     sdk: SdkOf, name: str, key: MadeKey, keyring: Keyring
 ) -> None:
-    one = sdk(name, key.secret)
-    assert one.ask().choices[0].message.content == text(8)
-    chunks = list(one.ask(stream=True))
+    client = sdk(name, key.secret)
+    assert client.ask().choices[0].message.content == text(8)
+    chunks = list(client.ask(stream=True))
     assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == text(8)
     whole, streamed = keyring.records(key, 2)
     assert whole["id"].startswith("whole_")
@@ -134,11 +134,11 @@ def test_a_key_that_is_no_good_is_refused_once_and_told_why(
         ledger.create(new_key(secret, expires_at=NOW - 100_000_000))
         ledger.close()
         words, code = "expired", "expired_api_key"
-    before, one = alpha.statistics(), sdk(name, secret)
-    with pytest.raises(one.errors.AuthenticationError, match=words) as caught:
-        one.ask(stream=True)
+    before, client = alpha.statistics(), sdk(name, secret)
+    with pytest.raises(client.errors.AuthenticationError, match=words) as caught:
+        client.ask(stream=True)
     assert (caught.value.status_code, caught.value.code) == (401, code)
-    assert one.requests == 1
+    assert client.requests == 1
     assert alpha.statistics().requests == before.requests
     assert secret not in str(caught.value)
 
@@ -151,13 +151,13 @@ def test_a_key_that_is_no_good_is_refused_once_and_told_why(
 def test_without_money_a_request_is_refused_once_and_no_upstream_is_called(
     sdk: SdkOf, name: str, streamed: bool, keyring: Keyring, alpha: Upstream
 ) -> None:
-    one = sdk(name, keyring.create(balance_usd="0").secret)
+    client = sdk(name, keyring.create(balance_usd="0").secret)
     before = alpha.statistics()
-    error = one.errors.RateLimitError if name == "auriko" else one.errors.APIStatusError
+    error = client.errors.RateLimitError if name == "auriko" else client.errors.APIStatusError
     with pytest.raises(error) as caught:
-        one.ask(stream=streamed)
+        client.ask(stream=streamed)
     assert (caught.value.status_code, caught.value.code) == (402, "insufficient_quota")
-    assert one.requests == 1
+    assert client.requests == 1
     assert alpha.statistics().requests == before.requests
 
 
@@ -165,23 +165,23 @@ def test_without_money_a_request_is_refused_once_and_no_upstream_is_called(
 def test_a_model_that_is_not_the_keys_is_refused_once(
     sdk: SdkOf, name: str, keyring: Keyring, alpha: Upstream
 ) -> None:
-    one = sdk(name, keyring.create(models="gpt-4o").secret)
-    assert one.ask(model="gpt-4o").choices[0].message.content == text(8)
+    client = sdk(name, keyring.create(models="gpt-4o").secret)
+    assert client.ask(model="gpt-4o").choices[0].message.content == text(8)
     before = alpha.statistics()
-    with pytest.raises(one.errors.PermissionDeniedError) as caught:
-        one.ask(stream=True)
+    with pytest.raises(client.errors.PermissionDeniedError) as caught:
+        client.ask(stream=True)
     assert (caught.value.status_code, caught.value.code, caught.value.param) == (
         403,
         "insufficient_permissions",
         "model",
     )
-    with pytest.raises(one.errors.PermissionDeniedError) as caught:
-        one.client.chat.completions.create(
+    with pytest.raises(client.errors.PermissionDeniedError) as caught:
+        client.client.chat.completions.create(
             messages=[{"role": "user", "content": "Hello"}],
             **({"gateway": {"models": ["gpt-4o", MODEL]}} if name == "auriko" else {"model": MODEL}),
         )
     assert caught.value.param == ("gateway.models" if name == "auriko" else "model")
-    assert one.requests == 3
+    assert client.requests == 3
     assert alpha.statistics().requests == before.requests
 
 
@@ -190,32 +190,34 @@ def test_beyond_the_streams_of_a_key_clients_try_three_times_and_are_let_in_when
     sdk: SdkOf, name: str, gateway: Gateway, keyring: Keyring
 ) -> None:
     key = keyring.create(max_streams=1)
-    one = sdk(name, key.secret)
+    client = sdk(name, key.secret)
     running = create(gateway, ENDLESS, Authorization=key.bearer)
-    with pytest.raises(one.errors.RateLimitError) as caught:
-        one.ask(stream=True)
+    with pytest.raises(client.errors.RateLimitError) as caught:
+        client.ask(stream=True)
     assert (caught.value.status_code, caught.value.code) == (429, "rate_limit_exceeded")
     assert name != "openai" or int(caught.value.response.headers["retry-after"]) in range(1, 6)
-    assert one.requests == 3
+    assert client.requests == 3
     call(gateway, "DELETE", f"/v1/streams/{running['id']}", Authorization=key.bearer)
-    assert one.ask().choices[0].message.content == text(8)
-    assert one.requests == 4
+    assert client.ask().choices[0].message.content == text(8)
+    assert client.requests == 4
 
 
 def test_a_client_that_waits_as_it_is_told_gets_its_answer(sdk: SdkOf, keyring: Keyring) -> None:
-    one = sdk("openai", keyring.create(rpm=60).secret)
+    client = sdk("openai", keyring.create(rpm=60).secret)
     for _ in range(60):
-        one.client.with_options(max_retries=0).models.list()  # does not count: only completions do
-    key_requests = one.requests
+        client.client.with_options(
+            max_retries=0
+        ).models.list()  # does not count against the rate: only completions do
+    key_requests = client.requests
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: one.ask(), range(61)))
+        answers = list(pool.map(lambda _: client.ask(), range(61)))
     assert len(answers) == 61
-    assert one.requests > key_requests + 61  # the last one was told to wait a second, and did
+    assert client.requests > key_requests + 61  # the last request was told to wait a second, waited, and came again
 
 
 def test_limits_and_balance_are_read_by_the_typed_accessors(sdk: SdkOf, keyring: Keyring) -> None:
-    one = sdk("auriko", keyring.create(rpm=100, balance_usd="1").secret)
-    with one.ask(stream=True, max_tokens=8) as stream:
+    client = sdk("auriko", keyring.create(rpm=100, balance_usd="1").secret)
+    with client.ask(stream=True, max_tokens=8) as stream:
         headers = stream.response_headers
         assert (headers.rate_limit_limit, headers.rate_limit_remaining) == (100, 99)
         assert "T" in headers.rate_limit_reset
@@ -229,23 +231,23 @@ def test_limits_and_balance_are_read_by_the_typed_accessors(sdk: SdkOf, keyring:
 def test_the_sdks_tell_the_end_of_the_money_of_a_whole_answer_and_do_not_try_again(
     sdk: SdkOf, name: str, keyring: Keyring
 ) -> None:
-    one = sdk(name, keyring.create(balance_usd="0.0001").secret)
-    with pytest.raises(one.errors.RateLimitError if name == "auriko" else one.errors.APIStatusError) as caught:
-        one.ask()
+    client = sdk(name, keyring.create(balance_usd="0.0001").secret)
+    with pytest.raises(client.errors.RateLimitError if name == "auriko" else client.errors.APIStatusError) as caught:
+        client.ask()
     assert (caught.value.status_code, caught.value.code) == (402, "budget_exhausted")
-    assert one.requests == 1
+    assert client.requests == 1
 
 
 @BOTH
 def test_the_sdks_tell_the_end_of_the_money_in_a_stream_and_do_not_try_again(
     sdk: SdkOf, name: str, keyring: Keyring
 ) -> None:
-    one = sdk(name, keyring.create(balance_usd="0.0003").secret)
-    with pytest.raises(one.errors.RateLimitError if name == "auriko" else one.errors.APIError) as caught:
-        for _ in one.ask({**ENDLESS, "gap_ms": 1}, stream=True):
+    client = sdk(name, keyring.create(balance_usd="0.0003").secret)
+    with pytest.raises(client.errors.RateLimitError if name == "auriko" else client.errors.APIError) as caught:
+        for _ in client.ask({**ENDLESS, "gap_ms": 1}, stream=True):
             pass
     assert caught.value.code == "budget_exhausted"
-    assert one.requests == 1
+    assert client.requests == 1
 
 
 def test_a_key_learns_about_itself_through_the_sdk(sdk: SdkOf, keyring: Keyring) -> None:
@@ -271,12 +273,12 @@ def test_the_catalogue_is_read_by_the_sdk_also_for_models_without_a_price(sdk: S
     assert models.retrieve(UNPRICED).id == UNPRICED
     directory = models.list_directory()
     assert set(directory.models) == known
-    assert [one.provider for one in directory.models[UNPRICED].providers] == ["alpha"]
+    assert [entry.provider for entry in directory.models[UNPRICED].providers] == ["alpha"]
     registry = models.list_registry()
     assert {model.id for model in registry.models} == known
     assert registry.count == 3
     providers = models.list_providers()
-    assert ([one.id for one in providers.providers], providers.count) == (["alpha"], 1)
+    assert ([entry.id for entry in providers.providers], providers.count) == (["alpha"], 1)
 
 
 async def test_the_catalogue_is_read_by_the_async_sdk(gateway: Gateway, key: MadeKey) -> None:

@@ -21,10 +21,10 @@ def run(request: pytest.FixtureRequest, node: Callable[..., Any], gateway: Gatew
 
 
 def test_a_stream_arrives_whole_and_ends_at_once(run: Run) -> None:
-    told = run("stream")
-    assert told["text"] == WHOLE_TEXT
-    assert (told["roles"], told["finishes"]) == (["assistant"], ["stop"])
-    assert told["heldMs"] < 1000
+    result = run("stream")
+    assert result["text"] == WHOLE_TEXT
+    assert (result["roles"], result["finishes"]) == (["assistant"], ["stop"])
+    assert result["heldMs"] < 1000
 
 
 def test_a_provider_that_holds_its_body_open_does_not_hold_the_loop(run: Run, gateway: Gateway) -> None:
@@ -59,15 +59,15 @@ def test_leaving_the_loop_aborts_the_provider(run: Run, way: str) -> None:
 
 
 def test_an_abort_before_the_first_token_aborts_the_provider(run: Run) -> None:
-    told = run("early")
-    assert told["class"] == "APIUserAbortError"
-    assert told["aborted"]
+    result = run("early")
+    assert result["class"] == "APIUserAbortError"
+    assert result["aborted"]
 
 
 def test_models_are_listed_and_found_by_an_id_with_a_slash(run: Run) -> None:
-    told = run("models")
-    assert MODEL in told["ids"]
-    assert told["found"] == MODEL
+    result = run("models")
+    assert MODEL in result["ids"]
+    assert result["found"] == MODEL
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,11 @@ def test_models_are_listed_and_found_by_an_id_with_a_slash(run: Run) -> None:
 def test_an_error_has_the_right_class_and_number_of_tries(
     run: Run, scenario: str, error: str, status: int | None, code: str, requests: int
 ) -> None:
-    told = run(scenario)
-    assert (told["class"], told.get("status"), told["code"], told["requests"]) == (error, status, code, requests)
-    assert told["requestID"].startswith("req_")
+    result = run(scenario)
+    assert (result["class"], result.get("status"), result["code"], result["requests"]) == (
+        error,
+        status,
+        code,
+        requests,
+    )
+    assert result["requestID"].startswith("req_")

@@ -54,8 +54,8 @@ class TestAuriko:
         request = ask(QUICK, stream=True)
         request["extra_body"]["routing"] = {"optimize": "speed", "max_ttft_ms": 60_000}
         stream = client.chat.completions.create(**request)
-        told = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
-        assert "".join(told) == WHOLE_TEXT
+        texts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert "".join(texts) == WHOLE_TEXT
         assert stream.usage.completion_tokens == 8
         assert stream.routing_metadata.provider == "alpha"
         assert stream.routing_metadata.routing_strategy
@@ -77,13 +77,13 @@ class TestAuriko:
 
 class TestAgnic:
     def test_a_loop_that_does_not_guard_choices_reads_the_whole_stream(self, openai_client: openai.OpenAI) -> None:
-        told = ""
+        text_read = ""
         for chunk in openai_client.chat.completions.create(**ask(QUICK, stream=True)):
             if chunk.choices[0].delta.content:
-                told += chunk.choices[0].delta.content
-        assert told == WHOLE_TEXT
+                text_read += chunk.choices[0].delta.content
+        assert text_read == WHOLE_TEXT
 
-    def test_a_break_after_so_many_tokens_cancels(self, openai_client: openai.OpenAI, alpha: Upstream) -> None:
+    def test_a_break_after_some_tokens_cancels(self, openai_client: openai.OpenAI, alpha: Upstream) -> None:
         before = alpha.statistics()
 
         def read() -> int:
@@ -96,7 +96,7 @@ class TestAgnic:
             return tokens
 
         assert read() == 20
-        gc.collect()  # as in its documents nothing is closed: the connection goes when the stream is collected
+        gc.collect()  # the documented loop closes nothing: the connection ends when the stream is collected
         alpha.wait_for_abort(before)
 
     @pytest.mark.parametrize("way", ["controller", "break"])
@@ -118,20 +118,20 @@ class TestParrotRouter:
     @pytest.mark.parametrize("gap_ms", [0, 1, 20])
     def test_a_reader_without_carry_over_reads_every_token(self, node: Node, gateway: Gateway, gap_ms: int) -> None:
         request = body({"ttft_ms": 5, "gap_ms": gap_ms, "tokens": 30}, stream=True)
-        told = node("fetch.mjs", "split", gateway.url, json.dumps(request))
-        assert "".join(delta.get("content", "") for delta in told["deltas"]) == text(30)
-        assert told["done"]
-        assert told["error"] is None
+        result = node("fetch.mjs", "split", gateway.url, json.dumps(request))
+        assert "".join(delta.get("content", "") for delta in result["deltas"]) == text(30)
+        assert result["done"]
+        assert result["error"] is None
 
     def test_an_error_in_the_stream_is_a_chunk_with_an_error(self, node: Node, gateway: Gateway) -> None:
         request = body({**QUICK, "error_after": 3}, stream=True)
-        told = node("fetch.mjs", "split", gateway.url, json.dumps(request))
-        assert told["error"]["code"] == "upstream_error"
-        assert told["done"]
+        result = node("fetch.mjs", "split", gateway.url, json.dumps(request))
+        assert result["error"]["code"] == "upstream_error"
+        assert result["done"]
 
     def test_lines_read_with_requests_are_the_chunks(self, gateway: Gateway) -> None:
         headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
-        told, done = "", False
+        text_read, done = "", False
         request = body(QUICK, stream=True)
         url = f"{gateway.url}/chat/completions"
         with requests.post(url, headers=headers, json=request, stream=True, timeout=10) as response:
@@ -141,14 +141,14 @@ class TestParrotRouter:
                     if data == "[DONE]":
                         done = True
                         break
-                    told += json.loads(data)["choices"][0]["delta"].get("content", "")
-        assert told == WHOLE_TEXT
+                    text_read += json.loads(data)["choices"][0]["delta"].get("content", "")
+        assert text_read == WHOLE_TEXT
         assert done
 
     def test_tool_call_fragments_accumulate(self, node: Node, gateway: Gateway) -> None:
         request = body({**QUICK, "tool_calls": 1, "null_types": True}, stream=True)
-        told = node("fetch.mjs", "split", gateway.url, json.dumps(request))
-        calls = [call for delta in told["deltas"] for call in delta.get("tool_calls", ())]
+        result = node("fetch.mjs", "split", gateway.url, json.dumps(request))
+        calls = [call for delta in result["deltas"] for call in delta.get("tool_calls", ())]
         assert calls[0]["function"]["name"] == "lookup"
         assert json.loads("".join(call["function"]["arguments"] for call in calls))["limit"] == 1
 
@@ -157,27 +157,27 @@ class TestAssisters:
     OPTIONS = {"include_usage": True}  # noqa: RUF012
 
     def test_a_loop_that_guards_choices_reads_text_and_usage(self, openai_client: openai.OpenAI) -> None:
-        told, usage = "", None
+        text_read, usage = "", None
         for chunk in openai_client.chat.completions.create(**ask(QUICK, stream=True, stream_options=self.OPTIONS)):
             if chunk.choices and chunk.choices[0].delta.content:
-                told += chunk.choices[0].delta.content
+                text_read += chunk.choices[0].delta.content
             usage = chunk.usage or usage
-        assert told == WHOLE_TEXT
+        assert text_read == WHOLE_TEXT
         assert usage is not None
         assert usage.completion_tokens == 8
 
     def test_a_react_hook_shows_token_by_token(self, node: Node, gateway: Gateway) -> None:
         request = body({"ttft_ms": 5, "gap_ms": 20, "tokens": 10}, stream=True, stream_options=self.OPTIONS)
-        told = node("fetch.mjs", "hook", gateway.url, json.dumps(request))
-        assert told["state"]["content"] == text(10)
-        assert told["state"]["usage"]["completion_tokens"] == 10
-        assert not told["state"]["isStreaming"]
-        assert told["updates"] == 12
+        result = node("fetch.mjs", "hook", gateway.url, json.dumps(request))
+        assert result["state"]["content"] == text(10)
+        assert result["state"]["usage"]["completion_tokens"] == 10
+        assert not result["state"]["isStreaming"]
+        assert result["updates"] == 12
 
     def test_a_react_hook_shows_an_error(self, node: Node, gateway: Gateway) -> None:
-        told = node("fetch.mjs", "hook", gateway.url, json.dumps(body(QUICK, model="no-such-model", stream=True)))
-        assert told["status"] == 404
-        assert "no-such-model" in told["state"]["error"]
+        result = node("fetch.mjs", "hook", gateway.url, json.dumps(body(QUICK, model="no-such-model", stream=True)))
+        assert result["status"] == 404
+        assert "no-such-model" in result["state"]["error"]
 
     @pytest.fixture
     async def backend(self, gateway: Gateway) -> Any:

@@ -68,7 +68,7 @@ async def test_a_stream_is_here_or_nowhere(directory: Directory, hub: Hub) -> No
     assert await directory.where("a") is talk
     assert await directory.where("b") is None
     talk.stop(Ending.COMPLETED)
-    assert await directory.where("a") is talk  # it is kept for replay
+    assert await directory.where("a") is talk  # the ended stream is kept for replay
 
 
 async def test_a_key_is_granted_and_then_found_with_the_stream_that_has_it(directory: Directory, hub: Hub) -> None:
@@ -85,7 +85,7 @@ async def test_a_grant_that_no_stream_came_of_is_given_back_and_another_is_grant
     for _ in range(2):
         assert await claimed(directory, "me", "k") is None
         directory.release("me", "k")
-    directory.release("me", "k")  # without a grant it does nothing
+    directory.release("me", "k")  # a release without a grant does nothing
 
 
 async def test_a_release_takes_nothing_from_a_stream_that_has_the_key(directory: Directory, hub: Hub) -> None:
@@ -104,7 +104,7 @@ async def test_of_two_processes_one_is_granted_a_key_and_the_other_is_told_who_h
     here, there = peers(hub)
     assert await claimed(here, "me", "k") is None
     assert await claimed(there, "me", "k") == Peer("here")
-    there.release("me", "k")  # it has no grant
+    there.release("me", "k")  # a process without the grant cannot release it
     assert await claimed(there, "me", "k") == Peer("here")
     here.release("me", "k")
     assert await claimed(there, "me", "k") is None

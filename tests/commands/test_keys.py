@@ -48,13 +48,13 @@ def made(run: Run, *arguments: str) -> dict[str, Any]:
     """A key that was created."""
     result = run("create", "--name", "Ada", "--json", *arguments)
     assert result.exit_code == 0, result.stderr
-    told: dict[str, Any] = json.loads(result.stdout)
-    return told
+    fields: dict[str, Any] = json.loads(result.stdout)
+    return fields
 
 
 def listed(run: Run) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads(run("list", "--json").stdout)
-    return told
+    result: list[dict[str, Any]] = json.loads(run("list", "--json").stdout)
+    return result
 
 
 def refusal(result: Result) -> str:
@@ -81,19 +81,19 @@ def test_a_secret_is_shown_once_and_only_its_digest_is_kept(run: Run, path: Path
 
 def test_a_key_is_told_in_json_with_all_its_limits(run: Run) -> None:
     limits = ["--balance-usd", "12.5", "--models", "small, openai/gpt-4o,small", "--rpm", "60", "--max-streams", "2"]
-    told = made(run, *limits, "--expires", "2100-01-31T12:00:00Z")
-    assert SECRET.fullmatch(told.pop("secret"))
-    assert listed(run) == [told]
-    assert (told["name"], told["balance_usd"], told["rpm"], told["max_streams"]) == ("Ada", 12.5, 60, 2)
-    assert told["models"] == ["small", "openai/gpt-4o"]
-    assert told["expires_at"] == "2100-01-31T12:00:00+00:00"
-    assert told["revoked_at"] is None
+    key = made(run, *limits, "--expires", "2100-01-31T12:00:00Z")
+    assert SECRET.fullmatch(key.pop("secret"))
+    assert listed(run) == [key]
+    assert (key["name"], key["balance_usd"], key["rpm"], key["max_streams"]) == ("Ada", 12.5, 60, 2)
+    assert key["models"] == ["small", "openai/gpt-4o"]
+    assert key["expires_at"] == "2100-01-31T12:00:00+00:00"
+    assert key["revoked_at"] is None
 
 
 @pytest.mark.parametrize("expires", ["30s", "5m", "12h", "90d", "2100-01-31", "2100-01-31T12:00:00+02:00"])
 def test_an_end_may_be_a_moment_or_a_time_from_now(run: Run, expires: str) -> None:
-    told = made(run, "--expires", expires)
-    assert told["expires_at"] > told["created_at"]
+    key = made(run, "--expires", expires)
+    assert key["expires_at"] > key["created_at"]
 
 
 def test_the_list_is_for_people_too(run: Run) -> None:

@@ -26,9 +26,9 @@ from gateway.stream.audience import Policy
 from gateway.tasks import Tasks
 from gateway.upstream.endpoint import Endpoint
 
-PATIENCE = 10.0  # seconds: far more than anything here takes
-PRICE = Decimal(1_000_000)  # US dollars per million tokens: a token costs a dollar
-DOLLAR = 1_000_000  # micro-dollars
+PATIENCE = 10.0  # seconds after which a wait fails; no wait of a test that passes takes nearly as long
+PRICE = Decimal(1_000_000)  # US dollars per million tokens, so that a token costs a dollar
+DOLLAR = 1_000_000  # micro-dollars in a dollar
 
 
 class Desk:
@@ -85,7 +85,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(**script: Any) -> AsyncIterator[Desk]:
-    """A provider that behaves as the script says, and what asks it."""
+    """A desk whose provider behaves as the script says."""
     provider, tasks = await Provider.start(script=Script(**script), name="alpha"), Tasks()
     opened = Desk(provider, tasks)
     try:
@@ -97,7 +97,7 @@ async def desk(**script: Any) -> AsyncIterator[Desk]:
 
 
 def lease_of(dollars: int, reserved: int) -> Lease:
-    """The lease of one running completion of a key that has so many dollars, of which some are reserved."""
+    """The lease of a running completion: the key has `dollars`, of which `reserved` dollars are reserved."""
     key = Key("k", b"", "", "", (), None, None, dollars * DOLLAR, 0, None)
     return Account(key, 0.0).lease(Quote(0, reserved * DOLLAR))
 
@@ -111,7 +111,7 @@ async def decision(completion: StreamedCompletion) -> Exception | None:
 
 
 async def ended(completion: StreamedCompletion) -> str:
-    """All of the stream as text, once it has ended."""
+    """The text of the whole stream, once it has ended."""
     async with asyncio.timeout(PATIENCE):
         while completion.stream.ending is None:  # noqa: ASYNC110 - no subscriber is wanted here
             await asyncio.sleep(0.001)

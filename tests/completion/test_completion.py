@@ -44,7 +44,7 @@ async def test_a_streamed_answer_goes_into_its_log_and_is_settled_once() -> None
         text = await ended(completion)
         assert text.count("data: ") >= 4
         assert (completion.state, completion.stream.ending) == (State.ENDED, Ending.COMPLETED)
-        completion.stop(Ending.STOPPED)  # after the end it changes nothing
+        completion.stop(Ending.STOPPED)  # a stop after the end changes nothing
         (record,) = at.records
         assert (record.id, record.ending, record.upstream) == (completion.id, Ending.COMPLETED, "alpha")
         assert record.usage is not None
@@ -73,7 +73,7 @@ async def test_a_failure_before_content_is_the_decision_and_stands_in_the_log() 
         assert failure.details["routing_metadata"]["attempts"][0]["upstream"] == "alpha"
         assert '"code":"upstream_error"' in await ended(completion)
         assert [record.ending for record in at.records] == [Ending.UPSTREAM_ERROR]
-        assert await decision(completion) is failure  # also for who asks later
+        assert await decision(completion) is failure  # a later call gets the same decision
 
 
 async def test_a_whole_answer_that_fails_raises_with_the_attempts() -> None:

@@ -1,4 +1,4 @@
-"""Limits of an answer's length and cost: everything is passed on, and who goes beyond a limit is told of."""
+"""The limits of an answer's length and cost: every frame is passed on, and the first limit exceeded is reported."""
 
 from decimal import Decimal
 
@@ -38,8 +38,8 @@ class Answer:
     def __init__(self, limits: OutputLimits, affordable: int | None = None, spending: Spending | None = None) -> None:
         self.stream = Stream("chat-1", "e1", StreamSettings(), Source())
         self.chat = ChatReader(Identity("chatcmpl-1", 1, "m"))
-        self.told: list[RivergateError] = []
-        self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.told.append, spending)
+        self.reported: list[RivergateError] = []
+        self.meter = Meter(self.stream, self.chat.counts, limits, affordable, self.reported.append, spending)
 
     def frame(self, text: str) -> bytes:
         """The next chunk, read as an attempt reads it."""
@@ -51,14 +51,14 @@ class Answer:
         return frame
 
     def say(self, *texts: str) -> bool:
-        """Whether that went beyond a limit."""
-        before = len(self.told)
+        """Pass these texts through the meter; returns whether they went beyond a limit."""
+        before = len(self.reported)
         for text in texts:
             self.meter.on_frame(self.frame(text))
-        return len(self.told) > before
+        return len(self.reported) > before
 
 
-def test_limits_of_nothing_are_none() -> None:
+def test_limits_that_limit_nothing_are_false() -> None:
     assert not OutputLimits()
     assert OutputLimits(tokens=1)
     assert OutputLimits(text_bytes=1)
@@ -69,7 +69,7 @@ async def test_as_many_tokens_as_the_limit_pass_and_one_more_is_told() -> None:
     answer = Answer(OutputLimits(tokens=3))
     assert not answer.say("a", "b", "c")
     assert answer.say("d")
-    (error,) = answer.told
+    (error,) = answer.reported
     assert isinstance(error, OutputExceeded)
     assert (error.code, error.ending) == ("stream_output_exceeded", Ending.MAX_OUTPUT)
     assert "max_output_tokens (3)" in error.message
@@ -91,7 +91,7 @@ async def test_as_many_bytes_as_the_limit_pass_and_one_more_is_told() -> None:
     answer = Answer(OutputLimits(text_bytes=6))
     assert not answer.say("abc", "é", "d")
     assert answer.say("e")
-    assert "max_output_bytes (6)" in answer.told[0].message
+    assert "max_output_bytes (6)" in answer.reported[0].message
 
 
 async def test_the_first_chunk_may_be_beyond_the_limit() -> None:
@@ -107,7 +107,7 @@ async def test_as_many_tokens_as_the_money_is_enough_for_pass() -> None:
     answer = Answer(limits, affordable=2)
     assert not answer.say("a", "b")
     assert answer.say("c")
-    (error,) = answer.told
+    (error,) = answer.reported
     assert isinstance(error, CostExceeded)
     assert (error.code, error.ending) == ("budget_exhausted", Ending.BUDGET_EXHAUSTED)
     assert "max_cost_usd (0.002)" in error.message
@@ -124,41 +124,41 @@ async def test_where_tokens_have_no_price_the_money_is_enough_for_any_number() -
 async def test_the_limit_that_is_reached_first_is_told_and_once_for_each_frame() -> None:
     answer = Answer(OutputLimits(tokens=2, text_bytes=2), affordable=2)
     assert answer.say("abc")
-    assert "max_output_bytes" in answer.told[0].message
+    assert "max_output_bytes" in answer.reported[0].message
     answer.say("d", "e")
-    assert [type(error) for error in answer.told] == [OutputExceeded] * 3
+    assert [type(error) for error in answer.reported] == [OutputExceeded] * 3
 
 
 async def test_frames_that_were_held_are_passed_in_order_and_looked_at_together() -> None:
     answer = Answer(OutputLimits(tokens=2))
     frames = [answer.frame(text) for text in "ab"]
     answer.meter.on_frames(frames)
-    assert (answer.stream.log.next_seq, answer.told) == (2, [])
+    assert (answer.stream.log.next_seq, answer.reported) == (2, [])
     answer.meter.on_frames([answer.frame(text) for text in "cd"])
-    assert (answer.stream.log.next_seq, len(answer.told)) == (4, 1)
+    assert (answer.stream.log.next_seq, len(answer.reported)) == (4, 1)
 
 
 async def test_a_frame_with_its_transfer_chunk_counts_once() -> None:
     answer = Answer(OutputLimits(tokens=1))
     frame = answer.frame("a")
     answer.meter.on_frame(frame, encode_chunk(frame))
-    assert (answer.stream.log.next_seq, answer.told) == (1, [])
+    assert (answer.stream.log.next_seq, answer.reported) == (1, [])
 
 
 async def test_a_purse_that_is_filled_again_pays_on_and_an_empty_one_ends_the_answer() -> None:
-    asked: list[int] = []
+    requests: list[int] = []
 
     def extend(missing: int) -> int:
-        asked.append(missing)
+        requests.append(missing)
         return 5
 
     answer = Answer(OutputLimits(), spending=Spending(2, 0, Decimal(1), extend))
     assert not answer.say("a", "b")
-    assert asked == []
+    assert requests == []
     assert not answer.say("c", "d", "e")
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert answer.say("f")
-    assert isinstance(answer.told[0], CostExceeded)
+    assert isinstance(answer.reported[0], CostExceeded)
 
 
 async def test_a_purse_for_tokens_without_a_price_is_asked_once() -> None:

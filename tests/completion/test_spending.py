@@ -1,4 +1,4 @@
-"""An answer is as long as there is money for it: never a token more is paid for than was reserved."""
+"""An answer may be as long as its key has money: no more tokens count as paid than the reserved money covers."""
 
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ PRICE = Decimal(10)
 
 
 class Till:
-    """A key's money: gives as far as there is."""
+    """A key's money: `extend` reserves more of it until it is used up."""
 
     def __init__(self, reserved: int, left: int) -> None:
         self.reserved = reserved
@@ -40,7 +40,7 @@ def test_rounding_is_up_and_only_up() -> None:
 
 
 @pytest.mark.parametrize("price", [None, Decimal(0)])
-def test_an_answer_without_a_price_has_no_end(price: Decimal | None) -> None:
+def test_an_answer_without_a_price_may_have_any_length(price: Decimal | None) -> None:
     till = Till(0, 0)
     assert Spending(0, 0, price, till.extend).paid_tokens(1_000_000) is None
     assert till.asked == []
@@ -83,7 +83,7 @@ def test_what_is_said_to_be_paid_for_never_costs_more_than_is_reserved(
         assert paid is not None
         assert spending.reserved == till.reserved
         assert prompt + microusd(paid, price) <= till.reserved
-        if paid < wanted:  # only when there is nothing more to have
+        if paid < wanted:  # this may happen only if the key has no money left
             assert till.left == 0
             return
         assert till.reserved <= max(prompt + more, prompt + microusd(wanted + SLICE_TOKENS, price))

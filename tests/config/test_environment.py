@@ -61,8 +61,8 @@ def test_a_variable_cannot_smuggle_in_a_second_key(tmp_path: Path) -> None:
 
 def test_a_fault_from_the_environment_names_the_variable(tmp_path: Path) -> None:
     environ = {"RIVERGATE_SERVER__DRAIN_SECONDS": "-1", "RIVERGATE_SERVER__CORS_ORIGINS": '["x"]'}
-    told = faults(tmp_path, "[stream]\nretain_seconds = -1\n" + MINIMAL, environ)
-    assert told == [
+    found = faults(tmp_path, "[stream]\nretain_seconds = -1\n" + MINIMAL, environ)
+    assert found == [
         "server.drain_seconds: must be at least 0 and at most 3600 (is -1) [from $RIVERGATE_SERVER__DRAIN_SECONDS]",
         'server.cors_origins[0]: must be "*" or scheme://host[:port] (is "x") [from $RIVERGATE_SERVER__CORS_ORIGINS]',
         "stream.retain_seconds: must be at least 0 and at most 86400 (is -1)",

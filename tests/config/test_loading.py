@@ -1,4 +1,4 @@
-"""A configuration from its files, with the secrets and certificates it names, and no secret in any word of it."""
+"""A configuration from its files, with the secrets and certificates that it names; no text repeats a secret."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_find_takes_the_named_then_the_local_then_the_system_file(tmp_path: Path
     assert find({"RIVERGATE_CONFIG": "/named.toml"}, tmp_path, system) == Path("/named.toml")
 
 
-# "sk~" stands in no other part of a configuration, so that finding the key means that the key was told.
+# "sk~" stands in no other part of a configuration, so that finding it in a text means that the text shows the key.
 printable_keys = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=9, max_size=80).map(
     lambda text: f"sk~{text}"
 )
@@ -72,14 +72,14 @@ def test_a_key_is_in_no_repr_no_text_and_no_dump(key: str, tmp_path_factory: pyt
     upstream = config.upstreams[0]
     assert upstream.api_key is not None
     assert upstream.api_key.get_secret_value() == key
-    told = [repr(config), str(config), repr(upstream), str(upstream), *summary(config)]
+    found = [repr(config), str(config), repr(upstream), str(upstream), *summary(config)]
     dumps = [
         str(config.model_dump()),
         config.model_dump_json(),
         str(upstream.model_dump()),
         str(dict(upstream)),
     ]
-    assert not any(key in text for text in told + dumps)
+    assert not any(key in text for text in found + dumps)
 
 
 @given(key=printable_keys, flaw=st.sampled_from(" \t\n\x00\x7f\x1bä\u2028"), place=st.integers(1, 11))
@@ -87,8 +87,8 @@ def test_an_unusable_key_is_a_fault_that_does_not_repeat_it(
     key: str, flaw: str, place: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     flawed = key[:place] + flaw + key[place:]
-    told = faults(tmp_path_factory.getbasetemp(), KEYED, {"ALPHA_API_KEY": flawed})
-    assert told == [
+    fields = faults(tmp_path_factory.getbasetemp(), KEYED, {"ALPHA_API_KEY": flawed})
+    assert fields == [
         "upstreams[0].api_key_env: $ALPHA_API_KEY holds no usable key: blanks, control or non-ASCII characters in it"
     ]
 
@@ -113,10 +113,10 @@ def test_a_key_pasted_in_the_wrong_place_is_not_repeated(tmp_path: Path, line: s
 
 
 def test_a_key_in_the_file_is_a_fault_that_says_where_it_belongs(tmp_path: Path) -> None:
-    told = "a key does not belong here; use api_key_env or api_key_file"
-    assert upstream_fault(tmp_path, f'api_key = "{SECRET}"') == f"upstreams[0].api_key: {told}"
+    found = "a key does not belong here; use api_key_env or api_key_file"
+    assert upstream_fault(tmp_path, f'api_key = "{SECRET}"') == f"upstreams[0].api_key: {found}"
     variable = "RIVERGATE_UPSTREAMS__0__API_KEY"
-    assert faults(tmp_path, MINIMAL, {variable: SECRET}) == [f"upstreams[0].api_key: {told} [from ${variable}]"]
+    assert faults(tmp_path, MINIMAL, {variable: SECRET}) == [f"upstreams[0].api_key: {found} [from ${variable}]"]
 
 
 def test_other_faults_beside_a_good_key_do_not_show_it(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_a_key_file_is_looked_for_among_the_credentials_when_there_are_any(tmp_p
     credentials.mkdir()
     (tmp_path / "alpha").write_text("other")
     environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    told = f"cannot be read: No such file or directory (looked in {credentials})"
-    assert upstream_fault(tmp_path, 'api_key_file = "alpha"', environ) == f"upstreams[0].api_key_file: {told}"
+    fields = f"cannot be read: No such file or directory (looked in {credentials})"
+    assert upstream_fault(tmp_path, 'api_key_file = "alpha"', environ) == f"upstreams[0].api_key_file: {fields}"
     (credentials / "alpha").write_text(SECRET)
     config = configuration(tmp_path, MINIMAL.replace("models", 'api_key_file = "alpha"\nmodels'), environ)
     assert config.upstreams[0].api_key is not None

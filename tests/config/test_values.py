@@ -1,4 +1,4 @@
-"""Listeners and URLs: what is taken, and how it is written back."""
+"""Listeners and URLs: which values are taken, and how they are written back."""
 
 from pathlib import Path
 

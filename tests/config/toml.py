@@ -21,7 +21,7 @@ commit_after_ms = 10000
 keepalive_seconds = 15
 idle_timeout_ms = 60000          # silence between tokens that ends the stream as "stalled"
 max_duration_seconds = 0         # 0 = no limit
-abort_grace_ms = 0               # last reader gone -> upstream aborted after this long
+abort_grace_ms = 0               # last subscriber gone -> upstream aborted after this long
 retain_seconds = 300             # a finished stream can be replayed this long
 max_log_bytes = 16777216
 subscriber_stall_seconds = 30    # no byte accepted for this long -> closed as "lagged"

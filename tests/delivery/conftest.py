@@ -12,7 +12,7 @@ from tests.delivery.sockets import PATIENCE, Run, close_all
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Runs a coroutine to its end; what goes wrong in a callback of the loop is a failure too."""
+    """Runs a coroutine to its end; an exception in a callback of the loop is a failure, too."""
     failures: list[dict[str, object]] = []
     with asyncio.Runner(loop_factory=request.param) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))
@@ -25,5 +25,5 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
 @pytest.fixture
 def whole_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is never cut, however slow the machine: what a test publishes has been sent when the call returns."""
+    """Keep a slow machine from cutting a pass: what a test publishes has been sent when the call returns."""
     monkeypatch.setattr(slices, "SLICE_SECONDS", PATIENCE)

@@ -25,16 +25,16 @@ from gateway.wire.http1 import LAST_CHUNK
 from tests.delivery.memory import Source
 from tests.delivery.sockets import passes, unix_pair, until
 
-SPIN = 1.2 * SLICE_SECONDS  # a slice that such a view is asked in is over after the next step
+SPIN = 1.2 * SLICE_SECONDS  # a view that takes this long uses up the slice in which it is asked for a piece
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
 
-MANY = 2 * STEP + 2  # subscribers: of a pass that is cut some are served, and others not
+MANY = 2 * STEP + 2  # a pass over this many subscribers that is cut has served some and not others
 
 Pair = tuple[socket.socket, socket.socket]
 
 
 class _Spin:
-    """Takes the time of a slice where it is told to, as a view does for thousands of frames: the pass is cut then."""
+    """Takes the time of a slice while `costly` is set, as a view of thousands of frames does: this cuts the pass."""
 
     costly = False
 
@@ -63,7 +63,7 @@ class _CostlySourceEvents(_Spin, SourceEventsView):
 
 
 class Costly(Enum):
-    """The framings, by views that can be told to cut the pass."""
+    """The framings, each by a view that can cut the pass."""
 
     COMPLETION = _CostlyCompletion
     EVENTS = _CostlyEvents
@@ -86,19 +86,19 @@ class Client:
         self.subscriber = subscriber
         self.sink = SocketSink(ours, watch, body_end=LAST_CHUNK if chunked else b"")
         self.start = self.at = subscriber.seq
-        self.missed = 0  # events that it was told to be gone
+        self.missed = 0  # how many events `gap` events have told to be gone
         self.comments = 0
-        self.ended = False  # it was told the end, or to come again
-        self.eof = False  # its connection is at its end
+        self.ended = False  # whether the client was told the end, or to come again
+        self.eof = False  # whether the connection is at its end
         self._log = log
         self._chunked = chunked
         self._wire = b""
         self._text = b""
-        self._body_over = False  # the last chunk came
+        self._body_over = False  # whether the last chunk has come
         self.sink.start(subscriber)
 
     def take(self) -> int:
-        """Read and check what has come; where the client stands then."""
+        """Read and check what has come; returns the client's position."""
         try:
             while data := self.socket.recv(1 << 18):
                 self._wire += data
@@ -118,11 +118,11 @@ class Client:
         return self.at
 
     def has_all(self) -> bool:
-        """Whether it has got the whole log, as far as it was published."""
+        """Whether the client has all of the log that was published so far."""
         return self.take() == len(self._log)
 
     def cut_off(self) -> bool:
-        """Whether what the client has is not the whole of something."""
+        """Whether the client has received a part of an event or of a chunk only."""
         return bool(self._text or self._wire)
 
     def _unchunk(self) -> None:
@@ -194,7 +194,7 @@ class Scene:
         return new
 
     def publish(self, *frames: bytes, cut: bool = False, at_once: bool = False) -> None:
-        """`cut`: when it returns, each group in step of more than a step has been served in part at most."""
+        """Append frames. `cut`: on return every group in step of more than one step is served in part at most."""
         self.log += frames
         self.cut(cut)
         if at_once:
@@ -219,7 +219,7 @@ class Scene:
         return [client for client in self.clients if client.subscriber.ending is None]
 
     async def all_have_read(self) -> None:
-        """Return when who stays has got the whole log, and no pass is under way."""
+        """Return when every subscriber that stays has the whole log, and no pass is under way."""
 
         def have_read() -> bool:
             return not [client for client in self.staying() if client.take() < len(self.log) or client.sink.blocked]
@@ -228,7 +228,7 @@ class Scene:
         await passes(20)
 
     async def all_have_ended(self) -> None:
-        """Return when nobody stays, and every client has read up to the end of its connection."""
+        """Return when all subscribers have ended and every client has read up to the end of its connection."""
 
         def have_ended() -> bool:
             for client in self.clients:
@@ -253,7 +253,7 @@ def descriptor(client: Client) -> int:
 
 
 def by_border(clients: list[Client], step: int = STEP) -> tuple[list[Client], list[Client]]:
-    """In mid-pass: those that have got the second event, and those that have not."""
+    """The clients that have the second event in mid-pass, and the clients that have not."""
     served = [client for client in clients if client.subscriber.position == 2]
     unserved = [client for client in clients if client.subscriber.position == 1]
     assert len(served) == step

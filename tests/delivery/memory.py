@@ -1,4 +1,4 @@
-"""Subscribers in memory: sinks that keep what they are given, and a producer that notes what is asked of it."""
+"""Subscribers in memory: sinks that keep what is written to them, and a producer that notes the calls it gets."""
 
 import asyncio
 import socket
@@ -17,10 +17,10 @@ from tests.delivery.sockets import PATIENCE
 
 
 class MemorySink:
-    """A sink that keeps what it is given; blocked when told so, or once `room` bytes were given."""
+    """A sink that keeps what is written to it; it is blocked from the start, or once `room` bytes were written."""
 
     steady = False
-    direct: socket.socket | None = None  # nothing to send to but itself
+    direct: socket.socket | None = None  # there is no socket that frames could be sent to directly
 
     def __init__(self, *, blocked: bool = False, room: int | None = None, body_end: bytes = b"") -> None:
         self.body_end = body_end
@@ -73,7 +73,7 @@ class SlowSink(MemorySink):
 
 
 class Source:
-    """A producer that notes what is asked of it."""
+    """A producer that notes the calls it gets."""
 
     def __init__(self) -> None:
         self.paused = False

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 5.0  # seconds until a test gives up; none waits for it to pass
-SMALL = 4608  # about the least that Linux gives a socket's buffer
+PATIENCE = 5.0  # seconds after which a wait fails; a test that passes never waits this long
+SMALL = 4608  # bytes: about the least that Linux gives a socket's buffer
 
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -17,13 +17,13 @@ _opened: list[socket.socket] = []
 
 
 def unix_pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """Ours and the client's; `buffer`: how much the kernel takes from us."""
+    """Our socket and the client's; `buffer`: how many bytes the kernel takes from us."""
     ours, client = socket.socketpair()
     return _prepared(ours, client, buffer)
 
 
 def tcp_pair(buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """Ours and the client's over TCP, for what only TCP knows: resets, and room that the client's window sets."""
+    """Our socket and the client's over TCP, for what only TCP has: resets, and a window that limits the room."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.socket()
         if buffer is not None:
@@ -49,20 +49,20 @@ def close_all() -> None:
 
 
 def reset(client: socket.socket) -> None:
-    """Leave by RST."""
+    """Close the client's socket with an RST."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
     client.close()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Return when it holds; what makes it hold is the event loop's own work."""
+    """Return when the condition holds; the event loop's own work makes it hold."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  (no event tells when a socket or a pass is done)
             await asyncio.sleep(0)
 
 
 async def passes(count: int = 5) -> None:
-    """Let the event loop come round `count` times."""
+    """Let the event loop make `count` passes."""
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -1,6 +1,6 @@
-"""Who owns a connection ends its body: one stream with its last piece, several streams behind the last of them.
+"""The owner of a connection ends its body: with the last piece of its only stream, or behind the last of its streams.
 
-`SharedConnection` is a second owner beside the one-stream sinks: two streams in one connection, one body.
+`SharedConnection` is a second owner, beside the sinks of one stream: it carries two streams in one body.
 """
 
 import itertools
@@ -25,7 +25,7 @@ FIRST, SECOND = b"data: first\n\n", b"data: second\n\n"
 
 
 class Lane(MemorySink):
-    """One stream's way into a connection that carries several: no end of a body is its own."""
+    """One stream's sink in a connection that carries several streams: it never ends the body."""
 
     def __init__(self, connection: "SharedConnection") -> None:
         super().__init__(body_end=b"")
@@ -41,7 +41,7 @@ class Lane(MemorySink):
 
 
 class SharedConnection:
-    """One body for several streams; it ends when all of them have."""
+    """One body for several streams, which ends when the last stream has ended."""
 
     def __init__(self, count: int) -> None:
         self.wire = b""
@@ -53,7 +53,7 @@ class SharedConnection:
 
 
 def bodies(wire: bytes) -> Iterator[bytes]:
-    """The chunks of a body; `ValueError` for anything behind its end, and for no end."""
+    """The chunks of a body. Raises `ValueError` for bytes behind its end, and for a body without an end."""
     while True:
         line, _, rest = wire.partition(b"\r\n")
         size = int(line, 16)

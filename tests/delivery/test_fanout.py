@@ -16,12 +16,12 @@ from gateway.stream.view import EventsView, Framing
 from tests.delivery.memory import MemorySink, Source, frames, stream_of
 from tests.delivery.sockets import until
 
-MANY = 200  # subscribers: more than one step of a pass
+MANY = 200  # a pass over this many subscribers needs more than one step
 COSTLY = 0.0001  # seconds that a slow sink takes for one write, so that MANY of them need several slices
 
 
 class CostlySink(MemorySink):
-    """A sink that takes its time, as a kernel does under load."""
+    """A sink whose `write` takes `COSTLY` seconds, like a send to a kernel under load."""
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -41,7 +41,7 @@ def crowd(stream: Stream, sinks: list[MemorySink]) -> list[Subscriber]:
 
 
 async def all_read(stream: Stream, subscribers: list[Subscriber]) -> None:
-    """Return when nobody that can take bytes is behind."""
+    """Return when no subscriber that can take bytes is behind."""
     await until(lambda: not any(is_behind(stream, subscriber) for subscriber in subscribers))
 
 
@@ -112,7 +112,7 @@ async def test_a_pass_leaves_the_loop_to_others_between_its_slices() -> None:
     between = [count for count in served if 0 < count < MANY]
     steps = [after - before for before, after in zip([0, *between], [*between, MANY], strict=True)]
     assert len(between) >= 3
-    assert max(steps) <= 2 * STEP  # a slice of about a millisecond: a step or two of these sinks
+    assert max(steps) <= 2 * STEP  # a slice takes about 1 ms, in which one or two steps of these sinks fit
 
 
 async def test_the_frames_of_another_stream_are_not_held_up_by_a_long_pass() -> None:
@@ -246,7 +246,7 @@ async def test_one_send_for_each_subscriber_and_frame_and_none_in_between() -> N
     fanout.wake()
     fanout.wake()
     assert fanout.sends == 3
-    assert progress == []  # one slice: who woke it knows that it is over
+    assert progress == []  # the pass took one slice, so that its caller knows that it is over
 
 
 async def test_after_a_pass_of_several_slices_the_log_is_told_once() -> None:
@@ -275,7 +275,7 @@ async def test_a_far_lag_is_caught_up_in_turns_with_the_others() -> None:
     stream.on_frame(b"data: x\n\n")
     await all_read(stream, subscribers)
     assert {sink.body for sink in sinks} == {events_of([*batch, b"data: x\n\n"])}
-    assert max(len(data) for sink in sinks for data in sink.writes) <= 65536 + 16 * 80  # ids are on top
+    assert max(len(data) for sink in sinks for data in sink.writes) <= 65536 + 16 * 80  # 64 KiB, and 80 id lines
 
 
 async def test_subscribers_of_both_framings_and_all_positions_get_their_own_in_one_pass() -> None:
@@ -295,7 +295,7 @@ async def test_subscribers_of_both_framings_and_all_positions_get_their_own_in_o
 
 
 async def test_a_subscriber_whose_position_is_forgotten_stops_nobody_else() -> None:
-    """What a POST client does that joins by `X-Stream-Key` after the log has been trimmed."""
+    """A POST client that joins by `X-Stream-Key` after the log was trimmed is such a subscriber."""
     stream = stream_of(max_log_bytes=4096)
     sinks: list[MemorySink] = [CostlySink() for _ in range(MANY)]
     subscribers = crowd(stream, sinks)

@@ -1,6 +1,6 @@
-"""Subscribers in step, on real sockets: everyone gets the next piece once, whoever leaves between which steps.
+"""A group in step, driven by hand on real sockets: everyone gets the next piece once, whoever leaves between steps.
 
-What they do inside a stream is in the other files of this name, under random scripts in `test_in_step_machine.py`.
+Groups inside a stream are in the other `test_in_step_*.py`; `test_in_step_machine.py` plays random scripts.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.delivery.sockets import SMALL, close_all, unix_pair, until
 
 
 class CountingView(EventsView):
-    """Counts how often it is asked for bytes."""
+    """A view that counts how often it is asked for a piece."""
 
     asked = 0
 
@@ -68,7 +68,7 @@ class Crowd:
         return [client.take() for client in self.clients]
 
     def on_ready(self, subscriber: Subscriber) -> None:
-        """Whoever comes back is not taken in again by this host."""
+        """Nothing: this host does not take a subscriber back into the group when it has room again."""
 
     def on_blocked(self, subscriber: Subscriber) -> None:
         self.group.leave(subscriber)
@@ -81,7 +81,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("count", [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP, 3 * STEP + 1])
-async def test_those_before_the_border_have_read_and_those_behind_it_have_not(count: int) -> None:
+async def test_subscribers_before_the_border_have_read_and_subscribers_behind_it_have_not(count: int) -> None:
     crowd = Crowd(count)
     steps = 0
     for steps, _ in enumerate(crowd.advance(b"data: a\n\n"), 1):
@@ -117,7 +117,7 @@ LEAVERS = {
 
 
 @pytest.mark.parametrize("leavers", LEAVERS.values(), ids=LEAVERS)
-async def test_who_leaves_between_two_steps_has_read_what_its_client_has_and_takes_nobody_along(
+async def test_a_subscriber_that_leaves_between_two_steps_has_the_position_of_its_client_and_takes_nobody_along(
     leavers: list[int],
 ) -> None:
     crowd = Crowd(3 * STEP)
@@ -208,7 +208,7 @@ async def test_what_the_log_has_forgotten_is_an_error_that_moves_nobody() -> Non
     assert len(crowd.group) == 3
 
 
-async def test_the_full_and_the_gone_leave_with_the_step_and_the_others_get_it_all() -> None:
+async def test_full_and_gone_subscribers_leave_with_the_step_and_the_others_get_everything() -> None:
     crowd = Crowd(0)
     crowd.clients = [crowd.join(unix_pair(SMALL) if n % 3 == 1 else unix_pair()) for n in range(2 * STEP)]
     full, gone = crowd.clients[1::3], crowd.clients[2::3]

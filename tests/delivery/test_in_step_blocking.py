@@ -79,7 +79,7 @@ def test_a_comment_that_fills_a_socket_takes_its_subscriber_out_and_it_comes_bac
         scene = Scene()
         commented = scene.join(2, pair=lambda: unix_pair(SMALL))[
             1
-        ]  # the second: it is among the first of the group in step
+        ]  # the second subscriber is among the first of the group in step
         await in_step(scene)
         clients = list(scene.clients)
         if in_mid_pass:

@@ -1,4 +1,4 @@
-"""The end of a log reaches each subscriber in step once, with nothing behind it; what a log forgets, none is sent."""
+"""The end of a log reaches each subscriber in step once, with nothing behind it; forgotten events are not sent."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from tests.delivery.memory import frames
 from tests.delivery.sockets import SMALL, Run, passes, unix_pair, until
 
 
-def test_of_two_subscribers_of_which_one_is_full_at_the_last_piece_the_other_gets_the_end_once(run: Run) -> None:
+def test_if_one_of_two_subscribers_is_full_at_the_last_piece_the_other_gets_the_end_once(run: Run) -> None:
     async def main() -> None:
         scene = Scene()
         scene.join(pair=lambda: unix_pair(SMALL))
@@ -26,7 +26,7 @@ def test_of_two_subscribers_of_which_one_is_full_at_the_last_piece_the_other_get
     run(main())
 
 
-def test_of_two_subscribers_of_which_one_is_gone_at_the_last_piece_the_other_gets_the_end_once(run: Run) -> None:
+def test_if_one_of_two_subscribers_is_gone_at_the_last_piece_the_other_gets_the_end_once(run: Run) -> None:
     async def main() -> None:
         scene = Scene()
         gone, staying = await in_step(scene, 2)
@@ -38,7 +38,7 @@ def test_of_two_subscribers_of_which_one_is_gone_at_the_last_piece_the_other_get
     run(main())
 
 
-def test_the_only_one_that_stays_while_the_end_is_under_way_gets_it_once(run: Run) -> None:
+def test_the_only_subscriber_that_stays_while_the_end_is_under_way_gets_it_once(run: Run) -> None:
     async def main() -> None:
         scene = Scene()
         clients = await in_step(scene)
@@ -152,7 +152,7 @@ def test_a_ring_that_closes_laggards_in_mid_pass_closes_those_it_has_not_come_to
 
 
 def test_a_group_whose_position_is_forgotten_lags_and_stops_nobody_else(run: Run) -> None:
-    """Completions cannot tell of a gap."""
+    """A completion has no `gap` event, so that its subscribers have to end as lagged."""
 
     async def main() -> None:
         scene = Scene(ring=Ring(8, "skip"))

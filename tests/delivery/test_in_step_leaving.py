@@ -1,6 +1,6 @@
-"""Subscribers in step get all of it, in order, once, whoever joins or leaves, and wherever the pass is then.
+"""Subscribers in step get the whole log, in order, once, whoever joins or leaves while a pass is anywhere.
 
-The sockets are real; the passes of the stream are cut after a step where a test says so.
+The sockets are real; a test cuts a pass of the stream after a step.
 """
 
 import socket

@@ -1,8 +1,7 @@
 """Whatever subscribers on real sockets do, each gets the log from its start, in order, once, and nobody else's bytes.
 
-Scripts of random moves are played on a stream whose passes are cut where they hurt: between two steps of subscribers
-in step and between two groups of them. After every move the books are checked against what the clients have really
-received.
+Scripts of random moves are played on a stream whose passes are cut between two steps of subscribers in step and
+between two groups of them. After every move the state of the stream is compared with what the clients have received.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ Move = tuple[Any, ...]
 
 PAIRS = [unix_pair, lambda: unix_pair(SMALL), lambda: tcp_pair(SMALL)]
 CROWDS = [0, 2, 3, STEP, STEP + 1, STEP + 20, 2 * STEP + 1]
-ANYONE = st.integers(0, 1000)  # counted round: the moves depend on nothing that came of those before
+ANYONE = st.integers(0, 1000)  # a subscriber, modulo their number: a move depends on no outcome of earlier moves
 
 joins = st.tuples(st.just("come"), st.sampled_from(KINDS), st.sampled_from([0, 0, 1, 2]), ANYONE)
 leaves = st.tuples(st.just("leave"), ANYONE, st.sampled_from(["end", "end", "fin", "half", "rst"]))
@@ -45,20 +44,20 @@ turns = st.tuples(st.just("turn"), st.integers(1, 3))
 settlings = st.tuples(st.just("settle"))
 moves = st.lists(
     st.one_of(joins, leaves, leaves, publishes, publishes, big_ones, comments, reads, turns, settlings, stampedes),
-    min_size=10,  # else they are mostly too short for anything to happen
+    min_size=10,  # most shorter scripts end before anything happens
     max_size=40,
 )
 
 
 class World(Scene):
-    """A scene in which everybody moves, and what is known of it."""
+    """A scene in which subscribers make random moves, with a model of what must hold."""
 
     def __init__(self, max_log_bytes: int, ring: Ring | None) -> None:
         super().__init__(ring=ring, max_log_bytes=max_log_bytes, abort_grace_ms=HOUR_MS)
         self.ring = ring
-        self.gone: dict[Client, str] = {}  # those that have left, and how, whether or not that is known
-        self.roomy: set[Client] = set()  # their sockets take all that comes new between two moves
-        self.strangers: list[socket.socket] = []  # they were given the descriptors of those who left
+        self.gone: dict[Client, str] = {}  # clients that have left and how, even if the stream does not know it yet
+        self.roomy: set[Client] = set()  # clients whose sockets take all new bytes between two moves
+        self.strangers: list[socket.socket] = []  # sockets that were given the descriptors of clients that left
 
     async def play(self, script: list[Move]) -> None:
         for name, *arguments in script:
@@ -133,7 +132,8 @@ class World(Scene):
 
     def check(self) -> None:
         for client in self.here():
-            if client in self.roomy and not client.sink.unsent_bytes():  # who has to catch up a lot has none left
+            # A client that has much to catch up on has no room left, however large its socket is.
+            if client in self.roomy and not client.sink.unsent_bytes():
                 assert client.take() == client.subscriber.position
                 assert not client.cut_off()
         subscribers = [client.subscriber for client in self.clients]
@@ -150,7 +150,7 @@ class World(Scene):
             assert not any(client.missed for client in self.clients)
 
     async def finish(self) -> None:
-        """Play it to the end, and look at what everyone has got."""
+        """End the stream, and check what every client has received."""
         await self.settle()
         self.check()
         self.close(cut=len(self.log) % 2 == 0)
@@ -162,7 +162,7 @@ class World(Scene):
                 assert client.subscriber.ending is Ending.LAGGED
             elif self.gone[client] == "end" and client.subscriber.ending is Ending.LEFT:
                 assert client.at == client.subscriber.position
-            else:  # cut off in what it was being sent, also by lagging as the others left
+            else:  # the client was cut off in mid-piece, for example as lagged when the others left
                 assert client.at <= client.subscriber.position
         for stranger in self.strangers:
             with pytest.raises(BlockingIOError):
@@ -170,7 +170,7 @@ class World(Scene):
         assert len(self.watch) == 0
 
     def here(self) -> list[Client]:
-        """Those that stay, and whose clients have not left either."""
+        """The subscribers that stay and whose clients have not left."""
         return [client for client in self.staying() if client not in self.gone]
 
     def _pick(self, who: int) -> Client | None:
@@ -187,7 +187,7 @@ async def whole(world: World, crowd: int, kind: tuple[Costly, bool], script: lis
 
 
 def run(loop: Loop, main: Callable[[], Any]) -> None:
-    """Run this to its end on a loop of this kind; an exception in a callback is a failure too."""
+    """Run `main` to its end on a loop of this kind; an exception in a callback is a failure, too."""
     failures: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: failures.append(context))

@@ -16,7 +16,7 @@ from tests.kit.certificates import Certificates, server_context
 
 
 class Served(asyncio.Protocol):
-    """The server's side of a connection; tells when it may write no more, and when again."""
+    """The server's side of a connection; it notes whether the transport has paused its writing."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -109,7 +109,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
     async def main() -> None:
         served, client = await connected_by_tcp(certificates)
         try:
-            while not served.is_paused:  # by the answer before
+            while not served.is_paused:  # an earlier answer fills the transport
                 served.transport.write(b"b" * MAX_UNSENT_BYTES)
                 await passes()
             sink = TransportSink(served.transport, body_end=b"")
@@ -206,14 +206,14 @@ def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: 
         before = open_files()
         sink = TransportSink(served.transport, body_end=b"")
         sink.begin_with(b"head ")
-        assert open_files() == before  # a stream that waits for its first token holds none
+        assert open_files() == before  # a stream that waits for its first token holds no descriptor of its own
         sink.write(b"first ")
         assert open_files() == before + 1
         sink.write(b"second ")
         assert open_files() == before + 1
         sink.close()
         assert open_files() == before
-        sink.write(b"late")  # goes by the transport, and leaves nothing behind
+        sink.write(b"late")  # is written through the transport, and opens no descriptor
         assert open_files() == before
         served.transport.close()
         assert await receive_all(client) == b"head first second late"

@@ -1,4 +1,4 @@
-"""A socket takes what it can at once; the rest follows in order, and the end never overtakes it."""
+"""A socket takes what it can at once; the rest follows in order, and the end never overtakes the rest."""
 
 import os
 import socket
@@ -11,11 +11,11 @@ from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.watch import Watch
 from tests.delivery.sockets import SMALL, Run, passes, receive, receive_all, reset, tcp_pair, unix_pair, until
 
-PIECES = [b"%06d " % number * 3000 for number in range(20)]  # 21 kB each: more than a small socket takes
+PIECES = [b"%06d " % number * 3000 for number in range(20)]  # pieces of 21 kB: more than a small socket takes
 
 
 class Owner:
-    """Writes piece after piece while there is room, as the pass does."""
+    """The owner of a sink, which writes piece after piece while there is room, as a delivery pass does."""
 
     def __init__(self, sink: SocketSink, pieces: list[bytes] | None = None) -> None:
         self.sink = sink

@@ -17,7 +17,7 @@ from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.sockets import SMALL, unix_pair
 
 FRAME = b"data: a\n\n"
-CHUNK = b"09\r\ndata: a\n\n\r\n"  # as it came from the upstream: not as we would have written it
+CHUNK = b"09\r\ndata: a\n\n\r\n"  # an upstream's chunk, with a size line that the gateway itself would not write
 
 pytestmark = pytest.mark.usefixtures("whole_passes")
 
@@ -116,7 +116,7 @@ async def test_no_bytes_are_kept_for_the_only_subscriber() -> None:
     subscriber.attach(DirectSink(unix_pair()[0]))
     assert (subscriber.mode, len(made)) == (Mode.STRAIGHT, 1)
     references = sys.getrefcount(made[0])
-    assert references == 2  # the list of the test, and the argument
+    assert references == 2  # the list in this test, and the argument of getrefcount
 
 
 async def test_a_token_takes_two_calls_of_python_code() -> None:
@@ -162,7 +162,7 @@ async def test_a_second_subscriber_ends_the_straight_way_and_its_leaving_begins_
     assert (first.position, second.position, scene.fanout.sends) == (4, 2, 5)
 
 
-async def test_of_a_full_socket_the_rest_is_the_sinks_and_the_frame_counts_as_sent() -> None:
+async def test_the_rest_of_a_frame_that_fills_a_socket_is_the_sinks_and_the_frame_counts_as_sent() -> None:
     scene = Scene()
     subscriber, sink, client = scene.join(SMALL)
     chunk = encode_chunk(b"x" * 100_000)

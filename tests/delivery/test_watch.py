@@ -11,7 +11,7 @@ from tests.delivery.sockets import SMALL, Run, passes, receive, reset, tcp_pair,
 
 
 class Seen:
-    """Counts what it is told."""
+    """Counts the calls that it gets from a watch."""
 
     def __init__(self) -> None:
         self.hang_ups = 0
@@ -91,7 +91,7 @@ def test_bytes_that_a_client_sends_are_no_hang_up_and_are_not_told_at_all(run: R
 
 
 def fill(ours: socket.socket) -> int:
-    """Write until the kernel takes no more; how much it took."""
+    """Write until the kernel takes no more; returns how many bytes it took."""
     total = 0
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -104,7 +104,7 @@ def test_room_is_told_when_a_full_socket_can_be_written_again(run: Run, pair: ty
     async def main() -> None:
         watch, (ours, client) = Watch(), pair(SMALL)
         seen = watched(watch, ours)
-        await until(lambda: seen.rooms == 1)  # at the registration, as it was writable
+        await until(lambda: seen.rooms == 1)  # told at the registration, because the socket was writable then
         for round_number in range(2, 5):
             total = fill(ours)
             await passes()
@@ -119,7 +119,7 @@ def test_room_is_told_when_a_full_socket_can_be_written_again(run: Run, pair: ty
     run(main())
 
 
-def test_what_is_removed_is_told_nothing(run: Run) -> None:
+def test_a_socket_that_was_removed_is_told_nothing(run: Run) -> None:
     async def main() -> None:
         watch, (ours, client) = Watch(), unix_pair()
         seen = watched(watch, ours)
@@ -134,18 +134,18 @@ def test_what_is_removed_is_told_nothing(run: Run) -> None:
     run(main())
 
 
-def test_what_an_earlier_event_of_the_same_pass_removes_is_told_nothing(run: Run) -> None:
+def test_a_socket_that_an_earlier_event_of_the_same_pass_removes_is_told_nothing(run: Run) -> None:
     async def main() -> None:
         watch = Watch()
         pairs = [unix_pair() for _ in range(2)]
-        told: list[str] = []
+        found: list[str] = []
 
         class Remover:
             def __init__(self, name: str, other: socket.socket) -> None:
                 self.name, self.other = name, other
 
             def on_hang_up(self) -> None:
-                told.append(self.name)
+                found.append(self.name)
                 watch.remove(self.other.fileno())
                 self.other.close()
 
@@ -157,9 +157,9 @@ def test_what_an_earlier_event_of_the_same_pass_removes_is_told_nothing(run: Run
         watch.add(second.fileno(), Remover("second", first))
         one_client.close()
         other_client.close()
-        await until(lambda: told)
+        await until(lambda: found)
         await passes()
-        assert len(told) == 1
+        assert len(found) == 1
         assert len(watch) == 0
         watch.close()
         first.close()
@@ -193,7 +193,7 @@ def test_a_descriptor_that_is_given_out_again_is_another_socket(run: Run) -> Non
 
 
 def test_a_duplicate_that_stays_open_elsewhere_is_told_no_more(run: Run) -> None:
-    """Closing a descriptor does not end its watching while another one of the same socket is open."""
+    """Closing a descriptor does not end its watching while another descriptor of the same socket is open."""
 
     async def main() -> None:
         watch, (ours, client) = Watch(), tcp_pair()

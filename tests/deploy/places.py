@@ -1,4 +1,4 @@
-"""Where the files of `deploy/` are, and the tools that judge them."""
+"""The places of the files of `deploy/`, and the programs that check them."""
 
 import os
 import shutil
@@ -29,9 +29,9 @@ def run(
 
 def settings(unit: str) -> dict[str, list[str]]:
     """The keys of a unit file with their values in order."""
-    told: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     for line in (DEPLOY / unit).read_text().splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
-            told.setdefault(key, []).append(value)
-    return told
+            fields.setdefault(key, []).append(value)
+    return fields

@@ -20,14 +20,18 @@ def normal(name: str) -> str:
 
 
 def steps(output: str) -> list[str]:
-    """What an action says that it does, step by step; each has its number, how many there are, and the time."""
-    told = [re.fullmatch(r"\[(\d+)/(\d+)\] +(\d+) s  (.+)", line) for line in output.splitlines() if line[:1] == "["]
-    found = [one for one in told if one is not None]
-    assert len(found) == len(told) > 0, output
-    assert [(int(one[1]), int(one[2])) for one in found] == [(n, len(found)) for n in range(1, len(found) + 1)]
-    seconds = [int(one[3]) for one in found]
+    """The steps that an action prints; each line has its number, the count of all steps, and the time."""
+    received = [
+        re.fullmatch(r"\[(\d+)/(\d+)\] +(\d+) s  (.+)", line) for line in output.splitlines() if line[:1] == "["
+    ]
+    found = [account for account in received if account is not None]
+    assert len(found) == len(received) > 0, output
+    assert [(int(account[1]), int(account[2])) for account in found] == [
+        (n, len(found)) for n in range(1, len(found) + 1)
+    ]
+    seconds = [int(account[3]) for account in found]
     assert seconds == sorted(seconds)
-    return [one[4] for one in found]
+    return [account[4] for account in found]
 
 
 def wanted(requirements: list[str]) -> set[str]:
@@ -35,7 +39,7 @@ def wanted(requirements: list[str]) -> set[str]:
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Names with the rest of their entry: version, marker, hashes."""
+    """The packages of a lock file by name, each with its version, marker and hashes."""
     text = re.sub(r"^\s*#.*\n", "", (DEPLOY / lock).read_text(), flags=re.M).replace("\\\n", " ")
     return {normal(line.partition("==")[0]): line.partition("==")[2] for line in text.splitlines() if line}
 
@@ -46,7 +50,7 @@ def test_every_package_of_a_lock_file_has_one_version_and_its_hashes(lock: str) 
         version, *hashes = re.sub(r";[^-]*", "", rest).split()
         assert re.fullmatch(r"[0-9][0-9a-z.]*", version), name
         assert hashes, name
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in hashes), name
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -71,7 +75,7 @@ def test_shellcheck_has_nothing_to_say(script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     [
         (["--root", "{here}", "--python", "python-that-is-not-there"], "is not installed"),
         (["--root", "{here}", "--wheels", "{here}/nothing"], "there is no such folder"),
@@ -84,15 +88,15 @@ def test_shellcheck_has_nothing_to_say(script: str) -> None:
         (["--nonsense"], "unknown argument: --nonsense"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_refused_with_the_reason(arguments: list[str], reason: str, tmp_path: Path) -> None:
     done = run(INSTALL, *(argument.format(here=tmp_path) for argument in arguments))
     assert done.returncode == 1
-    assert told in done.stderr
+    assert reason in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.timeout(400)
-def test_it_installs_runs_stays_as_it_is_and_goes(tmp_path: Path) -> None:
+def test_the_installation_runs_stays_as_it_is_and_can_be_removed(tmp_path: Path) -> None:
     wheels = ["--wheels", os.environ["RIVERGATE_TEST_WHEELS"]] if "RIVERGATE_TEST_WHEELS" in os.environ else []
     python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     install: list[str | Path] = [INSTALL, "--root", tmp_path, "--python", python, *wheels]

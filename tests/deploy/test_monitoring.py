@@ -1,4 +1,4 @@
-"""Scrape configuration, alerts and dashboard: valid, and of metrics that exist."""
+"""The scrape configuration, the alerts and the dashboard are valid, and name only metrics that exist."""
 
 import json
 import re
@@ -44,7 +44,7 @@ DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana.json").read_text())
 
 
 def named(text: str) -> set[str]:
-    """Words of a query that are metrics of ours; labels of OpenTelemetry (gen_ai_request_model) are not."""
+    """The gateway's metrics in a query; OpenTelemetry's labels (gen_ai_request_model) are left out."""
     return set(re.findall(r"\b(?:rivergate|gen_ai_server|gen_ai_client)_[a-z0-9_]+", text))
 
 
@@ -70,9 +70,9 @@ def test_the_alerts_fire_when_they_should_and_only_then() -> None:
 
 def test_the_program_has_every_metric_of_the_list() -> None:
     source = "".join(path.read_text() for path in sorted((ROOT / "gateway").rglob("*.py")))
-    told = {name for name in GAUGES | HISTOGRAMS if f'"{name}"' in source}
-    told |= {name for name in COUNTERS if f'"{name.removesuffix("_total")}"' in source}
-    assert told == GAUGES | HISTOGRAMS | COUNTERS
+    fields = {name for name in GAUGES | HISTOGRAMS if f'"{name}"' in source}
+    fields |= {name for name in COUNTERS if f'"{name.removesuffix("_total")}"' in source}
+    assert fields == GAUGES | HISTOGRAMS | COUNTERS
 
 
 def test_alerts_name_only_metrics_that_there_are() -> None:

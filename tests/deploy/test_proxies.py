@@ -1,4 +1,4 @@
-"""The reverse proxies: their own checkers, then a stream through each: at once forwards, at once ended."""
+"""The reverse proxies: their own checkers accept the files; each relays events and hang-ups at once."""
 
 import datetime
 import os
@@ -65,8 +65,8 @@ def _caddy(folder: Path, port: int, origin: int) -> Setting:
     file = folder / "Caddyfile"
     quiet = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"
     file.write_text(quiet + text)
-    caddy, told = tool("caddy"), ["--adapter", "caddyfile", "--config", str(file)]
-    return Setting(file, [caddy, "validate", *told], [caddy, "run", *told])
+    caddy, found = tool("caddy"), ["--adapter", "caddyfile", "--config", str(file)]
+    return Setting(file, [caddy, "validate", *found], [caddy, "run", *found])
 
 
 def _haproxy(folder: Path, port: int, origin: int) -> Setting:
@@ -111,7 +111,7 @@ def _write_certificate(folder: Path) -> None:
 
 
 class Origin:
-    """Stands where the gateway would, and does each thing when it is told to."""
+    """A server in the place of the gateway, which sends what a test tells it to send."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -132,7 +132,7 @@ class Origin:
         self.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def wait_hung_up(self) -> None:
-        """The proxy has closed, or this raises TimeoutError."""
+        """Wait until the proxy has closed its connection; raises TimeoutError if it does not."""
         assert self._asked.wait(PATIENCE)
         assert self._connection is not None
         with suppress(ConnectionResetError):
@@ -146,7 +146,7 @@ class Origin:
         self._listener.close()
 
     def _accept(self) -> None:
-        """The first request that is none for readiness."""
+        """Take connections until a request comes that is not for `/readyz`."""
         while not self._asked.is_set():
             try:
                 connection, _ = self._listener.accept()
@@ -167,7 +167,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Through:
-    """A proxy that runs, and what is behind it."""
+    """A running proxy, and the origin behind it."""
 
     port: int
     origin: Origin
@@ -224,8 +224,8 @@ def through(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Through]
     log = tmp_path / "log"
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     try:
-        told = SETTINGS[request.param](tmp_path, port, origin.port)
-        with log.open("wb") as out, subprocess.Popen(told.serve, stdout=out, stderr=out, env=environ) as process:
+        found = SETTINGS[request.param](tmp_path, port, origin.port)
+        with log.open("wb") as out, subprocess.Popen(found.serve, stdout=out, stderr=out, env=environ) as process:
             try:
                 _wait_listening(port, process, log)
                 yield Through(port, origin)
@@ -257,12 +257,12 @@ def test_each_event_comes_through_before_the_next_one_is_sent(through: Through) 
 def test_the_gateway_learns_what_it_needs_about_the_request(through: Through) -> None:
     with through.ask("/v1/models/meta%2Fllama?x=1"):
         through.origin.send(HEAD)
-    told = through.origin.request.lower()
-    assert told.startswith(b"get /v1/models/meta%2fllama?x=1 http/1.1\r\n")
-    assert f"host: {HOST}".encode() in told
-    assert b"x-stream-key: k" in told
-    assert b"x-forwarded-for: 127.0.0.1" in told
-    assert b"x-forwarded-proto: https" in told
+    found = through.origin.request.lower()
+    assert found.startswith(b"get /v1/models/meta%2fllama?x=1 http/1.1\r\n")
+    assert f"host: {HOST}".encode() in found
+    assert b"x-stream-key: k" in found
+    assert b"x-forwarded-for: 127.0.0.1" in found
+    assert b"x-forwarded-proto: https" in found
 
 
 def test_a_client_that_hangs_up_in_the_stream_is_gone_at_the_gateway(through: Through) -> None:
@@ -275,7 +275,7 @@ def test_a_client_that_hangs_up_in_the_stream_is_gone_at_the_gateway(through: Th
 
 def test_a_client_that_hangs_up_before_the_first_token_is_gone_at_the_gateway(through: Through) -> None:
     with through.ask():
-        through.origin.send(b"")  # the request is there, and nothing is answered
+        through.origin.send(b"")  # waits until the request is there, and answers nothing
     through.origin.wait_hung_up()
 
 

@@ -12,8 +12,8 @@ from gateway.run import descriptors, listeners, service
 from .places import DEPLOY, run, settings, tool
 
 MAX_EXPOSURE = 1.3
-# What a run makes use of (strace -f -c: start, streams, subscribers, name lookups, ledger, drain), without the rings
-# that libuv tries first.
+# The system calls of a run (strace -f -c: start, streams, subscribers, name lookups, ledger, drain), without
+# io_uring, which libuv tries first.
 NEEDED = frozenset(
     """
     accept4 access arch_prctl bind brk clock_nanosleep clone3 close connect dup epoll_create1 epoll_ctl epoll_pwait
@@ -32,7 +32,7 @@ def seconds(key: str) -> float:
 
 
 def expanded(names: str) -> set[str]:
-    """System calls, the groups (`@name`) among them taken apart."""
+    """The names of system calls, with each group (`@name`) replaced by its members."""
     found: set[str] = set()
     for name in names.split():
         if name.startswith("@"):
@@ -46,7 +46,7 @@ def expanded(names: str) -> set[str]:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """Both units, with a program that exists in place of ours."""
+    """Copies of both units, whose program is one that exists on this machine."""
     copies = [tmp_path / "rivergate.service", tmp_path / "rivergate.socket"]
     for copy in copies:
         copy.write_text((DEPLOY / copy.name).read_text().replace("/opt/rivergate/bin/rivergate", "/bin/true"))
@@ -60,9 +60,9 @@ def test_systemd_finds_no_fault_in_the_units(units: list[Path]) -> None:
 
 def test_the_service_is_exposed_as_little_as_it_says() -> None:
     done = run(tool("systemd-analyze"), "security", "--offline=true", "--no-pager", DEPLOY / "rivergate.service")
-    told = re.search(r"Overall exposure level for rivergate\.service: ([0-9.]+)", done.stdout)
-    assert told, done.stdout + done.stderr
-    assert float(told[1]) <= MAX_EXPOSURE
+    found = re.search(r"Overall exposure level for rivergate\.service: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= MAX_EXPOSURE
 
 
 def test_the_filter_lets_through_every_system_call_of_the_program() -> None:
@@ -85,13 +85,13 @@ def test_every_connection_that_is_allowed_finds_its_files() -> None:
 
 
 def test_the_socket_listens_where_the_program_does_by_itself_with_the_same_queue() -> None:
-    told = settings("rivergate.socket")
-    assert told["ListenStream"] == [str(config.ServerSettings().listen)]
-    assert told["Backlog"] == [str(listeners.BACKLOG)]
+    found = settings("rivergate.socket")
+    assert found["ListenStream"] == [str(config.ServerSettings().listen)]
+    assert found["Backlog"] == [str(listeners.BACKLOG)]
 
 
 def test_the_service_is_told_about_the_sockets_and_keeps_trying() -> None:
-    told = settings("rivergate.service")
+    found = settings("rivergate.service")
     expected = {
         "Type": ["notify"],
         "NotifyAccess": ["main"],
@@ -102,8 +102,8 @@ def test_the_service_is_told_about_the_sockets_and_keeps_trying() -> None:
         "ExecReload": ["kill -HUP $MAINPID"],
         "StateDirectory": ["rivergate"],
     }
-    assert {key: told.get(key) for key in expected} == expected
-    assert config.SYSTEM_FILE.as_posix() in told["ExecStart"][0]
+    assert {key: found.get(key) for key in expected} == expected
+    assert config.SYSTEM_FILE.as_posix() in found["ExecStart"][0]
 
 
 def test_the_example_of_a_configuration_is_valid_with_its_credential(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_the_example_of_a_configuration_is_valid_with_its_credential(tmp_path: P
 
 
 def test_the_commands_of_an_operator_see_what_the_service_sees() -> None:
-    told, script = settings("rivergate.service"), (DEPLOY / "rivergate-admin").read_text()
+    found, script = settings("rivergate.service"), (DEPLOY / "rivergate-admin").read_text()
     for key in ("StateDirectory", "StateDirectoryMode", "LoadCredential", "EnvironmentFile", "UMask"):
-        assert f"--property={key}={told[key][0]}" in script
-    assert f"--uid={told['User'][0]} --gid={told['Group'][0]}" in script
+        assert f"--property={key}={found[key][0]}" in script
+    assert f"--uid={found['User'][0]} --gid={found['Group'][0]}" in script
     assert f"RIVERGATE_CONFIG={config.SYSTEM_FILE}" in script
 
 

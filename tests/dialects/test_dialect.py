@@ -1,4 +1,4 @@
-"""What a body makes of a dialect that is not chat: nothing but the dialect has to know how it differs."""
+"""A body reads the answers of a dialect that is not chat: only the dialect knows how they differ."""
 
 import pytest
 

@@ -213,7 +213,7 @@ def test_a_block_shorter_than_its_own_frame_does_not_fit() -> None:
     around, _ = learn(sample(given)) or ((b"", b""), None)
     assert around[0].endswith(b'"')
     assert around[1].startswith(b'"')
-    assert shape.fit(around[0] + around[1][1:]) is None  # one quote for both
+    assert shape.fit(around[0] + around[1][1:]) is None  # one quote stands for the first and the last
 
 
 def test_events_that_fit_and_the_bytes_of_their_text_are_counted() -> None:
@@ -322,7 +322,7 @@ def test_every_size_line_is_found_by_the_size_of_its_chunk(size: int) -> None:
 
 
 def bytecodes_of(step: Callable[[bytes], object], data: bytes) -> int:
-    """How many bytecodes a call runs, those of the functions that it calls included."""
+    """How many bytecodes a call runs, including the functions that it calls."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

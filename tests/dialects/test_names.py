@@ -19,9 +19,9 @@ WORDS = (
     "delta",
     "finish_reason",
 )
-EXACT = ("chat",)  # as a value of its own, such as a label
+EXACT = ("chat",)  # forbidden only as a whole value, such as a label
 AT_HOME = ("dialects/chat/", "simulate/chat.py")
-# What is read by people: the text of a configuration key, the example that the demo prints. And the script's JSON.
+# Modules that may name the words, in texts for people (a configuration key, the demo's example) or a script's JSON.
 TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
 
 MODULES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]

@@ -126,9 +126,9 @@ async def test_a_stream_goes_to_the_client_as_it_came_with_nothing_of_another_di
     response, body = await gateway.post()
     assert (response.status, response.headers["x-upstream"]) == (200, "alpha")
     assert body == b"".join(FRAMES)
-    line, asked = gateway.upstreams[0].requests[0]
+    line, requests = gateway.upstreams[0].requests[0]
     assert line == "post /v1/toy http/1.1"
-    assert asked == {"model": "m-at-alpha", "ask": "how much?", "live": True}
+    assert requests == {"model": "m-at-alpha", "ask": "how much?", "live": True}
 
 
 async def test_a_subscription_to_it_keeps_the_names_and_adds_positions(gateway: Gateway) -> None:
@@ -136,7 +136,7 @@ async def test_a_subscription_to_it_keeps_the_names_and_adds_positions(gateway: 
     events = await gateway.get(f"/v1/streams/{response.headers['x-stream-id']}/events")
     for frame in FRAMES:
         assert b"\n" + frame in events
-    assert events.count(b"id: ") == len(FRAMES) + 1  # and our own `end`
+    assert events.count(b"id: ") == len(FRAMES) + 1  # the frames and the gateway's own `end`
 
 
 async def test_the_stream_is_described_with_the_usage_that_its_dialect_read(gateway: Gateway) -> None:
@@ -170,8 +170,8 @@ async def test_a_silent_start_is_bridged_with_the_keep_alive_of_the_dialect(gate
         await streamed(*ANSWER)(writer)
 
     gateway.upstreams[0].serve = serve
-    asked = {"model": "m", "ask": "how much?", "live": True}
-    async with gateway.client.post(f"{gateway.base}/v1/toy", json=asked) as response:
+    requests = {"model": "m", "ask": "how much?", "live": True}
+    async with gateway.client.post(f"{gateway.base}/v1/toy", json=requests) as response:
         assert await response.content.readexactly(len(TOY.keepalive)) == TOY.keepalive
         heard.set()
         rest = await response.content.read()

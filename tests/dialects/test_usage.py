@@ -1,4 +1,4 @@
-"""Tokens as the provider counted them, or estimated; and their price to the last cent."""
+"""Tokens as the provider counted them, or estimated, and their exact price."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""A second dialect, small and unlike chat: named events, no terminal behind the frames, usage that is cumulative.
+"""A second dialect, small and unlike chat: named events, no terminal behind the frames, and cumulative usage.
 
 A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
 

@@ -1,4 +1,4 @@
-"""Who comes to a local feed gets the newest event and then the next ones, never what was before."""
+"""A subscriber of a built-in feed gets the newest event and then the next events, but never an older event."""
 
 import asyncio
 import socket
@@ -14,25 +14,25 @@ from gateway.delivery.watch import Watch
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.wire import sse
 
-SECONDS = 0.002  # between two events
+SECONDS = 0.002  # the pause between two events
 PATIENCE = 10.0
 
 
-class Viewer:
-    """A reader of the feed on a socket of its own, and what its client is told."""
+class FeedClient:
+    """A subscriber of the feed on a socket of its own, and its client."""
 
-    def __init__(self, reader: Subscriber, watch: Watch) -> None:
+    def __init__(self, subscriber: Subscriber, watch: Watch) -> None:
         ours, self._client = socket.socketpair()
         ours.setblocking(False)
         self._client.setblocking(False)
         self._text = b""
-        self._reader = reader
+        self._subscriber = subscriber
         sink = SocketSink(ours, watch, body_end=b"")
-        sink.start(reader)
-        reader.attach(sink)
+        sink.start(subscriber)
+        subscriber.attach(sink)
 
     async def events(self, count: int) -> list[int]:
-        """The numbers of so many events, which are their positions too."""
+        """The numbers of the next `count` events, which are also their positions."""
         async with asyncio.timeout(PATIENCE):
             while self._text.count(b"\n\n") < count:
                 self._text += await asyncio.get_running_loop().sock_recv(self._client, 1 << 16)
@@ -44,34 +44,34 @@ class Viewer:
         return numbers
 
     def leave(self) -> None:
-        self._reader.end()
+        self._subscriber.end()
         self._client.close()
 
 
 class Scene:
-    """A feed that counts, and its viewers."""
+    """A feed whose events are numbers that count up, and its subscribers."""
 
     def __init__(self) -> None:
         self.made = 0
         self._watch = Watch()
         self.feed = BuiltInFeed("numbers", self._frame, SECONDS, StreamSettings(), epoch="e1")
-        self._viewers: list[Viewer] = []
+        self._clients: list[FeedClient] = []
 
-    def come(self, seq: int = 0) -> Viewer:
-        viewer = Viewer(self.feed.join(chunked=False, seq=seq), self._watch)
-        self._viewers.append(viewer)
-        return viewer
+    def come(self, seq: int = 0) -> FeedClient:
+        client = FeedClient(self.feed.join(chunked=False, seq=seq), self._watch)
+        self._clients.append(client)
+        return client
 
-    async def come_late(self) -> Viewer:
-        """The first viewer, when there is more than the feed keeps."""
-        viewer = self.come()
-        await viewer.events(5)
-        return viewer
+    async def come_late(self) -> FeedClient:
+        """The first client, after it has read five events: the feed has made more events than it keeps."""
+        client = self.come()
+        await client.events(5)
+        return client
 
     def close(self) -> None:
         self.feed.close(lambda: 1000)
-        for viewer in self._viewers:
-            viewer.leave()
+        for client in self._clients:
+            client.leave()
         self._watch.close()
 
     def _frame(self) -> bytes:
@@ -86,10 +86,10 @@ async def scene() -> AsyncIterator[Scene]:
     scene.close()
 
 
-async def test_the_first_viewer_is_told_at_once(scene: Scene) -> None:
-    viewer = scene.come()
+async def test_the_first_client_gets_an_event_at_once(scene: Scene) -> None:
+    client = scene.come()
     assert scene.made == 1
-    assert await viewer.events(3) == [0, 1, 2]
+    assert await client.events(3) == [0, 1, 2]
 
 
 async def test_a_newcomer_gets_the_newest_event_and_then_each_that_comes(scene: Scene) -> None:
@@ -99,14 +99,16 @@ async def test_a_newcomer_gets_the_newest_event_and_then_each_that_comes(scene: 
     assert await newcomer.events(4) == list(range(newest, newest + 4))
 
 
-async def test_who_wants_only_what_comes_from_now_on_gets_no_event_of_before(scene: Scene) -> None:
+async def test_a_client_that_wants_only_new_events_gets_no_older_event(scene: Scene) -> None:
     await scene.come_late()
     made = scene.made
     assert await scene.come(seq=scene.feed.stream.log.next_seq).events(2) == [made, made + 1]
 
 
 @pytest.mark.parametrize("behind", [1, 2, 4])
-async def test_who_comes_again_gets_the_newest_event_without_those_between(scene: Scene, behind: int) -> None:
+async def test_a_client_that_comes_again_gets_the_newest_event_without_the_events_between(
+    scene: Scene, behind: int
+) -> None:
     await scene.come_late()
     newest = scene.made - 1
     assert await scene.come(seq=scene.made - behind).events(2) == [newest, newest + 1]
@@ -116,6 +118,6 @@ async def test_after_an_idle_time_the_first_event_is_a_new_one(scene: Scene) -> 
     (await scene.come_late()).leave()
     assert scene.feed.describe()["state"] == "idle"
     made = scene.made
-    viewer = scene.come(seq=scene.feed.stream.log.first_seq)
+    client = scene.come(seq=scene.feed.stream.log.first_seq)
     assert scene.made == made + 1
-    assert await viewer.events(2) == [made, made + 1]
+    assert await client.events(2) == [made, made + 1]

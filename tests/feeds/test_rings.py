@@ -1,4 +1,4 @@
-"""The rings of the feeds in their file: whole or not at all, once, and never from a run that is not known."""
+"""The rings of the feeds in their file: saved whole or not at all, taken once, and never from another version."""
 
 import logging
 import os
@@ -35,14 +35,14 @@ def test_an_id_of_any_bytes_survives(storage: Path) -> None:
     assert take(storage) == {"ticker": state}
 
 
-def test_what_was_taken_is_gone(storage: Path, file: Path) -> None:
+def test_rings_that_were_taken_are_gone(storage: Path, file: Path) -> None:
     save(storage, {"ticker": TICKER})
     take(storage)
     assert not file.exists()
     assert take(storage) == {}
 
 
-def test_only_the_owner_may_read_it_and_nothing_else_is_left_behind(storage: Path, file: Path) -> None:
+def test_only_the_owner_may_read_the_file_and_no_other_file_is_left_behind(storage: Path, file: Path) -> None:
     save(storage, {"ticker": TICKER})
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert os.listdir(storage.parent) == [file.name]
@@ -62,7 +62,9 @@ def test_the_file_of_a_second_save_replaces_the_first(storage: Path) -> None:
     assert take(storage) == {"ticker": later}
 
 
-def test_until_it_is_whole_the_old_one_stays(storage: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_a_new_file_is_whole_the_old_file_stays(
+    storage: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(storage, {"ticker": TICKER})
     before = file.read_bytes()
 
@@ -74,7 +76,7 @@ def test_until_it_is_whole_the_old_one_stays(storage: Path, file: Path, monkeypa
     assert file.read_bytes() == before
 
 
-def test_a_place_that_cannot_be_written_is_told_and_no_failure(
+def test_a_place_that_cannot_be_written_is_logged_and_raises_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path / "missing" / "rivergate.db", {"ticker": TICKER})
@@ -107,7 +109,7 @@ def test_without_a_file_there_are_no_states_and_no_complaint(storage: Path, capl
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": -1, "last_id": "", "frames": []}}}',
     ],
 )
-def test_garbage_is_told_removed_and_no_failure(
+def test_garbage_is_logged_and_removed_and_raises_nothing(
     content: bytes, storage: Path, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_bytes(content)
@@ -126,7 +128,7 @@ def test_half_a_file_is_garbage(storage: Path, file: Path, caplog: pytest.LogCap
 
 def test_the_file_of_another_version_is_removed_and_not_guessed_at(storage: Path, file: Path) -> None:
     save(storage, {"ticker": TICKER})
-    told = orjson.loads(file.read_bytes())
-    file.write_bytes(orjson.dumps({**told, "version": told["version"] + 1}))
+    fields = orjson.loads(file.read_bytes())
+    file.write_bytes(orjson.dumps({**fields, "version": fields["version"] + 1}))
     assert take(storage) == {}
     assert not file.exists()

@@ -20,15 +20,15 @@ from tests.kit.completions import body
 EVENTS = 2000
 WARM_EVENTS = 200
 SUBSCRIBERS = 50
-FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # and its place in the list, which is a little longer than it has to be
+FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # an empty bytes object, and 9 bytes for its place in the growing list
 
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Runs it in the gateway's own event loop, and undoes what a service changes in its process."""
+    """Runs a coroutine in uvloop, as the gateway does, and undoes what a service changes in its process."""
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
     gc.unfreeze()
-    gc.collect()  # what earlier tests have left must not go while something is counted
+    gc.collect()  # garbage of earlier tests must not be freed while a test counts objects
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner.run
     sys.setswitchinterval(interval)
@@ -85,13 +85,13 @@ def test_a_stream_that_is_over_leaves_nothing_for_the_garbage_collector(run: Run
             await chain.answer(WAYS[way], 5)
             gc.collect()
             found: list[int] = []
-            gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+            gc.callbacks.append(lambda phase, details: found.append(details.get("collected", 0)))
             try:
                 await chain.answer(WAYS[way], 20)
                 gc.collect()
             finally:
                 gc.callbacks.pop()
-            assert sum(found) < 20  # not one for each of them
+            assert sum(found) < 20  # fewer objects than there were streams
 
     run(main())
 
@@ -100,7 +100,9 @@ def test_a_stream_that_is_over_leaves_nothing_for_the_garbage_collector(run: Run
 @pytest.mark.parametrize(
     "content", [body(stream=True, model="nobody/knows"), body(stream=True, temperature="hot"), {}]
 )
-def test_nor_does_a_request_that_is_refused(run: Run, tmp_path: Path, way: str, content: dict[str, Any]) -> None:
+def test_a_request_that_is_refused_leaves_nothing_for_the_garbage_collector(
+    run: Run, tmp_path: Path, way: str, content: dict[str, Any]
+) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
             told = orjson.dumps(content) + b" " * (len(CONTENT) - len(orjson.dumps(content)))
@@ -110,7 +112,7 @@ def test_nor_does_a_request_that_is_refused(run: Run, tmp_path: Path, way: str, 
                 await client.until(b"}}")
                 gc.collect()
                 found: list[int] = []
-                gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+                gc.callbacks.append(lambda phase, details: found.append(details.get("collected", 0)))
                 try:
                     for _ in range(20):
                         await asyncio.get_running_loop().sock_sendall(client.socket, request)
@@ -124,7 +126,7 @@ def test_nor_does_a_request_that_is_refused(run: Run, tmp_path: Path, way: str, 
 
 
 @pytest.mark.parametrize("way", list(WAYS))
-def test_nor_does_a_client_that_hangs_up(run: Run, tmp_path: Path, way: str) -> None:
+def test_a_client_that_hangs_up_leaves_nothing_for_the_garbage_collector(run: Run, tmp_path: Path, way: str) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
             for _ in range(3):
@@ -133,7 +135,7 @@ def test_nor_does_a_client_that_hangs_up(run: Run, tmp_path: Path, way: str) -> 
             await asyncio.sleep(0.1)
             gc.collect()
             found: list[int] = []
-            gc.callbacks.append(lambda phase, told: found.append(told.get("collected", 0)))
+            gc.callbacks.append(lambda phase, details: found.append(details.get("collected", 0)))
             try:
                 for _ in range(20):
                     async with chain.running(WAYS[way]):
@@ -154,6 +156,6 @@ def test_a_completion_that_takes_the_short_way_is_no_task(run: Run, tmp_path: Pa
                 await asyncio.sleep(0.1)
                 before = len(names())
             async with chain.running(POST):
-                assert len(names()) == before  # that of its connection
+                assert len(names()) == before  # no task but the one of its connection
 
     run(main())

@@ -33,8 +33,8 @@ def gateway(logs: Path, tmp_path: Path, alpha: Upstream) -> Iterator[GatewayProc
 TOKENS = 200
 TOGETHER = 100
 MEMORY_CROWD = 2000
-WARM_CROWD = 500  # who comes first pays for what all use
-MAX_BYTES = 4096  # of user-space memory for an idle subscriber; bench/fanout.py measures 500 to 600
+WARM_CROWD = 500  # the first subscribers cause memory that all later subscribers share
+MAX_BYTES = 4096  # user-space memory of an idle subscriber; bench/fanout.py measures 500 to 600 bytes
 
 
 class SystemCalls:
@@ -55,7 +55,7 @@ class SystemCalls:
             pytest.skip(f"strace may not look: {line}")
 
     def total(self) -> int:
-        """How many there were; to be asked once."""
+        """Stop counting; returns the number of calls so far."""
         self._strace.send_signal(signal.SIGINT)
         self._strace.communicate(timeout=PATIENCE)
         rows = [line.split() for line in self._told.read_text().splitlines()]
@@ -69,15 +69,17 @@ def test_an_event_to_a_subscriber_is_one_system_call_at_most(gateway: GatewayPro
     crowd.bodies()
     sent = calls.total()
     crowd.leave(reset=False)
-    told = wait_for_state(gateway, stream["id"], readers=0)
-    assert told["deliveries"] == TOGETHER * told["events"]
-    assert told["sends"] <= told["deliveries"] + TOGETHER  # each has an end, which is no event
-    assert sent >= told["sends"], "strace has not seen them all"
-    assert sent <= 1.02 * told["sends"] + 5 * TOGETHER  # a head for each, and what begins its events
+    described = wait_for_state(gateway, stream["id"], readers=0)
+    assert described["deliveries"] == TOGETHER * described["events"]
+    assert (
+        described["sends"] <= described["deliveries"] + TOGETHER
+    )  # each subscriber is sent an end, which is no delivery
+    assert sent >= described["sends"], "strace has not seen them all"
+    assert sent <= 1.02 * described["sends"] + 5 * TOGETHER  # 5 calls: a subscriber's head and prelude
 
 
 def private_bytes(gateway: GatewayProcess) -> int:
-    """User-space memory of the process that is its own."""
+    """The private user-space memory of the process, in bytes."""
     lines = Path(f"/proc/{gateway.process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
@@ -117,6 +119,6 @@ def test_a_subscriber_that_reads_nothing_holds_a_cursor_and_little_of_the_kernel
     stream = create(gateway, {"ttft_ms": 5, "gap_ms": 0, "text": ("x" * 24_999 + " ") * 150})
     with RawClient(gateway.port) as idle:
         idle.request("GET", stream["events_url"])
-        told = wait_for_state(gateway, stream["id"], state="ended")
-        assert told["bytes"] > 150 * 25_000
-        assert told["lag_events"] > 150 * 3 // 4
+        described = wait_for_state(gateway, stream["id"], state="ended")
+        assert described["bytes"] > 150 * 25_000
+        assert described["lag_events"] > 150 * 3 // 4

@@ -9,20 +9,20 @@ from typing import Any
 
 MODEL = "openai/gpt-4o"
 PATH = "/v1/chat/completions"
-MAX_BODY_BYTES = 100_000  # of the gateway that is asked
+MAX_BODY_BYTES = 100_000  # `server.max_body_bytes` of the gateway that gets these requests
 MUTATIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request. `key` names the API key; `fields` are the header lines as they go out, without it."""
+    """One request. `key` names the API key; `fields` are the header lines that are sent beside the key's own."""
 
     name: str
     content: bytes
     key: str | None = "plain"
     fields: tuple[str, ...] = ("Host: gateway", "Content-Type: application/json")
     line: str = f"POST {PATH} HTTP/1.1"
-    length: str | None = None  # as it is sent; None: as it is
+    length: str | None = None  # the Content-Length that is sent; None: the true length
     authorization_first: bool = False
     tail: tuple[str, ...] = field(default=())
 
@@ -42,7 +42,7 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def post(name: str, content: bytes | dict[str, Any] | None = None, *more: str, **options: Any) -> Case:
-    """A request with the usual fields, and more of them."""
+    """A request with the usual header fields and the fields in `more`."""
     content = body() if content is None else content
     encoded = content if isinstance(content, bytes) else json.dumps(content).encode()
     return Case(name, encoded, fields=("Host: gateway", "Content-Type: application/json", *more), **options)

@@ -24,7 +24,7 @@ class Peer:
         await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
     async def until(self, mark: bytes) -> bytes:
-        """What comes, up to and with the piece that brings this."""
+        """The bytes that come, up to the piece that brings `mark`, which is included."""
         received = b""
         async with asyncio.timeout(PATIENCE):
             while mark not in received:
@@ -34,7 +34,7 @@ class Peer:
         return received
 
     async def rest(self) -> bytes:
-        """What comes until the server closes the connection."""
+        """The bytes that come until the server closes the connection."""
         received = b""
         async with asyncio.timeout(PATIENCE):
             while data := await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16):

@@ -1,4 +1,4 @@
-"""What the gateway relies on of aiohttp's private members. A failure here says that an upgrade has changed one."""
+"""The private members of aiohttp behave as the gateway relies on. A failure says that an upgrade changed a member."""
 
 import ast
 import asyncio
@@ -63,7 +63,7 @@ def brief_handler(server: web.Server) -> web.RequestHandler:
     return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=0.05)
 
 
-async def test_it_is_idle_before_the_first_request_and_behind_each_answer() -> None:
+async def test_a_connection_is_idle_before_its_first_request_and_behind_each_answer() -> None:
     gate = Gate()
     async with connected(handler, gate) as (peer, protocol):
         await until(lambda: seam.is_idle(protocol))
@@ -77,7 +77,7 @@ async def test_it_is_idle_before_the_first_request_and_behind_each_answer() -> N
             await until(lambda: seam.is_idle(protocol))
 
 
-async def test_it_is_not_idle_while_a_request_waits_behind_another() -> None:
+async def test_a_connection_is_not_idle_while_a_request_waits_behind_another() -> None:
     gate = Gate()
     async with connected(handler, gate) as (peer, protocol):
         await peer.send(GET + GET)
@@ -89,7 +89,7 @@ async def test_it_is_not_idle_while_a_request_waits_behind_another() -> None:
         await until(lambda: seam.is_idle(protocol))
 
 
-async def test_it_is_not_idle_before_the_body_of_an_answered_request_has_come() -> None:
+async def test_a_connection_is_not_idle_before_the_body_of_an_answered_request_has_come() -> None:
     gate = Gate()
     gate_opened = gate.may_answer
     async with connected(handler, gate) as (peer, protocol):
@@ -103,7 +103,7 @@ async def test_it_is_not_idle_before_the_body_of_an_answered_request_has_come() 
         await until(lambda: seam.is_idle(protocol))
 
 
-async def test_it_is_idle_with_a_part_of_a_request_in_its_parser_which_is_why_a_boundary_is_kept() -> None:
+async def test_a_connection_is_idle_with_a_part_of_a_request_in_its_parser_so_that_a_boundary_is_kept() -> None:
     async with connected(handler, reads_its_body) as (peer, protocol):
         await peer.send(GET[:10])
         await asyncio.sleep(0.01)
@@ -111,7 +111,7 @@ async def test_it_is_idle_with_a_part_of_a_request_in_its_parser_which_is_why_a_
         assert seam.requests_found(protocol) == 0
 
 
-async def test_the_first_byte_of_data_ends_its_being_idle_in_the_same_call() -> None:
+async def test_the_first_byte_of_data_ends_the_idle_state_in_the_same_call() -> None:
     async with connected(handler, reads_its_body) as (_, protocol):
         await until(lambda: seam.is_idle(protocol))
         protocol.data_received(GET)
@@ -148,7 +148,9 @@ async def test_a_request_that_waits_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("close", [web.RequestHandler.close, web.RequestHandler.force_close])
-async def test_it_is_closing_from_either_way_of_closing_on(close: Callable[[web.RequestHandler], None]) -> None:
+async def test_a_connection_is_closing_as_soon_as_either_way_of_closing_is_called(
+    close: Callable[[web.RequestHandler], None],
+) -> None:
     async with connected(handler, reads_its_body) as (_, protocol):
         await until(lambda: seam.is_idle(protocol))
         assert not seam.is_closing(protocol)

@@ -15,7 +15,7 @@ from tests.kit.streams import create
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
-ROOM = 4  # max_connections of the gateway that says so
+ROOM = 4  # `max_connections` of the gateway `small`
 
 
 @pytest.fixture(scope="module")
@@ -33,23 +33,23 @@ def small(logs: Path, provider: Upstream, tmp_path: Path) -> Iterator[LocalGatew
         gateway.close()
 
 
-def test_beyond_max_connections_a_request_is_refused_and_who_is_served_stays(small: Gateway) -> None:
+def test_beyond_max_connections_a_request_is_refused_and_served_clients_stay(small: Gateway) -> None:
     stream = create(small, ENDLESS)
     with contextlib.ExitStack() as crowd:
-        readers = [crowd.enter_context(Subscriber(small.port, stream["events_url"])) for _ in range(ROOM)]
-        for reader in readers:
-            reader.events(1)
+        subscribers = [crowd.enter_context(Subscriber(small.port, stream["events_url"])) for _ in range(ROOM)]
+        for subscriber in subscribers:
+            subscriber.events(1)
         for method, path in (("POST", "/v1/streams"), ("GET", stream["events_url"])):
             refused = call(small, method, path, body(QUICK) if method == "POST" else b"")
             assert refused.status == 503
             assert refused.error()["code"] == "service_unavailable"
             assert 1 <= int(refused.headers["retry-after"]) <= 5
         assert call(small, "GET", "/healthz").status == 200  # a supervisor must still see that it lives
-        for reader in readers:
-            reader.events(20)
-        readers[0].close()
+        for subscriber in subscribers:
+            subscriber.events(20)
+        subscribers[0].close()
         with Subscriber(small.port, stream["events_url"]) as again:
-            assert wait_for(lambda: again.told.status == 200, "room for one more")
+            assert wait_for(lambda: again.response.status == 200, "room for one more")
             again.events(5)
     call(small, "DELETE", f"/v1/streams/{stream['id']}")
 
@@ -66,7 +66,9 @@ def test_idle_connections_count_and_a_completion_is_told_why_it_is_refused(small
     wait_for(lambda: fetch(small.port, body(QUICK, stream=True)).status == 200, "room again")
 
 
-def test_who_joins_by_a_stream_key_counts_as_a_subscriber(logs: Path, provider: Upstream, tmp_path: Path) -> None:
+def test_a_request_that_joins_by_a_stream_key_counts_as_a_subscriber(
+    logs: Path, provider: Upstream, tmp_path: Path
+) -> None:
     sections = f'[stream]\nmax_subscribers = 2\n[storage]\npath = "{tmp_path}/s.db"\n'
     gateway = LocalGateway(logs, configuration([(provider, [MODEL])], sections), KEYS)
     shared, key = body(ENDLESS, stream=True), {"X-Stream-Key": "full"}

@@ -37,7 +37,7 @@ def answer_to(way: str, number: int) -> bytes:
 
 
 class ShortWay:
-    """A fast way that answers with the number in the body; at once, or when the test says so."""
+    """A fast way that answers with the number in the request's body, at once or when the test lets it."""
 
     def __init__(self) -> None:
         self.at_once = True
@@ -126,7 +126,7 @@ async def test_behind_a_request_on_aiohttps_way_the_next_is_fast_again(case: Cas
 
 
 @pytest.mark.parametrize("cut", [1, len(REQUEST_LINE), len(REQUEST_LINE) + 9, -1])
-async def test_also_when_the_next_comes_in_two_pieces(case: Case, cut: int) -> None:
+async def test_behind_a_request_on_aiohttps_way_a_request_in_two_pieces_is_fast_too(case: Case, cut: int) -> None:
     await case.exchange(GET % 1, "aiohttp 1")
     await case.peer.send(plain(2)[:cut])
     await until(lambda: case.connection.served_by is Server.NOBODY)
@@ -265,7 +265,7 @@ async def test_a_shutdown_lets_a_fast_answer_end(case: Case) -> None:
     case.way.at_once = False
     await case.peer.send(plain(1))
     await until(lambda: case.way.waiting)
-    case.connection.close()  # as aiohttp's server does before
+    case.connection.close()  # aiohttp's server calls `close` before `shutdown`
     closing = asyncio.create_task(case.connection.shutdown(10))
     await asyncio.sleep(0)
     case.way.waiting.pop()()
@@ -279,12 +279,12 @@ async def test_a_shutdown_does_not_wait_for_a_fast_answer_for_ever(case: Case) -
     await until(lambda: case.way.waiting)
     await case.connection.shutdown(0.01)
     assert await case.peer.rest() == b""
-    case.way.waiting.pop()()  # its client is gone
+    case.way.waiting.pop()()  # the answer ends although its client is gone
 
 
 @pytest.mark.parametrize("how", ["fin", "half", "rst"])
 @pytest.mark.parametrize("before", [b"", GET % 1], ids=["fast from the start", "behind aiohttp"])
-async def test_whoever_watches_is_told_in_any_case_that_the_client_is_gone(how: str, before: bytes) -> None:
+async def test_a_watcher_is_always_told_that_the_client_is_gone(how: str, before: bytes) -> None:
     async with Opened() as case:
         if before:
             await case.exchange(before, "aiohttp 1")

@@ -13,7 +13,7 @@ from tests.kit.upstreams import Upstream
 
 APP, EVIL = "https://app.example.com", "https://evil.example.com"
 ASKS = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,content-type"}
-ASKS |= {"Connection": "close"}  # the end of an answer without a body and its length
+ASKS |= {"Connection": "close"}  # so that the end of the connection ends an answer without a body
 COMPLETIONS = "/v1/chat/completions"
 
 
@@ -62,10 +62,10 @@ def test_a_preflight_of_another_origin_is_refused(gateway: Gateway, origin: str)
     assert answer.headers["vary"] == "Origin"
 
 
-@pytest.mark.parametrize("asked", [b"\xff\xfe", "\u00e9".encode(), b"x" * 5000])
-def test_header_names_that_are_none_break_nothing(gateway: Gateway, asked: bytes) -> None:
+@pytest.mark.parametrize("names", [b"\xff\xfe", "\u00e9".encode(), b"x" * 5000])
+def test_header_names_that_are_none_break_nothing(gateway: Gateway, names: bytes) -> None:
     head = f"OPTIONS {COMPLETIONS} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nOrigin: {APP}\r\n"
-    asks = b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: " + asked + b"\r\n\r\n"
+    asks = b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: " + names + b"\r\n\r\n"
     with RawClient(gateway.port) as client:
         client.socket.sendall(head.encode() + asks)
         assert client.answer().status == 204
@@ -99,8 +99,8 @@ def test_a_page_that_is_not_allowed_cannot_even_ask(
     before = alpha.statistics()
     for path in (COMPLETIONS, "/v1/streams"):
         # As a form or `fetch` with mode no-cors sends it: without a preflight.
-        told = {"Content_Type": "text/plain", "Authorization": key.bearer}
-        answer = call(gateway, "POST", path, body(QUICK), Origin=origin, **told)
+        headers = {"Content_Type": "text/plain", "Authorization": key.bearer}
+        answer = call(gateway, "POST", path, body(QUICK), Origin=origin, **headers)
         assert (answer.status, answer.error()["param"]) == (403, "Origin")
         assert "access-control-allow-origin" not in answer.headers
     assert call(gateway, "DELETE", "/v1/streams/st_1", Origin=origin, Authorization=key.bearer).status == 403

@@ -29,7 +29,7 @@ def request(content: bytes, *fields: str) -> bytes:
 PLAIN = request(json.dumps(body(QUICK, stream=True)).encode())
 
 
-def asked(gateway: Gateway, content: Any, **headers: str) -> Answer:
+def answer_to(gateway: Gateway, content: Any, **headers: str) -> Answer:
     with RawClient(gateway.port) as client:
         client.post(content, **headers)
         return client.answer()
@@ -95,7 +95,7 @@ def test_a_refusal_that_cannot_be_written_in_utf_8_is_told_all_the_same(logs: Pa
     gateway = LocalGateway(logs, configuration([(upstream, [MODEL])]), KEYS)
     try:
         for way in ({}, AIOHTTPS_WAY):
-            refused = asked(gateway, body(stream=True), **way)
+            refused = answer_to(gateway, body(stream=True), **way)
             assert refused.status == 400
             assert "bad" in refused.error()["message"]
     finally:
@@ -111,13 +111,15 @@ def test_the_rest_of_a_request_may_be_slow_to_come(gateway: Gateway) -> None:
         assert client.answer().text() == WHOLE_TEXT
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_request_is_nobody(gateway: Gateway, alpha: Upstream) -> None:
+def test_a_client_that_leaves_in_the_middle_of_its_request_reaches_no_upstream(
+    gateway: Gateway, alpha: Upstream
+) -> None:
     before = alpha.statistics()
     for how in ("fin", "half", "rst"):
         with RawClient(gateway.port) as client:
             client.socket.sendall(PLAIN[:-5])
             client.hang_up(how)
-    assert asked(gateway, body(QUICK, stream=True)).status == 200
+    assert answer_to(gateway, body(QUICK, stream=True)).status == 200
     assert alpha.statistics().requests == before.requests + 1
 
 
@@ -147,7 +149,7 @@ def test_what_is_not_plain_is_answered_the_same(gateway: Gateway, fields: list[s
 
 def test_a_large_request_is_answered(gateway: Gateway) -> None:
     padded = body(QUICK, stream=True, user="x" * 2 * MAX_CONTENT_BYTES)
-    assert asked(gateway, padded).text() == WHOLE_TEXT
+    assert answer_to(gateway, padded).text() == WHOLE_TEXT
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_an_error_is_the_same_on_both_ways(gateway: Gateway, change: dict[str, A
         fast = client.answer()
         client.socket.sendall(PLAIN)  # an error is no reason to close
         assert client.answer().text() == WHOLE_TEXT
-    slow = asked(gateway, content, **sent, **AIOHTTPS_WAY)
+    slow = answer_to(gateway, content, **sent, **AIOHTTPS_WAY)
     assert fast.status == slow.status >= 400
     assert fast.headers.keys() == slow.headers.keys()
     for name in fast.headers.keys() - {"date", "content-length", "content-type"}:
@@ -182,7 +184,7 @@ def test_an_error_is_the_same_on_both_ways(gateway: Gateway, change: dict[str, A
 
 def test_an_answer_is_the_same_on_both_ways(gateway: Gateway) -> None:
     content = body(QUICK, stream=True)
-    fast, slow = asked(gateway, content), asked(gateway, content, **AIOHTTPS_WAY)
+    fast, slow = answer_to(gateway, content), answer_to(gateway, content, **AIOHTTPS_WAY)
     assert fast.text() == slow.text() == WHOLE_TEXT
     assert fast.headers.keys() == slow.headers.keys()
     assert fast.events()[0]["model"] == slow.events()[0]["model"]

@@ -18,11 +18,11 @@ WHOLE_TEXT = text(8)
 
 @pytest.fixture(scope="module")
 def strict(logs: Path, served: Any) -> Iterator[LocalGateway]:
-    """A gateway with little patience."""
+    """A gateway with short limits of time."""
     sections = "[stream]\nidle_timeout_ms = 900\nmax_duration_seconds = 2\n" + ORDERED
     limits = "head_timeout_ms = 300\nfirst_content_timeout_ms = 600\nresponse_timeout_ms = 600\n"
-    told = configuration(served, sections).replace("api_key_env", limits + "api_key_env")
-    gateway = LocalGateway(logs, told, KEYS)
+    content = configuration(served, sections).replace("api_key_env", limits + "api_key_env")
+    gateway = LocalGateway(logs, content, KEYS)
     try:
         yield gateway
     finally:
@@ -90,7 +90,7 @@ FAULTS: list[dict[str, Any]] = [
 
 
 def _id(value: dict[str, Any]) -> str:
-    return "-".join(f"{name}-{told}" for name, told in value.items())
+    return "-".join(f"{name}-{setting}" for name, setting in value.items())
 
 
 class TestFallback:

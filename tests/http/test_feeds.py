@@ -58,7 +58,7 @@ def numbers(events: list[Event]) -> list[int]:
 
 def described(gateway: Gateway, name: str) -> dict[str, object]:
     [found] = [
-        one for one in json.loads(call(gateway, "GET", "/v1/feeds").body)["data"] if one["id"] == f"feed:{name}"
+        entry for entry in json.loads(call(gateway, "GET", "/v1/feeds").body)["data"] if entry["id"] == f"feed:{name}"
     ]
     return dict(found)
 
@@ -68,10 +68,10 @@ def test_subscribers_share_one_connection_and_keep_the_names_of_the_events(
 ) -> None:
     before = source.statistics().requests
     with Subscriber(gateway.port, TICKER) as first, Subscriber(gateway.port, TICKER) as second:
-        told, also = first.events(5), second.events(5)
-    assert [event.name for event in told] == ["tick"] * 5
-    assert numbers(told) == list(range(1, 6))
-    assert [event.id for event in told] == [event.id for event in also]
+        events, also = first.events(5), second.events(5)
+    assert [event.name for event in events] == ["tick"] * 5
+    assert numbers(events) == list(range(1, 6))
+    assert [event.id for event in events] == [event.id for event in also]
     assert source.statistics().requests == before + 1
 
 
@@ -87,12 +87,12 @@ def test_a_late_subscriber_gets_the_ring_and_then_what_comes(gateway: Gateway) -
     with Subscriber(gateway.port, TICKER) as first:
         first.events(40)
         with Subscriber(gateway.port, TICKER) as late:
-            told = numbers(late.events(12))
-    assert told == list(range(told[0], told[0] + 12))
-    assert told[0] > 20
+            events = numbers(late.events(12))
+    assert events == list(range(events[0], events[0] + 12))
+    assert events[0] > 20
 
 
-def test_who_comes_back_after_the_ring_has_turned_is_told_how_much_is_missing(gateway: Gateway) -> None:
+def test_a_subscriber_that_comes_back_after_the_ring_has_turned_is_told_how_much_is_missing(gateway: Gateway) -> None:
     with Subscriber(gateway.port, TICKER) as first:
         seen = first.events(1)[0]
         first.events(40)
@@ -120,14 +120,14 @@ def test_a_source_that_refuses_is_tried_again_and_says_why(gateway: Gateway) -> 
 
 def test_the_ids_of_the_source_stand_in_the_id_for_those_who_can_read_no_other_field(gateway: Gateway) -> None:
     with Subscriber(gateway.port, TICKER + "?ids=source") as subscriber:
-        told = subscriber.events(3)
-    for event in told:
+        events = subscriber.events(3)
+    for event in events:
         position, slash, source_id = (event.id or "").partition("/")
         assert slash
         assert source_id == str(event.json["n"])
         assert position.rpartition("-")[2].isdigit()
-    with Subscriber(gateway.port, TICKER + "?ids=source", Last_Event_ID=told[1].id or "") as back:
-        assert back.events(1) == [told[2]]
+    with Subscriber(gateway.port, TICKER + "?ids=source", Last_Event_ID=events[1].id or "") as back:
+        assert back.events(1) == [events[2]]
     refused = call(gateway, "GET", TICKER + "?ids=mine")
     assert (refused.status, refused.error()["param"]) == (400, "ids")
 
@@ -143,7 +143,7 @@ def test_a_subscriber_that_falls_out_of_a_strict_ring_is_closed_and_others_are_n
             seen.extend(quick.events(50))
             return any(line["event"] == "reader lagged" for line in gateway.lines())
 
-        wait_for(closed, "the slow reader to fall out of the ring", 60.0)
+        wait_for(closed, "the slow subscriber to fall out of the ring", 60.0)
         seen.extend(quick.events(50))
     assert numbers(seen) == list(range(seen[0].json["n"], seen[0].json["n"] + len(seen)))
 
@@ -156,9 +156,9 @@ def test_a_viewer_token_opens_its_feed_and_no_other_and_ends_with_its_time(gatew
     storage = tmp_path / "feeds.db"
     token = minted(gateway, storage, "feed:ticker", 0.5)
     with Subscriber(gateway.port, f"{TICKER}?token={token}") as viewer:
-        told = viewer.all_events()
-    assert (told[-1].name, told[-1].json) == ("end", {"ending": "expired"})
-    assert numbers(told[:-1])
+        events = viewer.all_events()
+    assert (events[-1].name, events[-1].json) == ("end", {"ending": "expired"})
+    assert numbers(events[:-1])
     for query, status in (
         (f"token={token}", 403),
         (f"token={minted(gateway, storage, 'feed:short', 60)}", 403),
@@ -187,10 +187,10 @@ def test_an_id_that_no_request_can_carry_does_not_keep_a_feed_from_its_source(
     gateway = LocalGateway(logs, configuration([(source, [MODEL])], sections), KEYS)
     try:
         with Subscriber(gateway.port, "/v1/feeds/odd/events") as subscriber:
-            told = subscriber.events(5)
+            events = subscriber.events(5)
         # What the source may have sent in between nobody knows, and it is told.
-        assert [event.name for event in told] == ["message", "gap", "message", "gap", "message"]
-        assert [event.data for event in told if event.name == "message"] == ["1", "2", "3"]
+        assert [event.name for event in events] == ["message", "gap", "message", "gap", "message"]
+        assert [event.data for event in events if event.name == "message"] == ["1", "2", "3"]
         assert not any(b"last-event-id" in head.lower() for head in odd.requests)
     finally:
         gateway.close()

@@ -19,11 +19,11 @@ from tests.kit.rivals import (
     SILENCES,
     WHOLE_TEXT,
     Rivals,
-    asked,
     attempts,
     ended,
     failure,
     metadata,
+    request_for,
     routed,
     serving,
     stream,
@@ -50,21 +50,21 @@ PROMPT_USD = len(PROMPT) / 4 * 2.5 / 1_000_000  # by the gateway's rule of thumb
 
 @pytest.fixture(scope="module")
 def calm(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """No hedges, as by default."""
+    """A gateway that does not hedge, which is the default."""
     with serving(logs, rivals_all_module.served(), ORDERED) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def hedging(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """Every request may be hedged after a fixed time."""
+    """A gateway that may hedge every request after a fixed time."""
     with serving(logs, rivals_all_module.served(), ALWAYS) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def automatic(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """Every request may be hedged once it is known what is slow."""
+    """A gateway that may hedge every request once it knows which answers are slow (`hedge_after = "auto"`)."""
     with serving(
         logs, rivals_all_module.served(), '[ttft]\nhedge_after = "auto"\nhedge_max_share = 1\n' + ORDERED
     ) as gateway:
@@ -73,7 +73,7 @@ def automatic(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def throttled(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """One request in four may be hedged."""
+    """A gateway that may hedge one request in four."""
     with serving(
         logs, rivals_all_module.served(), f"[ttft]\nhedge_after = 30\nhedge_max_share = {SHARE}\n" + ORDERED
     ) as gateway:
@@ -87,7 +87,7 @@ class TestFixed:
     ) -> None:
         before = rivals.first.statistics()
         rivals.first.follow(**SILENCES[silence])
-        answer = stream(hedging, asked(model))
+        answer = stream(hedging, request_for(model))
         assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("second", "2")
         assert float(answer.headers["x-ttft-ms"]) >= HEDGE_MS - 1
         lost, won = attempts(answer)
@@ -101,26 +101,26 @@ class TestFixed:
     def test_the_loser_is_closed_and_its_connection_is_not_kept(
         self, hedging: Gateway, rivals: Rivals, model: str
     ) -> None:
-        fetch(hedging.port, asked(model))
+        fetch(hedging.port, request_for(model))
         rivals.wait_until_quiet()
         for _ in range(3):
             before = rivals.first.statistics()
             left = max(before.open_connections - 1, 0)
             rivals.first.follow(stall_before="role")
-            stream(hedging, asked(model))
+            stream(hedging, request_for(model))
             rivals.first.wait_for_counts("the loser closed", open_connections=left, streams_running=0)
         accepted = rivals.first.statistics().connections_accepted
         rivals.first.follow(**QUICK)
-        assert stream(hedging, asked(model)).headers["x-upstream"] == "first"
+        assert stream(hedging, request_for(model)).headers["x-upstream"] == "first"
         reused = left > 0
         assert rivals.first.statistics().connections_accepted == accepted + (not reused)
 
     def test_the_winner_of_a_hedge_keeps_its_connection(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
         rivals.first.follow(stall_before="head")
-        stream(hedging, asked(model))
+        stream(hedging, request_for(model))
         before = rivals.second.statistics()
         for _ in range(3):
-            stream(hedging, asked(model))
+            stream(hedging, request_for(model))
         assert rivals.second.statistics().connections_accepted == before.connections_accepted
         assert rivals.second.statistics().aborted == before.aborted
 
@@ -130,46 +130,49 @@ class TestFixed:
         before = rivals.second.statistics()
         rivals.first.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
         rivals.second.follow(stall_before="role")
-        answer = stream(hedging, asked(model))
+        answer = stream(hedging, request_for(model))
         assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("first", "2")
-        assert [(one["outcome"], one["hedge"]) for one in attempts(answer)] == [("won", False), ("lost", True)]
+        assert [(attempt["outcome"], attempt["hedge"]) for attempt in attempts(answer)] == [
+            ("won", False),
+            ("lost", True),
+        ]
         rivals.second.wait_for_abort(before)
 
     def test_the_metadata_tells_what_the_hedge_cost(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
         rivals.first.follow(stall_before="head")
-        answer = stream(hedging, asked(model))
-        told = metadata(answer)
-        assert told["hedge_cost_usd"] == pytest.approx(PROMPT_USD)
+        answer = stream(hedging, request_for(model))
+        routing = metadata(answer)
+        assert routing["hedge_cost_usd"] == pytest.approx(PROMPT_USD)
         usage = answer.events()[-2]["usage"]
         assert usage["completion_tokens"] == 8
         winner_usd = (usage["prompt_tokens"] * 2.5 + 8 * 10.0) / 1_000_000
-        assert told["cost"]["usd"] == pytest.approx(winner_usd)
+        assert routing["cost"]["usd"] == pytest.approx(winner_usd)
         line = ended(hedging, answer)
         assert float(line["hedge_cost_usd"]) == pytest.approx(PROMPT_USD)
         assert float(line["cost_usd"]) == pytest.approx(winner_usd)
 
     def test_an_answer_without_a_hedge_tells_of_no_cost(self, calm: Gateway, model: str) -> None:
-        answer = stream(calm, asked(model))
+        answer = stream(calm, request_for(model))
         assert "hedge_cost_usd" not in metadata(answer)
         assert float(ended(calm, answer)["hedge_cost_usd"]) == 0
 
-    def test_a_hedge_that_fails_leaves_the_first_one_running(
+    def test_a_hedge_that_fails_leaves_the_first_attempt_running(
         self, hedging: Gateway, rivals: Rivals, model: str
     ) -> None:
         rivals.first.follow(**{**QUICK, "ttft_ms": 5 * HEDGE_MS})
         rivals.second.follow(status=500)
-        answer = stream(hedging, asked(model))
+        answer = stream(hedging, request_for(model))
         assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("first", "2")
-        assert [one["outcome"] for one in attempts(answer)] == ["won", "upstream_error"]
+        assert [attempt["outcome"] for attempt in attempts(answer)] == ["won", "upstream_error"]
 
-    def test_a_hedge_answers_when_the_first_one_fails_meanwhile(
+    def test_a_hedge_answers_when_the_first_attempt_fails_meanwhile(
         self, hedging: Gateway, rivals: Rivals, model: str
     ) -> None:
         rivals.first.follow(ttft_ms=2 * HEDGE_MS, error_first=True)
         rivals.second.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
-        answer = stream(hedging, asked(model))
+        answer = stream(hedging, request_for(model))
         assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("second", "2")
-        assert [one["outcome"] for one in attempts(answer)] == ["upstream_error", "won"]
+        assert [attempt["outcome"] for attempt in attempts(answer)] == ["upstream_error", "won"]
 
     def test_an_upstream_without_an_alternative_is_hedged_with_itself(
         self, hedging: Gateway, rivals: Rivals, lone_model: str
@@ -177,70 +180,77 @@ class TestFixed:
         before = rivals.first.statistics()
         rivals.first.follow(stall_before="head")
         with RawClient(hedging.port) as client:
-            client.post(asked(lone_model), **METADATA)
+            client.post(request_for(lone_model), **METADATA)
             rivals.first.wait_for_request(before)
             rivals.first.follow(**QUICK)
             answer = client.answer()
         assert answer.text() == WHOLE_TEXT
         assert answer.headers["x-attempts"] == "2"
-        told = [(one["upstream"], one["outcome"], one["hedge"]) for one in attempts(answer)]
-        assert told == [("first", "lost", False), ("first", "won", True)]
+        found = [(attempt["upstream"], attempt["outcome"], attempt["hedge"]) for attempt in attempts(answer)]
+        assert found == [("first", "lost", False), ("first", "won", True)]
         rivals.first.wait_for_abort(before)
 
-    def test_the_budget_ends_both(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
+    def test_the_budget_ends_both_attempts(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
         before = [upstream.statistics() for upstream in rivals.both()]
         rivals.first.follow(stall_before="head")
         rivals.second.follow(stall_after=0, ttft_ms=0)
         answer = fetch(hedging.port, routed(model, max_ttft_ms=6 * HEDGE_MS))
         assert (answer.status, answer.error()["code"]) == (504, "ttft_budget_exceeded")
         tried = json.loads(answer.body)["routing_metadata"]["attempts"]
-        assert [(one["upstream"], one["outcome"], one["hedge"]) for one in tried] == [
+        assert [(attempt["upstream"], attempt["outcome"], attempt["hedge"]) for attempt in tried] == [
             ("first", "timed_out", False),
             ("second", "timed_out", True),
         ]
         for upstream, then in zip(rivals.both(), before, strict=True):
             assert upstream.wait_for_abort(then).aborted == then.aborted + 1
 
-    def test_a_client_that_leaves_ends_both(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
+    def test_a_client_that_leaves_ends_both_attempts(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
         before = [upstream.statistics() for upstream in rivals.both()]
         for upstream in rivals.both():
             upstream.follow(stall_before="head")
         with RawClient(hedging.port) as client:
-            client.post(asked(model), x_request_id="left-both")
+            client.post(request_for(model), x_request_id="left-both")
             rivals.second.wait_for_request(before[1])
         for upstream, then in zip(rivals.both(), before, strict=True):
             upstream.wait_for_abort(then)
         line = hedging.ending("left-both")
         assert (line["ending"], line["attempts"]) == ("abandoned", ["first:stopped", "second:stopped"])
 
-    def test_a_stop_ends_both_that_the_stream_tells_of(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
+    def test_a_stop_ends_both_attempts_that_the_stream_lists(
+        self, hedging: Gateway, rivals: Rivals, model: str
+    ) -> None:
         before = [upstream.statistics() for upstream in rivals.both()]
         for upstream in rivals.both():
             upstream.follow(stall_before="role")
-        stream_id = call(hedging, "POST", "/v1/streams", asked(model)).headers["x-stream-id"]
+        stream_id = call(hedging, "POST", "/v1/streams", request_for(model)).headers["x-stream-id"]
         rivals.second.wait_for_request(before[1])
-        told = describe(hedging, stream_id)
-        assert told["state"] == "pending"
-        assert [(one["outcome"], one["hedge"]) for one in told["attempts"]] == [("running", False), ("running", True)]
+        described = describe(hedging, stream_id)
+        assert described["state"] == "pending"
+        assert [(attempt["outcome"], attempt["hedge"]) for attempt in described["attempts"]] == [
+            ("running", False),
+            ("running", True),
+        ]
         call(hedging, "DELETE", f"/v1/streams/{stream_id}")
         for upstream, then in zip(rivals.both(), before, strict=True):
             upstream.wait_for_abort(then)
-        told = wait_for_state(hedging, stream_id, state="ended")
-        assert [one["outcome"] for one in told["attempts"]] == ["stopped", "stopped"]
+        described = wait_for_state(hedging, stream_id, state="ended")
+        assert [attempt["outcome"] for attempt in described["attempts"]] == ["stopped", "stopped"]
 
-    def test_whoever_is_first_there_is_one_answer(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
+    def test_there_is_one_answer_whichever_attempt_is_first(
+        self, hedging: Gateway, rivals: Rivals, model: str
+    ) -> None:
         rivals.first.follow(**{**QUICK, "ttft_ms": HEDGE_MS + 20})
         rivals.second.follow(**{**QUICK, "ttft_ms": 20})
-        answers = together(hedging, [asked(model)] * AT_ONCE)
+        answers = together(hedging, [request_for(model)] * AT_ONCE)
         assert {answer.text() for answer in answers} == {WHOLE_TEXT}
         for answer in answers:
-            outcomes = sorted(one["outcome"] for one in attempts(answer))
+            outcomes = sorted(attempt["outcome"] for attempt in attempts(answer))
             assert outcomes in (["won"], ["lost", "won"])
             assert answer.headers["x-attempts"] == str(len(outcomes))
         rivals.wait_until_quiet()
 
 
-def test_an_answer_that_is_too_dear_from_its_first_token_on_closes_the_other_one_too(
+def test_an_answer_that_is_too_dear_from_its_first_token_on_closes_the_other_attempt_too(
     tmp_path: Path, rivals: Rivals, model: str
 ) -> None:
     before = rivals.first.statistics()
@@ -279,8 +289,8 @@ def test_a_hedge_starts_only_if_the_key_can_pay_for_it_too(
     rivals.first.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
     rivals.second.follow(stall_before="role")
     key = keyring.create(balance_usd=f"{(prompts * LONG_PROMPT_COST + 100 * TOKEN_COST) / 1_000_000:.6f}")
-    answer = stream(with_keys, asked(model, messages=LONG_PROMPT, max_tokens=100), Authorization=key.bearer)
-    assert [one["upstream"] for one in attempts(answer)] == tried
+    answer = stream(with_keys, request_for(model, messages=LONG_PROMPT, max_tokens=100), Authorization=key.bearer)
+    assert [attempt["upstream"] for attempt in attempts(answer)] == tried
 
 
 def test_what_a_hedge_has_cost_is_not_there_for_the_answer(
@@ -289,20 +299,20 @@ def test_what_a_hedge_has_cost_is_not_there_for_the_answer(
     rivals.first.follow(stall_before="head")
     rivals.second.follow(**{**ENDLESS, "gap_ms": 1})
     key = keyring.create(balance_usd=f"{(2 * LONG_PROMPT_COST + 100 * TOKEN_COST) / 1_000_000:.6f}")
-    request = asked(model, messages=LONG_PROMPT, max_tokens=100)
+    request = request_for(model, messages=LONG_PROMPT, max_tokens=100)
     answer = fetch(with_keys.port, request, Authorization=key.bearer)
     assert (answer.headers["x-upstream"], failure(answer)["code"]) == ("second", "budget_exhausted")
     keyring.records(key, 1)
     balance = keyring.balance(key)
     assert balance is not None
-    assert -3 * TOKEN_COST <= balance <= 0  # the chunk that went beyond it
+    assert -3 * TOKEN_COST <= balance <= 0  # the event that used up the balance may cost more than was left
 
 
 class TestWithout:
     def test_a_whole_answer_is_not_hedged(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
         before = rivals.second.statistics().requests
         rivals.first.follow(ttft_ms=3 * HEDGE_MS, gap_ms=0, tokens=8)
-        answer = fetch(hedging.port, asked(model, stream=False))
+        answer = fetch(hedging.port, request_for(model, stream=False))
         assert (answer.status, answer.headers["x-upstream"], answer.headers["x-attempts"]) == (200, "first", "1")
         assert rivals.second.statistics().requests == before
 
@@ -319,26 +329,29 @@ class TestWithout:
         before = rivals.second.statistics().requests
         rivals.first.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
         answer = stream(hedging, routed(model, providers=["first"]))
-        assert [one["upstream"] for one in attempts(answer)] == ["first", "first"]
+        assert [attempt["upstream"] for attempt in attempts(answer)] == ["first", "first"]
         assert rivals.second.statistics().requests == before
 
     def test_the_default_is_not_to_hedge(self, calm: Gateway, rivals: Rivals, model: str) -> None:
         rivals.first.follow(**{**QUICK, "ttft_ms": 3 * HEDGE_MS})
-        assert stream(calm, asked(model)).headers["x-attempts"] == "1"
+        assert stream(calm, request_for(model)).headers["x-attempts"] == "1"
 
 
 def test_auto_waits_until_it_knows_what_is_slow(automatic: Gateway, rivals: Rivals, model: str) -> None:
     rivals.first.follow(**{**QUICK, "ttft_ms": 300})
-    assert stream(automatic, asked(model)).headers["x-attempts"] == "1"
+    assert stream(automatic, request_for(model)).headers["x-attempts"] == "1"
     rivals.first.follow(**QUICK)
     for _ in range(3):
-        together(automatic, [asked(model)] * (KNOWN // 3))
+        together(automatic, [request_for(model)] * (KNOWN // 3))
     rivals.wait_until_quiet()
     before = rivals.first.statistics()
     rivals.first.follow(stall_before="head")
-    answer = stream(automatic, asked(model))
+    answer = stream(automatic, request_for(model))
     assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("second", "2")
-    assert [(one["outcome"], one["hedge"]) for one in attempts(answer)] == [("lost", False), ("won", True)]
+    assert [(attempt["outcome"], attempt["hedge"]) for attempt in attempts(answer)] == [
+        ("lost", False),
+        ("won", True),
+    ]
     rivals.first.wait_for_abort(before)
 
 
@@ -346,10 +359,10 @@ def test_hedges_never_exceed_their_share_of_the_requests(throttled: Gateway, riv
     rivals.first.follow(**{**QUICK, "ttft_ms": 120})
     hedged = []
     for _ in range(8):
-        hedged.append(attempts(stream(throttled, asked(model)))[-1]["hedge"])
+        hedged.append(attempts(stream(throttled, request_for(model)))[-1]["hedge"])
         assert sum(hedged) <= SHARE * len(hedged)
     assert any(hedged)
-    answers = together(throttled, [asked(model)] * AT_ONCE)
+    answers = together(throttled, [request_for(model)] * AT_ONCE)
     assert {answer.text() for answer in answers} == {WHOLE_TEXT}
     hedged += [attempts(answer)[-1]["hedge"] for answer in answers]
     assert sum(hedged) <= SHARE * len(hedged)
@@ -358,7 +371,7 @@ def test_hedges_never_exceed_their_share_of_the_requests(throttled: Gateway, riv
 
 
 def follow(path: str, upstream: Upstream) -> None:
-    """Behave so that a request takes this path."""
+    """Let an upstream behave so that a request takes this path."""
     if path == "fallback":
         upstream.follow(status=500)
     elif path == "hedge":
@@ -371,15 +384,15 @@ OUTCOMES = {"plain": ["won"], "fallback": ["upstream_error", "won"], "hedge": ["
 
 @pytest.mark.parametrize("path", WINNERS)
 class TestClients:
-    def check(self, path: str, model: str, told: Any) -> None:
-        assert told.usage.completion_tokens == 8
-        assert told.usage.total_tokens == told.usage.prompt_tokens + 8
-        routing = told.routing_metadata
+    def check(self, path: str, model: str, completion: Any) -> None:
+        assert completion.usage.completion_tokens == 8
+        assert completion.usage.total_tokens == completion.usage.prompt_tokens + 8
+        routing = completion.routing_metadata
         assert isinstance(routing, auriko.route_types.RoutingMetadata)
         assert (routing.provider, routing.model_canonical) == (WINNERS[path], model)
         assert routing.routing_strategy == "priority"
         assert routing.cost.usd > 0
-        assert [one["outcome"] for one in routing.model_extra["attempts"]] == OUTCOMES[path]
+        assert [attempt["outcome"] for attempt in routing.model_extra["attempts"]] == OUTCOMES[path]
         assert ("hedge_cost_usd" in routing.model_extra) == (path == "hedge")
 
     def test_auriko_reads_usage_metadata_and_headers(
@@ -387,17 +400,17 @@ class TestClients:
     ) -> None:
         follow(path, rivals.first)
         with auriko_client(hedging if path == "hedge" else calm) as client:
-            told = client.chat.completions.create(**asked(model))
-            headers = told.response_headers
+            completion = client.chat.completions.create(**request_for(model))
+            headers = completion.response_headers
             assert headers.request_id.startswith("req_")
             assert headers.get("x-upstream") == WINNERS[path]
             assert headers.get("x-attempts") == str(len(OUTCOMES[path]))
             assert float(headers.get("x-ttft-ms")) > 0
             assert headers.get("x-stream-id").startswith("st_")
-            assert told.usage is None
-            text = "".join(choice.delta.content or "" for chunk in told for choice in chunk.choices)
+            assert completion.usage is None
+            text = "".join(choice.delta.content or "" for chunk in completion for choice in chunk.choices)
             assert text == WHOLE_TEXT
-            self.check(path, model, told)
+            self.check(path, model, completion)
 
     async def test_auriko_reads_usage_metadata_and_headers_async(
         self, calm: Gateway, hedging: Gateway, rivals: Rivals, model: str, path: str
@@ -406,11 +419,11 @@ class TestClients:
         gateway = hedging if path == "hedge" else calm
         client = auriko.AsyncClient(api_key=CLIENT_KEY, base_url=gateway.url, max_retries=0)
         try:
-            told = await client.chat.completions.create(**asked(model))
-            assert told.response_headers.get("x-attempts") == str(len(OUTCOMES[path]))
-            text = [choice.delta.content or "" async for chunk in told for choice in chunk.choices]
+            completion = await client.chat.completions.create(**request_for(model))
+            assert completion.response_headers.get("x-attempts") == str(len(OUTCOMES[path]))
+            text = [choice.delta.content or "" async for chunk in completion for choice in chunk.choices]
             assert "".join(text) == WHOLE_TEXT
-            self.check(path, model, told)
+            self.check(path, model, completion)
         finally:
             await client._httpx.aclose()  # noqa: SLF001
 
@@ -420,9 +433,9 @@ class TestClients:
         follow(path, rivals.first)
         gateway = hedging if path == "hedge" else calm
         with openai.OpenAI(base_url=gateway.url, api_key=CLIENT_KEY, max_retries=0) as client:
-            request = asked(model, stream_options={"include_usage": True})
+            request = request_for(model, stream_options={"include_usage": True})
             chunks = list(client.chat.completions.create(**request))
         assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == WHOLE_TEXT
         assert len({chunk.id for chunk in chunks}) == 1
         assert chunks[-1].usage.completion_tokens == 8
-        assert [one["outcome"] for one in chunks[-1].routing_metadata["attempts"]] == OUTCOMES[path]
+        assert [attempt["outcome"] for attempt in chunks[-1].routing_metadata["attempts"]] == OUTCOMES[path]

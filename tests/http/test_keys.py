@@ -20,7 +20,7 @@ from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 from tests.kit.waiting import wait_for
 
-CHUNK_COST = 3 * TOKEN_COST  # of the longest word, by its bytes
+CHUNK_COST = 3 * TOKEN_COST  # the cost of the event with the longest word, counted by its bytes
 CLIENTS = 200
 REVOKED_SECONDS = 5.0
 
@@ -46,7 +46,7 @@ def key(keyring: Keyring) -> MadeKey:
     return keyring.create()
 
 
-def told(gateway: Gateway, path: str, key: MadeKey) -> Any:
+def fetch_json(gateway: Gateway, path: str, key: MadeKey) -> Any:
     answer = call(gateway, "GET", path, Authorization=key.bearer)
     assert answer.status == 200, answer.body
     return json.loads(answer.body)
@@ -73,8 +73,8 @@ def test_a_key_is_known_to_all_its_clients_as_soon_as_it_is_made(gateway: Gatewa
     fetch(gateway.port, body(QUICK), Authorization=f"Bearer {new_secret()}")
     key = keyring.create()
     with ThreadPoolExecutor(20) as pool:
-        asked = [pool.submit(call, gateway, "GET", "/v1/me", Authorization=key.bearer) for _ in range(40)]
-    assert {one.result().status for one in asked} == {200}
+        requests = [pool.submit(call, gateway, "GET", "/v1/me", Authorization=key.bearer) for _ in range(40)]
+    assert {entry.result().status for entry in requests} == {200}
 
 
 def test_a_listener_that_is_open_to_the_network_serves_where_there_is_a_key(
@@ -104,11 +104,11 @@ def test_a_gateway_without_keys_closes_with_the_first_one(logs: Path, tmp_path: 
 def test_the_limit_is_told_by_every_answer_and_a_refusal_does_not_count(gateway: Gateway, keyring: Keyring) -> None:
     key = keyring.create(rpm=2)
     answers = [fetch(gateway.port, body(QUICK), Authorization=key.bearer) for _ in range(5)]
-    assert [one.status for one in answers] == [200, 200, 429, 429, 429]
-    assert [one.headers["x-ratelimit-remaining-requests"] for one in answers] == ["1", "0", "0", "0", "0"]
-    assert {one.headers["x-ratelimit-limit-requests"] for one in answers} == {"2"}
-    waits = [int(one.headers["retry-after"]) for one in answers[2:]]
-    assert all(0 < wait <= 30 for wait in waits)  # each refusal would have made it longer, had it counted
+    assert [item.status for item in answers] == [200, 200, 429, 429, 429]
+    assert [item.headers["x-ratelimit-remaining-requests"] for item in answers] == ["1", "0", "0", "0", "0"]
+    assert {item.headers["x-ratelimit-limit-requests"] for item in answers} == {"2"}
+    waits = [int(item.headers["retry-after"]) for item in answers[2:]]
+    assert all(0 < wait <= 30 for wait in waits)  # if refusals counted, each would lengthen the wait
     assert waits == sorted(waits, reverse=True)
 
 
@@ -122,7 +122,7 @@ def test_what_was_reserved_and_not_used_is_given_back(gateway: Gateway, keyring:
     [record] = keyring.records(key, 1)
     assert record["cost"] == QUICK_COST
     assert keyring.balance(key) == 100_000 - record["cost"]
-    assert told(gateway, "/v1/me", key)["balance_usd"] == (100_000 - record["cost"]) / 1_000_000
+    assert fetch_json(gateway, "/v1/me", key)["balance_usd"] == (100_000 - record["cost"]) / 1_000_000
     failed = fetch(gateway.port, body({"status": 500}, stream=True), Authorization=key.bearer)
     assert failed.status == 502
     assert keyring.records(key, 2)[1]["cost"] == 0
@@ -227,20 +227,21 @@ def test_two_hundred_clients_of_one_key_cannot_spend_more_than_its_balance_and_a
     key = keyring.create(balance_usd="0.02")
     request = body({"ttft_ms": 5, "gap_ms": 2, "tokens": tokens}, stream=True, max_tokens=40)
     with ThreadPoolExecutor(CLIENTS) as pool:
-        asked = [pool.submit(fetch, gateway.port, request, Authorization=key.bearer) for _ in range(CLIENTS)]
-    answers = [one.result() for one in asked]
-    served = [one for one in answers if one.status == 200]
-    assert {one.status for one in answers} == {200, 402}
+        requests = [pool.submit(fetch, gateway.port, request, Authorization=key.bearer) for _ in range(CLIENTS)]
+    answers = [entry.result() for entry in requests]
+    served = [entry for entry in answers if entry.status == 200]
+    assert {entry.status for entry in answers} == {200, 402}
     records = keyring.records(key, len(served))
     endings = Counter(record["ending"] for record in records)
     assert endings.keys() <= {"completed", "budget_exhausted"}
     assert endings["budget_exhausted"]
     spent = keyring.spent(key)
     assert keyring.balance(key) == balance - spent
-    # Who completes gives back what is left of the slice reserved last; all others were cut for want of it.
+    # A completed answer gives back what is left of the slice that it reserved last; all others were cut for want of
+    # such a slice.
     given_back = endings["completed"] * (PROMPT_COST + SLICE_TOKENS * TOKEN_COST)
     assert balance - PROMPT_COST - TOKEN_COST - given_back <= spent <= balance + len(served) * CHUNK_COST, [
-        one["cost"] for one in records
+        entry["cost"] for entry in records
     ]
     assert json.loads(call(gateway, "GET", "/v1/me", Authorization=key.bearer).body)["balance_usd"] == pytest.approx(
         (balance - spent) / 1_000_000
@@ -260,7 +261,7 @@ def test_the_providers_counts_are_used_where_there_are_any(
     assert record["cost"] > 80
 
 
-def test_what_was_never_answered_has_no_counts_and_an_answer_that_was_left_has_our_own(
+def test_a_request_without_an_answer_has_no_counts_and_an_answer_that_was_left_has_estimates(
     gateway: Gateway, keyring: Keyring, key: MadeKey
 ) -> None:
     assert fetch(gateway.port, body({"status": 503}, stream=True), Authorization=key.bearer).status == 502
@@ -300,18 +301,18 @@ def test_a_shared_stream_is_billed_once_and_its_subscribers_cost_nothing(
         stream_id = first.head().headers["x-stream-id"]
         second.post(request, Authorization=key.bearer, **shared)
         assert second.head().headers["x-stream-id"] == stream_id
-        reader = Subscriber(gateway.port, f"/v1/streams/{stream_id}/events", Authorization=key.bearer)
+        subscriber = Subscriber(gateway.port, f"/v1/streams/{stream_id}/events", Authorization=key.bearer)
         for client in (first, second):
             assert Answer(200, {}, b"".join(iter(client.chunk, b""))).text() == text(40)
-        assert text_of(reader.all_events()) == text(40)
-        reader.close()
+        assert text_of(subscriber.all_events()) == text(40)
+        subscriber.close()
     late = fetch(gateway.port, request, Authorization=key.bearer, **shared)
     assert late.text() == text(40)
     [record] = keyring.records(key, 1)
     assert record["id"] == stream_id
     assert keyring.balance(key) == 1_000_000 - record["cost"]
     assert alpha.statistics().requests == before.requests + 1
-    fetch(gateway.port, request, Authorization=other.bearer, **shared)  # the same name of another key
+    fetch(gateway.port, request, Authorization=other.bearer, **shared)  # another key uses the same X-Stream-Key
     assert keyring.records(other, 1)[0]["id"] != stream_id
     assert len(keyring.records(key)) == 1
 
@@ -326,12 +327,12 @@ def test_a_stream_does_not_exist_for_another_key_and_a_viewer_needs_none(
         answer = call(gateway, method, where, Authorization=stranger.bearer)
         assert (answer.status, answer.error()["code"]) == (404, "resource_not_found")
         assert call(gateway, method, where).status == 401
-    assert told(gateway, "/v1/streams", stranger)["data"] == []
-    assert [one["id"] for one in told(gateway, "/v1/streams", key)["data"]] == [stream["id"]]
+    assert fetch_json(gateway, "/v1/streams", stranger)["data"] == []
+    assert [entry["id"] for entry in fetch_json(gateway, "/v1/streams", key)["data"]] == [stream["id"]]
     with Subscriber(gateway.port, stream["viewer_url"]) as viewer:
-        assert viewer.told.status == 200
+        assert viewer.response.status == 200
         assert text_of(viewer.all_events()) == text(8)
-    assert "x-credits-balance-microdollars" not in viewer.told.headers
+    assert "x-credits-balance-microdollars" not in viewer.response.headers
     assert call(gateway, "GET", stream["viewer_url"] + "x").status == 401
     token = stream["viewer_url"].rpartition("token=")[2]
     assert call(gateway, "POST", f"/v1/chat/completions?token={token}", body(QUICK)).status == 401
@@ -343,26 +344,26 @@ def test_a_stream_does_not_exist_for_another_key_and_a_viewer_needs_none(
 
 
 def test_usage_is_told_by_day_and_by_model(gateway: Gateway, keyring: Keyring, key: MadeKey) -> None:
-    nothing = told(gateway, "/v1/usage", key)
+    nothing = fetch_json(gateway, "/v1/usage", key)
     assert (nothing["data"], nothing["total"]["requests"], nothing["total"]["cost_usd"]) == ([], 0, 0)
     for model in (MODEL, MODEL, "gpt-4o"):
         fetch(gateway.port, body(QUICK, model=model), Authorization=key.bearer)
     uncounted = {**QUICK, "usage": "never", "text": "a b c d e f g h"}
     fetch(gateway.port, body(uncounted, model="gpt-4o", stream=True), Authorization=key.bearer)
     keyring.records(key, 4)
-    by_model = told(gateway, "/v1/usage?group_by=model", key)
-    assert [(one["model"], one["requests"], one["completion_tokens"]) for one in by_model["data"]] == [
+    by_model = fetch_json(gateway, "/v1/usage?group_by=model", key)
+    assert [(entry["model"], entry["requests"], entry["completion_tokens"]) for entry in by_model["data"]] == [
         ("gpt-4o", 2, 16),
         (MODEL, 2, 16),
     ]
-    assert [one["estimated_requests"] for one in by_model["data"]] == [1, 0]
-    by_day = told(gateway, "/v1/usage", key)
+    assert [entry["estimated_requests"] for entry in by_model["data"]] == [1, 0]
+    by_day = fetch_json(gateway, "/v1/usage", key)
     assert by_day["group_by"] == "day"
     assert sum(day["requests"] for day in by_day["data"]) == by_day["total"]["requests"] == 4
     assert by_day["total"]["cost_usd"] == by_model["total"]["cost_usd"] == keyring.spent(key) / 1_000_000
     today = by_day["to"]
-    assert told(gateway, f"/v1/usage?from={today}&to={today}", key)["from"] == today
-    assert told(gateway, "/v1/usage?from=2020-01-01&to=2020-12-31", key)["data"] == []
+    assert fetch_json(gateway, f"/v1/usage?from={today}&to={today}", key)["from"] == today
+    assert fetch_json(gateway, "/v1/usage?from=2020-01-01&to=2020-12-31", key)["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -384,4 +385,4 @@ def test_a_report_that_cannot_be_made_is_refused(gateway: Gateway, key: MadeKey,
 
 @pytest.mark.parametrize("query", ["to=1970-01-01", "to=9999-12-31", "from=1970-01-01"])
 def test_a_report_of_any_day_there_is_can_be_made(gateway: Gateway, key: MadeKey, query: str) -> None:
-    assert told(gateway, f"/v1/usage?{query}", key)["object"] == "list"
+    assert fetch_json(gateway, f"/v1/usage?{query}", key)["object"] == "list"

@@ -29,22 +29,22 @@ def talkative() -> Iterator[RawUpstream]:
 
 @pytest.fixture
 def quoted(tmp_path: Path, talkative: RawUpstream) -> tuple[list[str], str]:
-    """What the clients of such a provider are told, and what is logged."""
+    """The bodies that the clients of the talkative provider get, and the log of the gateway."""
     gateway = LocalGateway(tmp_path, configuration([(talkative, [MODEL])]), KEYS)
     try:
         requests = (body(), body(stream=True), body(stream=True, n=2))
-        told = [
+        found = [
             fetch(gateway.port, request, Authorization=f"Bearer {CLIENT_KEY}").body.decode() for request in requests
         ]
     finally:
         gateway.close()
-    return told, gateway.errors()
+    return found, gateway.errors()
 
 
 def test_an_error_that_quotes_the_gateways_own_key_does_not_tell_it_to_the_client(
     quoted: tuple[list[str], str],
 ) -> None:
-    assert all(UPSTREAM_KEY not in told for told in quoted[0])
+    assert all(UPSTREAM_KEY not in found for found in quoted[0])
 
 
 def test_an_error_that_quotes_the_request_is_not_logged_with_it(quoted: tuple[list[str], str]) -> None:
@@ -53,7 +53,7 @@ def test_an_error_that_quotes_the_request_is_not_logged_with_it(quoted: tuple[li
 
 
 def test_no_line_holds_a_prompt_a_completion_or_a_key_and_every_one_has_the_known_fields(gateway: Gateway) -> None:
-    """Each gateway of the kit is held to the same rules when it ends."""
+    """The rules of `kit/log_rules.py`, to which each gateway of the kit is held when it ends."""
     answer = fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
     gateway.ending(answer.headers["x-request-id"])
     assert log_rules.faults(gateway.errors()) == []

@@ -27,8 +27,8 @@ from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
 PAIR = "pair"  # both providers serve it, the slow one first
-WEAK = "weak"  # of the provider that the tests make fail
-FAILURES = 8  # in a row, more than the tests of endings make: these must not open a breaker
+WEAK = "weak"  # the model of the provider that the tests make fail
+FAILURES = 8  # failures in a row that open a breaker: more than the tests of endings cause
 SECTIONS = f"""
 [server]
 listen = "127.0.0.1:0"
@@ -46,7 +46,7 @@ breaker_seconds = 600
 """
 FEEDS = {"ticker", "heavy", "statistics"}
 LABELS = {"gen_ai_request_model", "gen_ai_provider_name", "gen_ai_operation_name"}
-# Every family and its labels. A new one has to be told of here, and to be seen moving below.
+# Every metric family and its labels. A new family has to be added here, and a test below has to see it move.
 FAMILIES: dict[str, set[str]] = {
     "gen_ai_server_time_to_first_token": LABELS | {"le"},
     "gen_ai_server_time_per_output_token": LABELS | {"le"},
@@ -90,7 +90,7 @@ class Scrape:
     def __call__(self, name: str, **labels: str) -> float:
         """The sum of the samples with this name and these labels."""
         samples = (sample for family in self.families for sample in family.samples)
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        return sum(item.value for item in samples if item.name == name and labels.items() <= item.labels.items())
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def gateway(
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Scrape], bool], what: str, seconds: float = 10.0) -> Scrape:
-    """The first scrape for which it holds."""
+    """The first scrape for which `holds` is true."""
 
     def look() -> Scrape | None:
         scrape = Scrape(gateway)
@@ -155,7 +155,7 @@ def test_a_completion_is_in_every_histogram_of_opentelemetry(gateway: Gateway) -
     after = Scrape(gateway)
 
     def added(name: str, **more: str) -> tuple[float, float]:
-        """How many observations, and their sum."""
+        """How many observations a histogram has gained, and their sum."""
         count, total = (after(name + end, **labels, **more) - before(name + end, **labels, **more) for end in ENDS)
         return count, total
 
@@ -224,7 +224,7 @@ def test_every_ending_is_counted_by_its_name_and_logged_in_one_line(gateway: Gat
     after = wait_until(
         gateway, lambda now: now("rivergate_streams_total") > before("rivergate_streams_total"), ending
     )
-    counted = {one.value for one in Ending if after("rivergate_streams_total", ending=one) > 0}
+    counted = {ended.value for ended in Ending if after("rivergate_streams_total", ending=ended) > 0}
     assert ending in counted
     assert after("rivergate_streams_total") == before("rivergate_streams_total") + 1
     for name in ("rivergate_streams_total", "gen_ai_server_request_duration_count"):
@@ -250,7 +250,7 @@ def test_hedges_and_what_they_cost_are_counted(gateway: Gateway, first_as: Calla
     assert cost > 0
 
 
-def test_a_breaker_that_opens_is_told(gateway: Gateway, first_as: Callable[..., None]) -> None:
+def test_a_breaker_that_opens_moves_its_metric(gateway: Gateway, first_as: Callable[..., None]) -> None:
     weak = {"upstream": "first", "model": WEAK}
     assert Scrape(gateway)("rivergate_breaker_open", **weak) == 0
     first_as(status=500)
@@ -267,8 +267,11 @@ def test_a_breaker_that_opens_is_told(gateway: Gateway, first_as: Callable[..., 
 def test_streams_attempts_and_subscribers_are_counted_while_they_run(gateway: Gateway) -> None:
     before = Scrape(gateway)
     stream = create(gateway, ENDLESS)
-    with Subscriber(gateway.port, stream["events_url"]) as one, Subscriber(gateway.port, stream["events_url"]) as two:
-        one.events(1)
+    with (
+        Subscriber(gateway.port, stream["events_url"]) as first_subscriber,
+        Subscriber(gateway.port, stream["events_url"]) as two,
+    ):
+        first_subscriber.events(1)
         two.events(1)
         now = Scrape(gateway)
         assert now("rivergate_streams_running") == before("rivergate_streams_running") + 1
@@ -307,7 +310,9 @@ def test_time_without_a_subscriber_is_counted(gateway: Gateway) -> None:
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
-def test_what_has_ended_and_is_forgotten_still_counts(tmp_path: Path, first: Upstream, second: Upstream) -> None:
+def test_streams_that_have_ended_and_are_forgotten_still_count(
+    tmp_path: Path, first: Upstream, second: Upstream
+) -> None:
     """A counter that falls is read as a restart."""
     sections = f'[stream]\nretain_seconds = 0\n[storage]\npath = "{tmp_path}/s.db"\n'
     gateway = LocalGateway(tmp_path, configuration([(first, [MODEL])], sections), KEYS)
@@ -323,7 +328,7 @@ def test_what_has_ended_and_is_forgotten_still_counts(tmp_path: Path, first: Ups
 
 
 def slow_reader(gateway: Gateway, path: str) -> RawClient:
-    """It asks, and takes nothing."""
+    """A client that asks for this path and reads nothing."""
     client = RawClient(gateway.port)
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.request("GET", path, Accept="text/event-stream")
@@ -369,7 +374,7 @@ def test_subscribers_of_feeds_are_counted_by_feed(gateway: Gateway) -> None:
 
 def test_reads_are_counted_and_under_load_the_loop_rests_between_them(logs: Path, first: Upstream) -> None:
     many = {"ttft_ms": 5, "gap_ms": 5, "tokens": 300}
-    # Four reads in 5 ms are a load then: 800 a second, of which sixteen streams bring 3,200.
+    # With `batch_us = 5000`, four reads in 5 ms, or 800 a second, are a load; sixteen streams bring 3,200 a second.
     content = configuration([(first, [MODEL])], '[server]\nlisten = "127.0.0.1:0"\nbatch_us = 5000\n')
     gateway = LocalGateway(logs, content, KEYS)
     try:
@@ -384,7 +389,7 @@ def test_reads_are_counted_and_under_load_the_loop_rests_between_them(logs: Path
         gateway.close()
 
 
-def test_a_loop_that_was_blocked_is_told_once(gateway: LocalGateway) -> None:
+def test_the_lag_of_a_blocked_loop_is_in_one_scrape_only(gateway: LocalGateway) -> None:
     lag = "rivergate_event_loop_lag_seconds"
     gateway.block(0.8)
     wait_until(gateway, lambda now: now(lag) > 0.2, "the lag")
@@ -392,12 +397,14 @@ def test_a_loop_that_was_blocked_is_told_once(gateway: LocalGateway) -> None:
 
 
 def test_descriptors_are_counted_as_the_kernel_counts_them(gateway: Gateway) -> None:
-    told = wait_until(gateway, lambda now: now("rivergate_connections") == 1, "only the scrape's own connection")
+    scrape = wait_until(gateway, lambda now: now("rivergate_connections") == 1, "only the scrape's own connection")
     own = {"its connection": 1, "the folder that is read": 1}
-    assert abs(told("rivergate_open_fds") - len(os.listdir("/proc/self/fd"))) <= len(own)
+    assert abs(scrape("rivergate_open_fds") - len(os.listdir("/proc/self/fd"))) <= len(own)
 
 
-def test_a_ledger_that_cannot_be_written_is_told_and_readiness_fails(gateway: Gateway, storage: Path) -> None:
+def test_a_ledger_that_cannot_be_written_moves_its_metric_and_readiness_fails(
+    gateway: Gateway, storage: Path
+) -> None:
     with contextlib.closing(sqlite3.connect(storage, timeout=20)) as ledger:
         ledger.execute("ALTER TABLE usage RENAME TO elsewhere")
         try:
@@ -413,7 +420,7 @@ def test_a_ledger_that_cannot_be_written_is_told_and_readiness_fails(gateway: Ga
 # --- names and labels
 
 
-def test_the_families_and_their_labels_are_those_that_are_told_of(gateway: Gateway) -> None:
+def test_the_metrics_have_exactly_the_listed_families_and_labels(gateway: Gateway) -> None:
     fetch(gateway.port, body(stream=True))
     abandoned(gateway)
     scrape = wait_until(gateway, lambda now: now("rivergate_aborts_total") > 0, "an abort")

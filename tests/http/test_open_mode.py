@@ -17,7 +17,7 @@ from tests.kit.waiting import wait_for
 
 FORWARDED = [
     {"X_Forwarded_For": "203.0.113.7"},
-    {"x_forwarded_for": "127.0.0.1"},  # whoever is behind a second proxy
+    {"x_forwarded_for": "127.0.0.1"},  # a client behind a second proxy
     {"Forwarded": "for=203.0.113.7;proto=https"},
     {"X_Real_IP": "203.0.113.7"},
 ]
@@ -51,7 +51,7 @@ def test_a_forwarded_completion_is_refused_with_what_to_do_and_reaches_no_upstre
     assert fetch(gateway.port, body(QUICK, stream=True)).text() == text(8)
 
 
-def test_nothing_is_told_to_who_comes_through_a_proxy_but_health(gateway: Gateway) -> None:
+def test_a_client_behind_a_proxy_gets_nothing_but_health(gateway: Gateway) -> None:
     stream = create(gateway, ENDLESS)
     through = FORWARDED[0]
     paths = ("/v1/models", "/v1/streams", stream["events_url"], "/v1/feeds/statistics/events", "/v1/usage")
@@ -61,7 +61,7 @@ def test_nothing_is_told_to_who_comes_through_a_proxy_but_health(gateway: Gatewa
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
-def test_the_log_tells_it_once(gateway: Gateway) -> None:
+def test_the_log_tells_of_refused_proxies_once(gateway: Gateway) -> None:
     for _ in range(3):
         assert call(gateway, "GET", "/v1/models", **FORWARDED[0]).status == 401
     [line] = [line for line in gateway.lines() if line["event"] == WARNING]
@@ -72,7 +72,7 @@ def test_the_log_tells_it_once(gateway: Gateway) -> None:
 def test_a_viewer_token_is_good_through_a_proxy(gateway: Gateway) -> None:
     stream = create(gateway, ENDLESS)
     with Subscriber(gateway.port, stream["viewer_url"], X_Forwarded_For="203.0.113.7") as viewer:
-        assert viewer.told.status == 200
+        assert viewer.response.status == 200
         viewer.events(3)
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 

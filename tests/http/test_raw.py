@@ -1,4 +1,4 @@
-"""The bytes on the wire: curl, naive readers, HTTP/1.0, reused connections, bad requests, early commits, fallback."""
+"""The bytes on the wire: curl, naive clients, HTTP/1.0, reused connections, bad requests, early commits, fallback."""
 
 import gzip
 import json
@@ -43,13 +43,13 @@ def test_each_read_is_whole_for_a_client_that_carries_nothing_over(gateway: Gate
         while not reads or not reads[-1].endswith(b"\r\n0\r\n\r\n"):
             reads.append(client.receive())
             assert reads[-1]
-    told = ""
+    text_read = ""
     for read in reads:
         assert read.endswith((b"\n\n\r\n", b"\r\n\r\n"))
         for line in read.split(b"\n"):
             if line.startswith(b"data: {"):
-                told += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
-    assert told == text(20)
+                text_read += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+    assert text_read == text(20)
     assert len(reads) >= 10
 
 
@@ -116,7 +116,7 @@ def test_a_request_that_was_sent_ahead_is_answered_after_the_stream(gateway: Gat
 def test_many_requests_that_were_sent_ahead_are_all_answered(gateway: LocalGateway) -> None:
     content = json.dumps(body(QUICK)).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(content)
-    more = 40  # than aiohttp parses at once
+    more = 40  # more requests than aiohttp parses at once
     with RawClient(gateway.port) as client:
         client.socket.sendall(head)
         gateway.turn()  # so that the first one is taken up before its body is there

@@ -35,25 +35,25 @@ def providers() -> Iterator[Upstreams]:
 
 
 @pytest.fixture
-def one(providers: Upstreams) -> Upstream:
+def first_upstream(providers: Upstreams) -> Upstream:
     return providers.start("one", **QUICK)
 
 
 @pytest.fixture
-def two(providers: Upstreams) -> Upstream:
+def second_upstream(providers: Upstreams) -> Upstream:
     return providers.start("two", **QUICK)
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, one: Upstream) -> Iterator[LocalGateway]:
-    gateway = LocalGateway(tmp_path, reload_of([(one, [MODEL])], tmp_path), KEYS)
+def gateway(tmp_path: Path, first_upstream: Upstream) -> Iterator[LocalGateway]:
+    gateway = LocalGateway(tmp_path, reload_of([(first_upstream, [MODEL])], tmp_path), KEYS)
     yield gateway
     gateway.close()
 
 
 def metadata(gateway: Gateway, **fields: Any) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(fetch(gateway.port, body(**fields)).body)["routing_metadata"]
-    return told
+    parsed: dict[str, Any] = json.loads(fetch(gateway.port, body(**fields)).body)["routing_metadata"]
+    return parsed
 
 
 def breaker(gateway: Gateway, upstream: str) -> float:
@@ -63,33 +63,33 @@ def breaker(gateway: Gateway, upstream: str) -> float:
 
 
 def test_new_upstreams_and_models_are_served_and_removed_ones_are_not(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
     assert fetch(gateway.port, body(model="added")).status == 404
-    told = gateway.reload(reload_of([(one, [MODEL]), (two, ["added"])], tmp_path))
-    assert (told["level"], told["needs_restart"]) == ("info", [])
+    line = gateway.reload(reload_of([(first_upstream, [MODEL]), (second_upstream, ["added"])], tmp_path))
+    assert (line["level"], line["needs_restart"]) == ("info", [])
     assert metadata(gateway, model="added")["provider"] == "two"
-    gateway.reload(reload_of([(two, ["added"])], tmp_path))
+    gateway.reload(reload_of([(second_upstream, ["added"])], tmp_path))
     assert fetch(gateway.port, body()).status == 404
     listed = json.loads(call(gateway, "GET", "/v1/models").body)["data"]
     assert [model["id"] for model in listed] == ["added"]
 
 
-def test_prices_are_those_of_the_new_file(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
+def test_prices_are_those_of_the_new_file(gateway: LocalGateway, first_upstream: Upstream, tmp_path: Path) -> None:
     before = metadata(gateway)["cost"]["usd"]
-    gateway.reload(reload_of([(one, [MODEL])], tmp_path, prices={"one": (25.0, 100.0)}))
+    gateway.reload(reload_of([(first_upstream, [MODEL])], tmp_path, prices={"one": (25.0, 100.0)}))
     assert metadata(gateway)["cost"]["usd"] == pytest.approx(10 * before)
 
 
 def test_limits_are_those_of_the_new_file_for_requests_that_come_after_it(
-    gateway: LocalGateway, one: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, tmp_path: Path
 ) -> None:
     slow = {"ttft_ms": 5, "gap_ms": 20, "tokens": 30}
     with RawClient(gateway.port) as running:
         running.post(body(slow, stream=True))
         running.head()
         limited = '[stream]\nmax_output_tokens = 3\n[ttft]\nbudget_ms = 200\n[server]\nlisten = "127.0.0.1:0"\n'
-        assert gateway.reload(reload_of([(one, [MODEL])], tmp_path, limited))["needs_restart"] == []
+        assert gateway.reload(reload_of([(first_upstream, [MODEL])], tmp_path, limited))["needs_restart"] == []
         cut = fetch(gateway.port, body(slow, stream=True))
         assert gateway.ending(cut.headers["x-request-id"])["ending"] == "max_output"
         late = fetch(gateway.port, body({"ttft_ms": 60_000}, stream=True))
@@ -98,71 +98,77 @@ def test_limits_are_those_of_the_new_file_for_requests_that_come_after_it(
 
 
 def test_the_running_stream_of_a_removed_upstream_goes_on(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
     stream = create(gateway, {"ttft_ms": 5, "gap_ms": 20, "tokens": 40})
     with Subscriber(gateway.port, stream["events_url"]) as subscriber, RawClient(gateway.port) as client:
         client.post(body({"ttft_ms": 5, "gap_ms": 20, "tokens": 40}, stream=True))
         client.head()
-        gateway.reload(reload_of([(two, [MODEL])], tmp_path))
+        gateway.reload(reload_of([(second_upstream, [MODEL])], tmp_path))
         assert metadata(gateway)["provider"] == "two"
         assert Answer(200, {}, b"".join(iter(client.chunk, b""))).text() == text(40)
         *_, end = subscriber.all_events()
     assert end.json == {"ending": "completed"}
-    one.wait_until(lambda now: now.open_connections == 0, "its connections to be closed, not kept")
+    first_upstream.wait_until(lambda now: now.open_connections == 0, "its connections to be closed, not kept")
 
 
 def test_pooled_connections_of_an_unchanged_upstream_stay(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
-    for served in ([(one, [MODEL])], [(one, [MODEL, "more"]), (two, ["more"])], [(two, ["more"]), (one, [MODEL])]):
+    for served in (
+        [(first_upstream, [MODEL])],
+        [(first_upstream, [MODEL, "more"]), (second_upstream, ["more"])],
+        [(second_upstream, ["more"]), (first_upstream, [MODEL])],
+    ):
         gateway.reload(reload_of(served, tmp_path, prices={"one": (1.0, 1.0)}))
         assert fetch(gateway.port, body(stream=True)).text() == text(8)
-    assert one.statistics().requests == 3
-    assert one.statistics().connections_accepted == 1
+    assert first_upstream.statistics().requests == 3
+    assert first_upstream.statistics().connections_accepted == 1
 
 
 def test_an_upstream_that_is_reached_in_another_way_gets_new_connections(
-    gateway: LocalGateway, one: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, tmp_path: Path
 ) -> None:
     fetch(gateway.port, body())
-    content = reload_of([(one, [MODEL])], tmp_path)
+    content = reload_of([(first_upstream, [MODEL])], tmp_path)
     gateway.reload(content.replace("api_key_env", "head_timeout_ms = 1234\napi_key_env"))
-    one.wait_until(lambda now: now.open_connections == 0, "the old connection to be closed")
+    first_upstream.wait_until(lambda now: now.open_connections == 0, "the old connection to be closed")
     assert fetch(gateway.port, body()).status == 200
-    assert one.statistics().connections_accepted == 2
+    assert first_upstream.statistics().connections_accepted == 2
 
 
-def test_what_is_known_of_an_upstream_stays_with_it(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+def test_the_health_of_an_unchanged_upstream_is_kept(
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
-    one.follow(status=500)
+    first_upstream.follow(status=500)
     wait_for(lambda: fetch(gateway.port, body()).status == 503, "the breaker to open")
     assert breaker(gateway, "one") == 2
-    gateway.reload(reload_of([(one, [MODEL]), (two, ["other"])], tmp_path, prices={"one": (9.0, 9.0)}))
+    gateway.reload(
+        reload_of([(first_upstream, [MODEL]), (second_upstream, ["other"])], tmp_path, prices={"one": (9.0, 9.0)})
+    )
     assert breaker(gateway, "one") == 2
-    gateway.reload(reload_of([(one, [MODEL])], tmp_path, RULES.replace("priority", "ttft")))
+    gateway.reload(reload_of([(first_upstream, [MODEL])], tmp_path, RULES.replace("priority", "ttft")))
     assert breaker(gateway, "one") == 2
     assert fetch(gateway.port, body()).status == 503
 
 
-def test_what_hedges_have_been_saved_and_taken_stays(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+def test_the_count_of_hedges_is_kept(
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Else each reload would begin without any, and with counters that go backwards."""
+    """If a reload began at zero, it would take saved hedges away, and counters would go backwards."""
 
     def counted() -> tuple[int, int]:
         with Subscriber(gateway.port, "/v1/feeds/statistics/events") as viewer:
-            told = viewer.events(1)[0].json
-        return told["requests"], told["hedges"]
+            statistics = viewer.events(1)[0].json
+        return statistics["requests"], statistics["hedges"]
 
     def hedged() -> bool:
         answer = fetch(gateway.port, body(stream=True, model="slow"))
         assert answer.text() == text(8)
         return answer.headers["x-upstream"] == "two"
 
-    one.follow(stall_before="head")
-    served: Served = [(one, ["slow"]), (two, ["slow", MODEL])]
+    first_upstream.follow(stall_before="head")
+    served: Served = [(first_upstream, ["slow"]), (second_upstream, ["slow", MODEL])]
     hedging = "[ttft]\nhedge_after = 1\nhedge_max_share = 0.5\n" + RULES
     gateway.reload(reload_of(served, tmp_path, hedging))
     assert [fetch(gateway.port, body()).status for _ in range(3)] == [200] * 3
@@ -172,22 +178,22 @@ def test_what_hedges_have_been_saved_and_taken_stays(
     gateway.reload(reload_of(served, tmp_path, hedging))
     assert hedged()
     assert counted() == (5, 2)
-    one.follow(**QUICK)
+    first_upstream.follow(**QUICK)
     gateway.reload(reload_of(served, tmp_path, hedging.replace("0.5", "0")))
     assert counted() == (5, 2)
 
 
 @pytest.mark.parametrize("change", ["another address", "another key", "another rule"])
-def test_what_was_known_of_something_else_is_forgotten(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path, change: str
+def test_the_health_of_what_an_upstream_was_before_is_forgotten(
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path, change: str
 ) -> None:
     """An operator who mends an upstream must not wait for its breaker."""
-    one.follow(status=500)
+    first_upstream.follow(status=500)
     wait_for(lambda: fetch(gateway.port, body()).status == 503, "the breaker to open")
-    one.follow(**QUICK)
-    content = reload_of([(one, [MODEL])], tmp_path)
+    first_upstream.follow(**QUICK)
+    content = reload_of([(first_upstream, [MODEL])], tmp_path)
     changed = {
-        "another address": content.replace(one.base_url, two.base_url),
+        "another address": content.replace(first_upstream.base_url, second_upstream.base_url),
         "another key": content.replace('api_key_env = "TEST_UPSTREAM_KEY"\n', ""),
         "another rule": content.replace("breaker_failures = 2", "breaker_failures = 3"),
     }[change]
@@ -196,48 +202,54 @@ def test_what_was_known_of_something_else_is_forgotten(
     assert fetch(gateway.port, body()).status == 200
 
 
-def test_what_only_a_restart_takes_over_is_named(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
+def test_sections_that_only_a_restart_takes_over_are_named(
+    gateway: LocalGateway, first_upstream: Upstream, tmp_path: Path
+) -> None:
     sections = '[server]\nlisten = "127.0.0.1:1"\n[stream]\nretain_seconds = 1\n'
-    content = reload_of([(one, [MODEL])], tmp_path, sections) + feed("ticker", one, "gap_ms=10")
-    told = gateway.reload(content.replace("s.db", "t.db"))
-    assert sorted(told["needs_restart"]) == ["feeds", "server", "storage", "stream"]
+    content = reload_of([(first_upstream, [MODEL])], tmp_path, sections) + feed("ticker", first_upstream, "gap_ms=10")
+    line = gateway.reload(content.replace("s.db", "t.db"))
+    assert sorted(line["needs_restart"]) == ["feeds", "server", "storage", "stream"]
     assert fetch(gateway.port, body(stream=True)).text() == text(8)
-    assert gateway.reload(reload_of([(one, [MODEL])], tmp_path))["needs_restart"] == []
+    assert gateway.reload(reload_of([(first_upstream, [MODEL])], tmp_path))["needs_restart"] == []
 
 
-def test_origins_of_browsers_are_taken_over(gateway: LocalGateway, one: Upstream, tmp_path: Path) -> None:
+def test_origins_of_browsers_are_taken_over(gateway: LocalGateway, first_upstream: Upstream, tmp_path: Path) -> None:
     page = {"Origin": "https://page.example"}
     assert fetch(gateway.port, body(), **page).status == 403
     server = '[server]\nlisten = "127.0.0.1:0"\ncors_origins = ["https://page.example"]\n'
-    assert gateway.reload(reload_of([(one, [MODEL])], tmp_path, server))["needs_restart"] == []
+    assert gateway.reload(reload_of([(first_upstream, [MODEL])], tmp_path, server))["needs_restart"] == []
     allowed = fetch(gateway.port, body(), **page)
     assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, "https://page.example")
 
 
 def test_many_reloads_under_load_break_no_stream_and_leave_no_connection_behind(
-    gateway: LocalGateway, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: LocalGateway, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
     with RawClient(gateway.port) as endless:
         endless.post(body(ENDLESS, stream=True))
         endless.head()
         for turn in range(10):
-            served: Served = [(one, [MODEL])] if turn % 2 else [(two, [MODEL])]
+            served: Served = [(first_upstream, [MODEL])] if turn % 2 else [(second_upstream, [MODEL])]
             gateway.reload(reload_of(served, tmp_path))
             assert fetch(gateway.port, body(stream=True)).text() == text(8)
             assert endless.chunk().startswith(b"data: ")
-        one.wait_until(lambda now: now.open_connections == 2, "the endless stream and one connection at rest")
-        two.wait_until(lambda now: now.open_connections == 0, "no connection of what was removed")
+        first_upstream.wait_until(
+            lambda now: now.open_connections == 2, "the endless stream and one connection at rest"
+        )
+        second_upstream.wait_until(lambda now: now.open_connections == 0, "no connection of what was removed")
         endless.hang_up("rst")
 
 
-def test_a_renewed_certificate_is_shown_to_those_who_connect_from_now_on(tmp_path: Path, one: Upstream) -> None:
+def test_a_renewed_certificate_is_shown_to_those_who_connect_from_now_on(
+    tmp_path: Path, first_upstream: Upstream
+) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first, second = (Certificates.make(tmp_path / name) for name in ("first", "second"))
     used = tmp_path / "used.pem"
     used.write_bytes(first.good.read_bytes())
     server = f'[server]\nlisten = "127.0.0.1:0"\ntls_cert_file = "{used}"\ntls_key_file = "{used}"\n'
-    content = reload_of([(one, [MODEL])], tmp_path, server)
+    content = reload_of([(first_upstream, [MODEL])], tmp_path, server)
     gateway = LocalGateway(tmp_path, content, KEYS)
     try:
         assert shown(gateway) == certificate_in(first.good)
@@ -263,8 +275,8 @@ def certificate_in(file: Path) -> str:
     return text[text.index(begin) : text.index(end) + len(end)]
 
 
-def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, one: Upstream) -> None:
-    content = reload_of([(one, [MODEL])], tmp_path)
+def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, first_upstream: Upstream) -> None:
+    content = reload_of([(first_upstream, [MODEL])], tmp_path)
     gateway = LocalGateway(tmp_path, content, KEYS)
     try:
         stream = create(gateway, QUICK)
@@ -273,7 +285,7 @@ def test_the_keys_of_viewer_tokens_are_read_again(tmp_path: Path, one: Upstream)
         keys.write_text(f"newer {'ab' * 32}\n")
         gateway.reload(content)
         assert call(gateway, "GET", stream["viewer_url"]).status == 401
-        told = json.loads(call(gateway, "POST", f"/v1/streams/{stream['id']}/tokens", {"ttl_seconds": 60}).body)
-        assert call(gateway, "GET", f"{stream['events_url']}?token={told['token']}").status == 200
+        fields = json.loads(call(gateway, "POST", f"/v1/streams/{stream['id']}/tokens", {"ttl_seconds": 60}).body)
+        assert call(gateway, "GET", f"{stream['events_url']}?token={fields['token']}").status == 200
     finally:
         gateway.close()

@@ -28,9 +28,7 @@ def test_only_the_last_byte_of_a_request_makes_a_boundary(whole: bytes) -> None:
 
 
 @given(requests=st.lists(st.sampled_from([GET, POST, CHUNKED]), min_size=1, max_size=5), data=st.data())
-def test_so_many_requests_are_counted_at_whatever_byte_they_are_cut(
-    requests: list[bytes], data: st.DataObject
-) -> None:
+def test_all_requests_are_counted_at_whatever_byte_they_are_cut(requests: list[bytes], data: st.DataObject) -> None:
     row = b"".join(requests)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(row)), max_size=8)))
     boundary = read(*[row[start:end] for start, end in zip([0, *cuts], [*cuts, len(row)], strict=True)])

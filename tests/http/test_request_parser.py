@@ -152,7 +152,7 @@ def test_whatever_is_plain_httptools_reads_alike(fields: list[tuple[str, str, st
 
 
 @given(position=st.integers(0, len(REQUEST_LINE) + 60), byte=st.integers(0, 255))
-def test_nor_does_one_wrong_byte_in_the_head_make_a_difference_to_httptools(position: int, byte: int) -> None:
+def test_a_head_with_one_wrong_byte_is_not_plain_or_read_alike_by_httptools(position: int, byte: int) -> None:
     data = bytearray(request("Connection: keep-alive", "X-A: 1"))
     data[position] = byte
     parsed = parse_request(bytes(data))

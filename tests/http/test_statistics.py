@@ -1,4 +1,4 @@
-"""The built-in feed of statistics: one producer for any number of viewers, idle while nobody looks."""
+"""The built-in feed of statistics: one producer for any number of subscribers, idle while there is none."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tests.kit.upstreams import Upstream
 from tests.kit.waiting import wait_for
 
 PATH = "/v1/feeds/statistics/events"
-VIEWERS = 20
+SUBSCRIBERS = 20
 
 
 @pytest.fixture
@@ -31,37 +31,39 @@ def gateway(tmp_path: Path, alpha: Upstream) -> Iterator[LocalGateway]:
 
 def described(gateway: Gateway) -> dict[str, object]:
     feeds = json.loads(call(gateway, "GET", "/v1/feeds").body)["data"]
-    return next(dict(one) for one in feeds if one["id"] == "feed:statistics")
+    return next(dict(item) for item in feeds if item["id"] == "feed:statistics")
 
 
 def positions(events: list[Event]) -> list[int]:
     return [event.seq for event in events]
 
 
-def test_the_first_viewer_is_told_at_once_and_then_each_second(gateway: Gateway) -> None:
-    with Subscriber(gateway.port, PATH) as viewer:
-        first, second, third = (event.json for event in viewer.events(3))
+def test_the_first_subscriber_gets_an_event_at_once_and_then_each_second(gateway: Gateway) -> None:
+    with Subscriber(gateway.port, PATH) as subscriber:
+        first, second, third = (event.json for event in subscriber.events(3))
     assert first["ready"] is True
     for earlier, later in ((first, second), (second, third)):
         assert 0.8 < later["at"] - earlier["at"] < 5
 
 
-def test_one_producer_serves_many_viewers(gateway: Gateway) -> None:
+def test_one_producer_serves_many_subscribers(gateway: Gateway) -> None:
     with contextlib.ExitStack() as opened:
-        viewers = [opened.enter_context(Subscriber(gateway.port, PATH)) for _ in range(VIEWERS)]
-        told = [viewer.events(3) for viewer in viewers]
+        subscribers = [opened.enter_context(Subscriber(gateway.port, PATH)) for _ in range(SUBSCRIBERS)]
+        received = [viewer.events(3) for viewer in subscribers]
         now = described(gateway)
-    assert now["readers"] == VIEWERS
+    assert now["readers"] == SUBSCRIBERS
     by_position: dict[int, set[str]] = {}
-    for events in told:
+    for events in received:
         assert positions(events) == list(range(events[0].seq, events[0].seq + 3))
         for event in events:
             by_position.setdefault(event.seq, set()).add(event.data)
-    assert all(len(texts) == 1 for texts in by_position.values())  # the same to everyone
-    assert int(str(now["events"])) < VIEWERS  # and made once
+    assert all(len(texts) == 1 for texts in by_position.values())  # every subscriber gets the same event
+    assert int(str(now["events"])) < SUBSCRIBERS  # an event is made once, not once for each subscriber
 
 
-def test_nothing_is_made_while_nobody_looks_and_it_goes_on_with_the_next_viewer(gateway: Gateway) -> None:
+def test_no_event_is_made_without_a_subscriber_and_the_next_subscriber_starts_the_feed_again(
+    gateway: Gateway,
+) -> None:
     assert (described(gateway)["state"], described(gateway)["events"]) == ("idle", 0)
     with Subscriber(gateway.port, PATH) as viewer:
         last = viewer.events(2)[-1]
@@ -70,54 +72,54 @@ def test_nothing_is_made_while_nobody_looks_and_it_goes_on_with_the_next_viewer(
     made = described(gateway)["events"]
     with Subscriber(gateway.port, PATH, Last_Event_ID=last.id or "") as again:
         event = again.events(1)[0]
-    assert made == last.seq + 1  # none while nobody looked
+    assert made == last.seq + 1  # no event was made while there was no subscriber
     assert (event.epoch, event.seq) == (last.epoch, last.seq + 1)
 
 
-def test_one_viewer_of_two_that_leaves_does_not_stop_it(gateway: Gateway) -> None:
+def test_one_of_two_subscribers_that_leaves_does_not_stop_the_feed(gateway: Gateway) -> None:
     with Subscriber(gateway.port, PATH) as stays:
         with Subscriber(gateway.port, PATH) as leaves:
             leaves.events(1)
         stays.events(3)
 
 
-def test_who_comes_late_gets_the_newest_and_not_the_past(gateway: Gateway) -> None:
+def test_a_late_subscriber_gets_the_newest_event_and_not_the_past(gateway: Gateway) -> None:
     with Subscriber(gateway.port, PATH) as first:
         seen = first.events(4)
         with Subscriber(gateway.port, PATH) as late:
-            told = late.events(1)[0]
-    assert told.seq >= seen[-1].seq
+            events = late.events(1)[0]
+    assert events.seq >= seen[-1].seq
 
 
-def test_it_tells_of_streams_of_upstreams_and_of_what_has_ended(gateway: Gateway) -> None:
+def test_an_event_tells_of_streams_of_upstreams_and_of_endings(gateway: Gateway) -> None:
     fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
     fetch(gateway.port, body({"ttft_ms": 60_000}, stream=True), X_Max_TTFT_Ms="50")
     stream = create(gateway, ENDLESS)
-    with Subscriber(gateway.port, stream["events_url"]) as reader, Subscriber(gateway.port, PATH) as viewer:
+    with Subscriber(gateway.port, stream["events_url"]) as reader, Subscriber(gateway.port, PATH) as subscriber:
         reader.events(3)
-        event = viewer.events(2)[-1]
-        told = event.json
+        event = subscriber.events(2)[-1]
+        fields = event.json
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
-    assert told["streams"]["running"] == 1
-    assert told["streams"]["endings"] == {"completed": 1, "ttft_budget_exceeded": 1}
-    assert told["budget_misses"] == 1
-    assert sum(told["ttft_ms"]["counts"]) == 1
-    assert sum(told["gap_ms"]["counts"]) == 1
-    assert told["readers"] == 1
-    assert told["deliveries"] >= 3
-    assert told["sends"] >= 1
-    assert told["connections"] >= 2
-    assert told["open_fds"] > 5
-    assert told["loop_lag_ms"] >= 0
-    assert told["requests"] == 3
-    assert told["list"][0]["id"] == stream["id"]
-    [upstream] = told["upstreams"]
+    assert fields["streams"]["running"] == 1
+    assert fields["streams"]["endings"] == {"completed": 1, "ttft_budget_exceeded": 1}
+    assert fields["budget_misses"] == 1
+    assert sum(fields["ttft_ms"]["counts"]) == 1
+    assert sum(fields["gap_ms"]["counts"]) == 1
+    assert fields["readers"] == 1
+    assert fields["deliveries"] >= 3
+    assert fields["sends"] >= 1
+    assert fields["connections"] >= 2
+    assert fields["open_fds"] > 5
+    assert fields["loop_lag_ms"] >= 0
+    assert fields["requests"] == 3
+    assert fields["list"][0]["id"] == stream["id"]
+    [upstream] = fields["upstreams"]
     assert (upstream["upstream"], upstream["breaker"], upstream["in_flight"]) == ("alpha", "closed", 1)
     for secret in (PROMPT, CLIENT_KEY, UPSTREAM_KEY):
         assert secret not in event.data
 
 
-def test_with_keys_any_of_them_may_read_it_and_an_id_in_it_is_of_no_use_to_another_key(
+def test_any_key_may_read_the_feed_and_an_id_in_it_is_of_no_use_to_another_key(
     logs: Path, tmp_path: Path, alpha: Upstream
 ) -> None:
     keyring = Keyring(tmp_path, [(alpha, [MODEL])])
@@ -130,8 +132,8 @@ def test_with_keys_any_of_them_may_read_it_and_an_id_in_it_is_of_no_use_to_anoth
         assert call(gateway, "GET", f"{PATH}?{of_the_stream}").status == 403
         with Subscriber(gateway.port, stream["viewer_url"]) as reader:
             reader.events(3)
-            with Subscriber(gateway.port, PATH, Authorization=stranger.bearer) as viewer:
-                [event] = viewer.events(1)
+            with Subscriber(gateway.port, PATH, Authorization=stranger.bearer) as subscriber:
+                [event] = subscriber.events(1)
         [listed] = event.json["list"]
         assert listed["id"] == stream["id"]
         assert set(listed["usage"]) == {"completion_tokens", "estimated"}

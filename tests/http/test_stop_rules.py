@@ -17,11 +17,11 @@ from tests.kit.rivals import (
     METADATA,
     WHOLE_TEXT,
     Rivals,
-    asked,
     attempts,
     ended,
     failure,
     metadata,
+    request_for,
     routed,
     serving,
     stream,
@@ -47,14 +47,14 @@ TOKEN_USD = 10.0 / 1_000_000
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """No limits but those that a request asks for."""
+    """A gateway without limits but those that a request asks for."""
     with serving(logs, rivals_all_module.served(), ORDERED) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def terse(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """Limits the tokens, and the silence between them."""
+    """A gateway that limits the tokens and the silence between them."""
     sections = f"[stream]\nidle_timeout_ms = 400\nmax_output_tokens = {MAX_TOKENS}\n"
     with serving(logs, rivals_all_module.served(), sections + ORDERED) as gateway:
         yield gateway
@@ -62,13 +62,13 @@ def terse(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def brief(logs: Path, rivals_all_module: Rivals) -> Iterator[Gateway]:
-    """Limits the bytes and the time, and sends its headers early."""
+    """A gateway that limits the bytes and the time, and sends its headers early."""
     sections = f"[stream]\ncommit_after_ms = 50\nmax_duration_seconds = 0.8\nmax_output_bytes = {MAX_BYTES}\n"
     with serving(logs, rivals_all_module.served(), sections + ORDERED) as gateway:
         yield gateway
 
 
-TYPES = {"budget_exhausted": "rate_limit_error"}  # by the code; all others are errors of the API
+TYPES = {"budget_exhausted": "rate_limit_error"}  # the type of each code; a code that is missing has `api_error`
 
 
 def cut_short(gateway: Gateway, rivals: Rivals, request: dict[str, Any], code: str, ending: str) -> Answer:
@@ -83,13 +83,13 @@ def cut_short(gateway: Gateway, rivals: Rivals, request: dict[str, Any], code: s
         line = ended(gateway, answer)
         assert (line["ending"], line["error"]) == (ending, error["message"])
         rivals.first.wait_for_abort(before)
-        client.post(asked(request["model"], QUICK))
+        client.post(request_for(request["model"], QUICK))
         assert client.answer().text() == WHOLE_TEXT
     return answer
 
 
 def refused(gateway: Gateway, request: dict[str, Any], status: int, code: str, ending: str) -> list[dict[str, Any]]:
-    """The attempts beside an error that came as a status."""
+    """Send a request that ends with this status; returns the attempts that its error lists."""
     answer = fetch(gateway.port, request)
     assert (answer.status, answer.error()["type"], answer.error()["code"]) == (status, "api_error", code)
     assert ended(gateway, answer)["ending"] == ending
@@ -99,56 +99,58 @@ def refused(gateway: Gateway, request: dict[str, Any], status: int, code: str, e
 
 class TestSilence:
     def test_a_stall_ends_the_stream(self, terse: Gateway, rivals: Rivals, lone_model: str) -> None:
-        request = asked(lone_model, {**QUICK, "stall_after": 3})
+        request = request_for(lone_model, {**QUICK, "stall_after": 3})
         assert cut_short(terse, rivals, request, "upstream_stalled", "stalled").text() == text(3)
 
     def test_slow_tokens_are_no_stall(self, terse: Gateway, lone_model: str) -> None:
-        answer = fetch(terse.port, asked(lone_model, {"ttft_ms": 5, "gap_ms": 100, "tokens": 6}))
+        answer = fetch(terse.port, request_for(lone_model, {"ttft_ms": 5, "gap_ms": 100, "tokens": 6}))
         assert answer.text() == text(6)
         assert ended(terse, answer)["ending"] == "completed"
 
     def test_the_silence_before_the_first_token_is_none_between_tokens(self, terse: Gateway, lone_model: str) -> None:
-        assert fetch(terse.port, asked(lone_model, {**QUICK, "ttft_ms": 600})).text() == WHOLE_TEXT
+        assert fetch(terse.port, request_for(lone_model, {**QUICK, "ttft_ms": 600})).text() == WHOLE_TEXT
 
 
 class TestDuration:
     def test_a_stream_that_takes_too_long_is_ended(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
-        request = asked(lone_model, {"ttft_ms": 5, "gap_ms": 300, "text": WORD * 10})
+        request = request_for(lone_model, {"ttft_ms": 5, "gap_ms": 300, "text": WORD * 10})
         answer = cut_short(brief, rivals, request, "stream_duration_exceeded", "max_duration")
         assert (WORD * 10).startswith(answer.text())
         assert len(answer.text()) < len(WORD * 10)
         assert ended(brief, answer)["duration_ms"] >= 799
 
-    def test_one_that_has_not_begun_is_ended_too(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
-        request = asked(lone_model, {"stall_before": "head"})
+    def test_a_stream_that_has_not_begun_is_ended_too(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
+        request = request_for(lone_model, {"stall_before": "head"})
         answer = cut_short(brief, rivals, request, "stream_duration_exceeded", "max_duration")
-        assert [one["outcome"] for one in attempts(answer)] == ["stopped"]
+        assert [attempt["outcome"] for attempt in attempts(answer)] == ["stopped"]
 
-    def test_one_without_a_subscriber_is_ended_too(self, brief: Gateway, rivals: Rivals, lone_model: str) -> None:
+    def test_a_stream_without_a_subscriber_is_ended_too(
+        self, brief: Gateway, rivals: Rivals, lone_model: str
+    ) -> None:
         before = rivals.first.statistics()
         slow = {"ttft_ms": 5, "gap_ms": 300, "text": WORD * 10}
-        created = call(brief, "POST", "/v1/streams", asked(lone_model, slow))
-        told = wait_for_state(brief, created.headers["x-stream-id"], state="ended")
-        assert told["ending"] == "max_duration"
+        created = call(brief, "POST", "/v1/streams", request_for(lone_model, slow))
+        described = wait_for_state(brief, created.headers["x-stream-id"], state="ended")
+        assert described["ending"] == "max_duration"
         rivals.first.wait_for_abort(before)
 
 
 class TestOutput:
     def test_an_answer_of_too_many_tokens_is_ended(self, terse: Gateway, rivals: Rivals, lone_model: str) -> None:
-        answer = cut_short(terse, rivals, asked(lone_model, LONG), "stream_output_exceeded", "max_output")
+        answer = cut_short(terse, rivals, request_for(lone_model, LONG), "stream_output_exceeded", "max_output")
         assert MAX_TOKENS < len(answer.text()) / len(WORD) < 200
         line = ended(terse, answer)
         assert line["completion_tokens"] == len(answer.text()) / len(WORD)
         assert line["usage_estimated"] is True
 
     def test_an_answer_of_as_many_as_allowed_is_whole(self, terse: Gateway, lone_model: str) -> None:
-        answer = fetch(terse.port, asked(lone_model, {**LONG, "gap_ms": 1, "text": WORD * MAX_TOKENS}))
+        answer = fetch(terse.port, request_for(lone_model, {**LONG, "gap_ms": 1, "text": WORD * MAX_TOKENS}))
         assert answer.text() == WORD * MAX_TOKENS
         assert answer.events()[-2]["choices"][0]["finish_reason"] == "stop"
         assert ended(terse, answer)["ending"] == "completed"
 
     def test_the_chunk_that_goes_beyond_a_limit_is_the_last_one(self, terse: Gateway, lone_model: str) -> None:
-        answer = fetch(terse.port, asked(lone_model, {**LONG, "gap_ms": 0}))
+        answer = fetch(terse.port, request_for(lone_model, {**LONG, "gap_ms": 0}))
         assert failure(answer)["code"] == "stream_output_exceeded"
         assert answer.text() == WORD * (MAX_TOKENS + 1)
 
@@ -164,33 +166,37 @@ class TestOutput:
     def test_all_that_an_upstream_says_counts(
         self, terse: Gateway, rivals: Rivals, lone_model: str, script: dict[str, Any]
     ) -> None:
-        cut_short(terse, rivals, asked(lone_model, script), "stream_output_exceeded", "max_output")
+        cut_short(terse, rivals, request_for(lone_model, script), "stream_output_exceeded", "max_output")
 
     @pytest.mark.parametrize("word", ["abcd ", "ééé "], ids=["letters", "letters of two bytes"])
     def test_an_answer_of_too_many_bytes_is_ended(
         self, brief: Gateway, rivals: Rivals, lone_model: str, word: str
     ) -> None:
         answer = cut_short(
-            brief, rivals, asked(lone_model, {**LONG, "text": word * 100}), "stream_output_exceeded", "max_output"
+            brief,
+            rivals,
+            request_for(lone_model, {**LONG, "text": word * 100}),
+            "stream_output_exceeded",
+            "max_output",
         )
         assert MAX_BYTES < len(answer.text().encode()) < 100 * len(word.encode())
 
     def test_an_answer_of_as_many_bytes_as_allowed_is_whole(self, brief: Gateway, lone_model: str) -> None:
         whole = "abcd " * (MAX_BYTES // 5)
-        answer = fetch(brief.port, asked(lone_model, {**QUICK, "text": whole}))
+        answer = fetch(brief.port, request_for(lone_model, {**QUICK, "text": whole}))
         assert answer.text() == whole
         assert ended(brief, answer)["ending"] == "completed"
 
     def test_an_answer_that_is_not_streamed_is_not_cut(self, terse: Gateway, brief: Gateway, lone_model: str) -> None:
         for gateway in (terse, brief):
-            answer = fetch(gateway.port, asked(lone_model, {**LONG, "gap_ms": 0}, stream=False))
+            answer = fetch(gateway.port, request_for(lone_model, {**LONG, "gap_ms": 0}, stream=False))
             assert json.loads(answer.body)["choices"][0]["message"]["content"] == LONG["text"]
 
     def test_every_subscriber_is_told_the_same_end(self, terse: Gateway, rivals: Rivals, lone_model: str) -> None:
         before = rivals.first.statistics()
-        created = json.loads(call(terse, "POST", "/v1/streams", asked(lone_model, LONG)).body)
-        with Subscriber(terse.port, created["events_url"]) as reader:
-            *_, error, last = reader.all_events()
+        created = json.loads(call(terse, "POST", "/v1/streams", request_for(lone_model, LONG)).body)
+        with Subscriber(terse.port, created["events_url"]) as subscriber:
+            *_, error, last = subscriber.all_events()
         assert error.json["error"]["code"] == "stream_output_exceeded"
         assert (last.name, last.json["ending"]) == ("end", "max_output")
         assert wait_for_state(terse, created["id"], state="ended")["ending"] == "max_output"
@@ -200,19 +206,21 @@ class TestOutput:
 class TestCost:
     def test_an_answer_that_has_cost_enough_is_ended(self, gateway: Gateway, rivals: Rivals, lone_model: str) -> None:
         limit = PROMPT_USD + 10 * TOKEN_USD
-        request = asked(lone_model, LONG, gateway={"routing": {"max_cost_usd": limit}})
+        request = request_for(lone_model, LONG, gateway={"routing": {"max_cost_usd": limit}})
         answer = cut_short(gateway, rivals, request, "budget_exhausted", "budget_exhausted")
         tokens = len(answer.text()) / len(WORD)
         assert 10 < tokens < 200
         assert float(ended(gateway, answer)["cost_usd"]) == pytest.approx(PROMPT_USD + tokens * TOKEN_USD)
 
     @pytest.mark.parametrize("place", ["gateway", "top level"])
-    def test_a_prompt_that_is_too_dear_already_ends_it_with_the_first_token(
+    def test_a_prompt_that_is_too_dear_already_ends_the_answer_with_its_first_token(
         self, gateway: Gateway, rivals: Rivals, lone_model: str, place: str
     ) -> None:
         options = {"max_cost_usd": PROMPT_USD / 2}
-        told = {"routing": options} if place == "top level" else {"gateway": {"routing": options}}
-        answer = cut_short(gateway, rivals, asked(lone_model, LONG, **told), "budget_exhausted", "budget_exhausted")
+        fields = {"routing": options} if place == "top level" else {"gateway": {"routing": options}}
+        answer = cut_short(
+            gateway, rivals, request_for(lone_model, LONG, **fields), "budget_exhausted", "budget_exhausted"
+        )
         assert answer.text().startswith(WORD)
 
     def test_an_answer_that_costs_less_is_whole(self, gateway: Gateway, lone_model: str) -> None:
@@ -251,7 +259,9 @@ class TestTimeout:
         rivals.first.wait_for_abort(before)
 
     @pytest.mark.parametrize("streamed", [True, False])
-    def test_the_next_one_answers_then(self, gateway: Gateway, rivals: Rivals, model: str, streamed: bool) -> None:
+    def test_the_next_upstream_answers_after_a_timeout(
+        self, gateway: Gateway, rivals: Rivals, model: str, streamed: bool
+    ) -> None:
         before = rivals.first.statistics()
         rivals.first.follow(stall_before="role", ttft_ms=0, gap_ms=0)
         answer = fetch(gateway.port, {**routed(model, timeout_ms=500), "stream": streamed}, **METADATA)
@@ -269,7 +279,7 @@ class TestTimeout:
         assert answer.status in (502, 504)
         assert ended(gateway, answer)["duration_ms"] >= 599
         tried = json.loads(answer.body)["routing_metadata"]["attempts"]
-        assert [one["outcome"] for one in tried] == ["timed_out", "timed_out"]
+        assert [attempt["outcome"] for attempt in tried] == ["timed_out", "timed_out"]
         for upstream, then in zip(rivals.both(), before, strict=True):
             upstream.wait_for_abort(then)
 
@@ -277,7 +287,7 @@ class TestTimeout:
     def test_an_answer_that_takes_longer_is_ended_in_the_stream(
         self, gateway: Gateway, rivals: Rivals, lone_model: str, option: str
     ) -> None:
-        request = asked(lone_model, LONG, gateway={"routing": {option: 600}})
+        request = request_for(lone_model, LONG, gateway={"routing": {option: 600}})
         answer = cut_short(gateway, rivals, request, "stream_duration_exceeded", "max_duration")
         assert 0 < len(answer.text()) < len(str(LONG["text"]))
         line = ended(gateway, answer)
@@ -323,10 +333,10 @@ class TestTimeout:
     def test_a_deadline_is_told_in_the_stream_when_the_headers_are_out(
         self, brief: Gateway, rivals: Rivals, lone_model: str
     ) -> None:
-        told = {"gateway": {"routing": {"deadline_ms": 300}}}
-        request = asked(lone_model, {"stall_before": "role"}, **told)
+        fields = {"gateway": {"routing": {"deadline_ms": 300}}}
+        request = request_for(lone_model, {"stall_before": "role"}, **fields)
         answer = cut_short(brief, rivals, request, "upstream_timeout", "max_duration")
-        assert [one["outcome"] for one in attempts(answer)] == ["timed_out"]
+        assert [attempt["outcome"] for attempt in attempts(answer)] == ["timed_out"]
 
     def test_an_answer_in_time_is_whole(self, gateway: Gateway, lone_model: str) -> None:
         answer = stream(gateway, routed(lone_model, timeout_ms=30_000, deadline_ms=60_000))
@@ -341,22 +351,22 @@ CUTS = {
 
 @pytest.mark.parametrize("code", CUTS)
 class TestClients:
-    def test_auriko_sees_why(self, gateway: Gateway, lone_model: str, code: str) -> None:
-        request = asked(lone_model, extra_body={"simulate": LONG}, gateway={"routing": CUTS[code]})
+    def test_auriko_sees_why_an_answer_ended(self, gateway: Gateway, lone_model: str, code: str) -> None:
+        request = request_for(lone_model, extra_body={"simulate": LONG}, gateway={"routing": CUTS[code]})
         seen = []
         with auriko_client(gateway) as client, pytest.raises(auriko.AurikoAPIError) as caught:
             seen.extend(client.chat.completions.create(**request))
         assert (caught.value.status_code, caught.value.code) == (200, code)
         assert seen
 
-    def test_openai_sees_why(self, gateway: Gateway, lone_model: str, code: str) -> None:
-        request = asked(lone_model, extra_body={"simulate": LONG, "routing": CUTS[code]})
+    def test_openai_sees_why_an_answer_ended(self, gateway: Gateway, lone_model: str, code: str) -> None:
+        request = request_for(lone_model, extra_body={"simulate": LONG, "routing": CUTS[code]})
         seen = []
         with (
             openai.OpenAI(base_url=gateway.url, api_key=CLIENT_KEY, max_retries=0) as client,
-            client.chat.completions.create(**request) as told,
+            client.chat.completions.create(**request) as completion,
             pytest.raises(openai.APIError) as caught,
         ):
-            seen.extend(told)
+            seen.extend(completion)
         assert caught.value.code == code
         assert seen

@@ -1,4 +1,4 @@
-"""What becomes of a stream without readers, as its creator wants it: `gateway.stream` over the configuration."""
+"""A request decides what becomes of its stream without subscribers: `gateway.stream` wins over the configuration."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SLOW = {"ttft_ms": 5, "gap_ms": 10, "tokens": 60}
 
 
 def left(gateway: Gateway, simulate: dict[str, Any], policy: dict[str, Any]) -> str:
-    """The id of a completion whose only reader has left."""
+    """The id of a completion whose only subscriber has left."""
     with RawClient(gateway.port) as client:
         client.post(body(simulate, stream=True, gateway={"stream": policy}))
         stream_id = client.head().headers["x-stream-id"]
@@ -68,14 +68,14 @@ def test_a_detached_stream_outlives_its_subscribers_unless_asked(gateway: Gatewa
         ("drain", "gateway.stream"),
     ],
 )
-def test_a_policy_that_is_none_is_refused_by_name(gateway: Gateway, alpha: Upstream, policy: Any, param: str) -> None:
+def test_a_bad_policy_is_refused_by_name(gateway: Gateway, alpha: Upstream, policy: Any, param: str) -> None:
     before = alpha.statistics().requests
     refused = fetch(gateway.port, body(QUICK, stream=True, gateway={"stream": policy}))
     assert (refused.status, refused.error()["param"]) == (400, param)
     assert alpha.statistics().requests == before
 
 
-def test_who_asks_for_a_detached_stream_by_the_key_of_a_completion_keeps_it(gateway: Gateway) -> None:
+def test_a_request_for_a_detached_stream_with_the_key_of_a_completion_keeps_the_completion(gateway: Gateway) -> None:
     shared, key = body(SLOW, stream=True), {"X-Stream-Key": "kept for the second"}
     with RawClient(gateway.port) as first:
         first.post(shared, **key)

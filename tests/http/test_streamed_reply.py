@@ -1,4 +1,4 @@
-"""A streamed reply on either way: quiet upstreams, clients that leave, answers that are joined, full streams."""
+"""A streamed reply on the fast way and on aiohttp's: quiet upstreams, clients that leave, joins, full streams."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 @contextlib.asynccontextmanager
-async def asked(bench: Bench, way: str, *more: str, **simulate: float) -> AsyncIterator[Exchange]:
+async def exchange_for(bench: Bench, way: str, *more: str, **simulate: float) -> AsyncIterator[Exchange]:
     """A connection on which a stream was asked for."""
     async with bench.connection(way) as exchange:
         exchange.send(post("asked", body(simulate=simulate), *more))
@@ -34,7 +34,7 @@ async def asked(bench: Bench, way: str, *more: str, **simulate: float) -> AsyncI
 async def test_a_client_that_waits_long_gets_the_head_and_a_comment_before_the_content(
     bench: Bench, way: str
 ) -> None:
-    async with asked(bench, way, **SLOW) as exchange:
+    async with exchange_for(bench, way, **SLOW) as exchange:
         early = await exchange.until(b": keepalive\n\n")
         assert early.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"x-upstream" not in early  # nobody knows it yet
@@ -48,7 +48,7 @@ async def test_a_client_that_waits_long_gets_the_head_and_a_comment_before_the_c
 async def test_a_client_that_leaves_ends_its_stream_at_once(
     bench: Bench, way: str, simulate: dict[str, float]
 ) -> None:
-    async with asked(bench, way, **simulate) as exchange:
+    async with exchange_for(bench, way, **simulate) as exchange:
         await exchange.until(b"data: " if simulate is ENDLESS else b"")
         while not await bench.running():
             pass
@@ -60,7 +60,7 @@ async def test_a_client_that_leaves_ends_its_stream_at_once(
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_answer_is_joined_by_its_key_and_has_limited_places(bench: Bench, way: str) -> None:
     key = "X-Stream-Key: shared"
-    async with asked(bench, way, key, **SLOW) as first, asked(bench, way, key, **SLOW) as second:
+    async with exchange_for(bench, way, key, **SLOW) as first, exchange_for(bench, way, key, **SLOW) as second:
         heads = [await exchange.until(b": keepalive\n\n") for exchange in (first, second)]
         ids = {line for head in heads for line in head.split(b"\r\n") if line.startswith(b"x-stream-id")}
         assert len(ids) == 1
@@ -75,7 +75,7 @@ async def test_an_answer_is_joined_by_its_key_and_has_limited_places(bench: Benc
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_failure_behind_the_head_is_told_in_the_stream_and_closes_it(bench: Bench, way: str) -> None:
-    async with asked(bench, way, ttft_ms=200, status=500, head_ms=200) as exchange:
+    async with exchange_for(bench, way, ttft_ms=200, status=500, head_ms=200) as exchange:
         received = await exchange.until(b"0\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b'"code":"upstream_error"' in received

@@ -24,9 +24,9 @@ from tests.kit.streams import create, describe, wait_for_events, wait_for_state
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
-EVENTS = 10  # of a QUICK stream: the role, 8 tokens, the finish
-LIVE = 2000  # subscribers at once
-SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 50}  # a second of talk
+EVENTS = 10  # the number of events of a QUICK stream: the role, 8 tokens, the finish
+LIVE = 2000  # the number of subscribers at the same time
+SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 50}  # an answer that takes a second
 MINE, YOURS = f"Bearer {CLIENT_KEY}", "Bearer sk-somebody-else-9f8e7d"
 
 
@@ -38,7 +38,7 @@ def subscribe(
     gateway: Gateway, stream: dict[str, Any], query: str = "", *, version: str = "1.1", **headers: str
 ) -> Subscriber:
     subscriber = Subscriber(gateway.port, path(stream, query), version=version, trust=None, **headers)
-    assert subscriber.told.status == 200
+    assert subscriber.response.status == 200
     return subscriber
 
 
@@ -79,14 +79,14 @@ def serving(
 
 @pytest.fixture(scope="module")
 def shared(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway]:
-    """Patient, and generous."""
+    """A gateway that waits long for subscribers and lets them read as slowly as they want."""
     with serving(logs, origin, storage) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def strict(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway]:
-    """Has little patience with readers, and little room for them."""
+    """A gateway with short times and small limits for subscribers."""
     words = "abort_grace_ms = 500\nkeepalive_seconds = 0.1\nsubscriber_stall_seconds = 0.5\nmax_subscribers = 3"
     with serving(logs, origin, storage, words) as gateway:
         yield gateway
@@ -94,21 +94,21 @@ def strict(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway
 
 @pytest.fixture(scope="module")
 def forgetful(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway]:
-    """Keeps nothing for long."""
+    """A gateway that keeps streams for a short time only."""
     with serving(logs, origin, storage, "retain_seconds = 1.0\ndetached_max_seconds = 0.5") as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def frugal(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway]:
-    """Lets each key have one subscription."""
+    """A gateway that lets each key have one subscription."""
     with serving(logs, origin, storage, "max_subscribers_per_key = 1") as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def draining(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGateway]:
-    """Reads an upstream to its end although nobody listens any more."""
+    """A gateway that reads an upstream to its end although no subscriber is left (`on_last_reader = "drain"`)."""
     with serving(logs, origin, storage, 'on_last_reader = "drain"') as gateway:
         yield gateway
 
@@ -118,16 +118,16 @@ def draining(logs: Path, origin: Upstream, storage: Path) -> Iterator[LocalGatew
 
 def test_a_stream_begins_without_a_subscriber(shared: Gateway) -> None:
     answer = call(shared, "POST", "/v1/streams", body(QUICK))
-    told = json.loads(answer.body)
+    fields = json.loads(answer.body)
     assert answer.status == 201
-    assert set(told) == {"id", "events_url", "viewer_url", "expires_at"}
-    assert told["events_url"] == f"/v1/streams/{told['id']}/events"
-    assert told["viewer_url"].startswith(told["events_url"] + "?token=rgv_")
-    assert 3590 < told["expires_at"] - time.time() <= 3601
-    assert answer.headers["location"] == f"/v1/streams/{told['id']}"
-    assert answer.headers["x-stream-id"] == told["id"]
+    assert set(fields) == {"id", "events_url", "viewer_url", "expires_at"}
+    assert fields["events_url"] == f"/v1/streams/{fields['id']}/events"
+    assert fields["viewer_url"].startswith(fields["events_url"] + "?token=rgv_")
+    assert 3590 < fields["expires_at"] - time.time() <= 3601
+    assert answer.headers["location"] == f"/v1/streams/{fields['id']}"
+    assert answer.headers["x-stream-id"] == fields["id"]
     assert answer.headers["x-request-id"]
-    ended = wait_for_state(shared, told["id"], state="ended")
+    ended = wait_for_state(shared, fields["id"], state="ended")
     assert (ended["ending"], ended["readers_total"]) == ("completed", 0)
 
 
@@ -153,7 +153,7 @@ def test_streams_are_listed_newest_first(shared: Gateway) -> None:
     made = [create(shared, QUICK)["id"] for _ in range(3)]
     listed = json.loads(call(shared, "GET", "/v1/streams").body)
     assert listed["object"] == "list"
-    assert [one["id"] for one in listed["data"]][:3] == made[::-1]
+    assert [entry["id"] for entry in listed["data"]][:3] == made[::-1]
 
 
 def test_a_stream_that_is_not_there_is_not_found(shared: Gateway) -> None:
@@ -174,11 +174,11 @@ def test_a_subscriber_gets_every_event_with_an_id_and_the_end(shared: Gateway) -
     stream = create(shared, QUICK)
     with subscribe(shared, stream) as subscriber:
         events = subscriber.all_events()
-        assert subscriber.told.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert subscriber.told.headers["cache-control"] == "no-cache, no-transform"
-        assert subscriber.told.headers["x-accel-buffering"] == "no"
-        assert subscriber.told.headers["x-stream-id"] == stream["id"]
-        assert "content-length" not in subscriber.told.headers
+        assert subscriber.response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert subscriber.response.headers["cache-control"] == "no-cache, no-transform"
+        assert subscriber.response.headers["x-accel-buffering"] == "no"
+        assert subscriber.response.headers["x-stream-id"] == stream["id"]
+        assert "content-length" not in subscriber.response.headers
         assert subscriber.comments == ["connected"]
         assert subscriber.retry is not None
         assert 1000 <= subscriber.retry < 3000
@@ -189,7 +189,7 @@ def test_a_subscriber_gets_every_event_with_an_id_and_the_end(shared: Gateway) -
     assert {event.name for event in events[:-1]} == {"message"}
 
 
-def test_live_and_replayed_are_the_same(shared: Gateway) -> None:
+def test_a_live_and_a_replayed_stream_are_the_same(shared: Gateway) -> None:
     stream = create(shared, SLOW)
     with subscribe(shared, stream) as early, subscribe(shared, stream) as late:
         early.events(20)
@@ -275,7 +275,7 @@ def test_an_id_that_cannot_be_ours_is_refused(shared: Gateway, last_id: str) -> 
 def test_an_http_1_0_client_gets_bare_events_up_to_the_end_of_the_connection(shared: Gateway) -> None:
     stream = create(shared, SLOW)
     with subscribe(shared, stream, version="1.0") as subscriber:
-        assert "transfer-encoding" not in subscriber.told.headers
+        assert "transfer-encoding" not in subscriber.response.headers
         events = subscriber.all_events()
     assert events == replay(shared, stream)
 
@@ -313,15 +313,15 @@ def test_a_silence_is_filled_with_comments(strict: Gateway) -> None:
 
 def test_more_subscribers_than_a_stream_may_have_are_told_to_come_later(strict: Gateway) -> None:
     stream = create(strict, ENDLESS)
-    readers = [subscribe(strict, stream) for _ in range(3)]
+    subscribers = [subscribe(strict, stream) for _ in range(3)]
     refusal = call(strict, "GET", path(stream))
     assert (refusal.status, refusal.error()["code"]) == (503, "service_unavailable")
     assert 1 <= int(refusal.headers["retry-after"]) <= 5
-    readers.pop().close()
+    subscribers.pop().close()
     wait_for_state(strict, stream["id"], readers=2)
-    readers.append(subscribe(strict, stream))
-    for reader in readers:
-        reader.close()
+    subscribers.append(subscribe(strict, stream))
+    for subscriber in subscribers:
+        subscriber.close()
     call(strict, "DELETE", f"/v1/streams/{stream['id']}")
 
 
@@ -520,15 +520,15 @@ def test_a_viewer_url_opens_its_stream(shared: Gateway) -> None:
     with Subscriber(shared.port, stream["viewer_url"]) as subscriber:
         assert text_of(subscriber.all_events()[:-1]) == text(8)
     token = stream["viewer_url"].partition("?token=")[2]
-    told = describe(shared, f"{stream['id']}?token={token}")
-    assert told["ending"] == "completed"
-    assert "cost_usd" not in told  # whoever pays knows that
-    with Subscriber(shared.port, stream["viewer_url"]) as late:  # who answers is known by now
-        assert late.told.headers["x-upstream"] == told["upstream"]
-        assert {"x-ttft-ms", "x-attempts", "x-stream-id"} <= late.told.headers.keys()
+    described = describe(shared, f"{stream['id']}?token={token}")
+    assert described["ending"] == "completed"
+    assert "cost_usd" not in described  # only the key that pays sees the cost
+    with Subscriber(shared.port, stream["viewer_url"]) as late:  # the upstream that answers is known by now
+        assert late.response.headers["x-upstream"] == described["upstream"]
+        assert {"x-ttft-ms", "x-attempts", "x-stream-id"} <= late.response.headers.keys()
 
 
-def test_a_token_is_made_for_so_long(shared: Gateway) -> None:
+def test_a_token_is_valid_for_the_time_that_was_asked_for(shared: Gateway) -> None:
     stream = create(shared, QUICK)
     for content, ttl in (
         (b"", 3600),
@@ -537,10 +537,10 @@ def test_a_token_is_made_for_so_long(shared: Gateway) -> None:
         (b'{"ttl_seconds": 2592000}', 2592000),
     ):
         answer = call(shared, "POST", f"/v1/streams/{stream['id']}/tokens", content)
-        told = json.loads(answer.body)
+        fields = json.loads(answer.body)
         assert answer.status == 201
-        assert ttl - 5 < told["expires_at"] - time.time() <= ttl + 1
-        with Subscriber(shared.port, path(stream, f"token={told['token']}")) as subscriber:
+        assert ttl - 5 < fields["expires_at"] - time.time() <= ttl + 1
+        with Subscriber(shared.port, path(stream, f"token={fields['token']}")) as subscriber:
             assert len(subscriber.all_events()) == EVENTS + 1
 
 
@@ -549,7 +549,7 @@ def test_a_token_is_made_for_so_long(shared: Gateway) -> None:
     [b"[]", b"{", b'{"ttl_seconds": 0}', b'{"ttl_seconds": 2592001}', b'{"ttl_seconds": "60"}', b'{"ttl": 60}',
      b'{"ttl_seconds": true}', b'{"ttl_seconds": 1.5}', b'{"ttl_seconds": null}'],
 )  # fmt: skip
-def test_a_bad_wish_for_a_token_is_refused(shared: Gateway, content: bytes) -> None:
+def test_a_bad_request_for_a_token_is_refused(shared: Gateway, content: bytes) -> None:
     stream = create(shared, QUICK)
     assert call(shared, "POST", f"/v1/streams/{stream['id']}/tokens", content).status == 400
 
@@ -637,7 +637,7 @@ def test_its_own_key_and_the_operator_see_a_stream(shared: Gateway) -> None:
             assert len(subscriber.all_events()) == EVENTS + 1
 
 
-def test_a_stream_without_a_key_is_not_seen_by_one(shared: Gateway) -> None:
+def test_a_stream_without_a_key_is_not_seen_by_a_key(shared: Gateway) -> None:
     stream = create(shared, QUICK)
     assert refused(shared, path(stream), Authorization=MINE) == (404, "resource_not_found")
 
@@ -668,7 +668,7 @@ def test_requests_with_the_same_key_share_one_upstream_stream(shared: Gateway, o
     assert origin.statistics().requests == before.requests + 1
 
 
-def test_one_of_two_that_share_may_leave(shared: Gateway, origin: Upstream) -> None:
+def test_one_of_two_clients_that_share_a_stream_may_leave(shared: Gateway, origin: Upstream) -> None:
     before = origin.statistics()
     first, _ = posted(shared, ENDLESS, X_Stream_Key="leaving")
     second, stream = posted(shared, ENDLESS, X_Stream_Key="leaving")
@@ -742,8 +742,8 @@ def test_a_stream_that_nobody_reads_waits_when_its_log_is_full(tmp_path: Path, o
         stream = create(gateway, SLOW)
         wait_for_state(gateway, stream["id"], state="streaming")
         with subscribe(gateway, stream) as subscriber:
-            told = subscriber.all_events()
-        assert [event.seq for event in told] == list(range(53))
+            events = subscriber.all_events()
+        assert [event.seq for event in events] == list(range(53))
 
 
 # --- TLS
@@ -760,19 +760,19 @@ def test_a_subscriber_over_tls_gets_everything(logs: Path, origin: Upstream, sto
             client.post(body(SLOW, stream=True), **key_of)
             stream_id = client.head().headers["x-stream-id"]
             target = f"/v1/streams/{stream_id}/events"
-            readers = [Subscriber(gateway.port, target, trust=trust) for _ in range(5)]
+            subscribers = [Subscriber(gateway.port, target, trust=trust) for _ in range(5)]
             leaving = Subscriber(gateway.port, target, trust=trust)
             leaving.events(3)
             leaving.close()
-            told = [reader.all_events() for reader in readers]
-            for reader in readers:
-                reader.close()
+            events = [subscriber.all_events() for subscriber in subscribers]
+            for subscriber in subscribers:
+                subscriber.close()
             assert b"".join(iter(client.chunk, b"")).endswith(b"data: [DONE]\n\n")
-        assert text_of(told[0]) == text(50)
-        assert [event.seq for event in told[0]] == list(range(53))
-        assert all(one == told[0] for one in told)
-        with Subscriber(gateway.port, target, trust=trust, Last_Event_ID=str(told[0][40].id)) as late:
-            assert late.all_events() == told[0][41:]
+        assert text_of(events[0]) == text(50)
+        assert [event.seq for event in events[0]] == list(range(53))
+        assert all(item == events[0] for item in events)
+        with Subscriber(gateway.port, target, trust=trust, Last_Event_ID=str(events[0][40].id)) as late:
+            assert late.all_events() == events[0][41:]
 
 
 # --- many
@@ -809,13 +809,13 @@ def test_two_thousand_live_subscribers_get_every_byte(shared: Gateway) -> None:
     assert text_of(replay(shared, stream)) == text(50)
     assert len(bodies) == LIVE
     assert set(bodies) == {expected}
-    told = wait_for_state(shared, stream["id"], readers=0)
-    assert (told["lagged_readers"], told["readers_total"]) == (0, LIVE + 2)
+    described = wait_for_state(shared, stream["id"], readers=0)
+    assert (described["lagged_readers"], described["readers_total"]) == (0, LIVE + 2)
 
 
 def test_no_subscriber_gets_another_streams_bytes(shared: Gateway) -> None:
     words = [" ".join(f"s{number}w{word}" for word in range(40)) for number in range(8)]
-    streams = [create(shared, {"ttft_ms": 300, "gap_ms": 5, "tokens": 40, "text": one}) for one in words]
+    streams = [create(shared, {"ttft_ms": 300, "gap_ms": 5, "tokens": 40, "text": entry}) for entry in words]
     crowd = Crowd(shared.port, [path(stream) for _ in range(25) for stream in streams])
     bodies = crowd.bodies()
     crowd.leave(reset=True)

@@ -36,7 +36,7 @@ class NoFastWay:
 
 
 class Silent:
-    """A producer that the test speaks for."""
+    """A producer that does nothing: the test itself appends the frames."""
 
     def pause(self) -> None: ...
 
@@ -147,7 +147,7 @@ async def test_a_body_without_chunks_ends_with_its_connection() -> None:
         assert http1.LAST_CHUNK not in rest
 
 
-async def test_the_answer_before_it_goes_out_whole_in_front_of_the_head() -> None:
+async def test_the_answer_before_a_subscription_goes_out_whole_in_front_of_its_head() -> None:
     served = Served()
     async with served.open() as (peer, _):
         await peer.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" + subscription())

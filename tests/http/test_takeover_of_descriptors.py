@@ -30,13 +30,13 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 def test_subscribers_get_every_event_behind_the_head_in_order(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
-            await chain.join(5)  # each has read its head and the beginning by then
-            await chain.send(EVENTS)  # the next one when all have got the one before
+            await chain.join(5)  # on return each subscriber has read its head and the beginning of its events
+            await chain.send(EVENTS)  # each event is sent when all subscribers have got the event before it
 
     run(main())
 
 
-def test_who_joins_and_leaves_leaves_no_descriptor_behind(run: Run, tmp_path: Path) -> None:
+def test_subscribers_that_join_and_leave_leave_no_descriptor_behind(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
             await chain.join(1)

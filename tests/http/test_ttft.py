@@ -21,11 +21,11 @@ from tests.kit.rivals import (
     SILENCES,
     WHOLE_TEXT,
     Rivals,
-    asked,
     attempts,
     ended,
     failure,
     metadata,
+    request_for,
     routed,
     serving,
     stream,
@@ -42,8 +42,8 @@ else:
     auriko = LazyModule("auriko")
     openai = LazyModule("openai")
 
-BUDGET_MS = 300  # of requests to upstreams that never answer
-SHARED_MS = 1000  # of requests that the second upstream answers in its half
+BUDGET_MS = 300  # the budget of requests to upstreams that never answer
+SHARED_MS = 1000  # the budget of requests that the second upstream answers in its half of the time
 AT_ONCE = 30
 PLACES = ["gateway.routing", "routing", "header", "configuration"]
 
@@ -76,21 +76,21 @@ def served(rivals_all_module: Rivals) -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, served: Any) -> Iterator[Gateway]:
-    """No budget but what a request asks for."""
+    """A gateway without a budget but the one that a request asks for."""
     with serving(logs, served, ORDERED) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def budgeted(logs: Path, served: Any) -> Iterator[Gateway]:
-    """A budget for everybody."""
+    """A gateway whose configuration sets a budget for every request."""
     with serving(logs, served, f"[ttft]\nbudget_ms = {BUDGET_MS}\n" + ORDERED) as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def early(logs: Path, served: Any) -> Iterator[Gateway]:
-    """The headers go out long before any budget ends."""
+    """A gateway that sends its headers long before any budget ends."""
     with serving(logs, served, "[stream]\ncommit_after_ms = 50\nkeepalive_seconds = 0.1\n" + ORDERED) as gateway:
         yield gateway
 
@@ -106,7 +106,7 @@ def budget(request: dict[str, Any], place: str, milliseconds: object) -> tuple[d
 
 
 def check_spent(answer: Answer, upstreams: list[str], milliseconds: int = BUDGET_MS) -> list[dict[str, Any]]:
-    """That the budget ended before any content; the attempts, one on each of these upstreams."""
+    """Check that the budget ended before any content; returns the attempts, one on each of these upstreams."""
     assert answer.status == 504, answer.body
     error = answer.error()
     assert (error["type"], error["code"], error["param"]) == ("api_error", "ttft_budget_exceeded", None)
@@ -117,14 +117,14 @@ def check_spent(answer: Answer, upstreams: list[str], milliseconds: int = BUDGET
 
 
 def check_tried(tried: list[dict[str, Any]], upstreams: list[str]) -> None:
-    assert [one["upstream"] for one in tried] == upstreams
-    assert {one["outcome"] for one in tried} == {"timed_out"}
-    assert {one["first_content_ms"] for one in tried} == {None}
-    assert not any(one["hedge"] for one in tried)
+    assert [attempt["upstream"] for attempt in tried] == upstreams
+    assert {attempt["outcome"] for attempt in tried} == {"timed_out"}
+    assert {attempt["first_content_ms"] for attempt in tried} == {None}
+    assert not any(attempt["hedge"] for attempt in tried)
 
 
 def check_aborted(rivals: Rivals, before: Sequence[ProviderStatistics]) -> None:
-    """That every one of the requests since then, silent each in its way, was aborted at both providers."""
+    """Check that both providers saw every request since `before` aborted."""
     for upstream, then in zip(rivals.both(), before, strict=True):
         aborted = then.aborted + len(SILENCES)
         upstream.wait_for_counts("an abort of each", aborted=aborted)
@@ -137,7 +137,7 @@ class TestExpiry:
     ) -> None:
         before = rivals.first.statistics()
         rivals.first.follow(stall_before="head")
-        request, headers = budget(asked(lone_model), place, BUDGET_MS)
+        request, headers = budget(request_for(lone_model), place, BUDGET_MS)
         asked_of = budgeted if place == "configuration" else gateway
         answer = fetch(asked_of.port, request, **headers)
         check_spent(answer, ["first"])
@@ -152,7 +152,9 @@ class TestExpiry:
     ) -> None:
         before = rivals.first.statistics()
         options = {"routing": {"max_ttft_ms": SHARED_MS}}
-        answers = together(gateway, [asked(lone_model, script, gateway=options) for script in SILENCES.values()])
+        answers = together(
+            gateway, [request_for(lone_model, script, gateway=options) for script in SILENCES.values()]
+        )
         for silence, answer in zip(SILENCES, answers, strict=True):
             (tried,) = check_spent(answer, ["first"], SHARED_MS)
             assert 0 <= tried["connect_ms"] < SHARED_MS
@@ -167,7 +169,9 @@ class TestExpiry:
     ) -> None:
         before = [upstream.statistics() for upstream in rivals.both()]
         options = {"routing": {"max_ttft_ms": SHARED_MS}}
-        for answer in together(gateway, [asked(model, script, gateway=options) for script in SILENCES.values()]):
+        for answer in together(
+            gateway, [request_for(model, script, gateway=options) for script in SILENCES.values()]
+        ):
             tried = check_spent(answer, ["first", "second"], SHARED_MS)
             assert SHARED_MS / 2 - 1 <= tried[1]["start_ms"] < SHARED_MS
         check_aborted(rivals, before)
@@ -185,7 +189,7 @@ class TestExpiry:
         answer = fetch(gateway.port, routed(model, max_ttft_ms=SHARED_MS))
         assert (answer.status, answer.error()["code"]) == (504, "ttft_budget_exceeded")
         tried = json.loads(answer.body)["routing_metadata"]["attempts"]
-        assert [(one["upstream"], one["outcome"]) for one in tried] == [
+        assert [(attempt["upstream"], attempt["outcome"]) for attempt in tried] == [
             ("first", "upstream_error"),
             ("second", "timed_out"),
         ]
@@ -206,7 +210,7 @@ class TestExpiry:
         before = [upstream.statistics() for upstream in rivals.both()]
         for upstream in rivals.both():
             upstream.follow(stall_before="head")
-        answers = together(gateway, [asked(model)] * AT_ONCE, X_Max_TTFT_Ms=str(BUDGET_MS))
+        answers = together(gateway, [request_for(model)] * AT_ONCE, X_Max_TTFT_Ms=str(BUDGET_MS))
         assert [answer.status for answer in answers] == [504] * AT_ONCE
         rivals.wait_until_quiet()
         for upstream, then in zip(rivals.both(), before, strict=True):
@@ -218,11 +222,11 @@ class TestExpiry:
     ) -> None:
         before = rivals.first.statistics()
         rivals.first.follow(stall_before="head")
-        created = call(gateway, "POST", "/v1/streams", asked(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
+        created = call(gateway, "POST", "/v1/streams", request_for(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
         assert created.status == 201
-        told = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
-        assert told["ending"] == "ttft_budget_exceeded"
-        check_tried(told["attempts"], ["first"])
+        described = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
+        assert described["ending"] == "ttft_budget_exceeded"
+        check_tried(described["attempts"], ["first"])
         rivals.first.wait_for_abort(before)
 
 
@@ -230,7 +234,7 @@ class TestEarlyHeaders:
     def test_the_end_of_the_budget_is_told_in_the_stream(self, early: Gateway, rivals: Rivals, model: str) -> None:
         before = [upstream.statistics() for upstream in rivals.both()]
         options = {"routing": {"max_ttft_ms": SHARED_MS}}
-        for answer in together(early, [asked(model, script, gateway=options) for script in SILENCES.values()]):
+        for answer in together(early, [request_for(model, script, gateway=options) for script in SILENCES.values()]):
             assert answer.status == 200
             assert answer.body.startswith(b": keepalive\n\n")
             assert "x-upstream" not in answer.headers
@@ -244,7 +248,7 @@ class TestEarlyHeaders:
         rivals.first.follow(stall_before="head")
         answer = stream(early, routed(model, max_ttft_ms=SHARED_MS))
         assert answer.body.startswith(b": keepalive\n\n")
-        assert [one["outcome"] for one in attempts(answer)] == ["timed_out", "won"]
+        assert [attempt["outcome"] for attempt in attempts(answer)] == ["timed_out", "won"]
         assert metadata(answer)["provider"] == "second"
 
     def test_the_next_request_on_the_connection_is_answered(
@@ -252,9 +256,9 @@ class TestEarlyHeaders:
     ) -> None:
         rivals.first.follow(stall_before="head")
         with RawClient(early.port) as client:
-            client.post(asked(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
+            client.post(request_for(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
             assert failure(client.answer())["code"] == "ttft_budget_exceeded"
-            client.post(asked(lone_model, {**QUICK, "stall_before": ""}))
+            client.post(request_for(lone_model, {**QUICK, "stall_before": ""}))
             assert client.answer().text() == WHOLE_TEXT
 
 
@@ -286,9 +290,9 @@ class TestGivingWay:
         assert won["connect_ms"] <= won["head_ms"] <= won["first_content_ms"]
         assert metadata(answer)["ttft_ms"] >= won["start_ms"]
         assert ended(gateway, answer)["attempts"] == ["first:timed_out", "second:won"]
-        told = describe(gateway, answer.headers["x-stream-id"])
-        assert told["attempts"] == [gave_way, won]
-        clocks = told["ttft"]  # from the request on, not from the attempt that won
+        described = describe(gateway, answer.headers["x-stream-id"])
+        assert described["attempts"] == [gave_way, won]
+        clocks = described["ttft"]  # counted from the request, not from the attempt that won
         assert SHARED_MS / 2 - 1 <= clocks["first_byte_ms"] <= clocks["first_event_ms"] <= clocks["first_content_ms"]
         assert clocks["first_content_ms"] == pytest.approx(float(answer.headers["x-ttft-ms"]), abs=1)
 
@@ -303,22 +307,24 @@ class TestGivingWay:
         self, gateway: Gateway, rivals: Rivals, model: str
     ) -> None:
         rivals.first.follow(**{**QUICK, "ttft_ms": 600})
-        for answer in together(gateway, [asked(model)] * 6):
+        for answer in together(gateway, [request_for(model)] * 6):
             assert answer.headers["x-upstream"] == "first"
         for streamed in (True, False):
-            answer = fetch(gateway.port, asked(model, stream=streamed), X_Max_TTFT_Ms="500")
+            answer = fetch(gateway.port, request_for(model, stream=streamed), X_Max_TTFT_Ms="500")
             assert (answer.status, answer.headers["x-upstream"], answer.headers["x-attempts"]) == (200, "second", "1")
-        assert fetch(gateway.port, asked(model)).headers["x-upstream"] == "first"
+        assert fetch(gateway.port, request_for(model)).headers["x-upstream"] == "first"
 
 
-class TestNoSay:
+class TestNoEffect:
     def test_a_stream_may_take_longer_than_the_budget_once_it_has_content(
         self, gateway: Gateway, lone_model: str
     ) -> None:
         said = {"ttft_ms": 5, "gap_ms": 200, "tokens": 8}
         thought = {"ttft_ms": 5, "gap_ms": 70, "reasoning_tokens": 15, "tokens": 8}
         options = {"routing": {"max_ttft_ms": 1000}}
-        for answer in together(gateway, [asked(lone_model, script, gateway=options) for script in (said, thought)]):
+        for answer in together(
+            gateway, [request_for(lone_model, script, gateway=options) for script in (said, thought)]
+        ):
             assert answer.text() == WHOLE_TEXT
             assert float(answer.headers["x-ttft-ms"]) < 1000
             assert ended(gateway, answer)["duration_ms"] > 1300
@@ -339,7 +345,7 @@ class TestNoSay:
         before = rivals.second.statistics().requests
         limit = BUDGET_MS if place == "configuration" else 150
         rivals.first.follow(ttft_ms=limit + 100, gap_ms=0, tokens=8)
-        request, headers = budget(asked(model, stream=False), place, limit)
+        request, headers = budget(request_for(model, stream=False), place, limit)
         answer = fetch((budgeted if place == "configuration" else gateway).port, request, **headers)
         assert (answer.status, answer.headers["x-upstream"], answer.headers["x-attempts"]) == (200, "first", "1")
         assert json.loads(answer.body)["choices"][0]["message"]["content"] == WHOLE_TEXT
@@ -349,7 +355,7 @@ class TestNoSay:
         self, budgeted: Gateway, rivals: Rivals, lone_model: str
     ) -> None:
         rivals.first.follow(**{**QUICK, "ttft_ms": BUDGET_MS + 200})
-        stream(budgeted, asked(lone_model), X_Max_TTFT_Ms="0")
+        stream(budgeted, request_for(lone_model), X_Max_TTFT_Ms="0")
 
     def test_a_request_may_have_more_than_the_budget_of_the_configuration(
         self, budgeted: Gateway, rivals: Rivals, lone_model: str
@@ -367,11 +373,9 @@ class TestNoSay:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, 100.0, "100", True, 86_400_001, [100], {"ms": 100}])
 @pytest.mark.parametrize("place", ["gateway.routing", "routing"])
-def test_a_budget_that_is_none_is_refused_by_name(
-    gateway: Gateway, rivals: Rivals, place: str, value: object
-) -> None:
+def test_a_bad_budget_is_refused_by_name(gateway: Gateway, rivals: Rivals, place: str, value: object) -> None:
     before = rivals.requests()
-    request, _ = budget(asked(LONE[0]), place, value)
+    request, _ = budget(request_for(LONE[0]), place, value)
     answer = fetch(gateway.port, request)
     assert (answer.status, answer.error()["code"]) == (400, "invalid_parameter_value")
     assert answer.error()["param"].endswith("routing.max_ttft_ms")
@@ -380,7 +384,7 @@ def test_a_budget_that_is_none_is_refused_by_name(
 
 
 def test_a_field_is_named_as_it_was_sent(gateway: Gateway) -> None:
-    answer = fetch(gateway.port, asked(LONE[0], routing={"max_ttft_ms": 0}))
+    answer = fetch(gateway.port, request_for(LONE[0], routing={"max_ttft_ms": 0}))
     assert answer.error()["param"] == "routing.max_ttft_ms"
 
 
@@ -390,7 +394,7 @@ def test_a_header_that_is_no_budget_is_refused_by_name(
     gateway: Gateway, rivals: Rivals, value: str, streamed: bool
 ) -> None:
     before = rivals.requests()
-    answer = fetch(gateway.port, asked(LONE[0], stream=streamed), X_Max_TTFT_Ms=value)
+    answer = fetch(gateway.port, request_for(LONE[0], stream=streamed), X_Max_TTFT_Ms=value)
     assert (answer.status, answer.error()["code"]) == (400, "invalid_parameter_value")
     assert answer.error()["param"] == "X-Max-TTFT-Ms"
     assert rivals.requests() == before
@@ -399,18 +403,18 @@ def test_a_header_that_is_no_budget_is_refused_by_name(
 class TestClients:
     def test_auriko_sees_the_status_and_the_code(self, gateway: Gateway, rivals: Rivals, lone_model: str) -> None:
         rivals.first.follow(stall_before="head")
-        request = asked(lone_model, gateway={"routing": {"max_ttft_ms": BUDGET_MS}})
+        request = request_for(lone_model, gateway={"routing": {"max_ttft_ms": BUDGET_MS}})
         with auriko_client(gateway) as client, pytest.raises(auriko.APIStatusError) as caught:
             client.chat.completions.create(**request)
         assert (caught.value.status_code, caught.value.code) == (504, "ttft_budget_exceeded")
 
     def test_auriko_sees_the_code_in_the_stream(self, early: Gateway, rivals: Rivals, lone_model: str) -> None:
         rivals.first.follow(stall_before="head")
-        request = asked(lone_model, extra_body={"routing": {"max_ttft_ms": BUDGET_MS}})
+        request = request_for(lone_model, extra_body={"routing": {"max_ttft_ms": BUDGET_MS}})
         with auriko_client(early) as client:
-            told = client.chat.completions.create(**request)
+            completion = client.chat.completions.create(**request)
             with pytest.raises(auriko.APIStatusError) as caught:
-                list(told)
+                list(completion)
         assert (caught.value.status_code, caught.value.code) == (200, "ttft_budget_exceeded")
 
     def test_openai_sees_the_status_and_the_attempts(self, gateway: Gateway, rivals: Rivals, lone_model: str) -> None:
@@ -418,23 +422,23 @@ class TestClients:
         with openai.OpenAI(base_url=gateway.url, api_key=CLIENT_KEY, max_retries=0) as client:
             headers = {"X-Max-TTFT-Ms": str(BUDGET_MS)}
             with pytest.raises(openai.InternalServerError) as caught:
-                client.chat.completions.create(**asked(lone_model, extra_headers=headers))
+                client.chat.completions.create(**request_for(lone_model, extra_headers=headers))
         assert (caught.value.status_code, caught.value.code) == (504, "ttft_budget_exceeded")
         check_tried(caught.value.response.json()["routing_metadata"]["attempts"], ["first"])
 
     def test_openai_sees_the_code_in_the_stream(self, early: Gateway, rivals: Rivals, lone_model: str) -> None:
         rivals.first.follow(stall_before="head")
         with openai.OpenAI(base_url=early.url, api_key=CLIENT_KEY, max_retries=0) as client:
-            request = asked(lone_model, extra_body={"routing": {"max_ttft_ms": BUDGET_MS}})
+            request = request_for(lone_model, extra_body={"routing": {"max_ttft_ms": BUDGET_MS}})
             with (
-                client.chat.completions.create(**request) as told,
+                client.chat.completions.create(**request) as completion,
                 pytest.raises(openai.APIError) as caught,
             ):
-                list(told)
+                list(completion)
         assert caught.value.code == "ttft_budget_exceeded"
 
 
-def test_a_stream_within_its_budget_is_as_any_other(gateway: Gateway, rivals: Rivals, model: str) -> None:
+def test_a_stream_within_its_budget_is_like_any_other(gateway: Gateway, rivals: Rivals, model: str) -> None:
     before = rivals.second.statistics().requests
     answer = fetch(gateway.port, routed(model, max_ttft_ms=60_000), **METADATA)
     assert answer.text() == WHOLE_TEXT
@@ -446,20 +450,20 @@ def test_a_stream_within_its_budget_is_as_any_other(gateway: Gateway, rivals: Ri
 
 
 class TestClocks:
-    """What `GET /v1/streams/{id}` tells of the time."""
+    """The times that `GET /v1/streams/{id}` tells."""
 
     def test_a_stream_has_three_clocks_and_samples_of_its_gaps(self, gateway: Gateway, lone_model: str) -> None:
         script = {"head_ms": 150, "ttft_ms": 450, "gap_ms": 100, "tokens": 25}
-        created = call(gateway, "POST", "/v1/streams", asked(lone_model, script))
-        told = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
-        assert told["ending"] == "completed"
-        clocks = told["ttft"]
+        created = call(gateway, "POST", "/v1/streams", request_for(lone_model, script))
+        described = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
+        assert described["ending"] == "completed"
+        clocks = described["ttft"]
         assert 149 <= clocks["first_byte_ms"] <= clocks["first_event_ms"] < clocks["first_content_ms"]
         assert clocks["first_content_ms"] >= 449
-        (won,) = told["attempts"]
+        (won,) = described["attempts"]
         assert won["head_ms"] <= clocks["first_byte_ms"]
         assert won["start_ms"] + won["first_content_ms"] == pytest.approx(clocks["first_content_ms"], abs=100)
-        gaps = told["inter_token_gap_ms"]
+        gaps = described["inter_token_gap_ms"]
         assert gaps["samples"] >= 2
         assert 0 < gaps["p50"] <= gaps["p95"]
         assert 20 < gaps["p95"] < 2000
@@ -468,8 +472,8 @@ class TestClocks:
         self, gateway: Gateway, rivals: Rivals, lone_model: str
     ) -> None:
         rivals.first.follow(stall_after=0, ttft_ms=5)
-        created = call(gateway, "POST", "/v1/streams", asked(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
-        told = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
-        assert told["ttft"] == {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None}
-        assert told["inter_token_gap_ms"] is None
-        assert told["usage"] is None
+        created = call(gateway, "POST", "/v1/streams", request_for(lone_model), X_Max_TTFT_Ms=str(BUDGET_MS))
+        described = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
+        assert described["ttft"] == {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None}
+        assert described["inter_token_gap_ms"] is None
+        assert described["usage"] is None

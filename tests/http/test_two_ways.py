@@ -29,7 +29,7 @@ from .corpus import GROUPS, MAX_BODY_BYTES, MODEL, Case, body, post
 
 WAYS = ("fast", "aiohttp")
 PATIENCE = 20.0
-SILENCE = 0.3  # after which a request that is not whole counts as waited for
+SILENCE = 0.3  # seconds without an answer after which the server counts as waiting for the rest of a request
 KEYS: dict[str, dict[str, Any]] = {
     "plain": {}, "revoked": {}, "expired": {"expires": "1s"}, "narrow": {"models": "gone/model"},
     "poor": {"balance_usd": "1"}, "empty": {"balance_usd": "0"}, "single": {"max_streams": 1}, "slow": {"rpm": 2},
@@ -55,7 +55,7 @@ class SwitchedWay:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a client gets: the heads line by line, interim ones too, and the body without its chunks."""
+    """The answer that a client gets: the lines of all heads, interim heads too, and the body without its chunks."""
 
     heads: tuple[tuple[str, ...], ...]
     body: bytes
@@ -67,7 +67,7 @@ class Received:
 
 
 class Bench:
-    """A gateway in this process with an upstream, and two keys of each kind: one for each way."""
+    """A gateway in this process with an upstream, and for each way one key of each kind."""
 
     def __init__(self, service: Service, way: SwitchedWay, secrets: dict[str, dict[str, str]]) -> None:
         self.service = service
@@ -95,7 +95,7 @@ class Bench:
             await upstream.close()
 
     async def both(self, case: Case) -> tuple[Received, Received]:
-        """What the client gets on either way."""
+        """The answers to one request on the fast way and on aiohttp's."""
         answers = []
         for way in WAYS:
             async with self.connection(way) as exchange:
@@ -137,7 +137,7 @@ class Exchange:
         self._writer.write(case.encode(self._bench.secret(self._way, case.key)))
 
     async def until(self, mark: bytes) -> bytes:
-        """What comes, up to this."""
+        """The bytes that come, up to and including `mark`."""
         async with asyncio.timeout(PATIENCE):
             return await self._reader.readuntil(mark) if mark else b""
 
@@ -218,7 +218,7 @@ def _make_keys(settings: Config) -> dict[str, str]:
     return {**made, "unknown": unknown, "mistyped": unknown[:-1] + "!", "long": "x" * 2000, "blank": ""}
 
 
-# What is different at any two requests; everything else has to be the same.
+# Parts of an answer that differ between any two requests; everything else has to be the same.
 VARYING = re.compile(
     rb"(?<=req_)[0-9a-f]{24}|(?<=chatcmpl-)[\w.:-]+|(?<=\"created\":)\d+|(?<=_ms\":)[\d.]+|(?<=throughput_tps\":)[\d.]+"
     rb"|(?<=st_)[\w-]{24}|(?<=\"uptime_seconds\":)\d+"
@@ -233,12 +233,12 @@ LENGTH = re.compile(r"(?<=^Content-Length: )\d+$")
 
 
 def masked(received: Received) -> Received:
-    """The answer with what differs from request to request made alike; its length is that of the masked body."""
+    """The answer with all parts in `VARYING` replaced by a mask; its length is that of the masked body."""
     content = VARYING.sub(b"", received.body)
     heads = []
     for lines in received.heads:
-        told = [int(found[0]) for line in lines if (found := LENGTH.search(line))]
-        assert not received.body or told in ([], [len(received.body)])
+        lengths = [int(found[0]) for line in lines if (found := LENGTH.search(line))]
+        assert not received.body or lengths in ([], [len(received.body)])
         same = [
             LENGTH.sub(str(len(content)), VARYING_FIELDS.sub(r"\1", GENERATED_ID.sub("", line))) for line in lines
         ]
@@ -248,7 +248,7 @@ def masked(received: Received) -> Received:
 
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
-    """Undoes what a service changes in its process."""
+    """Undo, after the test, what a service changes in its process."""
     interval = sys.getswitchinterval()
     yield
     sys.setswitchinterval(interval)
@@ -268,7 +268,7 @@ LEAST_FAST = {"types": 200, "extension": 60, "documents": 35, "heads": 20, "opti
 async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
     differences = {}
     async with Bench.open(tmp_path) as bench:
-        await asyncio.sleep(1.1 if group == "keys" else 0)  # until one of them has expired
+        await asyncio.sleep(1.1 if group == "keys" else 0)  # until the key that expires has expired
         for case in GROUPS[group]():
             fast, slow = map(masked, await bench.both(case))
             if fast != slow:
@@ -345,10 +345,10 @@ async def test_a_connection_serves_on_behind_errors_of_every_kind_on_both_ways_a
             answers = [masked(await exchange(case)) for exchange in (fast, slow)]
             assert answers[0] == answers[1]
             assert not answers[0].closed
-        assert bench.way.answered == len(row) - 1  # all but the whole answer
+        assert bench.way.answered == len(row) - 1  # the fast way answered all requests but the one for a whole answer
 
 
-async def test_the_same_request_is_on_the_other_way_behind_one_that_is_not_plain(tmp_path: Path) -> None:
+async def test_a_plain_request_takes_the_fast_way_behind_a_request_that_is_not_plain(tmp_path: Path) -> None:
     async with Bench.open(tmp_path) as bench, bench.connection("fast") as exchange:
         for number in range(5):
             get = post("models", b"", line="GET /v1/models HTTP/1.1", length="")

@@ -17,7 +17,7 @@ async def read_chunk(reader: asyncio.StreamReader) -> bytes:
 
 
 async def read_chunks(reader: asyncio.StreamReader) -> list[bytes]:
-    """All chunks up to the last, which is left out."""
+    """All transfer chunks of a body; the empty last chunk is left out."""
     chunks = []
     while chunk := await read_chunk(reader):
         chunks.append(chunk)

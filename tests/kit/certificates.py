@@ -16,7 +16,7 @@ _DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of PEM. `good` is for localhost and 127.0.0.1, `other` for another host, `expired` for yesterday."""
+    """PEM files. `good` is for localhost and 127.0.0.1, `other` is for another host, `expired` ended yesterday."""
 
     authority: Path
     good: Path

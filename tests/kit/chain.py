@@ -38,14 +38,14 @@ class Client:
         return cls(connected)
 
     async def until(self, mark: bytes) -> bytes:
-        """What comes, up to this."""
-        loop, told = asyncio.get_running_loop(), b""
+        """The bytes that come, up to and including `mark`."""
+        loop, found = asyncio.get_running_loop(), b""
         async with asyncio.timeout(PATIENCE):
-            while mark not in told:
+            while mark not in found:
                 more = await loop.sock_recv(self.socket, 1 << 16)
-                assert more, told
-                told += more
-        return told
+                assert more, found
+                found += more
+        return found
 
 
 class Chain:
@@ -86,7 +86,7 @@ class Chain:
                 await service.stop()
 
     async def send(self, events: int) -> None:
-        """Relay this many events one by one: the next when every client has received the one before."""
+        """Relay this many events one by one: each when every client has received the event before it."""
         loop = asyncio.get_running_loop()
         for _ in range(events):
             self._count += 1
@@ -101,7 +101,7 @@ class Chain:
 
     @contextlib.asynccontextmanager
     async def running(self, request: bytes) -> AsyncIterator[tuple[socket.socket, Client]]:
-        """Another completion, whose first content has come; its upstream and its client."""
+        """Run another completion up to its first content; yields its upstream's socket and its client."""
         loop = asyncio.get_running_loop()
         client = await Client.open(self.port, request)
         with client.socket:
@@ -133,7 +133,7 @@ class Chain:
             await self._subscribers[-1].until(b"retry: ")
 
     def leave(self, count: int) -> None:
-        """The last to come go first."""
+        """Let `count` subscribers leave, the newest first."""
         for _ in range(count):
             self._subscribers.pop().socket.close()
 
@@ -164,8 +164,8 @@ def frame(number: int) -> bytes:
     """An event of a completion."""
     delta = {"role": "assistant", "content": f"t{number}"} if number == 0 else {"content": f"t{number}"}
     choice = {"index": 0, "delta": delta, "finish_reason": None}
-    told = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice]}
-    return b"data: %b\n\n" % orjson.dumps(told)
+    fields = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice]}
+    return b"data: %b\n\n" % orjson.dumps(fields)
 
 
 def chunk(number: int) -> bytes:
@@ -180,5 +180,5 @@ def header(head: bytes, name: bytes) -> str:
 
 
 def names() -> list[str]:
-    """The names of the tasks that there are, without the connections' own numbers."""
+    """The names of all running tasks, without the numbers of their connections."""
     return sorted(task.get_name() for task in asyncio.all_tasks())

@@ -34,7 +34,7 @@ class CollectorGuard:
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """The block in which it stops."""
+        """The block in which a service stops."""
         with _lock:
             before, thresholds = gc.callbacks[:], gc.get_threshold()
             gc.callbacks += self._callbacks

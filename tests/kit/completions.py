@@ -1,4 +1,4 @@
-"""Requests for completions, and what the simulated provider answers to them."""
+"""Requests for completions, and the texts with which the simulated provider answers."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.simulate.words import words
 
-# What must never stand in a log: one of these is in every request, answer or configuration of the tests.
+# Words that must never stand in a log; every request, answer or configuration of the tests holds some of them.
 PROMPT = "What does the heron whisper to the weir?"
 CLIENT_KEY = "sk-client-0a1b2c3d4e5f"
 UPSTREAM_KEY = "sk-upstream-5f4e3d2c1b0a"
@@ -17,17 +17,17 @@ ENDLESS = {"ttft_ms": 5, "gap_ms": 10, "tokens": 100_000}
 
 
 def text(tokens: int) -> str:
-    """What a provider with the default seed says in this many tokens."""
+    """The text of an answer of this many tokens from a provider with the default seed."""
     return "".join(islice(words(0), tokens))
 
 
 def body(simulate: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """A request; the provider behaves as `simulate` says."""
     message = {"role": "user", "content": PROMPT}
-    told = {} if simulate is None else {"simulate": dict(simulate)}
-    return {"model": MODEL, "messages": [message], **told, **fields}
+    request_fields = {} if simulate is None else {"simulate": dict(simulate)}
+    return {"model": MODEL, "messages": [message], **request_fields, **fields}
 
 
 def ask(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """The same request as keyword arguments of an SDK."""
+    """A request as keyword arguments of an SDK; the provider behaves as `simulate` says."""
     return {**body(**fields), "extra_body": {"simulate": dict(simulate)}}

@@ -6,7 +6,7 @@ from typing import Protocol
 from .completions import UPSTREAM_KEY
 
 KEYS = {"TEST_UPSTREAM_KEY": UPSTREAM_KEY}
-# Upstreams in the order of the configuration, however they fail: tests make them fail by the dozen.
+# Asks the upstreams in the order of the configuration, however often they fail: tests make them fail by the dozen.
 ORDERED = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
 
 

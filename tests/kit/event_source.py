@@ -1,4 +1,4 @@
-"""EventSource as browsers have it (WHATWG HTML section 9.2): comes again by itself, behind the last event it saw."""
+"""EventSource as browsers have it (WHATWG HTML section 9.2): it reconnects behind the last event that it saw."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from .sse_client import Event
 
 
 class EventSource:
-    """One subscriber. What it has seen is in `events`, over however many connections that took."""
+    """One subscriber. `events` holds all events that it has seen, over all its connections."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -17,11 +17,11 @@ class EventSource:
         self._retry_seconds = 3.0
         self.events: list[Event] = []
         self.connections = 0
-        self.refused = 0  # connections that nobody took
+        self.refused = 0  # how many connections were refused
         self.failures: list[str] = []  # answers after which a browser does not come back
 
     async def run(self) -> None:
-        """Read, and come again, until it is cancelled or refused for good."""
+        """Read and reconnect, until the task is cancelled or an answer says not to come back."""
         while not self.failures:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
@@ -32,7 +32,7 @@ class EventSource:
                 try:
                     await self._read(reader, writer)
                 except (asyncio.IncompleteReadError, ConnectionError):
-                    pass  # what has come of an event that was cut is dropped
+                    pass  # the received part of an event that was cut is dropped
                 finally:
                     writer.close()
             if not self.failures:
@@ -65,7 +65,7 @@ class EventSource:
 
 
 class Audience:
-    """Many of them, as long as the context lasts."""
+    """Many `EventSource` subscribers of one path, running as long as the context lasts."""
 
     def __init__(self, port: int, path: str, count: int) -> None:
         self.members = [EventSource(port, path) for _ in range(count)]
@@ -81,7 +81,7 @@ class Audience:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def wait_until(self, holds: Callable[[EventSource], bool], what: str, seconds: float = 60.0) -> None:
-        """Until it holds for every one of them."""
+        """Wait until `holds` is true for every subscriber."""
         deadline = asyncio.get_running_loop().time() + seconds
         while waiting := [member for member in self.members if not holds(member)]:
             failed = [member.failures for member in self.members if member.failures]

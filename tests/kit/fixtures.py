@@ -37,7 +37,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every process of the session writes."""
+    """The folder into which every process of the session writes."""
     return tmp_path_factory.mktemp("logs")
 
 

@@ -1,4 +1,4 @@
-"""A TCP forwarder between a client and a gateway, which can cut what it carries, and remembers what was asked."""
+"""A TCP forwarder between a client and a gateway, which can cut connections and remembers the request heads."""
 
 import contextlib
 import socket

@@ -35,12 +35,12 @@ class Gateway(Logged):
     url: str
 
     def close(self) -> None:
-        """Stop it; its log must be as `log_rules` says."""
+        """Stop the gateway and check its log by `log_rules`."""
         raise NotImplementedError
 
 
 def write_configuration(folder: Path, configuration: str) -> Path:
-    """A new file with this configuration; the ledger is another one for each unless the configuration names it."""
+    """A new file with this configuration, and with a ledger of its own unless the configuration names one."""
     number = len(list(folder.glob("*.toml")))
     file = folder / f"{number:02d}.toml"
     storage = "" if "[storage]" in configuration else f'\n[storage]\npath = "{folder}/{number:02d}.db"\n'
@@ -76,7 +76,7 @@ class LocalGateway(Gateway):
         return self._log.lines()
 
     def reload(self, content: str) -> dict[str, Any]:
-        """The line of the log that says what became of this new configuration; raises `ConfigError`."""
+        """Reload with this configuration; returns the log line that tells the outcome. Raises `ConfigError`."""
         before = len(self.lines())
         self.file.write_text(content)
         self._call_reload(config.load(self.file, self._environment))
@@ -88,7 +88,7 @@ class LocalGateway(Gateway):
             self._run(asyncio.sleep(0))
 
     def block(self, seconds: float) -> None:
-        """Let nothing happen in its event loop for this long."""
+        """Block the gateway's event loop for this many seconds."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
 
     def close(self) -> None:

@@ -35,8 +35,8 @@ class Answer:
         return error
 
     def events(self) -> list[Any]:
-        """What the data lines say, `[DONE]` as it is; the body must be nothing but frames and comments."""
-        told = []
+        """The JSON of the data lines, `[DONE]` as a string; the body must be nothing but frames and comments."""
+        found = []
         *frames, rest = self.body.decode().split("\n\n")
         assert rest == ""
         for frame in frames:
@@ -44,8 +44,8 @@ class Answer:
                 continue
             assert frame.startswith("data: ")
             assert "\n" not in frame
-            told.append("[DONE]" if frame == "data: [DONE]" else json.loads(frame[6:]))
-        return told
+            found.append("[DONE]" if frame == "data: [DONE]" else json.loads(frame[6:]))
+        return found
 
     def text(self) -> str:
         """The content of all chunks."""

@@ -55,13 +55,13 @@ class Keyring:
         return LocalGateway(logs, self.configuration, KEYS)
 
     def balance(self, key: MadeKey) -> int | None:
-        """In micro-dollars, as it stands in the file."""
+        """The balance in micro-dollars, read from the ledger's file."""
         [(balance,)] = rows(self.path, f"SELECT balance_microusd FROM keys WHERE id = '{key.id}'")
         assert balance is None or isinstance(balance, int)
         return balance
 
     def records(self, key: MadeKey, count: int | None = None) -> list[dict[str, Any]]:
-        """A key's usage records, the oldest first; with `count`, as soon as there are that many."""
+        """A key's usage records, the oldest first; `count`: wait until there are this many."""
         names = ("id", "request_id", "model", "ending", "prompt_tokens", "completion_tokens", "estimated")
         query = f"SELECT {', '.join(names)}, cost_microusd FROM usage WHERE key_id = '{key.id}' ORDER BY rowid"
 

@@ -30,9 +30,9 @@ def faults(written: str) -> list[str]:
 
 
 def _faults_of_line(line: str) -> list[str]:
-    told = json.loads(line)
-    missing = FIELDS - told.keys()
+    fields = json.loads(line)
+    missing = FIELDS - fields.keys()
     found = [f"{sorted(missing)} missing in {line}"] if missing else []
-    if told.get("level") == "error" and not any(error in line for error in PROVOKED_ERRORS):
+    if fields.get("level") == "error" and not any(error in line for error in PROVOKED_ERRORS):
         found.append(f"an error: {line}")
     return found

@@ -9,14 +9,14 @@ from .waiting import wait_for
 class Logged:
     """Something that runs and writes a log."""
 
-    running: ClassVar[list["Logged"]] = []  # those whose logs the report of a failed test shows
+    running: ClassVar[list["Logged"]] = []  # the report of a failed test shows the logs of these objects
 
     def errors(self) -> str:
-        """Everything that it has logged."""
+        """The whole log so far, as text."""
         raise NotImplementedError
 
     def look_alive(self) -> None:
-        """Raise if it has ended, and so will not log any more."""
+        """Raise if the process has ended, so that waiting for its log is in vain."""
 
     def lines(self) -> list[dict[str, Any]]:
         """The complete lines of the log so far."""

@@ -28,7 +28,7 @@ class Process(Logged):
         open_files: int | None = None,
         handed_over: Sequence[int] = (),
     ) -> None:
-        """`open_files`: its limit; `handed_over`: file descriptors that it inherits."""
+        """`open_files`: the process's limit of open files; `handed_over`: file descriptors that it inherits."""
         number = len(list(folder.glob("*.err")))
         self._errors = folder / f"{number:02d}-{label}.err"
         self._output = folder / f"{number:02d}-{label}.out"
@@ -55,7 +55,7 @@ class Process(Logged):
             raise AssertionError(f"ended with {self.process.returncode}: {self.errors()}")
 
     def wait_for_output(self, pattern: str) -> re.Match[str]:
-        """The first match in what was printed."""
+        """The first match of the pattern in what the process prints."""
 
         def look() -> re.Match[str] | None:
             self.look_alive()
@@ -64,11 +64,11 @@ class Process(Logged):
         return wait_for(look, f"output {pattern!r}")
 
     def wait(self) -> int:
-        """The exit status, as soon as there is one."""
+        """Wait for the process to end; returns its exit status."""
         return self.process.wait(PATIENCE)
 
     def terminate(self) -> int:
-        """Ask it to stop, as a service manager does; its exit status."""
+        """Send SIGTERM, as a service manager does; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -95,8 +95,8 @@ class Command(Process):
         open_files: int | None = None,
     ) -> None:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("RIVERGATE_")}
-        told = {**clean, "PYTHONUNBUFFERED": "1", **(environment or {})}
-        super().__init__(folder, arguments[0], ["-m", "gateway", *arguments], told, open_files=open_files)
+        fields = {**clean, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        super().__init__(folder, arguments[0], ["-m", "gateway", *arguments], fields, open_files=open_files)
 
 
 class GatewayProcess(Command, Gateway):

@@ -1,6 +1,6 @@
-"""Providers that serve the same models and behave differently; a model of its own for each test.
+"""Providers that serve the same models and behave differently, and a model of its own for each test.
 
-What a gateway knows of an upstream it knows for one model, so that tests with models of their own do not meet.
+A gateway keeps the health of an upstream by model, so that tests with different models do not disturb each other.
 """
 
 import json
@@ -17,11 +17,11 @@ from .http_client import Answer, RawClient, fetch
 from .upstreams import Upstream
 
 MODELS = [f"m{number}" for number in range(150)]
-LONE = [f"lone{number}" for number in range(50)]  # models that only the first one serves
+LONE = [f"lone{number}" for number in range(50)]  # models that only the first upstream serves
 WHOLE_TEXT = text(8)
-METADATA = {"X_Usage_Event": "event"}  # a header, as `fetch` takes it: the last event has the metadata
+METADATA = {"X_Usage_Event": "event"}  # asks `fetch` for the header after which the last event has the metadata
 
-# Each is silent for ever, at another point before the first content.
+# Scripts of upstreams that fall silent for ever before the first content, each at another point.
 SILENCES: dict[str, dict[str, Any]] = {
     "before the head": {"stall_before": "head"},
     "after the head": {"stall_before": "role"},
@@ -37,7 +37,7 @@ class Rivals:
     second: Upstream
 
     def served(self) -> list[tuple[Upstream, list[str]]]:
-        """Who serves what, for a configuration."""
+        """The providers with their models, as `configuration` takes them."""
         return [(self.first, [*MODELS, *LONE]), (self.second, MODELS)]
 
     def both(self) -> tuple[Upstream, Upstream]:
@@ -52,7 +52,7 @@ class Rivals:
         return self.first.statistics().requests, self.second.statistics().requests
 
     def wait_until_quiet(self) -> None:
-        """Until no provider answers anything any more: whoever did not win has been closed."""
+        """Wait until no provider has an answer under way: the attempts that lost have been closed."""
         for upstream in self.both():
             upstream.wait_until(lambda now: now.streams_running == 0, "no stream left", 5)
 
@@ -69,25 +69,25 @@ def serving(
         gateway.close()
 
 
-def asked(model: str, simulate: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def request_for(model: str, simulate: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """A streamed request for this model."""
     return body(simulate, **{"model": model, "stream": True, **fields})
 
 
 def routed(model: str, **options: Any) -> dict[str, Any]:
     """A streamed request with routing options."""
-    return asked(model, gateway={"routing": options})
+    return request_for(model, gateway={"routing": options})
 
 
 def metadata(answer: Answer) -> dict[str, Any]:
-    """What the last event before `[DONE]`, or a whole answer, tells of the routing."""
-    told = answer.events()[-2] if "text/event-stream" in answer.headers["content-type"] else json.loads(answer.body)
-    found: dict[str, Any] = told["routing_metadata"]
+    """The `routing_metadata` of the last event before `[DONE]`, or of a whole answer."""
+    events = answer.events()[-2] if "text/event-stream" in answer.headers["content-type"] else json.loads(answer.body)
+    found: dict[str, Any] = events["routing_metadata"]
     return found
 
 
 def attempts(answer: Answer) -> list[dict[str, Any]]:
-    """The attempts: of a success, or beside an error, be it a status or in the stream."""
+    """The attempts that an answer lists: in its metadata, or beside its error, as a status or in the stream."""
     found: list[dict[str, Any]] = metadata(answer)["attempts"]
     return found
 
@@ -101,7 +101,7 @@ def failure(answer: Answer) -> dict[str, Any]:
 
 
 def ended(gateway: Gateway, answer: Answer) -> dict[str, Any]:
-    """The line of the log."""
+    """The log line that says how the completion of this answer ended."""
     return gateway.ending(answer.headers["x-request-id"])
 
 

@@ -1,4 +1,4 @@
-"""SDKs of providers, imported where they are first used: openai and auriko take a second each, in every worker."""
+"""SDKs of providers, imported at their first use: to import openai or auriko takes a worker a second each."""
 
 import importlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LazyModule:
-    """A module that is imported when something of it is asked for."""
+    """A module that is imported when one of its attributes is read."""
 
     def __init__(self, name: str) -> None:
         self._name = name

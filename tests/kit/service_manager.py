@@ -1,4 +1,4 @@
-"""A service manager as small as can be: hears what a service tells it, holds its socket, starts the next process."""
+"""A small service manager: it hears what a service tells it, holds its socket, and starts the next process."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from typing import Self
 from .process import Process
 from .waiting import PATIENCE
 
-# As systemd does it between fork and exec: the socket becomes descriptor 3, and the variables name this very process.
+# The child does what systemd does between fork and exec: the socket becomes descriptor 3, LISTEN_PID is its own pid.
 _HAND_OVER = """if True:
     import os, sys
     os.dup2(int(sys.argv[1]), 3)
@@ -36,7 +36,7 @@ class NotifySocket:
         self._socket.close()
 
     def next(self, seconds: float = PATIENCE) -> dict[str, str] | None:
-        """The next message; None if none comes for so long."""
+        """The next message; None if no message comes within `seconds`."""
         self._socket.settimeout(seconds)
         try:
             lines = self._socket.recv(4096).decode().split("\n")
@@ -45,7 +45,7 @@ class NotifySocket:
         return dict(line.split("=", 1) for line in lines)
 
     def wait_for(self, variable: str) -> dict[str, str]:
-        """The next message with this variable; the others on the way are dropped."""
+        """The next message with this variable; messages before it are dropped."""
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
             message = self.next(left)
@@ -54,7 +54,7 @@ class NotifySocket:
         raise AssertionError(f"no {variable} came")
 
     def drop_what_is_there(self) -> None:
-        """Whatever was sent up to now."""
+        """Drop all messages that were sent up to now."""
         self._socket.setblocking(False)
         try:
             while True:
@@ -87,7 +87,7 @@ class Unit:
         self.process.wait_for_event("listening")
 
     def start(self) -> HandedOver:
-        """The next process, when the one before has ended; returns as soon as it serves."""
+        """Start the next process when the process before it has ended; returns it as soon as it serves."""
         self.process.terminate()
         self.process = HandedOver(self._folder, self.file, self._listening, self._environment)
         self.process.wait_for_event("listening")

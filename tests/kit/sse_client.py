@@ -18,7 +18,7 @@ EVENT_STREAM = {"Accept": "text/event-stream"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as EventSource sees it; `id` only if it has one itself."""
+    """One event as EventSource sees it; `id` is None if the event has no id of its own."""
 
     name: str
     data: str
@@ -26,7 +26,7 @@ class Event:
 
     @classmethod
     def parse(cls, block: str) -> "Event | None":
-        """None for a block without data: a comment, a `retry`."""
+        """The event in a block; None for a block without data, such as a comment or a `retry`."""
         fields: dict[str, list[str]] = {}
         for line in block.split("\n"):
             field, _, value = line.partition(": ")
@@ -51,14 +51,14 @@ class Event:
 
 
 def text_of(events: Sequence[Event]) -> str:
-    """What the completion's chunks say."""
+    """The text of a completion, joined from its events."""
     chunks = [event.json for event in events if event.name == "message"]
     parts = [choice["delta"].get("content") for chunk in chunks for choice in chunk.get("choices", ())]
     return "".join(part or "" for part in parts)
 
 
 class Subscriber(RawClient):
-    """A GET on a connection of its own; the head has been read when it is made."""
+    """A GET subscription on a connection of its own; the constructor reads the head of the answer."""
 
     def __init__(
         self, port: int, path: str, *, version: str = "1.1", trust: Path | None = None, **headers: str
@@ -67,7 +67,7 @@ class Subscriber(RawClient):
         if trust is not None:
             self.socket = encrypted(self.socket, trust)
         self.request("GET", path, version=version, **EVENT_STREAM, **headers)
-        self.told = self.head()
+        self.response = self.head()
         self.comments: list[str] = []
         self.retry: int | None = None
         self._blocks: list[str] = []
@@ -118,9 +118,9 @@ class Subscriber(RawClient):
                 self.retry = int(line[7:])
 
     def _read(self) -> None:
-        data = self.chunk() if self.told.headers.get("transfer-encoding") == "chunked" else self._some()
+        data = self.chunk() if self.response.headers.get("transfer-encoding") == "chunked" else self._some()
         self._over = not data
-        # A chunk, and so a read of it, never ends within a character: it holds whole events.
+        # A transfer chunk holds whole events, so that a read of it never ends within a character.
         *blocks, self._text = (self._text + data.decode()).split("\n\n")
         self._blocks += blocks
 
@@ -161,7 +161,7 @@ def dechunked(raw: bytes) -> bytes:
 
 
 def without_prelude(content: bytes) -> bytes:
-    """The events alone: when to come again is another number for everyone."""
+    """The events without the prelude, whose `retry` is a random number for each subscriber."""
     found = _PRELUDE.match(content)
     assert found
     return content[found.end() :]
@@ -183,7 +183,7 @@ class Crowd:
             self._open += 1
 
     def read(self, until: Any, seconds: float = 30.0) -> None:
-        """Read what comes until this says so, or all have ended."""
+        """Read what comes until `until` is true, or all subscribers have ended."""
         deadline = time.monotonic() + seconds
         while self._open and not until():
             assert time.monotonic() < deadline, f"{self._open} of {len(self._received)} are still open"
@@ -204,7 +204,7 @@ class Crowd:
         return all(self._received.values())
 
     def bodies(self) -> list[bytes]:
-        """What each has received in events, in the order of the paths, once all have ended."""
+        """The events of each subscriber as bytes, in the order of the paths; called when all have ended."""
         self.read(lambda: False)
         return [without_prelude(dechunked(b"".join(pieces))) for pieces in self._received.values()]
 

@@ -28,7 +28,7 @@ class Upstream:
         return self.base_url.removesuffix("/v1") + "/stats"
 
     def follow(self, **script: Any) -> None:
-        """Behave like this from now on."""
+        """Let the provider play this script from now on."""
         self._call(lambda: setattr(self._provider, "script", Script(**script)))
 
     def statistics(self) -> ProviderStatistics:
@@ -51,11 +51,11 @@ class Upstream:
         return self.wait_until(lambda now: all(getattr(now, name) == n for name, n in counts.items()), what)
 
     def wait_for_abort(self, before: ProviderStatistics) -> ProviderStatistics:
-        """Until one more response than before was given up by its client."""
+        """Wait until one more response than in `before` was given up by its client."""
         return self.wait_until(lambda now: now.aborted > before.aborted, "an abort")
 
     def wait_for_request(self, before: ProviderStatistics) -> ProviderStatistics:
-        """Until one more request than before has come."""
+        """Wait until one more request than in `before` has come."""
         return self.wait_until(lambda now: now.requests > before.requests, "a request")
 
 
@@ -91,7 +91,7 @@ class Upstreams:
 
 
 class ClosedPort:
-    """An upstream that refuses every connection: a port that is taken, and not listened on."""
+    """An upstream that refuses every connection: its port is bound, and nobody listens on it."""
 
     name = "gone"
 

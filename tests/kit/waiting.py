@@ -1,11 +1,11 @@
-"""Waiting for what has no event of its own: a condition is looked at until it holds."""
+"""Waiting for a condition that nothing announces: it is checked again and again until it holds."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+PATIENCE = 30.0  # seconds after which a wait fails; on an idle machine waits take milliseconds
 
 _Found = TypeVar("_Found")
 

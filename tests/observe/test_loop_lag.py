@@ -1,4 +1,4 @@
-"""The lag of a real loop: nothing when it is idle, and what a callback takes when it blocks."""
+"""The lag of a real event loop: nearly zero when it is idle, and as long as a callback blocks it."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ PATIENCE = 5.0
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks often, so that the tests do not take long."""
+    """Shorten the period between two measurements, so that the tests are quick."""
     monkeypatch.setattr(loop_lag, "PERIOD", 0.02)
 
 
@@ -27,7 +27,7 @@ def lag() -> Iterator[LoopLag]:
 
 
 async def wait_for_look(lag: LoopLag, since: float) -> float:
-    """The lag at the first look that tells another than this."""
+    """The lag of the first measurement that differs from `since`."""
     async with asyncio.timeout(PATIENCE):
         while lag.last == since:  # noqa: ASYNC110 - it has no event, and needs none
             await asyncio.sleep(0.001)
@@ -35,7 +35,7 @@ async def wait_for_look(lag: LoopLag, since: float) -> float:
 
 
 def block() -> None:
-    """Hold the loop up, as a callback does that computes, or waits for a disk."""
+    """Block the loop, like a callback that computes or waits for a disk."""
     end = time.monotonic() + BLOCKED
     while time.monotonic() < end:
         pass
@@ -49,17 +49,17 @@ async def test_nothing_is_measured_before_the_start() -> None:
 async def test_a_callback_that_blocks_the_loop_is_measured(lag: LoopLag) -> None:
     lag.start()
     block()
-    told = await wait_for_look(lag, 0.0)
-    assert BLOCKED - loop_lag.PERIOD - 0.01 <= told < BLOCKED + PATIENCE
+    measured = await wait_for_look(lag, 0.0)
+    assert BLOCKED - loop_lag.PERIOD - 0.01 <= measured < BLOCKED + PATIENCE
 
 
 async def test_the_worst_stays_until_it_is_asked_for_and_is_then_forgotten(lag: LoopLag) -> None:
     lag.start()
     block()
-    told = await wait_for_look(lag, 0.0)
-    await wait_for_look(lag, told)  # the loop is on time again, or nearly
-    assert lag.worst() >= told
-    assert lag.worst() < told
+    measured = await wait_for_look(lag, 0.0)
+    await wait_for_look(lag, measured)  # a measurement with an almost idle loop
+    assert lag.worst() >= measured
+    assert lag.worst() < measured
 
 
 async def test_after_the_stop_nothing_is_measured(lag: LoopLag) -> None:

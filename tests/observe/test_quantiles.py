@@ -16,7 +16,7 @@ values = st.floats(LOW, HIGH)
 shares = st.floats(0.0, 1.0)
 
 
-def told(some: list[float], half_life: float = math.inf) -> Quantiles:
+def quantiles_of(some: list[float], half_life: float = math.inf) -> Quantiles:
     quantiles = Quantiles(LOW, HIGH, half_life)
     for value in some:
         quantiles.add(value, 0.0)
@@ -29,7 +29,7 @@ def near(quantiles: Quantiles, share: float, value: float) -> bool:
 
 
 def test_without_values_there_is_no_quantile_and_the_count_is_zero() -> None:
-    quantiles = told([])
+    quantiles = quantiles_of([])
     assert [quantiles.quantile(share) for share in (0.0, 0.5, 1.0)] == [None, None, None]
     assert quantiles.count(0.0) == quantiles.count(1e9) == 0.0
 
@@ -38,39 +38,39 @@ def test_without_values_there_is_no_quantile_and_the_count_is_zero() -> None:
 def test_a_quantile_is_the_sorted_value_of_that_rank_within_half_a_bucket(some: list[float], share: float) -> None:
     ranked = sorted(some)
     exact = ranked[max(math.ceil(share * len(some)) - 1, 0)]
-    assert near(told(some), share, exact)
+    assert near(quantiles_of(some), share, exact)
 
 
 @given(st.lists(values, min_size=1, max_size=50), shares, shares)
-def test_a_larger_share_is_never_a_smaller_value(some: list[float], one: float, other: float) -> None:
-    quantiles = told(some)
-    low, high = sorted((one, other))
+def test_a_larger_share_is_never_a_smaller_value(some: list[float], share: float, other: float) -> None:
+    quantiles = quantiles_of(some)
+    low, high = sorted((share, other))
     assert (quantiles.quantile(low) or 0.0) <= (quantiles.quantile(high) or 0.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
 def test_many_equal_values_are_told_as_themselves_at_every_share(share: float) -> None:
-    assert near(told([0.1] * 1000), share, 0.1)
+    assert near(quantiles_of([0.1] * 1000), share, 0.1)
 
 
 def test_the_tail_is_the_slow_one_in_ten() -> None:
-    quantiles = told([0.1] * 9 + [5.0])
+    quantiles = quantiles_of([0.1] * 9 + [5.0])
     assert near(quantiles, 0.5, 0.1)
     assert near(quantiles, 0.95, 5.0)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, -math.inf, LOW, LOW / 2, 5e-324])
 def test_what_is_too_small_counts_as_the_lowest_bucket(value: float) -> None:
-    quantiles = told([value])
+    quantiles = quantiles_of([value])
     assert near(quantiles, 0.5, LOW * math.sqrt(GROWTH))
     assert quantiles.count(0.0) == 1.0
 
 
 @pytest.mark.parametrize("value", [HIGH, HIGH * 2, 1e308, math.inf])
 def test_what_is_too_large_counts_as_the_highest_bucket(value: float) -> None:
-    quantiles = told([value])
+    quantiles = quantiles_of([value])
     assert HIGH / GROWTH <= (quantiles.quantile(1.0) or 0.0) <= HIGH * GROWTH
-    assert quantiles.quantile(1.0) == told([HIGH]).quantile(1.0)
+    assert quantiles.quantile(1.0) == quantiles_of([HIGH]).quantile(1.0)
 
 
 def test_a_range_of_one_value_only_counts() -> None:
@@ -97,11 +97,11 @@ def test_after_a_long_silence_the_first_look_finds_nothing_that_counts(start: fl
 
 
 def test_without_a_half_life_nothing_fades() -> None:
-    assert told([1.0, 2.0]).count(1e9) == 2.0
+    assert quantiles_of([1.0, 2.0]).count(1e9) == 2.0
 
 
 def test_a_new_time_outweighs_an_old_one() -> None:
-    quantiles = told([10.0] * 100, HALF_LIFE)
+    quantiles = quantiles_of([10.0] * 100, HALF_LIFE)
     for _ in range(10):
         quantiles.add(0.1, 5 * HALF_LIFE)
     assert near(quantiles, 0.5, 0.1)
@@ -109,7 +109,7 @@ def test_a_new_time_outweighs_an_old_one() -> None:
 
 
 def test_quantiles_do_not_move_while_nothing_is_added() -> None:
-    quantiles = told([0.1, 0.2, 0.4, 5.0], HALF_LIFE)
+    quantiles = quantiles_of([0.1, 0.2, 0.4, 5.0], HALF_LIFE)
     before = [quantiles.quantile(share) for share in (0.05, 0.5, 0.95)]
     for half_lives in (1, 39, 41, 200, 500):
         quantiles.count(half_lives * HALF_LIFE)
@@ -127,14 +127,14 @@ def test_a_process_that_has_run_for_years_before_the_first_value_measures_as_a_f
 
 @pytest.mark.parametrize("step", [15.0, 41 * HALF_LIFE, 999 * HALF_LIFE, 5000 * HALF_LIFE])
 def test_after_a_long_silence_the_old_values_are_told_as_they_were_or_not_at_all(step: float) -> None:
-    quantiles = told([0.1, 0.1, 0.2, 0.3], HALF_LIFE)
+    quantiles = quantiles_of([0.1, 0.1, 0.2, 0.3], HALF_LIFE)
     for turn in range(1, 40):
         assert quantiles.count(turn * step) >= 0.0
         assert quantiles.quantile(0.95) is None or near(quantiles, 0.95, 0.3) or near(quantiles, 0.95, 0.1)
 
 
 def test_months_of_looking_at_a_silent_upstream_leave_nothing_and_new_values_count_in_full() -> None:
-    quantiles = told([0.1 + at / 100 for at in range(20)], HALF_LIFE)
+    quantiles = quantiles_of([0.1 + at / 100 for at in range(20)], HALF_LIFE)
     for turn in range(1, 3000):
         quantiles.count(turn * HALF_LIFE * 2)
         assert (quantiles.quantile(0.95) or 0.0) < 1.0

@@ -1,4 +1,4 @@
-"""A client's trace goes on to the upstream; with OpenTelemetry there is one span a completion."""
+"""A client's trace goes on to the upstream; with OpenTelemetry each completion has one span."""
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -45,15 +45,15 @@ def test_a_span_is_the_child_of_the_clients_and_the_parent_of_the_upstreams() ->
     span = tracing.begin("chat m", PARENT, 1000.0)
     traced = SpanRecord({"gen_ai.request.model": "m"}, "the upstream failed", {"first content": 0.25})
     span.end(lambda: traced)
-    [told] = exporter.get_finished_spans()
-    assert told.context is not None
-    assert told.parent is not None
-    assert f"{told.context.trace_id:032x}" == PARENT.split("-")[1]
-    assert f"{told.parent.span_id:016x}" == PARENT.split("-")[2]
-    assert span.traceparent == f"00-{told.context.trace_id:032x}-{told.context.span_id:016x}-01"
-    assert told.attributes is not None
-    assert told.attributes["gen_ai.request.model"] == "m"
-    assert told.status.status_code is StatusCode.ERROR
-    assert [(event.name, event.timestamp) for event in told.events] == [("first content", 1000_250_000_000)]
-    assert told.start_time == 1000_000_000_000
+    [found] = exporter.get_finished_spans()
+    assert found.context is not None
+    assert found.parent is not None
+    assert f"{found.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{found.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert span.traceparent == f"00-{found.context.trace_id:032x}-{found.context.span_id:016x}-01"
+    assert found.attributes is not None
+    assert found.attributes["gen_ai.request.model"] == "m"
+    assert found.status.status_code is StatusCode.ERROR
+    assert [(event.name, event.timestamp) for event in found.events] == [("first content", 1000_250_000_000)]
+    assert found.start_time == 1000_000_000_000
     tracing.shut()

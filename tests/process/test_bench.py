@@ -26,7 +26,7 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, number: sig
 
 
 def _wait_for_peers(pid: int) -> list[int]:
-    """All processes of the run, once a gateway is among them: what only tells a version comes before it."""
+    """All processes of the run, once a gateway is among them; processes that only print a version come before it."""
 
     def look() -> list[int] | None:
         started = list(machine.process_tree(pid))[1:]
@@ -39,7 +39,7 @@ def _command(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return b""  # it has just ended
+        return b""  # the process has just ended
 
 
 def _runs(pid: int) -> bool:

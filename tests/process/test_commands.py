@@ -26,7 +26,7 @@ Run = Callable[..., Command]
 
 @pytest.fixture
 def run(logs: Path) -> Iterator[Run]:
-    """Starts a command that is ended with the test."""
+    """A function that starts a command; the command is stopped at the end of the test."""
     started: list[Command] = []
 
     def start(*arguments: str, environment: dict[str, str] | None = None) -> Command:
@@ -164,12 +164,12 @@ def test_the_garbage_collector_waits_until_all_is_imported() -> None:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("simulated provider at ")
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=30)
+            _, found = process.communicate(timeout=30)
         finally:
             process.kill()
-    enabled, looks, imported = told.split()
+    enabled, looks, imported = found.split()
     assert (enabled, imported) == ("True", "True")
-    assert int(looks) < 30  # the modules alone would bring a hundred and more
+    assert int(looks) < 30  # importing the modules with the collector on causes more than a hundred collections
 
 
 @pytest.mark.parametrize(("plugins", "loaded"), [(None, False), ("", True)])
@@ -177,10 +177,10 @@ def test_pydantic_looks_for_no_plugins_unless_the_operator_says_so(
     tmp_path: Path, plugins: str | None, loaded: bool
 ) -> None:
     (tmp_path / "telling.py").write_text("raise ImportError('the plugin was looked for')")
-    told = tmp_path / "telling-1.0.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: telling\nVersion: 1.0\n")
-    (told / "entry_points.txt").write_text("[pydantic]\ntelling = telling:plugin\n")
+    found = tmp_path / "telling-1.0.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: telling\nVersion: 1.0\n")
+    (found / "entry_points.txt").write_text("[pydantic]\ntelling = telling:plugin\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     if plugins is not None:
         environment["PYDANTIC_DISABLE_PLUGINS"] = plugins
@@ -309,7 +309,7 @@ def test_a_draining_gateway_takes_nothing_more_on_connections_it_still_has(logs:
             other.request("GET", "/readyz")
             assert other.answer().status == 503
             for streamed in (True, False):
-                with contextlib.suppress(EOFError, OSError):  # to close the connection is as good
+                with contextlib.suppress(EOFError, OSError):  # the gateway may close the connection instead
                     other.post(body(QUICK, stream=streamed))
                     refused = other.answer()
                     assert refused.status == 503

@@ -38,7 +38,7 @@ def configured(provider: Upstream, folder: Path, drain_seconds: float) -> str:
 
 @pytest.fixture
 def gateway(tmp_path: Path, provider: Upstream) -> Iterator[GatewayProcess]:
-    """It waits long for what runs."""
+    """A gateway that waits long for running streams when it is stopped."""
     gateway = GatewayProcess(tmp_path, configured(provider, tmp_path, 60), KEYS)
     yield gateway
     gateway.close()
@@ -46,7 +46,7 @@ def gateway(tmp_path: Path, provider: Upstream) -> Iterator[GatewayProcess]:
 
 @pytest.fixture
 def hasty(tmp_path: Path, provider: Upstream) -> Iterator[GatewayProcess]:
-    """It does not."""
+    """A gateway that waits only briefly for running streams when it is stopped."""
     gateway = GatewayProcess(tmp_path, configured(provider, tmp_path, 0.5), KEYS)
     yield gateway
     gateway.close()
@@ -76,7 +76,7 @@ def test_all_that_runs_finishes_and_readiness_fails_at_once(gateway: GatewayProc
         refused = probe.answer()
         assert (refused.status, refused.error()["code"]) == (503, "service_unavailable")
         probe.request("GET", "/healthz")
-        assert probe.answer().status == 200  # it lives: a supervisor must not kill it
+        assert probe.answer().status == 200  # the process lives, and a supervisor must not kill it
         with pytest.raises(ConnectionRefusedError):
             RawClient(gateway.port)
         for client in clients:
@@ -88,7 +88,7 @@ def test_all_that_runs_finishes_and_readiness_fails_at_once(gateway: GatewayProc
     assert endings == ["completed"] * RUNNING
 
 
-def test_what_exceeds_the_drain_ends_as_drained_and_what_does_not_is_whole(hasty: GatewayProcess) -> None:
+def test_streams_that_exceed_the_drain_end_as_drained_and_the_others_are_whole(hasty: GatewayProcess) -> None:
     with RawClient(hasty.port) as long, RawClient(hasty.port) as short:
         long.post(body(ENDLESS, stream=True))
         short.post(body({"ttft_ms": 5, "gap_ms": 5, "tokens": 40}, stream=True))
@@ -96,8 +96,8 @@ def test_what_exceeds_the_drain_ends_as_drained_and_what_does_not_is_whole(hasty
             client.head()
         stop(hasty)
         assert rest_of(short).text() == text(40)
-        *told, error, done = rest_of(long).events()
-        assert told
+        *events, error, done = rest_of(long).events()
+        assert events
         assert (error["error"]["code"], done) == ("server_draining", "[DONE]")
     assert hasty.wait() == 0
     endings = [line["ending"] for line in hasty.lines() if line["event"] == "completion ended"]
@@ -114,7 +114,7 @@ def test_subscribers_of_a_stream_that_is_drained_are_told_its_end(hasty: Gateway
     assert (end.name, end.json) == ("end", {"ending": "drained"})
 
 
-def test_a_second_signal_ends_it_at_once(gateway: GatewayProcess, provider: Upstream) -> None:
+def test_a_second_signal_ends_the_gateway_at_once(gateway: GatewayProcess, provider: Upstream) -> None:
     before = provider.statistics()
     with RawClient(gateway.port) as client:
         client.post(body(ENDLESS, stream=True))
@@ -136,13 +136,13 @@ def test_subscribers_of_a_feed_are_told_when_to_come_again_and_not_that_it_ended
         running.head()
         for subscriber in (*subscribers, viewer):
             subscriber.events(1)
-            subscriber.retry = None  # told at the beginning, and now again
+            subscriber.retry = None  # `retry` came at the beginning, and has to come again now
         stop(gateway)
         for subscriber in (*subscribers, viewer):
             assert {event.name for event in subscriber.all_events()} <= {"tick", "message"}
             assert subscriber.retry is not None
             assert 1000 <= subscriber.retry < 3000
-        assert len({subscriber.retry for subscriber in subscribers}) > 1  # they do not all come in one moment
+        assert len({subscriber.retry for subscriber in subscribers}) > 1  # the times to come again are spread
         assert gateway.process.poll() is None  # the completion still runs: nobody had to wait for it
         gateway.process.send_signal(signal.SIGTERM)
     assert gateway.wait() == 0
@@ -188,8 +188,10 @@ def test_a_probe_on_a_new_connection_is_told_ready_until_the_stop(gateway: Gatew
     assert gateway.process.returncode == 0
 
 
-def test_who_still_reads_what_has_ended_is_waited_for(gateway: GatewayProcess, provider: Upstream) -> None:
-    """Its last bytes are in the gateway's log, not in the kernel, when the stop comes."""
+def test_a_stop_waits_for_subscribers_that_still_read_an_ended_stream(
+    gateway: GatewayProcess, provider: Upstream
+) -> None:
+    """When the stop comes, the last bytes of the subscriber are in the gateway's log and not yet in the kernel."""
     words = ("x" * 24_999 + " ") * 150
     with RawClient(gateway.port) as slow:
         slow.post(body({"ttft_ms": 5, "gap_ms": 0, "text": words}, stream=True))

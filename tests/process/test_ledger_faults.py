@@ -21,7 +21,7 @@ from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 from tests.kit.waiting import wait_for
 
-LONG = {"ttft_ms": 5, "gap_ms": 20, "tokens": 500}  # ten seconds of talk
+LONG = {"ttft_ms": 5, "gap_ms": 20, "tokens": 500}  # an answer that takes ten seconds
 REVOKED_SECONDS = 5.0
 CHECKED_SECONDS = 30.0  # several times as long as a full disk can go unnoticed
 KILLS = 3
@@ -65,7 +65,7 @@ def test_a_revocation_on_the_command_line_works_in_a_running_gateway(
             return call(gateway, "GET", "/v1/me", Authorization=key.bearer).status == 401
 
         wait_for(is_refused, "a refusal", REVOKED_SECONDS)
-        running.events(2)  # what runs goes on
+        running.events(2)  # a stream that runs already goes on
     assert fetch(gateway.port, body(QUICK), Authorization=key.bearer).status == 401
 
 
@@ -73,12 +73,12 @@ def test_a_revocation_on_the_command_line_works_in_a_running_gateway(
 
 
 def limit_files(gateway: GatewayProcess, size: int) -> None:
-    """No file of this process may grow beyond so many bytes: to it the disk is full, also if root runs it."""
+    """Limit the files of this process to `size` bytes: for the process the disk is full, even if root runs it."""
     resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def with_a_long_journal(keyring: Keyring, gateway: GatewayProcess, key: MadeKey) -> int:
-    """Ask so often that the journal of the ledger is longer than the log of the process; its length."""
+    """Ask until the ledger's journal is longer than the log of the process; returns the journal's length."""
     for _ in range(10):
         fetch(gateway.port, body(QUICK), Authorization=key.bearer)
     keyring.records(key, 10)
@@ -150,12 +150,12 @@ def test_what_a_full_disk_keeps_from_the_ledger_at_a_stop_is_in_the_log(
             gateway.close()
     finally:
         gateway.close()
-    [line] = [one for one in gateway.lines() if one["event"] == "a record is not in the ledger; book it by hand"]
+    [line] = [item for item in gateway.lines() if item["event"] == "a record is not in the ledger; book it by hand"]
     assert line["level"] == "error"
-    told = line["record"]
-    assert (told["id"], told["request_id"]) == (headers["x-stream-id"], headers["x-request-id"])
-    assert (told["key_id"], told["model"], told["ending"]) == (key.id, MODEL, "drained")
-    assert told["cost_microusd"] > PROMPT_COST
+    found = line["record"]
+    assert (found["id"], found["request_id"]) == (headers["x-stream-id"], headers["x-request-id"])
+    assert (found["key_id"], found["model"], found["ending"]) == (key.id, MODEL, "drained")
+    assert found["cost_microusd"] > PROMPT_COST
     assert len(keyring.records(key)) == 10
 
 
@@ -192,7 +192,7 @@ def test_a_gateway_that_is_killed_in_mid_write_books_nothing_twice_and_nothing_b
         gateway = GatewayProcess(logs, keyring.configuration, KEYS)
         load = Load(gateway, key)
         try:
-            # Each time at another moment, and while records are written.
+            # Each gateway is killed at another moment, while records are written.
             wait_for(lambda: load.answered >= 5 + 17 * number, "some answers")  # noqa: B023
             wait_for(lambda: len(keyring.records(key)) > len(kept), "a record")  # noqa: B023
         finally:
@@ -203,7 +203,7 @@ def test_a_gateway_that_is_killed_in_mid_write_books_nothing_twice_and_nothing_b
         ledger = SqliteBooks.open(keyring.path)
         assert rows(keyring.path, "PRAGMA integrity_check") == [("ok",)]
         found = [record["id"] for record in keyring.records(key)]
-        assert found[: len(kept)] == kept  # what was settled stays
+        assert found[: len(kept)] == kept  # records that were in the ledger before the kill stay
         assert len(set(found)) == len(found)
         assert rows(keyring.path, _SUMS.format(key.id)) == [(len(found), keyring.spent(key))]
         assert balances(keyring.path)[key.id] == 100_000_000 - keyring.spent(key)

@@ -1,4 +1,4 @@
-"""The file descriptors of a gateway: none is left behind, and to run out of them is survived."""
+"""The file descriptors of a gateway: none is left behind, and the gateway survives running out of them."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ from tests.kit.waiting import wait_for
 
 LEAVERS = 200
 LEAVE_AT_ONCE = 20
-JOINS = 10_000  # and leaves
+JOINS = 10_000  # how many subscribers join and leave
 JOIN_AT_ONCE = 500
-DESCRIPTORS = 600  # of the gateway that runs out of them; 512 are set aside for upstreams and the like
+DESCRIPTORS = 600  # the limit of the gateway `starved`; 512 are reserved for upstreams, files and listeners
 CALM_SECONDS = 1.0
-CALM_CPU = 0.5  # of a core: a loop that spins on accept takes all of it
+CALM_CPU = 0.5  # the share of a core that a calm gateway stays below; a loop that spins on accept takes a whole core
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,12 @@ def test_ten_thousand_that_join_and_leave_leave_nothing_behind(gateway: GatewayP
             if group % 2:
                 crowd.read(crowd.have_heads)
             crowd.leave(reset=group % 4 != 3)
-        told = wait_for_state(gateway, stream["id"], readers=1)
+        described = wait_for_state(gateway, stream["id"], readers=1)
         wait_for(lambda: gateway.open_files() <= files, f"{files} open files again")
         first, last = staying.events(2)
         assert last.seq == first.seq + 1
-    assert told["readers_total"] <= JOINS + 1
-    assert told["readers_total"] > JOINS // 2
+    assert described["readers_total"] <= JOINS + 1
+    assert described["readers_total"] > JOINS // 2
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
@@ -113,21 +113,21 @@ def test_a_gateway_out_of_descriptors_refuses_does_not_spin_and_recovers(starved
     stream = create(starved, ENDLESS)
     idle: list[socket.socket] = []
     try:
-        with Subscriber(starved.port, stream["events_url"]) as reader:
-            reader.events(1)
+        with Subscriber(starved.port, stream["events_url"]) as subscriber:
+            subscriber.events(1)
             for _ in range(DESCRIPTORS + 100):
                 with contextlib.suppress(OSError):
                     idle.append(socket.create_connection(("127.0.0.1", starved.port), timeout=5))
             wait_for(lambda: starved.open_files() >= DESCRIPTORS - 2, "the descriptors to be used up")
             before, at = cpu_seconds(starved), time.monotonic()
-            last = reader.events(int(CALM_SECONDS * 100))[-1]
+            last = subscriber.events(int(CALM_SECONDS * 100))[-1]
             assert cpu_seconds(starved) - before < CALM_CPU * (time.monotonic() - at)
             assert last.seq >= 100
             for client in idle:
                 client.close()
             wait_for(lambda: starved.open_files() < DESCRIPTORS // 2, "the descriptors to be free again")
             assert fetch(starved.port, body(QUICK, stream=True)).text() == text(8)
-            reader.events(10)
+            subscriber.events(10)
     finally:
         for client in idle:
             client.close()

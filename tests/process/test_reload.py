@@ -19,13 +19,13 @@ RULES = '[routing]\noptimize = "priority"\nbreaker_failures = 2\nbreaker_seconds
 
 
 class Reloadable(GatewayProcess):
-    """A gateway whose file is written anew."""
+    """A gateway whose configuration file a test can write anew."""
 
     def __init__(self, folder: Path, content: str) -> None:
         super().__init__(folder, content, KEYS)
 
     def reload(self, content: str) -> dict[str, Any]:
-        """What it says of this configuration."""
+        """Write this configuration and send SIGHUP; returns the log line that tells the outcome."""
         before = len(self._verdicts())
         self.file.write_text(content)
         self.process.send_signal(signal.SIGHUP)
@@ -48,31 +48,31 @@ def providers() -> Iterator[Upstreams]:
 
 
 @pytest.fixture
-def one(providers: Upstreams) -> Upstream:
+def first_upstream(providers: Upstreams) -> Upstream:
     return providers.start("one", **QUICK)
 
 
 @pytest.fixture
-def two(providers: Upstreams) -> Upstream:
+def second_upstream(providers: Upstreams) -> Upstream:
     return providers.start("two", **QUICK)
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, one: Upstream) -> Iterator[Reloadable]:
-    gateway = Reloadable(tmp_path, reload_of([(one, [MODEL])], tmp_path))
+def gateway(tmp_path: Path, first_upstream: Upstream) -> Iterator[Reloadable]:
+    gateway = Reloadable(tmp_path, reload_of([(first_upstream, [MODEL])], tmp_path))
     yield gateway
     gateway.close()
 
 
 def metadata(gateway: GatewayProcess, **fields: Any) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(fetch(gateway.port, body(**fields)).body)["routing_metadata"]
-    return told
+    parsed: dict[str, Any] = json.loads(fetch(gateway.port, body(**fields)).body)["routing_metadata"]
+    return parsed
 
 
 def test_a_faulty_file_is_refused_with_all_its_faults_and_the_old_one_stays(gateway: Reloadable) -> None:
-    told = gateway.reload("[server]\nlisten = 7\n[stream]\nkeepalive_seconds = -1\nnonsense = 1\n")
-    assert told["level"] == "error"
-    faults = "\n".join(told["faults"])
+    line = gateway.reload("[server]\nlisten = 7\n[stream]\nkeepalive_seconds = -1\nnonsense = 1\n")
+    assert line["level"] == "error"
+    faults = "\n".join(line["faults"])
     for key in ("server.listen", "stream.keepalive_seconds", "stream.nonsense", "upstreams"):
         assert key in faults
     assert fetch(gateway.port, body(stream=True)).text() == text(8)
@@ -83,8 +83,8 @@ def test_a_faulty_file_is_refused_with_all_its_faults_and_the_old_one_stays(gate
 
 
 def test_after_a_faulty_file_a_good_one_is_taken(
-    gateway: Reloadable, one: Upstream, two: Upstream, tmp_path: Path
+    gateway: Reloadable, first_upstream: Upstream, second_upstream: Upstream, tmp_path: Path
 ) -> None:
     gateway.reload("nonsense")
-    assert gateway.reload(reload_of([(two, [MODEL])], tmp_path))["level"] == "info"
+    assert gateway.reload(reload_of([(second_upstream, [MODEL])], tmp_path))["level"] == "info"
     assert metadata(gateway)["provider"] == "two"

@@ -21,7 +21,7 @@ from tests.kit.upstreams import Upstream, Upstreams
 SUBSCRIBERS = 500
 COMPLETIONS = 50
 TOKENS = 100
-SLOW = {"ttft_ms": 5, "gap_ms": 50, "tokens": TOKENS}  # still running when all of them have begun
+SLOW = {"ttft_ms": 5, "gap_ms": 50, "tokens": TOKENS}  # the first completion still runs when the last has begun
 DRAIN_SECONDS = 60
 TICKER = "/v1/feeds/ticker/events"
 
@@ -55,7 +55,7 @@ def newest(subscriber: EventSource) -> int:
 
 
 async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event | None = None) -> Answer:
-    """A whole streamed completion; says when its head is there."""
+    """A whole streamed completion; sets `started` when its head has come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         content = json.dumps(body(simulate, stream=True)).encode()
@@ -71,7 +71,7 @@ async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event
 
 
 async def restart(unit: Unit) -> None:
-    """Start the next process when the one before has ended, as a manager does."""
+    """Wait until the process has ended, and then start the next process, as a manager does."""
     status = await asyncio.to_thread(unit.process.process.wait, DRAIN_SECONDS)
     assert status == 0, unit.process.errors()
     await asyncio.to_thread(unit.start)
@@ -83,7 +83,7 @@ async def test_over_a_restart_every_subscriber_sees_every_event_once_and_every_c
 ) -> None:
     old = unit.process
     async with Audience(unit.port, TICKER, SUBSCRIBERS) as audience:
-        await audience.wait_until(lambda one: newest(one) >= 5, "live events")
+        await audience.wait_until(lambda subscriber: newest(subscriber) >= 5, "live events")
         heads = [asyncio.Event() for _ in range(COMPLETIONS)]
         running = [asyncio.create_task(completion(unit.port, SLOW, head)) for head in heads]
         await asyncio.gather(*(head.wait() for head in heads))
@@ -95,7 +95,7 @@ async def test_over_a_restart_every_subscriber_sees_every_event_once_and_every_c
         answers = await asyncio.gather(*running)
         later = await asyncio.gather(*waiting)
         seen = max(newest(one) for one in audience.members)
-        await audience.wait_until(lambda one: newest(one) >= seen + 10, "events of the next process")
+        await audience.wait_until(lambda subscriber: newest(subscriber) >= seen + 10, "events of the next process")
         assert not storage.with_name(storage.name + ".feeds").exists()
 
     assert {(answer.status, answer.text()) for answer in answers} == {(200, text(TOKENS))}
@@ -115,25 +115,25 @@ async def test_positions_stay_good_over_several_restarts(unit: Unit) -> None:
     async with Audience(unit.port, TICKER, 5) as audience:
         for _ in range(2):
             seen = max(newest(one) for one in audience.members)
-            await audience.wait_until(lambda one, seen=seen: newest(one) >= seen + 3, "live events")  # type: ignore[misc]
+            await audience.wait_until(lambda subscriber, seen=seen: newest(subscriber) >= seen + 3, "live events")  # type: ignore[misc]
             unit.process.process.send_signal(signal.SIGTERM)
             await restart(unit)
         seen = max(newest(one) for one in audience.members)
-        await audience.wait_until(lambda one: newest(one) >= seen + 3, "events of the last process")
+        await audience.wait_until(lambda subscriber: newest(subscriber) >= seen + 3, "events of the last process")
     for subscriber in audience.members:
         assert numbers(subscriber) == list(range(1, newest(subscriber) + 1))
 
 
 async def test_after_a_crash_subscribers_are_told_that_it_begins_anew(unit: Unit, storage: Path) -> None:
     async with Audience(unit.port, TICKER, 50) as audience:
-        await audience.wait_until(lambda one: newest(one) >= 5, "live events")
+        await audience.wait_until(lambda subscriber: newest(subscriber) >= 5, "live events")
         unit.process.process.kill()
         await asyncio.to_thread(unit.process.process.wait)
         assert not storage.with_name(storage.name + ".feeds").exists()
         await asyncio.to_thread(unit.start)
         anew = {"reset", "tick"}
-        await audience.wait_until(lambda one: {event.name for event in one.events} == anew, "a reset")
-        await audience.wait_until(lambda one: one.events[-1].name == "tick", "events after the reset")
+        await audience.wait_until(lambda subscriber: {event.name for event in subscriber.events} == anew, "a reset")
+        await audience.wait_until(lambda subscriber: subscriber.events[-1].name == "tick", "events after the reset")
     for subscriber in audience.members:
         names = [event.name for event in subscriber.events]
         at = names.index("reset")
@@ -148,7 +148,7 @@ async def test_after_a_crash_subscribers_are_told_that_it_begins_anew(unit: Unit
 def test_a_feed_that_is_asked_for_while_draining_sends_its_subscribers_to_the_next_process(
     unit: Unit, source: Upstream
 ) -> None:
-    """On a connection from before: what the process has left of its feeds to the next one must not change."""
+    """The request comes on a connection from before the stop: rings that were saved by then must not change."""
     with Subscriber(unit.port, TICKER) as subscriber, RawClient(unit.port) as running, RawClient(unit.port) as kept:
         kept.request("GET", "/readyz")
         assert kept.answer().status == 200

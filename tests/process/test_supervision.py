@@ -1,4 +1,4 @@
-"""Under a service manager: what it is told, when the watchdog is fed, and sockets that it hands over."""
+"""A gateway under a service manager: its messages, its signs of life, and sockets that it is handed."""
 
 import contextlib
 import json
@@ -41,12 +41,12 @@ def sections(tmp_path: Path) -> str:
 
 @pytest.fixture
 def start(tmp_path: Path, alpha: Upstream, manager: NotifySocket, sections: str) -> Iterator[Start]:
-    """Starts a gateway that tells this manager."""
+    """A function that starts a gateway which reports to this manager."""
     with contextlib.ExitStack() as started:
 
         def start(**environment: str) -> GatewayProcess:
-            told = {**KEYS, **manager.environment, **environment}
-            gateway = GatewayProcess(tmp_path, configuration([(alpha, [MODEL])], sections), told)
+            fields = {**KEYS, **manager.environment, **environment}
+            gateway = GatewayProcess(tmp_path, configuration([(alpha, [MODEL])], sections), fields)
             started.callback(gateway.terminate)
             return gateway
 
@@ -89,8 +89,8 @@ def test_a_gateway_that_cannot_start_says_nothing(
         server = f'[server]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
         file = tmp_path / "taken.toml"
         file.write_text(configuration([(alpha, [MODEL])], server + sections))
-        told = {**KEYS, **manager.environment}
-        command = Command(tmp_path, "serve", "--config", str(file), environment=told)
+        fields = {**KEYS, **manager.environment}
+        command = Command(tmp_path, "serve", "--config", str(file), environment=fields)
         assert command.wait() == 2
         command.terminate()
     assert manager.next(0.1) is None
@@ -118,8 +118,8 @@ def test_a_reload_that_is_refused_ends_for_the_manager_too(start: Start, manager
     assert manager.next() == {"READY": "1"}
 
 
-def test_signals_are_waited_for_before_it_says_that_it_listens(start: Start) -> None:
-    """Else one that comes at once ends the process as if it had never been told what to do with it."""
+def test_signal_handlers_stand_before_the_gateway_says_that_it_listens(start: Start) -> None:
+    """A signal that comes before its handler stands would kill the process instead of draining it."""
     status = Path(f"/proc/{start().process.pid}/status").read_text().splitlines()
     caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -159,7 +159,7 @@ def test_a_process_that_is_stopped_gives_no_sign_and_goes_on_afterwards(start: S
 def test_a_loop_that_is_blocked_gives_no_sign_and_goes_on_afterwards(
     start: Start, manager: NotifySocket, tmp_path: Path
 ) -> None:
-    """A configuration behind a pipe that nobody writes to: reading it blocks the loop of a process that runs."""
+    """The new configuration is a pipe that nobody writes to: a reload that reads it blocks the event loop."""
     gateway = start(**WATCHDOG)
     manager.wait_for("WATCHDOG")
     (file,) = tmp_path.glob("*.toml")
@@ -171,9 +171,9 @@ def test_a_loop_that_is_blocked_gives_no_sign_and_goes_on_afterwards(
     assert process_state(gateway) != "T"
     assert manager.next(2 * WATCHDOG_SECONDS) is None
     file.write_text(content)
-    told = [manager.next() for _ in range(4)]
-    assert told[0] == {"READY": "1"}
-    assert told[1:] == [{"WATCHDOG": "1"}] * 3
+    found = [manager.next() for _ in range(4)]
+    assert found[0] == {"READY": "1"}
+    assert found[1:] == [{"WATCHDOG": "1"}] * 3
 
 
 def test_signs_of_life_come_while_running_streams_are_drained(start: Start, manager: NotifySocket) -> None:
@@ -192,13 +192,13 @@ def test_signs_of_life_come_while_running_streams_are_drained(start: Start, mana
 
 
 def test_a_manager_that_reads_nothing_does_not_hold_up_the_gateway(start: Start) -> None:
-    gateway = start(WATCHDOG_USEC="3000")  # a sign of life each millisecond: its queue is full at once
+    gateway = start(WATCHDOG_USEC="3000")  # a sign of life each millisecond soon fills the manager's queue
     for _ in range(20):
         assert fetch(gateway.port, body(QUICK, stream=True)).text() == text(8)
 
 
 def process_state(gateway: GatewayProcess) -> str:
-    """One letter, as ps prints it."""
+    """The state of the process as one letter, as ps prints it."""
     return Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -253,7 +253,7 @@ def port() -> int:
 
 
 def completion(curl: str, *arguments: str) -> str:
-    """What curl gets of a streamed completion."""
+    """The body of a streamed completion as curl gets it."""
     request = json.dumps(body(QUICK, stream=True))
     answer = subprocess.run(
         [curl, "-sSN", *arguments, "-d", request, "http://gateway/v1/chat/completions"],
@@ -279,7 +279,7 @@ def test_unix_sockets_of_systemd_are_served_and_stay_where_they_are(
     assert completion(curl, "--unix-socket", str(path)) == text(8)
     assert activated.wait_for_event("listening")["listen"] == f"unix:{path}"
     assert activated.terminate() == 0
-    assert path.exists()  # the manager's, which still has it
+    assert path.exists()  # the socket belongs to the manager, which still holds it
 
 
 def test_an_abstract_socket_is_told_as_systemd_writes_it(activate: Activate, curl: str, port: int) -> None:

@@ -45,7 +45,7 @@ def closed(
 
 @pytest.fixture
 def run(logs: Path) -> Iterator[Run]:
-    """Starts a command that is ended with the test."""
+    """A function that starts a command; the command is stopped at the end of the test."""
     started: list[Command] = []
 
     def start(*arguments: str, environment: dict[str, str] | None = None) -> Command:
@@ -62,7 +62,7 @@ def address(gateway: Gateway) -> str:
 
 
 def refusal(command: Command) -> str:
-    """The one line with which it has given up."""
+    """The only line that a command prints when it gives up."""
     assert command.wait() == 2
     assert command.output() == ""
     [line] = command.errors().splitlines()
@@ -97,7 +97,7 @@ def test_a_base_url_of_a_client_will_do(run: Run, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(run: Run, gateway: Gateway, number: signal.Signals) -> None:
+def test_a_signal_ends_top_cleanly(run: Run, gateway: Gateway, number: signal.Signals) -> None:
     create(gateway, QUICK)
     command = run("top", "--url", address(gateway))
     command.wait_for_output(r"(?s)Rivergate .*Rivergate ")
@@ -106,7 +106,7 @@ def test_a_signal_ends_it_cleanly(run: Run, gateway: Gateway, number: signal.Sig
     assert command.errors() == ""
 
 
-def test_it_says_that_nobody_listens(run: Run) -> None:
+def test_top_says_that_nobody_listens(run: Run) -> None:
     port = ClosedPort()
     line = refusal(run("top", "--url", port.base_url))
     port.close()
@@ -114,16 +114,16 @@ def test_it_says_that_nobody_listens(run: Run) -> None:
     assert port.base_url in line
 
 
-def test_it_refuses_what_is_no_address(run: Run) -> None:
+def test_top_refuses_what_is_no_address(run: Run) -> None:
     assert "--url nonsense" in refusal(run("top", "--url", "nonsense"))
 
 
-def test_it_says_when_it_talks_to_something_else(run: Run, alpha: Upstream) -> None:
+def test_top_says_when_it_talks_to_something_else(run: Run, alpha: Upstream) -> None:
     url = alpha.base_url.removesuffix("/v1")
     assert f"{url} answers 404" in refusal(run("top", "--url", url))
 
 
-def test_with_keys_it_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
+def test_with_keys_top_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
     gateway, _ = closed
     line = refusal(run("top", "--once", "--url", address(gateway)))
     assert "401" in line
@@ -139,7 +139,7 @@ def test_a_token_for_something_else_is_refused(run: Run, closed: tuple[Gateway, 
     assert other not in line
 
 
-def test_a_token_for_the_statistics_opens_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
+def test_a_token_for_the_statistics_opens_the_feed(run: Run, closed: tuple[Gateway, Keyring]) -> None:
     gateway, keyring = closed
     token = minted(run, keyring, "feed:statistics")
     command = run("top", "--once", "--url", address(gateway), "--token", token)

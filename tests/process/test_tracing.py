@@ -49,16 +49,18 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def spans(self) -> list[Span]:
-        resources = [one for request in self.requests for one in request.resource_spans]
+        resources = [item for request in self.requests for item in request.resource_spans]
         return [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
 
     def services(self) -> set[str]:
-        told = [one.resource.attributes for request in self.requests for one in request.resource_spans]
-        return {field.value.string_value for fields in told for field in fields if field.key == "service.name"}
+        found = [item.resource.attributes for request in self.requests for item in request.resource_spans]
+        return {field.value.string_value for fields in found for field in fields if field.key == "service.name"}
 
     def wait_for_span(self, request_id: str) -> Span:
         def look() -> Span | None:
-            return next((one for one in self.spans() if attributes(one)["rivergate.request_id"] == request_id), None)
+            return next(
+                (item for item in self.spans() if attributes(item)["rivergate.request_id"] == request_id), None
+            )
 
         return wait_for(look, f"the span of {request_id}")
 
@@ -69,8 +71,8 @@ class Collector:
 
 
 def attributes(span: Span) -> dict[str, Any]:
-    told = {field.key: field.value for field in span.attributes}
-    return {key: getattr(value, str(value.WhichOneof("value"))) for key, value in told.items()}
+    fields = {field.key: field.value for field in span.attributes}
+    return {key: getattr(value, str(value.WhichOneof("value"))) for key, value in fields.items()}
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(params=["is gone", "never answers"])
 def no_collector(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of one that takes nothing."""
+    """The address of a collector that takes nothing."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         if request.param == "never answers":
@@ -104,8 +106,8 @@ def start(logs: Path, tmp_path: Path, provider: Upstream) -> Iterator[Start]:
 
     def start(**environment: str) -> GatewayProcess:
         sections = f'[storage]\npath = "{tmp_path}/s.db"\n'
-        told = {**KEYS, "OTEL_BSP_SCHEDULE_DELAY": "50", **environment}
-        gateways.append(GatewayProcess(logs, configuration([(provider, [MODEL])], sections), told))
+        fields = {**KEYS, "OTEL_BSP_SCHEDULE_DELAY": "50", **environment}
+        gateways.append(GatewayProcess(logs, configuration([(provider, [MODEL])], sections), fields))
         return gateways[-1]
 
     yield start
@@ -135,11 +137,11 @@ def test_a_completion_is_a_span_between_the_clients_and_the_upstreams(
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
     assert sent_on(provider) == f"00-{TRACE}-{span.span_id.hex()}-01"
     assert (span.name, span.kind) == (f"chat {MODEL}", Span.SPAN_KIND_SERVER)
-    told = attributes(span)
-    assert told["gen_ai.request.model"] == MODEL
-    assert told["gen_ai.provider.name"] == "traced"
-    assert told["gen_ai.usage.output_tokens"] == 8
-    assert told["rivergate.ending"] == "completed"
+    found = attributes(span)
+    assert found["gen_ai.request.model"] == MODEL
+    assert found["gen_ai.provider.name"] == "traced"
+    assert found["gen_ai.usage.output_tokens"] == 8
+    assert found["rivergate.ending"] == "completed"
     names = [event.name for event in span.events]
     assert names == ["traced started", "first content"] if stream else ["traced started"]
     marks = [event.time_unix_nano for event in span.events]
@@ -176,8 +178,8 @@ def test_what_a_client_does_not_want_recorded_is_not_but_its_trace_goes_on(
     assert (sent[:36], sent[-3:]) == (f"00-{TRACE}-", "-00")
     recorded = fetch(gateway.port, body(QUICK, stream=True), traceparent=TRACEPARENT)
     collector.wait_for_span(recorded.headers["x-request-id"])
-    told = [attributes(span)["rivergate.request_id"] for span in collector.spans()]
-    assert unwanted.headers["x-request-id"] not in told
+    found = [attributes(span)["rivergate.request_id"] for span in collector.spans()]
+    assert unwanted.headers["x-request-id"] not in found
 
 
 def test_the_spans_of_the_last_streams_are_sent_before_the_process_ends(start: Start, collector: Collector) -> None:
@@ -196,9 +198,9 @@ def test_the_spans_of_the_last_streams_are_sent_before_the_process_ends(start: S
 def test_no_span_holds_what_was_said_or_a_key(gateway: GatewayProcess, collector: Collector) -> None:
     answer = fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
     collector.wait_for_span(answer.headers["x-request-id"])
-    told = "\n".join(str(request) for request in collector.requests)
+    found = "\n".join(str(request) for request in collector.requests)
     for secret in (PROMPT, CLIENT_KEY, UPSTREAM_KEY, text(8)):
-        assert secret not in told
+        assert secret not in found
 
 
 def test_a_collector_that_takes_nothing_holds_up_nobody_and_no_stop(start: Start, no_collector: str) -> None:

@@ -26,7 +26,7 @@ COLD = Offer("cold", "m", 4.5)
 
 
 def dice(*numbers: float) -> Callable[[], float]:
-    """These numbers, then nothing but a half."""
+    """Dice that give these numbers, and then 0.5 for ever."""
     rest = list(numbers)
     return lambda: rest.pop(0) if rest else 0.5
 

@@ -1,4 +1,4 @@
-"""Which offers a request may be sent to: the filters, and how the unknown is treated."""
+"""The filters leave out the offers that a request may not be sent to, and say how unknown values count."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,13 +35,15 @@ def test_a_filter_keeps_what_is_exactly_at_its_limit() -> None:
         ({"providers": ["cheap"], "max_ttft_ms": 500}, "latency_constraint_exceeded", "max_ttft_ms"),
     ],
 )
-def test_a_filter_that_leaves_nobody_is_told_by_code_and_field(given: dict[str, Any], code: str, field: str) -> None:
+def test_a_filter_that_leaves_no_offer_is_refused_with_its_code_and_field(
+    given: dict[str, Any], code: str, field: str
+) -> None:
     error = refused(OFFERS, **given)
     assert (error.code, error.param) == (code, f"gateway.routing.{field}")
     assert error.message.startswith(f"{field}: ")
 
 
-def test_a_filter_drops_whom_it_excludes_and_only_those() -> None:
+def test_a_filter_drops_the_offers_it_excludes_and_no_others() -> None:
     assert set(names(OFFERS, providers=["cheap", "wordy", "other"])) == {"cheap", "wordy"}
     assert set(names(OFFERS, exclude_providers=["cheap", "other"])) == {"quick", "wordy"}
     assert set(names(OFFERS, max_cost_per_1m=4)) == {"cheap", "quick"}
@@ -62,7 +64,7 @@ def test_an_unknown_price_does_not_pass_a_filter_for_the_price() -> None:
 
 
 @pytest.mark.parametrize("field", ["providers", "exclude_providers"])
-def test_a_provider_that_is_not_configured_is_a_slip_of_the_pen(field: str) -> None:
+def test_a_provider_that_is_not_configured_is_an_invalid_parameter(field: str) -> None:
     with pytest.raises(InvalidParameter) as raised:
         check_provider_names(parse({field: ["alpha", "alhpa"]}), ["alpha", "beta"])
     assert raised.value.param == f"gateway.routing.{field}"

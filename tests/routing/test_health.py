@@ -1,4 +1,4 @@
-"""What is known of an upstream: the breaker, the time it asked for, and how fast it is."""
+"""The health of an upstream: its breaker, its cooldown, and how fast it is."""
 
 import pytest
 from hypothesis import given
@@ -38,7 +38,7 @@ def opened(rules: BreakerRules = RULES) -> Health:
 
 
 def probed(now: float = 10.0) -> tuple[Health, int]:
-    """One with a probe under way, and its number."""
+    """An upstream with a probe under way, and the number of the probe."""
     health = opened()
     probe = health.on_start(now)
     assert health.breaker is Breaker.HALF_OPEN
@@ -53,7 +53,7 @@ def test_a_new_upstream_may_be_tried_at_once() -> None:
     assert (health.breaker, health.wait(0.0), health.in_flight) == (Breaker.CLOSED, 0.0, 0)
 
 
-def test_so_many_failures_in_a_row_open_the_breaker_and_one_fewer_do_not() -> None:
+def test_the_configured_failures_in_a_row_open_the_breaker_and_one_fewer_do_not() -> None:
     health = Health(RULES)
     fail(health, 5.0, DOWN, DOWN)
     assert (health.breaker, health.wait(5.0)) == (Breaker.CLOSED, 0.0)
@@ -102,7 +102,7 @@ def test_the_clients_fault_and_limits_never_open_the_breaker(error: RivergateErr
 
 
 @pytest.mark.parametrize("error", [DOWN, UpstreamStalled("silence"), UpstreamTimeout("slow")])
-def test_every_failure_of_its_own_counts(error: RivergateError) -> None:
+def test_every_failure_of_the_upstream_itself_counts(error: RivergateError) -> None:
     health = Health(RULES)
     fail(health, 0.0, *[error] * 3)
     assert health.breaker is Breaker.OPEN
@@ -138,7 +138,7 @@ def test_a_probe_with_content_closes_the_breaker() -> None:
     health.on_content(probe, 0.2, 10.2)
     assert (health.breaker, health.wait(10.2)) == (Breaker.CLOSED, 0.0)
     fail(health, 10.3, DOWN, DOWN)
-    assert health.breaker is Breaker.CLOSED  # the row began anew
+    assert health.breaker is Breaker.CLOSED  # the count of failures in a row began anew
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
@@ -186,7 +186,7 @@ def test_a_given_up_probe_does_not_lengthen_the_wait() -> None:
     assert health.wait(15.0) == 20.0
 
 
-def test_what_becomes_of_an_older_attempt_leaves_the_breaker_to_its_probe() -> None:
+def test_the_outcome_of_an_older_attempt_leaves_the_breaker_to_its_probe() -> None:
     for end in ("content", "refused", "limited", "failed", "given up"):
         health = Health(RULES)
         older = health.on_start(0.0)
@@ -215,7 +215,7 @@ def test_content_of_an_older_attempt_does_not_close_an_open_breaker() -> None:
     assert (health.breaker, health.wait(5.0)) == (Breaker.OPEN, 5.0)
 
 
-def test_a_probe_that_succeeded_is_none_for_the_next_half_open_breaker() -> None:
+def test_a_probe_that_succeeded_is_not_the_probe_of_the_next_half_open_breaker() -> None:
     health, first = probed()
     health.on_content(first, 0.2, 10.2)
     fail(health, 11.0, DOWN, DOWN, DOWN)
@@ -243,10 +243,12 @@ def test_a_limit_without_a_time_cools_for_a_moment() -> None:
     assert [health.wait(now) for now in (5.0, 5.5, 6.0)] == [COOLDOWN, 0.5, 0.0]
 
 
-@pytest.mark.parametrize(("asked", "obeyed"), [(0, 0.0), (1, 1.0), (59, 59.0), (60, 60.0), (61, 60.0), (3600, 60.0)])
-def test_a_retry_after_is_obeyed_up_to_its_cap(asked: int, obeyed: float) -> None:
+@pytest.mark.parametrize(
+    ("retry_after", "obeyed"), [(0, 0.0), (1, 1.0), (59, 59.0), (60, 60.0), (61, 60.0), (3600, 60.0)]
+)
+def test_a_retry_after_is_obeyed_up_to_its_cap(retry_after: int, obeyed: float) -> None:
     health = Health(RULES)
-    fail(health, 5.0, RateLimited("slow", retry_after=asked))
+    fail(health, 5.0, RateLimited("slow", retry_after=retry_after))
     assert health.wait(5.0) == obeyed
 
 
@@ -277,7 +279,7 @@ def test_the_longer_of_breaker_and_cooldown_counts() -> None:
     assert health.wait(0.0) == 30.0
 
 
-def test_a_cap_of_zero_obeys_nobody() -> None:
+def test_a_cap_of_zero_ignores_every_retry_after() -> None:
     health = Health(BreakerRules(max_cooldown=0.0))
     fail(health, 0.0, RateLimited("slow", retry_after=30), RateLimited("slow"))
     assert health.wait(0.0) == 0.0
@@ -299,7 +301,7 @@ def test_nothing_is_known_of_a_new_upstream() -> None:
     assert health.tail(0.0) is None
 
 
-def test_an_upstream_is_cold_below_so_many_values_and_again_when_they_have_faded() -> None:
+def test_an_upstream_is_cold_with_too_few_values_and_again_when_they_have_faded() -> None:
     health = Health()
     for count in range(1, int(KNOWN) + 1):
         succeed(health, 0.0)
@@ -308,7 +310,7 @@ def test_an_upstream_is_cold_below_so_many_values_and_again_when_they_have_faded
         assert health.is_cold(half_lives * HALF_LIFE)
 
 
-def test_the_tail_is_known_from_so_many_values_on() -> None:
+def test_the_tail_is_known_once_there_are_enough_values() -> None:
     health = Health()
     for count in range(1, int(TAIL_KNOWN) + 1):
         succeed(health, 0.0, ttft=0.4)
@@ -335,7 +337,7 @@ def test_statistics_tell_the_middle_and_the_tails() -> None:
     assert near(known.ttft_p50, 5.0)
     assert near(known.ttft_p95, 9.5)
     assert near(known.tps_p50, 50.0)
-    assert (known.tps_p95 or 0.0) == pytest.approx(5.0, rel=0.05)  # what 95 % reach: the low end
+    assert (known.tps_p95 or 0.0) == pytest.approx(5.0, rel=0.05)  # the throughput that 95 % of the answers reach
     assert known.samples == pytest.approx(100.0)
 
 
@@ -441,7 +443,7 @@ def test_over_any_history_the_attempts_in_flight_and_the_waits_are_true(
             elif happens == "give up" and not has_content:
                 del running[at]
                 health.on_given_up(number, data.draw(st.sampled_from([None, 0.1, 30.0])), now)
-            # Who is not the probe can open a closed breaker, and no more.
+            # An attempt that is not the probe can open a closed breaker, and can change nothing else.
             assert number == probe or before in (health.breaker, Breaker.CLOSED)
         known = health.statistics(now)
         assert known.in_flight == health.in_flight == len(running)

@@ -14,11 +14,11 @@ from gateway.simulate.dice import settled
 
 RATE = 120.0  # requests a second
 WARM_UP, REQUESTS = 300, 1200
-SHARE = 0.1  # of the requests may be hedged
+SHARE = 0.1  # the share of the requests that may be hedged
 
 
 class Line:
-    """Requests to two upstreams: the first has slow answers, the second is asked when it is late."""
+    """Requests to two upstreams: some answers of the first are slow, and the second is asked when one is late."""
 
     def __init__(self, slow_share: float, seed: int) -> None:
         usual = {"ttft_ms": 100.0, "ttft_jitter_ms": 10.0, "slow_ttft_ms": 1000.0, "slow_share": slow_share}

@@ -1,4 +1,4 @@
-"""Routing options of a request: what is accepted, what is refused and by which name, what is told as ignored."""
+"""Routing options of a request: which are accepted, refused by their name, or listed in a warning as ignored."""
 
 from typing import Any
 
@@ -41,20 +41,20 @@ def refused(given: dict[str, Any], field: str = "gateway.routing") -> InvalidPar
     return error
 
 
-def told(given: dict[str, Any]) -> list[tuple[str, str]]:
+def warnings_of(given: dict[str, Any]) -> list[tuple[str, str]]:
     return [(warning["type"], warning["code"]) for warning in warnings(parse(given))]
 
 
 def test_nothing_asked_is_the_default_of_everything_and_no_warning() -> None:
     assert parse({}) == RoutingOptions()
-    assert told({}) == []
+    assert warnings_of({}) == []
 
 
 def test_every_option_is_taken_as_it_is_given() -> None:
     options = parse(EVERYTHING)
     assert options.weights is not None
     assert options.model_dump(include=set(EVERYTHING)) == EVERYTHING
-    assert told(EVERYTHING) == []
+    assert warnings_of(EVERYTHING) == []
 
 
 def test_what_the_sdk_of_auriko_sends_is_accepted() -> None:
@@ -70,7 +70,7 @@ def test_every_field_of_the_sdk_is_known() -> None:
 @pytest.mark.parametrize("name", RoutingOptions.model_fields)
 def test_null_is_unset(name: str) -> None:
     assert parse({name: None}) == RoutingOptions()
-    assert told({name: None}) == []
+    assert warnings_of({name: None}) == []
 
 
 @pytest.mark.parametrize(("word", "strategy"), [("speed", "ttft"), ("cheapest", "cost"), ("throughput", "tps")])
@@ -208,11 +208,11 @@ def test_an_option_that_is_not_acted_on_is_told(ignored: dict[str, Any]) -> None
 
 def test_what_asks_for_nothing_is_not_told() -> None:
     nothing = {"data_policy": "none", "only_byok": False, "only_platform": False, "require_parameters": False}
-    assert told(nothing) == []
+    assert warnings_of(nothing) == []
 
 
 def test_unknown_keys_are_accepted_and_told() -> None:
-    assert told({"optimise": "ttft", "max_ttft": 5}) == [("unsupported_field", "routing_option_unknown")] * 2
+    assert warnings_of({"optimise": "ttft", "max_ttft": 5}) == [("unsupported_field", "routing_option_unknown")] * 2
     (warning,) = warnings(parse({"x" * 10_000: 1}))
     assert len(warning["message"]) < 200
 

@@ -1,4 +1,4 @@
-"""Races, told as scripts: what happens when, and what the race wants done about it."""
+"""Races as scripts: events at their times go in, and the commands of the race come out."""
 
 import math
 from collections.abc import Iterator
@@ -147,7 +147,7 @@ def test_the_clients_fault_is_told_even_when_the_budget_is_over_by_then() -> Non
     assert play(race, At(0.0, Go()), At(9.0, Failed(0, REFUSED))) == [Start(0, 0), GaveUp("invalid_request")]
 
 
-def test_when_nobody_is_left_the_race_gives_up() -> None:
+def test_when_no_candidate_is_left_the_race_gives_up() -> None:
     script = At(0.0, Go()), At(0.1, Failed(0, DOWN)), At(0.2, Failed(1, DOWN))
     assert play(Race(2), *script) == [Start(0, 0), Start(1, 1), GaveUp("upstream_error")]
 
@@ -277,7 +277,7 @@ def test_a_failure_after_the_budget_starts_nobody() -> None:
     assert play(race, At(0.0, Go()), At(1.0, Failed(0, DOWN))) == [Start(0, 0), GaveUp("ttft_budget_exceeded")]
 
 
-def test_a_late_clock_gives_up_rather_than_start_somebody_without_time() -> None:
+def test_a_late_clock_gives_up_rather_than_start_an_attempt_without_time() -> None:
     race = Race(3, RaceRules(budget=3.0))
     commands = play(race, At(0.0, Go()), At(3.5, Time()))
     assert commands == [Start(0, 0), Cancel(0, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
@@ -361,7 +361,7 @@ def test_a_hedge_starts_after_the_delay_and_its_content_cancels_the_first() -> N
     assert wakes(hedged(2), *script) == [0.5, 0.5, None, None]
 
 
-def test_the_first_may_still_win_while_the_hedge_runs() -> None:
+def test_the_first_attempt_may_still_win_while_the_hedge_runs() -> None:
     script = At(0.0, Go()), At(0.5, Time()), At(0.7, Content(0)), At(0.8, Content(1))
     assert play(hedged(2), *script) == [
         Start(0, 0),
@@ -403,7 +403,7 @@ def test_a_hedge_goes_to_the_same_candidate_when_there_is_no_other() -> None:
     ]
 
 
-def test_a_hedge_does_not_go_to_one_that_failed() -> None:
+def test_a_hedge_does_not_go_to_a_candidate_that_failed() -> None:
     race = hedged(2, order=(0, 1))
     script = At(0.0, Go()), At(0.1, Failed(0, DOWN)), At(0.6, Time())
     assert play(race, *script) == [Start(0, 0), Start(1, 1), Start(2, 1, hedge=True)]
@@ -478,7 +478,7 @@ def test_a_hedge_is_the_next_turn_begun_early_and_both_give_way_to_the_one_after
     ]
 
 
-def test_the_budget_ends_both() -> None:
+def test_the_budget_ends_both_attempts() -> None:
     commands = play(hedged(2, budget=2.0), At(0.0, Go()), At(0.5, Time()), At(2.0, Time()))
     assert commands[2:] == [Cancel(0, TIMED_OUT), Cancel(1, TIMED_OUT), GaveUp("ttft_budget_exceeded")]
 
@@ -504,11 +504,11 @@ def test_a_hedge_that_comes_after_the_budget_never_starts() -> None:
 def test_a_hedge_that_is_not_paid_for_does_not_start_and_does_not_count(covered: bool) -> None:
     race = hedged(2)
     commands = race.on_go(0.0)
-    asked = []
+    requests = []
     for now in (0.4, 0.5, 0.9):
-        asked.append(race.wants_hedge(now))
+        requests.append(race.wants_hedge(now))
         commands += race.on_time(now, covered=covered)
-    assert asked == [False, True, False]
+    assert requests == [False, True, False]
     assert commands == [Start(0, 0), Start(1, 1, hedge=True)][: 1 + covered]
     assert race.throttle.hedges == covered
 
@@ -523,7 +523,7 @@ def test_no_money_is_put_aside_for_a_hedge_that_is_over_the_share() -> None:
 # --- the verdict
 
 
-def test_one_failed_attempt_is_told_with_its_own_error() -> None:
+def test_a_race_of_one_attempt_fails_with_the_error_of_that_attempt() -> None:
     for error in (DOWN, LIMITED, UpstreamStalled("silence")):
         assert answered(1, error) is error
 

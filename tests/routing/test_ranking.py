@@ -90,7 +90,7 @@ def test_a_pool_takes_the_best_over_all_models() -> None:
     assert ranked(TWO_MODELS, optimize="cost-focus").order == (2, 3, 1, 0)
 
 
-def test_fallback_asks_everybody_for_the_first_model_before_the_second() -> None:
+def test_fallback_asks_every_upstream_for_the_first_model_before_the_second() -> None:
     assert ranked(TWO_MODELS, optimize="cost-focus", mode="fallback").order == (1, 0, 2, 3)
 
 
@@ -120,7 +120,7 @@ def test_a_preferred_provider_that_a_filter_drops_is_not_asked() -> None:
     assert names(OFFERS, prefer="wordy", max_cost_per_1m=4, optimize="cost-focus") == ["cheap", "quick"]
 
 
-def test_who_has_not_kept_the_budget_comes_last_and_is_not_dropped() -> None:
+def test_an_upstream_that_has_not_kept_the_budget_comes_last_and_is_not_dropped() -> None:
     assert names(OFFERS, 0.95, optimize="cost-focus") == ["quick", "wordy", "cheap"]
     assert names(OFFERS, 0.01, optimize="cost-focus") == ["cheap", "quick", "wordy"]
     assert names(OFFERS, 1.0, optimize="cost-focus") == ["cheap", "quick", "wordy"]

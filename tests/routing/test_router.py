@@ -1,4 +1,4 @@
-"""From what a client asks to whom is asked, by which rules; or why nobody is."""
+"""The router turns a request into a route: its candidates and rules, or the error that says why there is none."""
 
 from decimal import Decimal
 from typing import Any
@@ -138,10 +138,10 @@ def test_of_two_shortcuts_the_first_counts() -> None:
     assert routing.route(ask("gpt-4o", "small:cost"), NOW).strategy == "cost"
 
 
-@pytest.mark.parametrize("asked", ["gpt-4o:", "gpt-4o:best", ":ttft", "gpt-4o:x:ttft", "gpt-4o::ttft", "no:ttft"])
-def test_other_endings_are_part_of_the_name(asked: str) -> None:
+@pytest.mark.parametrize("model_id", ["gpt-4o:", "gpt-4o:best", ":ttft", "gpt-4o:x:ttft", "gpt-4o::ttft", "no:ttft"])
+def test_other_endings_are_part_of_the_name(model_id: str) -> None:
     with pytest.raises(ModelNotFound):
-        router(candidate("a")).route(ask(asked), NOW)
+        router(candidate("a")).route(ask(model_id), NOW)
 
 
 def test_a_model_whose_own_name_ends_like_a_shortcut_is_that_model() -> None:
@@ -255,7 +255,7 @@ def test_one_cooling_and_one_open_are_a_503() -> None:
         router(cool(candidate("a"), 20), open_breaker(candidate("b"))).route(ask(), NOW)
 
 
-def test_only_those_that_the_options_leave_decide_which_error_it_is() -> None:
+def test_only_candidates_that_the_options_leave_decide_which_error_it_is() -> None:
     routing = router(cool(candidate("a"), 20), open_breaker(candidate("b")))
     with pytest.raises(RateLimited):
         routing.route(ask(options={"providers": ["a"]}), NOW)
@@ -290,7 +290,7 @@ def test_the_option_wins_over_the_header_and_that_over_the_configuration(
     assert routing.route(ask(budget_ms=header, options=options), NOW).rules.budget == budget
 
 
-def test_a_budget_puts_who_has_not_kept_it_behind() -> None:
+def test_a_budget_puts_upstreams_that_have_not_kept_it_last() -> None:
     routing = router(measure(candidate("slow"), 2.0), measure(candidate("fast"), 0.1))
     assert names(routing.route(ask(), NOW)) == ["slow", "fast"]
     assert names(routing.route(ask(budget_ms=500), NOW)) == ["fast", "slow"]
@@ -334,19 +334,19 @@ def test_without_fallbacks_there_is_one_attempt_and_no_hedge() -> None:
 # --- hedging
 
 
-def test_a_number_hedges_everybody_after_so_many_milliseconds() -> None:
+def test_a_number_hedges_every_candidate_after_that_many_milliseconds() -> None:
     route = router(candidate("a"), candidate("b"), hedge_after=250).route(ask(), NOW)
     assert route.rules.hedge_after == (0.25, 0.25)
 
 
-def test_auto_hedges_after_the_tail_of_each_and_not_while_it_would_be_a_guess() -> None:
+def test_auto_hedges_after_the_tail_of_each_candidate_once_the_tail_is_known() -> None:
     known, guess = measure(candidate("a"), 0.4), measure(candidate("b"), 0.4, TAIL_KNOWN - 1)
     after, never = router(known, guess, hedge_after="auto").route(ask(), NOW).rules.hedge_after
     assert after == pytest.approx(0.4, rel=0.09)
     assert never is None
 
 
-def test_off_hedges_nobody() -> None:
+def test_off_hedges_no_candidate() -> None:
     rules = router(measure(candidate("a"), 0.4), hedge_after="off").route(ask(), NOW).rules
     assert (rules.hedge_after, rules.hedge_order) == ((), ())
 
@@ -397,7 +397,7 @@ def test_a_plain_request_with_one_upstream_has_the_same_route_every_time() -> No
     assert routing.route(ask(), NOW).rules.budget is None
 
 
-def test_its_upstream_is_looked_at_every_time_all_the_same() -> None:
+def test_the_upstream_of_a_plain_request_is_checked_every_time_all_the_same() -> None:
     alpha = candidate("alpha")
     routing = router(alpha)
     routing.route(ask(), NOW)
@@ -407,7 +407,7 @@ def test_its_upstream_is_looked_at_every_time_all_the_same() -> None:
     assert names(routing.route(ask(), NOW + 11)) == ["alpha"]
 
 
-def test_its_wish_for_time_is_told_too() -> None:
+def test_a_cooldown_of_the_only_upstream_counts_every_time_too() -> None:
     alpha = candidate("alpha")
     routing = router(alpha)
     routing.route(ask(), NOW)

@@ -122,7 +122,7 @@ def test_a_share_of_failures_makes_an_offer_as_much_dearer() -> None:
     assert names((replace(failing, error_rate=0.3), twice), optimize="cost-focus") == ["failing", "twice"]
 
 
-def test_one_that_always_fails_is_still_there_as_the_last_resort() -> None:
+def test_an_upstream_that_always_fails_is_still_there_as_the_last_resort() -> None:
     assert names((replace(CHEAP, error_rate=1.0), WORDY), optimize="cost-focus") == ["wordy", "cheap"]
 
 
@@ -151,7 +151,7 @@ def test_a_word_that_names_no_strategy_is_found_out(word: object) -> None:
 
 
 def by_name(offers: Sequence[Offer], percentiles: Percentiles) -> list[float]:
-    """A strategy of the tests: the last in the alphabet first."""
+    """A strategy for tests: the upstream whose name is last in the alphabet comes first."""
     return [2.0 ** (ord("z") - ord(offer.upstream[0])) for offer in offers]
 
 

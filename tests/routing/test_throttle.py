@@ -1,4 +1,4 @@
-"""Hedges are a share of the requests, from the first one on."""
+"""Hedges never exceed their share of the requests, from the first request on."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ def after(share: float, requests: int) -> Throttle:
 
 
 def hedges(throttle: Throttle) -> int:
-    """How many there may be at once."""
+    """How many hedges the throttle allows one after the other."""
     while throttle.take():
         pass
     return throttle.hedges
@@ -82,7 +82,7 @@ def test_another_share_counts_from_then_on_and_takes_away_nothing() -> None:
     assert throttle.requests == 14
 
 
-def test_after_a_change_to_none_there_are_none() -> None:
+def test_after_a_change_to_a_share_of_zero_there_are_no_hedges() -> None:
     throttle = after(1.0, 5)
     throttle.change(0.0)
     assert hedges(throttle) == 0

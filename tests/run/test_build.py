@@ -1,4 +1,4 @@
-"""A new configuration: what is kept of the parts that run, and what a reload cannot take over."""
+"""A new configuration: which running parts are kept, and which changes a reload cannot take over."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -37,7 +37,7 @@ async def upstreams() -> AsyncIterator[Build]:
 async def test_an_upstream_that_is_the_same_keeps_its_connections_and_its_health(upstreams: Build) -> None:
     before = upstreams(settings(upstreams=[upstream("alpha", 9, "m"), upstream("beta", 9, "m")]))
     now = upstreams(settings(upstreams=[upstream("alpha", 9, "m", "n"), upstream("beta", 10, "m")]), before)
-    assert now.endpoints["alpha"] is before.endpoints["alpha"]  # only its models have changed
+    assert now.endpoints["alpha"] is before.endpoints["alpha"]  # only the models of alpha have changed
     assert now.endpoints["beta"] is not before.endpoints["beta"]
     health = {
         (candidate.endpoint.name, candidate.model.id): candidate.health for candidate in before.router.catalog.all()

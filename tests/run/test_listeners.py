@@ -1,4 +1,4 @@
-"""The listeners: where clients connect, who may, and what stays behind on the disk."""
+"""The listeners: where clients connect, which clients may connect, and which files stay behind."""
 
 import asyncio
 import socket
@@ -106,4 +106,4 @@ def test_without_a_key_this_machine_may_connect(address: str) -> None:
 def test_without_a_key_nobody_else_may(address: str, listening: socket.socket) -> None:
     with pytest.raises(ConfigError, match="is open to the network, and there is no API key"):
         listeners(address).check_loopback()
-    listeners(address, listening).check_loopback()  # what was handed over counts, and it is of this machine
+    listeners(address, listening).check_loopback()  # the socket that was handed over counts, and it is on loopback

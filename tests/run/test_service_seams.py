@@ -1,4 +1,4 @@
-"""The service runs with another bank and another directory: both answer a turn later, and know of peers."""
+"""The service runs with another bank and another directory, which answer a turn later and know of peers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -90,7 +90,7 @@ async def test_a_key_with_limits_waits_for_a_bank_elsewhere_on_every_way(
         assert (await client.post("/chat/completions", secret, stream=False))[0] == 200
         assert (await client.post("/streams", secret))[0] == 201
     assert bank.waits == 3
-    assert len(bank.booked) == 3  # the detached one is booked by the stop
+    assert len(bank.booked) == 3  # the stop of the service booked the detached stream
 
 
 async def test_a_key_without_limits_waits_for_nothing(tmp_path: Path, create_key: Callable[..., str]) -> None:

@@ -1,4 +1,4 @@
-"""The watchdog is fed while the fan-out moves or rests, and not while a pass over the subscribers is stuck."""
+"""The watchdog gives signs of life while the fan-out moves or rests, but not while a delivery pass is stuck."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ READERS = 3
 
 
 class _Stuck(EventsView):
-    """A view that can be stuck: it then gives out nothing, and its subscribers never get to the end."""
+    """A view that a test can make stuck: it then gives out empty pieces, and its subscribers never move on."""
 
     stuck = False
 
@@ -45,7 +45,7 @@ class Producer:
 
 
 class Scene:
-    """A stream with readers on real sockets, a watchdog that looks at it, and the manager's end of its channel."""
+    """A stream with subscribers on real sockets, a watchdog over it, and the manager's end of the notify socket."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -66,7 +66,7 @@ class Scene:
             return NOTHING
 
     async def turn(self) -> None:
-        """A few passes of the event loop: more than what is left of a pass over so few readers needs."""
+        """Let the event loop make more passes than a delivery pass over these few subscribers needs."""
         for _ in range(20):
             await asyncio.sleep(0)
 
@@ -80,10 +80,10 @@ class Scene:
         ours, client = socket.socketpair()
         ours.setblocking(False)
         self._clients.append(client)
-        reader = self.stream.join(chunked=False, framing=Framings.STUCK)  # type: ignore[arg-type]
+        subscriber = self.stream.join(chunked=False, framing=Framings.STUCK)  # type: ignore[arg-type]
         sink = SocketSink(ours, self._watch, body_end=b"")
-        sink.start(reader)
-        reader.attach(sink)
+        sink.start(subscriber)
+        subscriber.attach(sink)
 
     def _passes(self) -> Mapping[str, int]:
         sends = self.stream.pass_under_way()
@@ -115,7 +115,7 @@ async def test_a_pass_that_brings_nothing_to_anybody_ends_the_signs_of_life(
     scene.stream.on_frames([b"data: 1\n\n"])
     assert scene.stream.pass_under_way() is not None
     with caplog.at_level(logging.ERROR, "rivergate"):
-        assert scene.sign() == ALIVE  # it may have begun just now
+        assert scene.sign() == ALIVE  # at the first look the pass may have begun just now
         assert caplog.records == []
         for _ in range(3):
             await scene.turn()
@@ -148,11 +148,11 @@ async def test_a_pass_that_moves_between_two_looks_is_not_stuck(channel: socket.
     sends = iter([7, 8, 9, 9, 10])
     environ = {"NOTIFY_SOCKET": "@" + channel.getsockname()[1:].decode()}
     watchdog = Watchdog(lambda: {STREAM: next(sends)}, environ)
-    told: list[bytes | None] = []
+    signs: list[bytes | None] = []
     for _ in range(5):
         watchdog.look()
         try:
-            told.append(channel.recv(100))
+            signs.append(channel.recv(100))
         except BlockingIOError:
-            told.append(NOTHING)
-    assert told == [ALIVE, ALIVE, ALIVE, NOTHING, ALIVE]
+            signs.append(NOTHING)
+    assert signs == [ALIVE, ALIVE, ALIVE, NOTHING, ALIVE]

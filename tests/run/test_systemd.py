@@ -60,9 +60,9 @@ def test_a_manager_that_cannot_be_reached_is_no_failure(address: str) -> None:
 def test_a_manager_that_does_not_read_holds_nobody_up(channel: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     channel.bind(path)
-    told = [systemd.notify({"NOTIFY_SOCKET": path}, "WATCHDOG=1") for _ in range(2000)]
-    assert told[0]
-    assert not told[-1]
+    sent = [systemd.notify({"NOTIFY_SOCKET": path}, "WATCHDOG=1") for _ in range(2000)]
+    assert sent[0]
+    assert not sent[-1]
 
 
 def test_a_reload_begins_with_the_time_of_the_monotonic_clock() -> None:
@@ -91,7 +91,9 @@ def test_a_reload_begins_with_the_time_of_the_monotonic_clock() -> None:
         ({"WATCHDOG_USEC": "²"}, None),
     ],
 )
-def test_the_watchdog_wants_a_sign_of_life_so_often(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_time_of_the_watchdog_is_read_from_the_environment(
+    environ: dict[str, str], seconds: float | None
+) -> None:
     assert systemd.watchdog_seconds(environ) == seconds
 
 
@@ -111,12 +113,12 @@ def test_the_watchdog_wants_a_sign_of_life_so_often(environ: dict[str, str], sec
         {"LISTEN_FDS": "1", "LISTEN_PID": "nobody"},
     ],
 )
-def test_sockets_of_nobody_and_of_somebody_else_are_left_alone(environ: dict[str, str]) -> None:
+def test_without_sockets_and_with_sockets_of_another_process_nothing_is_taken(environ: dict[str, str]) -> None:
     assert systemd.take_sockets(environ) == []
 
 
 def with_first_fd(monkeypatch: pytest.MonkeyPatch, fd: int, count: int = 1) -> dict[str, str]:
-    """An environment as if the descriptors that were handed over began here."""
+    """Let the descriptors that are handed over begin at `fd`; returns the environment that announces them."""
     monkeypatch.setattr(systemd, "FIRST_FD", fd)
     return {"LISTEN_FDS": str(count), "LISTEN_PID": OWN}
 
@@ -129,14 +131,17 @@ def test_sockets_are_taken_in_order_and_not_left_to_children(monkeypatch: pytest
         os.dup2(unix.fileno(), 701)
         taken = systemd.take_sockets(with_first_fd(monkeypatch, 700, 2))
         try:
-            assert [one.getsockname() for one in taken] == [tcp.getsockname(), str(tmp_path / "sock")]
-            assert [one.family for one in taken] == [socket.AF_INET, socket.AF_UNIX]
-            for one in taken:
-                assert not os.get_inheritable(one.fileno())
-                assert not one.getblocking()
+            assert [taken_socket.getsockname() for taken_socket in taken] == [
+                tcp.getsockname(),
+                str(tmp_path / "sock"),
+            ]
+            assert [taken_socket.family for taken_socket in taken] == [socket.AF_INET, socket.AF_UNIX]
+            for taken_socket in taken:
+                assert not os.get_inheritable(taken_socket.fileno())
+                assert not taken_socket.getblocking()
         finally:
-            for one in taken:
-                one.close()
+            for taken_socket in taken:
+                taken_socket.close()
 
 
 def test_a_process_takes_the_socket_that_it_was_started_with(listening: socket.socket) -> None:
@@ -166,5 +171,7 @@ def test_a_descriptor_that_is_no_listening_stream_socket_is_a_fault(
         for fd in (file.fileno(), datagrams.fileno(), silent.fileno(), 709):
             with pytest.raises(ConfigError, match=f"LISTEN_FDS: descriptor {fd} is not"):
                 systemd.take_sockets(with_first_fd(monkeypatch, fd))
-        for one in (file, datagrams, silent):
-            os.fstat(one.fileno())  # refused, and not closed: it is somebody else's
+        for taken_socket in (file, datagrams, silent):
+            os.fstat(
+                taken_socket.fileno()
+            )  # the descriptor is refused but stays open, because it belongs to somebody else

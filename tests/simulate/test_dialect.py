@@ -1,4 +1,4 @@
-"""A script plays in a dialect that is not chat: its times and its faults know nothing of either."""
+"""A script plays in a dialect that is not chat: its times and its faults do not depend on the dialect."""
 
 import asyncio
 from typing import Any

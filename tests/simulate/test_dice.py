@@ -25,7 +25,7 @@ def test_the_same_seed_and_number_wait_as_long_and_others_do_not() -> None:
     assert len(set(ttfts(UNSTEADY))) > 9000
 
 
-def test_about_the_told_share_is_slow_by_exactly_the_told_time() -> None:
+def test_about_the_scripted_share_is_slow_by_exactly_the_scripted_time() -> None:
     assert 400 < ttfts(UNSTEADY).count(1000) < 600
     assert set(ttfts(UNSTEADY.replace({"slow_share": 1}))) == {1000}
     assert max(ttfts(UNSTEADY.replace({"slow_share": 0}))) < 110

@@ -1,4 +1,4 @@
-"""The provider on real loopback ports, with nothing but asyncio streams as the client."""
+"""The simulated provider on real loopback ports; the client is made of asyncio streams only."""
 
 import asyncio
 import socket
@@ -344,7 +344,7 @@ async def test_a_feed_can_be_resumed(provider: Provider, client: Client) -> None
     assert last["headers"]["last-event-id"] == "3"
 
 
-async def test_it_speaks_tls_and_can_break_it_off(tmp_path: Path) -> None:
+async def test_the_provider_speaks_tls_and_can_break_it_off(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     _make_certificate(key, certificate)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""Every field of a script changes the bytes or the steps as it promises."""
+"""Every field of a script changes the bytes or the steps of an answer as its description says."""
 
 import zlib
 from typing import Any

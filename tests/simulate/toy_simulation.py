@@ -12,7 +12,7 @@ from tests.dialects.toy import COUNT, END, START, failure, text
 
 
 class ToyAnswer:
-    """One answer: a word an event."""
+    """One answer, with an event for each word."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -42,7 +42,7 @@ class ToyAnswer:
 
 
 class ToySimulation:
-    """The dialect, for the provider."""
+    """The toy dialect for the simulated provider."""
 
     path = "/v1/toy"
 

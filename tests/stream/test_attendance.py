@@ -1,4 +1,4 @@
-"""Silence is filled with comments, and a client that takes no byte for too long is let go of."""
+"""A silent stream sends comments, and a client that takes no byte for too long is closed."""
 
 import asyncio
 import gc
@@ -55,7 +55,7 @@ async def test_a_client_that_takes_bytes_slower_than_they_come_is_not_stalled() 
     subscriber, sink = subscriber_of(stream_of())
     sink.unsent = 10
     subscriber.check_stall(0.0, 30.0)
-    for second in range(1, 60):  # more was written; since then a byte leaves every second
+    for second in range(1, 60):  # more bytes wait than before; the client takes one byte every second
         sink.unsent = 1000 - second
         subscriber.check_stall(float(second), 30.0)
     assert subscriber.ending is None
@@ -67,7 +67,7 @@ async def test_a_client_that_takes_what_the_kernel_holds_is_not_stalled() -> Non
     for second in range(60):
         sink.in_kernel -= 1
         assert not subscriber.check_stall(float(second), 30.0)
-    assert not subscriber.check_stall(60.0, 30.0)  # nothing more from now on
+    assert not subscriber.check_stall(60.0, 30.0)  # from now on the client takes nothing more
     assert not subscriber.check_stall(89.0, 30.0)
     assert subscriber.check_stall(90.0, 30.0)
 

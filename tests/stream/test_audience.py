@@ -10,8 +10,8 @@ from gateway.endings import Ending
 from gateway.stream.audience import Audience, Policy
 
 PATIENCE = 5.0
-SOON = 0.02  # seconds of a grace that a test waits for
-SEVERAL = 5  # graces, in which nothing must happen
+SOON = 0.02  # seconds of a grace whose end a test waits for
+SEVERAL = 5  # a test that expects no decision waits for this many graces
 
 
 class Watcher:
@@ -132,7 +132,7 @@ async def test_after_close_nothing_follows() -> None:
 
 @pytest.mark.parametrize("leaves_after_the_end", [0, 1, 2])
 @pytest.mark.parametrize("policy", [{"on_last_reader": "drain"}, {"grace_seconds": 3600.0}])
-async def test_what_has_ended_is_held_by_no_timer_whoever_leaves_then(
+async def test_an_audience_that_has_ended_is_held_by_no_timer_whoever_leaves_then(
     policy: dict[str, object], leaves_after_the_end: int
 ) -> None:
     audience, watcher = watched(**policy)

@@ -1,4 +1,4 @@
-"""Streams are found while they run and for a while after; then time, or the bytes of newer ones, take them away."""
+"""Streams are found while they run and for a while after; then time, or the bytes of newer streams, remove them."""
 
 import asyncio
 from typing import Any
@@ -153,7 +153,7 @@ async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
         before = asyncio.get_running_loop().time()
         await until(lambda: asyncio.get_running_loop().time() > before + 0.002)  # noqa: B023
     gone: list[str] = []
-    while len(gone) < 4:  # whenever some are gone, they are those that ended first
+    while len(gone) < 4:  # at any moment the streams that are gone are the ones that ended first
         gone = [name for name in "cadb" if hub.find(name) is None]
         assert gone == list("cadb")[: len(gone)]
         await asyncio.sleep(0)

@@ -143,7 +143,7 @@ class LogMachine(RuleBasedStateMachine):
         if subscriber.seq < self.first:
             with pytest.raises(LookupError):
                 self.log.read(subscriber.seq, limit)
-            return multiple()  # it is told that it was too slow, and is gone
+            return multiple()  # the subscriber was too slow and has been closed
         frames = self.log.read(subscriber.seq, limit)
         assert bool(frames) == (subscriber.seq < len(self.all))
         assert len(frames) <= 1 or sum(map(len, frames)) <= limit

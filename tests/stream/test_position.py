@@ -110,7 +110,7 @@ def test_any_text_is_refused_or_gives_a_position_that_can_be_read(
 @given(st.integers(0, 20), st.integers(0, 20), st.booleans(), st.integers(0, 25))
 def test_every_id_that_was_sent_resumes_right_behind_it(count: int, trimmed: int, ended: bool, seq: int) -> None:
     log = log_of(count, ended=ended, trimmed=min(trimmed, count))
-    sent = count + ended  # ids 0 to count - 1, and of the end event
+    sent = count + ended  # the ids 0 to count - 1, and the id of the end event if the log has ended
     if seq >= sent:
         with pytest.raises(InvalidParameter):
             start_of(log, f"e1-{seq}", from_now=False, oldest=0)

@@ -1,4 +1,4 @@
-"""A full log forgets what all have been sent, lets go of who takes nothing while others do, and else pauses."""
+"""A full log forgets what all were sent, closes subscribers that take nothing while others do, or pauses."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def test_a_full_log_pauses_the_producer_until_the_slowest_subscriber_moves
     source = Source()
     stream = stream_of(source, max_log_bytes=4096)
     slow, sink = subscriber_of(stream, MemorySink(blocked=True))
-    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())  # who watches does not count
+    stream.join(chunked=False, framing=Framing.EVENTS).attach(MemorySink())  # a subscriber that is up to date
     stream.on_frames(frames(4, size=1024))
     assert not source.paused
     stream.on_frame(b"x")
@@ -30,7 +30,9 @@ async def test_a_full_log_pauses_the_producer_until_the_slowest_subscriber_moves
 
 @pytest.mark.parametrize("stuck", [Framing.EVENTS, Framing.COMPLETION])
 @pytest.mark.parametrize("free", [Framing.EVENTS, Framing.COMPLETION])
-async def test_who_takes_nothing_of_a_full_log_is_let_go_of_for_others(stuck: Framing, free: Framing) -> None:
+async def test_a_subscriber_that_takes_nothing_of_a_full_log_is_closed_for_others(
+    stuck: Framing, free: Framing
+) -> None:
     source = Source()
     stream = stream_of(source, max_log_bytes=4096)
     holder, other = stream.join(chunked=False, framing=stuck), stream.join(chunked=False, framing=free)
@@ -45,7 +47,7 @@ async def test_who_takes_nothing_of_a_full_log_is_let_go_of_for_others(stuck: Fr
     assert stream.log.bytes <= 4096 or watched_only
 
 
-async def test_nobody_is_let_go_of_while_nobody_takes_anything() -> None:
+async def test_no_subscriber_is_closed_while_none_takes_anything() -> None:
     source = Source()
     stream = stream_of(source, max_log_bytes=4096)
     subscribers = [subscriber_of(stream, MemorySink(blocked=True))[0] for _ in range(2)]
@@ -53,7 +55,7 @@ async def test_nobody_is_let_go_of_while_nobody_takes_anything() -> None:
     assert (source.paused, [subscriber.ending for subscriber in subscribers]) == (True, [None, None])
 
 
-async def test_of_what_all_have_read_only_as_much_is_forgotten_as_has_to_be() -> None:
+async def test_a_full_log_forgets_only_as_much_as_it_has_to() -> None:
     stream = stream_of(max_log_bytes=4096)
     subscriber_of(stream)
     for frame in frames(100, size=100):
@@ -186,7 +188,7 @@ async def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
     assert (len(log), log.next_seq) == (1, 8)
 
 
-async def test_a_ring_that_closes_names_those_who_have_fallen_out_of_it() -> None:
+async def test_a_ring_that_closes_names_the_subscribers_that_have_fallen_out_of_it() -> None:
     log = log_of(20)
     inside, outside = reach(12), reach(11)
     assert RingRoom(log, 1 << 20, Ring(8, "close")).make([inside, outside]) == [outside]

@@ -40,7 +40,7 @@ class Client:
     decoder: sse.BlockDecoder = field(default_factory=sse.BlockDecoder)
     checked: int = 0  # events that have been checked
     position: int = 0  # behind the events that have been checked
-    at_end: bool = False  # the last of them was the end
+    at_end: bool = False  # the last checked event was the end
 
     def __post_init__(self) -> None:
         self.position = self.start
@@ -68,7 +68,7 @@ class StreamMachine(RuleBasedStateMachine):
         )
 
     def call(self, act: Any, *arguments: Any) -> Any:
-        """Call inside the loop, and let everything run that follows."""
+        """Call `act` inside the loop, and let everything run that it causes."""
 
         async def run() -> Any:
             result = act(*arguments)
@@ -193,7 +193,7 @@ class StreamMachine(RuleBasedStateMachine):
             self.check(client)
 
     def check(self, client: Client) -> None:
-        """Look at the events that have come since the last look."""
+        """Check the events that have come to a client since the last check."""
         for event in client.events[client.checked :]:
             assert not client.at_end
             if event.name == b"gap":
@@ -243,7 +243,7 @@ class StreamMachine(RuleBasedStateMachine):
 
 
 class CompletionMachine(StreamMachine):
-    """A completion: what somebody has still to read is never forgotten, so that there is no gap for who stays."""
+    """A completion: events that a subscriber has still to read are never forgotten, so that there is no gap."""
 
     @invariant()
     def nothing_unread_is_forgotten(self) -> None:
@@ -257,7 +257,7 @@ class CompletionMachine(StreamMachine):
 
 
 class RingMachine(StreamMachine):
-    """A feed: the newest events are kept, and who falls behind is told how many are missing."""
+    """A feed: the newest events are kept, and a subscriber that falls behind is told how many events it missed."""
 
     ring = Ring(RING, "skip")
 

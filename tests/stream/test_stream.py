@@ -1,4 +1,4 @@
-"""A stream and its subscribers: nobody misses a frame, nobody delays another, and the upstream goes when they do."""
+"""A stream and its subscribers: none misses a frame or delays another, and the last to leave stops the upstream."""
 
 import asyncio
 
@@ -246,7 +246,7 @@ async def test_closing_twice_changes_nothing_and_the_first_reason_wins() -> None
     assert sink.body == b"data: a\n\n" + DONE
 
 
-async def test_who_waits_for_a_subscribers_end_is_woken_by_it() -> None:
+async def test_a_task_that_waits_for_a_subscribers_end_is_woken_by_it() -> None:
     stream = stream_of()
     subscriber, _ = subscriber_of(stream)
     waiting = asyncio.ensure_future(subscriber.wait_closed())

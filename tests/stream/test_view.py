@@ -1,6 +1,6 @@
-"""What subscribers are sent is the frames of the log, whole, in order, and then the end in the same piece.
+"""A view sends the frames of the log, whole and in order, and then the end in the same piece as the last frames.
 
-For subscribers each event has an id, and what was forgotten before they came to it is told as a gap.
+In a subscription each event has an id, and a `gap` tells how many events were forgotten before it was sent them.
 """
 
 import httptools
@@ -47,7 +47,7 @@ def chat_log() -> StreamLog:
 
 
 def read_all(view: View, log: StreamLog, seq: int = 0, body_end: bytes = b"") -> tuple[list[bytes], int]:
-    """The pieces that are there for a subscriber at `seq`, and where it stands then."""
+    """The pieces for a subscriber at `seq`, up to the end of the log, and its position behind them."""
     pieces: list[bytes] = []
     over = False
     while not over and (seq < log.next_seq or log.ending is not None):

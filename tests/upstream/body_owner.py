@@ -1,4 +1,4 @@
-"""Who owns a body in tests: writes down what it is told, and takes the frames."""
+"""The owner of a body in tests: it writes down the calls that it gets, and takes the frames."""
 
 from typing import Any
 

@@ -21,9 +21,9 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def leaves_nothing_behind() -> AsyncIterator[None]:
-    """No task but the test's own, no socket, no unclosed transport.
+    """Check after a test that it left no task, no socket and no unclosed transport.
 
-    What was there before the test is frozen: the collection behind it then takes a millisecond instead of a hundred.
+    Objects from before the test are frozen, so that the collection takes 1 ms instead of 100.
     """
     gc.freeze()
     before = open_sockets()

@@ -1,4 +1,4 @@
-"""What the simulated provider may do, and what an attempt must make of it."""
+"""The faults of the simulated provider, each with the outcome that an attempt must have."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -26,7 +26,7 @@ SECRETS = ("127.0.0.1", "localhost", KEY, PROMPT)
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for what has no event of its own."""
+    """Wait until a condition holds that nothing announces."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition has no event to wait on
             await asyncio.sleep(0.001)
@@ -39,7 +39,7 @@ async def passes(count: int) -> None:
 
 
 def open_sockets() -> int:
-    """How many sockets this process has open; other files are none of our doing (libuv keeps a /dev/null)."""
+    """How many sockets this process has open; other files do not count (libuv keeps a /dev/null)."""
     found = 0
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):
@@ -78,7 +78,7 @@ class Peer:
             self.send(b"%x\r\n%b\r\n" % (len(body), body))
 
     async def hung_up(self) -> bool:
-        """Wait for the close by the other side; whether it came within the bound."""
+        """Wait for the other side to close; returns whether it closed within `BOUND`."""
         try:
             async with asyncio.timeout(BOUND):
                 with suppress(ConnectionError):
@@ -160,7 +160,7 @@ def endpoint(base_url: str, idle_ms: int = 60_000, proxies: Mapping[str, str] | 
 
 
 async def close(to: Endpoint) -> None:
-    """Close the pool, and see every connection go."""
+    """Close the pool, and wait until every connection is gone."""
     to.pool.close()
     await until(lambda: to.pool.statistics().open == 0)
 
@@ -250,7 +250,7 @@ class Trial:
 
     @property
     def error(self) -> RivergateError:
-        """The failure: told once, and fit for the eyes of clients."""
+        """The only failure of the attempt, checked to be fit for clients."""
         error = self.observer.error
         assert error is not None, self.observer.calls
         assert self.observer.calls.count("failed") == 1

@@ -1,4 +1,4 @@
-"""One connection for a test: with a socket and its peer, or on a transport that only stands there."""
+"""One upstream connection for a test: on a socket with a peer, or on a transport that does nothing."""
 
 import asyncio
 import socket
@@ -59,7 +59,7 @@ class Recorder:
 
 
 class StandingTransport(asyncio.Transport):
-    """A transport to a peer that takes everything at once and says nothing."""
+    """A transport that does nothing, as if its peer took everything at once and sent nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class StandingTransport(asyncio.Transport):
 
 
 class StandingLine:
-    """An `UpstreamConnection` without a socket, and what its owner hears: what it reads is fed by the test."""
+    """An `UpstreamConnection` without a socket, which the test feeds with bytes, and what its owner hears."""
 
     def __init__(self) -> None:
         self.idle: list[UpstreamConnection] = []

@@ -1,4 +1,4 @@
-"""Responses as they come over the wire, by how their body ends."""
+"""Responses as bytes, named by the way in which their body ends."""
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Head: a\r\n\r\n"

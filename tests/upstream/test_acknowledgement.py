@@ -18,7 +18,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def hold_back(line: Line) -> None:
-    """Bring the kernel to where it is behind a request that followed an answer at once."""
+    """Bring the kernel into the state in which it delays acknowledgements, as behind a request and its answer."""
     line.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
 
 
@@ -43,7 +43,7 @@ async def test_while_a_first_token_is_waited_for_nothing_is_held_back() -> None:
         hold_back(line)
         line.peer.sendall(HEAD)
         await until(lambda: recorder.status)
-        assert holds_back(line)  # nobody has said that it waits
+        assert holds_back(line)  # nobody has told the connection that a first token is waited for
         line.connection.set_urgent(True)
         line.peer.sendall(b"5\r\nhello\r\n")
         await until(lambda: recorder.body)
@@ -73,8 +73,8 @@ async def test_a_connection_that_was_given_up_is_told_nothing() -> None:
 async def test_an_attempt_hurries_its_upstream_if_the_head_comes_without_content(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[asyncio.BaseTransport] = []
-    monkeypatch.setattr(connection, "acknowledge", told.append)
+    found: list[asyncio.BaseTransport] = []
+    monkeypatch.setattr(connection, "acknowledge", found.append)
     to = endpoint(server.base_url)
     for first, hurries in ((STREAM_HEAD, 1), (STREAM_HEAD + HELLO, 0)):
         trial = Trial(to)
@@ -85,7 +85,7 @@ async def test_an_attempt_hurries_its_upstream_if_the_head_comes_without_content
         await passes(3)
         peer.send(HELLO)
         await until(lambda: trial.observer.outcome == ["content"])  # noqa: B023
-        assert len(told) == hurries
-        told.clear()
+        assert len(found) == hurries
+        found.clear()
         trial.attempt.cancel()
     await close(to)

@@ -1,4 +1,4 @@
-"""One attempt against the simulated provider: what each fault and each dialect becomes."""
+"""One attempt against the simulated provider: the outcome of each fault and of each way of writing a stream."""
 
 import orjson
 import pytest

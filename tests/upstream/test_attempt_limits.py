@@ -1,4 +1,4 @@
-"""The limits of an attempt: each error names the key of the configuration."""
+"""The limits of an attempt: the error of each limit names the configuration key that sets it."""
 
 import asyncio
 

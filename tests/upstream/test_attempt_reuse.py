@@ -66,7 +66,7 @@ async def test_what_follows_done_is_not_relayed(server: Server) -> None:
     await close(to)
 
 
-async def test_a_loss_while_lingering_is_nobodys_business(server: Server) -> None:
+async def test_a_loss_while_lingering_is_not_reported(server: Server) -> None:
     to = endpoint(server.base_url)
     trial = Trial(to)
     peer = await server.peer()

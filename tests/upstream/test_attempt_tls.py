@@ -1,4 +1,4 @@
-"""The same through TLS."""
+"""Attempts through TLS: streams, faults, cancels, pauses and dead connections are as without TLS."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,7 +100,7 @@ async def test_a_pause_through_tls_stops_the_upstream_and_a_resume_lets_it_go_on
     heard = len(trial.observer.frames)
     for _ in range(400):
         peer.chunk(word("x" * 65536))
-    await asyncio.sleep(0.1)  # long enough for all of it to come, were it read
+    await asyncio.sleep(0.1)  # long enough for the whole stream to come if the connection were read
     assert len(trial.observer.frames) <= heard + 10
     trial.attempt.resume()
     await until(lambda: len(trial.observer.frames) == heard + 400)

@@ -1,4 +1,4 @@
-"""What a body means, piece by piece: no socket, no clock."""
+"""The bodies of answers, fed piece by piece without a socket or a clock, and the calls that their owner gets."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -91,7 +91,7 @@ def test_nothing_is_told_before_the_first_content() -> None:
         {"tool_calls": [{"index": 0, "function": {"arguments": ""}}]},
     ],
 )
-def test_any_of_these_is_content(delta: Mapping[str, Any]) -> None:
+def test_every_kind_of_delta_that_a_client_waits_for_is_content(delta: Mapping[str, Any]) -> None:
     assert play([ROLE, event(delta)], finish=False).calls == ["content"]
 
 
@@ -292,17 +292,17 @@ def test_a_completion_has_a_limit(monkeypatch: pytest.MonkeyPatch, size: int, ca
 
 
 def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> None:
-    owner, asked = Owner(), list[int]()
+    owner, requests = Owner(), list[int]()
 
     def is_spent(size: int) -> bool:
-        asked.append(size)
+        requests.append(size)
         return size > 30
 
     owner.body = body = WholeBody(owner, CHAT, IDENTITY, is_spent)
     for _ in range(5):
         body.feed(b"x" * 10)
     body.finish()
-    assert asked == [10, 20, 30, 40]
-    assert owner.calls == ["content", "broken"]  # content: so that it is billed
+    assert requests == [10, 20, 30, 40]
+    assert owner.calls == ["content", "broken"]  # the content is reported, so that the answer is billed
     assert isinstance(owner.error, CostExceeded)
-    assert body.usage(0).completion_tokens == 13  # of 50 bytes
+    assert body.usage(0).completion_tokens == 13  # 50 bytes at four bytes a token

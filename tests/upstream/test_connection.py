@@ -1,4 +1,4 @@
-"""One connection on a transport that only stands there: heads, bodies, ends, faults, by the calls that they cause."""
+"""One connection on a transport that does nothing: the calls that heads, bodies, ends and faults cause."""
 
 import pytest
 

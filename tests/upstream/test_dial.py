@@ -32,7 +32,7 @@ def dialer(
     host: str = "127.0.0.1",
     tls: ssl.SSLContext | None = None,
     proxy: str | None = None,
-    connect_ms: int = 20_000,  # far beyond what a loaded machine takes: a test of a limit sets its own
+    connect_ms: int = 20_000,  # longer than a loaded machine takes; a test of the limit sets a shorter time
     tls_ms: int = 20_000,
 ) -> Dialer:
     return Dialer(Origin(host, port, tls is not None, ""), DialLimits(connect_ms, tls_ms), tls, proxy)
@@ -157,7 +157,7 @@ def test_the_authorities_of_the_system_are_read_once(certificates: Certificates)
     assert tls_context(own) is not tls_context(None)
 
 
-async def test_a_certificate_of_nobodys_is_not_trusted(certificates: Certificates) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_not_trusted(certificates: Certificates) -> None:
     async with Server.open(ssl=server_context(certificates.good)) as server:
         message = await failure(dialer(server.port, tls=tls_context(None)))
         assert message.startswith("the TLS handshake failed: the certificate is not trusted: ")
@@ -338,7 +338,7 @@ async def test_a_silent_upstream_behind_a_proxy_has_the_limit_of_the_handshake()
 
 
 async def cancelled_at_every_pass(make: Callable[[], Dialer], until_pass: int = 400) -> None:
-    """Cancel a dial after one pass of the loop, after two, and so on until it is over before."""
+    """Cancel a dial after one pass of the loop, another dial after two passes, and so on until a dial ends first."""
     before = open_sockets()
     completed = False
     for count in range(until_pass):

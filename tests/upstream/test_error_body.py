@@ -1,4 +1,4 @@
-"""What an answer means that is not the one that was asked for: whose fault it is, and in whose words."""
+"""Answers with an error status or an unexpected type: whose fault they are, and in whose words clients hear of it."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Under load the loop rests between two turns; without it nothing waits."""
+"""Under load the event loop rests between two turns; without load nothing waits."""
 
 import asyncio
 import time
@@ -12,18 +12,18 @@ LONG_REST = 0.25  # seconds; longer than a loaded machine holds a process up
 
 
 async def looked(pace: Pace, reads: int) -> bool:
-    """Whether a turn is due after a look that found this many reads."""
+    """Whether `pace` is due after it looked at a period with this many reads."""
     for _ in range(reads):
         pace.reads += 1
         if pace.is_due:
             pace.begin_turn()
     pace.look()
-    await asyncio.sleep(0)  # the rest, if one was asked for
+    await asyncio.sleep(0)  # lets the loop rest if `pace` asked for a rest
     return pace.is_due
 
 
 def reads_for(together: float, rest: float = REST) -> int:
-    """The reads in a period that bring this many together in a rest."""
+    """How many reads a period needs so that `together` of them fall into one rest."""
     return round(together * PERIOD / rest)
 
 
@@ -43,10 +43,10 @@ def test_few_reads_never_make_the_loop_rest() -> None:
     run(main)
 
 
-def test_a_load_makes_it_rest_and_its_end_lets_it_be() -> None:
+def test_a_load_makes_the_loop_rest_and_the_end_of_the_load_ends_the_rests() -> None:
     async def main(pace: Pace) -> None:
         assert await looked(pace, reads_for(WORTH))
-        assert await looked(pace, reads_for(ENOUGH))  # goes on at less than what it began with
+        assert await looked(pace, reads_for(ENOUGH))  # resting goes on at a smaller load than it began with
         assert not await looked(pace, reads_for(ENOUGH) - 1)
 
     run(main)
@@ -59,7 +59,7 @@ def test_two_turns_are_a_rest_apart_and_a_turn_that_took_longer_is_followed_by_n
             pace.begin_turn()
             await asyncio.sleep(0)
             began, before = time.monotonic(), pace.rests
-            asyncio.get_running_loop().call_soon(time.sleep, work)  # what else the turn has to do
+            asyncio.get_running_loop().call_soon(time.sleep, work)  # the other work of the turn
             pace.begin_turn()
             await asyncio.sleep(0)
             assert pace.rests - before == rests
@@ -69,7 +69,7 @@ def test_two_turns_are_a_rest_apart_and_a_turn_that_took_longer_is_followed_by_n
     run(main, LONG_REST)
 
 
-def test_without_a_time_there_is_no_rest() -> None:
+def test_without_a_configured_time_there_is_no_rest() -> None:
     async def main() -> None:
         pace = Pace()
         pace.start()
@@ -79,12 +79,12 @@ def test_without_a_time_there_is_no_rest() -> None:
     asyncio.run(main())
 
 
-def test_it_looks_by_itself_from_its_start_to_its_stop() -> None:
+def test_a_pace_looks_by_itself_from_its_start_to_its_stop() -> None:
     async def main(pace: Pace) -> None:
         pace.start()
         pace.reads += 1_000_000
         async with asyncio.timeout(20):
-            while not pace.is_due:  # noqa: ASYNC110 -- it tells nobody
+            while not pace.is_due:  # noqa: ASYNC110 - the pace announces nothing
                 await asyncio.sleep(0.01)
         pace.stop()
         assert not pace.is_due

@@ -1,4 +1,4 @@
-"""The pool against a raw peer: what rests there, for how long, and what never does."""
+"""The pool against a raw peer: which connections rest in it, for how long, and which never do."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def exchange(connection: UpstreamConnection, peer: Peer) -> Recorder:
 
 
 async def idle(pool: Pool, server: Server, count: int) -> tuple[list[UpstreamConnection], list[Peer]]:
-    """So many connections that came to rest in this order."""
+    """`count` connections that came to rest in the order of the list, and their peers."""
     connections, peers = [], []
     for _ in range(count):
         connections.append(await pool.dial())

@@ -39,7 +39,7 @@ def awaiting() -> ResponseParser:
 
 
 def read(parser: ResponseParser, reads: Iterator[bytes] | list[bytes]) -> tuple[ResponseHead | None, bytes]:
-    """Feed the reads; the head and the body that they brought."""
+    """Feed the reads to the parser; returns the head and the body that they brought."""
     head, body = None, b""
     for data in reads:
         parser.feed(data)

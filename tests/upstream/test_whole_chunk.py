@@ -27,7 +27,7 @@ LOOKALIKES = st.lists(
 
 
 def data_of(read: bytes) -> bytes | None:
-    """What stands in a read that has the form of exactly one transfer chunk, read naively."""
+    """The data in a read that has the form of exactly one transfer chunk, found in the simplest way."""
     line, separator, rest = read.partition(b"\r\n")
     try:
         size = int(line, 16) if line and line.isalnum() else 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What an `EventSource` would hand to its user: the type is None unless named."""
+    """An event that an `EventSource` would dispatch; its type is None if the event has no name."""
 
     data: bytes
     name: bytes | None
@@ -35,7 +35,7 @@ def lines_of(stream: bytes) -> list[bytes]:
 
 
 def events_of(stream: bytes) -> list[Dispatched]:
-    """The events that a whole stream dispatches; what it leaves unfinished is dropped."""
+    """The events that a whole stream dispatches; an unfinished event at its end is dropped."""
     events: list[Dispatched] = []
     data, name, last_id = b"", b"", b""
     for line in lines_of(stream):

@@ -1,4 +1,4 @@
-"""What we write is what a parser of HTTP/1.1 reads, and nothing can be smuggled in."""
+"""A parser of HTTP/1.1 reads exactly what the encoder was given, and no value can smuggle anything in."""
 
 import httptools
 import pytest

@@ -36,7 +36,7 @@ def blocks_of(reads: Iterable[bytes], decoder: sse.BlockDecoder | None = None) -
 
 
 def dispatched(blocks: Iterable[bytes]) -> list[Dispatched]:
-    """What a client makes of blocks: the id lives on from block to block, blocks without data are no events."""
+    """The events that a client dispatches for these blocks: an id stays for later blocks; no data is no event."""
     events: list[Dispatched] = []
     last_id = b""
     for event in map(sse.decode, blocks):

@@ -1,4 +1,4 @@
-"""What every frame of a chat completion must be (CONTRACT.md 1.4, 2.3 and 4), by the model of a real client."""
+"""Checks that every frame of a chat completion must pass, by the model of a strict client and of a simple one."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def reader() -> ChatReader:
 def event(
     delta: dict[str, Any] | None = None, *, finish: str | None = None, index: int = 0, **more: Any
 ) -> dict[str, Any]:
-    """An event that needs no repair, but that the first one of a choice needs a role."""
+    """An event that needs no repair, except that the first event of a choice needs a role."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",

@@ -87,7 +87,7 @@ PROVIDERS = {
 
 
 def relayed(chat: ChatReader, given: bytes) -> Meaning:
-    """What the body makes of a block: the short way first, then the full reading."""
+    """The meaning of a block as a body reads it: by the learned shape if it fits, else by the full reading."""
     frame = chat.shape.fit(given)
     return Meaning(frame, content=True) if frame is not None else chat.read(given)
 

@@ -1,4 +1,4 @@
-"""Every repair of CONTRACT.md 0 and 1.4, alone, and judged by the model of a strict client."""
+"""Each repair of a lax upstream's events alone, judged by the model of a strict client."""
 
 import copy
 from typing import Any
@@ -24,7 +24,7 @@ HELLO = {"role": "assistant", "content": "hello"}
 
 
 def repaired(given: Any) -> dict[str, Any]:
-    """The object that comes out, given as the first event of its completion."""
+    """The repaired object of an event that is the first of its completion."""
     return conforming(reader().read(block(given)).frame)
 
 
@@ -349,7 +349,7 @@ def test_an_event_that_is_taken_for_plain_is_one_that_the_repair_leaves_as_it_is
             repair_event({**event(HELLO), "id": "chatcmpl-1"}, identity)
     seen, kept = copy.deepcopy(given), copy.deepcopy(given)
     text = plain_text(seen, identities[0])
-    assert seen == given  # even if the object is no event
+    assert seen == given  # the object is unchanged, even if it is no event
     if text is None:
         assert identities[0] == identities[1]
         return

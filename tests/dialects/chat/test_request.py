@@ -172,10 +172,10 @@ def test_json_that_is_no_object_is_told_so(content: bytes) -> None:
 
 
 def test_several_models_are_asked_for_in_their_order() -> None:
-    asked = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
-    assert asked.model_ids() == ["b", "a"]
-    assert asked.models_field() == "gateway.models"
-    assert asked.body == {"messages": MESSAGES}
+    requests = parse(orjson.dumps({"messages": MESSAGES, "gateway": {"models": ["b", "a"]}}))
+    assert requests.model_ids() == ["b", "a"]
+    assert requests.models_field() == "gateway.models"
+    assert requests.body == {"messages": MESSAGES}
 
 
 def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> None:
@@ -271,9 +271,9 @@ def test_the_body_for_an_upstream_is_the_one_that_came_with_the_name_of_the_mode
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_obfuscation": False}}])
 def test_an_upstream_that_knows_how_is_asked_for_the_usage_of_a_stream(options: dict[str, Any]) -> None:
     request, _ = parsed(**options)
-    asked = orjson.loads(request.upstream_body("gpt", streamed=True, include_usage=True))
-    assert asked["stream"] is True
-    assert asked["stream_options"] == {**options.get("stream_options", {}), "include_usage": True}
+    requests = orjson.loads(request.upstream_body("gpt", streamed=True, include_usage=True))
+    assert requests["stream"] is True
+    assert requests["stream_options"] == {**options.get("stream_options", {}), "include_usage": True}
     unasked = request.upstream_body("gpt", streamed=True, include_usage=False)
     assert orjson.loads(unasked) == {**GOOD, "model": "gpt", "stream": True, **options}
 
