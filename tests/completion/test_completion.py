@@ -9,6 +9,8 @@ from gateway.completion.completion import State
 from gateway.completion.whole import WholeCompletion
 from gateway.endings import Ending
 from gateway.errors import CostExceeded, GatewayError, RivergateError, StreamAborted, UpstreamError
+from gateway.routing.catalog import Candidate
+from gateway.upstream.attempt import Attempt
 
 from .kit import DOLLAR, PATIENCE, decision, desk, ended, lease_of
 
@@ -158,19 +160,29 @@ async def test_a_failure_to_tell_the_end_does_not_leave_a_completion_unsettled()
         assert len(at.records) == 1
 
 
-class Broken(WholeCompletion):
-    """A way of delivery that fails when the answer is there."""
+class Endless(WholeCompletion):
+    """A way of delivery that fails when the answer is whole."""
 
     def _complete(self) -> None:
         raise ZeroDivisionError
 
 
-async def test_who_waits_for_an_answer_that_cannot_be_ended_is_told_and_its_lease_is_closed() -> None:
+class Undelivered(WholeCompletion):
+    """A way of delivery that fails when an attempt has won."""
+
+    def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("broken", [Endless, Undelivered])
+async def test_who_waits_for_an_answer_that_a_fault_has_ended_is_told_and_its_lease_is_closed(
+    broken: type[WholeCompletion],
+) -> None:
     async with desk(**QUICK) as at:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # the fault that is told there
         lease = lease_of(6, 3)
         reserved = lease.reserved
-        completion = Broken(
+        completion = broken(
             at.call(False, {}), at.route(False), settle=at.records.append, tasks=at.tasks, lease=lease
         )
         with pytest.raises(GatewayError):
