@@ -1,7 +1,7 @@
 """Shell: the pictures of the report, by matplotlib (the extra `bench`), as SVG; the only importer of it.
 
-In: the JSON of the benches, a folder. Out: the names of the files written. Invariant: no picture without its data, no
-two labels overlap, a bar begins at zero, every axis has its unit, and the ground is light whatever page shows it.
+In: the JSON of the benches, a folder. Out: the names of the files written. Invariant: no picture without its data, a
+bar begins at zero, every axis has its unit, and the ground is light whatever page shows it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from bench.kit.figures import apart
 from bench.kit.tables import Report, dig
 from bench.rows import RATE_KEPT
 
@@ -26,7 +25,6 @@ PEERS = {  # title, colour
     "aiohttp": ("aiohttp", "#d9822b"),
     "litellm": ("LiteLLM", "#b44d6e"),
 }
-LINE_PIXELS = 13.0  # between two labels, at 100 dots per inch
 FAR = 6.0  # times the next longest: such a bar would leave nothing to see of the others, and is told in words
 
 
@@ -48,44 +46,28 @@ def fanout(report: Report) -> Figure | None:
     if not any(group["peers"] for group in report["sizes"].values()):
         return None
     picture = Figure(figsize=(10.0, 4.3), layout="constrained")
-    single, burst = picture.subplots(1, 2)
-    ends = _lines(single, report, "single", "One event at a time")
-    burst_ends = _lines(burst, report, "burst", f"Bursts of {dig(report, 'options.burst')} events")
-    picture.draw_without_rendering()  # so that the axes know where their points stand
-    _label(single, ends)
-    _label(burst, burst_ends)
+    for axes, kind in zip(picture.subplots(1, 2), ("single", "burst"), strict=True):
+        _lines(axes, report, kind)
+    axes.legend(frameon=False, labelcolor=INK)
     return picture
 
 
-def _lines(axes: Axes, report: Report, kind: str, title: str) -> dict[str, tuple[float, float]]:
-    """For each peer the median, with the range of the rounds behind it; where each line ends."""
+def _lines(axes: Axes, report: Report, kind: str) -> None:
+    """For each peer the median, with the range of the rounds behind it."""
+    title = {"single": "One event at a time", "burst": f"Bursts of {dig(report, 'options.burst')} events"}[kind]
     _title(axes, title, "subscribers of one stream", "deliveries per CPU second")
     axes.loglog()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(EngFormatter(sep=""))
         axis.set_minor_formatter(NullFormatter())
-    ends: dict[str, tuple[float, float]] = {}
-    for peer, (_, colour) in PEERS.items():
+    for peer, (name, colour) in PEERS.items():
         spreads = {int(size): dig(group, f"peers.{peer}.{kind}_per_cpu_s") for size, group in report["sizes"].items()}
         if sizes := sorted(size for size, spread in spreads.items() if spread):
-            low, median, high = ([spreads[size][name] for size in sizes] for name in ("low", "median", "high"))
+            low, median, high = ([spreads[size][end] for size in sizes] for end in ("low", "median", "high"))
             axes.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(sizes, median, color=colour, linewidth=2.4 if peer == "gateway" else 1.5, marker="o")
-            ends[peer] = (sizes[-1], median[-1])
+            width = 2.4 if peer == "gateway" else 1.5
+            axes.plot(sizes, median, color=colour, linewidth=width, marker="o", label=name)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    return ends
-
-
-def _label(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
-    """The name of each peer at the end of its line."""
-    order = sorted(ends, key=lambda peer: ends[peer][1])
-    heights = [axes.transData.transform(ends[peer])[1] for peer in order]
-    for peer, was, at in zip(order, heights, apart(heights, LINE_PIXELS), strict=True):
-        place = (9, (at - was) * 0.72)  # points, of pixels
-        title, colour = PEERS[peer]
-        axes.annotate(
-            title, ends[peer], place, textcoords="offset points", va="center", color=colour, annotation_clip=False
-        )
 
 
 def relay(report: Report) -> Figure | None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _status(command: list[str]) -> int:
             )
         return process.wait()
     finally:
-        with interrupts_ignored():
+        with interrupts(signal.SIG_IGN):  # a second Ctrl-C must not stop the end of the processes
             if process is not None and process.poll() is None:
                 process.terminate()  # once: a bench then ends its peers itself
                 try:
@@ -119,31 +119,24 @@ def end_orphans() -> list[int]:
 
 
 @contextlib.contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are heard at the end of the block."""
-    came: list[int] = []
-    kept = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def interrupts(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to this handler while the block runs."""
+    kept = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-    for heard in came:
-        signal.raise_signal(heard)
+        for number, before in kept.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """A second Ctrl-C must not stop the end of the processes."""
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+def interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are heard at the end of the block."""
+    came: list[int] = []
+    with interrupts(lambda number, frame: came.append(number)):
         yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    for heard in came:
+        signal.raise_signal(heard)
 
 
 def _read(file: Path) -> dict[str, object] | None:

@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from bench.kit.figures import Figures, Sample
@@ -28,6 +29,10 @@ PASS_SECONDS = 30.0  # the longest that everybody may take to get what was publi
 WARM_UP_EVENTS = 3
 RESERVED_FILES = 500
 _UPLOAD = b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def _chunk(script: Script, number: int) -> bytes:
+    return script.chunks[number]
 
 
 class Publisher:
@@ -67,7 +72,7 @@ class Provider(Publisher):
     """The gateway's: a model provider behind a detached stream."""
 
     def __init__(self, script: Script) -> None:
-        super().__init__(script, STREAM_HEAD, lambda script, number: script.chunks[number])
+        super().__init__(script, STREAM_HEAD, _chunk)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(TIMEOUT)
         self.upstream_port = self._listener.getsockname()[1]
@@ -87,34 +92,23 @@ class Provider(Publisher):
         self._listener.close()
 
 
-def upload(script: Script) -> Publisher:
-    """aiohttp's: one long POST, a chunk for each event as it is."""
-    return Publisher(script, _UPLOAD, lambda script, number: script.chunks[number])
+def _with_id(script: Script, number: int) -> bytes:
+    """A chunk with an id as long as the gateway's: the C loop sends to its subscribers what was uploaded."""
+    return chunk(b"id: c0ffee000000-%d\n%b" % (number, script.events[number]))
 
 
-def raw_upload(script: Script) -> Publisher:
-    """The C loop's: what is uploaded is what subscribers get, with an id as long as the gateway's."""
-    return Publisher(
-        script, _UPLOAD, lambda script, number: chunk(b"id: c0ffee000000-%d\n%b" % (number, script.events[number]))
-    )
-
-
-def posts(script: Script) -> Publisher:
-    """Nchan's: a POST per event, pipelined; it adds the framing of its own."""
-
-    def piece(script: Script, number: int) -> bytes:
-        data = script.events[number][len("data: ") : -2]
-        return b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
-
-    return Publisher(script, b"", piece)
+def _post(script: Script, number: int) -> bytes:
+    """A POST per event, pipelined; Nchan adds the framing of its own."""
+    data = script.events[number][len("data: ") : -2]
+    return b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
 
 
 LineUp = dict[str, tuple[Peer, Callable[[Script], Publisher]]]
 PEERS: LineUp = {
     GATEWAY: (Peer(GATEWAY), Provider),
-    NCHAN: (Peer(NCHAN), posts),
-    C: (Peer(C), raw_upload),
-    AIOHTTP: (Peer(AIOHTTP, "queues"), upload),
+    NCHAN: (Peer(NCHAN), partial(Publisher, opening=b"", piece=_post)),
+    C: (Peer(C), partial(Publisher, opening=_UPLOAD, piece=_with_id)),
+    AIOHTTP: (Peer(AIOHTTP, "queues"), partial(Publisher, opening=_UPLOAD, piece=_chunk)),
 }
 
 
@@ -122,7 +116,6 @@ PEERS: LineUp = {
 class Channel:
     """A running peer with its publisher and its subscribers."""
 
-    name: str
     server: Server
     publisher: Publisher
     subscribers: Subscribers
@@ -136,11 +129,11 @@ class Channel:
         self.publish(WARM_UP_EVENTS)
         self.subscribers.wait_all(PASS_SECONDS)
 
-    def join(self, size: int, have: int = 0) -> Figures:
-        """New subscribers that have the first `have` events; KiB of memory, seconds and CPU of each."""
-        before, cpu, begun = self.server.memory_kib(), self.server.cpu(), clock()
-        self.subscribers.join(size, JOIN_SECONDS, have)
-        figures = {"join_seconds": clock() - begun, "join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
+    def join(self, size: int) -> Figures:
+        """New subscribers; KiB of memory, and CPU of each."""
+        before, cpu = self.server.memory_kib(), self.server.cpu()
+        self.subscribers.join(size, JOIN_SECONDS)
+        figures = {"join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
         self.subscribers.settle(SETTLE_SECONDS)
         after = self.server.memory_kib()
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
@@ -171,7 +164,7 @@ def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> It
         except OSError as error:
             raise PeerFailure(f"{name}: the publisher: {error}") from error
         with contextlib.closing(Subscribers(port, publisher.path, script.events)) as subscribers:
-            yield Channel(name, server, publisher, subscribers)
+            yield Channel(server, publisher, subscribers)
 
 
 def most_subscribers() -> int:

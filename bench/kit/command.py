@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 
 from bench import rows
 from bench.kit import machine
-from bench.kit.peers import PeerFailure
+from bench.kit.ends import Target
+from bench.kit.load import Load
+from bench.kit.peers import DIRECT, Peer, PeerFailure, Server, started
 from bench.kit.script import BrokenStream
 from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
-SECRET = ("header", "litellm")  # options that no report repeats
+SECRET = ("litellm",)  # an option that no report repeats
 PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
@@ -96,7 +98,6 @@ class Bench:
         parser = argparse.ArgumentParser(prog=f"python -m bench.{self.name}", description=self.question)
         for name, spec in self.spec["options"].items():
             shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
-            shape |= {"action": "append"} if spec.get("repeated") else {}
             text = name if spec.get("positional") else f"--{name}"
             parser.add_argument(text, type=self._kind(spec), help=spec["help"].replace("%", "%%"), **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
@@ -151,6 +152,19 @@ def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[N
     except FAULTS as error:
         failures[name] = f"{step}: {error}" if step else str(error) or type(error).__name__
         say(f"FAILED: {name}: {failures[name]}")
+
+
+def start_all(
+    stack: contextlib.ExitStack, load: Load, peers: Iterable[Peer], core: int, failures: dict[str, str]
+) -> dict[str, Server]:
+    """Start whoever has not failed yet; each waits, frozen, for its turns. "direct", the load alone, is first."""
+    entries = {DIRECT: Server(DIRECT, Target(load.port))}
+    for peer in [peer for peer in peers if peer.name not in failures]:
+        say(f"starting {peer.name}")
+        with reporting(failures, peer.name):
+            entries[peer.name] = stack.enter_context(started(peer, load.port, core))
+            entries[peer.name].freeze()
+    return entries
 
 
 def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:

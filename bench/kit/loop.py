@@ -50,9 +50,6 @@ class Loop:
         self._handlers[fd] = on_ready
         self._epoll.register(fd, select.EPOLLIN)
 
-    def want_write(self, fd: int, wanted: bool) -> None:
-        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
-
     def forget(self, fd: int) -> None:
         """Watch this descriptor no more: to be called before it is closed; may be called twice."""
         if self._handlers.pop(fd, None) is not None:
