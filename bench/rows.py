@@ -131,7 +131,7 @@ def failures_of(report: Report) -> dict[str, str]:
     found = dict(report.get("failures") or {})
     for size in (report.get("sizes") or {}).values():
         found = {**size.get("failures", {}), **found}
-    return found | dict.fromkeys(report.get("skipped") or (), "not installed")
+    return found
 
 
 def needs_packages(reports: Iterable[Report]) -> bool:

@@ -61,6 +61,7 @@ class Plan:
 class Outcome:
     """`whole` counts from before the first connection to the end, `window` while all streams were running."""
 
+    due: int  # streams of the whole plan
     exchanges: list[Exchange] = field(default_factory=list)
     completed: int = 0
     reasons: list[str] = field(default_factory=list)  # of streams that failed
@@ -74,8 +75,8 @@ class Outcome:
 
     def trouble(self) -> str:
         """Why the figures mean nothing, "" if every stream was whole."""
-        count, missing = len(self.exchanges), len(self.exchanges) - self.completed
-        return "; ".join([f"{missing} of {count} streams not whole"] * bool(missing) + self.reasons[:MAX_REASONS])
+        missing = self.due - self.completed
+        return "; ".join([f"{missing} of {self.due} streams not whole"] * bool(missing) + self.reasons[:MAX_REASONS])
 
     def ttfts(self, first_turn: int = 1) -> list[float]:
         """Of the turns from `first_turn` on: with 2, the request that opens the connection does not count."""
@@ -155,12 +156,11 @@ class Streams:
     def __init__(self, load: Load, plan: Plan, target: Target, on_over: Callable[[], None]) -> None:
         self._loop, self._upstream, self._plan, self._on_over = load.loop, load.upstream, plan, on_over
         self._name, self._open = load.name(), plan.streams
-        self._winding_down = False
         self._client = partial(Client, self._loop, target, self._on_end)
         self._clients = {} if plan.arrivals else {self._client(): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
         self._idle: list[Client] = []
-        self.outcome = Outcome()
+        self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
             plan.script(slot)
 
@@ -180,24 +180,13 @@ class Streams:
         self.outcome.exchanges[-1].due_at = begun + number / plan.arrivals
         return begun + (number + 1) / plan.arrivals if number + 1 < plan.streams else None
 
-    def wind_down(self) -> None:
-        """Ask no more; the streams that run come to their end."""
-        self._winding_down = True
-        if not self._open:
-            self._on_over()
-
     def close(self) -> None:
-        if self._open:
-            self.outcome.reasons.append(f"{self._open} connections have not asked all that they should")
         for client in self._clients:
             client.close()
             if client.stray:
                 self.outcome.reasons.append(f"stray bytes {client.stray!r}")
 
     def _ask(self, client: Client, now: float) -> None:
-        if self._winding_down:
-            self._leave()
-            return
         slot, plan = self._clients[client], self._plan
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
@@ -215,10 +204,7 @@ class Streams:
         self._idle.append(client)
         if not reason and not self._plan.arrivals and self._turns[client] < self._plan.turns:
             self._loop.call_at(clock() + self._plan.pause, partial(self._ask, client))
-        else:
-            self._leave()
-
-    def _leave(self) -> None:
+            return
         self._open -= 1
         if not self._open:
             self._on_over()

@@ -74,7 +74,7 @@ def test_a_missing_peer_is_named() -> None:
 def test_a_gateway_that_failed_is_no_missing_package() -> None:
     report = {"failures": {"gateway": "gateway: No such file or directory"}, "sizes": {}}
     assert not needs_packages([report])
-    assert needs_packages([{"skipped": ["nginx"]}])
+    assert needs_packages([{"failures": {"nginx": "nginx: [Errno 2] No such file or directory"}}])
 
 
 def test_a_figure_of_other_conditions_is_none() -> None:
