@@ -24,7 +24,7 @@ from bench.kit.figures import Figures, Sample
 from bench.kit.load import Load
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Server, started
-from bench.kit.script import BrokenStream, SubscriberCheck, script
+from bench.kit.script import START, BrokenStream, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
 
 Shape = tuple[float, int, float, int]  # the cause, streams, events/s of each, bytes of text in an event
@@ -195,7 +195,7 @@ def _late(found: Channel, events: tuple[bytes, ...], held: int) -> tuple[float, 
     time.sleep(AT_REST_SECONDS)
     cpu = found.server.cpu() - cpu
     check = SubscriberCheck(events, len(events))
-    position = check.advance(check.start(), bytes(buffer[:size]))
+    position = check.advance(START, bytes(buffer[:size]))
     if (position.events, position.held, position.rest) != (len(events), b"", b""):
         raise BrokenStream(f"a late joiner has {position.events} of {len(events)} events")
     found.subscribers.settle(AT_REST_SECONDS)

@@ -9,10 +9,11 @@ compared.
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
-from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN
@@ -66,23 +67,22 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     """Peers take turns within each round; who fails is not asked again."""
     given.subscribers = sorted({min(size, most_subscribers()) for size in given.subscribers})
     given.quiet = min(given.quiet, most_subscribers())
-    by_size = {size: Results() for size in given.subscribers}
-    failures: dict[str, str] = {}
+    names, failures = {name: name for name in NAMES}, dict[str, str]()
+    results = {name: Results() for name in NAMES}
+
+    def turn(name: str, size: int) -> None:
+        results[name].add(f"{size}", idle(name, size, cores[0]))
+
     for number in range(1, given.rounds + 1):
-        for size, results in by_size.items():
-            for name in [name for name in NAMES if name not in failures]:
-                say(f"round {number}/{given.rounds}: {size} subscribers of {name}")
-                with reporting(failures, name, f"{size} subscribers"):
-                    results.add(name, idle(name, size, cores[0]))
+        for size in given.subscribers:
+            step = f"round {number}/{given.rounds}: {size} subscribers"
+            take_turns(step, names, partial(turn, size=size), failures)
     calm: Figures = {}
     if given.quiet and GATEWAY not in failures:
         say(f"{given.quiet} quiet subscribers, {given.quiet_seconds:g} s")
         with reporting(failures, GATEWAY, f"{given.quiet} quiet subscribers"):
             calm = quiet(given.quiet, given.quiet_seconds, cores[0])
-    peers: dict[str, dict[str, object]] = {}
-    for size, results in by_size.items():
-        for name in results.rounds:
-            peers.setdefault(name, {})[str(size)] = results.spreads(name)
+    peers = {name: {size: found.spreads(size) for size in found.rounds} for name, found in results.items()}
     return {"peers": peers, "quiet": calm, "failures": failures}
 
 

@@ -22,7 +22,6 @@ from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, ask, started
 from bench.kit.script import (
-    FIRST_CONTENT,
     FRAMING_EVENTS,
     BrokenStream,
     Check,
@@ -36,8 +35,7 @@ DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE = "spread", "at_once"
 EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget short
 PAUSE = 0.002  # between the answer and the next request of a connection
-DEADLINE_PATIENCE = 5.0  # for the last answer
-LINGER = 0.25  # for the last close behind it
+LINGER = 0.25  # for the last close behind the last answer
 REFUSAL = ("api_error", "ttft_budget_exceeded")  # type and code
 REFUSAL_HEAD = re.compile(rb"HTTP/1\.1 504 .*?\r\ncontent-length: (\d+)", re.IGNORECASE | re.DOTALL)
 SLOW_MS = 1000.0
@@ -76,7 +74,7 @@ def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spr
     """
     gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
     speech = (Speech.ROLE, Speech.NOTHING)  # by turns
-    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, speech=speech)
+    plan = Plan(streams, 1, gap, spread, turns, PAUSE, linger=LINGER, speech=speech)
     outcome = load.run(plan, Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),)))
     late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
     if min(late) < -EARLY:
@@ -117,10 +115,9 @@ class Hedger:
         return [int(ask(port, "/stats")["requests"]) for port in self.upstream_ports]
 
     def arrivals(self, load: Load, count: int, rate: float) -> list[float]:
-        """The TTFT of every request, in seconds from when it was due. Raises `BrokenStream`."""
-        plan = Plan(count, len(TEXTS), gap=0.0, arrivals=rate, expected=EXPECTED)
-        outcome = load.run(plan, Target(self.port, ContentCheck))
-        return [exchange.receipts[FIRST_CONTENT] - exchange.due_at for exchange in outcome.exchanges]
+        """The TTFT of every request, each on a connection of its own. Raises `BrokenStream`."""
+        plan = Plan(count, len(TEXTS), gap=0.0, spread=count / rate, expected=EXPECTED)
+        return load.run(plan, Target(self.port, ContentCheck)).ttfts()
 
     def figures(self) -> Figures:
         """Raises `BrokenStream` if fewer requests were counted than answered."""

@@ -28,7 +28,6 @@ from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
 SECRET = ("litellm",)  # an option that no report repeats
-PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
 E = TypeVar("E")
@@ -62,8 +61,7 @@ class Bench:
         given = self.parser().parse_args(arguments)
         asked = vars(given)
         file = asked.pop("json")
-        versions = machine.versions(*self.spec.get("packages", PACKAGES))
-        facts = {"bench": self.name, "machine": machine.facts(), "versions": versions}
+        facts = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
         machine.raise_open_files()
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

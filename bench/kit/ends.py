@@ -130,10 +130,8 @@ class Client:
         try:
             if not data:
                 raise BrokenStream(f"closed after {done} of {total} events")
-            at = self._position if self._position.events == done else Position(done, chunked=True)
+            at = self._position if self._position.events == done else Position(done, begun=True)
             position = self._check.advance(at, data)
-            if position.chunked is False:
-                raise BrokenStream("the response body is not chunked")
             if position.ended and position.events < total:
                 raise BrokenStream(f"ended after {position.events} of {total} events")
         except BrokenStream as error:
@@ -198,13 +196,12 @@ class Upstream:
 class _Connection:
     """One connection from the proxy: requests one after another, each answered by its exchange's script."""
 
-    __slots__ = ("_buffer", "_loop", "_next", "_sock", "_upstream", "exchange")
+    __slots__ = ("_buffer", "_loop", "_sock", "_upstream", "exchange")
 
     def __init__(self, upstream: Upstream, loop: Loop, sock: socket.socket) -> None:
         self._upstream, self._loop, self._sock = upstream, loop, sock
         self._buffer = b""
         self.exchange: Exchange | None = None
-        self._next = 0
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop.watch(sock.fileno(), self._on_ready)
@@ -245,34 +242,31 @@ class _Connection:
         if exchange is None:
             self._send(_NOT_FOUND)
             return
-        chunks, sends = exchange.script.chunks, exchange.sends
-        self.exchange, self._next = exchange, FIRST_CONTENT + 1
-        begun = exchange.taken_at = clock()
-        if exchange.speech is Speech.NOTHING:
-            return
-        sends.append(begun)
-        self._send(STREAM_HEAD + chunks[0])
-        if exchange.speech is Speech.ROLE:
-            return
-        sends.append(clock())
-        self._send(chunks[FIRST_CONTENT])
-        self._loop.call_at(begun + exchange.gap, self._on_time)
+        self.exchange = exchange
+        exchange.taken_at = clock()
+        if exchange.speech is not Speech.NOTHING:
+            self._say(exchange, STREAM_HEAD)
+        if exchange.speech is Speech.ALL:
+            self._say(exchange)
+            self._loop.call_at(exchange.taken_at + exchange.gap, self._on_time)
 
     def _on_time(self, now: float) -> float | None:
         """Send the next event; return when the one after it is due."""
-        exchange, number = self.exchange, self._next
+        exchange = self.exchange
         if exchange is None:
             return None
-        sends, chunks = exchange.sends, exchange.script.chunks
-        sends.append(clock())
-        self._send(chunks[number])
-        self._next = number = number + 1
-        if number < len(chunks):
-            return sends[0] + (number - FIRST_CONTENT) * exchange.gap
+        self._say(exchange)
+        number = len(exchange.sends)
+        if number < len(exchange.script.chunks):
+            return exchange.sends[0] + (number - FIRST_CONTENT) * exchange.gap
         self.exchange = None
-        if self._buffer:
-            self._serve()
         return None
+
+    def _say(self, exchange: Exchange, head: bytes = b"") -> None:
+        """The next event, its time first."""
+        number = len(exchange.sends)
+        exchange.sends.append(clock())
+        self._send(head + exchange.script.chunks[number])
 
     def _send(self, data: bytes) -> None:
         """Whoever leaves megabytes unread in the socket's buffer has not kept pace: that stream is lost."""

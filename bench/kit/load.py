@@ -22,16 +22,14 @@ from bench.kit.script import FRAMING_EVENTS, BrokenStream, Exchange, Script, Spe
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
+GRACE = 10.0  # how long beyond its schedule a run may last
 Probe = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events.
-
-    With `arrivals` (per second) there are `streams` requests at this rate, whatever the answers do, each on a
-    connection that is idle then; `expected`: what other upstreams than the load's answer.
-    """
+    `expected`: what other upstreams than the load's answer."""
 
     streams: int
     tokens: int
@@ -41,17 +39,14 @@ class Plan:
     pause: float = 0.0  # between the turns of a connection
     window: tuple[float, float] | None = None  # seconds after the start between which CPU is counted
     text_bytes: int = 0  # the least size of the text in a content event
-    grace: float = 10.0  # how long beyond its schedule a run may last
     linger: float = 0.0  # how long it goes on after its last answer
     speech: tuple[Speech, ...] = (Speech.ALL,)  # how much the upstream says, by turns
-    arrivals: float = 0.0
     expected: Script | None = None
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
-        arriving = self.streams / self.arrivals if self.arrivals else 0.0
-        return arriving + self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
+        return self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
 
     def script(self, slot: int) -> Script:
         return self.expected or script(slot, self.tokens, self.text_bytes)
@@ -96,11 +91,7 @@ class Load:
         self.loop = Loop()
         self.upstream = Upstream(self.loop)
         self._runs = itertools.count(1)
-
-    @property
-    def port(self) -> int:
-        """The upstream's port: what proxies are pointed at, and the target of a direct run."""
-        return self.upstream.port
+        self.port = self.upstream.port  # what proxies are pointed at, and the target of a direct run
 
     def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
         """`probe` returns the CPU seconds that the peer has used so far. Raises `BrokenStream`."""
@@ -115,7 +106,7 @@ class Load:
             streams.start(marks[0].seconds)
             for offset in plan.window or ():
                 self.loop.call_at(marks[0].seconds + offset, mark)
-            return now + plan.seconds + plan.grace
+            return now + plan.seconds + GRACE
 
         self.play(start, streams.close, linger=plan.linger)
         mark(clock())
@@ -135,7 +126,7 @@ class Load:
                 self.loop.run(start(clock()))
                 self.loop.run(clock() + linger)
         finally:
-            self.loop.drop_timers()
+            self.loop.timers.clear()
             self.upstream.on_lost = ignore
             for close in closers:
                 close()
@@ -156,10 +147,8 @@ class Streams:
     def __init__(self, load: Load, plan: Plan, target: Target, on_over: Callable[[], None]) -> None:
         self._loop, self._upstream, self._plan, self._on_over = load.loop, load.upstream, plan, on_over
         self._name, self._open = load.name(), plan.streams
-        self._client = partial(Client, self._loop, target, self._on_end)
-        self._clients = {} if plan.arrivals else {self._client(): slot for slot in range(plan.streams)}
+        self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
-        self._idle: list[Client] = []
         self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
             plan.script(slot)
@@ -167,18 +156,6 @@ class Streams:
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
             self._loop.call_at(now + (slot * GOLDEN) % 1.0 * self._plan.spread, partial(self._ask, client))
-        if self._plan.arrivals:
-            self._loop.call_at(now, partial(self._arrive, now))
-
-    def _arrive(self, begun: float, now: float) -> float | None:
-        """The next arrival; when the one after it is due."""
-        number, plan = len(self.outcome.exchanges), self._plan
-        client = self._idle.pop() if self._idle else self._client()
-        self._clients.setdefault(client, number)
-        self._turns.setdefault(client, 0)
-        self._ask(client, now)
-        self.outcome.exchanges[-1].due_at = begun + number / plan.arrivals
-        return begun + (number + 1) / plan.arrivals if number + 1 < plan.streams else None
 
     def close(self) -> None:
         for client in self._clients:
@@ -201,8 +178,7 @@ class Streams:
             self.outcome.reasons.append(f"stream {self._clients[client]}: {reason}")
         else:
             self.outcome.completed += 1
-        self._idle.append(client)
-        if not reason and not self._plan.arrivals and self._turns[client] < self._plan.turns:
+        if not reason and self._turns[client] < self._plan.turns:
             self._loop.call_at(clock() + self._plan.pause, partial(self._ask, client))
             return
         self._open -= 1

@@ -37,12 +37,12 @@ def undisturbed() -> Iterator[None]:
 class Loop:
     """`on_ready` takes the epoll mask; `on_time` takes the time and returns when to be called again."""
 
-    __slots__ = ("_epoll", "_handlers", "_number", "_running", "_timers")
+    __slots__ = ("_epoll", "_handlers", "_number", "_running", "timers")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, OnReady] = {}
-        self._timers: list[tuple[float, int, OnTime]] = []
+        self.timers: list[tuple[float, int, OnTime]] = []
         self._number = itertools.count()
         self._running = False
 
@@ -56,13 +56,10 @@ class Loop:
             self._epoll.unregister(fd)
 
     def call_at(self, due: float, on_time: OnTime) -> None:
-        heapq.heappush(self._timers, (due, next(self._number), on_time))
+        heapq.heappush(self.timers, (due, next(self._number), on_time))
 
     def stop(self) -> None:
         self._running = False
-
-    def drop_timers(self) -> None:
-        self._timers.clear()
 
     def close(self) -> None:
         self._epoll.close()
@@ -87,7 +84,7 @@ class Loop:
 
     def _fire(self, now: float) -> float:
         """Call what is due; return when the next timer is due."""
-        timers = self._timers
+        timers = self.timers
         for _ in range(TIMERS_PER_PASS):
             if not timers or timers[0][0] > now:
                 break

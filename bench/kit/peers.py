@@ -7,7 +7,6 @@ checkout of it can be measured.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import secrets
@@ -18,6 +17,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,12 +33,12 @@ from bench.kit.script import Check, ContentCheck
 
 DIRECT, GATEWAY, WITH_KEY = "direct", "gateway", "gateway+key"
 NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
-NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 TEMPLATES = Path(__file__).with_name("templates")
 LOG_LINES = 15
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.002
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment says of proxies
 
 
 class PeerFailure(Exception):
@@ -141,10 +141,6 @@ def _prepared(peer: Peer, folder: Path, port: int, upstream_port: int, key: str)
     values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
     values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
     values |= {"nginx": machine.PROGRAMS["nginx"][0], "server": spec.get("server")} | dict(peer.values)
-    if peer.name == NCHAN:
-        values["nchan"] = next(filter(os.path.exists, NCHAN_MODULES), None)
-        if values["nchan"] is None:
-            raise PeerFailure(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
     prepare, command = (
@@ -193,14 +189,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def ask(port: int, path: str, body: object = None) -> Any:
     """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)) as connection:
-        data = json.dumps(body) if body else None
-        connection.request("POST" if body else "GET", path, data, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        told = answer.read()
-    if answer.status >= 300:
-        raise OSError(f"{path} answered {answer.status} {told[:300]!r}")
-    return json.loads(told)
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    with _OPENER.open(request, timeout=10.0) as answer:
+        return json.load(answer)
 
 
 def free_port() -> int:
