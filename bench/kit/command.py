@@ -77,17 +77,13 @@ class Bench:
         return [table for spec in self.spec["tables"] if (table := Table.of(report, spec)).rows]
 
     def _tell(self, report: dict[str, Any], file: Path | None) -> None:
-        """Tables and targets to stderr; the report and what became of the targets to stdout and into the file."""
+        """Tables and targets to stderr; the report to stdout and into the file."""
         verdicts = rows.of_bench(self.name, report)
         targets = Table(("gateway", "target", "figure", "verdict"), [verdict.cells for verdict in verdicts])
         failures = [f"{name} FAILED: {why}" for name, why in rows.failures_of(report).items()]
-        parts = [
-            *(table.aligned() for table in self.tables(report)),
-            *failures,
-            targets.aligned() if verdicts else "",
-        ]
-        say("\n" + "\n\n".join(filter(None, parts)) + "\n")
-        line = json.dumps({**report, "targets": [verdict.as_json() for verdict in verdicts]})
+        tables = [*self.tables(report), *([targets] if verdicts else [])]
+        say("\n" + "\n\n".join([*failures, *(table.aligned() for table in tables)]) + "\n")
+        line = json.dumps(report)
         print(line, flush=True)
         if file:
             file.write_text(line + "\n")

@@ -23,26 +23,20 @@ PROGRAMS = {  # how to ask for their versions
     "nchan": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
     "gcc": ("gcc", "-dumpfullversion"),
 }
-KINDS = {"Pss": "pss", "Private_Clean": "private", "Private_Dirty": "private", "Anonymous": "anonymous"}
+KINDS = {"Pss:": "pss", "Private_Clean:": "private", "Private_Dirty:": "private", "Anonymous:": "anonymous"}
 
 
-def _read(path: Path) -> str:
-    """A file of /proc; "" if its process has just ended."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _of_tasks(pid: int, name: str) -> list[str]:
-    """This file of every thread of a process."""
-    return [_read(path) for path in PROC.glob(f"{pid}/task/*/{name}")]
+def _of_tasks(pid: int, name: str) -> Iterator[str]:
+    """This file of every thread of a process, but of those that have just ended."""
+    for path in PROC.glob(f"{pid}/task/*/{name}"):
+        with contextlib.suppress(OSError):
+            yield path.read_text()
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
-    told = (fields.split() for member in process_tree(pid) for fields in _of_tasks(member, "schedstat"))
-    return sum(int(nanoseconds) for nanoseconds, *_ in filter(None, told)) / 1e9
+    fields = [told.split() for member in process_tree(pid) for told in _of_tasks(member, "schedstat")]
+    return sum(int(nanoseconds) for nanoseconds, *_ in fields) / 1e9
 
 
 def process_tree(pid: int) -> Iterator[int]:
@@ -58,10 +52,10 @@ def memory_kib(pid: int) -> dict[str, float]:
     """
     total = dict.fromkeys(KINDS.values(), 0.0)
     for member in process_tree(pid):
-        for line in _read(PROC / f"{member}/smaps_rollup").splitlines()[1:]:
-            name, _, size = line.partition(":")
-            if name in KINDS:
-                total[KINDS[name]] += float(size.split()[0])
+        with contextlib.suppress(OSError):
+            for name, size, *_ in map(str.split, (PROC / f"{member}/smaps_rollup").read_text().splitlines()):
+                if name in KINDS:
+                    total[KINDS[name]] += float(size)
     return total
 
 
@@ -77,6 +71,16 @@ def raise_open_files() -> int:
     return hard
 
 
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a process to end, and kill it if it takes longer."""
+    process.terminate()  # does nothing to one that was waited for
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def take_cores() -> tuple[int, int]:
     """Move onto the core for the load; return the core for the peers and this one (the same if there is only one)."""
     cores = sorted(os.sched_getaffinity(0))
@@ -87,7 +91,7 @@ def take_cores() -> tuple[int, int]:
 
 def facts() -> dict[str, object]:
     """The machine, the kernel, the date and the commit."""
-    cpus = _read(PROC / "cpuinfo").splitlines()
+    cpus = (PROC / "cpuinfo").read_text().splitlines()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",

@@ -179,12 +179,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the group: politely, then for certain (workers may outlive their parent)."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGCONT)  # a frozen process hears no signal
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
+    machine.end(process, STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def ask(port: int, path: str, body: object = None) -> Any:
