@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, channel, most_subscribers
+from bench.kit.channel import PEERS, Channel, LineUp, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample, times_ms
 from bench.kit.loop import clock, undisturbed
@@ -109,7 +109,6 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     if over := [size for size in given.subscribers if size > most]:
         say(f"the limit of open files allows {most} subscribers instead of {over}")
     given.subscribers = sorted({min(size, most) for size in given.subscribers})
-    given.open_files = most + RESERVED_FILES
     results: dict[int, Results] = {}
     for number in range(1, given.rounds + 1):
         FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))

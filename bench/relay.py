@@ -20,7 +20,6 @@ from typing import Any
 from bench.kit.command import Bench, Given, start_all, take_turns
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
-from bench.kit.machine import output_of
 from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Server
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
@@ -30,7 +29,6 @@ MARGIN = 0.25  # how long all streams outlast that window
 ONE_REQUESTS = 300  # per round, for the TTFT of one stream at a time
 SHORT_STREAMS, SHORT_GAP, SHORT_TOKENS = 20, 0.02, 2  # at once, in the run that counts requests
 MANY_RATE, MANY_TOKENS = 40, 20  # events/s of each of the concurrent streams, half a second long
-LITELLM_VERSION = "from importlib.metadata import version; print(version('litellm'))"
 TTFT_KEYS = ("ttft_one_p50_ms", "ttft_one_p99_ms", "ttft_many_p50_ms", "ttft_many_p99_ms")
 
 
@@ -130,9 +128,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     with contextlib.closing(Load()) as load:
         for number in range(1, given.rounds + 1):
             RelayRound(f"round {number}/{given.rounds}", load, given, results, cores[0]).play(line_up)
-    return {"peers": {name: _peer_json(results, name) for name in results.rounds}, "failures": results.failures} | (
-        {"litellm_version": output_of(given.litellm, "-c", LITELLM_VERSION) or "absent"} if given.litellm else {}
-    )
+    return {"peers": {name: _peer_json(results, name) for name in results.rounds}, "failures": results.failures}
 
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:

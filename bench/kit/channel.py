@@ -35,44 +35,46 @@ def _chunk(script: Script, number: int) -> bytes:
     return script.chunks[number]
 
 
+@dataclass(slots=True)
 class Publisher:
     """How events get into a peer: by one connection, which it answers or not."""
 
-    def __init__(self, script: Script, opening: bytes, piece: Callable[[Script, int], bytes]) -> None:
-        self.path = "/sub"  # what subscribers ask for
-        self.upstream_port = 0  # what the peer calls, if it calls anybody
-        self._script, self._opening, self._piece = script, opening, piece
-        self._sock: socket.socket | None = None
+    script: Script
+    opening: bytes = _UPLOAD
+    piece: Callable[[Script, int], bytes] = _chunk  # the bytes of an event
+    path: str = "/sub"  # what subscribers ask for
+    upstream_port: int = 0  # what the peer calls, if it calls anybody
+    sock: socket.socket | None = None
 
     def open(self, port: int) -> None:
         self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
 
     def send(self, numbers: Sequence[int]) -> None:
         """These events, in one send however many they are. Raises `OSError` if an earlier one was refused."""
-        assert self._sock is not None
+        assert self.sock is not None
         with contextlib.suppress(BlockingIOError):
-            answers = self._sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            answers = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
             if b"HTTP/1.1 4" in answers or b"HTTP/1.1 5" in answers:
                 raise OSError(f"the publisher was answered {answers[:300]!r}")
-        self._sock.sendall(b"".join(self._piece(self._script, number) for number in numbers))
+        self.sock.sendall(b"".join(self.piece(self.script, number) for number in numbers))
 
     def close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
+        if self.sock is not None:
+            self.sock.close()
 
     def _use(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(TIMEOUT), 0))
         sock.setblocking(True)
-        sock.sendall(self._opening)
-        self._sock = sock
+        sock.sendall(self.opening)
+        self.sock = sock
 
 
 class Provider(Publisher):
     """The gateway's: a model provider behind a detached stream."""
 
     def __init__(self, script: Script) -> None:
-        super().__init__(script, STREAM_HEAD, _chunk)
+        super().__init__(script, STREAM_HEAD)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(TIMEOUT)
         self.upstream_port = self._listener.getsockname()[1]
@@ -107,8 +109,8 @@ LineUp = dict[str, tuple[Peer, Callable[[Script], Publisher]]]
 PEERS: LineUp = {
     GATEWAY: (Peer(GATEWAY), Provider),
     NCHAN: (Peer(NCHAN), partial(Publisher, opening=b"", piece=_post)),
-    C: (Peer(C), partial(Publisher, opening=_UPLOAD, piece=_with_id)),
-    AIOHTTP: (Peer(AIOHTTP, "queues"), partial(Publisher, opening=_UPLOAD, piece=_chunk)),
+    C: (Peer(C), partial(Publisher, piece=_with_id)),
+    AIOHTTP: (Peer(AIOHTTP, "queues"), Publisher),
 }
 
 

@@ -49,8 +49,7 @@ class Bench:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = specs()[self.name]
-        return found
+        return dict(specs()[self.name])
 
     @property
     def question(self) -> str:

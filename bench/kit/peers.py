@@ -62,8 +62,7 @@ class Peer:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = specs()[self.kind or self.name]
-        return found
+        return dict(specs()[self.kind or self.name])
 
 
 @dataclass(frozen=True, slots=True)
