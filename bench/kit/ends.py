@@ -155,10 +155,6 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _KEY = re.compile(rb"bench:([0-9.]+);")
 
 
-def ignore(exchange: Exchange) -> None:
-    """Nothing follows from a lost exchange."""
-
-
 class Upstream:
     """Listens on a port of its own choice; serves the exchanges it expects, 404 for anything else."""
 
@@ -169,7 +165,7 @@ class Upstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
-        self.on_lost: Callable[[Exchange], None] = ignore  # called when `lost_at` has been noted
+        self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
 
     def expect(self, exchange: Exchange) -> None:

@@ -15,13 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench.kit.ends import Client, Target, Upstream, ignore
+from bench.kit.ends import Client, Target, Upstream
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
+LEAVE_WAIT = (0.001, 0.003)  # from the request to the client's close: at least, and at most more
+LEAVE_SECONDS = 0.05  # for one request that is left, at most
+RETRY = 0.0005  # when the request, or its first token, has not come yet
+SETTLE = 0.1  # until all streams beside have begun, beyond their spread
 GRACE = 10.0  # how long beyond its schedule a run may last
 Probe = Callable[[], float]
 
@@ -41,12 +45,14 @@ class Plan:
     text_bytes: int = 0  # the least size of the text in a content event
     linger: float = 0.0  # how long it goes on after its last answer
     speech: tuple[Speech, ...] = (Speech.ALL,)  # how much the upstream says, by turns
+    resets: tuple[bool, ...] = ()  # whether the client hangs up by RST or by FIN, by turns; (): it waits for the end
     expected: Script | None = None
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
-        return self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
+        length = LEAVE_SECONDS if self.resets else (self.tokens + FRAMING_EVENTS) * self.gap
+        return self.spread + self.turns * (length + self.pause)
 
     def script(self, slot: int) -> Script:
         return self.expected or script(slot, self.tokens, self.text_bytes)
@@ -93,24 +99,36 @@ class Load:
         self._runs = itertools.count(1)
         self.port = self.upstream.port  # what proxies are pointed at, and the target of a direct run
 
-    def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
-        """`probe` returns the CPU seconds that the peer has used so far. Raises `BrokenStream`."""
-        streams, marks = Streams(self, plan, target, self.loop.stop), list[Sample]()
-        outcome = streams.outcome
+    def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0, beside: Plan | None = None) -> Outcome:
+        """`probe` returns the CPU seconds that the peer has used so far; `beside`: streams that run until the plan is
+        over. Leaves no timer and no running exchange behind. Raises `BrokenStream`."""
+        runs = f"{next(self._runs)}"
+        others = Streams(self, f"{runs}.1", beside, target) if beside else None
+        streams, marks = Streams(self, f"{runs}.0", plan, target), list[Sample]()
+        outcome, self.upstream.on_lost = streams.outcome, streams.on_lost
 
         def mark(now: float) -> None:
             marks.append(Sample(clock(), outcome.events, probe(), time.process_time()))
 
-        def start(now: float) -> float:
-            mark(now)
-            streams.start(marks[0].seconds)
-            for offset in plan.window or ():
-                self.loop.call_at(marks[0].seconds + offset, mark)
-            return now + plan.seconds + GRACE
-
-        self.play(start, streams.close, linger=plan.linger)
+        try:
+            with undisturbed():
+                mark(clock())
+                begin = marks[0].seconds
+                if others and beside:
+                    others.start(begin)
+                    begin += beside.spread + SETTLE
+                streams.start(begin)
+                for offset in plan.window or ():
+                    self.loop.call_at(begin + offset, mark)
+                self.loop.run(begin + plan.seconds + GRACE)
+                self.loop.run(clock() + plan.linger)
+        finally:
+            self.loop.timers.clear()
+            for each in filter(None, (streams, others)):
+                each.close()
+            self.upstream.reset()
         mark(clock())
-        if trouble := outcome.trouble():
+        if trouble := outcome.trouble() or (others and "; ".join(others.outcome.reasons[:MAX_REASONS])):
             raise BrokenStream(trouble)
         outcome.whole = marks[-1] - marks[0]
         if plan.window:
@@ -118,37 +136,20 @@ class Load:
             outcome.window, outcome.window_span = last - first, (first.seconds, last.seconds)
         return outcome
 
-    def play(self, start: Callable[[float], float], *closers: Callable[[], object], linger: float = 0.0) -> None:
-        """Run the loop from `start(now)` until it is stopped, or until the time that this returned, and then for
-        `linger` seconds; call the closers, and leave no timer and no running exchange behind."""
-        try:
-            with undisturbed():
-                self.loop.run(start(clock()))
-                self.loop.run(clock() + linger)
-        finally:
-            self.loop.timers.clear()
-            self.upstream.on_lost = ignore
-            for close in closers:
-                close()
-            self.upstream.reset()
-
-    def name(self) -> str:
-        """A prefix for the keys of exchanges that no other run has."""
-        return f"{next(self._runs)}"
-
     def close(self) -> None:
         self.upstream.close()
         self.loop.close()
 
 
 class Streams:
-    """The connections of one plan; `on_over` is called when none of them has anything to ask any more."""
+    """The connections of one plan; the loop is stopped when none of them has anything to ask any more."""
 
-    def __init__(self, load: Load, plan: Plan, target: Target, on_over: Callable[[], None]) -> None:
-        self._loop, self._upstream, self._plan, self._on_over = load.loop, load.upstream, plan, on_over
-        self._name, self._open = load.name(), plan.streams
+    def __init__(self, load: Load, name: str, plan: Plan, target: Target) -> None:
+        self._loop, self._upstream, self._name, self._plan = load.loop, load.upstream, name, plan
+        self._open = plan.streams
         self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
+        self._left: dict[str, Client] = {}  # who has hung up, by the key of the exchange
         self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
             plan.script(slot)
@@ -167,11 +168,28 @@ class Streams:
         slot, plan = self._clients[client], self._plan
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
-        speech = plan.speech[len(self.outcome.exchanges) % len(plan.speech)]
-        exchange = Exchange(key, plan.script(slot), plan.gap, turn, speech)
+        asked = len(self.outcome.exchanges)
+        exchange = Exchange(key, plan.script(slot), plan.gap, turn, plan.speech[asked % len(plan.speech)])
         self.outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)
+        if plan.resets:
+            exchange.reset = plan.resets[asked % len(plan.resets)]
+            wait = LEAVE_WAIT[0] + asked * GOLDEN % 1.0 * LEAVE_WAIT[1]
+            self._loop.call_at(clock() + wait, partial(self._leave, client, exchange))
+
+    def _leave(self, client: Client, exchange: Exchange, now: float) -> float | None:
+        """Hang up, as soon as the upstream has the request and the client a first token, if one is to come."""
+        if not exchange.taken_at or (exchange.speech is Speech.ALL and len(exchange.receipts) <= FIRST_CONTENT):
+            return now + RETRY
+        self._left[exchange.key] = client
+        exchange.left_at = client.leave(reset=bool(exchange.reset))
+        return None
+
+    def on_lost(self, exchange: Exchange) -> None:
+        """The upstream has seen its connection closed; that is the end of an exchange whose client has left."""
+        if exchange.left_at:
+            self._on_end(self._left.pop(exchange.key), "")
 
     def _on_end(self, client: Client, reason: str) -> None:
         if reason:
@@ -183,4 +201,4 @@ class Streams:
             return
         self._open -= 1
         if not self._open:
-            self._on_over()
+            self._loop.stop()

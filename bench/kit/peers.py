@@ -87,20 +87,14 @@ class Server:
         if self.pid:
             os.killpg(self.pid, signal.SIGSTOP)
 
-    @contextlib.contextmanager
-    def awake(self) -> Iterator[None]:
-        """A turn of a frozen peer."""
+    def run(self, load: Load, plan: Plan, beside: Plan | None = None) -> Outcome:
+        """A turn of a frozen peer with this plan. Raises `BrokenStream`."""
         if self.pid:
             os.killpg(self.pid, signal.SIGCONT)
         try:
-            yield
+            return load.run(plan, self.target, self.cpu, beside)
         finally:
             self.freeze()
-
-    def run(self, load: Load, plan: Plan) -> Outcome:
-        """A turn with this plan. Raises `BrokenStream`."""
-        with self.awake():
-            return load.run(plan, self.target, self.cpu)
 
 
 @contextlib.contextmanager

@@ -75,8 +75,10 @@ class Exchange:
     gap: float
     turn: int = 1  # 1 for the first request of its connection
     speech: Speech = Speech.ALL
+    reset: bool | None = None  # whether the client will hang up by RST, or by FIN; None: it will not
     asked_at: float = 0.0
     taken_at: float = 0.0  # when the upstream had the request
+    left_at: float = 0.0  # when the client hung up
     lost_at: float = 0.0  # when the upstream saw its connection closed before all was said
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
