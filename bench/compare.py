@@ -29,7 +29,7 @@ from bench.kit.peers import DIRECT, GATEWAY, Peer, environment
 from bench.kit.script import script
 
 BEFORE, AFTER = "before", "after"
-RELAY = Given(streams=300, rate=100.0, seconds=1.2, ttft_streams=100, header=[])  # the load of bench.relay
+RELAY = Given(streams=300, rate=100.0, seconds=1.2, ttft_streams=100)  # the load of bench.relay
 RELAY_SLICE, RELAY_TURNS = 0.6, 3  # short, since what a system call costs drifts; many, since a TTFT varies
 FANOUT = Given(subscribers=[1000], slices=2, slice_seconds=0.5, burst=0, latency_seconds=0)  # of bench.fanout
 WARM_SUBSCRIBERS, IDLE_SUBSCRIBERS = 500, 2500  # the first use up the memory that a process has free from its start

@@ -9,11 +9,13 @@ subscribers do not, turns of one life each.
 """
 
 import contextlib
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from bench.kit.channel import PEERS, RESERVED_FILES, Channel, LineUp, channel, most_subscribers
+from bench.kit.channel import PEERS, Channel, LineUp, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample, times_ms
 from bench.kit.loop import clock, undisturbed
@@ -31,77 +33,75 @@ class FanoutEntry:
 
     channel: Channel
     figures: Figures
-    single: Sample = NO_SAMPLE
-    burst: Sample = NO_SAMPLE
+    spent: dict[str, Sample] = field(default_factory=lambda: {"single": NO_SAMPLE, "burst": NO_SAMPLE})
+
+    def turn(self, given: Given, burst: int = 0) -> None:
+        """Events one at a time, or in bursts, each when everybody has the one before."""
+        kind, most = ("burst", MAX_BURST_PASSES) if burst else ("single", math.inf)
+        self.spent[kind] += self.channel.passes(given.slice_seconds, burst or 1, most)[0]
+
+    def latency(self, rate: float, seconds: float) -> None:
+        """Events on schedule, whether or not the last one has reached everybody."""
+        subscribers, begin = self.channel.subscribers, self.channel.sample()
+        latencies = subscribers.latencies = []
+        for number in range(round(rate * seconds)):
+            due = begin.seconds + number / rate
+            while clock() < due:
+                subscribers.look(due + LATE_SECONDS)
+            self.channel.publish(1)
+        subscribers.wait_all(LATE_SECONDS)
+        subscribers.latencies = None
+        self.figures |= times_ms(latencies, "latency_")
+
+    def all_figures(self) -> Figures:
+        found = dict(self.figures)
+        for kind, spent in self.spent.items():
+            if spent.events:
+                found |= {f"{kind}_us": spent.each_us, f"{kind}_per_cpu_s": 1e6 / spent.each_us}
+                found |= spent.cores(f"{kind}_")
+        return found
 
 
+@dataclass(frozen=True, slots=True)
 class FanoutRound:
     """Every size once, every peer at each."""
 
-    def __init__(
-        self, label: str, given: Given, results: dict[int, Results], core: int, line_up: LineUp = PEERS
-    ) -> None:
-        self._label, self._given, self._results, self._core, self._line_up = label, given, results, core, line_up
+    label: str
+    given: Given
+    results: dict[int, Results]
+    core: int
+    line_up: LineUp = field(default_factory=lambda: PEERS)
 
     def play(self, names: list[str]) -> None:
-        for size in self._given.subscribers:
-            results = self._results.setdefault(size, Results())
+        for size in self.given.subscribers:
+            results = self.results.setdefault(size, Results())
             names = [name for name in reversed(names) if name not in results.failures]
             together = max(most_subscribers() // size, 1)
             for at in range(0, len(names), together):
                 self._group(size, names[at : at + together], results)
 
     def _group(self, size: int, names: list[str], results: Results) -> None:
-        given, label = self._given, f"{self._label}: {size} subscribers"
+        given, label, failures = self.given, f"{self.label}: {size} subscribers", results.failures
         with contextlib.ExitStack() as stack:
             entries: dict[str, FanoutEntry] = {}
             for name in names:
                 say(f"{label} join {name}")
-                with reporting(results.failures, name, f"{size} subscribers, join"):
-                    found = stack.enter_context(channel(name, script(0, EVENTS), self._core, self._line_up))
+                with reporting(failures, name, f"{size} subscribers, join"):
+                    found = stack.enter_context(channel(name, script(0, EVENTS), self.core, self.line_up))
                     entries[name] = FanoutEntry(found, found.join(size))
                     found.warm_up()
             stack.enter_context(undisturbed())
             for number in range(1, given.slices + 1):
                 entries = dict(reversed(entries.items()))
-                step = f"{label}, slice {number}/{given.slices}"
-                take_turns(f"{step}, one event at a time", entries, self._single, results.failures)
+                step, turn = f"{label}, slice {number}/{given.slices}", FanoutEntry.turn
+                take_turns(f"{step}, one event at a time", entries, partial(turn, given=given), failures)
                 if given.burst:
-                    take_turns(f"{step}, bursts", entries, self._burst, results.failures)
+                    take_turns(f"{step}, bursts", entries, partial(turn, given=given, burst=given.burst), failures)
             if size == max(given.subscribers) and given.latency_seconds:
-                take_turns(f"{label}, latency", entries, self._latency, results.failures)
+                latency = partial(FanoutEntry.latency, rate=given.rate, seconds=given.latency_seconds)
+                take_turns(f"{label}, latency", entries, latency, failures)
         for name, entry in entries.items():
-            figures = dict(entry.figures)
-            for kind, spent in (("single", entry.single), ("burst", entry.burst)):
-                if spent.events:
-                    figures |= {f"{kind}_us": spent.each_us, f"{kind}_per_cpu_s": 1e6 / spent.each_us}
-                    figures |= spent.cores(f"{kind}_")
-            results.add(name, figures)
-
-    def _single(self, entry: FanoutEntry) -> None:
-        entry.single += entry.channel.passes(self._given.slice_seconds)[0]
-
-    def _burst(self, entry: FanoutEntry) -> None:
-        entry.burst += entry.channel.passes(self._given.slice_seconds, self._given.burst, MAX_BURST_PASSES)[0]
-
-    def _latency(self, entry: FanoutEntry) -> None:
-        """Events on schedule, whether or not the last one has reached everybody."""
-        found, subscribers, rate, begin = (
-            entry.channel,
-            entry.channel.subscribers,
-            self._given.rate,
-            entry.channel.sample(),
-        )
-        latencies = subscribers.latencies = []
-        for number in range(round(rate * self._given.latency_seconds)):
-            due = begin.seconds + number / rate
-            while clock() < due:
-                subscribers.look(due + LATE_SECONDS)
-            found.publish(1)
-        spent = found.sample() - begin
-        subscribers.wait_all(LATE_SECONDS)
-        subscribers.latencies = None
-        entry.figures |= times_ms(latencies, "latency_") | spent.cores("latency_")
+            results.add(name, entry.all_figures())
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
@@ -109,7 +109,6 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     if over := [size for size in given.subscribers if size > most]:
         say(f"the limit of open files allows {most} subscribers instead of {over}")
     given.subscribers = sorted({min(size, most) for size in given.subscribers})
-    given.open_files = most + RESERVED_FILES
     results: dict[int, Results] = {}
     for number in range(1, given.rounds + 1):
         FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))
@@ -117,13 +116,11 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 def _size_json(results: Results) -> dict[str, object]:
-    peers: dict[str, object] = {}
-    for name, rounds in results.rounds.items():
-        found: dict[str, object] = {**results.spreads(name)}
-        for other in (C, NCHAN, AIOHTTP):
-            for key in ("single_per_cpu_s", "burst_per_cpu_s"):
-                found[f"{key}_vs_{other}"] = results.ratio(name, other, key)
-        peers[name] = found | {"rounds": rounds}
+    ratios = [(other, f"{kind}_per_cpu_s") for other in (C, NCHAN, AIOHTTP) for kind in ("single", "burst")]
+    peers = {
+        name: results.spreads(name) | {f"{key}_vs_{other}": results.ratio(name, other, key) for other, key in ratios}
+        for name in results.rounds
+    }
     return {"peers": peers, "failures": results.failures, "faults": faults(results)}
 
 

@@ -20,14 +20,13 @@ from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say
-from bench.kit.figures import Figures
+from bench.kit.figures import Figures, Sample
 from bench.kit.load import Load
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Server, started
-from bench.kit.script import BrokenStream, Script, SubscriberCheck, script
+from bench.kit.script import START, BrokenStream, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
 
-BUDGET_SECONDS = 200.0  # no curve begins later; each takes below 40 s
 Shape = tuple[float, int, float, int]  # the cause, streams, events/s of each, bytes of text in an event
 STREAMS: list[Shape] = [(streams, streams, 5.0, 0) for streams in (1, 10, 100, 500, 1000, 1500, 2000)]
 RATES: list[Shape] = [(50 * rate, 50, rate, 0) for rate in (2, 10, 20, 50, 100, 200)]
@@ -106,45 +105,37 @@ def private_kib(server: Server) -> float:
     return server.memory_kib()["private"]
 
 
-def relayed(core: int, seconds: float, shapes: Sequence[Shape]) -> tuple[list[Figures], float]:
-    """A point for each shape, `cpu` in thousandths of a core, by one gateway; and its memory before all of them."""
+def relayed(core: int, seconds: float, shapes: Sequence[Shape], looks: list[float] | None = None) -> list[Figures]:
+    """A point for each shape, by one gateway. Into `looks` goes its memory before and at the begin of the window."""
+    points = []
     with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as server:
         load.run(WARM_UP, server.target)
-        idle_kib = private_kib(server)
-        return [_relayed(load, server, seconds, *shape) for shape in shapes], idle_kib
 
+        def probe() -> float:
+            if looks is not None:
+                looks.append(private_kib(server))
+            return server.cpu()
 
-def _relayed(
-    load: Load, server: Server, seconds: float, x: float, streams: int, rate: float, text_bytes: int
-) -> Figures:
-    say(f"{streams} streams, {rate:g} events/s each, {text_bytes or 'few'} bytes of text")
-    spread, settle = SPREAD * (1 + streams / 1000), max(SETTLE, LEARNING_EVENTS / rate)
-    kib: list[float] = []
-
-    def probe() -> float:
-        """Looks at the memory too; at the second look the window begins, and all streams are running."""
-        kib.append(private_kib(server))
-        return server.cpu()
-
-    plan = cpu_plan(streams, rate, seconds, spread, settle, text_bytes)
-    window = load.run(replace(plan, tokens=plan.tokens + 1), server.target, probe).window
-    script.cache_clear()
-    kept = window.events / window.seconds / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
-    costs = {"cpu": window.cores()["peer_core"] * 1e3, "event_us": window.each_us, "memory": kib[1]}
-    return {"x": x, **costs, **window.cores(), "rate_kept": kept}
+        for x, streams, rate, text_bytes in shapes:
+            say(f"{streams} streams, {rate:g} events/s each, {text_bytes or 'few'} bytes of text")
+            spread, settle = SPREAD * (1 + streams / 1000), max(SETTLE, LEARNING_EVENTS / rate)
+            plan = cpu_plan(streams, rate, seconds, spread, settle, text_bytes)
+            window = load.run(replace(plan, tokens=plan.tokens + 1), server.target, probe).window
+            script.cache_clear()
+            kept = window.events / window.seconds / (streams * rate) if window.events >= MIN_KEPT_EVENTS else 1.0
+            points.append({"x": x, "cpu": window.cores()["peer_core"] * 1e3, **window.cores(), "rate_kept": kept})
+    return points
 
 
 def with_streams(core: int, seconds: float) -> list[Figures]:
     """A new gateway for each point: ended streams stay in memory for `stream.retain_seconds`, and would add up."""
-    found = [relayed(core, seconds, [shape]) for shape in STREAMS]
-    return above_lowest([point for points, _ in found for point in points], min(idle_kib for _, idle_kib in found))
-
-
-def without_memory(points: Sequence[Figures], cpu: str) -> list[Figures]:
-    """The points with this figure as their CPU."""
-    return [
-        {name: value for name, value in {**point, "cpu": point[cpu]}.items() if name != "memory"} for point in points
-    ]
+    points, idle_kib = [], math.inf
+    for shape in STREAMS:
+        looks: list[float] = []
+        [point] = relayed(core, seconds, [shape], looks)
+        points.append(point | {"memory": looks[1]})
+        idle_kib = min(idle_kib, looks[0])
+    return above_lowest(points, idle_kib)
 
 
 def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
@@ -166,46 +157,33 @@ def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
 
 
 def with_log(core: int) -> list[Figures]:
-    """CPU and time until a late joiner has it all, ms."""
-    prepared = script(0, LOG_BYTES[-1] // (TEXT_BYTES + 200), TEXT_BYTES)
+    """CPU and time until a late joiner has it all, ms: the median of some joins, one after another."""
+    prepared, points = script(0, LOG_BYTES[-1] // (TEXT_BYTES + 200), TEXT_BYTES), []
     with channel(GATEWAY, prepared, core) as found:
-        found.subscribers.join(1, JOIN_SECONDS)  # who stays: a stream without subscribers would end
-        return [_late(found, prepared, size) for size in LOG_BYTES]
+        subscribers = found.subscribers
+        subscribers.join(1, JOIN_SECONDS)  # who stays: a stream without subscribers would end
+        held = 0
+        for size in LOG_BYTES:
+            while held < size and subscribers.published + BATCH <= len(prepared.events):
+                found.publish(BATCH)
+                held += sum(map(len, prepared.events[subscribers.published - BATCH : subscribers.published]))
+                subscribers.wait_all(JOIN_SECONDS)
+            subscribers.settle(0.5)
+            say(f"log: a late joiner of {size / (1 << 20):.3g} MiB")
+            joins = [_late(found, prepared.events[: subscribers.published], held) for _ in range(LATE_JOINS)]
+            seconds, cpu, own = (statistics.median(values) for values in zip(*joins, strict=True))
+            shares = Sample(seconds, 0, cpu, own).cores()
+            points.append({"x": held, "cpu": cpu * 1e3, "time": seconds * 1e3, **shares})
+    return points
 
 
-def _late(found: Channel, prepared: Script, size: int) -> Figures:
-    """Publish until the log has this size; then the median of some joins, one after another."""
-    subscribers, joins = found.subscribers, []
-    held = sum(map(len, prepared.events[: subscribers.published]))
-    while held < size and subscribers.published + BATCH <= len(prepared.events):
-        found.publish(BATCH)
-        held += sum(map(len, prepared.events[subscribers.published - BATCH : subscribers.published]))
-        subscribers.wait_all(JOIN_SECONDS)
-    subscribers.settle(0.5)
-    say(f"log: a late joiner of {size / (1 << 20):.3g} MiB")
-    events = prepared.events[: subscribers.published]
-    for _ in range(LATE_JOINS):
-        # Written to once, so that no page is new when the clock runs.
-        buffer = bytearray(b"x") * (held + len(events) * FRAMING_BYTES + HEAD_BYTES)
-        begun, cpu, own = clock(), found.server.cpu(), time.process_time()
-        read = _read_late(found, buffer, events[-1] + b"\r\n")
-        seconds, load = clock() - begun, time.process_time() - own
-        time.sleep(AT_REST_SECONDS)
-        joins.append((seconds, found.server.cpu() - cpu, load))
-        check = SubscriberCheck(events, len(events))
-        position = check.advance(check.start(), bytes(buffer[:read]))
-        if (position.events, position.held, position.rest) != (len(events), b"", b""):
-            raise BrokenStream(f"a late joiner has {position.events} of {len(events)} events")
-        subscribers.settle(AT_REST_SECONDS)
-    seconds, used, load = (statistics.median(values) for values in zip(*joins, strict=True))
-    shares = {"peer_core": used / seconds, "load_core": load / seconds}
-    return {"x": held, "cpu": used * 1e3, "time": seconds * 1e3, **shares}
-
-
-def _read_late(found: Channel, buffer: bytearray, last: bytes) -> int:
-    """Join, and read as fast as the kernel lets us until the last event is there; the bytes are compared when the
-    clock has stopped: at full speed the comparison would be the slower side."""
-    size, into, port = 0, memoryview(buffer), found.server.target.port
+def _late(found: Channel, events: tuple[bytes, ...], held: int) -> tuple[float, float, float]:
+    """Join, and read as fast as the kernel lets us until the last event is there: seconds, CPU of the gateway and of
+    the load. The bytes are compared when the clock has stopped: the comparison would be the slower side."""
+    # Written to once, so that no page is new when the clock runs.
+    buffer = bytearray(b"x") * (held + len(events) * FRAMING_BYTES + HEAD_BYTES)
+    size, into, port, last = 0, memoryview(buffer), found.server.target.port, events[-1] + b"\r\n"
+    begun, cpu, own = clock(), found.server.cpu(), time.process_time()
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
         sock.sendall(f"GET {found.publisher.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         while not buffer.endswith(last, 0, size):
@@ -213,33 +191,37 @@ def _read_late(found: Channel, buffer: bytearray, last: bytes) -> int:
             if not count:
                 raise BrokenStream(f"ended, or went on, after {size} bytes")
             size += count
-    return size
+    seconds, own = clock() - begun, time.process_time() - own
+    time.sleep(AT_REST_SECONDS)
+    cpu = found.server.cpu() - cpu
+    check = SubscriberCheck(events, len(events))
+    position = check.advance(START, bytes(buffer[:size]))
+    if (position.events, position.held, position.rest) != (len(events), b"", b""):
+        raise BrokenStream(f"a late joiner has {position.events} of {len(events)} events")
+    found.subscribers.settle(AT_REST_SECONDS)
+    return seconds, cpu, own
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    """Curve by curve in each round, as long as there is time; who fails is not asked again."""
-    core, seconds, begun = cores[0], given.seconds, clock()
+    """Curve by curve in each round; who fails is not asked again."""
+    core, seconds = cores[0], given.seconds
     curves: dict[str, Callable[[], list[Figures]]] = {
         "streams": lambda: with_streams(core, seconds),
         "subscribers": lambda: with_subscribers(GATEWAY, core, seconds),
         "subscribers_c": lambda: with_subscribers(C, core, seconds),
-        "event_bytes": lambda: without_memory(relayed(core, seconds, EVENT_BYTES)[0], "event_us"),
-        "rate": lambda: without_memory(relayed(core, seconds, RATES)[0], "cpu"),
+        "event_bytes": lambda: relayed(core, seconds, EVENT_BYTES),
+        "rate": lambda: relayed(core, seconds, RATES),
         "log": lambda: with_log(core),
     }
     rounds: dict[str, list[list[Figures]]] = {name: [] for name in given.only or curves}
     failures: dict[str, str] = {}
     for number in range(1, given.rounds + 1):
         for name in [name for name in rounds if name not in failures]:
-            if clock() - begun > BUDGET_SECONDS:
-                say(f"no time for {name} in round {number}/{given.rounds}")
-                continue
             say(f"round {number}/{given.rounds}: {name}")
             with reporting(failures, name):
                 rounds[name].append(curves[name]())
-    failures |= {name: "no time for it" for name, found in rounds.items() if not found and name not in failures}
-    merged_rounds = {name: merged(found) for name, found in rounds.items() if name not in failures}
-    return {"curves": {name: _curve(points) for name, points in merged_rounds.items()}, "failures": failures}
+    found = {name: _curve(merged(points)) for name, points in rounds.items() if name not in failures}
+    return {"curves": found, "failures": failures}
 
 
 def _curve(points: Sequence[Figures]) -> dict[str, object]:

@@ -2,8 +2,8 @@
 
     python -m bench.memory [--subscribers 1000,10000] [--quiet 5000] [--quiet-seconds 30] [--rounds 2] [--json FILE]
 
-User-space memory of each subscriber of one stream, beside Nchan and aiohttp with a queue per subscriber; and the CPU
-of the gateway while thousands of subscribers get nothing but a keep-alive every 15 s, each of which is counted and
+User-space memory of each subscriber of one stream (bench/fanout.py shows that of other programs); and the CPU of the
+gateway while thousands of subscribers get nothing but a keep-alive every 15 s, each of which is counted and
 compared.
 """
 
@@ -15,19 +15,18 @@ from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
-from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN
+from bench.kit.peers import GATEWAY
 from bench.kit.script import BrokenStream, script
 
-NAMES = (GATEWAY, NCHAN, AIOHTTP)
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default
 FIRST_SECONDS = 25.0  # the gateway looks every half pause, so that the first may come after one and a half
 KEEPALIVE_BYTES = len(b"d\r\n: keepalive\n\n\r\n")
 EVENTS = 10
 
 
-def idle(name: str, size: int, core: int) -> Figures:
-    """A life of this peer with subscribers that get a first event."""
-    with channel(name, script(0, EVENTS), core) as found:
+def idle(size: int, core: int) -> Figures:
+    """A life of the gateway with subscribers that get a first event."""
+    with channel(GATEWAY, script(0, EVENTS), core) as found:
         figures = found.join(size)
         found.warm_up()
         return figures
@@ -63,27 +62,19 @@ def _first_keepalive(found: Channel) -> None:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    """Peers take turns within each round; who fails is not asked again."""
-    given.subscribers = sorted({min(size, most_subscribers()) for size in given.subscribers})
+    sizes = sorted({min(size, most_subscribers()) for size in given.subscribers})
     given.quiet = min(given.quiet, most_subscribers())
-    by_size = {size: Results() for size in given.subscribers}
-    failures: dict[str, str] = {}
-    for number in range(1, given.rounds + 1):
-        for size, results in by_size.items():
-            for name in [name for name in NAMES if name not in failures]:
-                say(f"round {number}/{given.rounds}: {size} subscribers of {name}")
-                with reporting(failures, name, f"{size} subscribers"):
-                    results.add(name, idle(name, size, cores[0]))
-    calm: Figures = {}
-    if given.quiet and GATEWAY not in failures:
-        say(f"{given.quiet} quiet subscribers, {given.quiet_seconds:g} s")
-        with reporting(failures, GATEWAY, f"{given.quiet} quiet subscribers"):
+    results, calm = Results(), Figures()
+    with reporting(results.failures, GATEWAY):
+        for number in range(1, given.rounds + 1):
+            for size in sizes:
+                say(f"round {number}/{given.rounds}: {size} subscribers")
+                results.add(f"{size}", idle(size, cores[0]))
+        if given.quiet:
+            say(f"{given.quiet} quiet subscribers, {given.quiet_seconds:g} s")
             calm = quiet(given.quiet, given.quiet_seconds, cores[0])
-    peers: dict[str, dict[str, object]] = {}
-    for size, results in by_size.items():
-        for name in results.rounds:
-            peers.setdefault(name, {})[str(size)] = results.spreads(name)
-    return {"peers": peers, "quiet": calm, "failures": failures}
+    peers = {GATEWAY: {size: results.spreads(size) for size in results.rounds}}
+    return {"peers": peers, "quiet": calm, "failures": results.failures}
 
 
 BENCH = Bench("memory", __doc__, measure)

@@ -1,20 +1,19 @@
 """Shell: the pictures of the report, by matplotlib (the extra `bench`), as SVG; the only importer of it.
 
-In: the JSON of the benches, a folder. Out: the names of the files written. Invariant: no picture without its data, no
-two labels overlap, a bar begins at zero, every axis has its unit, and the ground is light whatever page shows it.
+In: the JSON of the benches, a folder. Out: the names of the files written. Invariant: no picture without its data, a
+bar begins at zero, every axis has its unit, and the ground is light whatever page shows it.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from bench.kit.figures import apart
 from bench.kit.tables import Report, dig
-from bench.rows import RATE_KEPT
 
 INK, SOFT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 PEERS = {  # title, colour
@@ -26,20 +25,24 @@ PEERS = {  # title, colour
     "aiohttp": ("aiohttp", "#d9822b"),
     "litellm": ("LiteLLM", "#b44d6e"),
 }
-LINE_PIXELS = 13.0  # between two labels, at 100 dots per inch
 FAR = 6.0  # times the next longest: such a bar would leave nothing to see of the others, and is told in words
+# With the salt, and without the date, the same figures give the same file.
+STYLE: dict[Any, Any] = {"font.size": 9.0, "svg.fonttype": "path", "svg.hashsalt": "rivergate", "grid.color": GRID}
+STYLE |= {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlecolor": INK}
+STYLE |= dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), SOFT)
+STYLE |= dict.fromkeys(("axes.grid", "axes.axisbelow"), True)
+STYLE |= dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left"), False)
 
 
 def draw(folder: Path, reports: Mapping[str, Report]) -> list[str]:
-    # The same figures give the same file, by the salt and without the date.
-    matplotlib.rcParams.update({"font.size": 9.0, "svg.fonttype": "path", "svg.hashsalt": "rivergate"})
     drawn = []
     for bench, drawer in (("fanout", fanout), ("relay", relay)):
-        if bench in reports and (picture := drawer(reports[bench])) is not None:
-            if reports[bench].get("quick"):
-                picture.text(0.995, 0.008, "short run, not final", ha="right", va="bottom", color="#c0392b")
-            picture.savefig(folder / f"{bench}.svg", format="svg", metadata={"Date": None, "Creator": None})
-            drawn.append(f"{bench}.svg")
+        with matplotlib.rc_context(STYLE):
+            if bench in reports and (picture := drawer(reports[bench])) is not None:
+                if reports[bench].get("quick"):
+                    picture.text(0.995, 0.008, "short run, not final", ha="right", va="bottom", color="#c0392b")
+                picture.savefig(folder / f"{bench}.svg", format="svg", metadata={"Date": None, "Creator": None})
+                drawn.append(f"{bench}.svg")
     return drawn
 
 
@@ -48,44 +51,28 @@ def fanout(report: Report) -> Figure | None:
     if not any(group["peers"] for group in report["sizes"].values()):
         return None
     picture = Figure(figsize=(10.0, 4.3), layout="constrained")
-    single, burst = picture.subplots(1, 2)
-    ends = _lines(single, report, "single", "One event at a time")
-    burst_ends = _lines(burst, report, "burst", f"Bursts of {dig(report, 'options.burst')} events")
-    picture.draw_without_rendering()  # so that the axes know where their points stand
-    _label(single, ends)
-    _label(burst, burst_ends)
+    for axes, kind in zip(picture.subplots(1, 2), ("single", "burst"), strict=True):
+        _lines(axes, report, kind)
+    axes.legend(frameon=False, labelcolor=INK)
     return picture
 
 
-def _lines(axes: Axes, report: Report, kind: str, title: str) -> dict[str, tuple[float, float]]:
-    """For each peer the median, with the range of the rounds behind it; where each line ends."""
-    _title(axes, title, "subscribers of one stream", "deliveries per CPU second")
+def _lines(axes: Axes, report: Report, kind: str) -> None:
+    """For each peer the median, with the range of the rounds behind it."""
+    title = {"single": "One event at a time", "burst": f"Bursts of {dig(report, 'options.burst')} events"}[kind]
+    axes.set(title=title, xlabel="subscribers of one stream", ylabel="deliveries per CPU second")
     axes.loglog()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(EngFormatter(sep=""))
         axis.set_minor_formatter(NullFormatter())
-    ends: dict[str, tuple[float, float]] = {}
-    for peer, (_, colour) in PEERS.items():
+    for peer, (name, colour) in PEERS.items():
         spreads = {int(size): dig(group, f"peers.{peer}.{kind}_per_cpu_s") for size, group in report["sizes"].items()}
         if sizes := sorted(size for size, spread in spreads.items() if spread):
-            low, median, high = ([spreads[size][name] for size in sizes] for name in ("low", "median", "high"))
+            low, median, high = ([spreads[size][end] for size in sizes] for end in ("low", "median", "high"))
             axes.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(sizes, median, color=colour, linewidth=2.4 if peer == "gateway" else 1.5, marker="o")
-            ends[peer] = (sizes[-1], median[-1])
+            width = 2.4 if peer == "gateway" else 1.5
+            axes.plot(sizes, median, color=colour, linewidth=width, marker="o", label=name)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    return ends
-
-
-def _label(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
-    """The name of each peer at the end of its line."""
-    order = sorted(ends, key=lambda peer: ends[peer][1])
-    heights = [axes.transData.transform(ends[peer])[1] for peer in order]
-    for peer, was, at in zip(order, heights, apart(heights, LINE_PIXELS), strict=True):
-        place = (9, (at - was) * 0.72)  # points, of pixels
-        title, colour = PEERS[peer]
-        axes.annotate(
-            title, ends[peer], place, textcoords="offset points", va="center", color=colour, annotation_clip=False
-        )
 
 
 def relay(report: Report) -> Figure | None:
@@ -99,24 +86,11 @@ def relay(report: Report) -> Figure | None:
     near = {name: value for name, value in values.items() if value <= limit}
     far = [f"\nbeyond this axis: {PEERS[name][0]}: {values[name]:,.3g} µs" for name in values if name not in near]
     load = f"{options['streams']:g} streams, {options['rate']:g} events/s each"
-    _title(axes, "CPU of a relayed event", f"µs of CPU per event ({load}); less is better{''.join(far)}", "")
+    axes.set(title="CPU of a relayed event", xlabel=f"µs of CPU per event ({load}); less is better{''.join(far)}")
     for row, (name, value) in enumerate(near.items()):
-        kept = peers[name]["rate_kept"]["median"]
-        note = f", with {kept:.0%} of the rate" if kept < RATE_KEPT else ""
         axes.barh(row, value, 0.65, color=PEERS[name][1])
-        axes.text(value, row, f"  {value:,.3g} µs{note}", va="center", color=INK)
+        axes.text(value, row, f"  {value:,.3g} µs", va="center", color=INK)
     axes.set_yticks(range(len(near)), [PEERS[name][0] for name in near])
-    axes.set_xlim(0, max(near.values()) * 1.3)
-    axes.invert_yaxis()
+    axes.set(xlim=(0, max(near.values()) * 1.3), ylim=(len(near) - 0.5, -0.5))
     axes.grid(False, axis="y")
     return picture
-
-
-def _title(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontweight="bold", pad=10)
-    axes.set_xlabel(x, color=SOFT)
-    axes.set_ylabel(y, color=SOFT)
-    axes.tick_params(which="both", colors=SOFT, length=0)
-    axes.grid(True, color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)

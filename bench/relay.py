@@ -8,22 +8,19 @@ experiment and in alternating order: a virtual machine's cost of a system call w
 within half a minute, which long turns would hand to one peer alone. Whoever is not on turn is frozen.
 """
 
-import argparse
 import contextlib
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
-from bench.kit.command import Bench, Given, reporting, say, take_turns
-from bench.kit.ends import Header, Target
+from bench.kit.command import Bench, Given, start_all, take_turns
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
-from bench.kit.machine import output_of
-from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Server, started
+from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Server
 
 SLICE_SECONDS = 1.0  # the longest window of one turn
 SPREAD = 0.5  # starts of the CPU run
@@ -44,22 +41,6 @@ def cpu_plan(
     return Plan(streams, tokens, gap=1 / rate, spread=spread, window=(begin, begin + window), text_bytes=text_bytes)
 
 
-def requests_plan(streams: int, seconds: float) -> Plan:
-    """Streams of next to nothing, one after another."""
-    turns = max(1, round(seconds / (SHORT_GAP * (SHORT_TOKENS + 2))))
-    return Plan(streams, SHORT_TOKENS, gap=SHORT_GAP, spread=SHORT_GAP, turns=turns)
-
-
-def one_plan(requests: int) -> Plan:
-    """One stream at a time; the first request opens the connection and does not count."""
-    return Plan(streams=1, tokens=4, gap=0.001, turns=requests + 1, pause=0.002)
-
-
-def many_plan(streams: int, turns: int) -> Plan:
-    """From the second turn on all streams are running, and each connection is warm."""
-    return Plan(streams, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=turns, pause=0.01)
-
-
 EVENTS, REQUESTS, ONE, MANY = "CPU per event", "CPU per request", "TTFT of one stream", "TTFT of concurrent streams"
 TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps of each turn
     EVENTS: lambda outcome: [(outcome.window, outcome.latencies())],
@@ -67,110 +48,87 @@ TAKEN: dict[str, Callable[[Outcome], list[Any]]] = {  # what an experiment keeps
     ONE: lambda outcome: outcome.ttfts(first_turn=2),
     MANY: lambda outcome: outcome.ttfts(first_turn=2),
 }
+Found = dict[str, list[Any]]  # by experiment: what the turns of a peer gave
 
 
-@dataclass(slots=True)
-class RelayEntry:
-    """A peer in its round, its plan for each experiment, and what its turns gave."""
-
-    server: Server
-    plans: dict[str, Plan]
-    found: dict[str, list[Any]] = field(default_factory=lambda: {experiment: [] for experiment in TAKEN})
-
-    def turn(self, experiment: str, load: Load) -> None:
-        self.found[experiment] += TAKEN[experiment](self.server.run(load, self.plans[experiment]))
-
-    def figures(self) -> Figures:
-        windows, latencies = (list(column) for column in zip(*self.found[EVENTS], strict=True))
-        window, requests = sum(windows, NO_SAMPLE), sum(self.found[REQUESTS], NO_SAMPLE)
-        plan = self.plans[EVENTS]
-        found = {
-            "streams": plan.streams,
-            "events_per_s": window.events / window.seconds,
-            "rate_kept": window.events / window.seconds * plan.gap / plan.streams,
-            "cpu_us": window.each_us,
-            "request_us": requests.each_us,
-            **window.cores(),
-        }
-        waited = sorted(chain.from_iterable(latencies))
-        found |= {f"latency_p{share}_us": percentile(waited, share / 100) * 1e6 for share in (50, 99)}
-        for kind, ttfts in (("one", self.found[ONE]), ("many", self.found[MANY])):
-            found |= {f"ttft_{kind}_p{share}_ms": percentile(ttfts, share / 100) * 1e3 for share in (50, 99)}
-        return found
-
-
+@dataclass(frozen=True, slots=True)
 class RelayRound:
     """Starts every peer, gives each its turns, adds a set of figures per peer to the results.
 
     `longest`: the longest window of a turn; `turns`: how often each of the concurrent streams asks.
     """
 
-    def __init__(
-        self,
-        label: str,
-        load: Load,
-        given: Given,
-        results: Results,
-        core: int,
-        longest: float = SLICE_SECONDS,
-        turns: int = 2,
-    ) -> None:
-        self._label, self._load, self._given, self._results, self._core = label, load, given, results, core
-        self._slices, self._turns = math.ceil(given.seconds / longest), turns
+    label: str
+    load: Load
+    given: Given
+    results: Results
+    core: int
+    longest: float = SLICE_SECONDS
+    turns: int = 2
 
     def play(self, line_up: list[Peer]) -> None:
-        failures, headers = self._results.failures, tuple(self._given.header)
+        failures, slices = self.results.failures, math.ceil(self.given.seconds / self.longest)
         with contextlib.ExitStack() as stack:
-            entries = {DIRECT: self._entry(Server(DIRECT, Target(self._load.port, headers=headers)))}
-            for peer in line_up:
-                if peer.name not in failures:
-                    say(f"{self._label}: starting {peer.name}")
-                    with reporting(failures, peer.name):
-                        server = stack.enter_context(started(peer, self._load.port, self._core, headers))
-                        server.freeze()
-                        entries[peer.name] = self._entry(server)
-            take_turns(
-                f"{self._label}: warm-up", entries, lambda entry: entry.server.run(self._load, WARM_UP), failures
-            )
-            for number in range(1, self._slices + 1):
+            entries = start_all(stack, self.load, line_up, self.core, failures)
+            warm_up = partial(Server.run, load=self.load, plan=WARM_UP)
+            take_turns(f"{self.label}: warm-up", entries, warm_up, failures)
+            plans = {name: self._plans(server.share, slices) for name, server in entries.items()}
+            found: dict[str, Found] = {name: {experiment: [] for experiment in TAKEN} for name in entries}
+
+            def turn(server: Server, experiment: str) -> None:
+                outcome = server.run(self.load, plans[server.name][experiment])
+                found[server.name][experiment] += TAKEN[experiment](outcome)
+
+            for number in range(1, slices + 1):
                 entries = dict(reversed(entries.items()))
                 for experiment in TAKEN:
-                    step = f"{self._label}: slice {number}/{self._slices}, {experiment}"
-                    turn = partial(RelayEntry.turn, experiment=experiment, load=self._load)
-                    take_turns(step, entries, turn, failures)
-        for name in (DIRECT, *(peer.name for peer in line_up)):
-            if name in entries:
-                self._results.add(name, entries[name].figures())
+                    step = f"{self.label}: slice {number}/{slices}, {experiment}"
+                    take_turns(step, entries, partial(turn, experiment=experiment), failures)
+        for name in [name for name in found if name in entries]:
+            self.results.add(name, figures(plans[name][EVENTS], found[name]))
 
-    def _entry(self, server: Server) -> RelayEntry:
-        given, window = self._given, self._given.seconds / self._slices
+    def _plans(self, share: float, slices: int) -> dict[str, Plan]:
+        """The plan of each experiment, for a peer that takes this share of the load."""
+        given, window = self.given, self.given.seconds / slices
         streams, short, many = (
-            max(1, round(count * server.share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
+            max(1, round(count * share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
         )
-        plans = {EVENTS: cpu_plan(streams, given.rate, window), REQUESTS: requests_plan(short, window)}
-        plans |= {ONE: one_plan(math.ceil(ONE_REQUESTS / self._slices)), MANY: many_plan(many, self._turns)}
-        return RelayEntry(server, plans)
+        short_turns = max(1, round(window / (SHORT_GAP * (SHORT_TOKENS + 2))))
+        one_turns = math.ceil(ONE_REQUESTS / slices) + 1  # the first opens the connection and does not count
+        return {
+            EVENTS: cpu_plan(streams, given.rate, window),
+            REQUESTS: Plan(short, SHORT_TOKENS, gap=SHORT_GAP, spread=SHORT_GAP, turns=short_turns),
+            ONE: Plan(1, tokens=4, gap=0.001, turns=one_turns, pause=0.002),
+            # From the second turn on all streams are running, and each connection is warm.
+            MANY: Plan(many, MANY_TOKENS, gap=1 / MANY_RATE, spread=0.5, turns=self.turns, pause=0.01),
+        }
+
+
+def figures(plan: Plan, found: Found) -> Figures:
+    """What the turns of one peer gave; `plan`: that of the CPU per event."""
+    windows, latencies = zip(*found[EVENTS], strict=True)
+    window, requests = sum(windows, NO_SAMPLE), sum(found[REQUESTS], NO_SAMPLE)
+    events_per_s = window.events / window.seconds
+    costs = {"cpu_us": window.each_us, "request_us": requests.each_us, **window.cores()}
+    rates = {"events_per_s": events_per_s, "rate_kept": events_per_s * plan.gap / plan.streams}
+    waited = sorted(chain.from_iterable(latencies))
+    times = {f"latency_p{share}_us": percentile(waited, share / 100) * 1e6 for share in (50, 99)}
+    for kind, ttfts in (("one", found[ONE]), ("many", found[MANY])):
+        times |= {f"ttft_{kind}_p{share}_ms": percentile(ttfts, share / 100) * 1e3 for share in (50, 99)}
+    return costs | rates | times
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    line_up = [Peer(name) for name in BENCH.spec["line-up"]]
-    line_up += [Peer(LITELLM, values={"litellm": given.litellm})] if given.litellm else []
-    names = {peer.name for peer in line_up}
-    if unknown := set(given.only) - names - {DIRECT}:
-        raise SystemExit(f"--only: unknown {sorted(unknown)}, there are {sorted(names)}")
-    results, load = Results(), Load()
-    with contextlib.closing(load):
+    line_up = [
+        Peer(name, values={"litellm": given.litellm})
+        for name in BENCH.spec["options"]["only"]["among"]
+        if name in (given.only or [name]) and (given.litellm or name != LITELLM)
+    ]
+    results = Results()
+    with contextlib.closing(Load()) as load:
         for number in range(1, given.rounds + 1):
-            a_round = RelayRound(f"round {number}/{given.rounds}", load, given, results, cores[0])
-            a_round.play([peer for peer in line_up if not given.only or peer.name in given.only])
-    found = {name: _peer_json(results, name) for name in results.rounds}
-    headers = [name for name, _ in given.header]  # the values may be secrets
-    return {"peers": found, "failures": results.failures, "headers": headers} | _litellm_version(given.litellm)
-
-
-def _litellm_version(python: str | None) -> dict[str, str]:
-    ask = "from importlib.metadata import version; print(version('litellm'))"
-    return {"litellm_version": output_of(python, "-c", ask) or "absent"} if python else {}
+            RelayRound(f"round {number}/{given.rounds}", load, given, results, cores[0]).play(line_up)
+    return {"peers": {name: _peer_json(results, name) for name in results.rounds}, "failures": results.failures}
 
 
 def _peer_json(results: Results, name: str) -> dict[str, object]:
@@ -180,17 +138,10 @@ def _peer_json(results: Results, name: str) -> dict[str, object]:
         found |= {f"added_{key}": results.beyond(name, DIRECT, key) for key in TTFT_KEYS}
     if name == WITH_KEY:
         found["request_us_of_key"] = results.beyond(name, GATEWAY, "request_us")
-    return found | {"rounds": results.rounds[name]}
+    return found
 
 
-def _header(text: str) -> Header:
-    name, separator, value = text.partition(":")
-    if not separator or not name.strip():
-        raise argparse.ArgumentTypeError("expected 'Name: value'")
-    return name.strip(), value.strip()
-
-
-BENCH = Bench("relay", __doc__, measure, {"header": _header})
+BENCH = Bench("relay", __doc__, measure)
 
 if __name__ == "__main__":
     sys.exit(BENCH.main())

@@ -17,26 +17,20 @@ PICTURES = {"fanout": "Deliveries per CPU second by subscribers", "relay": "CPU 
 
 def write(folder: Path) -> int:
     """Exit status: 1 if there is nothing to report, or matplotlib is absent."""
-    reports = suite.load(folder, suite.BENCHES)
+    reports, drawn, trouble = suite.load(folder, suite.BENCHES), list[str](), ""
     if not reports:
         say(f"no results in {folder}: python -m bench run")
         return 1
-    drawn, trouble = _drawn(folder, reports)
-    file = folder / "report.md"
-    file.write_text(markdown(reports, judge(reports, {}, rows()), drawn))
-    say(f"{file}: {len(reports)} of {len(suite.BENCHES)} benches, {len(drawn)} pictures")
-    if trouble:
-        say(trouble)
-    return 1 if trouble else 0
-
-
-def _drawn(folder: Path, reports: Mapping[str, Report]) -> tuple[list[str], str]:
-    """The names of the pictures, or why there is none."""
     try:
         from bench import pictures
+
+        drawn = pictures.draw(folder, reports)
     except ModuleNotFoundError as error:
-        return [], f"no pictures: {error.name} is not installed: pip install 'rivergate[bench]'"
-    return pictures.draw(folder, reports), ""
+        trouble = f"; no pictures: {error.name} is not installed: pip install 'rivergate[bench]'"
+    file = folder / "report.md"
+    file.write_text(markdown(reports, judge(reports, {}, rows()), drawn))
+    say(f"{file}: {len(reports)} of {len(suite.BENCHES)} benches, {len(drawn)} pictures{trouble}")
+    return 1 if trouble else 0
 
 
 def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: Sequence[str]) -> str:
@@ -63,15 +57,14 @@ def _conditions(reports: Mapping[str, Report]) -> str:
     rows: dict[tuple[str, ...], list[str]] = {}
     versions: dict[str, str] = {}
     for name, report in reports.items():
-        facts = report.get("machine", {})
-        machine = f"{facts.get('cpu')}, {facts.get('cores')} cores, Linux {facts.get('kernel')}"
-        commit = f"{facts.get('commit')}{' with changes' if facts.get('dirty') else ''}"
-        rows.setdefault((machine, commit, str(facts.get("date"))[:10]), []).append(name)
-        versions |= report.get("versions", {})
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+        facts = report["machine"]
+        machine = f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}"
+        commit = f"{facts['commit']}{' with changes' if facts['dirty'] else ''}"
+        rows.setdefault((machine, commit, facts["date"][:10]), []).append(name)
+        versions |= report["versions"]
     cells = [[*key, ", ".join(names)] for key, names in rows.items()]
     table = Table(("machine", "commit", "date", "benches"), cells, figures=False)
-    return f"{table.markdown()}\n\nVersions: {told}."
+    return f"{table.markdown()}\n\nVersions: {', '.join(map(' '.join, versions.items()))}."
 
 
 def _circumstances(report: Report) -> str:

@@ -7,7 +7,7 @@ figure, and a row without a figure says why.
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,9 +83,6 @@ class Verdict:
         figure = "-" if self.value is None else f"{shown(self.value)}{self.row.unit}"
         return [self.row.question, self.row.target, figure, f"{self.word}: {self.why}" if self.why else self.word]
 
-    def as_json(self) -> dict[str, object]:
-        return {**asdict(self.row), "value": self.value, "verdict": self.word, "why": self.why}
-
 
 def judge(reports: Mapping[str, Report], troubles: Mapping[str, str], rows: Iterable[Row]) -> list[Verdict]:
     """A verdict for each row. `troubles`: why a bench has no report."""
@@ -131,13 +128,13 @@ def failures_of(report: Report) -> dict[str, str]:
     found = dict(report.get("failures") or {})
     for size in (report.get("sizes") or {}).values():
         found = {**size.get("failures", {}), **found}
-    return found | dict.fromkeys(report.get("skipped") or (), "not installed")
+    return found
 
 
 def needs_packages(reports: Iterable[Report]) -> bool:
     """Whether a peer was missing that a package would bring."""
     return any(
-        name in ("nginx", "nchan", "c") and any(word in why for word in ("not installed", "No such file", "no gcc"))
+        name in ("nginx", "nchan", "c") and any(word in why for word in ("No such file", "no gcc"))
         for report in reports
         for name, why in failures_of(report).items()
     )

@@ -9,7 +9,8 @@ with their Last-Event-ID. Every event must reach everybody, in order, exactly on
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +30,9 @@ EVENTS = 20_000  # prepared
 JOINS_A_LOOK = 8
 
 
+Join = tuple[float, Callable[[], object]]  # when, and how
+
+
 @dataclass(slots=True)
 class Flow:
     """Events on schedule, for as long as somebody runs it."""
@@ -37,67 +41,55 @@ class Flow:
     rate: float
     due: float
 
-    def run(self, until: float, waiting: list[tuple[float, Callable[[], object]]] | None = None) -> None:
-        """Publish, read, and make the joins that are due (the next one last), until the clock shows `until`."""
-        waiting = waiting or []
+    def run(self, seconds: float, joins: Iterable[Join] = ()) -> None:
+        """Publish, read, and make the joins when they are due, for this long, and until no join is left."""
+        until, waiting = clock() + seconds, deque(joins)
         while (now := clock()) < until or waiting:
             if now >= self.due:
                 self.channel.publish(1)
                 self.due += 1 / self.rate
             for _ in range(JOINS_A_LOOK):
-                if waiting and waiting[-1][0] <= now:
-                    waiting.pop()[1]()
+                if waiting and waiting[0][0] <= now:
+                    waiting.popleft()[1]()
             self.channel.subscribers.look(now + PATIENCE_SECONDS)
 
     def wave(self, name: str, seconds: float, joins: list[Callable[[], object]]) -> Figures:
         """Spread the joins over the time; how long each waited for its response head, and what it cost."""
         subscribers, begin = self.channel.subscribers, self.channel.sample()
         subscribers.join_seconds.clear()
-        spread = [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
-        self.run(begin.seconds + seconds, spread[::-1])
-        offered = clock() - begin.seconds
+        self.run(
+            seconds, [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
+        )
         until = clock() + PATIENCE_SECONDS
         while subscribers.joining and clock() < until:
-            self.run(clock() + 0.01)
-        spent = self.channel.sample() - begin
+            self.run(0.01)
         if subscribers.joining:
             raise BrokenStream(f"{name}: {len(subscribers.joining)} without a response head")
-        return {
-            **times_ms(subscribers.join_seconds, f"{name}_"),
-            f"{name}_offered_seconds": offered,
-            f"{name}_seconds": spent.seconds,
-            **spent.cores(f"{name}_"),
-        }
+        spent = (self.channel.sample() - begin).cores(f"{name}_")
+        return times_ms(subscribers.join_seconds, f"{name}_") | spent
 
 
 def storm(found: Channel, given: Given) -> Figures:
     """The whole run. Raises `BrokenStream` when a subscriber missed an event or got it twice."""
     subscribers, flow, pid = found.subscribers, Flow(found, given.rate, clock()), found.server.pid
     figures: Figures = {"files_before": machine.open_files(pid)}
-    flow.run(clock() + CALM_SECONDS / 2)
+    flow.run(CALM_SECONDS / 2)
     fds: list[int] = []
     say(f"{given.subscribers} join within {given.seconds:g} s")
     figures |= flow.wave("join", given.seconds, [lambda: fds.append(subscribers.connect())] * given.subscribers)
-    flow.run(clock() + CALM_SECONDS)
-    figures["files_joined"] = machine.open_files(pid)
+    flow.run(CALM_SECONDS)
     say(f"{given.resume} hang up and come back")
     left = [subscribers.drop(fd) for fd in random.Random(1).sample(fds, given.resume)]
-    flow.run(clock() + 0.2)
+    flow.run(0.2)
     figures |= flow.wave("resume", given.seconds / 4, [partial(subscribers.connect, *place) for place in left])
-    flow.run(clock() + CALM_SECONDS)
+    flow.run(CALM_SECONDS)
     subscribers.wait_all(PATIENCE_SECONDS)
     figures |= {"events": subscribers.published, "deliveries": subscribers.received}
-    figures["files_resumed"] = machine.open_files(pid)
     subscribers.close()
-    figures["files_after"] = _files_after(pid, figures["files_before"])
-    return figures
-
-
-def _files_after(pid: int, before: float) -> int:
     until = clock() + FILES_SECONDS
-    while (files := machine.open_files(pid)) > before and clock() < until:
+    while machine.open_files(pid) > figures["files_before"] and clock() < until:
         time.sleep(0.05)
-    return files
+    return figures | {"files_after": machine.open_files(pid)}
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

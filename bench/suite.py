@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,38 +58,31 @@ class Suite:
         """`KeyboardInterrupt` and `SystemExit` pass, when the bench and all its peers are gone."""
         name, begun = bench.name, time.monotonic()
         with tempfile.TemporaryDirectory(prefix="bench-run-") as folder:
-            file = Path(folder) / "report.json"
-            status = _status([sys.executable, "-m", f"bench.{name}", *self.options(bench), "--json", str(file)])
-            report = _read(file)
+            status = _status([f"bench.{name}", *self.options(bench), "--json", f"{folder}/{name}.json"])
+            report = load(Path(folder), [name]).get(name)
         if status:
             self.broken[name] = status
         if report is None:
             self.troubles[name] = f"ended with status {status} and without a report"
             return
         seconds = round(time.monotonic() - begun, 1)
-        self.reports[name] = report | {"quick": self.quick, "seconds": seconds, "status": status}
+        self.reports[name] = {**report, "quick": self.quick, "seconds": seconds}
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{name}.json").write_text(json.dumps(self.reports[name], indent=1) + "\n")
 
 
-def _status(command: list[str]) -> int:
+def _status(words: list[str]) -> int:
     """How the bench ended; its progress is ours."""
-    process = None
+    process, quiet = None, subprocess.DEVNULL
     try:
         with interrupts_deferred():  # a process that has begun and is not known yet would never be ended
-            process = subprocess.Popen(
-                command, cwd=machine.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-            )
+            command = [sys.executable, "-m", *words]
+            process = subprocess.Popen(command, cwd=machine.ROOT, stdin=quiet, stdout=quiet, start_new_session=True)
         return process.wait()
     finally:
-        with interrupts_ignored():
-            if process is not None and process.poll() is None:
-                process.terminate()  # once: a bench then ends its peers itself
-                try:
-                    process.wait(END_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        with interrupts(signal.SIG_IGN):  # a second Ctrl-C must not stop the end of the processes
+            if process is not None:
+                machine.end(process, END_SECONDS)  # a bench ends its peers itself
             end_orphans()
 
 
@@ -119,42 +112,30 @@ def end_orphans() -> list[int]:
 
 
 @contextlib.contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are heard at the end of the block."""
-    came: list[int] = []
-    kept = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def interrupts(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
+    """Ctrl-C and SIGTERM go to this handler while the block runs."""
+    kept = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+        for number, before in kept.items():
+            signal.signal(number, before)
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are heard at the end of the block."""
+    came: list[int] = []
+    with interrupts(lambda number, frame: came.append(number)):
+        yield
     for heard in came:
         signal.raise_signal(heard)
 
 
-@contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """A second Ctrl-C must not stop the end of the processes."""
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _read(file: Path) -> dict[str, object] | None:
-    try:
-        report: dict[str, object] = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    return report
-
-
 def load(folder: Path, names: Iterable[str]) -> dict[str, Report]:
-    """The reports that were kept."""
-    found = {name: _read(folder / f"{name}.json") for name in names}
-    return {name: report for name, report in found.items() if report is not None}
+    """The reports that were kept, and are whole."""
+    found: dict[str, Report] = {}
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = json.loads((folder / f"{name}.json").read_text())
+    return found

@@ -10,19 +10,18 @@ gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; 
 
 import contextlib
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.kit import peers
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.ends import Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
-from bench.kit.peers import GATEWAY, Peer, started
+from bench.kit.peers import GATEWAY, Peer, ask, started
 from bench.kit.script import (
-    FIRST_CONTENT,
     FRAMING_EVENTS,
     BrokenStream,
     Check,
@@ -33,16 +32,17 @@ from bench.kit.script import (
 )
 
 DEADLINE, TAIL = "deadline", "tail"
-SPREAD, AT_ONCE, OFF, AUTO = "spread", "at_once", "off", "auto"
+SPREAD, AT_ONCE = "spread", "at_once"
 EARLY = 0.001  # the grain of timers: an answer earlier than this cut the budget short
 PAUSE = 0.002  # between the answer and the next request of a connection
-DEADLINE_PATIENCE = 5.0  # for the last answer
-LINGER = 0.25  # for the last close behind it
-REFUSAL = {"type": "api_error", "code": "ttft_budget_exceeded"}
+LINGER = 0.25  # for the last close behind the last answer
+REFUSAL = ("api_error", "ttft_budget_exceeded")  # type and code
+REFUSAL_HEAD = re.compile(rb"HTTP/1\.1 504 .*?\r\ncontent-length: (\d+)", re.IGNORECASE | re.DOTALL)
 SLOW_MS = 1000.0
-USUAL_TEXTS, FAST_TEXTS = ("usual1 ", "usual2 ", "usual3"), ("fast1 ", "fast2 ", "fast3")
-USUAL = {"ttft_ms": 100.0, "ttft_jitter_ms": 10.0, "slow_ttft_ms": SLOW_MS, "gap_ms": 1.0}
-FAST = {"ttft_ms": 60.0, "ttft_jitter_ms": 5.0, "gap_ms": 1.0}
+TEXTS = ("token1 ", "token2 ", "token3")
+EXPECTED = Script((b"",) * (len(TEXTS) + FRAMING_EVENTS), TEXTS, ())  # its events are known by their texts alone
+FAST = {"text": "".join(TEXTS), "ttft_ms": 60.0, "ttft_jitter_ms": 5.0, "gap_ms": 1.0}
+USUAL = FAST | {"ttft_ms": 100.0, "ttft_jitter_ms": 10.0, "slow_ttft_ms": SLOW_MS}
 
 
 class RefusalCheck(Check):
@@ -55,16 +55,13 @@ class RefusalCheck(Check):
         head, separator, body = answer.partition(b"\r\n\r\n")
         if not separator:
             return Position(held=answer)
-        if not head.startswith(b"HTTP/1.1 504 "):
+        size = REFUSAL_HEAD.match(head)
+        if size is None or len(body) > int(size[1]):
             raise BrokenStream(f"answered {answer[:300]!r}")
-        sizes = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        size = int(sizes[0].partition(b":")[2]) if sizes else -1
-        if size < 0 or len(body) > size:
-            raise BrokenStream(f"the length of the answer is wrong: {answer[:300]!r}")
-        if len(body) < size:
+        if len(body) < int(size[1]):
             return Position(held=answer)
         error = json.loads(body).get("error") or {}
-        if {name: error.get(name) for name in REFUSAL} != REFUSAL:
+        if (error.get("type"), error.get("code")) != REFUSAL:
             raise BrokenStream(f"not the expected error: {body[:300]!r}")
         return Position(len(self._script.events), ended=True)
 
@@ -76,11 +73,8 @@ def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spr
     Raises `BrokenStream` if an answer came early, or the upstream has not seen a request or its close.
     """
     gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
-    speech = (
-        Speech.ROLE,
-        Speech.NOTHING,
-    )  # by turns a head and the role, and nothing at all
-    plan = Plan(streams, 1, gap, spread, turns, PAUSE, grace=DEADLINE_PATIENCE, linger=LINGER, speech=speech)
+    speech = (Speech.ROLE, Speech.NOTHING)  # by turns
+    plan = Plan(streams, 1, gap, spread, turns, PAUSE, linger=LINGER, speech=speech)
     outcome = load.run(plan, Target(port, RefusalCheck, (("X-Max-TTFT-Ms", f"{budget * 1e3:.0f}"),)))
     late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
     if min(late) < -EARLY:
@@ -106,23 +100,6 @@ def deadline(given: Given, core: int) -> dict[str, Figures]:
     return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
 
 
-def _expected(texts: tuple[str, ...]) -> Script:
-    """An answer whose events are known by their texts alone."""
-    return Script((b"",) * (len(texts) + FRAMING_EVENTS), texts, ())
-
-
-_USUAL, _FAST = _expected(USUAL_TEXTS), _expected(FAST_TEXTS)
-
-
-class EitherCheck(ContentCheck):
-    """The texts must be those of one upstream, from the first to the last; never of both."""
-
-    def _take(self, number: int, block: bytes) -> int:
-        if number <= FIRST_CONTENT and FAST_TEXTS[0].encode() in block:
-            self._script = _FAST
-        return super()._take(number, block)
-
-
 @dataclass(slots=True)
 class Hedger:
     """A gateway with this `hedge_after` and its own two upstreams, whose dice are the same for every gateway."""
@@ -135,7 +112,12 @@ class Hedger:
 
     def counts(self) -> list[int]:
         """Requests that each upstream has counted."""
-        return [int(peers.ask(port, "/stats")["requests"]) for port in self.upstream_ports]
+        return [int(ask(port, "/stats")["requests"]) for port in self.upstream_ports]
+
+    def arrivals(self, load: Load, count: int, rate: float) -> list[float]:
+        """The TTFT of every request, each on a connection of its own. Raises `BrokenStream`."""
+        plan = Plan(count, len(TEXTS), gap=0.0, spread=count / rate, expected=EXPECTED)
+        return load.run(plan, Target(self.port, ContentCheck)).ttfts()
 
     def figures(self) -> Figures:
         """Raises `BrokenStream` if fewer requests were counted than answered."""
@@ -148,56 +130,42 @@ class Hedger:
         return {"requests": asked, **times_ms(self.ttfts), "hedges": second, **shares}
 
 
-@contextlib.contextmanager
-def hedging(hedge_after: str, given: Given, cores: tuple[int, int]) -> Iterator[Hedger]:
+def hedging(hedge_after: str, given: Given, cores: tuple[int, int], stack: contextlib.ExitStack) -> Hedger:
     """Start a gateway on the first core and its upstreams on the second. Raises `PeerFailure`."""
-    usual = USUAL | {"text": "".join(USUAL_TEXTS), "slow_share": given.slow_share, "seed": given.seed}
-    fast = FAST | {"text": "".join(FAST_TEXTS), "seed": given.seed + 1}
-    with (
-        started(Peer("usual", "simulated", values={"script": json.dumps(usual)}), 0, cores[1]) as first,
-        started(Peer("fast", "simulated", values={"script": json.dumps(fast)}), 0, cores[1]) as second,
-    ):
-        ports = {"usual_port": first.target.port, "fast_port": second.target.port}
-        peer = Peer(f"gateway-{hedge_after}", "hedging", values={"hedge_after": hedge_after, **ports})
-        with started(peer, 0, cores[0]) as gateway:
-            yield Hedger(hedge_after, gateway.target.port, (first.target.port, second.target.port))
-
-
-def arrivals(load: Load, port: int, count: int, rate: float) -> list[float]:
-    """The TTFT of every request, in seconds from when it was due. Raises `BrokenStream`."""
-    plan = Plan(count, len(USUAL_TEXTS), gap=0.0, arrivals=rate, expected=_USUAL)
-    outcome = load.run(plan, Target(port, EitherCheck))
-    return [exchange.receipts[FIRST_CONTENT] - exchange.due_at for exchange in outcome.exchanges]
+    usual = USUAL | {"slow_share": given.slow_share, "seed": given.seed}
+    fast = FAST | {"seed": given.seed + 1}
+    first, second = (
+        stack.enter_context(started(Peer(name, "simulated", values={"script": json.dumps(told)}), 0, cores[1]))
+        for name, told in (("usual", usual), ("fast", fast))
+    )
+    ports = {"usual_port": first.target.port, "fast_port": second.target.port}
+    peer = Peer(f"gateway-{hedge_after}", "hedging", values={"hedge_after": hedge_after, **ports})
+    gateway = stack.enter_context(started(peer, 0, cores[0]))
+    return Hedger(hedge_after, gateway.target.port, (first.target.port, second.target.port))
 
 
 def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
     """TTFT and requests spent per `hedge_after`. Raises `BrokenStream`, `PeerFailure`."""
     say("tail: starting two gateways, each with two upstreams")
-    with (
-        contextlib.closing(Load()) as load,
-        hedging(OFF, given, cores) as without,
-        hedging(AUTO, given, cores) as with_hedges,
-    ):
-        hedgers = [without, with_hedges]
+    with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
+        hedgers = [hedging(hedge_after, given, cores, stack) for hedge_after in ("off", "auto")]
         for hedger in hedgers:
-            arrivals(load, hedger.port, given.warm_up, given.rate)
+            hedger.arrivals(load, given.warm_up, given.rate)
             hedger.before = hedger.counts()
         for number in range(1, given.rounds + 1):
             say(f"tail, round {number}/{given.rounds}")
             for hedger in hedgers[:: 1 if number % 2 == 0 else -1]:
-                hedger.ttfts += arrivals(load, hedger.port, given.requests, given.rate)
+                hedger.ttfts += hedger.arrivals(load, given.requests, given.rate)
         return {hedger.name: hedger.figures() for hedger in hedgers}
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    found: dict[str, dict[str, Figures]] = {DEADLINE: {}, TAIL: {}}
+    runs = {DEADLINE: lambda: deadline(given, cores[0]), TAIL: lambda: tail(given, cores)}
+    found: dict[str, dict[str, Figures]] = {name: {} for name in runs}
     failures: dict[str, str] = {}
-    if given.only != [TAIL]:
-        with reporting(failures, DEADLINE):
-            found[DEADLINE] = deadline(given, cores[0])
-    if given.only != [DEADLINE]:
-        with reporting(failures, TAIL):
-            found[TAIL] = tail(given, cores)
+    for name in given.only or runs:
+        with reporting(failures, name):
+            found[name] = runs[name]()
     return {**found, "failures": failures}
 
 

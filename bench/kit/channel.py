@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from bench.kit.figures import Figures, Sample
@@ -30,44 +31,50 @@ RESERVED_FILES = 500
 _UPLOAD = b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+def _chunk(script: Script, number: int) -> bytes:
+    return script.chunks[number]
+
+
+@dataclass(slots=True)
 class Publisher:
     """How events get into a peer: by one connection, which it answers or not."""
 
-    def __init__(self, script: Script, opening: bytes, piece: Callable[[Script, int], bytes]) -> None:
-        self.path = "/sub"  # what subscribers ask for
-        self.upstream_port = 0  # what the peer calls, if it calls anybody
-        self._script, self._opening, self._piece = script, opening, piece
-        self._sock: socket.socket | None = None
+    script: Script
+    opening: bytes = _UPLOAD
+    piece: Callable[[Script, int], bytes] = _chunk  # the bytes of an event
+    path: str = "/sub"  # what subscribers ask for
+    upstream_port: int = 0  # what the peer calls, if it calls anybody
+    sock: socket.socket | None = None
 
     def open(self, port: int) -> None:
         self._use(socket.create_connection(("127.0.0.1", port), TIMEOUT))
 
     def send(self, numbers: Sequence[int]) -> None:
         """These events, in one send however many they are. Raises `OSError` if an earlier one was refused."""
-        assert self._sock is not None
+        assert self.sock is not None
         with contextlib.suppress(BlockingIOError):
-            answers = self._sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            answers = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
             if b"HTTP/1.1 4" in answers or b"HTTP/1.1 5" in answers:
                 raise OSError(f"the publisher was answered {answers[:300]!r}")
-        self._sock.sendall(b"".join(self._piece(self._script, number) for number in numbers))
+        self.sock.sendall(b"".join(self.piece(self.script, number) for number in numbers))
 
     def close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
+        if self.sock is not None:
+            self.sock.close()
 
     def _use(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(TIMEOUT), 0))
         sock.setblocking(True)
-        sock.sendall(self._opening)
-        self._sock = sock
+        sock.sendall(self.opening)
+        self.sock = sock
 
 
 class Provider(Publisher):
     """The gateway's: a model provider behind a detached stream."""
 
     def __init__(self, script: Script) -> None:
-        super().__init__(script, STREAM_HEAD, lambda script, number: script.chunks[number])
+        super().__init__(script, STREAM_HEAD)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(TIMEOUT)
         self.upstream_port = self._listener.getsockname()[1]
@@ -87,34 +94,23 @@ class Provider(Publisher):
         self._listener.close()
 
 
-def upload(script: Script) -> Publisher:
-    """aiohttp's: one long POST, a chunk for each event as it is."""
-    return Publisher(script, _UPLOAD, lambda script, number: script.chunks[number])
+def _with_id(script: Script, number: int) -> bytes:
+    """A chunk with an id as long as the gateway's: the C loop sends to its subscribers what was uploaded."""
+    return chunk(b"id: c0ffee000000-%d\n%b" % (number, script.events[number]))
 
 
-def raw_upload(script: Script) -> Publisher:
-    """The C loop's: what is uploaded is what subscribers get, with an id as long as the gateway's."""
-    return Publisher(
-        script, _UPLOAD, lambda script, number: chunk(b"id: c0ffee000000-%d\n%b" % (number, script.events[number]))
-    )
-
-
-def posts(script: Script) -> Publisher:
-    """Nchan's: a POST per event, pipelined; it adds the framing of its own."""
-
-    def piece(script: Script, number: int) -> bytes:
-        data = script.events[number][len("data: ") : -2]
-        return b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
-
-    return Publisher(script, b"", piece)
+def _post(script: Script, number: int) -> bytes:
+    """A POST per event, pipelined; Nchan adds the framing of its own."""
+    data = script.events[number][len("data: ") : -2]
+    return b"POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
 
 
 LineUp = dict[str, tuple[Peer, Callable[[Script], Publisher]]]
 PEERS: LineUp = {
     GATEWAY: (Peer(GATEWAY), Provider),
-    NCHAN: (Peer(NCHAN), posts),
-    C: (Peer(C), raw_upload),
-    AIOHTTP: (Peer(AIOHTTP, "queues"), upload),
+    NCHAN: (Peer(NCHAN), partial(Publisher, opening=b"", piece=_post)),
+    C: (Peer(C), partial(Publisher, piece=_with_id)),
+    AIOHTTP: (Peer(AIOHTTP, "queues"), Publisher),
 }
 
 
@@ -122,7 +118,6 @@ PEERS: LineUp = {
 class Channel:
     """A running peer with its publisher and its subscribers."""
 
-    name: str
     server: Server
     publisher: Publisher
     subscribers: Subscribers
@@ -136,11 +131,11 @@ class Channel:
         self.publish(WARM_UP_EVENTS)
         self.subscribers.wait_all(PASS_SECONDS)
 
-    def join(self, size: int, have: int = 0) -> Figures:
-        """New subscribers that have the first `have` events; KiB of memory, seconds and CPU of each."""
-        before, cpu, begun = self.server.memory_kib(), self.server.cpu(), clock()
-        self.subscribers.join(size, JOIN_SECONDS, have)
-        figures = {"join_seconds": clock() - begun, "join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
+    def join(self, size: int) -> Figures:
+        """New subscribers; KiB of memory, and CPU of each."""
+        before, cpu = self.server.memory_kib(), self.server.cpu()
+        self.subscribers.join(size, JOIN_SECONDS)
+        figures = {"join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
         self.subscribers.settle(SETTLE_SECONDS)
         after = self.server.memory_kib()
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
@@ -171,7 +166,7 @@ def channel(name: str, script: Script, core: int, line_up: LineUp = PEERS) -> It
         except OSError as error:
             raise PeerFailure(f"{name}: the publisher: {error}") from error
         with contextlib.closing(Subscribers(port, publisher.path, script.events)) as subscribers:
-            yield Channel(name, server, publisher, subscribers)
+            yield Channel(server, publisher, subscribers)
 
 
 def most_subscribers() -> int:

@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 
 from bench import rows
 from bench.kit import machine
-from bench.kit.peers import PeerFailure
+from bench.kit.ends import Target
+from bench.kit.load import Load
+from bench.kit.peers import DIRECT, Peer, PeerFailure, Server, started
 from bench.kit.script import BrokenStream
 from bench.kit.tables import Report, Table
 
 FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
-SECRET = ("header", "litellm")  # options that no report repeats
-PACKAGES = ("uvloop", "aiohttp", "httptools", "rivergate")
+SECRET = ("litellm",)  # an option that no report repeats
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
 E = TypeVar("E")
@@ -48,8 +49,7 @@ class Bench:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = specs()[self.name]
-        return found
+        return dict(specs()[self.name])
 
     @property
     def question(self) -> str:
@@ -60,8 +60,7 @@ class Bench:
         given = self.parser().parse_args(arguments)
         asked = vars(given)
         file = asked.pop("json")
-        versions = machine.versions(*self.spec.get("packages", PACKAGES))
-        facts = {"bench": self.name, "machine": machine.facts(), "versions": versions}
+        facts = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
         machine.raise_open_files()
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -70,24 +69,20 @@ class Bench:
         report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
         report["load_average_after"] = os.getloadavg()[0]
         self._tell(report, file)
-        counted = rows.failures_of(report).keys() - set(found.get("skipped", ()))
-        return int(bool(counted & set(self.spec.get("needed", counted))))
+        failed = set(rows.failures_of(report))
+        return int(bool(failed & set(self.spec.get("needed", failed))))
 
     def tables(self, report: Report) -> list[Table]:
         return [table for spec in self.spec["tables"] if (table := Table.of(report, spec)).rows]
 
     def _tell(self, report: dict[str, Any], file: Path | None) -> None:
-        """Tables and targets to stderr; the report and what became of the targets to stdout and into the file."""
+        """Tables and targets to stderr; the report to stdout and into the file."""
         verdicts = rows.of_bench(self.name, report)
         targets = Table(("gateway", "target", "figure", "verdict"), [verdict.cells for verdict in verdicts])
         failures = [f"{name} FAILED: {why}" for name, why in rows.failures_of(report).items()]
-        parts = [
-            *(table.aligned() for table in self.tables(report)),
-            *failures,
-            targets.aligned() if verdicts else "",
-        ]
-        say("\n" + "\n\n".join(filter(None, parts)) + "\n")
-        line = json.dumps({**report, "targets": [verdict.as_json() for verdict in verdicts]})
+        tables = [*self.tables(report), *([targets] if verdicts else [])]
+        say("\n" + "\n\n".join([*failures, *(table.aligned() for table in tables)]) + "\n")
+        line = json.dumps(report)
         print(line, flush=True)
         if file:
             file.write_text(line + "\n")
@@ -96,7 +91,6 @@ class Bench:
         parser = argparse.ArgumentParser(prog=f"python -m bench.{self.name}", description=self.question)
         for name, spec in self.spec["options"].items():
             shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
-            shape |= {"action": "append"} if spec.get("repeated") else {}
             text = name if spec.get("positional") else f"--{name}"
             parser.add_argument(text, type=self._kind(spec), help=spec["help"].replace("%", "%%"), **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
@@ -151,6 +145,19 @@ def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[N
     except FAULTS as error:
         failures[name] = f"{step}: {error}" if step else str(error) or type(error).__name__
         say(f"FAILED: {name}: {failures[name]}")
+
+
+def start_all(
+    stack: contextlib.ExitStack, load: Load, peers: Iterable[Peer], core: int, failures: dict[str, str]
+) -> dict[str, Server]:
+    """Start whoever has not failed yet; each waits, frozen, for its turns. "direct", the load alone, is first."""
+    entries = {DIRECT: Server(DIRECT, Target(load.port))}
+    for peer in [peer for peer in peers if peer.name not in failures]:
+        say(f"starting {peer.name}")
+        with reporting(failures, peer.name):
+            entries[peer.name] = stack.enter_context(started(peer, load.port, core))
+            entries[peer.name].freeze()
+    return entries
 
 
 def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:

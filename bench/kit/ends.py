@@ -10,7 +10,6 @@ difference ends the connection with a reason.
 import contextlib
 import json
 import re
-import select
 import socket
 import struct
 from collections.abc import Callable
@@ -131,10 +130,8 @@ class Client:
         try:
             if not data:
                 raise BrokenStream(f"closed after {done} of {total} events")
-            at = self._position if self._position.events == done else Position(done, chunked=True)
+            at = self._position if self._position.events == done else Position(done, begun=True)
             position = self._check.advance(at, data)
-            if position.chunked is False:
-                raise BrokenStream("the response body is not chunked")
             if position.ended and position.events < total:
                 raise BrokenStream(f"ended after {position.events} of {total} events")
         except BrokenStream as error:
@@ -154,16 +151,8 @@ class Client:
 
 
 REQUEST_ENDS = (b"}", b"\r\n0\r\n\r\n")
-_REFUSAL = b'{"error":{"message":"not a call of this bench"}}'
-_NOT_FOUND = (
-    b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_REFUSAL)
-    + _REFUSAL
-)
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _KEY = re.compile(rb"bench:([0-9.]+);")
-
-
-def ignore(exchange: Exchange) -> None:
-    """Nothing follows from a lost exchange."""
 
 
 class Upstream:
@@ -176,7 +165,7 @@ class Upstream:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
-        self.on_lost: Callable[[Exchange], None] = ignore  # called when `lost_at` has been noted
+        self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
 
     def expect(self, exchange: Exchange) -> None:
@@ -203,14 +192,12 @@ class Upstream:
 class _Connection:
     """One connection from the proxy: requests one after another, each answered by its exchange's script."""
 
-    __slots__ = ("_backlog", "_buffer", "_loop", "_next", "_sock", "_upstream", "exchange")
+    __slots__ = ("_buffer", "_loop", "_sock", "_upstream", "exchange")
 
     def __init__(self, upstream: Upstream, loop: Loop, sock: socket.socket) -> None:
         self._upstream, self._loop, self._sock = upstream, loop, sock
         self._buffer = b""
-        self._backlog = b""  # what the socket did not take; the schedule goes on meanwhile
         self.exchange: Exchange | None = None
-        self._next = 0
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop.watch(sock.fileno(), self._on_ready)
@@ -230,15 +217,6 @@ class _Connection:
             self._upstream.on_lost(exchange)
 
     def _on_ready(self, mask: int) -> None:
-        if mask & select.EPOLLOUT and self._backlog:
-            backlog, self._backlog = self._backlog, b""
-            self._send(backlog)
-            if not self._backlog and self._sock.fileno() >= 0:
-                self._loop.want_write(self._sock.fileno(), False)
-        if mask & ~select.EPOLLOUT and self._sock.fileno() >= 0:
-            self._read()
-
-    def _read(self) -> None:
         try:
             data = self._sock.recv(65536)
         except BlockingIOError:
@@ -260,46 +238,37 @@ class _Connection:
         if exchange is None:
             self._send(_NOT_FOUND)
             return
-        chunks, sends = exchange.script.chunks, exchange.sends
-        self.exchange, self._next = exchange, FIRST_CONTENT + 1
-        begun = exchange.taken_at = clock()
-        if exchange.speech is Speech.NOTHING:
-            return
-        sends.append(begun)
-        self._send(STREAM_HEAD + chunks[0])
-        if exchange.speech is Speech.ROLE:
-            return
-        sends.append(clock())
-        self._send(chunks[FIRST_CONTENT])
-        self._loop.call_at(begun + exchange.gap, self._on_time)
+        self.exchange = exchange
+        exchange.taken_at = clock()
+        if exchange.speech is not Speech.NOTHING:
+            self._say(exchange, STREAM_HEAD)
+        if exchange.speech is Speech.ALL:
+            self._say(exchange)
+            self._loop.call_at(exchange.taken_at + exchange.gap, self._on_time)
 
     def _on_time(self, now: float) -> float | None:
         """Send the next event; return when the one after it is due."""
-        exchange, number = self.exchange, self._next
+        exchange = self.exchange
         if exchange is None:
             return None
-        sends, chunks = exchange.sends, exchange.script.chunks
-        sends.append(clock())
-        self._send(chunks[number])
-        self._next = number = number + 1
-        if number < len(chunks):
-            return sends[0] + (number - FIRST_CONTENT) * exchange.gap
+        self._say(exchange)
+        number = len(exchange.sends)
+        if number < len(exchange.script.chunks):
+            return exchange.sends[0] + (number - FIRST_CONTENT) * exchange.gap
         self.exchange = None
-        if self._buffer:
-            self._serve()
         return None
 
+    def _say(self, exchange: Exchange, head: bytes = b"") -> None:
+        """The next event, its time first."""
+        number = len(exchange.sends)
+        exchange.sends.append(clock())
+        self._send(head + exchange.script.chunks[number])
+
     def _send(self, data: bytes) -> None:
-        if self._backlog:
-            self._backlog += data
-            return
+        """Whoever leaves megabytes unread in the socket's buffer has not kept pace: that stream is lost."""
         try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
+            taken = self._sock.send(data)
         except OSError:
+            taken = 0
+        if taken < len(data):
             self._lose()
-            return
-        if sent < len(data):
-            self._backlog = data[sent:]
-            self._loop.want_write(self._sock.fileno(), True)

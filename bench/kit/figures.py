@@ -7,7 +7,7 @@ then the median over rounds, so that the drift of the machine cancels out. Nothi
 import math
 import operator
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field
 
 Figures = dict[str, float]
@@ -87,16 +87,3 @@ class Results:
     def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Json:
         pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
         return spread(combine(mine[key], theirs[key]) for mine, theirs in pairs)
-
-
-def apart(ordered: Sequence[float], gap: float) -> list[float]:
-    """The same values in rising order, moved as little as it takes until neighbours are `gap` apart."""
-    groups: list[tuple[float, int]] = []  # the middle of some neighbours, and how many they are
-    for value in ordered:
-        middle, size = value, 1
-        while groups and groups[-1][0] + (groups[-1][1] + size) * gap / 2 > middle:
-            other, many = groups.pop()
-            middle = (other * many + middle * size) / (many + size)
-            size += many
-        groups.append((middle, size))
-    return [middle + (number - (size - 1) / 2) * gap for middle, size in groups for number in range(size)]

@@ -15,23 +15,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench.kit.ends import Client, Target, Upstream, ignore
+from bench.kit.ends import Client, Target, Upstream
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
+LEAVE_WAIT = (0.001, 0.003)  # from the request to the client's close: at least, and at most more
+LEAVE_SECONDS = 0.05  # for one request that is left, at most
+RETRY = 0.0005  # when the request, or its first token, has not come yet
+SETTLE = 0.1  # until all streams beside have begun, beyond their spread
+GRACE = 10.0  # how long beyond its schedule a run may last
 Probe = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events.
-
-    With `arrivals` (per second) there are `streams` requests at this rate, whatever the answers do, each on a
-    connection that is idle then; `expected`: what other upstreams than the load's answer.
-    """
+    `expected`: what other upstreams than the load's answer."""
 
     streams: int
     tokens: int
@@ -41,17 +43,16 @@ class Plan:
     pause: float = 0.0  # between the turns of a connection
     window: tuple[float, float] | None = None  # seconds after the start between which CPU is counted
     text_bytes: int = 0  # the least size of the text in a content event
-    grace: float = 10.0  # how long beyond its schedule a run may last
     linger: float = 0.0  # how long it goes on after its last answer
     speech: tuple[Speech, ...] = (Speech.ALL,)  # how much the upstream says, by turns
-    arrivals: float = 0.0
+    resets: tuple[bool, ...] = ()  # whether the client hangs up by RST or by FIN, by turns; (): it waits for the end
     expected: Script | None = None
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
-        arriving = self.streams / self.arrivals if self.arrivals else 0.0
-        return arriving + self.spread + self.turns * ((self.tokens + FRAMING_EVENTS) * self.gap + self.pause)
+        length = LEAVE_SECONDS if self.resets else (self.tokens + FRAMING_EVENTS) * self.gap
+        return self.spread + self.turns * (length + self.pause)
 
     def script(self, slot: int) -> Script:
         return self.expected or script(slot, self.tokens, self.text_bytes)
@@ -61,6 +62,7 @@ class Plan:
 class Outcome:
     """`whole` counts from before the first connection to the end, `window` while all streams were running."""
 
+    due: int  # streams of the whole plan
     exchanges: list[Exchange] = field(default_factory=list)
     completed: int = 0
     reasons: list[str] = field(default_factory=list)  # of streams that failed
@@ -74,8 +76,8 @@ class Outcome:
 
     def trouble(self) -> str:
         """Why the figures mean nothing, "" if every stream was whole."""
-        count, missing = len(self.exchanges), len(self.exchanges) - self.completed
-        return "; ".join([f"{missing} of {count} streams not whole"] * bool(missing) + self.reasons[:MAX_REASONS])
+        missing = self.due - self.completed
+        return "; ".join([f"{missing} of {self.due} streams not whole"] * bool(missing) + self.reasons[:MAX_REASONS])
 
     def ttfts(self, first_turn: int = 1) -> list[float]:
         """Of the turns from `first_turn` on: with 2, the request that opens the connection does not count."""
@@ -95,30 +97,38 @@ class Load:
         self.loop = Loop()
         self.upstream = Upstream(self.loop)
         self._runs = itertools.count(1)
+        self.port = self.upstream.port  # what proxies are pointed at, and the target of a direct run
 
-    @property
-    def port(self) -> int:
-        """The upstream's port: what proxies are pointed at, and the target of a direct run."""
-        return self.upstream.port
-
-    def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0) -> Outcome:
-        """`probe` returns the CPU seconds that the peer has used so far. Raises `BrokenStream`."""
-        streams, marks = Streams(self, plan, target, self.loop.stop), list[Sample]()
-        outcome = streams.outcome
+    def run(self, plan: Plan, target: Target, probe: Probe = lambda: 0.0, beside: Plan | None = None) -> Outcome:
+        """`probe` returns the CPU seconds that the peer has used so far; `beside`: streams that run until the plan is
+        over. Leaves no timer and no running exchange behind. Raises `BrokenStream`."""
+        runs = f"{next(self._runs)}"
+        others = Streams(self, f"{runs}.1", beside, target) if beside else None
+        streams, marks = Streams(self, f"{runs}.0", plan, target), list[Sample]()
+        outcome, self.upstream.on_lost = streams.outcome, streams.on_lost
 
         def mark(now: float) -> None:
             marks.append(Sample(clock(), outcome.events, probe(), time.process_time()))
 
-        def start(now: float) -> float:
-            mark(now)
-            streams.start(marks[0].seconds)
-            for offset in plan.window or ():
-                self.loop.call_at(marks[0].seconds + offset, mark)
-            return now + plan.seconds + plan.grace
-
-        self.play(start, streams.close, linger=plan.linger)
+        try:
+            with undisturbed():
+                mark(clock())
+                begin = marks[0].seconds
+                if others and beside:
+                    others.start(begin)
+                    begin += beside.spread + SETTLE
+                streams.start(begin)
+                for offset in plan.window or ():
+                    self.loop.call_at(begin + offset, mark)
+                self.loop.run(begin + plan.seconds + GRACE)
+                self.loop.run(clock() + plan.linger)
+        finally:
+            self.loop.timers.clear()
+            for each in filter(None, (streams, others)):
+                each.close()
+            self.upstream.reset()
         mark(clock())
-        if trouble := outcome.trouble():
+        if trouble := outcome.trouble() or (others and "; ".join(others.outcome.reasons[:MAX_REASONS])):
             raise BrokenStream(trouble)
         outcome.whole = marks[-1] - marks[0]
         if plan.window:
@@ -126,99 +136,69 @@ class Load:
             outcome.window, outcome.window_span = last - first, (first.seconds, last.seconds)
         return outcome
 
-    def play(self, start: Callable[[float], float], *closers: Callable[[], object], linger: float = 0.0) -> None:
-        """Run the loop from `start(now)` until it is stopped, or until the time that this returned, and then for
-        `linger` seconds; call the closers, and leave no timer and no running exchange behind."""
-        try:
-            with undisturbed():
-                self.loop.run(start(clock()))
-                self.loop.run(clock() + linger)
-        finally:
-            self.loop.drop_timers()
-            self.upstream.on_lost = ignore
-            for close in closers:
-                close()
-            self.upstream.reset()
-
-    def name(self) -> str:
-        """A prefix for the keys of exchanges that no other run has."""
-        return f"{next(self._runs)}"
-
     def close(self) -> None:
         self.upstream.close()
         self.loop.close()
 
 
 class Streams:
-    """The connections of one plan; `on_over` is called when none of them has anything to ask any more."""
+    """The connections of one plan; the loop is stopped when none of them has anything to ask any more."""
 
-    def __init__(self, load: Load, plan: Plan, target: Target, on_over: Callable[[], None]) -> None:
-        self._loop, self._upstream, self._plan, self._on_over = load.loop, load.upstream, plan, on_over
-        self._name, self._open = load.name(), plan.streams
-        self._winding_down = False
-        self._client = partial(Client, self._loop, target, self._on_end)
-        self._clients = {} if plan.arrivals else {self._client(): slot for slot in range(plan.streams)}
+    def __init__(self, load: Load, name: str, plan: Plan, target: Target) -> None:
+        self._loop, self._upstream, self._name, self._plan = load.loop, load.upstream, name, plan
+        self._open = plan.streams
+        self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
-        self._idle: list[Client] = []
-        self.outcome = Outcome()
+        self._left: dict[str, Client] = {}  # who has hung up, by the key of the exchange
+        self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
             plan.script(slot)
 
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
             self._loop.call_at(now + (slot * GOLDEN) % 1.0 * self._plan.spread, partial(self._ask, client))
-        if self._plan.arrivals:
-            self._loop.call_at(now, partial(self._arrive, now))
-
-    def _arrive(self, begun: float, now: float) -> float | None:
-        """The next arrival; when the one after it is due."""
-        number, plan = len(self.outcome.exchanges), self._plan
-        client = self._idle.pop() if self._idle else self._client()
-        self._clients.setdefault(client, number)
-        self._turns.setdefault(client, 0)
-        self._ask(client, now)
-        self.outcome.exchanges[-1].due_at = begun + number / plan.arrivals
-        return begun + (number + 1) / plan.arrivals if number + 1 < plan.streams else None
-
-    def wind_down(self) -> None:
-        """Ask no more; the streams that run come to their end."""
-        self._winding_down = True
-        if not self._open:
-            self._on_over()
 
     def close(self) -> None:
-        if self._open:
-            self.outcome.reasons.append(f"{self._open} connections have not asked all that they should")
         for client in self._clients:
             client.close()
             if client.stray:
                 self.outcome.reasons.append(f"stray bytes {client.stray!r}")
 
     def _ask(self, client: Client, now: float) -> None:
-        if self._winding_down:
-            self._leave()
-            return
         slot, plan = self._clients[client], self._plan
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
-        speech = plan.speech[len(self.outcome.exchanges) % len(plan.speech)]
-        exchange = Exchange(key, plan.script(slot), plan.gap, turn, speech)
+        asked = len(self.outcome.exchanges)
+        exchange = Exchange(key, plan.script(slot), plan.gap, turn, plan.speech[asked % len(plan.speech)])
         self.outcome.exchanges.append(exchange)
         self._upstream.expect(exchange)
         client.ask(exchange)
+        if plan.resets:
+            exchange.reset = plan.resets[asked % len(plan.resets)]
+            wait = LEAVE_WAIT[0] + asked * GOLDEN % 1.0 * LEAVE_WAIT[1]
+            self._loop.call_at(clock() + wait, partial(self._leave, client, exchange))
+
+    def _leave(self, client: Client, exchange: Exchange, now: float) -> float | None:
+        """Hang up, as soon as the upstream has the request and the client a first token, if one is to come."""
+        if not exchange.taken_at or (exchange.speech is Speech.ALL and len(exchange.receipts) <= FIRST_CONTENT):
+            return now + RETRY
+        self._left[exchange.key] = client
+        exchange.left_at = client.leave(reset=bool(exchange.reset))
+        return None
+
+    def on_lost(self, exchange: Exchange) -> None:
+        """The upstream has seen its connection closed; that is the end of an exchange whose client has left."""
+        if exchange.left_at:
+            self._on_end(self._left.pop(exchange.key), "")
 
     def _on_end(self, client: Client, reason: str) -> None:
         if reason:
             self.outcome.reasons.append(f"stream {self._clients[client]}: {reason}")
         else:
             self.outcome.completed += 1
-        self._idle.append(client)
-        if not reason and not self._plan.arrivals and self._turns[client] < self._plan.turns:
+        if not reason and self._turns[client] < self._plan.turns:
             self._loop.call_at(clock() + self._plan.pause, partial(self._ask, client))
-        else:
-            self._leave()
-
-    def _leave(self) -> None:
+            return
         self._open -= 1
         if not self._open:
-            self._on_over()
+            self._loop.stop()

@@ -37,12 +37,12 @@ def undisturbed() -> Iterator[None]:
 class Loop:
     """`on_ready` takes the epoll mask; `on_time` takes the time and returns when to be called again."""
 
-    __slots__ = ("_epoll", "_handlers", "_number", "_running", "_timers")
+    __slots__ = ("_epoll", "_handlers", "_number", "_running", "timers")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, OnReady] = {}
-        self._timers: list[tuple[float, int, OnTime]] = []
+        self.timers: list[tuple[float, int, OnTime]] = []
         self._number = itertools.count()
         self._running = False
 
@@ -50,22 +50,16 @@ class Loop:
         self._handlers[fd] = on_ready
         self._epoll.register(fd, select.EPOLLIN)
 
-    def want_write(self, fd: int, wanted: bool) -> None:
-        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
-
     def forget(self, fd: int) -> None:
         """Watch this descriptor no more: to be called before it is closed; may be called twice."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_at(self, due: float, on_time: OnTime) -> None:
-        heapq.heappush(self._timers, (due, next(self._number), on_time))
+        heapq.heappush(self.timers, (due, next(self._number), on_time))
 
     def stop(self) -> None:
         self._running = False
-
-    def drop_timers(self) -> None:
-        self._timers.clear()
 
     def close(self) -> None:
         self._epoll.close()
@@ -90,7 +84,7 @@ class Loop:
 
     def _fire(self, now: float) -> float:
         """Call what is due; return when the next timer is due."""
-        timers = self._timers
+        timers = self.timers
         for _ in range(TIMERS_PER_PASS):
             if not timers or timers[0][0] > now:
                 break

@@ -4,6 +4,7 @@ In: process ids. Out: seconds and facts. Invariant: CPU is counted over all thre
 (the main thread's schedstat alone would miss nginx's worker and every thread pool).
 """
 
+import contextlib
 import datetime
 import os
 import platform
@@ -11,46 +12,31 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROC = Path("/proc")
+DISTRIBUTIONS = ("uvloop", "aiohttp", "httptools", "pydantic", "rivergate")
 PROGRAMS = {  # how to ask for their versions
     "nginx": (shutil.which("nginx") or "/usr/sbin/nginx", "-v"),
     "nchan": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"),
     "gcc": ("gcc", "-dumpfullversion"),
 }
-KINDS = {"Rss": "rss", "Pss": "pss", "Private_Clean": "private", "Private_Dirty": "private", "Anonymous": "anonymous"}
+KINDS = {"Pss:": "pss", "Private_Clean:": "private", "Private_Dirty:": "private", "Anonymous:": "anonymous"}
 
 
-def _read(path: Path) -> str:
-    """A file of /proc; "" if its process has just ended."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _of_tasks(pid: int, name: str) -> list[str]:
-    """This file of every thread of a process."""
-    return [_read(path) for path in PROC.glob(f"{pid}/task/*/{name}")]
-
-
-@lru_cache
-def cpu_method() -> str:
-    """The source of `cpu_seconds`: the scheduler's nanoseconds if the kernel has them, else ticks."""
-    return "utime+stime" if _read(PROC / "self/schedstat").split()[:1] in ([], ["0"]) else "schedstat"
+def _of_tasks(pid: int, name: str) -> Iterator[str]:
+    """This file of every thread of a process, but of those that have just ended."""
+    for path in PROC.glob(f"{pid}/task/*/{name}"):
+        with contextlib.suppress(OSError):
+            yield path.read_text()
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU used so far by `pid` and its living descendants; a thread that ended takes its schedstat along."""
-    if cpu_method() == "schedstat":
-        told = (fields for member in process_tree(pid) for fields in _of_tasks(member, "schedstat"))
-        return sum(int(fields.split()[0]) for fields in told if fields) / 1e9
-    stats = (_read(PROC / f"{member}/stat").rpartition(")")[2].split() for member in process_tree(pid))
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats if fields) / os.sysconf("SC_CLK_TCK")
+    fields = [told.split() for member in process_tree(pid) for told in _of_tasks(member, "schedstat")]
+    return sum(int(nanoseconds) for nanoseconds, *_ in fields) / 1e9
 
 
 def process_tree(pid: int) -> Iterator[int]:
@@ -61,15 +47,15 @@ def process_tree(pid: int) -> Iterator[int]:
 
 
 def memory_kib(pid: int) -> dict[str, float]:
-    """User-space memory of `pid` and its living descendants: KiB of `rss`, `pss`, `private` and `anonymous`
+    """User-space memory of `pid` and its living descendants: KiB of `pss`, `private` and `anonymous`
     (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
     """
     total = dict.fromkeys(KINDS.values(), 0.0)
     for member in process_tree(pid):
-        for line in _read(PROC / f"{member}/smaps_rollup").splitlines()[1:]:
-            name, _, size = line.partition(":")
-            if name in KINDS:
-                total[KINDS[name]] += float(size.split()[0])
+        with contextlib.suppress(OSError):
+            for name, size, *_ in map(str.split, (PROC / f"{member}/smaps_rollup").read_text().splitlines()):
+                if name in KINDS:
+                    total[KINDS[name]] += float(size)
     return total
 
 
@@ -85,6 +71,16 @@ def raise_open_files() -> int:
     return hard
 
 
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a process to end, and kill it if it takes longer."""
+    process.terminate()  # does nothing to one that was waited for
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def take_cores() -> tuple[int, int]:
     """Move onto the core for the load; return the core for the peers and this one (the same if there is only one)."""
     cores = sorted(os.sched_getaffinity(0))
@@ -95,7 +91,7 @@ def take_cores() -> tuple[int, int]:
 
 def facts() -> dict[str, object]:
     """The machine, the kernel, the date and the commit."""
-    cpus = _read(PROC / "cpuinfo").splitlines()
+    cpus = (PROC / "cpuinfo").read_text().splitlines()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": output_of("git", "rev-parse", "--short=12", "HEAD") or "none",
@@ -104,20 +100,16 @@ def facts() -> dict[str, object]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "load_average_before": round(os.getloadavg()[0], 2),
-        "cpu_method": cpu_method(),
     }
 
 
-def versions(*names: str) -> dict[str, str]:
-    """Python's version, those of distributions, and of `PROGRAMS`; "absent" for what is not installed."""
+def versions() -> dict[str, str]:
+    """The versions of Python, of `DISTRIBUTIONS` and of `PROGRAMS`, "absent" if it is not installed."""
     found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            version = output_of(*PROGRAMS[name]).rpartition("/")[2] if name in PROGRAMS else metadata.version(name)
-        except metadata.PackageNotFoundError:
-            version = ""
-        found[name] = version or "absent"
-    return found
+    for name in DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found | {name: output_of(*ask).rpartition("/")[2] or "absent" for name, ask in PROGRAMS.items()}
 
 
 def output_of(*command: str) -> str:

@@ -7,7 +7,6 @@ checkout of it can be measured.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import secrets
@@ -18,6 +17,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,18 +26,19 @@ from string import Template
 from typing import Any
 
 from bench.kit import machine
-from bench.kit.ends import Header, Target
+from bench.kit.ends import Target
 from bench.kit.load import Load, Outcome, Plan
+from bench.kit.loop import clock
 from bench.kit.script import Check, ContentCheck
 
 DIRECT, GATEWAY, WITH_KEY = "direct", "gateway", "gateway+key"
 NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
-NCHAN_MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so")
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 TEMPLATES = Path(__file__).with_name("templates")
 LOG_LINES = 15
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.002
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment says of proxies
 
 
 class PeerFailure(Exception):
@@ -61,8 +62,7 @@ class Peer:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = specs()[self.kind or self.name]
-        return found
+        return dict(specs()[self.kind or self.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Server:
     name: str
     target: Target
     pid: int = 0  # 0: direct
+    begun: float = 0.0  # when it was started
     share: float = 1.0  # of the load
 
     def cpu(self) -> float:
@@ -86,55 +87,53 @@ class Server:
         if self.pid:
             os.killpg(self.pid, signal.SIGSTOP)
 
-    @contextlib.contextmanager
-    def awake(self) -> Iterator[None]:
-        """A turn of a frozen peer."""
+    def run(self, load: Load, plan: Plan, beside: Plan | None = None) -> Outcome:
+        """A turn of a frozen peer with this plan. Raises `BrokenStream`."""
         if self.pid:
             os.killpg(self.pid, signal.SIGCONT)
         try:
-            yield
+            return load.run(plan, self.target, self.cpu, beside)
         finally:
             self.freeze()
 
-    def run(self, load: Load, plan: Plan) -> Outcome:
-        """A turn with this plan. Raises `BrokenStream`."""
-        with self.awake():
-            return load.run(plan, self.target, self.cpu)
-
 
 @contextlib.contextmanager
-def started(peer: Peer, upstream_port: int, core: int, headers: tuple[Header, ...] = ()) -> Iterator[Server]:
-    """Start a peer on `core` and wait until it accepts connections; if it wants a key of its own, that goes with the
-    given headers. Raises `PeerFailure`."""
+def started(peer: Peer, upstream_port: int, core: int) -> Iterator[Server]:
+    """Start a peer on `core` and wait until it accepts connections. If it wants a key, the load brings it.
+    Raises `PeerFailure`."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(Path(folder, "log"), "ab") as log:
         try:
-            command, told = prepared(peer, Path(folder), port, upstream_port, key)
-            process = spawn(command, Path(folder), core, peer.home)
+            command, told = _prepared(peer, Path(folder), port, upstream_port, key)
+            begun = clock()
+            process = subprocess.Popen(
+                command,
+                cwd=peer.home,
+                env=environment(peer.home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )
         except OSError as error:
             raise PeerFailure(f"{peer.name}: {error}") from error
         try:
             _wait_until_open(peer, process, port, Path(folder, "log"))
             secret = {LITELLM: key}.get(peer.name) or (json.loads(told)["secret"] if told.startswith("{") else "")
-            if secret:
-                others = (header for header in headers if header[0].lower() != "authorization")
-                headers = (*others, ("Authorization", f"Bearer {secret}"))
+            headers = (("Authorization", f"Bearer {secret}"),) if secret else ()
             target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
-            yield Server(peer.name, target, process.pid, peer.spec.get("load_share", 1.0))
+            yield Server(peer.name, target, process.pid, begun, peer.spec.get("load_share", 1.0))
         finally:
-            stop(process)
+            _stop(process)
 
 
-def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: str = "") -> tuple[list[str], str]:
+def _prepared(peer: Peer, folder: Path, port: int, upstream_port: int, key: str) -> tuple[list[str], str]:
     """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailure`."""
     spec = peer.spec
     values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
     values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
     values |= {"nginx": machine.PROGRAMS["nginx"][0], "server": spec.get("server")} | dict(peer.values)
-    if peer.name == NCHAN:
-        values["nchan"] = next((path for path in NCHAN_MODULES if Path(path).exists()), None)
-        if values["nchan"] is None:
-            raise PeerFailure(f"{NCHAN}: its nginx module is not installed (Debian: libnginx-mod-nchan)")
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
     prepare, command = (
@@ -142,27 +141,11 @@ def prepared(peer: Peer, folder: Path, port: int, upstream_port: int = 0, key: s
     )
     if not prepare:
         return command, ""
-    done = subprocess.run(
-        prepare, cwd=peer.home, env=environment(peer.home), capture_output=True, text=True, check=False
-    )
+    environ = environment(peer.home)
+    done = subprocess.run(prepare, cwd=peer.home, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PeerFailure(f"{peer.name}: {done.stderr}")
     return command, done.stdout
-
-
-def spawn(command: list[str], folder: Path, core: int, home: Path, **more: str) -> subprocess.Popen[bytes]:
-    """A process group of its own on `core`, in `home`, with a log in `folder`; `more`: of its environment."""
-    with (folder / "log").open("ab") as output:
-        return subprocess.Popen(
-            command,
-            cwd=home,
-            env=environment(home) | more,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -185,28 +168,21 @@ def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, lo
     raise PeerFailure("\n    ".join([f"{peer.name}: {why}", *lines]))
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the group: politely, then for certain (workers may outlive their parent)."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGCONT)  # a frozen process hears no signal
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
+    machine.end(process, STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def ask(port: int, path: str, body: object = None) -> Any:
     """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)) as connection:
-        data = json.dumps(body) if body else None
-        connection.request("POST" if body else "GET", path, data, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        told = answer.read()
-    if answer.status >= 300:
-        raise OSError(f"{path} answered {answer.status} {told[:300]!r}")
-    return json.loads(told)
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    with _OPENER.open(request, timeout=10.0) as answer:
+        return json.load(answer)
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 MODEL = "bench"
 DONE = b"data: [DONE]\n\n"
@@ -74,9 +75,10 @@ class Exchange:
     gap: float
     turn: int = 1  # 1 for the first request of its connection
     speech: Speech = Speech.ALL
-    due_at: float = 0.0  # when it should have been asked, if that was on a schedule
+    reset: bool | None = None  # whether the client will hang up by RST, or by FIN; None: it will not
     asked_at: float = 0.0
     taken_at: float = 0.0  # when the upstream had the request
+    left_at: float = 0.0  # when the client hung up
     lost_at: float = 0.0  # when the upstream saw its connection closed before all was said
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
@@ -98,20 +100,19 @@ class BrokenStream(Exception):
     """A peer lost, changed, repeated or held back what it had to relay: its figures would mean nothing."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Position:
-    """How far a client is; the subscribers of a stream that are equally far share one object."""
+class Position(NamedTuple):
+    """How far a client is; equal for the subscribers of a stream that are equally far."""
 
     events: int = 0  # complete ones, counted from the first published
     held: bytes = b""  # read, but not the end of a chunk yet
     rest: bytes = b""  # dechunked, but not the end of an event yet
-    chunked: bool | None = None  # None: the response head is not complete
+    begun: bool = False  # the response head is complete
     ended: bool = False  # the body is over
 
     @property
     def aligned(self) -> bool:
         """Whether the next byte begins a chunk and an event."""
-        return self.chunked is True and not (self.held or self.rest or self.ended)
+        return self.begun and not (self.held or self.rest or self.ended)
 
 
 START = Position()
@@ -128,24 +129,20 @@ class Check:
 
     def advance(self, position: Position, data: bytes) -> Position:
         """Check the bytes that were read at this position. Raises `BrokenStream`."""
-        data, chunked, ended = position.held + data, position.chunked, False
-        if chunked is None:
+        data = position.held + data
+        if not position.begun:
             head, separator, data = data.partition(b"\r\n\r\n")
             if not separator:
-                return self._at(position.events, head, b"", None, False)
-            chunked = _is_chunked(head, data)
-        body, held, ended = dechunk(data) if chunked else (data, b"", False)
+                return _bounded(position._replace(held=head), MAX_HEAD_BYTES)
+            if not head.startswith(b"HTTP/1.1 200") or b"\r\ntransfer-encoding: chunked" not in head.lower():
+                raise BrokenStream(f"answered {head[:300]!r} {data[:300]!r}")
+        body, held, ended = dechunk(data)
         *blocks, rest = (position.rest + body).split(b"\n\n")
         events = position.events
         for block in blocks:
             if not block.startswith(self.comments):
                 events = self._take(events, block)
-        return self._at(events, held, rest, chunked, ended)
-
-    def _at(self, events: int, held: bytes, rest: bytes, chunked: bool | None, ended: bool) -> Position:
-        if len(held) + len(rest) > (MAX_HEAD_BYTES if chunked is None else MAX_TAIL_BYTES):
-            raise BrokenStream("a head or an event that does not end")
-        return Position(events, held, rest, chunked, ended)
+        return _bounded(Position(events, held, rest, True, ended), MAX_TAIL_BYTES)
 
     def _take(self, number: int, block: bytes) -> int:
         """The block is event `number`; returns the number of the next."""
@@ -183,16 +180,6 @@ class SubscriberCheck(Check):
         self.events, self.published = events, published  # the first `published` of them may arrive
         self.ids: dict[int, bytes] = {}  # the id line that each event was seen to have
         self.moves: dict[Position, tuple[bytes, Position]] = {}  # the bytes read last there, and where they lead
-        self._positions: dict[tuple[int, bytes, bytes, bool | None, bool], Position] = {}
-
-    def start(self, events: int = 0) -> Position:
-        """Where a subscriber begins that has `events` already."""
-        return self._at(events, b"", b"", None, False)
-
-    def forget(self) -> None:
-        """The proven moves are of no more use, since everybody has moved on."""
-        self.moves.clear()
-        self._positions.clear()
 
     def advance(self, position: Position, data: bytes) -> Position:
         known = self.moves.get(position)
@@ -201,16 +188,9 @@ class SubscriberCheck(Check):
         new = super().advance(position, data)
         if new.ended:
             raise BrokenStream("the stream has ended")
-        if position.chunked is not None:  # heads are read one by one: each says that somebody has joined
+        if position.begun:  # heads are read one by one: each says that somebody has joined
             self.moves[position] = (data, new)
         return new
-
-    def _at(self, events: int, held: bytes, rest: bytes, chunked: bool | None, ended: bool) -> Position:
-        key = (events, held, rest, chunked, ended)
-        found = self._positions.get(key)
-        if found is None:
-            found = self._positions[key] = super()._at(*key)
-        return found
 
     def _take(self, number: int, block: bytes) -> int:
         event_id = b""
@@ -244,10 +224,10 @@ def dechunk(data: bytes) -> tuple[bytes, bytes, bool]:
     return b"".join(bodies), data[at:], ended
 
 
-def _is_chunked(head: bytes, rest: bytes) -> bool:
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise BrokenStream(f"answered {head[:40]!r} {rest[:300]!r}")
-    return b"\r\ntransfer-encoding: chunked" in head.lower()
+def _bounded(position: Position, most: int) -> Position:
+    if len(position.held) + len(position.rest) > most:
+        raise BrokenStream("a head or an event that does not end")
+    return position
 
 
 def _content(block: bytes) -> str:

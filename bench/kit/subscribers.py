@@ -85,7 +85,7 @@ class Subscribers:
         sock.send(head.encode() + resume + b"\r\n")
         fd = sock.fileno()
         self.sockets[fd], self._receive[fd] = sock, sock.recv
-        self._positions[fd], self.joining[fd] = self._check.start(have), begun
+        self._positions[fd], self.joining[fd] = Position(have), begun
         self.received += have
         self._epoll.register(fd, _INTEREST)
         return fd
@@ -106,7 +106,7 @@ class Subscribers:
         while self.missing:
             self.look(until)
         if not self.joining:
-            self._check.forget()
+            self._check.moves.clear()  # since everybody has moved on
 
     def settle(self, seconds: float) -> None:
         """Read what comes, for as long as that."""
@@ -161,6 +161,6 @@ class Subscribers:
 
     def _careful(self, fd: int, position: Position, data: bytes) -> Position:
         new = self._check.advance(position, data)
-        if fd in self.joining and new.chunked is not None:
+        if fd in self.joining and new.begun:
             self.join_seconds.append(clock() - self.joining.pop(fd))
         return new

@@ -1,13 +1,10 @@
-"""Spreads, samples, ratios within a round, and labels that must not overlap."""
+"""Spreads, samples and ratios within a round."""
 
-import itertools
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.kit.figures import Results, Sample, apart, percentile, spread
+from bench.kit.figures import Results, Sample, percentile, spread
 
 
 def test_a_spread_is_the_median_with_the_ends_and_leaves_out_what_is_no_number() -> None:
@@ -35,19 +32,3 @@ def test_a_ratio_is_taken_within_each_round_and_a_peer_that_failed_has_none() ->
     assert results.ratio("gateway", "nginx", "cpu_us") == {"median": 1.0, "low": 0.5, "high": 1.5}
     assert results.beyond("gateway", "nginx", "cpu_us") == {"median": 0.0, "low": -1.0, "high": 10.0}
     assert results.ratio("gateway", "litellm", "cpu_us") is None
-
-
-def test_labels_that_are_far_apart_stay() -> None:
-    assert apart([0.0, 20.0, 50.0], 10.0) == [0.0, 20.0, 50.0]
-
-
-def test_labels_at_one_place_are_spread_around_it() -> None:
-    assert apart([5.0, 5.0, 5.0], 10.0) == [-5.0, 5.0, 15.0]
-
-
-@given(st.lists(st.floats(0, 300), max_size=8).map(sorted))
-def test_no_two_labels_overlap_and_none_is_moved_without_need(values: list[float]) -> None:
-    moved = apart(values, 13.0)
-    gaps = [right - left for left, right in itertools.pairwise(moved)]
-    assert all(gap >= 13.0 - 1e-6 for gap in gaps)
-    assert sum(moved) == pytest.approx(sum(values), abs=1e-3)
