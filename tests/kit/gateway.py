@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +35,9 @@ class Gateway(Logged):
     port: int
     url: str
 
+    @abstractmethod
     def close(self) -> None:
         """Stop the gateway and check its log by `log_rules`."""
-        raise NotImplementedError
 
 
 def write_configuration(folder: Path, configuration: str) -> Path:

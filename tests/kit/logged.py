@@ -1,21 +1,22 @@
 """The log of whatever runs: read as lines of JSON, and waited for."""
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from .waiting import wait_for
 
 
-class Logged:
+class Logged(ABC):
     """Something that runs and writes a log."""
 
     running: ClassVar[list["Logged"]] = []  # the report of a failed test shows the logs of these objects
 
+    @abstractmethod
     def errors(self) -> str:
         """The whole log so far, as text."""
-        raise NotImplementedError
 
-    def look_alive(self) -> None:
+    def look_alive(self) -> None:  # noqa: B027 - what runs in this process cannot end unseen
         """Raise if the process has ended, so that waiting for its log is in vain."""
 
     def lines(self) -> list[dict[str, Any]]:
