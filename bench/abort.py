@@ -49,10 +49,14 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         entries = start_all(stack, load, [Peer(GATEWAY), Peer(NGINX)], cores[0], failures)
         take_turns("warm-up", entries, partial(turn, company=WARM_UP, aborts=WARM_UP_ABORTS), failures)
         for number in range(1, given.rounds + 1):
-            share = given.aborts * number // given.rounds - given.aborts * (number - 1) // given.rounds
             for company, others in ((ALONE, 0), (BESIDE, given.others)):
                 step = f"round {number}/{given.rounds}: {company}"
-                take_turns(step, entries, partial(turn, company=company, aborts=share, others=others), failures)
+                take_turns(
+                    step,
+                    entries,
+                    partial(turn, company=company, aborts=given.aborts // given.rounds, others=others),
+                    failures,
+                )
             entries = dict(reversed(entries.items()))
     found = {
         name: {

@@ -23,6 +23,7 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Sample
 from bench.kit.load import Load
 from bench.kit.loop import clock
+from bench.kit.machine import memory_kib
 from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Server, started
 from bench.kit.script import START, BrokenStream, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
@@ -102,7 +103,7 @@ def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
 
 
 def private_kib(server: Server) -> float:
-    return server.memory_kib()["private"]
+    return memory_kib(server.pid)["private"]
 
 
 def relayed(core: int, seconds: float, shapes: Sequence[Shape], looks: list[float] | None = None) -> list[Figures]:

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
+from bench.kit.channel import JOIN_SECONDS, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
@@ -38,7 +38,12 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
     with channel(GATEWAY, script(0, EVENTS), core) as found:
         found.subscribers.join(size, JOIN_SECONDS)
         found.warm_up()
-        _first_keepalive(found)
+        until = clock() + FIRST_SECONDS
+        while not min(found.subscribers.waiting_bytes()):
+            if clock() > until:
+                raise BrokenStream(f"no keep-alive within {FIRST_SECONDS:g} s")
+            time.sleep(0.1)
+        found.subscribers.settle(1.0)  # from then on each pause has exactly one
         begin = found.sample()
         # The load sleeps: what comes meanwhile waits in the sockets, where it is counted and then compared.
         time.sleep(pauses * KEEPALIVE_SECONDS)
@@ -49,16 +54,6 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
         raise BrokenStream(f"a subscriber got {min(waiting)} bytes, {pauses} keep-alives are more")
     keepalives_each = sum(waiting) / KEEPALIVE_BYTES / size
     return {"seconds": spent.seconds, "core_share": spent.cores()["peer_core"], "keepalives_each": keepalives_each}
-
-
-def _first_keepalive(found: Channel) -> None:
-    """Return a second after it: then each pause has exactly one."""
-    until = clock() + FIRST_SECONDS
-    while not min(found.subscribers.waiting_bytes()):
-        if clock() > until:
-            raise BrokenStream(f"no keep-alive within {FIRST_SECONDS:g} s")
-        time.sleep(0.1)
-    found.subscribers.settle(1.0)
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:

@@ -160,16 +160,13 @@ class Upstream:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.expected: dict[str, Exchange] = {}
+        self.expected: dict[str, Exchange] = {}  # by key
         self.connections: set[_Connection] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
-
-    def expect(self, exchange: Exchange) -> None:
-        self.expected[exchange.key] = exchange
 
     def reset(self) -> None:
         """Forget what is expected and cut what is running: the end of a run, whatever state it is in."""

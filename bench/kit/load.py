@@ -84,10 +84,11 @@ class Outcome:
         return [exchange.ttft() for exchange in self.exchanges if exchange.turn >= first_turn]
 
     def latencies(self) -> list[float]:
-        """Of the events sent within the window: starts of streams are not in it."""
-        return list(
-            itertools.chain.from_iterable(exchange.latencies(*self.window_span) for exchange in self.exchanges)
-        )
+        """From send to receipt, of the events sent within the window: starts of streams are not in it."""
+        since, until = self.window_span
+        pairs = ((exchange.sends, exchange.receipts) for exchange in self.exchanges)
+        both = itertools.chain.from_iterable(zip(*pair, strict=False) for pair in pairs)
+        return [received - sent for sent, received in both if since <= sent < until]
 
 
 class Load:
@@ -171,7 +172,7 @@ class Streams:
         asked = len(self.outcome.exchanges)
         exchange = Exchange(key, plan.script(slot), plan.gap, turn, plan.speech[asked % len(plan.speech)])
         self.outcome.exchanges.append(exchange)
-        self._upstream.expect(exchange)
+        self._upstream.expected[key] = exchange
         client.ask(exchange)
         if plan.resets:
             exchange.reset = plan.resets[asked % len(plan.resets)]

@@ -86,11 +86,6 @@ class Exchange:
     def ttft(self) -> float:
         return self.receipts[FIRST_CONTENT] - self.asked_at
 
-    def latencies(self, since: float, until: float) -> list[float]:
-        """From send to receipt, of the events sent in between these times."""
-        pairs = zip(self.sends, self.receipts, strict=False)
-        return [received - sent for sent, received in pairs if since <= sent < until]
-
 
 MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
 MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of the load has 66 KiB
