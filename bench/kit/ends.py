@@ -35,15 +35,12 @@ class Target:
     def request(self, key: str) -> bytes:
         message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
         body = json.dumps({"model": MODEL, "stream": True, "messages": [message]}).encode()
-        lines = [
-            "POST /v1/chat/completions HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            "Content-Type: application/json",
-            "Accept: text/event-stream",
-            f"Content-Length: {len(body)}",
-            *(f"{name}: {value}" for name, value in self.headers),
-        ]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
+        )
+        head += f"Accept: text/event-stream\r\nContent-Length: {len(body)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in self.headers)
+        return f"{head}\r\n".encode("latin-1") + body
 
 
 class Client:
@@ -65,9 +62,13 @@ class Client:
         self._check = self._target.check(exchange.script)
         request = self._target.request(exchange.key)
         try:
-            sock = self._sock or self._connect()
+            if self._sock is None:
+                self._sock = socket.create_connection(("127.0.0.1", self._target.port), CONNECT_TIMEOUT)
+                self._sock.setblocking(False)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._loop.watch(self._sock.fileno(), lambda mask: self._receive())
             exchange.asked_at = clock()
-            sock.sendall(request)  # 300 bytes into an empty socket buffer: never blocks
+            self._sock.sendall(request)  # 300 bytes into an empty socket buffer: never blocks
         except OSError as error:
             self._end(f"request failed: {error}")
 
@@ -92,14 +93,6 @@ class Client:
         if sock is not None:
             self._loop.forget(sock.fileno())
             sock.close()
-
-    def _connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self._target.port), CONNECT_TIMEOUT)
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._loop.watch(sock.fileno(), lambda mask: self._receive())
-        self._sock = sock
-        return sock
 
     def _receive(self) -> bool:
         """Take what one read gives; False: there was nothing to read."""

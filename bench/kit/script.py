@@ -177,9 +177,6 @@ class SubscriberCheck(Check):
         self.moves: dict[Position, tuple[bytes, Position]] = {}  # the bytes read last there, and where they lead
 
     def advance(self, position: Position, data: bytes) -> Position:
-        known = self.moves.get(position)
-        if known is not None and known[0] == data:
-            return known[1]
         new = super().advance(position, data)
         if new.ended:
             raise BrokenStream("the stream has ended")
