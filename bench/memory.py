@@ -24,14 +24,6 @@ KEEPALIVE_BYTES = len(b"d\r\n: keepalive\n\n\r\n")
 EVENTS = 10
 
 
-def idle(size: int, core: int) -> Figures:
-    """A life of the gateway with subscribers that get a first event."""
-    with channel(GATEWAY, script(0, EVENTS), core) as found:
-        figures = found.join(size)
-        found.warm_up()
-        return figures
-
-
 def quiet(size: int, seconds: float, core: int) -> Figures:
     """The gateway's CPU while nothing comes, over a multiple of the pause."""
     pauses = max(1, round(seconds / KEEPALIVE_SECONDS))
@@ -64,7 +56,9 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         for number in range(1, given.rounds + 1):
             for size in sizes:
                 say(f"round {number}/{given.rounds}: {size} subscribers")
-                results.add(f"{size}", idle(size, cores[0]))
+                with channel(GATEWAY, script(0, EVENTS), cores[0]) as found:
+                    results.add(f"{size}", found.join(size))
+                    found.warm_up()  # all of them get a first event
         if given.quiet:
             say(f"{given.quiet} quiet subscribers, {given.quiet_seconds:g} s")
             calm = quiet(given.quiet, given.quiet_seconds, cores[0])

@@ -132,7 +132,8 @@ class Client:
             return
         exchange.receipts.extend([now] * (position.events - done))
         self._position = position
-        self._aligned = self._check.exact and position.aligned and position.events < total
+        begins = position == Position(position.events, begun=True)  # the next byte begins a chunk and an event
+        self._aligned = self._check.exact and begins and position.events < total
         if position.ended:
             self._end("")
 

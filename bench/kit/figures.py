@@ -55,8 +55,8 @@ class Sample:
 
     def cores(self, prefix: str = "") -> Figures:
         """The shares of a core that the peer and the load have used."""
-        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
-        return {prefix + name: share for name, share in shares.items()}
+        peer, load = self.peer_cpu / self.seconds, self.own_cpu / self.seconds
+        return {f"{prefix}peer_core": peer, f"{prefix}load_core": load}
 
 
 NO_SAMPLE = Sample()

@@ -83,9 +83,6 @@ class Exchange:
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
 
-    def ttft(self) -> float:
-        return self.receipts[FIRST_CONTENT] - self.asked_at
-
 
 MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
 MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of the load has 66 KiB
@@ -103,11 +100,6 @@ class Position(NamedTuple):
     rest: bytes = b""  # dechunked, but not the end of an event yet
     begun: bool = False  # the response head is complete
     ended: bool = False  # the body is over
-
-    @property
-    def aligned(self) -> bool:
-        """Whether the next byte begins a chunk and an event."""
-        return self.begun and not (self.held or self.rest or self.ended)
 
 
 START = Position()
