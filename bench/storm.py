@@ -30,9 +30,6 @@ EVENTS = 20_000  # prepared
 JOINS_A_LOOK = 8
 
 
-Join = tuple[float, Callable[[], object]]  # when, and how
-
-
 @dataclass(slots=True)
 class Flow:
     """Events on schedule, for as long as somebody runs it."""
@@ -41,8 +38,8 @@ class Flow:
     rate: float
     due: float
 
-    def run(self, seconds: float, joins: Iterable[Join] = ()) -> None:
-        """Publish, read, and make the joins when they are due, for this long, and until everybody is served."""
+    def run(self, seconds: float, joins: Iterable[tuple[float, Callable[[], object]]] = ()) -> None:
+        """Publish, read, and make each join when it is due, for this long, and until everybody is served."""
         until, waiting, subscribers = clock() + seconds, deque(joins), self.channel.subscribers
         while (now := clock()) < until or waiting or subscribers.joining:
             if now > until + PATIENCE_SECONDS:
