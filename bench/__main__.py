@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from bench import report
-from bench.kit.command import bounded, say
+from bench.kit.command import say
 from bench.kit.tables import Table
-from bench.rows import MET, judge, needs_packages, rows
+from bench.rows import MET, judge, rows
 from bench.suite import ALL, BENCHES, RESULTS, Suite, adopt_orphans, chosen
 
 
@@ -36,11 +36,9 @@ def run(given: argparse.Namespace) -> int:
     verdicts = judge(suite.reports, suite.troubles, [row for row in rows() if row.bench in names])
     for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
         cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
-        print(f"\n{Table((source, 'target', 'measured', 'verdict'), cells, figures=False).aligned()}")
+        print(f"\n{Table((source, 'target', 'measured', 'verdict'), cells).aligned()}")
     for name, status in suite.broken.items():
         print(f"\nbench {name} failed: status {status}")
-    if needs_packages(suite.reports.values()):
-        print("\npeers are missing: apt-get install nginx libnginx-mod-nchan gcc")
     return 0 if all(verdict.word == MET for verdict in verdicts) and not suite.broken else 1
 
 
@@ -51,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     add, names = running.add_argument, [*BENCHES, ALL]
     add("benches", nargs="*", choices=names, metavar="BENCH", help=f"of {', '.join(names)}")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
-    add("--rounds", type=bounded(1, 20), help="of every bench that has rounds")
+    add("--rounds", type=int, help="of every bench that has rounds")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for the relay bench")
     reporting = commands.add_parser("report", help="tables and pictures of what was kept")
     running.set_defaults(act=run)

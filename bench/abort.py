@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from bench.kit.command import Bench, Given, start_all, take_turns
-from bench.kit.figures import times_ms
+from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, NGINX, Peer, Server
 from bench.kit.script import Exchange, Speech
 
-WARM_UP, ALONE, BESIDE = "", "alone", "beside"
+ALONE, BESIDE = "alone", "beside"
 WARM_UP_ABORTS = 10
 # Four ways of leaving, in turn: before the first token and in mid-stream, by FIN and by RST. Of the upstreams that
 # have sent no token yet, half have sent their head and the role, the other half nothing at all.
@@ -39,7 +39,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     delays: dict[str, dict[str, Delays]] = {}
     with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
 
-        def turn(server: Server, company: str, aborts: int, others: int = 0) -> None:
+        def turn(server: Server, company: str, aborts: int, others: int) -> None:
             plan = replace(LEAVING, turns=aborts * len(RESETS))
             outcome = server.run(load, plan, replace(COMPANY, streams=others) if others else None)
             kept = delays.setdefault(server.name, {}).setdefault(company, {})
@@ -47,22 +47,31 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
                 kept.setdefault(kind(exchange), []).append(exchange.lost_at - exchange.left_at)
 
         entries = start_all(stack, load, [Peer(GATEWAY), Peer(NGINX)], cores[0], failures)
-        take_turns("warm-up", entries, partial(turn, company=WARM_UP, aborts=WARM_UP_ABORTS), failures)
+        warm_up = replace(LEAVING, turns=WARM_UP_ABORTS * len(RESETS))
+        take_turns("warm-up", entries, partial(Server.run, load=load, plan=warm_up), failures)
         for number in range(1, given.rounds + 1):
-            share = given.aborts * number // given.rounds - given.aborts * (number - 1) // given.rounds
             for company, others in ((ALONE, 0), (BESIDE, given.others)):
                 step = f"round {number}/{given.rounds}: {company}"
-                take_turns(step, entries, partial(turn, company=company, aborts=share, others=others), failures)
+                take_turns(
+                    step,
+                    entries,
+                    partial(turn, company=company, aborts=given.aborts // given.rounds, others=others),
+                    failures,
+                )
             entries = dict(reversed(entries.items()))
-    found = {
-        name: {
-            company: {kind: {"aborts": len(values), **times_ms(values)} for kind, values in sorted(kinds.items())}
-            for company, kinds in companies.items()
-            if company != WARM_UP
-        }
-        for name, companies in delays.items()
+    return {
+        "peers": {
+            name: {
+                company: {kind: _figures(kinds[kind]) for kind in sorted(kinds)} for company, kinds in found.items()
+            }
+            for name, found in delays.items()
+        },
+        "failures": failures,
     }
-    return {"peers": found, "failures": failures}
+
+
+def _figures(delays: list[float]) -> Figures:
+    return {"aborts": len(delays), **times_ms(delays)}
 
 
 BENCH = Bench("abort", __doc__, measure)

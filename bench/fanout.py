@@ -105,10 +105,7 @@ class FanoutRound:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    most = most_subscribers()
-    if over := [size for size in given.subscribers if size > most]:
-        say(f"the limit of open files allows {most} subscribers instead of {over}")
-    given.subscribers = sorted({min(size, most) for size in given.subscribers})
+    given.subscribers = sorted({min(size, most_subscribers()) for size in given.subscribers})
     results: dict[int, Results] = {}
     for number in range(1, given.rounds + 1):
         FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))

@@ -23,7 +23,8 @@ from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Sample
 from bench.kit.load import Load
 from bench.kit.loop import clock
-from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, Server, started
+from bench.kit.machine import memory_kib
+from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, started
 from bench.kit.script import START, BrokenStream, SubscriberCheck, script
 from bench.relay import SETTLE, cpu_plan
 
@@ -101,10 +102,6 @@ def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
     return [(x - first, kib - least) for x, kib in more]
 
 
-def private_kib(server: Server) -> float:
-    return server.memory_kib()["private"]
-
-
 def relayed(core: int, seconds: float, shapes: Sequence[Shape], looks: list[float] | None = None) -> list[Figures]:
     """A point for each shape, by one gateway. Into `looks` goes its memory before and at the begin of the window."""
     points = []
@@ -113,7 +110,7 @@ def relayed(core: int, seconds: float, shapes: Sequence[Shape], looks: list[floa
 
         def probe() -> float:
             if looks is not None:
-                looks.append(private_kib(server))
+                looks.append(memory_kib(server.pid)["private"])
             return server.cpu()
 
         for x, streams, rate, text_bytes in shapes:
@@ -145,12 +142,12 @@ def with_subscribers(name: str, core: int, seconds: float) -> list[Figures]:
         subscribers.join(1, JOIN_SECONDS)
         found.warm_up()
         subscribers.from_now()  # nothing is published while they join; the C loop has no past anyway
-        empty, points = private_kib(found.server), []
+        empty, points = memory_kib(found.server.pid)["private"], []
         for size in sorted({min(size, most_subscribers()) for size in SUBSCRIBERS}):
             say(f"subscribers of {name}: {size}")
             subscribers.join(size - len(subscribers.sockets), JOIN_SECONDS, subscribers.published)
             subscribers.settle(0.5)
-            kib = private_kib(found.server)
+            kib = memory_kib(found.server.pid)["private"]
             spent, events = found.passes(seconds, most=MAX_EVENTS // len(SUBSCRIBERS) - WARM_UP_EVENTS)
             points.append({"x": size, "cpu": spent.peer_cpu / events * 1e6, "memory": kib, **spent.cores()})
         return above_lowest(points, empty)
@@ -220,11 +217,11 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
             say(f"round {number}/{given.rounds}: {name}")
             with reporting(failures, name):
                 rounds[name].append(curves[name]())
-    found = {name: _curve(merged(points)) for name, points in rounds.items() if name not in failures}
+    found = {name: curve(merged(points)) for name, points in rounds.items() if name not in failures}
     return {"curves": found, "failures": failures}
 
 
-def _curve(points: Sequence[Figures]) -> dict[str, object]:
+def curve(points: Sequence[Figures]) -> dict[str, object]:
     named = {f"{point['x']:,.0f}": {**point, "strained": strained(point)} for point in points}
     return {"points": named, "fits": fits(points)}
 

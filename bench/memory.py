@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from bench.kit.channel import JOIN_SECONDS, Channel, channel, most_subscribers
+from bench.kit.channel import JOIN_SECONDS, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
@@ -24,21 +24,18 @@ KEEPALIVE_BYTES = len(b"d\r\n: keepalive\n\n\r\n")
 EVENTS = 10
 
 
-def idle(size: int, core: int) -> Figures:
-    """A life of the gateway with subscribers that get a first event."""
-    with channel(GATEWAY, script(0, EVENTS), core) as found:
-        figures = found.join(size)
-        found.warm_up()
-        return figures
-
-
 def quiet(size: int, seconds: float, core: int) -> Figures:
     """The gateway's CPU while nothing comes, over a multiple of the pause."""
     pauses = max(1, round(seconds / KEEPALIVE_SECONDS))
     with channel(GATEWAY, script(0, EVENTS), core) as found:
         found.subscribers.join(size, JOIN_SECONDS)
         found.warm_up()
-        _first_keepalive(found)
+        until = clock() + FIRST_SECONDS
+        while not min(found.subscribers.waiting_bytes()):
+            if clock() > until:
+                raise BrokenStream(f"no keep-alive within {FIRST_SECONDS:g} s")
+            time.sleep(0.1)
+        found.subscribers.settle(1.0)  # from then on each pause has exactly one
         begin = found.sample()
         # The load sleeps: what comes meanwhile waits in the sockets, where it is counted and then compared.
         time.sleep(pauses * KEEPALIVE_SECONDS)
@@ -51,16 +48,6 @@ def quiet(size: int, seconds: float, core: int) -> Figures:
     return {"seconds": spent.seconds, "core_share": spent.cores()["peer_core"], "keepalives_each": keepalives_each}
 
 
-def _first_keepalive(found: Channel) -> None:
-    """Return a second after it: then each pause has exactly one."""
-    until = clock() + FIRST_SECONDS
-    while not min(found.subscribers.waiting_bytes()):
-        if clock() > until:
-            raise BrokenStream(f"no keep-alive within {FIRST_SECONDS:g} s")
-        time.sleep(0.1)
-    found.subscribers.settle(1.0)
-
-
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     sizes = sorted({min(size, most_subscribers()) for size in given.subscribers})
     given.quiet = min(given.quiet, most_subscribers())
@@ -69,7 +56,9 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         for number in range(1, given.rounds + 1):
             for size in sizes:
                 say(f"round {number}/{given.rounds}: {size} subscribers")
-                results.add(f"{size}", idle(size, cores[0]))
+                with channel(GATEWAY, script(0, EVENTS), cores[0]) as found:
+                    results.add(f"{size}", found.join(size))
+                    found.warm_up()  # all of them get a first event
         if given.quiet:
             say(f"{given.quiet} quiet subscribers, {given.quiet_seconds:g} s")
             calm = quiet(given.quiet, given.quiet_seconds, cores[0])

@@ -39,8 +39,6 @@ def draw(folder: Path, reports: Mapping[str, Report]) -> list[str]:
     for bench, drawer in (("fanout", fanout), ("relay", relay)):
         with matplotlib.rc_context(STYLE):
             if bench in reports and (picture := drawer(reports[bench])) is not None:
-                if reports[bench].get("quick"):
-                    picture.text(0.995, 0.008, "short run, not final", ha="right", va="bottom", color="#c0392b")
                 picture.savefig(folder / f"{bench}.svg", format="svg", metadata={"Date": None, "Creator": None})
                 drawn.append(f"{bench}.svg")
     return drawn

@@ -40,7 +40,7 @@ def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: 
         parts.append(f"**Not final**: {', '.join(quick)} {short}")
     for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
         cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
-        table = Table(("question", "target", "measured", "verdict"), cells, figures=False)
+        table = Table(("question", "target", "measured", "verdict"), cells)
         parts += [f"## Targets: {source}", table.markdown().replace(f"| {MISSED}", f"| **{MISSED}**")]
     parts += ["## Conditions", _conditions(reports)]
     for name, report in reports.items():
@@ -63,7 +63,7 @@ def _conditions(reports: Mapping[str, Report]) -> str:
         rows.setdefault((machine, commit, facts["date"][:10]), []).append(name)
         versions |= report["versions"]
     cells = [[*key, ", ".join(names)] for key, names in rows.items()]
-    table = Table(("machine", "commit", "date", "benches"), cells, figures=False)
+    table = Table(("machine", "commit", "date", "benches"), cells)
     return f"{table.markdown()}\n\nVersions: {', '.join(map(' '.join, versions.items()))}."
 
 

@@ -115,12 +115,10 @@ def _slow(peer: str, report: Report) -> str:
 def _reason(row: Row, report: Report) -> str:
     """The failure of the part that was needed, or of the gateway, or what the run lacks."""
     failures = failures_of(report)
-    for name in (row.part, "gateway"):
-        if name in failures:
-            return f"{name}: {failures[name].partition(chr(10))[0].removeprefix(f'{name}: ')}"
-    return (
-        "litellm: give --litellm PYTHON" if row.part == "litellm" else row.needs or f"{row.bench} has no such figure"
-    )
+    for name in [name for name in (row.part, "gateway") if name in failures]:
+        return f"{name}: {failures[name].partition(chr(10))[0].removeprefix(f'{name}: ')}"
+    needs = row.needs or f"{row.bench} has no such figure"
+    return "litellm: give --litellm PYTHON" if row.part == "litellm" else needs
 
 
 def failures_of(report: Report) -> dict[str, str]:
@@ -129,12 +127,3 @@ def failures_of(report: Report) -> dict[str, str]:
     for size in (report.get("sizes") or {}).values():
         found = {**size.get("failures", {}), **found}
     return found
-
-
-def needs_packages(reports: Iterable[Report]) -> bool:
-    """Whether a peer was missing that a package would bring."""
-    return any(
-        name in ("nginx", "nchan", "c") and any(word in why for word in ("No such file", "no gcc"))
-        for report in reports
-        for name, why in failures_of(report).items()
-    )

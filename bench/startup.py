@@ -2,13 +2,11 @@
 
     python -m bench.startup [--rounds 10] [--json FILE]
 
-From exec to `/readyz` answering 200; beside it a Python that imports nothing, which is the floor. The first start of
-each, which may have to compile or to read from the disk, does not count.
+From exec to `/readyz` answering 200. The first start, which may have to compile or to read from the disk, does not
+count.
 """
 
 import contextlib
-import os
-import subprocess
 import sys
 import time
 from typing import Any
@@ -20,7 +18,6 @@ from bench.kit.peers import GATEWAY, Peer, PeerFailure, ask, free_port, started
 
 PATIENCE = 20.0
 ASK_AGAIN = 0.001
-FLOOR = "python"  # the interpreter alone, in the place of a peer
 
 
 def start_gateway(core: int) -> Figures:
@@ -34,21 +31,14 @@ def start_gateway(core: int) -> Figures:
         raise PeerFailure(f"{GATEWAY}: /readyz is not 200 after {seconds:.0f} s")
 
 
-def start_python(core: int) -> Figures:
-    """The same interpreter, from exec to its end."""
-    command, begun = [sys.executable, "-c", ""], clock()
-    subprocess.run(command, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), timeout=PATIENCE)
-    return {"ready_seconds": clock() - begun}
-
-
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     results = Results()
     with reporting(results.failures, GATEWAY):
         for number in range(given.rounds + 1):
             say(f"start {number}/{given.rounds}")
-            figures = {GATEWAY: start_gateway(cores[0]), FLOOR: start_python(cores[0])}
-            for name in figures if number else ():
-                results.add(name, figures[name])
+            figures = start_gateway(cores[0])
+            if number:
+                results.add(GATEWAY, figures)
     return {"peers": {name: results.spreads(name) for name in results.rounds}, "failures": results.failures}
 
 

@@ -30,9 +30,6 @@ EVENTS = 20_000  # prepared
 JOINS_A_LOOK = 8
 
 
-Join = tuple[float, Callable[[], object]]  # when, and how
-
-
 @dataclass(slots=True)
 class Flow:
     """Events on schedule, for as long as somebody runs it."""
@@ -41,32 +38,28 @@ class Flow:
     rate: float
     due: float
 
-    def run(self, seconds: float, joins: Iterable[Join] = ()) -> None:
-        """Publish, read, and make the joins when they are due, for this long, and until no join is left."""
-        until, waiting = clock() + seconds, deque(joins)
-        while (now := clock()) < until or waiting:
+    def run(self, seconds: float, joins: Iterable[tuple[float, Callable[[], object]]] = ()) -> None:
+        """Publish, read, and make each join when it is due, for this long, and until everybody is served."""
+        until, waiting, subscribers = clock() + seconds, deque(joins), self.channel.subscribers
+        while (now := clock()) < until or waiting or subscribers.joining:
+            if now > until + PATIENCE_SECONDS:
+                raise BrokenStream(f"{len(waiting)} not joined, {len(subscribers.joining)} without a response head")
             if now >= self.due:
                 self.channel.publish(1)
                 self.due += 1 / self.rate
             for _ in range(JOINS_A_LOOK):
                 if waiting and waiting[0][0] <= now:
                     waiting.popleft()[1]()
-            self.channel.subscribers.look(now + PATIENCE_SECONDS)
+            subscribers.look(now + PATIENCE_SECONDS)
 
     def wave(self, name: str, seconds: float, joins: list[Callable[[], object]]) -> Figures:
         """Spread the joins over the time; how long each waited for its response head, and what it cost."""
-        subscribers, begin = self.channel.subscribers, self.channel.sample()
-        subscribers.join_seconds.clear()
+        begin, waits = self.channel.sample(), self.channel.subscribers.join_seconds
+        waits.clear()
         self.run(
             seconds, [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
         )
-        until = clock() + PATIENCE_SECONDS
-        while subscribers.joining and clock() < until:
-            self.run(0.01)
-        if subscribers.joining:
-            raise BrokenStream(f"{name}: {len(subscribers.joining)} without a response head")
-        spent = (self.channel.sample() - begin).cores(f"{name}_")
-        return times_ms(subscribers.join_seconds, f"{name}_") | spent
+        return times_ms(waits, f"{name}_") | (self.channel.sample() - begin).cores(f"{name}_")
 
 
 def storm(found: Channel, given: Given) -> Figures:

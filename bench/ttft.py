@@ -21,15 +21,7 @@ from bench.kit.ends import Target
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, ask, started
-from bench.kit.script import (
-    FRAMING_EVENTS,
-    BrokenStream,
-    Check,
-    ContentCheck,
-    Position,
-    Script,
-    Speech,
-)
+from bench.kit.script import FRAMING_EVENTS, BrokenStream, Check, ContentCheck, Position, Script, Speech
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE = "spread", "at_once"
@@ -79,10 +71,9 @@ def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spr
     late = [exchange.receipts[-1] - exchange.asked_at - budget for exchange in outcome.exchanges]
     if min(late) < -EARLY:
         raise BrokenStream(f"answered {-min(late) * 1e3:.1f} ms before the end of the budget")
-    seen = sum(exchange.taken_at > 0 for exchange in outcome.exchanges)
     lost = sum(exchange.lost_at > 0 for exchange in outcome.exchanges)
-    if (seen, lost) != (len(late), len(late)):
-        raise BrokenStream(f"of {len(late)} requests {seen} seen by the upstream, {lost} closed there")
+    if lost != len(late):
+        raise BrokenStream(f"of {len(late)} requests the upstream has seen {lost} come and close")
     return late
 
 

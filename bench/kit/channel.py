@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bench.kit.figures import Figures, Sample
 from bench.kit.loop import clock
-from bench.kit.machine import raise_open_files
+from bench.kit.machine import memory_kib, raise_open_files
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailure, Server, ask, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
@@ -133,11 +133,11 @@ class Channel:
 
     def join(self, size: int) -> Figures:
         """New subscribers; KiB of memory, and CPU of each."""
-        before, cpu = self.server.memory_kib(), self.server.cpu()
+        before, cpu = memory_kib(self.server.pid), self.server.cpu()
         self.subscribers.join(size, JOIN_SECONDS)
         figures = {"join_cpu_us": (self.server.cpu() - cpu) / size * 1e6}
         self.subscribers.settle(SETTLE_SECONDS)
-        after = self.server.memory_kib()
+        after = memory_kib(self.server.pid)
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
 
     def passes(self, seconds: float, events: int = 1, most: float = math.inf) -> tuple[Sample, int]:

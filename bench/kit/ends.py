@@ -35,15 +35,12 @@ class Target:
     def request(self, key: str) -> bytes:
         message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
         body = json.dumps({"model": MODEL, "stream": True, "messages": [message]}).encode()
-        lines = [
-            "POST /v1/chat/completions HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            "Content-Type: application/json",
-            "Accept: text/event-stream",
-            f"Content-Length: {len(body)}",
-            *(f"{name}: {value}" for name, value in self.headers),
-        ]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
+        )
+        head += f"Accept: text/event-stream\r\nContent-Length: {len(body)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in self.headers)
+        return f"{head}\r\n".encode("latin-1") + body
 
 
 class Client:
@@ -65,9 +62,13 @@ class Client:
         self._check = self._target.check(exchange.script)
         request = self._target.request(exchange.key)
         try:
-            sock = self._sock or self._connect()
+            if self._sock is None:
+                self._sock = socket.create_connection(("127.0.0.1", self._target.port), CONNECT_TIMEOUT)
+                self._sock.setblocking(False)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._loop.watch(self._sock.fileno(), lambda mask: self._receive())
             exchange.asked_at = clock()
-            sock.sendall(request)  # 300 bytes into an empty socket buffer: never blocks
+            self._sock.sendall(request)  # 300 bytes into an empty socket buffer: never blocks
         except OSError as error:
             self._end(f"request failed: {error}")
 
@@ -92,14 +93,6 @@ class Client:
         if sock is not None:
             self._loop.forget(sock.fileno())
             sock.close()
-
-    def _connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self._target.port), CONNECT_TIMEOUT)
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._loop.watch(sock.fileno(), lambda mask: self._receive())
-        self._sock = sock
-        return sock
 
     def _receive(self) -> bool:
         """Take what one read gives; False: there was nothing to read."""
@@ -139,7 +132,8 @@ class Client:
             return
         exchange.receipts.extend([now] * (position.events - done))
         self._position = position
-        self._aligned = self._check.exact and position.aligned and position.events < total
+        begins = position == Position(position.events, begun=True)  # the next byte begins a chunk and an event
+        self._aligned = self._check.exact and begins and position.events < total
         if position.ended:
             self._end("")
 
@@ -160,16 +154,13 @@ class Upstream:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.expected: dict[str, Exchange] = {}
+        self.expected: dict[str, Exchange] = {}  # by key
         self.connections: set[_Connection] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.on_lost: Callable[[Exchange], None] = lambda exchange: None  # called when `lost_at` has been noted
         loop.watch(self._listener.fileno(), self._on_accept)
-
-    def expect(self, exchange: Exchange) -> None:
-        self.expected[exchange.key] = exchange
 
     def reset(self) -> None:
         """Forget what is expected and cut what is running: the end of a run, whatever state it is in."""

@@ -9,6 +9,7 @@ import operator
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field
+from functools import partialmethod
 
 Figures = dict[str, float]
 Json = dict[str, float] | None
@@ -54,8 +55,8 @@ class Sample:
 
     def cores(self, prefix: str = "") -> Figures:
         """The shares of a core that the peer and the load have used."""
-        shares = {"peer_core": self.peer_cpu / self.seconds, "load_core": self.own_cpu / self.seconds}
-        return {prefix + name: share for name, share in shares.items()}
+        peer, load = self.peer_cpu / self.seconds, self.own_cpu / self.seconds
+        return {f"{prefix}peer_core": peer, f"{prefix}load_core": load}
 
 
 NO_SAMPLE = Sample()
@@ -76,14 +77,10 @@ class Results:
         rounds = self.rounds[name]
         return {key: spread(figures[key] for figures in rounds) for key in rounds[0]}
 
-    def ratio(self, name: str, other: str, key: str) -> Json:
-        """The figure of `name` over that of `other`, round by round."""
-        return self._paired(name, other, key, operator.truediv)
-
-    def beyond(self, name: str, other: str, key: str) -> Json:
-        """The figure of `name` minus that of `other`, round by round."""
-        return self._paired(name, other, key, operator.sub)
-
-    def _paired(self, name: str, other: str, key: str, combine: Callable[[float, float], float]) -> Json:
+    def _paired(self, combine: Callable[[float, float], float], name: str, other: str, key: str) -> Json:
         pairs = zip(self.rounds.get(name, []), self.rounds.get(other, []), strict=False)
         return spread(combine(mine[key], theirs[key]) for mine, theirs in pairs)
+
+    # The figure of `name` over that of `other`, and minus that of `other`, round by round.
+    ratio = partialmethod(_paired, operator.truediv)
+    beyond = partialmethod(_paired, operator.sub)

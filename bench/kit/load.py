@@ -70,10 +70,6 @@ class Outcome:
     window: Sample = NO_SAMPLE
     window_span: tuple[float, float] = (-math.inf, math.inf)  # by the clock; everything if the plan has no window
 
-    @property
-    def events(self) -> int:
-        return sum(len(exchange.receipts) for exchange in self.exchanges)
-
     def trouble(self) -> str:
         """Why the figures mean nothing, "" if every stream was whole."""
         missing = self.due - self.completed
@@ -81,13 +77,15 @@ class Outcome:
 
     def ttfts(self, first_turn: int = 1) -> list[float]:
         """Of the turns from `first_turn` on: with 2, the request that opens the connection does not count."""
-        return [exchange.ttft() for exchange in self.exchanges if exchange.turn >= first_turn]
+        counted = (exchange for exchange in self.exchanges if exchange.turn >= first_turn)
+        return [exchange.receipts[FIRST_CONTENT] - exchange.asked_at for exchange in counted]
 
     def latencies(self) -> list[float]:
-        """Of the events sent within the window: starts of streams are not in it."""
-        return list(
-            itertools.chain.from_iterable(exchange.latencies(*self.window_span) for exchange in self.exchanges)
-        )
+        """From send to receipt, of the events sent within the window: starts of streams are not in it."""
+        since, until = self.window_span
+        pairs = ((exchange.sends, exchange.receipts) for exchange in self.exchanges)
+        both = itertools.chain.from_iterable(zip(*pair, strict=False) for pair in pairs)
+        return [received - sent for sent, received in both if since <= sent < until]
 
 
 class Load:
@@ -108,7 +106,8 @@ class Load:
         outcome, self.upstream.on_lost = streams.outcome, streams.on_lost
 
         def mark(now: float) -> None:
-            marks.append(Sample(clock(), outcome.events, probe(), time.process_time()))
+            events = sum(len(exchange.receipts) for exchange in outcome.exchanges)
+            marks.append(Sample(clock(), events, probe(), time.process_time()))
 
         try:
             with undisturbed():
@@ -171,7 +170,7 @@ class Streams:
         asked = len(self.outcome.exchanges)
         exchange = Exchange(key, plan.script(slot), plan.gap, turn, plan.speech[asked % len(plan.speech)])
         self.outcome.exchanges.append(exchange)
-        self._upstream.expect(exchange)
+        self._upstream.expected[key] = exchange
         client.ask(exchange)
         if plan.resets:
             exchange.reset = plan.resets[asked % len(plan.resets)]

@@ -73,14 +73,10 @@ class Loop:
             if pause > 0:
                 # epoll_wait counts milliseconds, select microseconds: 30,000 events/s are 33 µs apart.
                 select.select(waiter, (), (), min(pause, MAX_WAIT))
-            self._poll()
-
-    def _poll(self) -> None:
-        handlers = self._handlers
-        for fd, mask in self._epoll.poll(0):
-            handler = handlers.get(fd)  # an earlier call of this pass may have closed it
-            if handler is not None:
-                handler(mask)
+            for fd, mask in self._epoll.poll(0):
+                handler = self._handlers.get(fd)  # an earlier call of this pass may have closed it
+                if handler is not None:
+                    handler(mask)
 
     def _fire(self, now: float) -> float:
         """Call what is due; return when the next timer is due."""

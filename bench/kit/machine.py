@@ -114,8 +114,7 @@ def versions() -> dict[str, str]:
 
 def output_of(*command: str) -> str:
     """What a short command prints on both streams, "" if it cannot be run."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        return (done.stdout + done.stderr).strip()
+    return ""

@@ -79,9 +79,6 @@ class Server:
         """CPU seconds of the whole process tree so far."""
         return machine.cpu_seconds(self.pid) if self.pid else 0.0
 
-    def memory_kib(self) -> dict[str, float]:
-        return machine.memory_kib(self.pid)
-
     def freeze(self) -> None:
         """Let none of its processes run until a turn of its own: idle ones have timers and threads too."""
         if self.pid:
@@ -104,7 +101,7 @@ def started(peer: Peer, upstream_port: int, core: int) -> Iterator[Server]:
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(Path(folder, "log"), "ab") as log:
         try:
-            command, told = _prepared(peer, Path(folder), port, upstream_port, key)
+            command = _command(peer, Path(folder), port=port, upstream_port=upstream_port, key=key)
             begun = clock()
             process = subprocess.Popen(
                 command,
@@ -120,32 +117,23 @@ def started(peer: Peer, upstream_port: int, core: int) -> Iterator[Server]:
             raise PeerFailure(f"{peer.name}: {error}") from error
         try:
             _wait_until_open(peer, process, port, Path(folder, "log"))
-            secret = {LITELLM: key}.get(peer.name) or (json.loads(told)["secret"] if told.startswith("{") else "")
-            headers = (("Authorization", f"Bearer {secret}"),) if secret else ()
+            if (made := Path(folder, "key.json")).exists():
+                key = json.loads(made.read_text())["secret"]
+            headers = (("Authorization", f"Bearer {key}"),) if peer.name in (WITH_KEY, LITELLM) else ()
             target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
             yield Server(peer.name, target, process.pid, begun, peer.spec.get("load_share", 1.0))
         finally:
             _stop(process)
 
 
-def _prepared(peer: Peer, folder: Path, port: int, upstream_port: int, key: str) -> tuple[list[str], str]:
-    """Fill the templates of a peer; its command, and what the command before it has printed. Raises `PeerFailure`."""
-    spec = peer.spec
-    values: dict[str, object] = {"python": sys.executable, "folder": folder, "port": port, "key": key}
-    values |= {"upstream_port": upstream_port, "templates": TEMPLATES, "files": machine.raise_open_files()}
-    values |= {"nginx": machine.PROGRAMS["nginx"][0], "server": spec.get("server")} | dict(peer.values)
+def _command(peer: Peer, folder: Path, **values: object) -> list[str]:
+    """Fill the templates of a peer, those of its files and those of its command, which is returned."""
+    spec, nginx = peer.spec, machine.PROGRAMS["nginx"][0]
+    values |= {"python": sys.executable, "folder": folder, "templates": TEMPLATES, "nginx": nginx, **peer.values}
+    values |= {"files": machine.raise_open_files(), "server": spec.get("server")}
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
-    prepare, command = (
-        [Template(word).substitute(values) for word in spec.get(key, ())] for key in ("prepare", "command")
-    )
-    if not prepare:
-        return command, ""
-    environ = environment(peer.home)
-    done = subprocess.run(prepare, cwd=peer.home, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PeerFailure(f"{peer.name}: {done.stderr}")
-    return command, done.stdout
+    return [Template(word).substitute(values) for word in spec["command"]]
 
 
 def environment(home: Path) -> dict[str, str]:

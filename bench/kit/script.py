@@ -83,14 +83,6 @@ class Exchange:
     sends: list[float] = field(default_factory=list)  # when the upstream sent event k
     receipts: list[float] = field(default_factory=list)  # when event k was complete at the client
 
-    def ttft(self) -> float:
-        return self.receipts[FIRST_CONTENT] - self.asked_at
-
-    def latencies(self, since: float, until: float) -> list[float]:
-        """From send to receipt, of the events sent in between these times."""
-        pairs = zip(self.sends, self.receipts, strict=False)
-        return [received - sent for sent, received in pairs if since <= sent < until]
-
 
 MAX_HEAD_BYTES = 1 << 16  # LiteLLM's head has about 2 KiB
 MAX_TAIL_BYTES = 1 << 20  # an unfinished chunk or event beyond this is broken: the longest of the load has 66 KiB
@@ -108,11 +100,6 @@ class Position(NamedTuple):
     rest: bytes = b""  # dechunked, but not the end of an event yet
     begun: bool = False  # the response head is complete
     ended: bool = False  # the body is over
-
-    @property
-    def aligned(self) -> bool:
-        """Whether the next byte begins a chunk and an event."""
-        return self.begun and not (self.held or self.rest or self.ended)
 
 
 START = Position()
@@ -182,9 +169,6 @@ class SubscriberCheck(Check):
         self.moves: dict[Position, tuple[bytes, Position]] = {}  # the bytes read last there, and where they lead
 
     def advance(self, position: Position, data: bytes) -> Position:
-        known = self.moves.get(position)
-        if known is not None and known[0] == data:
-            return known[1]
         new = super().advance(position, data)
         if new.ended:
             raise BrokenStream("the stream has ended")

@@ -23,8 +23,6 @@ MAX_READY = 512  # sockets between two looks at the clock: about a millisecond
 MAX_JOINING = 64  # requests without a response head
 CONNECT_TIMEOUT = 10.0
 
-_INTEREST = select.EPOLLIN | select.EPOLLET
-
 
 class Subscribers:
     """`publish()` must be called before the bytes go out."""
@@ -40,6 +38,7 @@ class Subscribers:
         self._sent_at: list[float] = []
         self.latencies: list[float] | None = None  # from send to receipt of each delivery, while somebody wants them
         self.join_seconds: list[float] = []  # from connect to the response head (or to the first event)
+        self.published = 0  # events
         self.received = 0  # events, over all subscribers
 
     def from_now(self) -> None:
@@ -47,20 +46,16 @@ class Subscribers:
         self._path += ("&" if "?" in self._path else "?") + "from=now"
 
     @property
-    def published(self) -> int:
-        return self._check.published
-
-    @property
     def missing(self) -> int:
         """Deliveries that are still to come, over all subscribers."""
-        return len(self.sockets) * self._check.published - self.received
+        return len(self.sockets) * self.published - self.received
 
     def publish(self, count: int) -> range:
         """The next `count` events go out now; their numbers."""
         first = self._check.published
         if first + count > len(self._check.events):
             raise BrokenStream("the prepared events are used up")
-        self._check.published += count
+        self.published = self._check.published = first + count
         self._sent_at += [clock()] * count
         return range(first, first + count)
 
@@ -87,7 +82,7 @@ class Subscribers:
         self.sockets[fd], self._receive[fd] = sock, sock.recv
         self._positions[fd], self.joining[fd] = Position(have), begun
         self.received += have
-        self._epoll.register(fd, _INTEREST)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
         return fd
 
     def drop(self, fd: int) -> tuple[int, bytes]:

@@ -54,11 +54,10 @@ def cell(found: Any, digits: int = THREE, factor: float = 1.0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`figures`: all columns but the first hold figures, which stand to the right."""
+    """All columns but the first stand to the right."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    figures: bool = True
 
     @classmethod
     def of(cls, report: Report, spec: Mapping[str, Any]) -> "Table":
@@ -74,10 +73,10 @@ class Table:
         """For a terminal."""
         lines = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        sides = [str.rjust if number and self.figures else str.ljust for number in range(len(widths))]
+        sides = [str.rjust if number else str.ljust for number in range(len(widths))]
         rows = (zip(sides, line, widths, strict=True) for line in lines)
         return "\n".join("  ".join(side(text, width) for side, text, width in row).rstrip() for row in rows)
 
     def markdown(self) -> str:
-        rule = ["---", *["---:" if self.figures else "---"] * (len(self.head) - 1)]
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
         return "\n".join(f"| {' | '.join(line)} |" for line in (self.head, rule, *self.rows))

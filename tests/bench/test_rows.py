@@ -15,7 +15,6 @@ from bench.rows import (
     Verdict,
     failures_of,
     judge,
-    needs_packages,
     of_bench,
     rows,
 )
@@ -70,13 +69,6 @@ def test_a_missing_peer_is_named() -> None:
     }
     found = verdict(report, "deliveries per CPU s, of Nchan's")
     assert (found.word, found.why) == (NOT_MEASURED, "nchan: ended with status 1")
-    assert needs_packages([report])
-
-
-def test_a_gateway_that_failed_is_no_missing_package() -> None:
-    report = {"failures": {"gateway": "gateway: No such file or directory"}, "sizes": {}}
-    assert not needs_packages([report])
-    assert needs_packages([{"failures": {"nginx": "nginx: [Errno 2] No such file or directory"}}])
 
 
 def test_a_figure_of_other_conditions_is_none() -> None:

@@ -39,7 +39,7 @@ def test_subscribers_that_are_equally_far_have_equal_positions_and_share_a_prove
     places = [check.advance(START, HEAD) for _ in range(2)]
     assert places[0] == places[1]
     data = SUBSCRIBED[len(HEAD) :]
-    assert check.advance(places[0], data) is check.advance(places[1], data)
+    assert check.advance(places[0], data) == check.advance(places[1], data)
     assert check.moves[places[0]][0] == data
 
 
