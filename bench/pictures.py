@@ -56,7 +56,7 @@ def fanout(report: Report) -> Figure | None:
 
 
 def _lines(axes: Axes, report: Report, kind: str) -> None:
-    """For each peer the median, with the range of the rounds behind it."""
+    """A bar for each peer: its median, with the range of the rounds behind the bar."""
     title = {"single": "One event at a time", "burst": f"Bursts of {dig(report, 'options.burst')} events"}[kind]
     axes.set(title=title, xlabel="subscribers of one stream", ylabel="deliveries per CPU second")
     axes.loglog()

@@ -32,7 +32,7 @@ NO_WORDS = re.compile(r"#.*\b(so many|so long|of that|of such|with it)([ ,;:.]|$
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
 # `bench` follows.
-FILES = [path for folder in ("gateway", "tests") for path in sorted((ROOT.parent / folder).rglob("*.py"))]
+FILES = [path for folder in ("gateway", "tests", "bench") for path in sorted((ROOT.parent / folder).rglob("*.py"))]
 SOURCES = {path.relative_to(ROOT.parent).as_posix(): path.read_text() for path in FILES}
 PLAIN = [name for name in MODULES if not name.endswith("__init__.py")]
 

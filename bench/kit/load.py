@@ -76,7 +76,7 @@ class Outcome:
         return "; ".join([f"{missing} of {self.due} streams not whole"] * bool(missing) + self.reasons[:MAX_REASONS])
 
     def ttfts(self, first_turn: int = 1) -> list[float]:
-        """Of the turns from `first_turn` on: with 2, the request that opens the connection does not count."""
+        """The TTFT of each turn from `first_turn` on: 2 leaves out the request that opens the connection."""
         counted = (exchange for exchange in self.exchanges if exchange.turn >= first_turn)
         return [exchange.receipts[FIRST_CONTENT] - exchange.asked_at for exchange in counted]
 

@@ -140,7 +140,7 @@ class Check:
 
 
 class ContentCheck(Check):
-    """For a proxy that writes its own events (LiteLLM): the texts must be the upstream's, all, in order."""
+    """The check of a proxy that writes its own events (LiteLLM): its texts must be the upstream's, in order."""
 
     exact = False
 

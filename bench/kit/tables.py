@@ -61,7 +61,7 @@ class Table:
 
     @classmethod
     def of(cls, report: Report, spec: Mapping[str, Any]) -> "Table":
-        """As bench/benches.toml has it; without columns, a row for each figure."""
+        """A table as bench/benches.toml describes it; without columns it has a row for each figure."""
         named, columns = matches(report, spec["rows"]), spec.get("columns")
         if columns is None:
             rows = [[key.replace("_", " "), cell(value)] for key, value in (named.get("") or {}).items()]
@@ -70,7 +70,7 @@ class Table:
         return cls([spec["first"], *(head for head, *_ in columns)], rows)
 
     def aligned(self) -> str:
-        """For a terminal."""
+        """The table as a terminal shows it."""
         lines = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         sides = [str.rjust if number else str.ljust for number in range(len(widths))]
