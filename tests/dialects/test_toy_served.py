@@ -105,7 +105,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     config = Config.model_validate(
         {
             "server": {"listen": "127.0.0.1:0"},
-            "stream": {"commit_after_ms": 50, "keepalive_seconds": 0.05},
+            "stream": {"commit_after_ms": 250, "keepalive_seconds": 0.05},
             "storage": {"path": str(tmp_path / "books.db")},
             "routing": {"optimize": "cost"},  # so that alpha is asked first
             "upstreams": [settings_of("alpha", urls[0], Decimal(1)), settings_of("beta", urls[1], Decimal(2))],
