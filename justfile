@@ -31,15 +31,15 @@ fix:
 
 # Run the tests that need no process and no port, in about a minute.
 test-fast *options:
-    .venv/bin/pytest -q -n 4 --dist loadgroup {{slow}} {{options}}
+    .venv/bin/pytest -q -n 3 --dist loadgroup {{slow}} {{options}}
 
 # Run all tests, as the README does.
 test *options:
-    .venv/bin/pytest -q -n 4 --dist loadgroup {{options}}
+    .venv/bin/pytest -q -n 3 --dist loadgroup {{options}}
 
 # Measure which lines and branches the tests of test-fast reach.
 coverage *options:
-    .venv/bin/pytest -q -n 4 --dist loadgroup {{slow}} --cov --cov-report=term:skip-covered {{options}}
+    .venv/bin/pytest -q -n 3 --dist loadgroup {{slow}} --cov --cov-report=term:skip-covered {{options}}
 
 # Run every bench and tell which targets are met: an hour on an idle machine; `just bench --quick` shows that all works.
 bench *options:
