@@ -1,9 +1,9 @@
 """Shell: the way of a frame into its log and, while only one subscriber takes bytes, on to its socket at once.
 
 In: frames, each with the transfer chunk in which it came. Out: bytes to the sink of the subscriber that goes
-straight; with no subscriber or several, the fan-out is told that the log has grown. This is the only place that
-appends single frames; frames that come together are appended by the fan-out (`fanout.py`). The invariant: the subscriber that goes straight is up to date, so that the end of the log is
-its cursor.
+straight; with no subscriber or several, the fan-out is told that the log has grown. Single frames are appended here
+only; frames that come together are appended by the fan-out (`fanout.py`). The invariant: the subscriber that goes
+straight is up to date, so that the end of the log is its cursor.
 """
 
 from collections.abc import Callable
