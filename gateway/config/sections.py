@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.config.fields import Words
 from gateway.config.provider_values import (
+    NOT_YET_SPOKEN,
     Aliases,
     AuthScheme,
     DefaultFields,
@@ -23,7 +24,6 @@ from gateway.config.provider_values import (
     ProxyUrl,
     Query,
     RenamedFields,
-    SpokenDialect,
 )
 from gateway.config.values import (
     ID_WORDS,
@@ -231,7 +231,7 @@ class UpstreamSettings(Section):
     forward_headers: tuple[ForwardedHeader, ...] = _described(
         (), "Header fields of the client's request that are passed on; they replace those of `headers`."
     )
-    dialects: Annotated[tuple[SpokenDialect, ...], Field(min_length=1)] = _described(
+    dialects: Annotated[tuple[Annotated[Literal["chat"], NOT_YET_SPOKEN], ...], Field(min_length=1)] = _described(
         ("chat",), "The APIs that the upstream speaks itself."
     )
     drop: tuple[DroppedField, ...] = _described(
