@@ -50,11 +50,13 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
         or_fail(lambda: runner.run(coroutine))
 
 
-def configure_logs(level: str) -> None:
-    """Log at this level; ends the command if there is no such level."""
+def configure_logs(level: str, form: str = "json") -> None:
+    """Log at this level and in this format; ends the command if there is no such level, or no such format."""
+    if form not in ("json", "text"):
+        fail([f"--log-format must be json or text, not {form!r}"])
     if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         fail([f"--log-level must be debug, info, warning or error, not {level!r}"])
-    logs.configure(level.upper())
+    logs.configure(level.upper(), form=form)
 
 
 def stop_signal() -> asyncio.Event:
