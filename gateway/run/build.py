@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway import config
+from gateway.errors import ConfigError
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
@@ -41,7 +42,7 @@ class Upstreams:
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
-    endpoints = {upstream.name: _endpoint(upstream, settings, pace, before) for upstream in settings.upstreams}
+    endpoints = _endpoints(settings, pace, before)
     return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
 
 
@@ -67,6 +68,19 @@ def needs_restart(before: config.Config, now: config.Config) -> list[str]:
     """The sections whose changes a reload does not take over."""
     at_start = _read_at_start(before)
     return [section for section, read in _read_at_start(now).items() if read != at_start[section]]
+
+
+def _endpoints(settings: config.Config, pace: Pace, before: Upstreams | None) -> dict[str, Endpoint]:
+    """The endpoints of all upstreams; raises `ConfigError`, in which each fault has its key path and upstream."""
+    endpoints, faults = {}, []
+    for index, upstream in enumerate(settings.upstreams):
+        try:
+            endpoints[upstream.name] = _endpoint(upstream, settings, pace, before)
+        except ConfigError as error:
+            faults += [f"upstreams[{index}].{fault} [upstream {upstream.name}]" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return endpoints
 
 
 def _endpoint(
