@@ -143,7 +143,7 @@ ListenOn = Annotated[
     PlainSerializer(str),
     Words("host:port, [IPv6]:port, :port or unix:/path"),
 ]
-Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "priority"]
+Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "weight", "priority"]
 OPTIMIZE_WORDS = Words("one of " + ", ".join((*get_args(Optimize), *OPTIMIZE_ALIASES)))
 UNALIASED = BeforeValidator(lambda word: OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word)
 HedgeAfter = Literal["off", "auto"] | Annotated[Whole, Field(ge=1, le=MAX_MS)]
