@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import summary
+
 from .toml import MINIMAL, SECRET, configuration, faults, upstream_fault
 
 COMPLETE = """
@@ -206,3 +208,8 @@ def test_models_are_needed_unless_they_are_discovered(folder: Path) -> None:
 def test_a_base_url_with_a_query_says_where_the_query_belongs(folder: Path) -> None:
     found = faults(folder, MINIMAL.replace("/v1", "/v1?api-version=1"))
     assert found == ["upstreams[0].base_url: must not have a query; put its parameters into the table query"]
+
+
+def test_the_summary_says_that_more_models_are_discovered(folder: Path) -> None:
+    text = MINIMAL.replace("models", 'discover = "on"\nmodels')
+    assert "models: 1 and what it lists, no key" in summary(configuration(folder, text))[1]

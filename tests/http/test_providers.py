@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,28 @@ def test_beyond_max_concurrency_the_next_upstream_is_asked_then_nobody(start: St
         assert refused.error()["code"] == "rate_limit_exceeded"
     answered = wait_for(lambda: _good(fetch(gateway.port, body(QUICK, model="m", stream=True))), "a place")
     assert answered.text() == text(8)
+
+
+def test_a_place_that_another_request_took_in_the_meantime_is_no_failure_of_the_upstream(
+    start: Start, providers: Upstreams
+) -> None:
+    go = threading.Event()
+
+    def fail(request: bytes) -> bytes:
+        go.wait(10)
+        return json_answer(500, b"{}")
+
+    slow, second, third = RawUpstream(fail, "slow"), providers.start("second"), providers.start("third")
+    gateway = start(configuration(settings(slow), settings(second, "max_concurrency = 1"), settings(third)))
+    try:
+        with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
+            for client in (one, other):  # both routes have the place at the second upstream
+                client.post(body(ENDLESS, model="m", stream=True))
+            gateway.turn()
+            go.set()
+            assert sorted(upstream_of(client.head()) for client in (one, other)) == ["second", "third"]
+    finally:
+        slow.close()
 
 
 def _good(answered: Answer) -> Answer | None:
