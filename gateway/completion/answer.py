@@ -36,6 +36,7 @@ class Record:
     gap_p50_ms: float | None  # the median pause between two tokens
     duration_ms: float
     attempts: tuple[AttemptRecord, ...]
+    wildcard: str | None = None  # the wildcard of the configuration by which the model was found
 
 
 Settle = Callable[[Record], None]
@@ -177,6 +178,7 @@ class Answer:
             gap_p50_ms=(description["inter_token_gap_ms"] or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
+            wildcard=self._candidate.wildcard if self._candidate else self._call.wildcard,
         )
         self._settled = (self.headers(), _encoded(description, usage))
         self._winner = None
