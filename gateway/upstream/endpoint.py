@@ -35,7 +35,9 @@ class Endpoint:
     name: str
     pool: Pool
     limits: AttemptLimits
+    max_event_bytes: int
     include_usage: bool
+    origin: Origin
     prefix: str  # the path of `base_url`, before the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     credential: str = field(default="", repr=False)
@@ -71,7 +73,9 @@ class Endpoint:
                 response=upstream.response_timeout_ms / 1000,
                 idle=idle_seconds,
             ),
+            max_event_bytes=upstream.max_event_bytes,
             include_usage=upstream.include_usage,
+            origin=origin,
             prefix=origin.prefix,
             fields=http1.encode_fields(_fields(origin, upstream)),
             credential=upstream.api_key.get_secret_value() if upstream.api_key is not None else "",
