@@ -31,11 +31,13 @@ def redirected(request: bytes, status: int, location: str, origin: Origin, hops:
     line, _, rest = request.partition(b"\r\n")
     method, target, _ = line.decode("ascii").split(" ", 2)
     scheme = "https" if origin.tls else "http"
+    root = f"{scheme}://{origin.authority}"
+    via_proxy = target.startswith(root)  # a proxy is told the whole URL (RFC 9112 section 3.2.2)
     try:
-        url = urljoin(f"{scheme}://{origin.authority}{target}", location.strip())
+        url = urljoin(target if via_proxy else root + target, location.strip())
         parts, there = urlsplit(url), Origin.parse(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        following = http1.encode_request_line(method, path)
+        following = http1.encode_request_line(method, root + path if via_proxy else path)
     except ValueError:
         raise UpstreamError(f"HTTP {status} with a Location that is no URL") from None
     where = f"{parts.scheme}://{there.authority}{parts.path}"[:MAX_LOCATION]
