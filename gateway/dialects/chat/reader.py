@@ -22,6 +22,7 @@ from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 
 MAX_EVENT_VALUES = 100_000  # JSON values of one event: more would take the event loop for over 20 ms
+MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
 MAX_KEPT_BYTES = 1 << 20  # of a larger event without choices nothing is kept for the next one
@@ -67,6 +68,8 @@ class ChatReader:
         name, data = None, block[6:-2]
         plain = sse.is_frame(block)
         if not plain:
+            if len(block) > MAX_LINES and block.count(b"\n") > MAX_LINES:
+                return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
             event = sse.decode(block)
             if event.data is None:
                 return self._read_without_data(block)
@@ -74,7 +77,7 @@ class ChatReader:
         if (size := len(data)) < _SHORT:
             if data.strip() == b"[DONE]":
                 return _DONE
-        elif size > MAX_EVENT_VALUES and json_text.holds_more_than(data, MAX_EVENT_VALUES):
+        elif size > MAX_EVENT_VALUES // 5 and json_text.holds_more_than(data, MAX_EVENT_VALUES):
             return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
         try:
             payload = json_text.loads(data)
