@@ -56,7 +56,7 @@ class Refusals:
 
     def reading(self) -> Reading:
         """The counts, by status and code."""
-        values = {labels: float(count) for labels, count in self._counts.items()}
+        values: dict[tuple[str, ...], float] = {**self._counts}
         text = "Requests that were answered with an error, by HTTP status and code."
         return Reading("rivergate_refusals", text, values, ("status", "code"), counts=True)
 

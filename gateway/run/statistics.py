@@ -151,10 +151,13 @@ class GatewayStatistics:
         yield sources.refusals.reading()
         yield from self._upstream_readings()
         yield from self._loop_readings()
-        yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
-        yield _single("rivergate_connections", "Open client connections.", sources.capacity.connections)
+        yield from self._connection_readings()
         failing = sources.bank.failure is not None
         yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _connection_readings(self) -> Iterator[Reading]:
+        yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _single("rivergate_connections", "Open client connections.", self._sources.capacity.connections)
 
     def _loop_readings(self) -> Iterator[Reading]:
         yield _single(
