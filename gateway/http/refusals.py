@@ -28,7 +28,7 @@ class Refusals:
     """The record of one gateway."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, ...]] = Counter()
         self._limit = LineLimit()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,7 +56,7 @@ class Refusals:
 
     def reading(self) -> Reading:
         """The counts, by status and code."""
-        values: dict[tuple[str, ...], float] = {**self._counts}
+        values = {labels: float(count) for labels, count in self._counts.items()}
         text = "Requests that were answered with an error, by HTTP status and code."
         return Reading("rivergate_refusals", text, values, ("status", "code"), counts=True)
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RivergateError, closed_code
+from gateway.errors import DurationExceeded, RivergateError, UpstreamTimeout, closed_code
 from gateway.routing.catalog import Candidate
+from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
@@ -119,6 +120,7 @@ class Dispatcher:
         names = tuple(candidate.endpoint.name for candidate in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
         self._money = money
+        self._incidents = route.incidents
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
         self.began = clock.monotonic()
@@ -134,7 +136,7 @@ class Dispatcher:
         self._clear_timer()
         winner = self._winner
         if winner is not None and not winner.outcome:
-            winner.outcome = "won"
+            self._end(winner, "won")
             winner.attempt.cancel()
             winner.candidate.health.on_complete(None, clock.monotonic())
 
@@ -172,23 +174,44 @@ class Dispatcher:
         if entry is self._winner:
             self._commit(entry)
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(entry.health_number, ttft, now)
+        health = entry.candidate.health
+        breaker = health.breaker
+        health.on_content(entry.health_number, ttft, now)
+        if health.breaker is not breaker:
+            self._incidents.on_breaker(entry.candidate, breaker, None, self._call.request_id)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
-        entry.outcome = "won"
+        self._end(entry, "won")
         self._clear_timer()
         entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
         self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome = closed_code(error)
+        self._end(entry, closed_code(error))
+        breaker = entry.candidate.health.breaker
         entry.candidate.health.on_failed(entry.health_number, error, now)
-        if entry is self._winner:
+        is_winner = entry is self._winner
+        commands = [] if is_winner else self._race.on_failed(entry.number, error, now)
+        self._tell_failed(entry, error, breaker, reached_client=is_winner or _gives_up(commands))
+        if is_winner:
             self._owner.on_failed(error)
         else:
-            self._obey(self._race.on_failed(entry.number, error, now))
+            self._obey(commands)
+
+    def _tell_failed(
+        self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, *, reached_client: bool
+    ) -> None:
+        """Tell of a failed attempt, and of the breaker that it has opened or closed. `breaker`: its state before."""
+        candidate, request_id = entry.candidate, self._call.request_id
+        self._incidents.on_failed(candidate, error, request_id, reached_client=reached_client)
+        if candidate.health.breaker is not breaker:
+            self._incidents.on_breaker(candidate, breaker, error, request_id)
+
+    def _end(self, entry: AttemptEntry, outcome: str) -> None:
+        entry.outcome = outcome
+        self._incidents.on_end(entry.attempt.upstream, outcome)
 
     # --- commands
 
@@ -198,7 +221,7 @@ class Dispatcher:
                 case Start(number, candidate, hedge):
                     self._start(number, self._candidates[candidate], hedge)
                 case Cancel(number, reason):
-                    self._cancel(self._entry(number), reason)
+                    self._cancel(self._entry(number), reason, gives_up=_gives_up(commands))
                 case Commit(number):
                     self._winner = self._entry(number)
                 case GiveUp(error):
@@ -237,7 +260,7 @@ class Dispatcher:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = CancelReason.TIMED_OUT.value
+            self._end(entry, CancelReason.TIMED_OUT.value)
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
@@ -280,11 +303,14 @@ class Dispatcher:
             traceparent=call.traceparent,
         )
 
-    def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
+    def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:
         if entry.outcome:
             return
-        entry.outcome = reason.value
+        self._end(entry, reason.value)
         entry.attempt.cancel()
+        if reason is CancelReason.TIMED_OUT:
+            error = UpstreamTimeout("no content in the time that it was given")
+            self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
@@ -325,6 +351,11 @@ class Dispatcher:
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),
         )
+
+
+def _gives_up(commands: list[Command]) -> bool:
+    """Whether the race ends without an answer, so that the client gets an error."""
+    return any(isinstance(command, GiveUp) for command in commands)
 
 
 def _since_start(marks: Marks, at: float | None) -> float | None:

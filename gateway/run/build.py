@@ -13,6 +13,7 @@ from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
+from gateway.routing.incidents import Incidents
 from gateway.routing.router import Router
 from gateway.routing.throttle import Throttle
 from gateway.run import certificate
@@ -116,8 +117,15 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
         for upstream in settings.upstreams
         for model in upstream.models
     )
-    throttle = _throttle(settings.ttft.hedge_max_share, before)
-    return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random, throttle=throttle)
+    return Router(
+        catalog,
+        routing,
+        settings.ttft,
+        dice=random.random,
+        jitter=random.random,
+        throttle=_throttle(settings.ttft.hedge_max_share, before),
+        incidents=_incidents(endpoints, before),
+    )
 
 
 def _throttle(share: float, before: Upstreams | None) -> Throttle:
@@ -126,6 +134,14 @@ def _throttle(share: float, before: Upstreams | None) -> Throttle:
         return Throttle(share)
     before.router.throttle.change(share)
     return before.router.throttle
+
+
+def _incidents(endpoints: Mapping[str, Endpoint], before: Upstreams | None) -> Incidents | None:
+    """The record of what happened to upstreams, which goes on across reloads; None at the start."""
+    if before is None:
+        return None
+    before.router.incidents.errors.keep(endpoints)
+    return before.router.incidents
 
 
 def _rules(routing: config.RoutingSettings) -> BreakerRules:

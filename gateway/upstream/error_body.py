@@ -49,7 +49,9 @@ class ErrorBody:
     def finish(self) -> None:
         if not self.over:
             self.over = True
-            self._owner.on_broken(self._error())
+            error = self._error()
+            error.answered_with(self._status)
+            self._owner.on_broken(error)
 
     def stop(self) -> None:
         self.over = True
