@@ -5,14 +5,15 @@ or `on_failed`, and of nothing after `release`.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RivergateError
+from gateway.errors import DurationExceeded, RateLimited, RivergateError
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
@@ -38,6 +39,8 @@ class Call:
     prompt_tokens: int = 0  # as the gateway itself estimates them
     hold_finish: bool = False
     traceparent: str | None = None  # the header for the upstream; None: no trace
+    wildcard: str | None = None  # the wildcard by which the model was found
+    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,12 @@ class Dispatcher:
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
+        if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
+            # Other requests have taken its places since the route was made: the next candidate is asked.
+            error = RateLimited("over its max_concurrency or rpm", retry_after=math.ceil(wait))
+            error.blame(candidate.endpoint.name)
+            self._obey(self._race.on_failed(number, error, clock.monotonic()))
+            return
         call = self._call
         attempt = Attempt(
             Order(
@@ -270,7 +279,10 @@ class Dispatcher:
     def _encode(self, candidate: Candidate) -> bytes:
         call, endpoint = self._call, candidate.endpoint
         content = call.request.upstream_body(
-            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+            candidate.model.upstream_id,
+            streamed=call.streamed,
+            include_usage=endpoint.include_usage,
+            changes=endpoint.changes,
         )
         return endpoint.encode(
             call.dialect.upstream_path,
@@ -278,6 +290,7 @@ class Dispatcher:
             streamed=call.streamed,
             request_id=call.request_id,
             traceparent=call.traceparent,
+            more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
         )
 
     def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
