@@ -5,6 +5,7 @@ envelope, so that one object becomes a status before the commit, and an event in
 blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -249,6 +250,32 @@ class StreamAborted(GatewayError):
 
     code = "stream_aborted"
     ending = Ending.STOPPED
+
+
+# Codes that an error of the gateway may have instead of the code of its class.
+MORE_CODES = frozenset(
+    {
+        "expired_api_key",
+        "cost_constraint_exceeded",
+        "latency_constraint_exceeded",
+        "throughput_constraint_not_met",
+        "provider_not_in_allowlist",
+        "provider_blocked",
+    }
+)
+
+
+def closed_code(error: RivergateError) -> str:
+    """The code of an error for logs and metrics: one of a closed set, whatever code an upstream has made up."""
+    return error.code if error.code in _closed_codes() else type(error).code
+
+
+@functools.cache
+def _closed_codes() -> frozenset[str]:
+    kinds: list[type[RivergateError]] = [RivergateError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(kind.code for kind in kinds) | MORE_CODES
 
 
 class ConfigError(Exception):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RateLimited, RivergateError
+from gateway.errors import DurationExceeded, RateLimited, RivergateError, closed_code
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
@@ -186,7 +186,7 @@ class Dispatcher:
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome = error.code
+        entry.outcome = closed_code(error)
         entry.candidate.health.on_failed(entry.health_number, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)

@@ -36,6 +36,7 @@ from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
+from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.viewing import jittered_retry_ms
 from gateway.observe import trace
@@ -100,6 +101,7 @@ class Service:
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
         self._capacity = Capacity()
+        self._refusals = Refusals()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
@@ -120,6 +122,7 @@ class Service:
             keys=self._keys,
             bank=self._bank,
             capacity=self._capacity,
+            refusals=self._refusals,
             feeds=self._feeds,
             lag=self._lag,
             pace=self._upstreams.pace,
@@ -143,7 +146,9 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
-        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force)
+        return ReplyParts(
+            opening=opening, places=places, admission=admission, in_force=in_force, refusals=self._refusals
+        )
 
     def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
         parts = AppParts(
@@ -249,6 +254,7 @@ class Service:
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
+        self._refusals.close()
         self._garbage.stop()
         await self._bank.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
@@ -273,7 +279,13 @@ class Service:
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, count, self._fast_way, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server,
+                count,
+                self._fast_way,
+                loop=loop,
+                on_invalid=self._refusals.on_refused,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                access_log=None,
             )
 
         await self._listeners.open(build)
