@@ -36,6 +36,7 @@ class RivergateError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
+        self.upstream_status: int | None = None  # the status of an upstream's answer; None: it gave none
         if code is not None:
             self.code = code
 
@@ -47,6 +48,10 @@ class RivergateError(Exception):
     def blame(self, upstream: str) -> None:
         """Put the upstream's name before the message."""
         self.reason = f"{upstream}: {self.reason}"
+
+    def answered_with(self, status: int) -> None:
+        """Note the status of the upstream's answer."""
+        self.upstream_status = status
 
     def add_details(self, details: Mapping[str, Any]) -> None:
         """Put these members into the envelope, beside `error`; earlier ones are replaced."""

@@ -59,12 +59,16 @@ class Money:
 class AttemptRecord:
     """How one attempt went.
 
-    `start_ms` counts from the start of the request, the other milliseconds from the start of the attempt; None: the
-    attempt did not come so far.
+    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
+    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
+    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
+    milliseconds from the start of the attempt; None: the attempt did not come so far.
     """
 
     upstream: str
     outcome: str
+    status: int | None
+    reason: str | None
     hedge: bool
     start_ms: float
     connect_ms: float | None
@@ -75,6 +79,8 @@ class AttemptRecord:
         return {
             "upstream": self.upstream,
             "outcome": self.outcome,
+            "status": self.status,
+            "reason": self.reason,
             "hedge": self.hedge,
             "start_ms": self.start_ms,
             "connect_ms": self.connect_ms,
@@ -85,7 +91,7 @@ class AttemptRecord:
 
 @dataclass(slots=True)
 class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` is the word in its record; "" while the attempt runs."""
+    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
 
     number: int  # its number in the race
     attempt: Attempt
@@ -93,6 +99,7 @@ class AttemptEntry:
     hedge: bool
     health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
+    reason: str | None = None
 
 
 class DispatchOwner(Protocol):
@@ -186,7 +193,7 @@ class Dispatcher:
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome = closed_code(error)
+        entry.outcome, entry.reason = closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: ")
         entry.candidate.health.on_failed(entry.health_number, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)
@@ -240,10 +247,11 @@ class Dispatcher:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = CancelReason.TIMED_OUT.value
+            error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
+            entry.outcome, entry.reason = CancelReason.TIMED_OUT.value, error.reason
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+            self._owner.on_failed(error)
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
         if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
@@ -296,7 +304,7 @@ class Dispatcher:
     def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
         if entry.outcome:
             return
-        entry.outcome = reason.value
+        entry.outcome, entry.reason = reason.value, reason.sentence
         entry.attempt.cancel()
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
@@ -332,6 +340,8 @@ class Dispatcher:
         return AttemptRecord(
             upstream=entry.attempt.upstream,
             outcome=entry.outcome or running,
+            status=marks.status,
+            reason=entry.reason,
             hedge=entry.hedge,
             start_ms=round((marks.started - self.began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),
