@@ -13,6 +13,7 @@ from gateway.config.loading import (
     load_without_secrets,
     summary,
 )
+from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
     Config,
     FeedSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_SECRET_BYTES",
     "MAX_SOCKET_PATH_BYTES",
     "MAX_TLS_FILE_BYTES",
+    "NO_PROXY",
     "OPTIMIZE_ALIASES",
     "SYSTEM_FILE",
     "Config",

@@ -31,7 +31,7 @@ def warnings(tree: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _has_key(upstream: Mapping[str, Any]) -> bool:
-    return any(isinstance(upstream.get(key), str) for key in ("api_key_env", "api_key_file"))
+    return any(upstream.get(key) for key in ("api_key_env", "api_key_file", "header_env", "header_file"))
 
 
 def _of_base_url(loc: Loc, url: str, *, has_key: bool) -> Iterator[Fault]:

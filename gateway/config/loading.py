@@ -16,12 +16,15 @@ from pydantic import SecretStr, ValidationError
 from gateway.config import advice, environment, faults, reference
 from gateway.config.faults import Fault, Finding, Gravity
 from gateway.config.fields import Loc
+from gateway.config.provider_rules import provider_faults
 from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
 from gateway.errors import ConfigError
 
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 SYSTEM_FILE = Path("/etc/rivergate/rivergate.toml")
 MAX_SECRET_BYTES = 8192  # a header line beyond this is refused by common servers
+UPSTREAM_TLS_FILES = ["tls_ca_file", "tls_client_cert_file", "tls_client_key_file"]
 MAX_TLS_FILE_BYTES = 1 << 22  # 16 times the system's whole bundle of certificate authorities
 
 
@@ -67,7 +70,8 @@ def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
     for loc, upstream in faults.tables_at(tree, "upstreams"):
         found += _resolve_key(loc, upstream, folder, environ)
-        found += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
+        found += _resolve_headers(loc, upstream, folder, environ)
+        found += _resolve_files(loc, upstream, folder, UPSTREAM_TLS_FILES)
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
     found += _cross_faults(tree)
@@ -120,6 +124,7 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     yield from faults.duplicates((), tree, "upstreams", "name")
     for loc, upstream in faults.tables_at(tree, "upstreams"):
         yield from faults.duplicates(loc, upstream, "models", "id")
+        yield from provider_faults(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
 
 
@@ -165,7 +170,7 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
         return
     key = "api_key_env" if file_name is None else "api_key_file"
     try:
-        if isinstance(variable, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+        if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
             text, source = _variable(variable, environ), _shown_variable(variable)
         elif isinstance(file_name, str):
             text, source = _content(folder, file_name, MAX_SECRET_BYTES).decode("ascii", "replace"), "the file"
@@ -178,6 +183,33 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
         yield Fault((*loc, key), str(error), Gravity.NO_SECRET)
     except ValueError as error:
         yield Fault((*loc, key), str(error), Gravity.BAD_SECRET)
+
+
+def _resolve_headers(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Put the values of secret header fields beside the tables that refer to them."""
+    if upstream.pop("secret_headers", None) is not None:
+        yield Fault((*loc, "secret_headers"), "unknown key; use header_env or header_file")
+    secrets: dict[str, SecretStr] = {}
+    for key in ("header_env", "header_file"):
+        table = upstream.get(key)
+        if not isinstance(table, dict):
+            continue
+        for name, source in list(table.items()):
+            try:
+                if not isinstance(source, str):
+                    continue
+                if key == "header_file":
+                    content = _content(folder, source, MAX_SECRET_BYTES).decode("ascii", "replace")
+                    secrets[name] = SecretStr(_usable_value(content, "the file"))
+                    table[name] = str(folder / source)
+                elif _VARIABLE.fullmatch(source):
+                    secrets[name] = SecretStr(_usable_value(_variable(source, environ), _shown_variable(source)))
+            except _NoSecret as error:
+                yield Fault((*loc, key, name), str(error), Gravity.NO_SECRET)
+            except ValueError as error:
+                yield Fault((*loc, key, name), str(error), Gravity.BAD_SECRET)
+    if secrets:
+        upstream["secret_headers"] = secrets
 
 
 class _NoSecret(ValueError):
@@ -193,6 +225,15 @@ def _variable(variable: str, environ: Mapping[str, str]) -> str:
     if variable not in environ:
         raise _NoSecret(f"{_shown_variable(variable)} is not set")
     return environ[variable]
+
+
+def _usable_value(text: str, source: str) -> str:
+    """The value of a secret header field, which may hold blanks, as `Bearer abc` does."""
+    if not (value := text.strip()):
+        raise ValueError(f"{source} holds no value: it is empty")
+    if not re.fullmatch("[ -~]+", value):
+        raise ValueError(f"{source} holds no usable value: control or non-ASCII characters in it")
+    return value
 
 
 def _usable_secret(text: str, source: str) -> str:

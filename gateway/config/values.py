@@ -21,6 +21,7 @@ from gateway.config.fields import Words
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of Linux, without its NUL
 MAX_MS = 3_600_000  # an hour: a longer timeout is a mistyped one
 WEEK = 604_800  # seconds
+MAX_MODEL_NAMES = 100  # further names of one model
 
 OPTIMIZE_ALIASES: Mapping[str, str] = {"speed": "ttft", "cheapest": "cost", "throughput": "tps"}
 
@@ -49,7 +50,7 @@ class Listen:
         if port > 65535:
             raise ValueError("must have a port of at least 0 and at most 65535")
         bare = host[1:-1] if host.startswith("[") else host
-        if host and (not _is_host(bare) or (":" in bare) != host.startswith("[")):
+        if host and (not is_host(bare) or (":" in bare) != host.startswith("[")):
             raise ValueError("must have a host name, an IPv4 address or an IPv6 address in brackets")
         return cls(bare, port)
 
@@ -69,7 +70,8 @@ class Listen:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Whether this is a host name or the address of a host."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -87,7 +89,7 @@ def _http_url(url: str) -> str:
         raise ValueError("is not a valid URL") from None
     if "@" in parts.netloc:
         raise ValueError("must not carry a user name or password; use api_key_env or api_key_file")
-    if parts.scheme not in ("http", "https") or port == 0 or not _is_host(parts.hostname or ""):
+    if parts.scheme not in ("http", "https") or port == 0 or not is_host(parts.hostname or ""):
         raise ValueError("must be http:// or https:// and a host")
     if "#" in url or not re.fullmatch("[!-~]+", url):
         raise ValueError("must be plain ASCII without blanks or a fragment")
@@ -100,7 +102,7 @@ _ENDPOINT = re.compile("/(chat/completions|completions|responses|messages|embedd
 
 def _base_url(url: str) -> str:
     if "?" in url:
-        raise ValueError("must not have a query")
+        raise ValueError("must not have a query; put its parameters into the table query")
     root = _http_url(url).rstrip("/")
     if (endpoint := _ENDPOINT.search(root)) is not None:
         right = root[: endpoint.start()].rstrip("/")
@@ -141,7 +143,7 @@ ListenOn = Annotated[
     PlainSerializer(str),
     Words("host:port, [IPv6]:port, :port or unix:/path"),
 ]
-Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "priority"]
+Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "weight", "priority"]
 OPTIMIZE_WORDS = Words("one of " + ", ".join((*get_args(Optimize), *OPTIMIZE_ALIASES)))
 UNALIASED = BeforeValidator(lambda word: OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word)
 HedgeAfter = Literal["off", "auto"] | Annotated[Whole, Field(ge=1, le=MAX_MS)]

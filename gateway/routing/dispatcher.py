@@ -5,14 +5,15 @@ or `on_failed`, and of nothing after `release`.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RivergateError, UpstreamTimeout, closed_code
+from gateway.errors import DurationExceeded, RateLimited, RivergateError, UpstreamTimeout, closed_code
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
@@ -39,6 +40,8 @@ class Call:
     prompt_tokens: int = 0  # as the gateway itself estimates them
     hold_finish: bool = False
     traceparent: str | None = None  # the header for the upstream; None: no trace
+    wildcard: str | None = None  # the wildcard by which the model was found
+    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,16 @@ class Money:
 class AttemptRecord:
     """How one attempt went.
 
-    `start_ms` counts from the start of the request, the other milliseconds from the start of the attempt; None: the
-    attempt did not come so far.
+    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
+    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
+    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
+    milliseconds from the start of the attempt; None: the attempt did not come so far.
     """
 
     upstream: str
     outcome: str
+    status: int | None
+    reason: str | None
     hedge: bool
     start_ms: float
     connect_ms: float | None
@@ -73,6 +80,8 @@ class AttemptRecord:
         return {
             "upstream": self.upstream,
             "outcome": self.outcome,
+            "status": self.status,
+            "reason": self.reason,
             "hedge": self.hedge,
             "start_ms": self.start_ms,
             "connect_ms": self.connect_ms,
@@ -83,7 +92,7 @@ class AttemptRecord:
 
 @dataclass(slots=True)
 class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` is the word in its record; "" while the attempt runs."""
+    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
 
     number: int  # its number in the race
     attempt: Attempt
@@ -91,6 +100,7 @@ class AttemptEntry:
     hedge: bool
     health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
+    reason: str | None = None
 
 
 class DispatchOwner(Protocol):
@@ -189,7 +199,7 @@ class Dispatcher:
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        self._end(entry, closed_code(error))
+        self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
         breaker = entry.candidate.health.breaker
         entry.candidate.health.on_failed(entry.health_number, error, now)
         is_winner = entry is self._winner
@@ -209,8 +219,8 @@ class Dispatcher:
         if candidate.health.breaker is not breaker:
             self._incidents.on_breaker(candidate, breaker, error, request_id)
 
-    def _end(self, entry: AttemptEntry, outcome: str) -> None:
-        entry.outcome = outcome
+    def _end(self, entry: AttemptEntry, outcome: str, reason: str | None = None) -> None:
+        entry.outcome, entry.reason = outcome, reason
         self._incidents.on_end(entry.attempt.upstream, outcome)
 
     # --- commands
@@ -260,12 +270,19 @@ class Dispatcher:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            self._end(entry, CancelReason.TIMED_OUT.value)
+            error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
+            self._end(entry, CancelReason.TIMED_OUT.value, error.reason)
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+            self._owner.on_failed(error)
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
+        if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
+            # Other requests have taken its places since the route was made: the next candidate is asked.
+            error = RateLimited("over its max_concurrency or rpm", retry_after=math.ceil(wait))
+            error.blame(candidate.endpoint.name)
+            self._obey(self._race.on_failed(number, error, clock.monotonic()))
+            return
         call = self._call
         attempt = Attempt(
             Order(
@@ -293,7 +310,10 @@ class Dispatcher:
     def _encode(self, candidate: Candidate) -> bytes:
         call, endpoint = self._call, candidate.endpoint
         content = call.request.upstream_body(
-            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+            candidate.model.upstream_id,
+            streamed=call.streamed,
+            include_usage=endpoint.include_usage,
+            changes=endpoint.changes,
         )
         return endpoint.encode(
             call.dialect.upstream_path,
@@ -301,15 +321,18 @@ class Dispatcher:
             streamed=call.streamed,
             request_id=call.request_id,
             traceparent=call.traceparent,
+            more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
         )
 
     def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:
         if entry.outcome:
             return
-        self._end(entry, reason.value)
+        self._end(entry, reason.value, reason.sentence)
         entry.attempt.cancel()
         if reason is CancelReason.TIMED_OUT:
-            error = UpstreamTimeout("no content in the time that it was given")
+            error = UpstreamTimeout(reason.sentence)
+            if (status := entry.attempt.marks.status) is not None:
+                error.answered_with(status)
             self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
@@ -345,6 +368,8 @@ class Dispatcher:
         return AttemptRecord(
             upstream=entry.attempt.upstream,
             outcome=entry.outcome or running,
+            status=marks.status,
+            reason=entry.reason,
             hedge=entry.hedge,
             start_ms=round((marks.started - self.began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),

@@ -48,7 +48,7 @@ class Incidents:
         upstream = candidate.endpoint.name
         failed = FailedAttempt(
             upstream=upstream,
-            model=candidate.model.id,
+            model=_model(candidate),
             outcome=closed_code(error),
             status=error.upstream_status,
             reason=error.reason.removeprefix(f"{upstream}: "),
@@ -65,7 +65,7 @@ class Incidents:
         self, candidate: Candidate, before: Breaker, error: RivergateError | None, request_id: str
     ) -> None:
         """Tell of a breaker that has opened or closed. `error`: the failure that opened it."""
-        upstream, model, health = candidate.endpoint.name, candidate.model.id, candidate.health
+        upstream, model, health = candidate.endpoint.name, _model(candidate), candidate.health
         self._changes[upstream, model, health.breaker.value] += 1
         fields: dict[str, Any] = {"upstream": upstream, "model": model, "cause": _CAUSES[before, health.breaker]}
         if health.breaker is Breaker.OPEN and error is not None:
@@ -93,3 +93,8 @@ class Incidents:
                 counts=True,
             ),
         ]
+
+
+def _model(candidate: Candidate) -> str:
+    """The id in the configuration, never a name that a client made up and a wildcard took."""
+    return candidate.wildcard or candidate.model.id

@@ -44,9 +44,13 @@ _LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, Att
 
 @dataclass(slots=True)
 class Marks:
-    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
+    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far.
+
+    `status`: of the answer's head.
+    """
 
     started: float
+    status: int | None = None
     connected: float | None = None
     head: float | None = None
     first_byte: float | None = None
@@ -190,7 +194,7 @@ class Attempt:
     # --- the connection's side (ResponseReceiver)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
-        self.marks.head = clock.monotonic()
+        self.marks.head, self.marks.status = clock.monotonic(), status
         if self._connection is not None:
             self._connection.set_urgent(True)
         if not self._is_completion(status, headers):
@@ -377,6 +381,8 @@ class Attempt:
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
             self._order.endpoint.redact(error)
+            if self.marks.status is not None:
+                error.answered_with(self.marks.status)
             self._observer.on_failed(self, error)
 
     def _hang_up(self) -> None:

@@ -49,9 +49,7 @@ class ErrorBody:
     def finish(self) -> None:
         if not self.over:
             self.over = True
-            error = self._error()
-            error.answered_with(self._status)
-            self._owner.on_broken(error)
+            self._owner.on_broken(self._error())
 
     def stop(self) -> None:
         self.over = True

@@ -13,7 +13,7 @@ from gateway import clock
 from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.connection import BodyHandler, ignore
 from gateway.upstream.endpoint import Endpoint
-from gateway.wire import http1, json_text
+from gateway.wire import json_text
 
 PATH = "/models"
 MAX_LIST_BYTES = 1 << 23  # OpenRouter's list, the longest that we know, has 700 KB
@@ -32,12 +32,11 @@ class ModelList:
 async def ask_models(endpoint: Endpoint, seconds: float) -> ModelList:
     """What the upstream answers to `GET /models`. Raises `UpstreamError` if no answer comes within these seconds."""
     began, exchange = clock.monotonic(), _Exchange()
-    head = http1.encode_request_line("GET", endpoint.prefix + PATH) + endpoint.fields
     connection = None
     try:
         async with asyncio.timeout(seconds):
             connection = await endpoint.pool.dial()
-            connection.send(head + b"Accept: application/json\r\nConnection: close\r\n\r\n", exchange)
+            connection.send(endpoint.encode_question(PATH), exchange)
             await exchange.ended
     except TimeoutError:
         raise UpstreamError(f"no answer within {seconds:g} s") from None
