@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RateLimited, RivergateError
+from gateway.errors import DurationExceeded, RateLimited, RivergateError, UpstreamTimeout, closed_code
 from gateway.routing.catalog import Candidate
+from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
@@ -60,12 +61,16 @@ class Money:
 class AttemptRecord:
     """How one attempt went.
 
-    `start_ms` counts from the start of the request, the other milliseconds from the start of the attempt; None: the
-    attempt did not come so far.
+    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
+    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
+    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
+    milliseconds from the start of the attempt; None: the attempt did not come so far.
     """
 
     upstream: str
     outcome: str
+    status: int | None
+    reason: str | None
     hedge: bool
     start_ms: float
     connect_ms: float | None
@@ -76,6 +81,8 @@ class AttemptRecord:
         return {
             "upstream": self.upstream,
             "outcome": self.outcome,
+            "status": self.status,
+            "reason": self.reason,
             "hedge": self.hedge,
             "start_ms": self.start_ms,
             "connect_ms": self.connect_ms,
@@ -86,7 +93,7 @@ class AttemptRecord:
 
 @dataclass(slots=True)
 class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` is the word in its record; "" while the attempt runs."""
+    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
 
     number: int  # its number in the race
     attempt: Attempt
@@ -94,6 +101,7 @@ class AttemptEntry:
     hedge: bool
     health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
+    reason: str | None = None
 
 
 class DispatchOwner(Protocol):
@@ -123,6 +131,7 @@ class Dispatcher:
         names = tuple(candidate.endpoint.name for candidate in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
         self._money = money
+        self._incidents = route.incidents
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
         self.began = clock.monotonic()
@@ -138,7 +147,7 @@ class Dispatcher:
         self._clear_timer()
         winner = self._winner
         if winner is not None and not winner.outcome:
-            winner.outcome = "won"
+            self._end(winner, "won")
             winner.attempt.cancel()
             winner.candidate.health.on_complete(None, clock.monotonic())
 
@@ -176,23 +185,44 @@ class Dispatcher:
         if entry is self._winner:
             self._commit(entry)
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(entry.health_number, ttft, now)
+        health = entry.candidate.health
+        breaker = health.breaker
+        health.on_content(entry.health_number, ttft, now)
+        if health.breaker is not breaker:
+            self._incidents.on_breaker(entry.candidate, breaker, None, self._call.request_id)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
-        entry.outcome = "won"
+        self._end(entry, "won")
         self._clear_timer()
         entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
         self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome = error.code
+        self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
+        breaker = entry.candidate.health.breaker
         entry.candidate.health.on_failed(entry.health_number, error, now)
-        if entry is self._winner:
+        is_winner = entry is self._winner
+        commands = [] if is_winner else self._race.on_failed(entry.number, error, now)
+        self._tell_failed(entry, error, breaker, reached_client=is_winner or _gives_up(commands))
+        if is_winner:
             self._owner.on_failed(error)
         else:
-            self._obey(self._race.on_failed(entry.number, error, now))
+            self._obey(commands)
+
+    def _tell_failed(
+        self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, *, reached_client: bool
+    ) -> None:
+        """Tell of a failed attempt, and of the breaker that it has opened or closed. `breaker`: its state before."""
+        candidate, request_id = entry.candidate, self._call.request_id
+        self._incidents.on_failed(candidate, error, request_id, reached_client=reached_client)
+        if candidate.health.breaker is not breaker:
+            self._incidents.on_breaker(candidate, breaker, error, request_id)
+
+    def _end(self, entry: AttemptEntry, outcome: str, reason: str | None = None) -> None:
+        entry.outcome, entry.reason = outcome, reason
+        self._incidents.on_end(entry.attempt.upstream, outcome)
 
     # --- commands
 
@@ -202,7 +232,7 @@ class Dispatcher:
                 case Start(number, candidate, hedge):
                     self._start(number, self._candidates[candidate], hedge)
                 case Cancel(number, reason):
-                    self._cancel(self._entry(number), reason)
+                    self._cancel(self._entry(number), reason, gives_up=_gives_up(commands))
                 case Commit(number):
                     self._winner = self._entry(number)
                 case GiveUp(error):
@@ -241,10 +271,11 @@ class Dispatcher:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = CancelReason.TIMED_OUT.value
+            error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
+            self._end(entry, CancelReason.TIMED_OUT.value, error.reason)
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+            self._owner.on_failed(error)
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
         if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
@@ -294,11 +325,16 @@ class Dispatcher:
             more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
         )
 
-    def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
+    def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:
         if entry.outcome:
             return
-        entry.outcome = reason.value
+        self._end(entry, reason.value, reason.sentence)
         entry.attempt.cancel()
+        if reason is CancelReason.TIMED_OUT:
+            error = UpstreamTimeout(reason.sentence)
+            if (status := entry.attempt.marks.status) is not None:
+                error.answered_with(status)
+            self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
@@ -333,12 +369,19 @@ class Dispatcher:
         return AttemptRecord(
             upstream=entry.attempt.upstream,
             outcome=entry.outcome or running,
+            status=marks.status,
+            reason=entry.reason,
             hedge=entry.hedge,
             start_ms=round((marks.started - self.began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),
         )
+
+
+def _gives_up(commands: list[Command]) -> bool:
+    """Whether the race ends without an answer, so that the client gets an error."""
+    return any(isinstance(command, GiveUp) for command in commands)
 
 
 def _since_start(marks: Marks, at: float | None) -> float | None:

@@ -36,6 +36,7 @@ from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
+from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.viewing import jittered_retry_ms
 from gateway.observe import trace
@@ -104,18 +105,23 @@ class Service:
             lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
         )
         self._capacity = Capacity()
+        self._refusals = Refusals()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
-        self._feeds[FEED] = self._statistics.feed()
-        rings = feed_state.take(Path(settings.storage.path))
-        self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
+        self._fill_feeds(settings)
         self._reply_parts = self._build_reply_parts(seams.build_directory(self._hub))
         self._fast_way = seams.build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
         app = self._build_app(seams.dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    def _fill_feeds(self, settings: config.Config) -> None:
+        """Build the feeds, which the statistics read; a feed goes on where the last process left it."""
+        self._feeds[FEED] = self._statistics.feed()
+        rings = feed_state.take(Path(settings.storage.path))
+        self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
 
     def _build_statistics(self) -> GatewayStatistics:
         sources = StatisticsSources(
@@ -124,6 +130,7 @@ class Service:
             keys=self._keys,
             bank=self._bank,
             capacity=self._capacity,
+            refusals=self._refusals,
             feeds=self._feeds,
             lag=self._lag,
             pace=self._upstreams.pace,
@@ -147,7 +154,9 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
-        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force)
+        return ReplyParts(
+            opening=opening, places=places, admission=admission, in_force=in_force, refusals=self._refusals
+        )
 
     def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
         parts = AppParts(
@@ -262,6 +271,7 @@ class Service:
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
+        self._refusals.close()
         self._garbage.stop()
         await self._bank.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
@@ -286,7 +296,13 @@ class Service:
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, count, self._fast_way, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server,
+                count,
+                self._fast_way,
+                loop=loop,
+                on_invalid=self._refusals.on_refused,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                access_log=None,
             )
 
         await self._listeners.open(build)
