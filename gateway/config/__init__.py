@@ -9,6 +9,7 @@ from gateway.config.loading import (
     load,
     summary,
 )
+from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
     Config,
     FeedSettings,
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_SECRET_BYTES",
     "MAX_SOCKET_PATH_BYTES",
     "MAX_TLS_FILE_BYTES",
+    "NO_PROXY",
     "OPTIMIZE_ALIASES",
     "SYSTEM_FILE",
     "Config",

@@ -100,5 +100,5 @@ def _takes_only_text(field: FieldInfo) -> bool:
 def _unknown_variable(root: Table, variable: str) -> Fault:
     """The fault of a RIVERGATE_* variable that names no key."""
     names = [ENVIRONMENT_PREFIX + path.replace("[].", "__N__").replace(".", "__").upper() for path, _ in leaves(root)]
-    close = get_close_matches(variable, names, 1, 0.85)
+    close = get_close_matches(variable, names, 1, 0.88)
     return Fault((), f"${variable}: names no key" + (f"; did you mean {close[0]}?" if close else ""))

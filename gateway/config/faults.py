@@ -21,6 +21,7 @@ from gateway.config.fields import (
     Table,
     allowed_values,
     choices,
+    is_mapping,
     keys_of,
     leaves,
     table_in,
@@ -134,6 +135,8 @@ def _trace(root: Table, loc: Loc) -> tuple[Loc, FieldInfo | None, Table]:
     for key in loc:
         if isinstance(key, str):
             if at_leaf:
+                if field is not None and is_mapping(field):
+                    path.append(key)  # the entry of a table whose keys are free
                 break
             owner, field = table, keys_of(table).get(key)
             inner = table_in(field) if field else None

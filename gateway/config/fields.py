@@ -59,6 +59,11 @@ def is_list(field: FieldInfo) -> bool:
     return get_origin(field.annotation) is tuple
 
 
+def is_mapping(field: FieldInfo) -> bool:
+    """Whether a field holds a table whose keys are free."""
+    return get_origin(field.annotation) is dict
+
+
 def choices(field: FieldInfo) -> list[tuple[Any, list[Any]]]:
     """The types that a field, or each item of a list, takes, each with its annotations; None is left out."""
     union = get_origin(field.annotation) in (Union, UnionType)

@@ -15,12 +15,15 @@ from pydantic import SecretStr, ValidationError
 from gateway.config import environment, faults, reference
 from gateway.config.faults import Fault
 from gateway.config.fields import Loc
+from gateway.config.provider_rules import provider_faults
 from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
 from gateway.errors import ConfigError
 
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 SYSTEM_FILE = Path("/etc/rivergate/rivergate.toml")
 MAX_SECRET_BYTES = 8192  # a header line beyond this is refused by common servers
+UPSTREAM_TLS_FILES = ["tls_ca_file", "tls_client_cert_file", "tls_client_key_file"]
 MAX_TLS_FILE_BYTES = 1 << 22  # 16 times the system's whole bundle of certificate authorities
 
 
@@ -41,7 +44,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
     for loc, upstream in faults.tables_at(tree, "upstreams"):
         found += _resolve_key(loc, upstream, folder, environ)
-        found += _resolve_files(loc, upstream, folder, ["tls_ca_file"])
+        found += _resolve_headers(loc, upstream, folder, environ)
+        found += _resolve_files(loc, upstream, folder, UPSTREAM_TLS_FILES)
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
     found += _cross_faults(tree)
@@ -82,6 +86,7 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     yield from faults.duplicates((), tree, "upstreams", "name")
     for loc, upstream in faults.tables_at(tree, "upstreams"):
         yield from faults.duplicates(loc, upstream, "models", "id")
+        yield from provider_faults(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
 
 
@@ -122,7 +127,7 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
         return
     key = "api_key_env" if file_name is None else "api_key_file"
     try:
-        if isinstance(variable, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+        if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
             secret = _secret_of(variable, environ)
         elif isinstance(file_name, str):
             content = _content(folder, file_name, MAX_SECRET_BYTES)
@@ -135,12 +140,53 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
         yield Fault((*loc, key), str(error))
 
 
+def _resolve_headers(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Put the values of secret header fields beside the tables that refer to them."""
+    if upstream.pop("secret_headers", None) is not None:
+        yield Fault((*loc, "secret_headers"), "unknown key; use header_env or header_file")
+    secrets: dict[str, SecretStr] = {}
+    for key in ("header_env", "header_file"):
+        table = upstream.get(key)
+        if not isinstance(table, dict):
+            continue
+        for name, source in list(table.items()):
+            try:
+                if not isinstance(source, str):
+                    continue
+                if key == "header_file":
+                    content = _content(folder, source, MAX_SECRET_BYTES).decode("ascii", "replace")
+                    secrets[name] = SecretStr(_usable_value(content, "the file"))
+                    table[name] = str(folder / source)
+                elif _VARIABLE.fullmatch(source):
+                    secrets[name] = SecretStr(_usable_value(_variable(source, environ), _source(source)))
+            except ValueError as error:
+                yield Fault((*loc, key, name), str(error))
+    if secrets:
+        upstream["secret_headers"] = secrets
+
+
 def _secret_of(variable: str, environ: Mapping[str, str]) -> str:
+    return _usable_secret(_variable(variable, environ), _source(variable))
+
+
+def _source(variable: str) -> str:
     # A secret pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
-    source = f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+    return f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+
+
+def _variable(variable: str, environ: Mapping[str, str]) -> str:
     if variable not in environ:
-        raise ValueError(f"{source} is not set")
-    return _usable_secret(environ[variable], source)
+        raise ValueError(f"{_source(variable)} is not set")
+    return environ[variable]
+
+
+def _usable_value(text: str, source: str) -> str:
+    """The value of a secret header field, which may hold blanks, as `Bearer abc` does."""
+    if not (value := text.strip()):
+        raise ValueError(f"{source} holds no value: it is empty")
+    if not re.fullmatch("[ -~]+", value):
+        raise ValueError(f"{source} holds no usable value: control or non-ASCII characters in it")
+    return value
 
 
 def _usable_secret(text: str, source: str) -> str:

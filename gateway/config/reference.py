@@ -36,7 +36,7 @@ def toml(value: Any) -> str:
         return number(value)
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml, value))}]"
-    return json.dumps(str(value))
+    return "{}" if value == {} else json.dumps(str(value))
 
 
 def _default(field: FieldInfo) -> str:

@@ -9,6 +9,22 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.config.fields import Words
+from gateway.config.provider_values import (
+    NOT_YET_SPOKEN,
+    Aliases,
+    AuthScheme,
+    DefaultFields,
+    Discover,
+    DroppedField,
+    FixedHeaders,
+    ForwardedHeader,
+    HeaderFiles,
+    HeaderName,
+    HeaderVariables,
+    ProxyUrl,
+    Query,
+    RenamedFields,
+)
 from gateway.config.values import (
     ID_WORDS,
     MAX_MS,
@@ -151,11 +167,15 @@ class RoutingSettings(Section):
 
 class ModelSettings(Section):
     id: ModelId = _described(
-        ..., "Name by which clients ask for the model; upstreams with the same id stand in for each other."
+        ...,
+        "Name by which clients ask for the model; upstreams with the same id stand in for each other. "
+        "One `*` makes it a wildcard, which serves what no exact id does.",
     )
     upstream_id: Annotated[ModelId, Words(ID_WORDS, default="the id")] = Field(
-        default_factory=lambda data: data.get("id", ""), description="Name of the model at the upstream."
+        default_factory=lambda data: data.get("id", ""),
+        description="Name of the model at the upstream; a `*` stands for what the `*` of the id stood for.",
     )
+    aliases: Aliases = _described((), "Further names by which clients may ask for the model.")
     input_usd_per_mtok: Price | None = _described(None, "Price of a million prompt tokens in US dollars.")
     output_usd_per_mtok: Price | None = _described(None, "Price of a million completion tokens in US dollars.")
 
@@ -195,7 +215,55 @@ class UpstreamSettings(Section):
     include_usage: Flag = _described(
         True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
     )
-    models: tuple[ModelSettings, ...] = Field(min_length=1, description="The models that the upstream serves.")
+    headers: FixedHeaders = _described({}, "Header fields that every request to the upstream carries.")
+    header_env: HeaderVariables = _described(
+        {}, "Secret header fields: the name of each with the environment variable that holds its value."
+    )
+    header_file: HeaderFiles = _described(
+        {}, "Secret header fields: the name of each with the file that holds its value."
+    )
+    secret_headers: dict[str, SecretStr] = Field(
+        default={}, exclude=True, description="The values of `header_env` and `header_file`, filled in by load()."
+    )
+    query: Query = _described({}, "Parameters that are added to the URL of every request, such as `api-version`.")
+    auth_header: HeaderName = _described("Authorization", "Header field that carries the upstream's API key.")
+    auth_scheme: AuthScheme | None = _described(None, "Word before the API key in its header field.")
+    forward_headers: tuple[ForwardedHeader, ...] = _described(
+        (), "Header fields of the client's request that are passed on; they replace those of `headers`."
+    )
+    dialects: Annotated[tuple[Annotated[Literal["chat"], NOT_YET_SPOKEN], ...], Field(min_length=1)] = _described(
+        ("chat",), "The APIs that the upstream speaks itself."
+    )
+    drop: tuple[DroppedField, ...] = _described(
+        (), "Request fields that the upstream refuses and is not sent; a dotted path reaches into objects and lists."
+    )
+    rename: RenamedFields = _described({}, "Request fields that the upstream knows by another name: ours, then its.")
+    defaults: DefaultFields = _described({}, "Request fields that the upstream is sent where the client sends none.")
+    weight: Ratio = _number(
+        1.0, 0, 1000, "Share of the requests among upstreams that rank alike; 0: only after the others."
+    )
+    max_concurrency: Whole = _number(
+        0, 0, 1_000_000, "Most requests that run at the upstream at once; beyond it the next is asked. 0: no limit."
+    )
+    rpm: Whole = _number(
+        0, 0, 1_000_000, "Most requests to the upstream in any 60 seconds; beyond it the next is asked. 0: no limit."
+    )
+    proxy: ProxyUrl | None = _described(
+        None, "HTTP proxy to the upstream. Unset: the one of HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY exempts it."
+    )
+    tls_client_cert_file: FileName | None = _described(
+        None, "PEM file with the certificate chain by which the gateway shows the upstream who it is."
+    )
+    tls_client_key_file: FileName | None = _described(
+        None, "PEM file with the private key of `tls_client_cert_file`; unset: that file holds it too."
+    )
+    discover: Discover = _described(
+        "off",
+        "`on` serves all models that the upstream's /models lists, beside those of this file; asked again often.",
+    )
+    models: tuple[ModelSettings, ...] = _described(
+        (), "The models that the upstream serves; at least one, unless `discover` is on."
+    )
 
 
 class FeedSettings(Section):

@@ -21,6 +21,7 @@ from gateway.config.fields import Words
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of Linux, without its NUL
 MAX_MS = 3_600_000  # an hour: a longer timeout is a mistyped one
 WEEK = 604_800  # seconds
+MAX_MODEL_NAMES = 100  # further names of one model
 
 OPTIMIZE_ALIASES: Mapping[str, str] = {"speed": "ttft", "cheapest": "cost", "throughput": "tps"}
 
@@ -49,7 +50,7 @@ class Listen:
         if port > 65535:
             raise ValueError("must have a port of at least 0 and at most 65535")
         bare = host[1:-1] if host.startswith("[") else host
-        if host and (not _is_host(bare) or (":" in bare) != host.startswith("[")):
+        if host and (not is_host(bare) or (":" in bare) != host.startswith("[")):
             raise ValueError("must have a host name, an IPv4 address or an IPv6 address in brackets")
         return cls(bare, port)
 
@@ -69,7 +70,8 @@ class Listen:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Whether this is a host name or the address of a host."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -87,7 +89,7 @@ def _http_url(url: str) -> str:
         raise ValueError("is not a valid URL") from None
     if "@" in parts.netloc:
         raise ValueError("must not carry a user name or password; use api_key_env or api_key_file")
-    if parts.scheme not in ("http", "https") or port == 0 or not _is_host(parts.hostname or ""):
+    if parts.scheme not in ("http", "https") or port == 0 or not is_host(parts.hostname or ""):
         raise ValueError("must be http:// or https:// and a host")
     if "#" in url or not re.fullmatch("[!-~]+", url):
         raise ValueError("must be plain ASCII without blanks or a fragment")
@@ -96,7 +98,7 @@ def _http_url(url: str) -> str:
 
 def _base_url(url: str) -> str:
     if "?" in url:
-        raise ValueError("must not have a query")
+        raise ValueError("must not have a query; put its parameters into the table query")
     return _http_url(url).rstrip("/")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import StreamPolicy
 from gateway.dialects.learned_shape import Counts, LearnedShape
 from gateway.dialects.usage import Usage
@@ -110,8 +111,13 @@ class DialectRequest(Protocol):
     def length_tells_tokens(self) -> bool:
         """Whether the number of tokens follows from the length of a whole answer; false if it has probabilities."""
 
-    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
-        """The body for an upstream, which calls the model `model`. `include_usage`: the upstream is to send usage."""
+    def upstream_body(
+        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
+    ) -> bytes:
+        """The body for an upstream, which calls the model `model`. `include_usage`: the upstream is to send usage.
+
+        `changes` are made last; None: the upstream takes the fields as they are.
+        """
 
 
 class DialectReader(Protocol):

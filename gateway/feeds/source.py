@@ -196,6 +196,7 @@ class SourceFeed:
             ("Accept", "text/event-stream"),
             ("Accept-Encoding", "identity"),
             ("Cache-Control", "no-cache"),
+            *self._dialer.hop_fields(),
         ]
         if self._last_id:
             fields.append((LAST_EVENT_ID, self._last_id.decode("latin-1")))

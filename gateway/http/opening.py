@@ -96,6 +96,7 @@ class Opening:
             prompt_tokens=plan.request.estimate_prompt_tokens(),
             hold_finish=plan.usage_event == "finish",
             traceparent=self._span.traceparent,
+            headers=head.headers,
         )
 
     def _joinable(self, place: Place) -> StreamedCompletion | None:

@@ -5,8 +5,8 @@ or `on_failed`, and of nothing after `release`.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Call:
     prompt_tokens: int = 0  # as the gateway itself estimates them
     hold_finish: bool = False
     traceparent: str | None = None  # the header for the upstream; None: no trace
+    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,10 @@ class Dispatcher:
     def _encode(self, candidate: Candidate) -> bytes:
         call, endpoint = self._call, candidate.endpoint
         content = call.request.upstream_body(
-            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+            candidate.model.upstream_id,
+            streamed=call.streamed,
+            include_usage=endpoint.include_usage,
+            changes=endpoint.changes,
         )
         return endpoint.encode(
             call.dialect.upstream_path,
@@ -278,6 +282,7 @@ class Dispatcher:
             streamed=call.streamed,
             request_id=call.request_id,
             traceparent=call.traceparent,
+            more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
         )
 
     def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:

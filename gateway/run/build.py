@@ -124,7 +124,7 @@ def _feed(
     origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
     proxy = proxy_for(origin, urllib.request.getproxies_environment())
     dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
-    target = (origin.prefix or "/") + (f"?{query}" if query else "")
+    target = dialer.target((origin.prefix or "/") + (f"?{query}" if query else ""))
     epoch = secrets.token_hex(6)
     return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 

@@ -1,4 +1,4 @@
-"""Shell: the dialer of one origin: TCP, an HTTP proxy's CONNECT if the environment names a proxy, TLS.
+"""Shell: the dialer of one origin: TCP, an HTTP proxy's CONNECT if there is a proxy, TLS.
 
 In: an origin and its limits. Out: an open connection, or an `UpstreamError`. Each step has its own limit and its own
 words in the error, which names no host, since clients read it. The invariant: a cancelled dial leaves no socket.
@@ -7,6 +7,7 @@ words in the error, which names no host, since clients read it. The invariant: a
 import asyncio
 import base64
 import functools
+import ipaddress
 import os
 import re
 import socket
@@ -62,23 +63,40 @@ class DialLimits:
 
 @dataclass(frozen=True, slots=True)
 class Dialer:
-    """The way to one origin. `proxy` is an `http://[user:password@]host:port` URL, or None."""
+    """The way to one origin. `proxy` is an `http://[user:password@]host:port` URL, or None.
+
+    A proxy is asked for a tunnel to an origin with TLS. For an origin without TLS it is sent the requests themselves.
+    """
 
     origin: Origin
     limits: DialLimits
     tls: ssl.SSLContext | None = None
     proxy: str | None = None
 
+    def target(self, path: str) -> str:
+        """The target of a request for this path (RFC 9112 section 3.2): absolute if a proxy takes the request."""
+        return path if self._is_tunnelled else f"http://{self.origin.authority}{path}"
+
+    def hop_fields(self) -> list[tuple[str, str]]:
+        """The fields of a request that are for a proxy which takes the request."""
+        credential = None if self._is_tunnelled else proxy_credential(self.proxy or "")
+        return [] if credential is None else [("Proxy-Authorization", credential)]
+
+    @property
+    def _is_tunnelled(self) -> bool:
+        """Whether requests go to the origin itself: straight, or through a tunnel."""
+        return self.proxy is None or self.origin.tls
+
     async def dial(self, build: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         """A connected, idle connection. Raises `UpstreamError`."""
         loop = asyncio.get_running_loop()
         connection = build()
-        if self.proxy is None:
-            protocol, host, port = cast(asyncio.Protocol, connection), self.origin.host, self.origin.port
-            what = "connecting"
-        else:
-            protocol, (host, port) = _Tunnel(), _address(self.proxy)
-            what = "connecting to the proxy"
+        protocol: asyncio.Protocol = connection
+        host, port, what = self.origin.host, self.origin.port, "connecting"
+        if self.proxy is not None:
+            (host, port), what = _address(self.proxy), "connecting to the proxy"
+            if self.origin.tls:
+                protocol = _Tunnel()
         transport, _ = await self._limited(_connect(loop, protocol, host, port), what, "connect")
         try:
             if isinstance(protocol, _Tunnel):
@@ -147,7 +165,7 @@ def _address(proxy_url: str) -> tuple[str, int]:
     except ValueError:
         port = 0
     if proxy.scheme != "http" or not proxy.hostname or not port:
-        raise UpstreamError("HTTPS_PROXY is not an http:// URL")
+        raise UpstreamError("the proxy's address is not an http:// URL")
     return proxy.hostname, port
 
 
@@ -178,10 +196,8 @@ class _Tunnel(asyncio.Protocol):
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         target = f"{host}:{origin.port}"
         fields = [("Host", target)]
-        proxy = urlsplit(proxy_url)
-        if proxy.username is not None:
-            secret = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-            fields.append(("Proxy-Authorization", "Basic " + base64.b64encode(secret).decode()))
+        if (credential := proxy_credential(proxy_url)) is not None:
+            fields.append(("Proxy-Authorization", credential))
         assert self._transport is not None
         self._transport.write(http1.encode_request("CONNECT", target, fields))
         answer = await self._done
@@ -196,25 +212,55 @@ class _Tunnel(asyncio.Protocol):
             raise UpstreamError(f"the proxy refused the tunnel: HTTP {status[1].decode()}")
 
 
-def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
-    """The URL of the proxy that `HTTPS_PROXY` names for this origin; None if `NO_PROXY` exempts the origin.
+def proxy_credential(proxy_url: str) -> str | None:
+    """The value of `Proxy-Authorization` for the user and the password in this URL; None without a user."""
+    proxy = urlsplit(proxy_url)
+    if proxy.username is None:
+        return None
+    secret = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return "Basic " + base64.b64encode(secret).decode()
 
-    An origin without TLS is never asked through a proxy.
+
+def proxy_for(origin: Origin, proxies: Mapping[str, str]) -> str | None:
+    """The URL of the proxy that `HTTPS_PROXY` or `HTTP_PROXY` names for this origin; None for a straight way.
+
+    `NO_PROXY` exempts origins. An origin without TLS on this machine is never asked through a proxy.
     """
-    if not origin.tls or "https" not in proxies:
+    scheme = "https" if origin.tls else "http"
+    if scheme not in proxies or (not origin.tls and _is_loopback(origin.host)):
         return None
     bypass = proxy_bypass_environment(f"{origin.host}:{origin.port}", dict(proxies))
-    proxy = proxies["https"]
+    proxy = proxies[scheme]
     return None if bypass else proxy if "://" in proxy else f"http://{proxy}"
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The PEM files by which the gateway shows an upstream who it is. `key` None: the first file has the key too."""
+
+    chain: str
+    key: str | None = None
+
+
+def tls_context(ca_file: str | None, certificate: ClientCertificate | None = None) -> ssl.SSLContext:
     """A context that checks certificates and host names; `ca_file` replaces the system's authorities.
 
-    Raises `ConfigError` for a file that holds no authority. The system's authorities are read once in a process,
-    since reading them takes 30 ms and a megabyte.
+    Raises `ConfigError` for a file that holds no authority, or no usable certificate. The system's authorities are
+    read once in a process, since reading them takes 30 ms and a megabyte; a context with a certificate is its own.
     """
-    return _context(ca_file) if ca_file is not None else _system_context()
+    if ca_file is None and certificate is None:
+        return _system_context()
+    context = _context(ca_file)
+    if certificate is not None:
+        _load(context, certificate)
+    return context
 
 
 @functools.cache
@@ -230,3 +276,13 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+    try:
+        # The password of a protected key would be asked for at a terminal, which a server does not have.
+        context.load_cert_chain(certificate.chain, certificate.key, password="")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        files = f"{certificate.chain}{f' with {certificate.key}' if certificate.key else ''}"
+        raise ConfigError([f"tls_client_cert_file: cannot use {files}: {reason}"]) from None

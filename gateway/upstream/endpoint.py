@@ -3,15 +3,27 @@
 In: a section of the configuration. Out: an `Endpoint`, which makes the bytes of requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from gateway import __version__, config
+from gateway.dialects.body_changes import BodyChanges
 from gateway.errors import RivergateError
-from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.dial import (
+    ClientCertificate,
+    Dialer,
+    DialLimits,
+    Origin,
+    proxy_credential,
+    proxy_for,
+    tls_context,
+)
 from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
 from gateway.wire import http1
+
+SHORTEST_SECRET = 6  # characters of a header's value that is kept out of messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,14 @@ class AttemptLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardedField:
+    """A header field of the client's request that is passed on; `default` is sent where the client sends none."""
+
+    name: str  # in lower case
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """An upstream that requests can be sent to."""
 
@@ -36,9 +56,11 @@ class Endpoint:
     pool: Pool
     limits: AttemptLimits
     include_usage: bool
-    prefix: str  # the path of `base_url`, before the path of a dialect
+    target: Callable[[str], str]  # makes the target of a request from the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
-    credential: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # what no message may repeat
+    changes: BodyChanges | None = None
+    forwarded: tuple[ForwardedField, ...] = ()
     # The request line and `fields` together, by the path of a dialect.
     heads: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -50,12 +72,11 @@ class Endpoint:
         proxies: Mapping[str, str],
         pace: Pace | None = None,
     ) -> "Endpoint":
-        origin = Origin.parse(upstream.base_url)
-        dialer = Dialer(
-            origin,
-            DialLimits(upstream.connect_timeout_ms, upstream.tls_timeout_ms),
-            tls_context(str(upstream.tls_ca_file) if upstream.tls_ca_file else None) if origin.tls else None,
-            proxy_for(origin, proxies),
+        """The endpoint of these settings. `proxies`: those of the environment, by scheme. Raises `ConfigError`."""
+        dialer = _dialer(upstream, proxies)
+        fields = _fields(dialer, upstream)
+        forwarded = tuple(
+            ForwardedField(name, fields.pop(name, ("", None))[1]) for name in dict.fromkeys(upstream.forward_headers)
         )
         return cls(
             name=upstream.name,
@@ -72,41 +93,108 @@ class Endpoint:
                 idle=idle_seconds,
             ),
             include_usage=upstream.include_usage,
-            prefix=origin.prefix,
-            fields=http1.encode_fields(_fields(origin, upstream)),
-            credential=upstream.api_key.get_secret_value() if upstream.api_key is not None else "",
+            target=_target(dialer, upstream.query),
+            fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
+            secrets=_secrets(upstream),
+            changes=BodyChanges.build(upstream.rename, upstream.defaults, upstream.drop),
+            forwarded=forwarded,
         )
 
     def redact(self, error: RivergateError) -> None:
-        """Take the gateway's credential out of an error whose quoted message may repeat the request."""
-        if self.credential:
-            error.redact(self.credential)
+        """Take the gateway's secrets out of an error whose quoted message may repeat the request."""
+        for secret in self.secrets:
+            error.redact(secret)
 
     def encode(
-        self, path: str, content: bytes, *, streamed: bool, request_id: str, traceparent: str | None = None
+        self,
+        path: str,
+        content: bytes,
+        *,
+        streamed: bool,
+        request_id: str,
+        traceparent: str | None = None,
+        more_fields: str = "",
     ) -> bytes:
         """The bytes of a request that posts `content`, a JSON text, to a dialect's path at this upstream.
 
-        `request_id` and `traceparent` have to be checked before: neither may hold a line end.
+        `request_id` and `traceparent` have to be checked before: neither may hold a line end. `more_fields`: the
+        lines that `forward` has made.
         """
         accept = "text/event-stream" if streamed else "application/json"
-        own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"
+        own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n{more_fields}"
         if traceparent is not None:
             own = f"{own}traceparent: {traceparent}\r\n"
         return (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF + content
 
+    def encode_question(self, path: str) -> bytes:
+        """The bytes of a request without a body, whose answer is the last on its connection."""
+        line = http1.encode_request_line("GET", self.target(path))
+        return line + self.fields + b"Accept: application/json\r\nConnection: close\r\n\r\n"
+
+    def forward(self, headers: Mapping[str, str]) -> str:
+        """The header lines that are passed on of a client's request with these headers.
+
+        A value that is not plain ASCII text is left out, as if the client had not sent it.
+        """
+        lines = []
+        for wanted in self.forwarded:
+            value = headers.get(wanted.name, "")
+            sent = value if value.isascii() and value.isprintable() and value else wanted.default
+            if sent is not None:
+                lines.append(f"{wanted.name}: {sent}\r\n")
+        return "".join(lines)
+
     def _head(self, path: str) -> bytes:
-        head = self.heads[path] = http1.encode_request_line("POST", self.prefix + path) + self.fields
+        head = self.heads[path] = http1.encode_request_line("POST", self.target(path)) + self.fields
         return head
 
 
-def _fields(origin: Origin, upstream: config.UpstreamSettings) -> tuple[tuple[str, str], ...]:
-    fields = [
-        ("Host", origin.authority),
-        ("User-Agent", f"rivergate/{__version__}"),
-        ("Content-Type", "application/json"),
-        ("Accept-Encoding", "identity"),
-    ]
+def _dialer(upstream: config.UpstreamSettings, proxies: Mapping[str, str]) -> Dialer:
+    origin = Origin.parse(upstream.base_url)
+    tls = None
+    if origin.tls:
+        chain, key = upstream.tls_client_cert_file, upstream.tls_client_key_file
+        tls = tls_context(upstream.tls_ca_file, None if chain is None else ClientCertificate(chain, key))
+    if upstream.proxy is None:
+        proxy = proxy_for(origin, proxies)
+    else:
+        proxy = upstream.proxy.get_secret_value()
+        proxy = None if proxy == config.NO_PROXY else proxy
+    return Dialer(origin, DialLimits(upstream.connect_timeout_ms, upstream.tls_timeout_ms), tls, proxy)
+
+
+def _target(dialer: Dialer, query: Mapping[str, str]) -> Callable[[str], str]:
+    behind = f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return lambda path: dialer.target(f"{dialer.origin.prefix}{path}{behind}")
+
+
+def _fields(dialer: Dialer, upstream: config.UpstreamSettings) -> dict[str, tuple[str, str]]:
+    """The header fields that all requests share, name and value, by the name in lower case."""
+    secret = {name: value.get_secret_value() for name, value in upstream.secret_headers.items()}
+    fields = {
+        "Host": dialer.origin.authority,
+        "User-Agent": f"rivergate/{__version__}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+    }
+    named = {name.lower(): (name, value) for name, value in fields.items()}
+    named |= {name.lower(): (name, value) for name, value in (*upstream.headers.items(), *secret.items())}
     if upstream.api_key is not None:
-        fields.append(("Authorization", f"Bearer {upstream.api_key.get_secret_value()}"))
-    return tuple(fields)
+        name, key = upstream.auth_header, upstream.api_key.get_secret_value()
+        scheme = upstream.auth_scheme
+        if scheme is None:
+            scheme = "Bearer" if name.lower() == "authorization" else ""
+        named[name.lower()] = (name, f"{scheme} {key}".lstrip())
+    return named
+
+
+def _secrets(upstream: config.UpstreamSettings) -> tuple[str, ...]:
+    """What no message may repeat, the longest first, so that no part of a secret is left behind."""
+    secrets = [] if upstream.api_key is None else [upstream.api_key.get_secret_value()]
+    values = [value.get_secret_value() for value in upstream.secret_headers.values()]
+    if upstream.proxy is not None and (credential := proxy_credential(upstream.proxy.get_secret_value())) is not None:
+        values += [credential, unquote(urlsplit(upstream.proxy.get_secret_value()).password or "")]
+    # `Bearer abc` is quoted as `abc` too. A word as short as "on" is no secret, and stands in many messages.
+    values += [value.rpartition(" ")[2] for value in values]
+    secrets += [value for value in values if len(value) >= SHORTEST_SECRET]
+    return tuple(sorted(dict.fromkeys(secrets), key=len, reverse=True))

@@ -164,7 +164,7 @@ def test_missing_keys_are_told(tmp_path: Path) -> None:
     assert faults(tmp_path, "[[upstreams]]\nmodels = []\n[[feeds]]\n") == [
         "upstreams[0].name: is required",
         "upstreams[0].base_url: is required",
-        "upstreams[0].models: needs at least one entry",
+        'upstreams[0].models: needs at least one entry, unless discover = "on"',
         "feeds[0].name: is required",
         "feeds[0].url: is required",
     ]

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
@@ -43,8 +44,11 @@ class ToyRequest(ExtendedRequest):
     def length_tells_tokens(self) -> bool:
         return True
 
-    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
-        return orjson.dumps({"model": model, "ask": self.ask, "live": streamed})
+    def upstream_body(
+        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
+    ) -> bytes:
+        body = {"model": model, "ask": self.ask, "live": streamed}
+        return orjson.dumps(body if changes is None else changes.apply(body))
 
 
 class ToyReader:

@@ -26,8 +26,24 @@ def test_the_environment_names_the_proxy(proxies: dict[str, str], expected: str 
     assert proxy_for(ORIGIN, proxies) == expected
 
 
-def test_plain_http_goes_direct() -> None:
-    assert proxy_for(Origin("api.example.com", 80, False, ""), {"https": "p:1", "http": "p:1"}) is None
+@pytest.mark.parametrize(
+    ("host", "proxies", "expected"),
+    [
+        ("api.example.com", {"https": "p:1"}, None),
+        ("api.example.com", {"https": "p:1", "http": "p:2"}, "http://p:2"),
+        ("api.example.com", {"http": "p:2", "no": "example.com"}, None),
+        ("10.0.0.7", {"http": "p:2"}, "http://p:2"),
+        ("127.0.0.1", {"http": "p:2"}, None),
+        ("127.8.0.1", {"http": "p:2"}, None),
+        ("::1", {"http": "p:2"}, None),
+        ("localhost", {"http": "p:2"}, None),
+        ("ollama.localhost", {"http": "p:2"}, None),
+    ],
+)
+def test_plain_http_has_a_variable_of_its_own_and_stays_on_this_machine(
+    host: str, proxies: dict[str, str], expected: str | None
+) -> None:
+    assert proxy_for(Origin(host, 80, False, ""), proxies) == expected
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient
 from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
@@ -81,14 +82,16 @@ class ChatRequest(ExtendedRequest):
         """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
         return not self.body.get("logprobs")
 
-    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
+    def upstream_body(
+        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
+    ) -> bytes:
         """The body as it came, without the gateway's own fields, and with the upstream's name of the model."""
         body = {**self.body, "model": model}
         if streamed:
             body["stream"] = True
             if include_usage:
                 body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(body)
+        return orjson.dumps(body if changes is None else changes.apply(body))
 
 
 def parse(content: bytes) -> ChatRequest:

@@ -1,0 +1,57 @@
+"""Pure: the changes that one upstream needs in the body of a request: fields renamed, added and dropped.
+
+In: the members of a body. Out: members for the upstream; the body that came stays as it is, since a fallback sends it
+to another upstream. An upstream that needs no change has no `BodyChanges` at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BodyChanges:
+    """The changes, in this order: `rename`, then `defaults` in the upstream's own names, then `drop`.
+
+    `rename` leads from the name that clients send to the upstream's; a field that is there under both names goes out
+    as it came under the upstream's. `defaults` are for fields that are not there. `drop` has paths: a path goes into
+    objects, and into each object of a list.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    drop: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def build(
+        cls, rename: Mapping[str, str], defaults: Mapping[str, Any], drop: Sequence[str]
+    ) -> "BodyChanges | None":
+        """The changes of these settings, the paths of `drop` written with dots; None if they change nothing."""
+        if not (rename or defaults or drop):
+            return None
+        return cls(rename, defaults, tuple(tuple(path.split(".")) for path in drop))
+
+    def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The members of the body for this upstream."""
+        names = self.rename
+        changed = {name: value for name, value in body.items() if name not in names}
+        for name, value in body.items():
+            if name in names and names[name] not in changed:
+                changed[names[name]] = value
+        for name, value in self.defaults.items():
+            changed.setdefault(name, value)
+        for path in self.drop:
+            changed = _without(changed, path)
+        return changed
+
+
+def _without(value: Any, path: tuple[str, ...]) -> Any:
+    """The value without what the path leads to. What changes is copied; all else is shared with the value."""
+    if isinstance(value, list):
+        return [_without(entry, path) for entry in value]
+    name, *rest = path
+    if not isinstance(value, dict) or name not in value:
+        return value
+    if rest:
+        return {**value, name: _without(value[name], tuple(rest))}
+    return {key: entry for key, entry in value.items() if key != name}
