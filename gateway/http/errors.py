@@ -53,7 +53,7 @@ def render(
     if dialect is not None:
         refusal = dialect.refusal(error, request_id)
     else:
-        refusal = Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
+        refusal = Refusal(error.status, error.headers(), json_text.dumps_line(error.envelope()))
     fields = {
         **refusal.headers,
         "Content-Type": "application/json",
@@ -81,7 +81,7 @@ def error_response(error: RivergateError) -> web.Response:
 def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A response whose body is this value as JSON."""
     return web.Response(
-        body=json_text.dumps(body), status=status, content_type="application/json", headers=headers or {}
+        body=json_text.dumps_line(body), status=status, content_type="application/json", headers=headers or {}
     )
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from gateway import __version__, clock
 from gateway.access.bank import Bank
 from gateway.access.key_ring import KeyRing
@@ -29,7 +27,7 @@ from gateway.routing.health import Breaker
 from gateway.stream.hub import Hub, HubStatistics
 from gateway.stream.stream import StreamStatistics
 from gateway.upstream.pace import Pace
-from gateway.wire import sse
+from gateway.wire import json_text, sse
 
 FEED = "statistics"  # the name of the built-in feed
 SECONDS = 1.0  # the pause between two events of the built-in feed
@@ -184,7 +182,7 @@ class GatewayStatistics:
         )
 
     def _frame(self) -> bytes:
-        return sse.frame(orjson.dumps(self.snapshot()))
+        return sse.frame(json_text.dumps_line(self.snapshot()))
 
 
 _BREAKERS = {Breaker.CLOSED: 0, Breaker.HALF_OPEN: 1, Breaker.OPEN: 2}

@@ -7,7 +7,7 @@ the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-s
 
 from dataclasses import dataclass
 
-import orjson
+from gateway.wire import json_text
 
 MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; a larger event means a broken upstream, not a verbose one
 MAX_RETRY_DIGITS = 15  # digits of a `retry` in milliseconds: 30,000 years; int() itself refuses thousands of digits
@@ -148,7 +148,7 @@ def frame(data: bytes, name: bytes | None = None) -> bytes:
 
 def control(name: str, fields: dict[str, object]) -> bytes:
     """The frame of a control event, which the gateway itself sends: it has a name, and a JSON object as its data."""
-    return frame(orjson.dumps(fields), name.encode())
+    return frame(json_text.dumps_line(fields), name.encode())
 
 
 def comment(text: str) -> bytes:

@@ -1,5 +1,8 @@
 """Pure: the last frames of a chat completion: the usage and the metadata before `[DONE]`, or a break."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import CHUNK_OBJECT, Identity
 from gateway.dialects.dialect import AnswerReport
@@ -9,14 +12,17 @@ from gateway.wire import json_text
 UNFINISHED = "neither a finish nor [DONE]"  # what is missing of a body that ends too early
 
 
-def closing_frames(identity: Identity, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
+def closing_frames(
+    identity: Identity, report: AnswerReport | None, finish_frame: bytes | None, kept: Mapping[str, Any] | None = None
+) -> list[bytes]:
     """The report as members of the finish that was held back for it, else as an event of its own without choices.
 
     An event without choices breaks clients that read the first choice unasked, so it is sent only with a report.
+    `kept`: what upstreams told in events without choices, and no later event has carried.
     """
     if report is None:
         return [] if finish_frame is None else [finish_frame]
-    members = {"usage": report.usage.as_json(), "routing_metadata": report.metadata}
+    members = {**(kept or {}), "usage": report.usage.as_json(), "routing_metadata": report.metadata}
     if finish_frame is not None:
         return [encode({**json_text.loads(finish_frame[6:]), **members})]
     shared = {"id": identity.id, "object": CHUNK_OBJECT, "created": identity.created, "model": identity.model}

@@ -40,7 +40,7 @@ class ChatDialect:
 
     def refusal(self, error: RivergateError, request_id: str) -> Refusal:
         """The error as an HTTP answer, in OpenAI's envelope; the id of the request stands in a header only."""
-        return Refusal(error.status, error.headers(), json_text.dumps(error.envelope()))
+        return Refusal(error.status, error.headers(), json_text.dumps_line(error.envelope()))
 
 
 CHAT = ChatDialect()

@@ -2,49 +2,68 @@
 
 from typing import Any
 
-from gateway.dialects.chat.errors import read_error
-from gateway.dialects.chat.repair import Identity, repair_completion, reported_usage
+from gateway.dialects.chat.event_errors import read_choice_error, read_event_error
+from gateway.dialects.chat.reader import MAX_EVENT_VALUES, text_bytes
+from gateway.dialects.chat.repair import Identity, has_content, repair_completion
+from gateway.dialects.chat.usage_places import SeenUsage
 from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
 
+# The limit of an answer with the probabilities of its tokens: twenty alternatives for each of 4,000 tokens fit.
+MAX_VALUES_WITH_LOGPROBS = 1_500_000
+
 
 class ChatDocument:
     """A completion that strict clients accept, without the upstream's usage, which is kept beside it."""
 
-    __slots__ = ("_completion", "_reported")
+    __slots__ = ("_completion", "_usage")
 
-    def __init__(self, completion: dict[str, Any], reported: Usage | None) -> None:
+    def __init__(self, completion: dict[str, Any], usage: SeenUsage) -> None:
         self._completion = completion
-        self._reported = reported
+        self._usage = usage
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The upstream's counts, else an estimate by the length of the choices as JSON."""
-        if self._reported is not None:
-            return self._reported
-        return estimate(prompt_tokens, 0, len(json_text.dumps(self._completion["choices"])))
+        """The upstream's counts, else an estimate by the text, as of a stream of the same text."""
+        bodies = [choice["message"] for choice in self._completion["choices"]]
+        spoken = sum(map(has_content, bodies))
+        return self._usage.usage(estimate(prompt_tokens, spoken, sum(map(text_bytes, bodies))), 0)
 
     def encode(self, report: AnswerReport) -> bytes:
         """The completion with `usage` and `routing_metadata`. Raises `ValueError` if it is nested too deeply."""
         members = {"usage": report.usage.as_json(), "routing_metadata": report.metadata}
-        return json_text.dumps({**self._completion, **members})
+        return json_text.dumps_line({**self._completion, **members})
 
 
 def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocument:
     """Read and repair a completion. Raises `UpstreamError` if the content is no completion, or an error object."""
+    values = MAX_VALUES_WITH_LOGPROBS if b'"logprobs"' in content else MAX_EVENT_VALUES
+    if json_text.holds_more_than(content, values):
+        raise UpstreamError(f"the upstream's answer holds more than {values} values")
     try:
-        completion = json_text.loads(content)
+        completion = _loads(content)
     except ValueError:
         raise UpstreamError("the upstream's answer is not JSON") from None
     if not isinstance(completion, dict):
         raise UpstreamError("the upstream's answer is not a JSON object")
-    if (message := read_error(completion)) is not None:
+    if (message := read_event_error(completion)) is not None:
         raise UpstreamError("the upstream reported an error", quoted=message.text)
     try:
         repair_completion(completion, identity)
     except ValueError as problem:
         raise UpstreamError(f"the upstream's answer is not a completion: {problem}") from None
-    reported = reported_usage(completion.pop("usage", None))
+    if (message := read_choice_error(completion["choices"])) is not None:
+        raise UpstreamError("the upstream reported an error", quoted=message.text)
+    usage = SeenUsage()
+    usage.take(completion, 0)
+    completion.pop("usage", None)
     completion.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
-    return ChatDocument(completion, reported)
+    return ChatDocument(completion, usage)
+
+
+def _loads(content: bytes | bytearray) -> Any:
+    try:
+        return json_text.loads(content)
+    except ValueError:
+        return json_text.loads_with_nulls(content)

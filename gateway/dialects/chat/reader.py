@@ -9,32 +9,50 @@ from functools import partial
 from typing import Any
 
 from gateway.dialects.chat import closing
-from gateway.dialects.chat.errors import read_error
-from gateway.dialects.chat.frames import encode, escape_line_ends
-from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event, reported_usage
+from gateway.dialects.chat.content_parts import text_of
+from gateway.dialects.chat.errors import MAX_ERROR_TEXT
+from gateway.dialects.chat.event_errors import read_choice_error, read_event_error
+from gateway.dialects.chat.frames import encode
+from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
+from gateway.dialects.chat.usage_places import SeenUsage
 from gateway.dialects.dialect import AnswerReport, Meaning
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 
+MAX_EVENT_VALUES = 100_000  # JSON values of one event: more would take the event loop for over 20 ms
+MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
+MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
+MAX_KEPT_BYTES = 1 << 20  # of a larger event without choices nothing is kept for the next one
+MAX_KEPT = 64  # members of events without choices that are kept for the next event
+_SHORT = 64  # bytes; a terminal event is shorter
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
 _NOTHING = Meaning()
 _DONE = Meaning(done=True)
+_NO_OBJECT = "the upstream sent an event that is not a JSON object"
+_REPORTED = "the upstream reported an error"
+# The members that events share or that no later event needs, and those of a choice that tell nothing new alone.
+_SHARED = frozenset(
+    {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "obfuscation"}
+)
+_SHARED |= {"usage", "routing_metadata", "error", "usageMetadata", "usage_metadata", "x_groq", "base_resp"}
+_SILENT_CHOICE = frozenset({"index", "delta", "finish_reason", "usage"})
 
 
 class ChatReader:
     """Reads the blocks of one completion: each by `shape.fit`, or by `read` where that gives None."""
 
-    __slots__ = ("_closed", "_identity", "_open", "_read_events", "_reported", "counts", "shape")
+    __slots__ = ("_closed", "_identity", "_in_full", "_kept", "_read_events", "_usage", "counts", "shape")
 
     unfinished = closing.UNFINISHED
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._open: set[int] = set()  # choices that have begun and not finished
-        self._closed: set[int] = set()  # choices that have finished
-        self._reported: Usage | None = None  # the upstream's own counts
+        self._closed: dict[int, str] = {}  # choices that have finished, and why
+        self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
+        self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
+        self._usage = SeenUsage()
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
         self._read_events = 0  # events with content that did not fit the shape
@@ -42,7 +60,7 @@ class ChatReader:
     @property
     def finished(self) -> bool:
         """Whether a finish was seen and no choice is left open."""
-        return bool(self._closed) and not self._open
+        return bool(self._closed) and self._closed.keys() >= self._identity.roles_seen
 
     def read(self, block: bytes) -> Meaning:
         """The meaning of any block. Never raises: a block that cannot be understood becomes an `error`."""
@@ -51,28 +69,24 @@ class ChatReader:
         if not plain:
             event = sse.decode(block)
             if event.data is None:
-                return _NOTHING
+                return self._read_without_data(block)
             name, data = event.name, event.data
-        if data.strip() == b"[DONE]":
-            return _DONE
+        if (size := len(data)) < _SHORT:
+            if data.strip() == b"[DONE]":
+                return _DONE
+        elif size > MAX_EVENT_VALUES and json_text.holds_more_than(data, MAX_EVENT_VALUES):
+            return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
         try:
             payload = json_text.loads(data)
         except ValueError:
-            payload = None
+            payload, plain = _with_nulls(data), False
         if not isinstance(payload, dict):
-            return Meaning(error="the upstream sent an event that is not a JSON object")
-        if plain and not self._closed:
+            return _read_odd(payload, data, named=name == b"error")
+        if plain and not self._in_full:
             roles = len(self._identity.roles_seen)
             if (text := plain_text(payload, self._identity)) is not None:
                 return self._read_plain(payload, text, block, is_first=roles != len(self._identity.roles_seen))
-        if (message := read_error(payload, named=name == b"error")) is not None:
-            return Meaning(error="the upstream reported an error", quoted=message.text)
-        if not isinstance(payload.get("choices"), list):
-            payload["choices"] = []
-        try:
-            return self._read_payload(payload, block if plain else None)
-        except ValueError as problem:
-            return Meaning(error=f"the upstream sent a chunk that is not one: {problem}")
+        return self._read_object(payload, block, plain=plain, named=name == b"error")
 
     def is_terminal(self, rest: bytes) -> bool:
         """Whether the last bytes of a body are `[DONE]` without its blank line."""
@@ -80,38 +94,73 @@ class ChatReader:
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts once they have come, else our own estimate."""
-        return self._reported or estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
+        counts = self.counts
+        return self._usage.usage(estimate(prompt_tokens, counts.events, counts.text_bytes), counts.events)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
         """The frames before `[DONE]`: the finish if it was held back, and the report, in it or as an event."""
-        return closing.closing_frames(self._identity, report, finish_frame)
+        return closing.closing_frames(self._identity, report, finish_frame, self._kept)
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
         """The frame of the one event that every SDK raises as an error."""
         return closing.break_frames(error)
 
-    def _read_payload(self, payload: dict[str, Any], block: bytes | None) -> Meaning:
-        changed = self._take_usage(payload)
-        if not payload["choices"]:
-            # An event without choices breaks clients that read the first choice unasked; usage is sent at the end.
+    def _read_without_data(self, block: bytes) -> Meaning:
+        """The meaning of a block without a `data` line: nothing, unless it is a JSON object in place of an event."""
+        text = block.strip()
+        if not text.startswith(b"{") or len(text) < 2:
             return _NOTHING
+        return self.read(b"data: " + text.replace(b"\n", b" ") + b"\n\n")
+
+    def _read_object(self, payload: dict[str, Any], block: bytes, *, plain: bool, named: bool) -> Meaning:
+        """The meaning of an event that is no plain text. `plain`: its block is a frame as it stands."""
+        if (message := read_event_error(payload, named=named)) is not None:
+            return Meaning(error=_REPORTED, quoted=message.text)
+        if not isinstance(payload.get("choices"), list):
+            is_chunk = "choices" in payload
+            payload["choices"] = []
+        else:
+            is_chunk = True
+        try:
+            if payload["choices"]:
+                return self._read_payload(payload, block, plain=plain)
+        except ValueError as problem:
+            return Meaning(error=f"the upstream sent a chunk that is not one: {problem}")
+        # An event without choices breaks clients that read the first choice unasked; usage is sent at the end.
+        self._usage.take(payload, self.counts.events)
+        if is_chunk and len(block) <= MAX_KEPT_BYTES:
+            self._keep(payload)
+        return _NOTHING
+
+    def _read_payload(self, payload: dict[str, Any], block: bytes, *, plain: bool) -> Meaning:
         roles = len(self._identity.roles_seen)
-        changed = repair_event(payload, self._identity) or changed
-        over, closed = self.finished, len(self._closed)
+        changed = repair_event(payload, self._identity) or not plain
+        if (failure := read_choice_error(payload["choices"])) is not None:
+            return Meaning(error=_REPORTED, quoted=failure.text)
+        over, tells = self.finished, self._tells_more(payload["choices"])
         content, finish = self._count(payload["choices"])
-        if over and not content and self.finished and len(self._closed) == closed:
-            return _NOTHING  # an event after the last finish is dropped, unless it begins another choice
-        frame = encode(payload) if changed or block is None else escape_line_ends(block)
-        if content and not finish and block is not None and roles == len(self._identity.roles_seen):
+        self._usage.take(payload, self.counts.events)
+        changed |= _drop(payload, "usage") | _drop(payload, "routing_metadata")
+        if over and not content and not tells and self.finished:
+            self._keep(payload)  # an event after the last finish is dropped, unless it tells more than the finish did
+            return _NOTHING
+        if self._kept:
+            payload.update({**self._kept, **payload})
+            self._kept, self._in_full, changed = {}, bool(self._closed), True
+        if not changed:
+            frame = json_text.escape_line_ends(block)
+        elif len(frame := encode(payload)) > 2 * len(block) + MAX_GROWTH_BYTES:
+            raise ValueError("its repair would be many times its size")
+        if content and not finish and plain and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
 
     def _read_plain(self, payload: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Meaning:
         """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
-        self._open.add(payload["choices"][0]["index"])
-        frame = escape_line_ends(block)
+        frame = json_text.escape_line_ends(block)
         if not text:
             return Meaning(frame)
+        self._identity.spoken.add(payload["choices"][0]["index"])
         self._add(len(text.encode("utf-8", "surrogatepass")))
         if not is_first:
             self._keep_sample(payload, block, frame)
@@ -123,31 +172,72 @@ class ChatReader:
         self.counts.events += 1
         self.counts.text_bytes += text_bytes
 
-    def _take_usage(self, payload: dict[str, Any]) -> bool:
-        before = len(payload)
-        self._reported = reported_usage(payload.pop("usage", None)) or self._reported
-        payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
-        return len(payload) != before
+    def _tells_more(self, choices: list[dict[str, Any]]) -> bool:
+        """Whether choices tell more than that they go on, or that they have finished as it is known."""
+        for choice in choices:
+            if choice["finish_reason"] not in (None, self._closed.get(choice["index"])):
+                return True
+            if any(value for key, value in choice.items() if key not in _SILENT_CHOICE):
+                return True
+            if any(value for key, value in choice["delta"].items() if key != "role"):
+                return True
+        return False
+
+    def _keep(self, payload: dict[str, Any]) -> None:
+        """Keep what an event tells beside its choices, since the event itself is not relayed."""
+        for key, value in payload.items():
+            if value and key not in _SHARED and len(self._kept) < MAX_KEPT:
+                self._kept[key] = value
+                self._in_full = True
 
     def _count(self, choices: list[dict[str, Any]]) -> tuple[bool, bool]:
         content = finish = False
         for choice in choices:
             delta, index = choice["delta"], choice["index"]
-            if index not in self._closed:
-                self._open.add(index)
             if has_content(delta):
                 content = True
-                self._add(sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(delta)))
+                self._identity.note_spoken(index, delta)
+                self._add(text_bytes(delta))
             if choice["finish_reason"] is not None:
-                finish = True
-                self._open.discard(index)
-                self._closed.add(index)
+                finish = self._in_full = True
+                self._closed[index] = choice["finish_reason"]
         return content, finish
 
     def _keep_sample(self, payload: dict[str, Any], block: bytes, frame: bytes) -> None:
-        if len(payload["choices"]) == 1 and self.shape.wants_samples:
+        if len(payload["choices"]) == 1 and self.shape.wants_samples and len(block) <= MAX_SAMPLE_BYTES:
             hits = self.counts.events - self._read_events
             self.shape.learn_from(partial(_sample, payload, block, frame, hits))
+
+
+def text_bytes(body: dict[str, Any]) -> int:
+    """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included."""
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(body))
+    return size + len(text_of(body.get("content")).encode("utf-8", "surrogatepass"))
+
+
+def _with_nulls(data: bytes) -> Any:
+    try:
+        return json_text.loads_with_nulls(data)
+    except ValueError:
+        return None
+
+
+def _drop(payload: dict[str, Any], key: str) -> bool:
+    """Take a member out of an event: usage is told once, and an upstream's own routing not at all."""
+    return payload.pop(key, payload) is not payload  # the default `payload` marks a member that is not there
+
+
+def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:
+    """The meaning of an event whose data is no JSON object: an error, in the upstream's words if it has any."""
+    if isinstance(value, list) and value and isinstance(first := value[0], dict):  # Gemini sends its errors in a list
+        message = read_event_error(first, named=named)
+        if message is not None:
+            return Meaning(error=_REPORTED, quoted=message.text)
+    words = value if isinstance(value, str) else data[: 4 * MAX_ERROR_TEXT].decode("utf-8", "replace")
+    words = words[:MAX_ERROR_TEXT].strip() if isinstance(value, str | None) else ""
+    if words.startswith(("{", "[", '"')) or not words.isprintable():
+        words = ""  # half an object has no words for a client
+    return Meaning(error=_REPORTED if named else _NO_OBJECT, quoted=words.encode("utf-8", "replace").decode())
 
 
 def _sample(payload: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:

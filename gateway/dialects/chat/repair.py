@@ -4,30 +4,31 @@ In: the objects of events and of whole completions. Out: each `repair_*` changes
 whether it changed anything.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from gateway.dialects.usage import Usage
+from gateway.dialects.chat.content_parts import flatten
+from gateway.dialects.chat.tool_calls import MAX_CALLS, ToolCalls, complete_calls
 from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
-MAX_TOKENS = 1 << 31  # tokens of one completion; a larger count is nonsense
+MAX_CHOICES = 256  # choices of one event or completion; OpenAI's API allows 128
 
-# The members of a delta that a client waits for: any of them, if it is not empty, is content.
-_CONTENT_KEYS = frozenset(
-    {
-        "content",
-        "reasoning_content",
-        "reasoning",
-        "refusal",
-        "tool_calls",
-        "function_call",
-        "images",
-        "audio",
-        "reasoning_details",
-    }
-)
+# The members of a delta that a client waits for, and the kind of content that each is: several are names of one kind.
+_CONTENT_KINDS = {
+    "content": "content",
+    "reasoning_content": "reasoning",
+    "reasoning": "reasoning",
+    "reasoning_details": "reasoning",
+    "refusal": "refusal",
+    "tool_calls": "calls",
+    "function_call": "calls",
+    "images": "images",
+    "audio": "audio",
+}
+_NO_CALL_ID = re.compile("[^A-Za-z0-9]+")
 
 
 @dataclass(slots=True)
@@ -39,13 +40,26 @@ class Identity:
     model: str
     id_seen: bool = False
     roles_seen: set[int] = field(default_factory=set)
-    tool_ids: dict[str, int] = field(default_factory=dict)  # tool calls that came without an index, by their ids
+    # The choices that have brought content, and pairs of a choice and any other kind that it has brought.
+    spoken: set[int | tuple[int, str]] = field(default_factory=set)
+    tool_calls: dict[int, ToolCalls] = field(default_factory=dict)  # by the choice
+
+    def note_spoken(self, index: int, delta: dict[str, Any]) -> None:
+        """Remember what kinds of content a choice has brought."""
+        for key, value in delta.items():
+            if value and (kind := _CONTENT_KINDS.get(key)) is not None:
+                self.spoken.add(index if kind == "content" else (index, kind))
+
+    def has_spoken(self, index: int, key: str) -> bool:
+        """Whether a choice has brought the kind of content that stands under this key."""
+        kind = _CONTENT_KINDS.get(key)
+        return (index if kind == "content" else (index, kind)) in self.spoken
 
 
 def has_content(delta: dict[str, Any]) -> bool:
     """Whether a delta bears content; a role, an empty string or an empty list is none."""
     for key, value in delta.items():  # noqa: SIM110 -- an `any` over a generator takes twice as long
-        if value and key in _CONTENT_KEYS:
+        if value and key in _CONTENT_KINDS:
             return True
     return False
 
@@ -94,6 +108,8 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
 def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
     """Repair an event of a stream, so that strict clients accept it. Raises `ValueError` if that is impossible."""
     choices = payload["choices"]
+    if len(choices) > MAX_CHOICES:
+        raise ValueError(f"more than {MAX_CHOICES} choices")
     changed = _repair_envelope(payload, identity, CHUNK_OBJECT)
     stray_finish = payload.pop("finish_reason", None)
     if stray_finish is not None:
@@ -103,8 +119,11 @@ def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise ValueError(f"choices[{position}] is not an object")
+        if "message" in choice:
+            changed |= _take_message(choice, position, identity)
         changed |= _repair_choice(choice, position, "delta")
-        changed |= _repair_tool_indexes(choice["delta"], identity)
+        if choice["delta"].get("tool_calls"):
+            changed |= _number_calls(choice, identity)
         changed |= _repair_role(choice, identity)
     return changed
 
@@ -114,6 +133,8 @@ def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
     choices = completion.get("choices")
     if not isinstance(choices, list):
         raise ValueError("a completion without choices")
+    if len(choices) > MAX_CHOICES:
+        raise ValueError(f"more than {MAX_CHOICES} choices")
     changed = _repair_envelope(completion, identity, COMPLETION_OBJECT)
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
@@ -122,34 +143,9 @@ def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
         if not choice["message"].get("role"):
             choice["message"]["role"] = "assistant"
             changed = True
+        if calls := choice["message"].get("tool_calls"):
+            changed |= complete_calls(calls, _call_id(identity, choice["index"]))
     return changed
-
-
-def complete_usage(usage: Any) -> dict[str, Any] | None:
-    """The usage with all three counts; None if they cannot be known, since clients need complete usage or none."""
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
-    if completion is None and _is_int(total) and _is_int(prompt):
-        completion = total - prompt
-    if not (_is_count(prompt) and _is_count(completion)):
-        return None
-    if not _is_int(total):
-        total = prompt + completion
-    return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
-
-
-def reported_usage(usage: Any) -> Usage | None:
-    """The counts of an upstream's usage object, with the object completed; None if they cannot be known."""
-    counts = complete_usage(usage)
-    if counts is None:
-        return None
-    return Usage(counts["prompt_tokens"], counts["completion_tokens"], estimated=False, reported=counts)
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    """Whether a value can be a count of tokens, which are paid for: a nonsense value must not become money."""
-    return _is_int(value) and 0 <= value <= MAX_TOKENS
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -231,12 +227,11 @@ def _repair_body(body: dict[str, Any]) -> bool:
     changed = False
     content = body.get("content")
     if content is not None and not isinstance(content, str):
-        body["content"] = _flatten(content, "text")
-        if thoughts := _flatten(content, "thinking"):  # Mistral's way to send reasoning
-            body["reasoning_content"] = thoughts
-        changed = True
+        changed = flatten(body, content)
     calls = body.get("tool_calls")
     if isinstance(calls, list):
+        if len(calls) > MAX_CALLS:
+            raise ValueError(f"more than {MAX_CALLS} tool calls")
         for call in calls:
             changed |= _repair_tool_call(call)
     elif calls is not None:
@@ -245,30 +240,34 @@ def _repair_body(body: dict[str, Any]) -> bool:
     return changed
 
 
-def _flatten(content: Any, kind: str) -> str:
-    """The joined text of the content parts that have the key `kind`; all other parts are left out.
+def _take_message(choice: dict[str, Any], position: int, identity: Identity) -> bool:
+    """Make a delta of a whole message in an event, without what deltas of its choice have brought already.
 
-    Under the key `thinking`, Mistral sends a list of text parts.
+    MiniMax ends its deltas with the whole message; others send nothing but whole messages.
     """
-    texts: list[Any] = []
-    for part in content if isinstance(content, list) else [content]:
-        value = part.get(kind) if isinstance(part, dict) else part if kind == "text" else None
-        texts += (
-            [inner.get("text") for inner in value if isinstance(inner, dict)] if isinstance(value, list) else [value]
-        )
-    return "".join(str(text) for text in texts if isinstance(text, str | int | float))
+    message, delta = choice.get("message"), choice.get("delta")
+    if not isinstance(message, dict):
+        return False
+    index = choice.get("index")
+    index = index if _is_int(index) else position
+    unsaid = {key: value for key, value in message.items() if not identity.has_spoken(index, key)}
+    told = {key: value for key, value in delta.items() if value} if isinstance(delta, dict) else {}
+    del choice["message"]
+    choice["delta"] = {**unsaid, **told}
+    return True
 
 
-def _repair_tool_indexes(delta: dict[str, Any], identity: Identity) -> bool:
-    """Give tool calls without an index one: each new id is the next call, a fragment without an id the last call."""
-    changed = False
-    for call in delta.get("tool_calls") or ():
-        if not _is_int(call.get("index")):
-            known, call_id = identity.tool_ids, call.get("id")
-            last = max(len(known) - 1, 0)
-            call["index"] = known.setdefault(call_id, len(known)) if isinstance(call_id, str) and call_id else last
-            changed = True
-    return changed
+def _number_calls(choice: dict[str, Any], identity: Identity) -> bool:
+    """Tell the tool calls of a choice apart by their indexes."""
+    index = choice["index"]
+    calls = identity.tool_calls.setdefault(index, ToolCalls())
+    return calls.number(choice["delta"]["tool_calls"], _call_id(identity, index))
+
+
+def _call_id(identity: Identity, index: int) -> str:
+    """The beginning of the ids of tool calls that came without one."""
+    answer = _NO_CALL_ID.sub("", identity.id)[-24:]
+    return f"call_{answer}" if index == 0 else f"call_{answer}_{index}"
 
 
 def _repair_tool_call(call: Any) -> bool:

@@ -4,14 +4,13 @@ import copy
 from typing import Any
 
 import hypothesis
+import orjson
 import pytest
 from auriko.models.chat import ChatCompletion
-from auriko.models.common import Usage
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.repair import (
     Identity,
-    complete_usage,
     has_content,
     plain_text,
     repair_completion,
@@ -195,15 +194,34 @@ def test_tool_calls_that_are_no_list_are_left_out() -> None:
     ("content", "text"),
     [
         ([{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}], "hello"),
-        (["he", {"type": "reference", "reference_ids": [1]}, "llo"], "hello"),
+        (["he", "llo"], "hello"),
         ([], ""),
         ({"type": "text", "text": "hello"}, "hello"),
-        ([[["x"]], None, {"text": None}, {"text": {}}], ""),
+        ([[["x"]], None, {"text": None}, {"text": {}}, {}], ""),
         (42, "42"),
     ],
 )
 def test_content_that_is_not_a_string_becomes_one(content: Any, text: str) -> None:
     assert first_choice(event({"role": "assistant", "content": content}))["delta"]["content"] == text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}},
+        {"type": "reference", "reference_ids": [1]},
+        {"type": "file", "file_id": "a"},
+        {"image_url": "https://x/y"},
+    ],
+)
+def test_content_with_other_parts_than_text_stays_as_it_came(part: dict[str, Any]) -> None:
+    content = ["he", {"type": "text", "text": "llo"}, part]
+    chat = reader()
+    read = chat.read(block(event({"role": "assistant", "content": content})))
+    assert read.content
+    assert read.frame is not None
+    assert orjson.loads(read.frame[6:])["choices"][0]["delta"]["content"] == content
+    assert (chat.counts.events, chat.counts.text_bytes) == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -235,39 +253,6 @@ def test_non_empty_text_of_any_kind_is_content(key: str) -> None:
 def test_a_non_empty_list_of_calls_or_images_is_content(key: str) -> None:
     assert has_content({key: [{}]})
     assert not has_content({key: []})
-
-
-COUNTS = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-
-
-@pytest.mark.parametrize("missing", ["completion_tokens", "total_tokens"])
-def test_a_count_that_follows_from_the_others_is_filled_in(missing: str) -> None:
-    usage = complete_usage({**COUNTS, missing: None})
-    assert usage == COUNTS
-    Usage.model_validate(usage)
-
-
-def test_details_of_usage_are_kept() -> None:
-    usage = complete_usage({**COUNTS, "prompt_tokens_details": {"cached_tokens": 2}, "cost": 0.1})
-    assert usage == {**COUNTS, "prompt_tokens_details": {"cached_tokens": 2}, "cost": 0.1}
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        None,
-        {},
-        [],
-        "7",
-        {"prompt_tokens": 3},
-        {"total_tokens": 7},
-        {"prompt_tokens": "3", "completion_tokens": 4},
-        {"prompt_tokens": True, "completion_tokens": 4},
-        {"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 2},
-    ],
-)
-def test_usage_that_cannot_be_completed_is_none(usage: Any) -> None:
-    assert complete_usage(usage) is None
 
 
 def test_a_whole_completion_is_made_acceptable() -> None:

@@ -1,0 +1,124 @@
+"""Pure: tells the tool calls of a streamed completion apart, where an upstream gives no index or one index to all.
+
+In: the fragments of tool calls, in order. Out: fragments whose `index` is the number of their call in its choice. The
+invariant: clients join the fragments of one index, so two calls never share one, and one call never has two.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.wire import json_text
+
+MAX_CALLS = 512  # tool calls of one choice; beyond it an upstream is broken
+_MAX_WHOLE_BYTES = 65536  # longer arguments are not looked at: whether they are whole decides only doubtful cases
+
+
+@dataclass(slots=True)
+class _ToolCall:
+    index: int
+    id: str
+    name: str
+    is_whole: bool  # its first fragment held all of its arguments
+
+
+@dataclass(slots=True)
+class ToolCalls:
+    """The calls of one choice so far, in the order in which they began."""
+
+    _calls: list[_ToolCall] = field(default_factory=list)
+    _by_given_index: dict[int, _ToolCall] = field(
+        default_factory=dict
+    )  # the last call under each index of the upstream
+
+    def number(self, fragments: list[dict[str, Any]], own_id: str) -> bool:
+        """Give each fragment of one event its call's index, and each new call an id and a type.
+
+        `own_id` begins the ids of calls that came without one. Returns whether anything changed. Raises `ValueError`
+        for more than `MAX_CALLS`.
+        """
+        changed = False
+        for position, fragment in enumerate(fragments):
+            call = self._known(fragment, position)
+            if call is None:
+                call = self._begin(fragment)
+                changed |= _complete(fragment, call, own_id)
+            if fragment.get("index") != call.index or isinstance(fragment["index"], bool):
+                fragment["index"] = call.index
+                changed = True
+        return changed
+
+    def _known(self, fragment: dict[str, Any], position: int) -> _ToolCall | None:
+        """The call that a fragment continues; None: it begins a call."""
+        given, call_id, name = _given_index(fragment), _text(fragment, "id"), _name(fragment)
+        if given is not None:
+            call = self._by_given_index.get(given)
+        elif call_id and (name or not self._calls):
+            return next((call for call in self._calls if call.id == call_id), None)
+        elif call_id:
+            call = next((call for call in self._calls if call.id == call_id), self._calls[-1])
+        else:
+            call = self._calls[-1] if self._calls and (position == 0 or not name) else None
+        if call is None or not name:
+            return call  # some upstreams draw a new id for each fragment: only a name can begin another call
+        if call_id and call.id:
+            return call if call_id == call.id else None
+        if given is None and name != call.name:
+            return None
+        return None if call.is_whole and _is_whole(fragment) else call
+
+    def _begin(self, fragment: dict[str, Any]) -> _ToolCall:
+        given = _given_index(fragment)
+        if len(self._calls) >= MAX_CALLS:
+            raise ValueError(f"more than {MAX_CALLS} tool calls")
+        following = max((call.index for call in self._calls), default=-1) + 1
+        index = following if given is None or any(call.index == given for call in self._calls) else given
+        call = _ToolCall(index, _text(fragment, "id"), _name(fragment), _is_whole(fragment))
+        self._calls.append(call)
+        if given is not None:
+            self._by_given_index[given] = call
+        return call
+
+
+def complete_calls(calls: list[dict[str, Any]], own_id: str) -> bool:
+    """Give each call of a whole message an id and a type. Returns whether anything changed."""
+    changed = False
+    for position, fragment in enumerate(calls):
+        changed |= _complete(fragment, _ToolCall(position, _text(fragment, "id"), _name(fragment), True), own_id)
+    return changed
+
+
+def _complete(fragment: dict[str, Any], call: _ToolCall, own_id: str) -> bool:
+    """Give a call that has a name an id and a type, without which clients cannot answer it."""
+    if not call.name or (call.id and fragment.get("type")):
+        return False
+    if not call.id:
+        fragment["id"] = f"{own_id}_{call.index}"
+    fragment.setdefault("type", "function")
+    return True
+
+
+def _given_index(fragment: dict[str, Any]) -> int | None:
+    index = fragment.get("index")
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
+
+
+def _text(mapping: dict[str, Any], key: str) -> str:
+    value = mapping.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _name(fragment: dict[str, Any]) -> str:
+    function = fragment.get("function")
+    return _text(function, "name") if isinstance(function, dict) else ""
+
+
+def _is_whole(fragment: dict[str, Any]) -> bool:
+    """Whether a fragment holds all arguments of its call: a JSON object."""
+    function = fragment.get("function")
+    arguments = _text(function, "arguments") if isinstance(function, dict) else ""
+    if not arguments.lstrip().startswith("{") or len(arguments) > _MAX_WHOLE_BYTES:
+        return False
+    try:
+        return isinstance(json_text.loads(arguments.encode("utf-8", "surrogatepass")), dict)
+    except ValueError:
+        return False

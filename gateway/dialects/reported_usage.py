@@ -1,0 +1,128 @@
+"""Pure: reads the token counts that upstreams report, whatever they call them, and believes only what can be true.
+
+In: the JSON value under a key such as `usage`. Out: `ReportedUsage`, or None. The counts become money, so a count
+that is no whole number, negative or absurdly large makes the object nonsense, and a zero beside content is no count.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from gateway.dialects.usage import Usage
+from gateway.wire import json_text
+
+MAX_TOKENS = 1 << 27  # tokens of one answer; no model comes near it, so a larger count is nonsense
+_MAX_TEXT = 65536  # characters of a usage object that came as a string
+
+# The names of the counts: OpenAI's, Anthropic's and responses', Bedrock's, Gemini's, Ollama's.
+_PROMPT = (
+    *("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount"),
+    *("prompt_token_count", "input_token_count", "prompt_eval_count"),
+)
+_COMPLETION = (
+    *("completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount"),
+    *("outputTokenCount", "responseTokenCount", "candidates_token_count", "output_token_count", "eval_count"),
+)
+_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count")
+_THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")  # Gemini counts them beside its candidates
+# Anthropic counts a cached prompt beside its input.
+_CACHED = (
+    *("cache_read_input_tokens", "cache_creation_input_tokens"),
+    *("cacheReadInputTokens", "cacheWriteInputTokens"),
+)
+_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedUsage:
+    """What an upstream reported; None: it did not tell this count. `details`: its object, as it came."""
+
+    prompt: int | None
+    completion: int | None
+    details: Mapping[str, Any]
+
+    def usage(self, own: Usage, *, stale: bool = False) -> Usage:
+        """The usage of an answer, with our own estimate `own` in place of what is missing or cannot be true.
+
+        `stale`: more of the answer came after this report, so that its count of the completion is a lower bound.
+        """
+        prompt, completion = self.prompt or own.prompt_tokens, self.completion or own.completion_tokens
+        if stale:
+            completion = max(completion, own.completion_tokens)
+        if not (self.prompt or self.completion) and completion:
+            return own
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        as_told = (prompt, completion) == (self.prompt or 0, self.completion or 0)
+        return Usage(prompt, completion, estimated=not as_told, reported={**self.details, **counts})
+
+
+def read_usage(value: Any) -> ReportedUsage | None:
+    """The counts in a usage object, which may be a JSON text itself; None if there are none, or nonsense."""
+    if isinstance(value, str) and value.lstrip().startswith("{") and len(value) <= _MAX_TEXT:
+        try:
+            value = json_text.loads(value.encode("utf-8", "surrogatepass"))
+        except ValueError:
+            return None
+    if not isinstance(value, dict):
+        return None
+    prompt, completion, total = _first(value, _PROMPT), _first(value, _COMPLETION), _first(value, _TOTAL)
+    if not _is_count(total):
+        total = None
+    if completion is None and total is not None and _is_count(prompt):
+        completion = total - prompt
+    counts = [count for count in (prompt, completion) if count is not None]
+    if not counts or not all(map(_is_count, counts)):
+        return None
+    if prompt is not None and completion is not None:
+        prompt, completion = _with_uncounted(value, prompt, completion, total)
+    return ReportedUsage(prompt, completion, value)
+
+
+def summed(reports: Iterable[ReportedUsage]) -> ReportedUsage | None:
+    """The usage of an answer whose alternatives report their own: one prompt, and the sum of the completions."""
+    reports = list(reports)
+    if len(reports) < 2:
+        return reports[0] if reports else None
+    prompts = [report.prompt for report in reports if report.prompt is not None]
+    completion = sum(report.completion or 0 for report in reports)
+    return ReportedUsage(max(prompts, default=None), completion, reports[-1].details)
+
+
+def _with_uncounted(usage: Mapping[str, Any], prompt: int, completion: int, total: int | None) -> tuple[int, int]:
+    """The counts with what stands beside them: what a total has beyond prompt and completion was generated."""
+    cached = sum(_count(usage, (name,)) for name in _CACHED)
+    if total is None:
+        thoughts, reasoning = _count(usage, _THOUGHTS), _reasoning(usage)
+        beside = thoughts or (reasoning if reasoning > completion else 0)
+        return prompt + (cached if "prompt_tokens" not in usage else 0), completion + beside
+    surplus = total - prompt - completion
+    if surplus <= 0:
+        return prompt, completion
+    of_prompt = cached or _count(_details(usage, _PROMPT_DETAILS), ("cached_tokens",))
+    if surplus == of_prompt != _reasoning(usage):
+        return prompt + surplus, completion
+    return prompt, completion + surplus
+
+
+def _reasoning(usage: Mapping[str, Any]) -> int:
+    return _count(_details(usage, _COMPLETION_DETAILS), ("reasoning_tokens",)) or _count(usage, ("reasoning_tokens",))
+
+
+def _details(usage: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+    found = _first(usage, names)
+    return found if isinstance(found, dict) else {}
+
+
+def _first(mapping: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The first of these members that is there and not null."""
+    return next((mapping[name] for name in names if mapping.get(name) is not None), None)
+
+
+def _count(mapping: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    value = _first(mapping, names)
+    return value if _is_count(value) else 0
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
