@@ -4,6 +4,7 @@ The invariant: for every key with a balance, what may still be reserved is the b
 settled and not written yet, less what running requests have reserved.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.access.books import Key
@@ -46,10 +47,13 @@ class Account:
         """The state of the key's rate; None if the key has no rate limit."""
         return self._limit.allowance(now) if self._limit is not None else None
 
-    def check_model(self, model_id: str, field: str = "model") -> None:
-        """Refuse a model that the key may not use: raises `PermissionDenied`, which names the request's `field`."""
-        if self.key.models and model_id not in self.key.models:
-            raise PermissionDenied(f"this API key may not use the model {model_id[:200]!r}", param=field)
+    def check_model(self, names: Sequence[str], field: str = "model") -> None:
+        """Refuse a model that the key may use by none of its names, the id first.
+
+        Raises `PermissionDenied`, which names the request's `field`.
+        """
+        if self.key.models and not any(name in self.key.models for name in names):
+            raise PermissionDenied(f"this API key may not use the model {names[0][:200]!r}", param=field)
 
     # --- for the bank
 

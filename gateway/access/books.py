@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 GroupBy = Literal["day", "model"]
+UsageGroup = Literal["key", "model", "upstream", "day"]
 SUM_NAMES = (  # the columns of a report beside its day or its model
     "requests",
     "prompt_tokens",
@@ -93,6 +94,13 @@ class Books(Protocol):
         """Sums of a key's records that ended from `start` until before `end`, by UTC day or by model.
 
         A row holds the day or the model under the name of `group_by`, and the columns of `SUM_NAMES`.
+        """
+
+    def totals(self, start: int, end: int, by: Sequence[UsageGroup]) -> list[dict[str, Any]]:
+        """Sums of all records that ended from `start` until before `end`, for each combination that there is of `by`.
+
+        A row holds its key id (None: in open mode), model, upstream (None: none answered) or UTC day under the names
+        in `by`, and the columns of `SUM_NAMES`; the rows are in the order of these values.
         """
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageRecord
+from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageGroup, UsageRecord
 from gateway.errors import ConfigError, LedgerError
 
 BUSY_SECONDS = 5.0  # how long a writer waits for another process that writes at the same moment
@@ -42,6 +42,8 @@ _INSERT_USAGE = (
     f"INSERT INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))}) "
     "ON CONFLICT (id) DO NOTHING"
 )
+_DAY = "strftime('%Y-%m-%d', ended_at, 'unixepoch')"
+_GROUPS: Mapping[UsageGroup, str] = {"key": "key_id", "model": "model", "upstream": "upstream", "day": _DAY}
 _SUMS = (
     "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(estimated), 0), "
     "sum(cost_microusd), sum(hedge_cost_microusd)"
@@ -128,7 +130,7 @@ class SqliteBooks:
         return {key_id: balance for key_id, balance in balances.items() if balance is not None}
 
     def report(self, key_id: str | None, start: int, end: int, group_by: GroupBy) -> list[dict[str, Any]]:
-        group = "model" if group_by == "model" else "strftime('%Y-%m-%d', ended_at, 'unixepoch')"
+        group = "model" if group_by == "model" else _DAY
         query = (
             f"SELECT {group}, {_SUMS} FROM usage WHERE key_id IS ? AND ended_at >= ? AND ended_at < ? "
             "GROUP BY 1 ORDER BY 1"
@@ -136,6 +138,18 @@ class SqliteBooks:
         with self._failing("read"):
             rows = self._connection.execute(query, (key_id, start, end))
             return [dict(zip((group_by, *SUM_NAMES), row, strict=True)) for row in rows]
+
+    def totals(self, start: int, end: int, by: Sequence[UsageGroup]) -> list[dict[str, Any]]:
+        groups = ", ".join(_GROUPS[group] for group in by)
+        query = (
+            f"SELECT {groups}, {_SUMS} FROM usage WHERE ended_at >= ? AND ended_at < ? "
+            f"GROUP BY {groups} ORDER BY {groups}"
+        )
+        with self._failing("read"):
+            return [
+                dict(zip((*by, *SUM_NAMES), row, strict=True))
+                for row in self._connection.execute(query, (start, end))
+            ]
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._connection)

@@ -16,6 +16,7 @@ from gateway.commands.serve import serve
 from gateway.commands.sim import sim
 from gateway.commands.token import token
 from gateway.commands.top import top
+from gateway.commands.usage import usage
 
 app = typer.Typer(
     name="rivergate",
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, check, token, top, sim):
+for command in (serve, demo, check, usage, token, top, sim):
     app.command()(command)
 app.add_typer(keys, name="keys")
 

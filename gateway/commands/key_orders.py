@@ -14,6 +14,7 @@ from gateway.access.books import Books, Key
 from gateway.access.storage import open_books
 from gateway.config import Config
 from gateway.errors import ConfigError, LedgerError
+from gateway.routing.wildcard import STAR, Wildcard
 
 MAX_NAME_CHARACTERS = 100
 MAX_USD = Decimal(1_000_000_000)
@@ -111,10 +112,13 @@ def _name(text: str) -> str:
 def _models(text: str | None, config: Config) -> tuple[str, ...]:
     if text is None:
         return ()
-    known = list(dict.fromkeys(model.id for upstream in config.upstreams for model in upstream.models))
+    models = [model for upstream in config.upstreams for model in upstream.models]
+    known = list(dict.fromkeys(name for model in models for name in (model.id, *model.aliases)))
+    found_later = any(upstream.discover == "on" for upstream in config.upstreams)
+    wildcards = [Wildcard.parse(name) for name in known if STAR in name]
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in known:
+        if name not in known and not found_later and all(wildcard.rest(name) is None for wildcard in wildcards):
             raise ConfigError([f"--models: {name!r} is not configured; known models: {', '.join(known) or 'none'}"])
     return tuple(dict.fromkeys(names))
 

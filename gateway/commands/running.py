@@ -24,8 +24,22 @@ def load(path: Path | None) -> config.Config:
 
 
 def find_and_load(named: Path | None) -> config.Config:
-    """The configuration in the named file, or in the file that `config.find` finds."""
-    return load(named or config.find(os.environ, Path.cwd()))
+    """The configuration in the named file, or in the file that `config.find` finds; no secret has to be there."""
+    path = named or config.find(os.environ, Path.cwd())
+    return or_fail(lambda: config.load_without_secrets(path, os.environ))
+
+
+def find_file(named: Path | None) -> Path | None:
+    """The named file, or the file that `config.find` finds; ends the command if there is no configuration at all."""
+    path = named or config.find(os.environ, Path.cwd())
+    if path is None and not any(name.startswith("RIVERGATE_UPSTREAMS__") for name in os.environ):
+        fail(
+            [
+                "no configuration: name one with --config, or write ./rivergate.toml or "
+                f"{config.SYSTEM_FILE}; `rivergate demo` needs none"
+            ]
+        )
+    return path
 
 
 def or_fail(call: Callable[[], _Result]) -> _Result:
@@ -50,11 +64,14 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
         or_fail(lambda: runner.run(coroutine))
 
 
-def configure_logs(level: str) -> None:
-    """Log at this level; ends the command if there is no such level."""
+def configure_logs(level: str, form: str = "json") -> None:
+    """Log at this level and in this format; ends the command if there is no such level, or no such format."""
+    formats: dict[str, logs.LogFormat] = {"json": "json", "text": "text"}
+    if form not in formats:
+        fail([f"--log-format must be json or text, not {form!r}"])
     if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         fail([f"--log-level must be debug, info, warning or error, not {level!r}"])
-    logs.configure(level.upper())
+    logs.configure(level.upper(), form=formats[form])
 
 
 def stop_signal() -> asyncio.Event:

@@ -7,25 +7,18 @@ from typing import TYPE_CHECKING
 
 from gateway import config
 from gateway.commands import running
-from gateway.commands.options import ConfigOption, LogLevel
+from gateway.commands.options import ConfigOption, LogFormat, LogLevel
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from gateway.run.service import Service
 
 
-def serve(config_file: ConfigOption = None, log_level: LogLevel = "info") -> None:
+def serve(config_file: ConfigOption = None, log_level: LogLevel = "info", log_format: LogFormat = "json") -> None:
     """Run the gateway."""
-    path = config_file or config.find(os.environ, Path.cwd())
-    if path is None and not any(name.startswith("RIVERGATE_UPSTREAMS__") for name in os.environ):
-        running.fail(
-            [
-                "no configuration: name one with --config, or write ./rivergate.toml or "
-                f"{config.SYSTEM_FILE}; `rivergate demo` needs none"
-            ]
-        )
+    path = running.find_file(config_file)
     loaded = running.load(path)
-    running.configure_logs(log_level)
+    running.configure_logs(log_level, log_format)
     from gateway.run import supervision, systemd
     from gateway.run.service import Service
 

@@ -36,6 +36,7 @@ class Record:
     gap_p50_ms: float | None  # the median pause between two tokens
     duration_ms: float
     attempts: tuple[AttemptRecord, ...]
+    wildcard: str | None = None  # the wildcard of the configuration by which the model was found
 
 
 Settle = Callable[[Record], None]
@@ -176,6 +177,7 @@ class Answer:
             gap_p50_ms=(self._gaps() or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
+            wildcard=self._candidate.wildcard if self._candidate else self._call.wildcard,
         )
         self._settled = (self.headers(), _encoded(self._description(usage, cost, attempts), usage))
         self._winner = None

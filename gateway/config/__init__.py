@@ -1,12 +1,16 @@
 """The configuration: its sections, how they are loaded, and the faults and tables that are made of them."""
 
+from gateway.config.faults import Finding
 from gateway.config.loading import (
     MAX_SECRET_BYTES,
     MAX_TLS_FILE_BYTES,
     SYSTEM_FILE,
+    Examination,
     defaults_table,
+    examine,
     find,
     load,
+    load_without_secrets,
     summary,
 )
 from gateway.config.provider_values import NO_PROXY
@@ -31,7 +35,9 @@ __all__ = [
     "OPTIMIZE_ALIASES",
     "SYSTEM_FILE",
     "Config",
+    "Examination",
     "FeedSettings",
+    "Finding",
     "Listen",
     "ModelSettings",
     "Optimize",
@@ -42,7 +48,9 @@ __all__ = [
     "TtftSettings",
     "UpstreamSettings",
     "defaults_table",
+    "examine",
     "find",
     "load",
+    "load_without_secrets",
     "summary",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,7 +31,17 @@ from gateway.config.fields import (
 )
 
 MAX_SHOWN_CHARACTERS = 60  # a faulty value is cut here: enough to recognise it, and the fault stays one line
+NAME = re.compile("[A-Za-z0-9._-]{1,64}")  # the name of an upstream or a feed; any other may be a pasted secret
 _RANGE_ERRORS = frozenset({"greater_than_equal", "less_than_equal"})
+
+
+class Gravity(Enum):
+    """How grave a fault is, and so for whom it matters."""
+
+    FAULT = "fault"  # the configuration cannot be used
+    BAD_SECRET = "bad secret"  # a secret is there, and no upstream would take it
+    NO_SECRET = "no secret"  # a secret is not there: `serve` needs it, a check on another machine does not
+    WARNING = "warning"  # the configuration can be used, and is probably not what was meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,21 @@ class Fault:
 
     loc: Loc
     message: str
+    gravity: Gravity = Gravity.FAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault or a warning as it is told. `key`: the path, "" without one; `owner`: "upstream alpha", "" for none."""
+
+    key: str
+    owner: str
+    message: str
+
+    def line(self) -> str:
+        """One printable line."""
+        line = f"{self.key}: {self.message}" if self.key else self.message
+        return f"{line} [{self.owner}]" if self.owner else line
 
 
 def key_path(loc: Loc) -> str:
@@ -92,8 +118,10 @@ def faults_in(error: ValidationError, root: Table) -> list[Fault]:
     return list(faults.values())
 
 
-def lines(faults: Iterable[Fault], origins: Mapping[Loc, str], root: Table) -> list[str]:
-    """One printable line a fault, in the order of the sections; `origins` names the variables behind keys."""
+def findings(
+    faults: Iterable[Fault], tree: Mapping[str, Any], origins: Mapping[Loc, str], root: Table
+) -> list[Finding]:
+    """The faults as they are told, in the order of the sections; `origins` names the variables behind keys."""
     sections = list(root.model_fields)
 
     def order(fault: Fault) -> tuple[int, int]:
@@ -101,13 +129,23 @@ def lines(faults: Iterable[Fault], origins: Mapping[Loc, str], root: Table) -> l
         known = sections.index(str(section)) if section in sections else len(sections)
         return known, rest[0] if rest and isinstance(rest[0], int) else -1
 
-    written = []
+    told = []
     for fault in sorted(faults, key=order):
-        line = f"{key_path(fault.loc)}: {fault.message}" if fault.loc else fault.message
         prefixes = (fault.loc[:end] for end in range(len(fault.loc), 0, -1))
         origin = next((origins[prefix] for prefix in prefixes if prefix in origins), None)
-        written.append(_printable(f"{line} [from ${origin}]" if origin else line))
-    return written
+        message = f"{fault.message} [from ${origin}]" if origin else fault.message
+        told.append(Finding(_printable(key_path(fault.loc)), _owner(fault.loc, tree), _printable(message)))
+    return told
+
+
+def _owner(loc: Loc, tree: Mapping[str, Any]) -> str:
+    """The upstream or feed that a key belongs to, by its name, since people know it by its name and not its index."""
+    section, index, *_ = (*loc, None, None)
+    entries = tree.get(section) if section in ("upstreams", "feeds") else None
+    if not isinstance(entries, list) or not isinstance(index, int) or index >= len(entries):
+        return ""
+    name = entries[index].get("name") if isinstance(entries[index], dict) else None
+    return f"{str(section)[:-1]} {name}" if isinstance(name, str) and NAME.fullmatch(name) else ""
 
 
 def _fault(detail: ErrorDetails, root: Table) -> Fault:

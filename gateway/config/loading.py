@@ -6,14 +6,15 @@ It reads the given file, and the secret and TLS files that this file names; the 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import environment, faults, reference
-from gateway.config.faults import Fault
+from gateway.config import advice, environment, faults, reference
+from gateway.config.faults import Fault, Finding, Gravity
 from gateway.config.fields import Loc
 from gateway.config.provider_rules import provider_faults
 from gateway.config.reference import KeyRow
@@ -34,10 +35,35 @@ def find(environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_FILE)
     return next((path for path in (cwd / "rivergate.toml", system_file) if path.is_file()), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a configuration is like: the configuration (None with a fault), its faults, and what is odd about it."""
+
+    config: Config | None
+    faults: list[Finding]
+    warnings: list[Finding]
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read `path` (None: the environment alone); raises ConfigError with every fault, one line each.
 
     Relative paths of secret and TLS files start at $CREDENTIALS_DIRECTORY if it is set, else beside `path`.
+    """
+    return _without_faults(examine(path, environ, warned_of=frozenset({Gravity.WARNING})))
+
+
+def load_without_secrets(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration for a command that asks no upstream: as `load`, but no secret has to be there."""
+    return _without_faults(examine(path, environ, warned_of=frozenset(Gravity) - {Gravity.FAULT}))
+
+
+CHECKED = frozenset({Gravity.WARNING, Gravity.NO_SECRET})
+
+
+def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[Gravity] = CHECKED) -> Examination:
+    """Read `path` as `load` does, and find all that is wrong or odd. What is `warned_of` is no fault.
+
+    Raises ConfigError for a file that cannot be read at all.
     """
     tree = {} if path is None else _read(path)
     origins, found = environment.overlay(Config, tree, environ)
@@ -49,13 +75,24 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
     found += _cross_faults(tree)
+    found += advice.warnings(tree)
+    config = None
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         found = faults.faults_in(error, Config) + found
-    if found:
-        raise ConfigError(faults.lines(found, origins, Config))
-    return config
+    grave: list[Fault] = []
+    light: list[Fault] = []
+    for fault in found:
+        (light if fault.gravity in warned_of else grave).append(fault)
+    told = [faults.findings(kind, tree, origins, Config) for kind in (grave, light)]
+    return Examination(None if grave else config, *told)
+
+
+def _without_faults(examined: Examination) -> Config:
+    if examined.config is None:
+        raise ConfigError([finding.line() for finding in examined.faults])
+    return examined.config
 
 
 def defaults_table() -> list[KeyRow]:
@@ -68,7 +105,8 @@ def summary(config: Config) -> list[str]:
     summary = [f"listens on {config.server.listen}{' with TLS' * (config.server.tls_cert_file is not None)}"]
     for upstream in config.upstreams:
         source = f"${upstream.api_key_env}" if upstream.api_key_env else f"file {upstream.api_key_file}"
-        key = f"key from {source}" if upstream.api_key else "no key"
+        named = upstream.api_key_env or upstream.api_key_file
+        key = f"key from {source}{', which is missing' * (upstream.api_key is None)}" if named else "no key"
         summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {len(upstream.models)}, {key}")
     summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
     return summary
@@ -103,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
     # ValueError: an integer of thousands of digits, or a NUL in the path. RecursionError: tables nested too deeply.
     except (ValueError, RecursionError):
         fault = ": cannot be read: not a usable path, a number too long or tables too deep"
-    raise ConfigError(faults.lines([Fault((), f"{path}{fault}")], {}, Config))
+    raise ConfigError([found.line() for found in faults.findings([Fault((), f"{path}{fault}")], {}, {}, Config)])
 
 
 def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str]) -> Iterator[Fault]:
@@ -114,7 +152,12 @@ def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str
                 _content(folder, name, MAX_TLS_FILE_BYTES)
                 table[key] = str(folder / name)
             except ValueError as error:
-                yield Fault((*loc, key), str(error))
+                yield Fault((*loc, key), str(error), _gravity_of_file(key, error))
+
+
+def _gravity_of_file(key: str, error: ValueError) -> Gravity:
+    """How grave it is that a TLS file cannot be read: only a private key is a secret."""
+    return Gravity.NO_SECRET if key.endswith("_key_file") and isinstance(error, _NoSecret) else Gravity.BAD_SECRET
 
 
 def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -128,16 +171,18 @@ def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapp
     key = "api_key_env" if file_name is None else "api_key_file"
     try:
         if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
-            secret = _secret_of(variable, environ)
+            text, source = _variable(variable, environ), _shown_variable(variable)
         elif isinstance(file_name, str):
-            content = _content(folder, file_name, MAX_SECRET_BYTES)
-            secret = _usable_secret(content.decode("ascii", "replace"), "the file")
+            text, source = _content(folder, file_name, MAX_SECRET_BYTES).decode("ascii", "replace"), "the file"
             upstream["api_key_file"] = str(folder / file_name)
         else:
             return
-        upstream["api_key"] = SecretStr(secret)
+        upstream["api_key"] = SecretStr(_usable_secret(text, source))
+        yield from _odd_secret((*loc, key), text, source, is_file=file_name is not None)
+    except _NoSecret as error:
+        yield Fault((*loc, key), str(error), Gravity.NO_SECRET)
     except ValueError as error:
-        yield Fault((*loc, key), str(error))
+        yield Fault((*loc, key), str(error), Gravity.BAD_SECRET)
 
 
 def _resolve_headers(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -158,25 +203,27 @@ def _resolve_headers(loc: Loc, upstream: dict[str, Any], folder: Path, environ: 
                     secrets[name] = SecretStr(_usable_value(content, "the file"))
                     table[name] = str(folder / source)
                 elif _VARIABLE.fullmatch(source):
-                    secrets[name] = SecretStr(_usable_value(_variable(source, environ), _source(source)))
+                    secrets[name] = SecretStr(_usable_value(_variable(source, environ), _shown_variable(source)))
+            except _NoSecret as error:
+                yield Fault((*loc, key, name), str(error), Gravity.NO_SECRET)
             except ValueError as error:
-                yield Fault((*loc, key, name), str(error))
+                yield Fault((*loc, key, name), str(error), Gravity.BAD_SECRET)
     if secrets:
         upstream["secret_headers"] = secrets
 
 
-def _secret_of(variable: str, environ: Mapping[str, str]) -> str:
-    return _usable_secret(_variable(variable, environ), _source(variable))
+class _NoSecret(ValueError):
+    """A secret, or another file, is not there, or not for the user who looks."""
 
 
-def _source(variable: str) -> str:
+def _shown_variable(variable: str) -> str:
     # A secret pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
     return f"${variable}" if variable.isupper() and "_" in variable else "the variable"
 
 
 def _variable(variable: str, environ: Mapping[str, str]) -> str:
     if variable not in environ:
-        raise ValueError(f"{_source(variable)} is not set")
+        raise _NoSecret(f"{_shown_variable(variable)} is not set")
     return environ[variable]
 
 
@@ -197,6 +244,15 @@ def _usable_secret(text: str, source: str) -> str:
     return secret
 
 
+def _odd_secret(loc: Loc, text: str, source: str, *, is_file: bool) -> Iterator[Fault]:
+    """Warn of a key that was probably copied with more than itself. A file may end its line."""
+    line = text.removesuffix("\n").removesuffix("\r") if is_file else text
+    if line != line.strip():
+        yield Fault(loc, f"{source} has blanks or line ends around the key; they are left out", Gravity.WARNING)
+    if (secret := text.strip())[0] in "\"'" and secret[-1] == secret[0]:
+        yield Fault(loc, f"{source} has the key in quotation marks, and they are sent with it", Gravity.WARNING)
+
+
 def _content(folder: Path, name: str, limit: int) -> bytes:
     try:
         with (folder / name).open("rb") as file:
@@ -204,7 +260,8 @@ def _content(folder: Path, name: str, limit: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a usable path"
         place = "" if Path(name).is_absolute() else f" (looked in {folder})"
-        raise ValueError(f"cannot be read: {reason}{place}") from None
+        absent = isinstance(error, FileNotFoundError | PermissionError)
+        raise (_NoSecret if absent else ValueError)(f"cannot be read: {reason}{place}") from None
     if len(content) > limit:
         raise ValueError(f"is larger than {limit} bytes")
     return content

@@ -70,6 +70,8 @@ def _model_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
 def _wildcard_faults(loc: Loc, model: dict[str, Any]) -> Iterator[Fault]:
     model_id, upstream_id = model.get("id"), model.get("upstream_id")
     stars = model_id.count("*") if isinstance(model_id, str) else 0
+    if stars and model.get("aliases"):
+        yield Fault((*loc, "aliases"), "must not be set beside a wildcard, which has no name of its own")
     if stars > 1:
         yield Fault((*loc, "id"), "must have at most one *")
     if isinstance(upstream_id, str) and upstream_id.count("*") > stars:

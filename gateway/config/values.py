@@ -96,10 +96,18 @@ def _http_url(url: str) -> str:
     return parts.geturl()
 
 
+# The paths that are added to a base URL. A base URL that ends in one of them was copied from a request.
+_ENDPOINT = re.compile("/(chat/completions|completions|responses|messages|embeddings|models)$")
+
+
 def _base_url(url: str) -> str:
     if "?" in url:
         raise ValueError("must not have a query; put its parameters into the table query")
-    return _http_url(url).rstrip("/")
+    root = _http_url(url).rstrip("/")
+    if (endpoint := _ENDPOINT.search(root)) is not None:
+        right = root[: endpoint.start()].rstrip("/")
+        raise ValueError(f'must not end in {endpoint[0]}, which is added to it: write "{right}"')
+    return root
 
 
 def _exact(value: Any) -> Any:
@@ -135,7 +143,7 @@ ListenOn = Annotated[
     PlainSerializer(str),
     Words("host:port, [IPv6]:port, :port or unix:/path"),
 ]
-Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "priority"]
+Optimize = Literal["cost", "cost-focus", "ttft", "ttft-focus", "tps", "tps-focus", "balanced", "weight", "priority"]
 OPTIMIZE_WORDS = Words("one of " + ", ".join((*get_args(Optimize), *OPTIMIZE_ALIASES)))
 UNALIASED = BeforeValidator(lambda word: OPTIMIZE_ALIASES.get(word, word) if isinstance(word, str) else word)
 HedgeAfter = Literal["off", "auto"] | Annotated[Whole, Field(ge=1, le=MAX_MS)]

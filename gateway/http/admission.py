@@ -84,9 +84,9 @@ class Admission:
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
         """Refuse a caller that may not use the models of this route. Raises `PermissionDenied`."""
-        if caller is not None and caller.account is not None:
+        if caller is not None and caller.account is not None and caller.account.key.models:
             for candidate in route.candidates:
-                caller.account.check_model(candidate.model.id, models_field)
+                caller.account.check_model(candidate.names, models_field)
 
     def answer_headers(self, head: RequestHead) -> dict[str, str]:
         """The headers that every answer has: request id, server name, CORS, and the limits and balance of the key."""

@@ -83,7 +83,8 @@ class Opening:
                 return  # to join costs nothing, and does not depend on the state of upstreams
         self._route = parts.in_force.router.route(plan.ask, clock.monotonic())
         parts.admission.check_models(head.caller, self._route, plan.ask.models_field)
-        model_id = self._route.candidates[0].model.id
+        first = self._route.candidates[0]
+        model_id = first.model.id
         name = f"{plan.dialect.operation} {model_id}"
         self._span = parts.tracing.begin(name, head.headers.get("traceparent"), clock.wall_time())
         self._call = Call(
@@ -96,6 +97,7 @@ class Opening:
             prompt_tokens=plan.request.estimate_prompt_tokens(),
             hold_finish=plan.usage_event == "finish",
             traceparent=self._span.traceparent,
+            wildcard=first.wildcard,
             headers=head.headers,
         )
 

@@ -5,6 +5,7 @@ or `on_failed`, and of nothing after `release`.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RivergateError
+from gateway.errors import DurationExceeded, RateLimited, RivergateError
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
@@ -38,6 +39,7 @@ class Call:
     prompt_tokens: int = 0  # as the gateway itself estimates them
     hold_finish: bool = False
     traceparent: str | None = None  # the header for the upstream; None: no trace
+    wildcard: str | None = None  # the wildcard by which the model was found
     headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
 
 
@@ -244,6 +246,12 @@ class Dispatcher:
             self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
+        if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
+            # Other requests have taken its places since the route was made: the next candidate is asked.
+            error = RateLimited("over its max_concurrency or rpm", retry_after=math.ceil(wait))
+            error.blame(candidate.endpoint.name)
+            self._obey(self._race.on_failed(number, error, clock.monotonic()))
+            return
         call = self._call
         attempt = Attempt(
             Order(

@@ -15,6 +15,7 @@ class Offer:
     tps_p50: float | None = None
     tps_p95: float | None = None
     error_rate: float = 0.0
+    weight: float = 1.0  # its share of the requests among equals
 
     def ttft(self, percentile: str) -> float | None:
         return self.ttft_p95 if percentile == "p95" else self.ttft_p50

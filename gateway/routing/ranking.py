@@ -2,7 +2,7 @@
 
 In: offers (what an upstream costs and how it has done lately), options, dice. Out: the order, and the name of the
 strategy that decided. An offer whose speed is not known counts as fast as the fastest, so that it is tried soon.
-Offers whose scores differ by less than a tenth are equal, and the dice spread the load over them.
+Offers whose scores differ by less than a tenth are equal: the dice spread the load over them, by their weights.
 """
 
 import math
@@ -48,7 +48,7 @@ def rank(
     order = left
     if score is not None:
         percentiles = Percentiles(options.ttft_percentile, options.throughput_percentile)
-        order = _order(left, score([offers[position] for position in left], percentiles), dice)
+        order = _order(left, score([offers[position] for position in left], percentiles), offers, dice)
     _promote(order, offers, options, budget)
     return Ranking(tuple(order), name, warnings)
 
@@ -69,11 +69,22 @@ def _weighted(weights: Weights) -> WeightedScore:
     return WeightedScore(cost / total, ttft / total, throughput / total)
 
 
-def _order(positions: list[int], scores: list[float], dice: Callable[[], float]) -> list[int]:
+def _order(
+    positions: list[int], scores: list[float], offers: Sequence[Offer], dice: Callable[[], float]
+) -> list[int]:
     """The positions in the order of their scores; the dice order offers whose scores fall into one step."""
     steps = [round(math.log(max(score, LEAST_SCORE)) / math.log(EQUAL_WITHIN)) for score in scores]
-    keys = sorted(zip(steps, [dice() for _ in positions], positions, strict=True))
+    turns = [_turn(offers[position].weight, dice()) for position in positions]
+    keys = sorted(zip(steps, turns, positions, strict=True))
     return [position for _, _, position in keys]
+
+
+def _turn(weight: float, drawn: float) -> float:
+    """When an offer has its turn: the lowest is first, and is so as often as its share of all weights.
+
+    The turns are times until the first event of a Poisson process whose rate is the weight.
+    """
+    return -math.log(max(1.0 - drawn, LEAST_SCORE)) / weight if weight else math.inf
 
 
 def _promote(order: list[int], offers: Sequence[Offer], options: RoutingOptions, budget: float | None) -> None:

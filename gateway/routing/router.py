@@ -99,7 +99,9 @@ class Router:
     def _has_no_choice(self, model_id: str, streamed: bool) -> bool:
         """Whether plain requests for this model always get one route: it has one upstream, and hedges are off."""
         hedged = streamed and self._ttft.hedge_after != "off"
-        return not hedged and len(self.catalog.candidates(self._split(model_id)[0])) == 1
+        name = self._split(model_id)[0]
+        # The names that a wildcard finds are the clients' to make up, so no route of theirs is kept.
+        return not hedged and self.catalog.is_named(name) and len(self.catalog.candidates(name)) == 1
 
     def _choose(self, ask: Ask, now: float) -> Route:
         check_provider_names(ask.options, self._upstreams, ask.options_field)
@@ -133,7 +135,7 @@ class Router:
         """The id of a model, and the strategy that a shortcut behind the id asks for (`gpt-4o:ttft`), else None."""
         model_id, colon, word = asked_id.rpartition(":")
         shortcuts = self._strategies.shortcuts
-        if asked_id not in self.catalog and colon and ":" not in model_id and word in shortcuts:
+        if not self.catalog.is_named(asked_id) and colon and ":" not in model_id and word in shortcuts:
             return (model_id, shortcuts[word]) if model_id in self.catalog else (asked_id, None)
         return asked_id, None
 
@@ -187,7 +189,7 @@ class Router:
         names = ", ".join(dict.fromkeys(candidate.endpoint.name for candidate in candidates))
         if all(candidate.health.is_limited(now) for candidate in candidates):
             wait = min(math.ceil(soonest), MAX_RETRY_AFTER)
-            return RateLimited(f"{names}: over the limit, and asked for time", retry_after=wait)
+            return RateLimited(f"{names}: over the limit of requests", retry_after=wait)
         wait = min(math.ceil(soonest * (1.0 + self._jitter())), MAX_RETRY_AFTER)
         return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=wait)
 
@@ -207,4 +209,5 @@ def _offer(candidate: Candidate, now: float) -> Offer:
         tps_p50=None if cold else known.tps_p50,
         tps_p95=None if cold else known.tps_p95,
         error_rate=known.error_rate,
+        weight=candidate.weight,
     )

@@ -114,6 +114,11 @@ STRATEGIES = Strategies(
     ),
     Strategy("tps-focus", "The most tokens a second first; nothing else counts.", WeightedScore(0.0, 0.0, 1.0)),
     Strategy("balanced", "Cost, TTFT and throughput count alike.", WeightedScore(1 / 3, 1 / 3, 1 / 3)),
+    Strategy(
+        "weight",
+        "By chance, each as often as its `weight` says; nothing else counts.",
+        lambda offers, _: [1.0] * len(offers),
+    ),
     Strategy("priority", "The order of the configuration.", None),
 )
 

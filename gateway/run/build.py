@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway import config
+from gateway.errors import ConfigError
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
+from gateway.routing.quota import Quota
 from gateway.routing.router import Router
+from gateway.routing.shared_health import SharedHealth
 from gateway.routing.throttle import Throttle
+from gateway.routing.wildcard import STAR
 from gateway.run import certificate
 from gateway.tasks import Tasks
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
 
+# The keys of an upstream that only routing reads.
+_READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 
@@ -41,7 +47,7 @@ class Upstreams:
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
-    endpoints = {upstream.name: _endpoint(upstream, settings, pace, before) for upstream in settings.upstreams}
+    endpoints = _endpoints(settings, pace, before)
     return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
 
 
@@ -69,6 +75,19 @@ def needs_restart(before: config.Config, now: config.Config) -> list[str]:
     return [section for section, read in _read_at_start(now).items() if read != at_start[section]]
 
 
+def _endpoints(settings: config.Config, pace: Pace, before: Upstreams | None) -> dict[str, Endpoint]:
+    """The endpoints of all upstreams; raises `ConfigError`, in which each fault has its key path and upstream."""
+    endpoints, faults = {}, []
+    for index, upstream in enumerate(settings.upstreams):
+        try:
+            endpoints[upstream.name] = _endpoint(upstream, settings, pace, before)
+        except ConfigError as error:
+            faults += [f"upstreams[{index}].{fault} [upstream {upstream.name}]" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return endpoints
+
+
 def _endpoint(
     upstream: config.UpstreamSettings, settings: config.Config, pace: Pace, before: Upstreams | None
 ) -> Endpoint:
@@ -82,28 +101,58 @@ def _endpoint(
 
 
 def _is_reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings) -> bool:
-    """Whether two upstreams differ in their models at most."""
-    return old.model_copy(update={"models": new.models}) == new
+    """Whether two upstreams differ at most in what routing reads: connections and health can be kept."""
+    return old.model_copy(update={key: getattr(new, key) for key in _READ_BY_ROUTING}) == new
 
 
 def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
     routing = settings.routing
     rules = _rules(routing)
-    known: dict[tuple[str, str], Health] = {}
+    quotas = {upstream.name: _quota(upstream, endpoints, before) for upstream in settings.upstreams}
+    known: dict[tuple[str, str], Candidate] = {}
     if before is not None and _rules(before.settings.routing) == rules:
         # Health is kept only together with the endpoint: it says nothing about another address or another key.
         known = {
-            (candidate.endpoint.name, candidate.model.id): candidate.health
+            (candidate.endpoint.name, candidate.model.id): candidate
             for candidate in before.router.catalog.all()
             if endpoints.get(candidate.endpoint.name) is candidate.endpoint
         }
-    catalog = Catalog(
-        Candidate(endpoints[upstream.name], model, known.get((upstream.name, model.id)) or Health(rules))
+    candidates = [
+        Candidate(
+            endpoints[upstream.name],
+            model,
+            _health(known.get((upstream.name, model.id)), model, quotas[upstream.name], rules),
+            upstream.weight,
+            quotas[upstream.name],
+        )
         for upstream in settings.upstreams
         for model in upstream.models
-    )
+    ]
+    catalog = Catalog(candidates, rules)
     throttle = _throttle(settings.ttft.hedge_max_share, before)
     return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random, throttle=throttle)
+
+
+def _quota(
+    upstream: config.UpstreamSettings, endpoints: dict[str, Endpoint], before: Upstreams | None
+) -> Quota | None:
+    """The quota of an upstream; None if it has no limit. What runs at the same endpoint counts on after a reload."""
+    if not (upstream.max_concurrency or upstream.rpm):
+        return None
+    before_it = [] if before is None else before.router.catalog.all()
+    quota = next((old.quota for old in before_it if old.quota and old.endpoint is endpoints[upstream.name]), None)
+    quota = quota or Quota()
+    quota.change(upstream.max_concurrency, upstream.rpm)
+    return quota
+
+
+def _health(known: Candidate | None, model: config.ModelSettings, quota: Quota | None, rules: BreakerRules) -> Health:
+    """The health of a candidate: the one that is known, if the same limits are kept with it, or a new one."""
+    if known is not None and known.quota is quota:
+        return known.health
+    if STAR in model.id:
+        return Health(BreakerRules(failures=0))  # each model that the wildcard finds has a breaker of its own
+    return Health(rules) if quota is None else SharedHealth(rules, quota)
 
 
 def _throttle(share: float, before: Upstreams | None) -> Throttle:

@@ -79,11 +79,11 @@ def traced(record: Record) -> SpanRecord:
 
 
 def completion(record: Record) -> EndedCompletion:
-    """The record as metrics. Its model is one of the configuration: a request for another one never gets a record."""
+    """The record as metrics. Its model is an id of the configuration, so that no client can make up labels."""
     used = record.usage
     return EndedCompletion(
         operation=record.operation,
-        model=record.model_id,
+        model=record.wildcard or record.model_id,
         upstream=record.upstream or "",
         ending=record.ending,
         aborted=bool(record.attempts) and record.ending.aborts_upstream,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageRecord
+from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageGroup, UsageRecord
 from gateway.errors import LedgerError
 
 
@@ -78,6 +78,19 @@ class MemoryBooks:
                     row[column] += value
         return [{group_by: group, **dict(zip(SUM_NAMES, sums[group], strict=True))} for group in sorted(sums)]
 
+    def totals(self, start: int, end: int, by: Sequence[UsageGroup]) -> list[dict[str, Any]]:
+        sums: dict[tuple[str | None, ...], list[int]] = {}
+        for usage in self._store.usage.values():
+            if start <= usage.ended_at < end:
+                row = sums.setdefault(tuple(_group(usage, name) for name in by), [0] * len(SUM_NAMES))
+                for column, value in enumerate(_summands(usage)):
+                    row[column] += value
+        ordered = sorted(sums, key=lambda group: [(value is not None, value) for value in group])
+        return [
+            {**dict(zip(by, group, strict=True)), **dict(zip(SUM_NAMES, sums[group], strict=True))}
+            for group in ordered
+        ]
+
     def check(self) -> None:
         self._on_write()
 
@@ -85,6 +98,11 @@ class MemoryBooks:
 
     def _on_write(self) -> None:
         self._store.writes.append(self._handle)
+
+
+def _group(usage: UsageRecord, by: UsageGroup) -> str | None:
+    day = datetime.fromtimestamp(usage.ended_at, UTC).date().isoformat()
+    return {"key": usage.key_id, "model": usage.model, "upstream": usage.upstream, "day": day}[by]
 
 
 def _summands(usage: UsageRecord) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.books import Books
+from gateway.access.books import SUM_NAMES, Books, UsageGroup
 from gateway.access.sqlite_books import SqliteBooks
 from gateway.errors import LedgerError
 
@@ -212,3 +212,32 @@ def test_a_report_sums_a_keys_records_by_day_or_by_model(books: Books) -> None:
     assert [(row["model"], row["requests"], row["cost_microusd"]) for row in models] == [("a", 2, 40), ("b", 1, 20)]
     assert [row["cost_microusd"] for row in books.report(None, midnight, midnight + 1, "day")] == [99]
     assert books.report("key_of_nobody", 0, EVER, "day") == []
+
+
+def test_totals_sum_all_records_for_each_combination(books: Books) -> None:
+    midnight = NOW // DAY * DAY
+    books.settle(
+        [
+            record("key_a", 10, model="x", ended_at=midnight),
+            record("key_a", 20, model="y", upstream=None, ended_at=midnight + 1, hedge_cost_microusd=4),
+            record("key_b", 30, model="x", ended_at=midnight + DAY - 1, estimated=True),
+            record(None, 40, model="x", ended_at=midnight - 1),
+            record(None, 99, ended_at=midnight + DAY),
+        ]
+    )
+
+    def totals(*by: UsageGroup) -> list[tuple[object, ...]]:
+        rows = books.totals(midnight - DAY, midnight + DAY, by)
+        assert all(list(row) == [*by, *SUM_NAMES] for row in rows)
+        return [(*(row[name] for name in by), row["requests"], row["cost_microusd"]) for row in rows]
+
+    assert totals("key") == [(None, 1, 40), ("key_a", 2, 30), ("key_b", 1, 30)]
+    assert totals("model") == [("x", 3, 80), ("y", 1, 20)]
+    assert totals("upstream") == [(None, 1, 20), ("alpha", 3, 80)]
+    assert totals("day", "key") == [
+        ("2027-01-14", None, 1, 40),
+        ("2027-01-15", "key_a", 2, 30),
+        ("2027-01-15", "key_b", 1, 30),
+    ]
+    assert sum(row["hedge_cost_microusd"] for row in books.totals(0, EVER, ["model"])) == 4
+    assert books.totals(0, 1, ["day"]) == []

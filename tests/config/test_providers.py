@@ -181,6 +181,7 @@ def test_a_credential_of_another_kind_comes_from_header_env(folder: Path) -> Non
         ('[{ id = "a", aliases = ["b*"] }]', "aliases[0]: must be a whole name without *"),
         ('[{ id = "a", aliases = ["a"] }]', "aliases[0]: is already a name of upstreams[0].models[0]"),
         ('[{ id = "a", aliases = ["b", "b"] }]', "aliases[1]: is already a name of upstreams[0].models[0]"),
+        ('[{ id = "a*", aliases = ["b"] }]', "aliases: must not be set beside a wildcard"),
         ('[{ id = "a", aliases = "b" }]', "aliases: must be a list, each 1 to 256 characters without blanks"),
         ('[{ id = "a", aliases = ["b c"] }]', "aliases[0]: must be 1 to 256 characters without blanks"),
     ],

@@ -1,5 +1,6 @@
 """Configurations as an operator writes them, and the faults that loading one reports."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def configuration(folder: Path, text: str, environ: Mapping[str, str] | None = N
 
 
 def faults(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    """The faults that loading reports, without the names of upstreams and feeds behind them (`owned_faults`)."""
+    return [
+        re.sub(r" \[(upstream|feed) [A-Za-z0-9._-]+\]$", "", fault) for fault in owned_faults(folder, text, environ)
+    ]
+
+
+def owned_faults(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         configuration(folder, text, environ)
     assert all(fault.isprintable() for fault in caught.value.faults), "a fault is one line"

@@ -20,6 +20,7 @@ from tests.kit.configuration import KEYS, configuration
 from tests.kit.http_client import Answer, RawClient, fetch
 from tests.kit.process import Command, GatewayProcess
 from tests.kit.upstreams import ClosedPort, Upstream
+from tests.kit.waiting import wait_for
 
 Run = Callable[..., Command]
 
@@ -91,6 +92,22 @@ def test_serve_refuses_a_faulty_configuration_like_check(run: Run, tmp_path: Pat
     assert command.wait() == 2
     assert "server.max_connections" in command.errors()
     assert "stream.retain_seconds" in command.errors()
+
+
+def test_serve_logs_for_people_when_it_is_told_to(run: Run, tmp_path: Path, alpha: Upstream) -> None:
+    file = tmp_path / "good.toml"
+    file.write_text(configuration([(alpha, [MODEL])]))
+    command = run("serve", "--config", str(file), "--log-format", "text", environment=KEYS)
+    wait_for(lambda: "listening" in command.errors(), "a gateway that listens")
+    assert re.search(r"^\S+Z info     listening +listen=127\.0\.0\.1:\d+$", command.errors(), re.M)
+    assert command.terminate() == 0
+    assert "\x1b" not in command.errors()
+
+
+def test_serve_refuses_a_log_format_that_there_is_not(run: Run, tmp_path: Path, alpha: Upstream) -> None:
+    file = tmp_path / "good.toml"
+    file.write_text(configuration([(alpha, [MODEL])]))
+    assert "--log-format" in refusal(run("serve", "-c", str(file), "--log-format", "xml", environment=KEYS))
 
 
 def test_serve_refuses_a_file_that_is_missing(run: Run, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Who is asked first: weights, dice, budget, preference and models."""
 
+import random
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -196,3 +198,32 @@ def test_whatever_is_offered_and_asked_for_somebody_is_asked_once_or_the_refusal
         "exclude_providers",
     }:
         assert len(ranking.order) == len(offers)
+
+
+# --- shares among equals
+
+
+@pytest.mark.parametrize("strategy", ["balanced", "weight"])
+def test_equals_are_first_as_often_as_their_share_of_the_weights(strategy: str) -> None:
+    offers = [Offer("a", "m", 1.0, weight=1.0), Offer("b", "m", 1.0, weight=3.0), Offer("c", "m", 1.0, weight=0.0)]
+    drawn = random.Random(18)
+    first, last = Counter[str](), Counter[str]()
+    for _ in range(4000):
+        order = rank(offers, parse({"optimize": strategy}), "priority", drawn.random).order
+        first[offers[order[0]].upstream] += 1
+        last[offers[order[-1]].upstream] += 1
+    assert first["b"] / 4000 == pytest.approx(0.75, abs=0.03)
+    assert last == {"c": 4000}  # a weight of 0: only after the others
+
+
+def test_a_weight_says_nothing_where_a_score_decides() -> None:
+    offers = [replace(CHEAP, weight=0.001), replace(WORDY, weight=1000.0)]
+    assert names(offers, optimize="cost-focus") == ["cheap", "wordy"]
+    assert names(offers, optimize="weight") == ["wordy", "cheap"]
+    assert names(offers, default="priority") == ["cheap", "wordy"]
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1.0 - 2**-53, 1.0])
+def test_every_throw_of_the_dice_gives_an_order(drawn: float) -> None:
+    offers = [replace(COLD, weight=weight) for weight in (0.0, 0.001, 1000.0)]
+    assert sorted(rank(offers, parse({"optimize": "weight"}), "priority", lambda: drawn).order) == [0, 1, 2]

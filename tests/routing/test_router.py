@@ -1,5 +1,6 @@
 """The router turns a request into a route: its candidates and rules, or the error that says why there is none."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,9 @@ from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import KNOWN, TAIL_KNOWN, Breaker, Health
 from gateway.routing.health import BreakerRules as HealthRules
 from gateway.routing.options import parse
+from gateway.routing.quota import Quota
 from gateway.routing.router import Ask, Route, Router
+from gateway.routing.shared_health import SharedHealth
 from gateway.routing.throttle import Throttle
 from gateway.upstream.endpoint import Endpoint
 
@@ -31,6 +34,12 @@ def candidate(name: str, model_id: str = "gpt-4o", price: float | None = None, *
     upstream = UpstreamSettings(name=name, base_url=f"http://{name}.test/v1", models=(model,))
     health = Health(HealthRules(failures=2, seconds=rules.get("seconds", 10.0), max_cooldown=3600.0))
     return Candidate(Endpoint.build(upstream, 60.0, {}), model, health)
+
+
+def limited(name: str, model_id: str = "gpt-4o", **limits: int) -> Candidate:
+    """A candidate whose upstream has a quota."""
+    quota = Quota(**limits)
+    return replace(candidate(name, model_id), health=SharedHealth(quota=quota), quota=quota)
 
 
 def router(
@@ -430,3 +439,50 @@ def test_where_a_hedge_may_follow_its_time_is_found_every_time() -> None:
     assert routing.route(ask(), NOW).rules.hedge_after == (None,)
     measure(alpha, 0.1)
     assert routing.route(ask(), NOW).rules.hedge_after != (None,)
+
+
+# --- quotas
+
+
+def test_beyond_its_quota_an_upstream_is_passed_over_until_there_is_room() -> None:
+    full, free = limited("full", max_concurrency=1), candidate("free")
+    router_ = router(full, free)
+    assert names(router_.route(ask(), NOW)) == ["full", "free"]
+    full.health.on_start(NOW)
+    assert names(router_.route(ask(), NOW)) == ["free"]
+    full.health.on_complete(None, NOW)
+    assert names(router_.route(ask(), NOW)) == ["full", "free"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_when_all_are_beyond_their_quota_the_client_is_told_when_to_come_back(times: int) -> None:
+    candidates = [limited("a", rpm=1), limited("b", rpm=1)][:times]
+    router_ = router(*candidates)
+    for number, one in enumerate(candidates):
+        router_.route(ask(), NOW)
+        one.health.on_start(NOW + number)
+        one.health.on_complete(None, NOW + number)
+    with pytest.raises(RateLimited) as raised:
+        router_.route(ask(), NOW + 20.5)
+    assert raised.value.retry_after == 40  # the first start is a minute ago at NOW + 60
+    assert names(router_.route(ask(), NOW + 60))[0] == "a"
+
+
+# --- wildcards and aliases
+
+
+def test_a_shortcut_comes_before_a_wildcard_and_a_whole_name_before_both() -> None:
+    wild = router(candidate("a", "gpt-*"))
+    assert [one.model.id for one in wild.route(ask("gpt-4o:ttft"), NOW).candidates] == ["gpt-4o"]
+    assert wild.route(ask("gpt-4o:ttft"), NOW).strategy == "ttft"
+    assert [one.model.id for one in wild.route(ask("gpt-4o:free"), NOW).candidates] == ["gpt-4o:free"]
+    exact = router(candidate("a", "gpt-*"), candidate("b", "gpt-4o:ttft"))
+    assert names(exact.route(ask("gpt-4o:ttft"), NOW)) == ["b"]
+
+
+def test_names_that_clients_make_up_leave_no_route_behind() -> None:
+    wild = router(candidate("a", "*"))
+    first = wild.route(ask("m"), NOW)
+    assert wild.route(ask("m"), NOW) is not first
+    plain = router(candidate("a", "m"))
+    assert plain.route(ask("m"), NOW) is plain.route(ask("m"), NOW)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from gateway.config import Config
 from gateway.run import build
@@ -58,6 +59,43 @@ async def test_other_limits_of_the_breaker_begin_with_fresh_health(upstreams: Bu
     [old], [new] = before.router.catalog.all(), now.router.catalog.all()
     assert new.endpoint is old.endpoint
     assert new.health is not old.health
+
+
+@pytest.mark.parametrize(
+    "change", [{"weight": 2.0}, {"rpm": 5}, {"max_concurrency": 5}, {"discover": "on"}, {"models": [{"id": "n"}]}]
+)
+async def test_what_only_routing_reads_keeps_the_connections(upstreams: Build, change: dict[str, Any]) -> None:
+    before = upstreams(settings())
+    now = upstreams(settings(upstreams=[{**upstream("alpha", 9, "m"), **change}]), before)
+    assert now.endpoints["alpha"] is before.endpoints["alpha"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"headers": {"X-A": "b"}}, {"query": {"a": "b"}}, {"auth_header": "api-key"}, {"auth_scheme": "Key"}),
+        *({"drop": ["a"]}, {"rename": {"a": "b"}}, {"defaults": {"a": 1}}, {"forward_headers": ["x-a"]}),
+        *({"proxy": "http://p:1"}, {"secret_headers": {"X-A": SecretStr("b")}}),
+    ],
+)
+async def test_what_changes_a_request_takes_effect_with_the_reload(upstreams: Build, change: dict[str, Any]) -> None:
+    before = upstreams(settings())
+    now = upstreams(settings(upstreams=[{**upstream("alpha", 9, "m"), **change}]), before)
+    assert now.endpoints["alpha"] is not before.endpoints["alpha"]
+
+
+async def test_other_limits_of_an_upstream_count_what_runs_there(upstreams: Build) -> None:
+    limited = upstream("alpha", 9, "m")
+    before = upstreams(settings(upstreams=[{**limited, "max_concurrency": 2}]))
+    [old] = before.router.catalog.all()
+    old.health.on_start(0.0)
+    now = upstreams(settings(upstreams=[{**limited, "max_concurrency": 1, "weight": 3.0}]), before)
+    [new] = now.router.catalog.all()
+    assert new.health is old.health
+    assert new.weight == 3.0
+    assert new.health.wait(0.0) == 1.0
+    [free] = upstreams(settings(upstreams=[limited]), now).router.catalog.all()
+    assert free.health.wait(0.0) == 0.0
 
 
 @pytest.mark.parametrize(

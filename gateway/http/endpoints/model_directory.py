@@ -27,9 +27,9 @@ class DirectoryEndpoints:
             model_id: {
                 "family": _family(model_id),
                 "display_name": model_id,
-                "providers": [_entry(candidate) for candidate in catalog.candidates(model_id)],
+                "providers": [_entry(candidate) for candidate in candidates],
             }
-            for model_id in catalog.model_ids()
+            for model_id, candidates in catalog.listing()
         }
         now = datetime.datetime.fromtimestamp(clock.wall_time(), datetime.UTC)
         return json_response({"models": models, "generated_at": now.isoformat(timespec="seconds")})
@@ -38,8 +38,7 @@ class DirectoryEndpoints:
         """Answer `GET /v1/registry/models`: each model with the names of its upstreams."""
         catalog = self._in_force.router.catalog
         models: list[dict[str, Any]] = []
-        for model_id in catalog.model_ids():
-            candidates = catalog.candidates(model_id)
+        for model_id, candidates in catalog.listing():
             models.append(
                 {
                     "id": model_id,

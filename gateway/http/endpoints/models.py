@@ -1,5 +1,10 @@
-"""Shell: the endpoints `GET /v1/models` and `GET /v1/models/{id}`; ids may contain slashes."""
+"""Shell: the endpoints `GET /v1/models` and `GET /v1/models/{id}`; ids may contain slashes.
 
+The list has every id of the configuration, wildcards as they are written there, the models that upstreams were found
+to have, and every alias.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -7,6 +12,7 @@ from aiohttp import web
 from gateway.config import ModelSettings
 from gateway.http.errors import json_response
 from gateway.http.in_force import InForce
+from gateway.routing.catalog import Candidate
 
 
 class ModelEndpoints:
@@ -19,15 +25,15 @@ class ModelEndpoints:
 
     async def list(self, request: web.Request) -> web.Response:
         """The list of all models."""
-        ids = self._in_force.router.catalog.model_ids()
-        return json_response({"object": "list", "data": [self._describe(model_id) for model_id in ids]})
+        listing = self._in_force.router.catalog.listing()
+        return json_response({"object": "list", "data": [self._describe(*entry) for entry in listing]})
 
     async def get(self, request: web.Request) -> web.Response:
         """One model; `%2F` and a raw slash in the id mean the same."""
-        return json_response(self._describe(request.match_info["id"]))
+        catalog, model_id = self._in_force.router.catalog, request.match_info["id"]
+        return json_response(self._describe(model_id, catalog.candidates(model_id)))
 
-    def _describe(self, model_id: str) -> dict[str, Any]:
-        candidates = self._in_force.router.catalog.candidates(model_id)
+    def _describe(self, model_id: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
         providers = [_provider(candidate.endpoint.name, candidate.model) for candidate in candidates]
         return {
             "id": model_id,

@@ -1,0 +1,93 @@
+"""Shell: the question that an upstream is asked without a client: which models does it have (`GET /models`).
+
+In: an endpoint and a limit of time. Out: what it answered. The invariant: the connection is closed in any case, and
+nothing of an answer but the ids of models is handed out.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway import clock
+from gateway.errors import RivergateError, UpstreamError
+from gateway.upstream.connection import BodyHandler, ignore
+from gateway.upstream.endpoint import Endpoint
+from gateway.wire import json_text
+
+PATH = "/models"
+MAX_LIST_BYTES = 1 << 23  # OpenRouter's list, the longest that we know, has 700 KB
+MAX_ID_CHARACTERS = 256  # as of an id in the configuration; no longer one can be the id of a configured model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """The answer of an upstream. `ids`: None if the answer is no list of models."""
+
+    status: int
+    ids: frozenset[str] | None
+    seconds: float  # from the dial to the end of the answer
+
+
+async def ask_models(endpoint: Endpoint, seconds: float) -> ModelList:
+    """What the upstream answers to `GET /models`. Raises `UpstreamError` if no answer comes within these seconds."""
+    began, exchange = clock.monotonic(), _Exchange()
+    connection = None
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await endpoint.pool.dial()
+            connection.send(endpoint.encode_question(PATH), exchange)
+            await exchange.ended
+    except TimeoutError:
+        raise UpstreamError(f"no answer within {seconds:g} s") from None
+    finally:
+        if connection is not None:
+            connection.abort()
+    return ModelList(exchange.status, exchange.ids(), clock.monotonic() - began)
+
+
+class _Exchange:
+    """The answer, as its bytes come (`ResponseReceiver`)."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self._body = bytearray()
+
+    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
+        self.status = status
+        return self._take if 200 <= status < 300 else ignore
+
+    def on_end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+    def ids(self) -> frozenset[str] | None:
+        """The ids in the body; None if it is no list of models."""
+        try:
+            return model_ids(json_text.loads(self._body))
+        except ValueError:
+            return None
+
+    def _take(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > MAX_LIST_BYTES and not self.ended.done():
+            self.ended.set_exception(UpstreamError(f"its list of models is over {MAX_LIST_BYTES} bytes"))
+
+
+def model_ids(body: Any) -> frozenset[str] | None:
+    """The ids in a list of models, in the shapes that there are; None if it is none.
+
+    OpenAI and most others answer `{"data": [{"id"}]}`, Together a bare list, Gemini and Ollama
+    `{"models": [{"name"}]}`; Gemini's names begin with `models/`, which requests may leave out.
+    """
+    entries = body.get("data", body.get("models")) if isinstance(body, dict) else body
+    if not isinstance(entries, list):
+        return None
+    named = [entry.get("id", entry.get("name")) for entry in entries if isinstance(entry, dict)]
+    ids = {name for name in named if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARACTERS}
+    return frozenset(ids | {name.removeprefix("models/") for name in ids})
