@@ -18,11 +18,11 @@ def sim(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the kernel choose.")] = 9000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     like: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A real provider whose paths, refusals and quirks it plays, such as groq; list: all of them."
         ),
-    ] = "",
+    ] = None,
     ttft_ms: Annotated[float, typer.Option(help="Request to first content.")] = 50.0,
     gap_ms: Annotated[float, typer.Option(help="Between tokens.")] = 10.0,
     tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 100,
@@ -36,7 +36,7 @@ def sim(
     from gateway.simulate import usual_script
 
     try:
-        usual = usual_script(like)
+        usual = usual_script(like or "")
     except ValueError as error:
         running.fail([f"like: {error}"])
     try:
@@ -45,7 +45,7 @@ def sim(
         )
     except ValueError as error:
         running.fail([f"script: {error}"])
-    running.run(_simulate(host, port, parsed, like))
+    running.run(_simulate(host, port, parsed, like or ""))
 
 
 async def _simulate(host: str, port: int, script: "Script", like: str) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from gateway.simulate import Provider, Script
+from gateway.simulate import Provider, Script, usual_script
 from gateway.simulate.tally import ProviderStatistics
 
 from .waiting import PATIENCE, wait_for
@@ -22,14 +22,19 @@ class Upstream:
         self._call = call
         self.name = provider.name
         self.base_url = provider.base_url
+        self.origin = provider.origin
 
     @property
     def stats_url(self) -> str:
-        return self.base_url.removesuffix("/v1") + "/stats"
+        return self.origin + "/stats"
 
     def follow(self, **script: Any) -> None:
         """Let the provider play this script from now on."""
         self._call(lambda: setattr(self._provider, "script", Script(**script)))
+
+    def change(self, **script: Any) -> None:
+        """Let the provider play its script with these fields changed from now on."""
+        self._call(lambda: setattr(self._provider, "script", self._provider.script.replace(script)))
 
     def statistics(self) -> ProviderStatistics:
         seen: ProviderStatistics = self._call(self._provider.statistics)
@@ -68,8 +73,9 @@ class Upstreams:
         self._thread.start()
         self._providers: list[Provider] = []
 
-    def start(self, name: str, **script: Any) -> Upstream:
-        provider = self._run(Provider.start(script=Script(**script), name=name))
+    def start(self, name: str, like: str = "", **script: Any) -> Upstream:
+        """A provider with this script; `like`: the real one that it plays, whose own script the fields change."""
+        provider = self._run(Provider.start(script=usual_script(like).replace(script), name=name, like=like))
         self._providers.append(provider)
         return Upstream(provider, self._call)
 

@@ -170,7 +170,7 @@ HOSTED: Mapping[str, Likeness] = {
         quirks=(
             quirks.role_on_every_delta,
             quirks.thoughts_beyond_completion(details=False),
-            quirks.whole_tool_calls(index=0),
+            quirks.whole_tool_calls(index=True),
         ),
     ),
     "bedrock": Likeness(
@@ -183,7 +183,6 @@ HOSTED: Mapping[str, Likeness] = {
             400: {"message": "The provided model identifier is invalid."},
             429: {"message": "Too many requests, please wait before trying again."},
         },
-        broken={"message": "The system encountered an unexpected error during processing. Try your request again."},
         lists_models=False,
     ),
     "openrouter": Likeness(
@@ -255,10 +254,9 @@ HOSTED: Mapping[str, Likeness] = {
                 "rate_limit_exceeded",
             ),
         },
-        refuses=(
-            RefusedField(
-                "logit_bias", 400, _error("property 'logit_bias' is unsupported", "invalid_request_error", None)
-            ),
+        refuses=tuple(
+            RefusedField(name, 400, _error(f"property '{name}' is unsupported", "invalid_request_error", None))
+            for name in ("logit_bias", "logprobs", "top_logprobs")
         ),
         broken=_error(
             "Failed to call a function.", "invalid_request_error", "tool_use_failed", failed_generation="<f"
@@ -266,7 +264,7 @@ HOSTED: Mapping[str, Likeness] = {
         quirks=(
             quirks.on_the_first_event(x_groq={"id": "req_sim"}),
             quirks.usage_in_x_groq,
-            quirks.whole_tool_calls(index=0),
+            quirks.whole_tool_calls(index=True),
         ),
     ),
     "mistral": Likeness(
@@ -297,7 +295,7 @@ HOSTED: Mapping[str, Likeness] = {
             )
             for name in ("stream_options", "max_completion_tokens", "user", "seed", "logit_bias", "logprobs")
         ),
-        quirks=(quirks.content_in_parts, quirks.whole_tool_calls(index=0)),
+        quirks=(quirks.content_in_parts, quirks.whole_tool_calls(index=True)),
         script={"usage": "on_finish"},
     ),
     "deepseek": Likeness(
@@ -347,7 +345,7 @@ HOSTED: Mapping[str, Likeness] = {
         quirks=(
             quirks.thoughts_beyond_completion(details=True),
             quirks.with_usage(num_sources_used=0),
-            quirks.whole_tool_calls(index=0),
+            quirks.whole_tool_calls(index=True),
         ),
         script={"reasoning_tokens": 8},
     ),

@@ -112,7 +112,7 @@ LOCAL: Mapping[str, Likeness] = {
             quirks.on_every_event(system_fingerprint="fp_ollama"),
             quirks.role_on_every_delta,
             quirks.reasoning_under("reasoning"),
-            quirks.whole_tool_calls(index=None),
+            quirks.whole_tool_calls(index=False),
         ),
         script={"load_ms": 1000.0},
     ),

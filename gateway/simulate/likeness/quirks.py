@@ -131,8 +131,8 @@ def role_on_every_delta(draft: Draft) -> None:
         event["choices"][0]["delta"] = {"role": "assistant", **event["choices"][0]["delta"]}
 
 
-def whole_tool_calls(index: int | None) -> Quirk:
-    """Each tool call in one event; all of them under this index, or without any."""
+def whole_tool_calls(*, index: bool) -> Quirk:
+    """Each tool call in one event, with or without its index."""
 
     def change(draft: Draft) -> None:
         calls = [event for event in draft.content if "tool_calls" in event["choices"][0]["delta"]]
@@ -148,13 +148,12 @@ def _call(event: Json) -> Json:
     return call
 
 
-def _joined(events: list[Json], index: int | None) -> Json:
+def _joined(events: list[Json], index: bool) -> Json:
     """The first event of a tool call, with the arguments of all."""
     first = _call(events[0])
     first["function"]["arguments"] = "".join(_call(event)["function"]["arguments"] for event in events)
-    del first["index"]
-    if index is not None:
-        first["index"] = index
+    if not index:
+        del first["index"]
     return events[0]
 
 
