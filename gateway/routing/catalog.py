@@ -18,6 +18,10 @@ from gateway.upstream.endpoint import Endpoint
 MAX_MATCHED = 256  # names found by wildcards whose health is kept; more than an upstream's models that are in use
 
 
+class DiscoveredModel(ModelSettings):
+    """A model that its upstream listed, and that the configuration does not name."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """One upstream with one of its models, and the upstream's health for this model.
@@ -32,6 +36,11 @@ class Candidate:
     weight: float = 1.0
     quota: Quota | None = None
     wildcard: str | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether statistics show the candidate; a model that its upstream listed has to be asked for first."""
+        return self.health.was_asked or not isinstance(self.model, DiscoveredModel)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -104,6 +104,11 @@ class Health:
         """Whether the upstream is left alone only because a request was over its limit."""
         return self.breaker is Breaker.CLOSED and self._limited and self._cool_until > now
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether an attempt has ever started."""
+        return self._started > 0
+
     def is_cold(self, now: float) -> bool:
         """Whether too little is known of the upstream to compare it with others."""
         return self._ttft.count(now) < KNOWN

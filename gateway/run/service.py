@@ -44,6 +44,7 @@ from gateway.observe.metrics import Metrics
 from gateway.run import build as assembly
 from gateway.run import descriptors
 from gateway.run.bookkeeping import Bookkeeping
+from gateway.run.discovery import Discovery
 from gateway.run.gc_policy import GarbagePolicy
 from gateway.run.listeners import Listeners
 from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
@@ -90,6 +91,9 @@ class Service:
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
+        self._discovery = Discovery(
+            lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
+        )
         self._capacity = Capacity()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
@@ -166,6 +170,7 @@ class Service:
         try:
             await self._start()
         except ConfigError:
+            await self._tasks.close()
             self._close_feeds()
             self._books.close()
             raise
@@ -180,6 +185,7 @@ class Service:
         limit = descriptors.raise_limit()
         self._capacity.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
+        await self._discovery.start()
         try:
             await self._listen()
         except ConfigError:
@@ -207,15 +213,22 @@ class Service:
         """
         before = self._upstreams
         signing_keys = token_keys.load(Path(self._config.storage.path))
-        upstreams = assembly.build_upstreams(settings, before)
+        upstreams = assembly.build_upstreams(self._discovery.extend(settings), before)
         self._listeners.renew_certificate(settings.server)
         self._upstreams = upstreams
         assembly.retire(before, self._upstreams)
         self._in_force.exchange(settings, self._upstreams.router, signing_keys)
+        self._discovery.ask_again()
         _log.info(
             "configuration reloaded",
             extra={"fields": {"needs_restart": assembly.needs_restart(self._config, settings)}},
         )
+
+    def _take_models(self) -> None:
+        """Serve the models that were discovered, beside those of the configuration in force."""
+        in_force = self._in_force
+        self._upstreams = assembly.build_upstreams(self._discovery.extend(in_force.config), self._upstreams)
+        in_force.exchange(in_force.config, self._upstreams.router, in_force.signing_keys)
 
     async def drain(self) -> None:
         """Accept nothing new, let running streams finish for `drain_seconds`, and end the others."""

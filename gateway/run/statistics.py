@@ -105,7 +105,7 @@ class GatewayStatistics:
             "requests": throttle.requests,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
-            "upstreams": [_upstream(candidate, now) for candidate in sources.in_force.router.catalog.all()],
+            "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
             "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
 
@@ -167,7 +167,7 @@ class GatewayStatistics:
         )
 
     def _upstream_readings(self) -> Iterator[Reading]:
-        candidates, now = self._sources.in_force.router.catalog.all(), clock.monotonic()
+        candidates, now = self._shown(), clock.monotonic()
         yield Reading(
             "rivergate_breaker_open",
             "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
@@ -180,6 +180,10 @@ class GatewayStatistics:
             {_labels(candidate): candidate.health.statistics(now).in_flight for candidate in candidates},
             ("upstream", "model"),
         )
+
+    def _shown(self) -> list[Candidate]:
+        """The candidates that are shown, in the order of the configuration."""
+        return [candidate for candidate in self._sources.in_force.router.catalog.all() if candidate.is_shown]
 
     def _frame(self) -> bytes:
         return sse.frame(json_text.dumps_line(self.snapshot()))

@@ -1,7 +1,9 @@
 """An upstream that answers with whatever bytes a test gives it: what the simulated provider would never send."""
 
 import contextlib
+import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -9,12 +11,16 @@ from collections.abc import Callable
 class RawUpstream:
     """Answers each connection once and closes it; `answer` makes the bytes of the request's bytes."""
 
-    def __init__(self, answer: Callable[[bytes], bytes], name: str = "raw") -> None:
+    def __init__(
+        self, answer: Callable[[bytes], bytes], name: str = "raw", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.name = name
+        self._tls = tls
         self.requests: list[bytes] = []
         self._answer = answer
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.base_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
+        origin = "http://127.0.0.1" if tls is None else "https://localhost"
+        self.base_url = f"{origin}:{self._listening.getsockname()[1]}/v1"
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
@@ -30,9 +36,24 @@ class RawUpstream:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            with client, contextlib.suppress(OSError):
-                self.requests.append(client.recv(65536))
-                client.sendall(self._answer(self.requests[-1]))
+            with contextlib.suppress(OSError), client, self._secured(client) as secured:
+                self.requests.append(_request(secured))
+                secured.sendall(self._answer(self.requests[-1]))
+
+    def _secured(self, client: socket.socket) -> socket.socket:
+        return client if self._tls is None else self._tls.wrap_socket(client, server_side=True)
+
+
+def _request(client: socket.socket) -> bytes:
+    """One request, head and body; less if the client hangs up."""
+    request = b""
+    while data := client.recv(65536):
+        request += data
+        head, end, content = request.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        if end and len(content) >= (int(length[1]) if length else 0):
+            break
+    return request
 
 
 def json_answer(status: int, content: bytes) -> bytes:
