@@ -203,6 +203,12 @@ class UpstreamSettings(Section):
         120_000, 1, MAX_MS, "How long a streamed answer may take from the request to its first content."
     )
     response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "How long a whole answer may take that is not streamed.")
+    max_event_bytes: Whole = _number(
+        67_108_864,
+        4096,
+        1 << 30,
+        "Largest event of a streamed answer, such as an image; a larger one ends the stream.",
+    )
     max_idle_connections: Whole = _number(
         64, 0, 10_000, "Most idle connections that are kept for the next requests; 0 keeps none."
     )

@@ -147,7 +147,7 @@ class SourceFeed:
     def _on_body(self, data: bytes) -> None:
         try:
             blocks = self._decoder.feed(data)
-        except sse.EventTooLarge as error:
+        except sse.EventFault as error:
             self._relay(error.blocks)
             self._fail(f"the source sent {error}")
             return

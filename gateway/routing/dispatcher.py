@@ -18,7 +18,8 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
-from gateway.upstream.attempt import Attempt, Marks, Order
+from gateway.upstream.attempt import Attempt
+from gateway.upstream.order import Marks, Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 

@@ -7,11 +7,11 @@ being cancelled; cancelled means that its connection is closed in that very call
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
 
 from gateway import clock
-from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
@@ -19,11 +19,14 @@ from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
-from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
+from gateway.upstream.error_body import ErrorBody
 from gateway.upstream.gap_sampler import GapSampler
 from gateway.upstream.idle_watch import IdleWatch
+from gateway.upstream.inflate import inflating
+from gateway.upstream.order import AttemptObserver, Marks, Order
+from gateway.upstream.redirect import is_redirect, redirected
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 # How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
@@ -42,48 +45,6 @@ _COMPLETE, _BODY_OVER = AttemptInput.COMPLETE, AttemptInput.BODY_OVER
 _LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS
 
 
-@dataclass(slots=True)
-class Marks:
-    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
-
-    started: float
-    connected: float | None = None
-    head: float | None = None
-    first_byte: float | None = None
-    first_event: float | None = None
-    first_content: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The request that an attempt sends, and how its answer is to be read.
-
-    `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
-    bytes have come has already cost more than there is.
-    """
-
-    endpoint: Endpoint
-    request: bytes
-    dialect: Dialect
-    identity: AnswerIdentity
-    streamed: bool
-    hold_finish: bool = False
-    is_spent: Callable[[int], bool] | None = None
-
-
-class AttemptObserver(Protocol):
-    """Whoever started an attempt and hears what becomes of it."""
-
-    def on_content(self, attempt: "Attempt") -> None:
-        """The first content is there: `flow_to` takes it, `cancel` declines."""
-
-    def on_complete(self, attempt: "Attempt") -> None:
-        """The completion is over and whole; only after `on_content`."""
-
-    def on_failed(self, attempt: "Attempt", error: RivergateError) -> None:
-        """The attempt has failed, and has closed its connection or given it back."""
-
-
 class Attempt:
     """One try on one upstream."""
 
@@ -91,6 +52,7 @@ class Attempt:
         "_body",
         "_connection",
         "_dial",
+        "_is_compressed",
         "_loop",
         "_observer",
         "_order",
@@ -111,6 +73,7 @@ class Attempt:
         self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_compressed = False  # the body reader gets its bytes from an inflater
         self._sampler: GapSampler | None = None  # from the first content of a stream on
         self.marks = Marks(clock.monotonic())
 
@@ -156,7 +119,12 @@ class Attempt:
         # The reader of the answer is built while the request is on its way, since building it takes 5 us.
         self._watch = IdleWatch(order.endpoint.limits.idle)
         self._body: BodyReader = (
-            StreamBody(self, order.dialect.reader(order.identity), hold_finish=order.hold_finish)
+            StreamBody(
+                self,
+                order.dialect.reader(order.identity),
+                hold_finish=order.hold_finish,
+                max_event_bytes=order.endpoint.max_event_bytes,
+            )
             if order.streamed
             else WholeBody(self, order.dialect, order.identity, order.is_spent)
         )
@@ -193,18 +161,24 @@ class Attempt:
         self.marks.head = clock.monotonic()
         if self._connection is not None:
             self._connection.set_urgent(True)
-        if not self._is_completion(status, headers):
-            expected = "an event stream" if self._order.streamed else "a completion"
-            self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
-            self._enter(AttemptInput.ERROR_HEAD)
-            return self._body.feed
-        self._enter(_HEAD)
-        encoding = headers.get("content-encoding", "").strip().lower() or "identity"
-        if encoding != "identity":
-            what = encoding[:MAX_TOLD_VALUE]
-            self._fail(UpstreamError(f"the answer is compressed ({what}) though identity was asked for"))
-            return ignore
-        return self._on_first_bytes if self._order.streamed else self._body.feed
+        if not 200 <= status < 300:
+            if is_redirect(status, headers):
+                self._follow(status, headers["location"])
+                return ignore
+            take = self._begin_error(status, headers)
+        else:
+            self._enter(_HEAD)
+            if not self._order.streamed:
+                take = self._body.feed
+            elif headers.get("content-type", "")[:17].lower() == "text/event-stream":
+                take = self._on_first_bytes
+            else:
+                take = UndecidedBody(partial(self._on_decided, status, headers)).feed
+        encoding = headers.get("content-encoding")
+        if encoding is None:
+            return take
+        self._is_compressed = True
+        return inflating(encoding, take, self._on_broken_body)
 
     def on_end(self) -> None:
         self._connection = None  # it went back to the pool, or is closed
@@ -278,12 +252,39 @@ class Attempt:
         connection.send(self._order.request, self)
         self._enter(_CONNECTED)
 
-    def _is_completion(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Whether the body is to be read as a completion. Some providers stream under odd types, never as JSON."""
-        if not 200 <= status < 300:
-            return False
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        return not self._order.streamed or kind not in ("application/json", "text/html")
+    def _follow(self, status: int, location: str) -> None:
+        """Send the request once more, to where a redirect leads on the same origin."""
+        order = self._order
+        try:
+            request = redirected(order.request, status, location, order.endpoint.origin, order.hops)
+        except UpstreamError as error:
+            self._fail(error)
+            return
+        if self._enter(AttemptInput.REDIRECTED):
+            self._hang_up()
+            self._order = replace(order, request=request, hops=order.hops + 1)
+            self._start_dial()
+
+    def _begin_error(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
+        """Take the body for what it is: not what was asked for."""
+        expected = "an event stream" if self._order.streamed else "a completion"
+        self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
+        self._enter(AttemptInput.ERROR_HEAD)
+        return self._body.feed
+
+    def _on_broken_body(self, error: UpstreamError) -> None:
+        """Fail for a body that cannot be inflated; the status of an error is told without its body."""
+        if self._phase is AttemptPhase.ERROR_BODY:
+            self._finish_body()
+        else:
+            self._fail(error)
+
+    def _on_decided(self, status: int, headers: Mapping[str, str], are_events: bool) -> BodyHandler:
+        """The handler of a body whose first bytes have told what it is."""
+        take = self._on_first_bytes if are_events else self._begin_error(status, headers)
+        if self._connection is not None and not self._is_compressed:
+            self._connection.deliver_to(take)
+        return take
 
     def _on_first_bytes(self, data: bytes) -> None:
         """Take the body until its first event, to note the marks; after that the body reader takes it directly."""
@@ -294,7 +295,7 @@ class Attempt:
         body.feed(data)
         if isinstance(body, StreamBody) and body.events:
             self.marks.first_event = now
-            if self._connection is not None and self._phase is not _LINGERING:
+            if self._connection is not None and self._phase is not _LINGERING and not self._is_compressed:
                 self._connection.deliver_to(body.feed, body.feed_chunk)
 
     def _finish_body(self) -> None:

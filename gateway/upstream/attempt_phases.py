@@ -27,6 +27,7 @@ class AttemptInput(StrEnum):
 
     CONNECTED = "connected"  # a connection is there, and the request was written to it
     DEAD_ON_ARRIVAL = "dead on arrival"  # the pooled connection died as the request was written to it
+    REDIRECTED = "redirected"  # the head of an answer that sends the request elsewhere on its origin
     HEAD = "head"  # the head of a completion
     ERROR_HEAD = "error head"  # the head of anything else
     HEAD_LIMIT = "head limit"  # the time for the head is over
@@ -74,6 +75,7 @@ TABLE: Mapping[AttemptPhase, Mapping[AttemptInput, Transition]] = {
     },
     AttemptPhase.SENT: {
         AttemptInput.DEAD_ON_ARRIVAL: Transition(AttemptPhase.DIALLING, AttemptTimer.NONE),
+        AttemptInput.REDIRECTED: Transition(AttemptPhase.DIALLING, AttemptTimer.NONE),
         AttemptInput.HEAD: Transition(AttemptPhase.HEAD, AttemptTimer.AS_IT_WAS),
         AttemptInput.ERROR_HEAD: Transition(AttemptPhase.ERROR_BODY, AttemptTimer.ERROR_BODY),
         **_ANY_END,

@@ -14,7 +14,8 @@ from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, Upstream
 from gateway.wire import sse
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
-MAX_HELD_BYTES = sse.MAX_EVENT_BYTES + 1048576  # the first content, even if it is an image, and the events before it
+MAX_HELD_BYTES = 9437184  # the events before the first content
+MAX_EMPTY_BLOCKS = 10_000  # comments and events that tell nothing, in a row; more are a flood, and no sign of life
 
 
 class FrameReceiver(Protocol):
@@ -72,9 +73,12 @@ class StreamBody:
 
     __slots__ = (
         "_decoder",
+        "_empty_blocks",
+        "_events_before",
         "_held",
         "_held_bytes",
         "_hold_finish",
+        "_max_event_bytes",
         "_owner",
         "_read_events",
         "_reader",
@@ -87,9 +91,19 @@ class StreamBody:
         "over",
     )
 
-    def __init__(self, owner: BodyOwner, reader: DialectReader, *, hold_finish: bool = False) -> None:
+    def __init__(
+        self,
+        owner: BodyOwner,
+        reader: DialectReader,
+        *,
+        hold_finish: bool = False,
+        max_event_bytes: int = sse.MAX_EVENT_BYTES,
+    ) -> None:
         self._owner = owner
-        self._decoder = sse.BlockDecoder()
+        self._max_event_bytes = max_event_bytes
+        self._decoder = sse.BlockDecoder(max_event_bytes, tiny_bytes=sse.TINY_BYTES)
+        self._empty_blocks = 0  # how many blocks told nothing since the event with content number `_events_before`
+        self._events_before = 0
         self._receiver: FrameReceiver | None = None
         self._singly = False
         self._held: list[bytes] = []
@@ -129,11 +143,11 @@ class StreamBody:
         if shape.is_open and (frame := shape.fit(data)) is not None:
             shape.on_frame(frame, b"")
             return
-        too_large: sse.EventTooLarge | None = None
+        fault: sse.EventFault | None = None
         try:
             blocks = self._decoder.feed(data)
-        except sse.EventTooLarge as error:
-            too_large, blocks = error, error.blocks
+        except sse.EventFault as error:
+            fault, blocks = error, error.blocks
         if shape.is_open is not self._decoder.at_boundary:
             shape.on_boundary(is_open=self._decoder.at_boundary)
         frames: list[bytes] = []
@@ -150,8 +164,8 @@ class StreamBody:
                 return
         if frames:
             self._deliver(frames)
-        if too_large is not None:
-            self._break(f"the upstream sent {too_large}")
+        if fault is not None:
+            self._break(f"the upstream sent {fault}")
 
     @property
     def feed_chunk(self) -> Callable[[bytes], bool]:
@@ -161,9 +175,14 @@ class StreamBody:
     def finish(self) -> None:
         if self.over:
             return
+        rest = self._decoder.finish()
+        if (b"error" in rest or rest.lstrip().startswith(b"{")) and not self._reader.finished:
+            self._read_rest(rest)
+            if self.over:
+                return
         # Two incomplete ends are clean ends: a finish without the terminal event, and a terminal event that lacks its
         # blank line.
-        if (self.content_seen and self._reader.is_terminal(self._decoder.finish())) or self._reader.finished:
+        if (self.content_seen and self._reader.is_terminal(rest)) or self._reader.finished:
             self._complete()
         else:
             when = "in mid-stream" if self.content_seen else "before any content"
@@ -188,6 +207,16 @@ class StreamBody:
         self._receiver = None
         self._shape.close()
 
+    def _read_rest(self, rest: bytes) -> None:
+        """Take what stands behind the last whole event: a JSON object in place of events, or an error cut short."""
+        meaning = self._reader.read(rest + b"\n\n")
+        if meaning.quoted and meaning.error is not None:
+            self._break(meaning.error, meaning.quoted)
+        elif rest.lstrip().startswith(b"{") and meaning.frame is not None:
+            self.content_seen = True
+            self._deliver([meaning.frame])
+            self._owner.on_content()
+
     def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
         """Take a block that did not fit the learned shape; return the frames that are still to be delivered."""
         meaning = self._reader.read(block)
@@ -197,6 +226,8 @@ class StreamBody:
             return []
         if meaning.frame is not None:
             self._keep(meaning, meaning.frame, frames)
+        elif not meaning.done:
+            self._count_empty()
         if (meaning.content or meaning.finish) and not self.content_seen:
             self.content_seen = True
             self._deliver(frames)
@@ -208,6 +239,14 @@ class StreamBody:
             frames = []
             self._end()
         return frames
+
+    def _count_empty(self) -> None:
+        """Count a block that tells nothing, and end an upstream that floods us with such blocks."""
+        if self.counts.events != self._events_before:
+            self._events_before, self._empty_blocks = self.counts.events, 0
+        self._empty_blocks += 1
+        if self._empty_blocks > MAX_EMPTY_BLOCKS:
+            self._break(f"the upstream sent more than {MAX_EMPTY_BLOCKS} comments and empty events in a row")
 
     def _keep(self, meaning: Meaning, frame: bytes, frames: list[bytes]) -> None:
         if self.finish_frame is not None:  # another frame follows, so it was not the last one
@@ -230,7 +269,8 @@ class StreamBody:
     def _hold(self, frame: bytes, chunk: bytes = b"") -> None:
         self._held.append(frame)
         self._held_bytes += len(frame)
-        if self._held_bytes > MAX_HELD_BYTES:
+        # The first content may be an image.
+        if self._held_bytes > MAX_HELD_BYTES + (self._max_event_bytes if self.content_seen else 0):
             self._break(f"the upstream sent {MAX_HELD_BYTES} bytes that nobody could be given")
 
     def _end(self) -> None:
@@ -297,6 +337,7 @@ class WholeBody:
         except UpstreamError as error:
             self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
             return
+        self._data = bytearray()
         owner = self._owner  # the first call may release this body
         owner.on_content()
         owner.on_complete()

@@ -55,7 +55,9 @@ class Endpoint:
     name: str
     pool: Pool
     limits: AttemptLimits
+    max_event_bytes: int
     include_usage: bool
+    origin: Origin
     target: Callable[[str], str]  # makes the target of a request from the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     secrets: tuple[str, ...] = field(default=(), repr=False)  # what no message may repeat
@@ -92,7 +94,9 @@ class Endpoint:
                 response=upstream.response_timeout_ms / 1000,
                 idle=idle_seconds,
             ),
+            max_event_bytes=upstream.max_event_bytes,
             include_usage=upstream.include_usage,
+            origin=dialer.origin,
             target=_target(dialer, upstream.query),
             fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
             secrets=_secrets(upstream),

@@ -85,7 +85,6 @@ FAULTS: list[dict[str, Any]] = [
     {"cut_after": 0},
     {"error_first": True},
     {"json_instead": True},
-    {"gzip": True},
 ]
 
 

@@ -96,7 +96,7 @@ FAULTS = {
     "JSON instead of a stream": Fault(
         {"json_instead": True},
         NO_CONTENT,
-        "alpha: it answered with application/json instead of an event stream: " + SIMULATED.format(500),
+        REPORTED,
     ),
     "HTML with 200": Fault(
         {"html_error": True},
@@ -104,13 +104,10 @@ FAULTS = {
         "alpha: it answered with text/html instead of an event stream",
     ),
     "HTML with 502": Fault({"html_error": True, "status": 502}, NO_CONTENT, "alpha: HTTP 502"),
-    "compressed": Fault(
-        {"gzip": True}, NO_CONTENT, "alpha: the answer is compressed (gzip) though identity was asked for"
-    ),
     "compressed 429": Fault(
         {"gzip": True, "status": 429, "retry_after": 7},
         NO_CONTENT,
-        "alpha: over its limit (HTTP 429)",
+        "alpha: over its limit (HTTP 429): " + SIMULATED.format(429),
         kind=RateLimited,
         status=429,
         retry_after=7,
@@ -118,7 +115,7 @@ FAULTS = {
     "compressed 400": Fault(
         {"gzip": True, "status": 400},
         NO_CONTENT,
-        "the upstream refused the request (HTTP 400)",
+        REFUSED.format(400),
         kind=UpstreamRefused,
         status=400,
     ),
@@ -161,9 +158,6 @@ WHOLE_FAULTS = {
     "reset": Fault({"reset_after": 0}, NO_CONTENT, "alpha: the upstream closed the connection in mid-answer"),
     "JSON error with 200": Fault({"json_instead": True}, NO_CONTENT, REPORTED),
     "HTML with 200": Fault({"html_error": True}, NO_CONTENT, "alpha: the upstream's answer is not JSON"),
-    "compressed": Fault(
-        {"gzip": True}, NO_CONTENT, "alpha: the answer is compressed (gzip) though identity was asked for"
-    ),
     "400": FAULTS["400"],
     "429": FAULTS["429"],
     "500": FAULTS["500"],
@@ -184,6 +178,8 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "pretty": {"pretty": True},
     "event names": {"event_names": True},
     "comments": {"comments": 1},
+    "compressed": {"gzip": True},
+    "compressed, of known length": {"gzip": True, "body": "length"},
     "usage everywhere": {"usage": "null_everywhere"},
     "omissions": {"omit": ["created", "model", "index", "finish_reason", "role", "id", "object"]},
     "finish in the delta": {"finish_in_delta": True},

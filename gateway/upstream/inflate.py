@@ -1,0 +1,93 @@
+"""Pure: inflates the body of an answer that came compressed although identity was asked for.
+
+In: the bytes of the body, read by read. Out: what they hold, in pieces, as far as it can be told so far. The
+invariant: one read never becomes more than `MAX_INFLATED_BYTES`, so that no upstream can make us fill our memory.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+
+from gateway.errors import UpstreamError
+
+MAX_INFLATED_BYTES = 4 << 20  # bytes from one read, which has 256 KiB at most; JSON shrinks to a tenth
+PIECE_BYTES = 65536
+MAX_TOLD_VALUE = 80  # characters of a header field that an error message repeats
+
+_GZIP, _ZLIB, _RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # what zlib calls the three formats
+_NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}  # RFC 9110 section 8.4.1
+
+
+class Inflater:
+    """The inflating of one body: gzip of one or several members, or deflate with or without a zlib head."""
+
+    def __init__(self, encoding: str) -> None:
+        self._format = _NAMES[encoding]
+        self._zlib = zlib.decompressobj(self._format)
+        self._is_begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The pieces that the next bytes bring. Raises `UpstreamError` for bytes that cannot be inflated."""
+        size = 0
+        while data:
+            try:
+                piece = self._inflate(data)
+            except zlib.error:
+                raise UpstreamError("the compressed answer cannot be inflated") from None
+            size += len(piece)
+            if size > MAX_INFLATED_BYTES:
+                raise UpstreamError(f"the compressed answer grows by more than {MAX_INFLATED_BYTES} bytes at once")
+            if piece:
+                yield piece
+            data = self._zlib.unconsumed_tail or self._next_member()
+
+    def _inflate(self, data: bytes) -> bytes:
+        begun, self._is_begun = self._is_begun, True
+        try:
+            return self._zlib.decompress(data, PIECE_BYTES)
+        except zlib.error:
+            if begun or self._format != _ZLIB:
+                raise
+            self._zlib = zlib.decompressobj(_RAW)  # some servers send deflate without its head
+            return self._zlib.decompress(data, PIECE_BYTES)
+
+    def _next_member(self) -> bytes:
+        """The bytes behind the end of a gzip member, if they begin another; nothing else belongs to the body."""
+        rest = self._zlib.unused_data
+        if not self._zlib.eof or self._format != _GZIP or not rest.startswith(b"\x1f\x8b"):
+            return b""
+        self._zlib = zlib.decompressobj(_GZIP)
+        return rest
+
+
+def inflating(
+    encoding: str, take: Callable[[bytes], None], on_broken: Callable[[UpstreamError], None]
+) -> Callable[[bytes], None]:
+    """A handler of the bytes of a body with this `Content-Encoding`, which gives what they hold to `take`.
+
+    `on_broken` hears once of bytes that cannot be inflated, and of an encoding that is not known.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return take
+    if encoding not in _NAMES:
+        on_broken(UpstreamError(f"the answer is compressed ({encoding[:MAX_TOLD_VALUE]}), which was not asked for"))
+        return _ignore
+    inflater = Inflater(encoding)
+    is_broken = False
+
+    def on_bytes(data: bytes) -> None:
+        nonlocal is_broken
+        if is_broken:
+            return
+        try:
+            for piece in inflater.feed(data):
+                take(piece)
+        except UpstreamError as error:
+            is_broken = True
+            on_broken(error)
+
+    return on_bytes
+
+
+def _ignore(data: bytes) -> None:
+    """Drop bytes of a body that nobody can read."""
