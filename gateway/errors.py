@@ -5,6 +5,7 @@ envelope, so that one object becomes a status before the commit, and an event in
 blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ class RivergateError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
+        self.upstream_status: int | None = None  # the status of an upstream's answer; None: it gave none
         if code is not None:
             self.code = code
 
@@ -46,6 +48,10 @@ class RivergateError(Exception):
     def blame(self, upstream: str) -> None:
         """Put the upstream's name before the message."""
         self.reason = f"{upstream}: {self.reason}"
+
+    def answered_with(self, status: int) -> None:
+        """Note the status of the upstream's answer."""
+        self.upstream_status = status
 
     def add_details(self, details: Mapping[str, Any]) -> None:
         """Put these members into the envelope, beside `error`; earlier ones are replaced."""
@@ -249,6 +255,32 @@ class StreamAborted(GatewayError):
 
     code = "stream_aborted"
     ending = Ending.STOPPED
+
+
+# Codes that an error of the gateway may have instead of the code of its class.
+MORE_CODES = frozenset(
+    {
+        "expired_api_key",
+        "cost_constraint_exceeded",
+        "latency_constraint_exceeded",
+        "throughput_constraint_not_met",
+        "provider_not_in_allowlist",
+        "provider_blocked",
+    }
+)
+
+
+def closed_code(error: RivergateError) -> str:
+    """The code of an error for logs and metrics: one of a closed set, whatever code an upstream has made up."""
+    return error.code if error.code in _closed_codes() else type(error).code
+
+
+@functools.cache
+def _closed_codes() -> frozenset[str]:
+    kinds: list[type[RivergateError]] = [RivergateError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(kind.code for kind in kinds) | MORE_CODES
 
 
 class ConfigError(Exception):

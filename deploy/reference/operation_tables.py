@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import logging
 import re
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def _expositions() -> Iterator[str]:
 
 
 async def _scrape() -> str:
-    """`/metrics` of a gateway that has one upstream and one feed, neither of which is asked for anything."""
+    """`/metrics` of a gateway whose one upstream is not there, and was asked, so that all labels are there."""
     with tempfile.TemporaryDirectory() as folder:
         listen = f"unix:{folder}/listen"
         settings = {
@@ -56,13 +57,17 @@ async def _scrape() -> str:
             "upstreams": [{"name": "u", "base_url": "http://127.0.0.1:9/v1", "models": [{"id": "m"}]}],
             "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}],
         }
+        logging.getLogger("rivergate").addHandler(logging.NullHandler())  # else Python prints the warnings
         service = Service(Config.model_validate(settings))
         switch_interval = sys.getswitchinterval()
         await service.start()
         try:
             connector = aiohttp.UnixConnector(listen.removeprefix("unix:"))
-            async with aiohttp.ClientSession(connector=connector) as session, session.get("http://g/metrics") as got:
-                return await got.text()
+            async with aiohttp.ClientSession(connector=connector) as session:
+                asked = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+                await session.post("http://g/v1/chat/completions", json=asked)
+                async with session.get("http://g/metrics") as got:
+                    return await got.text()
         finally:
             await service.stop()
             sys.setswitchinterval(switch_interval)  # a service changes it for its whole process
@@ -70,13 +75,13 @@ async def _scrape() -> str:
 
 def log_lines() -> Table:
     """Every line of the log that the code can write, by its event."""
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, None]] = {}  # the levels of each event, an ordered set
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call) and (line := _logged(node)) is not None:
-                found.setdefault(*line)
+                found.setdefault(line[0], {})[line[1]] = None
     head = ("event", "level", "fields, and what to do")
-    return Table(head, [(code(event), level) for event, level in sorted(found.items())], by_hand=True)
+    return Table(head, [(code(event), " or ".join(levels)) for event, levels in sorted(found.items())], by_hand=True)
 
 
 def _logged(call: ast.Call) -> tuple[str, str] | None:

@@ -42,7 +42,7 @@ def build_app(parts: AppParts) -> web.Application:
     limit, admission = reply.in_force.config.server.max_body_bytes, reply.admission
     app = web.Application(middlewares=[envelope_middleware, admission.admit], client_max_size=limit)
     app[MAX_BODY_BYTES] = limit
-    app.on_response_prepare.append(admission.add_headers)
+    app.on_response_prepare.extend([admission.add_headers, reply.refusals.on_prepare])
     opening = reply.opening
     streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.capacity, parts.dialects[0])
     feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)

@@ -72,6 +72,7 @@ class ClientProtocol(web.RequestHandler):
         "_fast_way",
         "_found_before",
         "_on_gone",
+        "_on_invalid",
         "_on_room",
         "_patience",
         "_pieces",
@@ -88,12 +89,15 @@ class ClientProtocol(web.RequestHandler):
         fast_way: FastWay,
         *,
         loop: asyncio.AbstractEventLoop,
+        on_invalid: Callable[[int, str], None] | None = None,
         **options: Any,
     ) -> None:
+        """Make the protocol of a new connection. `on_invalid` gets status and code of bytes that are no request."""
         super().__init__(server, loop=loop, **options)
         self._event_loop = loop
         self._count = count
         self._fast_way = fast_way
+        self._on_invalid = on_invalid
         self._served_by = Server.NOBODY
         self._unread = b""  # the bytes that came and were given to neither way yet
         self._pieces = 0  # the number of reads that have brought the beginning of a request
@@ -228,7 +232,10 @@ class ClientProtocol(web.RequestHandler):
             raise ConnectionError("the answer has begun: an error can no longer be told")
         text = (message or "it cannot be parsed").splitlines()[0]
         error = ClientError(f"this is not a valid HTTP request: {text}")
-        response = render(error, {"x-request-id": new_request_id()}).response()
+        refused = render(error, {"x-request-id": new_request_id()})
+        if self._on_invalid is not None:
+            self._on_invalid(refused.status, refused.code)
+        response = refused.response()
         response.force_close()
         return response
 

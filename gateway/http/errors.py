@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.dialects.dialect import Dialect, Refusal
-from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError
+from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError, closed_code
 from gateway.http.capacity import NoRoom
 from gateway.http.request_id import request_id_of
 from gateway.wire import http1, json_text
@@ -22,17 +22,19 @@ _log = logging.getLogger("rivergate.api")
 
 SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
+ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error as it goes over the wire."""
+    """An error as it goes over the wire. `code`: of the closed set, for the record of refusals."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    code: str
 
     def encode(self) -> bytes:
         """The bytes of an HTTP/1.1 response on a connection that stays open."""
@@ -40,7 +42,9 @@ class ErrorResponse:
 
     def response(self) -> web.Response:
         """The response for aiohttp to write, which adds what the request's HTTP version and method need."""
-        return web.Response(status=self.status, headers=self.headers, body=self.body)
+        response = web.Response(status=self.status, headers=self.headers, body=self.body)
+        response[ERROR_CODE] = self.code
+        return response
 
 
 def render(
@@ -62,7 +66,7 @@ def render(
         "Server": SERVER_NAME,
         **headers,
     }
-    return ErrorResponse(refusal.status, fields, refusal.body)
+    return ErrorResponse(refusal.status, fields, refusal.body, closed_code(error))
 
 
 def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:

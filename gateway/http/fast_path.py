@@ -102,5 +102,7 @@ class _FastReply:
         if self._reply.head_bytes or transport is None:
             return False
         headers = self._parts.admission.answer_headers(self._head)
-        transport.write(render(error, headers, dialect=CHAT, request_id=self._head.request_id).encode())
+        refused = render(error, headers, dialect=CHAT, request_id=self._head.request_id)
+        self._parts.refusals.on_refused(refused.status, refused.code, self._head, f"POST {CHAT.path}")
+        transport.write(refused.encode())
         return True

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RateLimited, RivergateError
+from gateway.errors import DurationExceeded, RateLimited, RivergateError, closed_code
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
@@ -60,12 +60,16 @@ class Money:
 class AttemptRecord:
     """How one attempt went.
 
-    `start_ms` counts from the start of the request, the other milliseconds from the start of the attempt; None: the
-    attempt did not come so far.
+    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
+    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
+    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
+    milliseconds from the start of the attempt; None: the attempt did not come so far.
     """
 
     upstream: str
     outcome: str
+    status: int | None
+    reason: str | None
     hedge: bool
     start_ms: float
     connect_ms: float | None
@@ -76,6 +80,8 @@ class AttemptRecord:
         return {
             "upstream": self.upstream,
             "outcome": self.outcome,
+            "status": self.status,
+            "reason": self.reason,
             "hedge": self.hedge,
             "start_ms": self.start_ms,
             "connect_ms": self.connect_ms,
@@ -86,7 +92,7 @@ class AttemptRecord:
 
 @dataclass(slots=True)
 class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` is the word in its record; "" while the attempt runs."""
+    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
 
     number: int  # its number in the race
     attempt: Attempt
@@ -94,6 +100,7 @@ class AttemptEntry:
     hedge: bool
     health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
+    reason: str | None = None
 
 
 class DispatchOwner(Protocol):
@@ -187,7 +194,7 @@ class Dispatcher:
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome = error.code
+        entry.outcome, entry.reason = closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: ")
         entry.candidate.health.on_failed(entry.health_number, error, now)
         if entry is self._winner:
             self._owner.on_failed(error)
@@ -241,10 +248,11 @@ class Dispatcher:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
         entry = self._winner
         if entry is not None and not entry.outcome:
-            entry.outcome = CancelReason.TIMED_OUT.value
+            error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
+            entry.outcome, entry.reason = CancelReason.TIMED_OUT.value, error.reason
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+            self._owner.on_failed(error)
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
         if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
@@ -297,7 +305,7 @@ class Dispatcher:
     def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
         if entry.outcome:
             return
-        entry.outcome = reason.value
+        entry.outcome, entry.reason = reason.value, reason.sentence
         entry.attempt.cancel()
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
@@ -333,6 +341,8 @@ class Dispatcher:
         return AttemptRecord(
             upstream=entry.attempt.upstream,
             outcome=entry.outcome or running,
+            status=marks.status,
+            reason=entry.reason,
             hedge=entry.hedge,
             start_ms=round((marks.started - self.began) * 1000, 3),
             connect_ms=_since_start(marks, marks.connected),

@@ -21,11 +21,19 @@ from gateway.routing.throttle import Throttle
 
 
 class CancelReason(StrEnum):
-    """Why an attempt was cancelled."""
+    """Why an attempt was cancelled. `sentence` says it in the record of the attempt."""
 
-    LOST = "lost"  # another attempt was faster
-    TIMED_OUT = "timed_out"  # no content in the time that the attempt was given
-    STOPPED = "stopped"  # the answer is not wanted any more, or none can be given
+    sentence: str
+
+    def __new__(cls, word: str, sentence: str) -> "CancelReason":
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.sentence = sentence
+        return member
+
+    LOST = "lost", "another attempt was faster"
+    TIMED_OUT = "timed_out", "no content in the time that it was given"
+    STOPPED = "stopped", "the answer is not wanted any more, or none can be given"
 
 
 @dataclass(frozen=True, slots=True)

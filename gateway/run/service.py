@@ -36,6 +36,7 @@ from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
+from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.viewing import jittered_retry_ms
 from gateway.observe import trace
@@ -76,10 +77,19 @@ class Service:
     """One gateway in one event loop."""
 
     def __init__(
-        self, settings: config.Config, sockets: Sequence[socket.socket] = (), seams: Seams = ONE_PROCESS
+        self,
+        settings: config.Config,
+        sockets: Sequence[socket.socket] = (),
+        seams: Seams = ONE_PROCESS,
+        *,
+        tunes_collector: bool = True,
     ) -> None:
-        """`sockets`: listening sockets that were handed over; they win over `server.listen`."""
+        """`sockets`: listening sockets that were handed over; they win over `server.listen`.
+
+        `tunes_collector`: the process does nothing else, so its one garbage collector may follow this service.
+        """
         self._config = settings
+        self._tunes_collector = tunes_collector
         self._listeners = Listeners(settings.server, sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
@@ -95,6 +105,7 @@ class Service:
             lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
         )
         self._capacity = Capacity()
+        self._refusals = Refusals()
         self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
@@ -115,6 +126,7 @@ class Service:
             keys=self._keys,
             bank=self._bank,
             capacity=self._capacity,
+            refusals=self._refusals,
             feeds=self._feeds,
             lag=self._lag,
             pace=self._upstreams.pace,
@@ -138,7 +150,9 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
-        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force)
+        return ReplyParts(
+            opening=opening, places=places, admission=admission, in_force=in_force, refusals=self._refusals
+        )
 
     def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
         parts = AppParts(
@@ -197,7 +211,8 @@ class Service:
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._garbage.start()
+        if self._tunes_collector:
+            self._garbage.start()
         self._capacity.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address}})
 
@@ -252,6 +267,7 @@ class Service:
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
+        self._refusals.close()
         self._garbage.stop()
         await self._bank.close(LEDGER_SECONDS)
         if self._write_ledger is not None:
@@ -276,7 +292,13 @@ class Service:
 
         def build() -> ClientProtocol:
             return ClientProtocol(
-                server, count, self._fast_way, loop=loop, keepalive_timeout=KEEPALIVE_SECONDS, access_log=None
+                server,
+                count,
+                self._fast_way,
+                loop=loop,
+                on_invalid=self._refusals.on_refused,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                access_log=None,
             )
 
         await self._listeners.open(build)

@@ -20,6 +20,7 @@ from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
 from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
+from gateway.http.refusals import Refusals
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Reading
 from gateway.routing.catalog import Candidate
@@ -45,6 +46,7 @@ class StatisticsSources:
     keys: KeyRing
     bank: Bank
     capacity: Capacity
+    refusals: Refusals
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
     lag: LoopLag
     pace: Pace
@@ -103,6 +105,7 @@ class GatewayStatistics:
             "budget_misses": self._budget_misses,
             "hedges": throttle.hedges,
             "requests": throttle.requests,
+            "refusals": sources.refusals.total,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
             "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
@@ -143,12 +146,16 @@ class GatewayStatistics:
             hub.orphan_seconds,
             counts=True,
         )
+        yield sources.refusals.reading()
         yield from self._upstream_readings()
         yield from self._loop_readings()
-        yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
-        yield _single("rivergate_connections", "Open client connections.", sources.capacity.connections)
+        yield from self._connection_readings()
         failing = sources.bank.failure is not None
         yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _connection_readings(self) -> Iterator[Reading]:
+        yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
+        yield _single("rivergate_connections", "Open client connections.", self._sources.capacity.connections)
 
     def _loop_readings(self) -> Iterator[Reading]:
         yield _single(

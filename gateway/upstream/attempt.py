@@ -158,7 +158,7 @@ class Attempt:
     # --- the connection's side (ResponseReceiver)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
-        self.marks.head = clock.monotonic()
+        self.marks.head, self.marks.status = clock.monotonic(), status
         if self._connection is not None:
             self._connection.set_urgent(True)
         if not 200 <= status < 300:
@@ -378,6 +378,8 @@ class Attempt:
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
             self._order.endpoint.redact(error)
+            if self.marks.status is not None:
+                error.answered_with(self.marks.status)
             self._observer.on_failed(self, error)
 
     def _hang_up(self) -> None:

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Marks:
-    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
+    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far.
+
+    `status`: of the answer's head.
+    """
 
     started: float
+    status: int | None = None
     connected: float | None = None
     head: float | None = None
     first_byte: float | None = None

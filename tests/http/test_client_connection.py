@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -89,7 +90,7 @@ class Case:
 class Opened:
     """Opens a case for as long as the block lasts."""
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, **options: Any) -> None:
         self._options = options
 
     async def __aenter__(self) -> Case:

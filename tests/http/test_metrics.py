@@ -67,6 +67,7 @@ FAMILIES: dict[str, set[str]] = {
     "rivergate_deliveries": set(),
     "rivergate_sends": set(),
     "rivergate_orphan_seconds": set(),
+    "rivergate_refusals": {"status", "code"},
     "rivergate_breaker_open": {"upstream", "model"},
     "rivergate_in_flight": {"upstream", "model"},
     "rivergate_event_loop_lag_seconds": set(),
@@ -232,7 +233,7 @@ def test_every_ending_is_counted_by_its_name_and_logged_in_one_line(gateway: Gat
     assert after("rivergate_aborts_total", reason=ending) - before("rivergate_aborts_total", reason=ending) == aborted
     misses = after("rivergate_ttft_budget_misses_total") - before("rivergate_ttft_budget_misses_total")
     assert misses == (ending == "ttft_budget_exceeded")
-    lines = [line for line in gateway.lines() if line.get("request_id") == request_id]
+    lines = [line for line in gateway.lines() if line.get("request_id") == request_id and "ending" in line]
     assert [(line["event"], line["ending"]) for line in lines] == [("completion ended", ending)]
 
 

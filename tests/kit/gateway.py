@@ -22,7 +22,6 @@ from gateway.observe.logs import JsonFormatter
 from gateway.run.service import Service
 
 from . import log_rules
-from .collector import CollectorGuard
 from .logged import Logged
 from .waiting import PATIENCE
 
@@ -55,14 +54,12 @@ class LocalGateway(Gateway):
     def __init__(self, folder: Path, configuration: str, environment: Mapping[str, str] | None = None) -> None:
         self.file = write_configuration(folder, configuration)
         self._environment = dict(environment or {})
-        self._collector = CollectorGuard()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
         self._thread.start()
         self._log = _ThreadLog(self._thread)
         try:
-            with self._collector.starting():
-                self._service = self._run(_start(config.load(self.file, self._environment)))
+            self._service = self._run(_start(config.load(self.file, self._environment)))
         except ConfigError:
             self._end_thread()
             raise
@@ -97,8 +94,7 @@ class LocalGateway(Gateway):
             return
         self.running.remove(self)
         try:
-            with self._collector.stopping():
-                self._run(self._service.stop())
+            self._run(self._service.stop())
         finally:
             self._end_thread()
         assert log_rules.faults(self.errors()) == []
@@ -120,7 +116,7 @@ class LocalGateway(Gateway):
 
 
 async def _start(settings: config.Config) -> Service:
-    service = Service(settings)
+    service = Service(settings, tunes_collector=False)
     await service.start()
     return service
 

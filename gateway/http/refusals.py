@@ -1,0 +1,81 @@
+"""Shell: the record of requests that were answered with an error: each is counted, and logged within a limit.
+
+In: refused requests of both ways, and bytes that are no request. Out: log lines and counts. The invariant: what is
+not logged is counted and told, status by status; no line holds a body, a secret, or the query of a URL.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any
+
+from aiohttp import web
+
+from gateway import clock
+from gateway.http.admission import RequestHead, head_of
+from gateway.http.errors import ERROR_CODE
+from gateway.observe.line_limit import LineLimit
+from gateway.observe.metrics import Reading
+
+MAX_PATH_CHARACTERS = 200  # what a line repeats of a path: the longest of ours, with the id of a model, is shorter
+SUM_SECONDS = 10.0  # how long after the first unwritten line their number is told
+_SUSPICIOUS = frozenset({401, 403})  # somebody may be trying keys; the gateway's own faults are 500 and above
+
+_log = logging.getLogger("rivergate.api")
+
+
+class Refusals:
+    """The record of one gateway."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._limit = LineLimit()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_refused(self, status: int, code: str, head: RequestHead | None = None, line: str = "") -> None:
+        """Take a request that was answered with an error. `line`: its method and path; "" if it has none."""
+        self._counts[str(status), code] += 1
+        if self._limit.allow(str(status), clock.monotonic()):
+            fields = {"status": status, "code": code, "request": line[:MAX_PATH_CHARACTERS] or None, **_known(head)}
+            if status >= 500 or status in _SUSPICIOUS:
+                _log.warning("request refused", extra={"fields": fields})
+            else:
+                _log.info("request refused", extra={"fields": fields})
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SUM_SECONDS, self._sum_up)
+
+    async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Take the response of aiohttp's way to a request, which may be an error."""
+        if (code := response.get(ERROR_CODE)) is not None:
+            self.on_refused(response.status, code, head_of(request), f"{request.method} {request.path}")
+
+    @property
+    def total(self) -> int:
+        """How many requests were answered with an error."""
+        return self._counts.total()
+
+    def reading(self) -> Reading:
+        """The counts, by status and code."""
+        values: dict[tuple[str, ...], float] = {**self._counts}
+        text = "Requests that were answered with an error, by HTTP status and code."
+        return Reading("rivergate_refusals", text, values, ("status", "code"), counts=True)
+
+    def close(self) -> None:
+        """Tell what has not been told."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        self._timer = None
+        unwritten = self._limit.take_unwritten()
+        _log.warning("requests refused without a line each", extra={"fields": {"by_status": unwritten}})
+
+
+def _known(head: RequestHead | None) -> dict[str, Any]:
+    """What is known of the sender: the id of the request, and the key that was sent, by its id and name."""
+    if head is None:
+        return {"request_id": None, "key": None, "key_name": None}
+    account = head.account
+    key = account.key if account is not None else None
+    return {"request_id": head.request_id, "key": key and key.id, "key_name": key and key.name}
