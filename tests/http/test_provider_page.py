@@ -53,7 +53,7 @@ def served_part(
         gateway = LocalGateway(logs, part.at(upstream.origin), part.variables)
         all_served[part.like] = ServedPart(part, upstream, gateway)
     found = all_served[part.like]
-    found.upstream.change(status=200, error_after=None, retry_after=None, tool_calls=0, **QUIET)
+    found.upstream.follow(**QUIET)
     return found
 
 
@@ -95,7 +95,7 @@ def test_the_usage_is_what_the_provider_counted(served_part: ServedPart) -> None
 
 @EVERY_PART
 def test_two_tool_calls_stay_apart(served_part: ServedPart) -> None:
-    served_part.upstream.change(tool_calls=2)
+    served_part.upstream.follow(**QUIET, tool_calls=2)
     calls: dict[int, str] = {}
     for event in served_part.ask(stream=True).events()[:-1]:
         for choice in event["choices"]:
@@ -105,22 +105,37 @@ def test_two_tool_calls_stay_apart(served_part: ServedPart) -> None:
     assert sorted(calls) == [0, 1]
 
 
-def failures(*, in_stream: bool = False, wrong_key: bool = False) -> pytest.MarkDecorator:
-    """The cases of one kind as parameters, each with the part of the page that it is about."""
+def listed(file: str, **kind: bool) -> pytest.MarkDecorator:
+    """The cases of a file as parameters, each with the part of the page that it is about; `kind`: which of them."""
     parts = {part.like: part for part in PARTS}
     values = [
         pytest.param(parts[case["like"]], case, id=case["name"])
-        for case in (listed.values[0] for listed in cases("providers.toml"))
-        if (case.get("stream", False), case.get("wrong_key", False)) == (in_stream, wrong_key)
+        for case in (parameter.values[0] for parameter in cases(file))
+        if all(case.get(name, False) is wanted for name, wanted in kind.items())
     ]
     return pytest.mark.parametrize(("served_part", "case"), values, indirect=["served_part"])
 
 
-@failures()
+@listed("provider_answers.toml")
+def test_what_a_provider_adds_reaches_the_client_and_what_it_generates_is_billed(
+    served_part: ServedPart, case: dict[str, Any]
+) -> None:
+    served_part.upstream.follow(**{**QUIET, **case.get("script", {})})
+    answer, whole = served_part.ask(stream=True, **case.get("asks", {})), served_part.ask().body.decode()
+    streamed = answer.body.decode()
+    assert [text for text in case.get("streamed", ()) if text not in streamed] == []
+    assert [text for text in case.get("whole", ()) if text not in whole] == []
+    assert [text for text in case.get("absent", ()) if text in streamed + whole] == []
+    record = served_part.gateway.ending(answer.headers["x-request-id"])
+    assert record["completion_tokens"] == case.get("billed", record["completion_tokens"])
+    assert record["usage_estimated"] is False
+
+
+@listed("providers.toml", stream=False, wrong_key=False)
 def test_a_failure_reaches_the_client_in_the_words_of_the_provider(
     served_part: ServedPart, case: dict[str, Any]
 ) -> None:
-    served_part.upstream.change(**case["script"])
+    served_part.upstream.follow(**{**QUIET, **case["script"]})
     answer = served_part.ask(stream=True)
     assert answer.status == case.get("status", answer.status) != 200
     assert case["words"] in answer.error()["message"]
@@ -128,17 +143,17 @@ def test_a_failure_reaches_the_client_in_the_words_of_the_provider(
     assert answer.headers.get("retry-after") == case.get("retry_after", answer.headers.get("retry-after"))
 
 
-@failures(in_stream=True)
+@listed("providers.toml", stream=True)
 def test_a_failure_in_the_stream_is_told_in_the_words_of_the_provider(
     served_part: ServedPart, case: dict[str, Any]
 ) -> None:
-    served_part.upstream.change(**case["script"])
+    served_part.upstream.follow(**{**QUIET, **case["script"]})
     *_, event, done = served_part.ask(stream=True).events()
     assert done == "[DONE]"
     assert case["words"] in event["error"]["message"]
 
 
-@failures(wrong_key=True)
+@listed("providers.toml", wrong_key=True)
 def test_a_wrong_key_is_the_fault_of_the_gateway_and_is_never_told(
     served_part: ServedPart, case: dict[str, Any], logs: Path
 ) -> None:

@@ -17,7 +17,8 @@ _Result = TypeVar("_Result")
 class Upstream:
     """One provider, seen from another thread."""
 
-    def __init__(self, provider: Provider, call: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(self, provider: Provider, usual: Script, call: Callable[[Callable[[], Any]], Any]) -> None:
+        self._usual = usual
         self._provider = provider
         self._call = call
         self.name = provider.name
@@ -29,12 +30,8 @@ class Upstream:
         return self.origin + "/stats"
 
     def follow(self, **script: Any) -> None:
-        """Let the provider play this script from now on."""
-        self._call(lambda: setattr(self._provider, "script", Script(**script)))
-
-    def change(self, **script: Any) -> None:
-        """Let the provider play its script with these fields changed from now on."""
-        self._call(lambda: setattr(self._provider, "script", self._provider.script.replace(script)))
+        """Let the provider play this script from now on; what it does not say is as usual for the provider."""
+        self._call(lambda: setattr(self._provider, "script", self._usual.replace(script)))
 
     def statistics(self) -> ProviderStatistics:
         seen: ProviderStatistics = self._call(self._provider.statistics)
@@ -75,9 +72,10 @@ class Upstreams:
 
     def start(self, name: str, like: str = "", **script: Any) -> Upstream:
         """A provider with this script; `like`: the real one that it plays, whose own script the fields change."""
-        provider = self._run(Provider.start(script=usual_script(like).replace(script), name=name, like=like))
+        usual = usual_script(like)
+        provider = self._run(Provider.start(script=usual.replace(script), name=name, like=like))
         self._providers.append(provider)
-        return Upstream(provider, self._call)
+        return Upstream(provider, usual, self._call)
 
     def close(self) -> None:
         for provider in self._providers:
