@@ -133,7 +133,7 @@ class ChatReader:
         return _NOTHING
 
     def _read_payload(self, payload: dict[str, Any], block: bytes, *, plain: bool) -> Meaning:
-        roles = len(self._identity.roles_seen)
+        roles, calls = len(self._identity.roles_seen), self._identity.calls_begun
         changed = repair_event(payload, self._identity) or not plain
         if (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=_REPORTED, quoted=failure.text)
@@ -151,6 +151,8 @@ class ChatReader:
             frame = json_text.escape_line_ends(block)
         elif len(frame := encode(payload)) > 2 * len(block) + MAX_GROWTH_BYTES:
             raise ValueError("its repair would be many times its size")
+        if calls != self._identity.calls_begun:
+            self.shape.forget()  # the fragments that follow may belong to another call, and yet look the same
         if content and not finish and plain and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
@@ -189,6 +191,7 @@ class ChatReader:
             if value and key not in _SHARED and len(self._kept) < MAX_KEPT:
                 self._kept[key] = value
                 self._in_full = True
+                self.shape.forget()  # the next event is read, to carry what was kept
 
     def _count(self, choices: list[dict[str, Any]]) -> tuple[bool, bool]:
         content = finish = False
