@@ -6,8 +6,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent.parent.parent / "deploy" / "reference" / "providers.md"
 LISTENER = '[server]\nlisten = "127.0.0.1:0"\n'
-# Prompts and answers may be asked for by any name: each upstream is asked in the order of the page.
-IN_ORDER = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
+UNMOVED = "breaker_failures = 0\nmax_cooldown_seconds = 0\n"  # an upstream is asked however often it has failed
 KEY = "sk-page-9e8d7c6b5a"
 
 
@@ -33,7 +32,9 @@ class Documented:
     def at(self, origin: str) -> str:
         """The configuration with the provider at another origin, for a gateway that takes any free port."""
         moved = re.sub(r'base_url = "https?://[^/"]+', f'base_url = "{origin}', self.configuration)
-        return LISTENER + IN_ORDER + moved
+        if "[routing]" not in moved:
+            moved = f"[routing]\n{moved}"
+        return LISTENER + moved.replace("[routing]\n", f"[routing]\n{UNMOVED}")
 
 
 def documented() -> list[Documented]:
