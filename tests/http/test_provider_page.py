@@ -68,6 +68,16 @@ def test_a_configuration_is_valid_as_it_stands_on_the_page(part: Documented, tmp
     assert config.load(file, part.variables).upstreams
 
 
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.heading)
+def test_the_models_of_a_configuration_are_listed_by_its_provider(part: Documented, tmp_path: Path) -> None:
+    file = tmp_path / "rivergate.toml"
+    file.write_text(part.configuration)
+    loaded = config.load(file, part.variables).upstreams
+    asked = {model.upstream_id for upstream in loaded for model in upstream.models}
+    lists_them = LIKENESSES[part.like].lists_models and "YOUR-DEPLOYMENT" not in part.configuration
+    assert asked <= set(LIKENESSES[part.like].models) or not lists_them
+
+
 @EVERY_PART
 def test_a_streamed_answer_comes_through_whole(served_part: ServedPart) -> None:
     answer = served_part.ask(stream=True)

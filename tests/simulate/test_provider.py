@@ -383,7 +383,7 @@ async def test_a_real_provider_is_played_on_its_own_paths_only(groq: Provider) -
     status, answer = await client.answer()
     assert (status, answer["error"]["code"]) == (404, "unknown_url")
     client.send("GET", "/openai/v1/models", Authorization="Bearer k")
-    assert (await client.answer())[1]["data"][0]["id"] == "sim"
+    assert (await client.answer())[1]["data"][0]["id"] == "llama-3.1-8b-instant"
     client.send("GET", "/openai/v1/models")
     assert (await client.answer())[0] == 401
     client.send("POST", "/openai/v1/chat/completions", {"model": "m", "stream": True}, Authorization="Bearer k")

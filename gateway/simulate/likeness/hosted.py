@@ -79,6 +79,7 @@ HOSTED: Mapping[str, Likeness] = {
     "openai": Likeness(
         title="OpenAI: obfuscation on every event, max_tokens refused by reasoning models",
         base="/v1",
+        models=("gpt-4o", "gpt-4o-mini"),
         shape=shapes.openai,
         unknown_path=PlayedRefusal(
             404, _error("Invalid URL (POST /chat/completions)", "invalid_request_error", None)
@@ -129,6 +130,7 @@ HOSTED: Mapping[str, Likeness] = {
     "anthropic": Likeness(
         title="Anthropic's OpenAI-compatible endpoint: an empty balance is a 400",
         base="/v1",
+        models=("claude-opus-5-5",),
         shape=shapes.openai,
         unknown_path=PlayedRefusal(
             404, {"type": "error", "error": {"type": "not_found_error", "message": "Not found"}}
@@ -147,6 +149,7 @@ HOSTED: Mapping[str, Likeness] = {
     "gemini": Likeness(
         title="Gemini's OpenAI-compatible endpoint: errors in a list, RetryInfo, thoughts only in the total",
         base="/v1beta/openai",
+        models=("gemini-2.5-flash",),
         shape=shapes.google,
         unknown_path=_PLAIN_404,
         wrong_key=PlayedRefusal(
@@ -188,6 +191,7 @@ HOSTED: Mapping[str, Likeness] = {
     "openrouter": Likeness(
         title="OpenRouter: comments while it waits, errors in a choice, the provider's own error in metadata.raw",
         base="/api/v1",
+        models=("meta-llama/llama-3.1-8b-instruct",),
         shape=shapes.openrouter,
         unknown_path=_PLAIN_404,
         words={
@@ -236,6 +240,7 @@ HOSTED: Mapping[str, Likeness] = {
     "groq": Likeness(
         title="Groq: usage in x_groq, each tool call in one event",
         base="/openai/v1",
+        models=("llama-3.1-8b-instant",),
         shape=shapes.openai,
         unknown_path=PlayedRefusal(
             404,
@@ -270,6 +275,7 @@ HOSTED: Mapping[str, Likeness] = {
     "mistral": Likeness(
         title="Mistral: refuses stream_options, content in parts, usage on the finish",
         base="/v1",
+        models=("mistral-small-latest",),
         shape=shapes.flat,
         unknown_path=PlayedRefusal(404, {"message": "no Route matched with those values"}),
         words={401: {"detail": "Unauthorized"}},
@@ -301,6 +307,7 @@ HOSTED: Mapping[str, Likeness] = {
     "deepseek": Likeness(
         title="DeepSeek: keep-alive comments and empty lines while it waits, reasoning, zeros for usage",
         base="/v1",
+        models=("deepseek-chat", "deepseek-reasoner"),
         shape=shapes.openai,
         unknown_path=_PLAIN_404,
         words={
@@ -321,6 +328,7 @@ HOSTED: Mapping[str, Likeness] = {
     "xai": Likeness(
         title="xAI: reasoning beyond completion_tokens, a wrong key is a 400, errors are a sentence and a text",
         base="/v1",
+        models=("grok-4",),
         shape=shapes.code_and_text,
         unknown_path=_PLAIN_404,
         wrong_key=PlayedRefusal(

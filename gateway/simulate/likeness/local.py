@@ -13,8 +13,9 @@ _KEY_IF_ANY: tuple[tuple[str, str], ...] = ()  # the server was started without 
 
 LOCAL: Mapping[str, Likeness] = {
     "vllm": Likeness(
-        title="vLLM: null members, reasoning under two names over time, the status as a code",
+        title="vLLM: null members, reasoning under its own name, the status as a code",
         base="/v1",
+        models=("meta-llama/Llama-3.1-8B-Instruct",),
         keys=_KEY_IF_ANY,
         shape=shapes.numeric,
         unknown_path=_NO_DETAIL,
@@ -47,6 +48,7 @@ LOCAL: Mapping[str, Likeness] = {
     "sglang": Likeness(
         title="SGLang: NaN and -Infinity in logprobs, matched_stop, errors without an envelope",
         base="/v1",
+        models=("meta-llama/Llama-3.1-8B-Instruct",),
         keys=_KEY_IF_ANY,
         shape=shapes.flat,
         unknown_path=_NO_DETAIL,
@@ -68,6 +70,7 @@ LOCAL: Mapping[str, Likeness] = {
     "llama.cpp": Likeness(
         title="llama.cpp: timings at the end, 503 while the model loads, a context size in its errors",
         base="/v1",
+        models=("llama-3.1-8b",),
         keys=_KEY_IF_ANY,
         shape=shapes.numeric,
         unknown_path=PlayedRefusal(
@@ -95,6 +98,7 @@ LOCAL: Mapping[str, Likeness] = {
     "ollama": Likeness(
         title="Ollama: silent while it loads the model, tool calls whole and without index",
         base="/v1",
+        models=("llama3.1",),
         keys=_KEY_IF_ANY,
         shape=shapes.openai,
         unknown_path=PlayedRefusal(404, "404 page not found", "text/plain"),
@@ -119,6 +123,7 @@ LOCAL: Mapping[str, Likeness] = {
     "lm-studio": Likeness(
         title="LM Studio: 200 with an error for an unknown path, errors are only text",
         base="/v1",
+        models=("qwen3-8b",),
         keys=_KEY_IF_ANY,
         shape=shapes.text,
         unknown_path=PlayedRefusal(200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}),
@@ -134,6 +139,7 @@ LOCAL: Mapping[str, Likeness] = {
     "litellm": Likeness(
         title="LiteLLM: codes and null as text, its own class name before the provider's words",
         base="/v1",
+        models=("gpt-4o",),
         keys=(BEARER, ("x-api-key", ""), ("api-key", "")),
         shape=shapes.quoted,
         unknown_path=_NO_DETAIL,
