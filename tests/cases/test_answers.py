@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.answer_cases import AnswerCase, Seen, read_cases
 from tests.kit.completions import MODEL, body
-from tests.kit.configuration import KEYS, configuration
+from tests.kit.configuration import KEYS, ORDERED, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, fetch
 from tests.kit.raw_upstream import RawUpstream
@@ -103,3 +103,37 @@ def test_every_kind_of_case_has_three_neighbours() -> None:
     few = {kind for kind in kinds if kinds.count(kind) < 3}
     assert few == set()
     assert len({name(case) for case in CASES}) == len(CASES)
+
+
+FAILED = (
+    '{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502,"message":"no"}}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (FAILED,),
+        ('{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}', FAILED),
+        ('{"code":"InternalError","message":"backend died"}',),
+        ('{"choices":null,"base_resp":{"status_code":1027,"status_msg":"sensitive"}}',),
+        ("event: error\ndata: backend died\n\n",),
+    ],
+)
+def test_an_upstream_that_fails_before_content_is_replaced_by_the_next(
+    tmp_path_factory: pytest.TempPathFactory, events: tuple[str, ...]
+) -> None:
+    good = AnswerCase("", "", ("+Hi", "=stop"))
+    upstreams = [
+        RawUpstream(lambda request: AnswerCase("", "", events).response(streamed=True), "frail"),
+        RawUpstream(lambda request: good.response(streamed=True), "sound"),
+    ]
+    written = configuration([(upstream, [MODEL]) for upstream in upstreams], ORDERED)
+    gateway = LocalGateway(tmp_path_factory.mktemp("fallback"), written, KEYS)
+    try:
+        answer = fetch(gateway.port, body(stream=True))
+        assert (answer.status, answer.headers["x-upstream"], answer.text()) == (200, "sound", "Hi")
+    finally:
+        gateway.close()
+        for upstream in upstreams:
+            upstream.close()

@@ -64,7 +64,8 @@ def seen_by(client: openai.OpenAI, case: AnswerCase, *, stream: bool) -> Seen:
     seen = Seen()
     asked: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
     try:
-        answer = client.chat.completions.create(**asked, user=str(CASES.index(case)), stream=stream)
+        asked |= {"user": str(CASES.index(case)), "stream": stream}
+        answer: Any = client.chat.completions.create(**asked)
         for part in answer if stream else [answer]:
             seen.add(part.to_dict(warnings=False))
     except Exception as error:  # whatever an SDK lets out is what its user sees
