@@ -4,6 +4,7 @@ In: a script, the facts of a request, the dialect. Out: steps, lazily, each with
 The invariant: a plan's last step, and only the last, is not a `Send`.
 """
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -153,9 +154,12 @@ def _events(script: Script, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
         yield Send(ttft, answer.error())
         yield End(ttft, keep_alive=False)
         return
+    style, (fault, fault_after) = SseStyle(script), _first_fault(script)
+    if script.comment_every_ms:
+        yield from _waiting(script, style.comment())
+        start = ttft
     for frame in answer.opening():
         yield Send(start, frame)
-    style, (fault, fault_after) = SseStyle(script), _first_fault(script)
     reasoning, comments, sent, at = script.reasoning_tokens, script.comments, 0, ttft
     for n, frame in enumerate(chain(answer.reasoning(), answer.content())):
         at = ttft + n * gap
@@ -174,6 +178,13 @@ def _events(script: Script, answer: SimulatedAnswer) -> Iterator[Step | _Cut]:
     for frame in tail:
         yield Send(at, frame)
     yield End(at + script.hold_body_ms / 1000, script.keep_alive)
+
+
+def _waiting(script: Script, comment: bytes) -> Iterator[Send]:
+    """The comments of the time before the first token; the opening frames come only behind them."""
+    span, every = script.ttft_ms - script.head_ms, script.comment_every_ms
+    for n in range(math.ceil(span / every)):
+        yield Send((script.head_ms + n * every) / 1000, comment)
 
 
 def _first_fault(script: Script) -> tuple[str, int]:

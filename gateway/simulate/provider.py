@@ -18,6 +18,7 @@ from gateway.simulate.connection import ClientConnection, Request, ScriptedAnswe
 from gateway.simulate.dialect import SimulatedDialect
 from gateway.simulate.dice import settled
 from gateway.simulate.feed import feed
+from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.plan import plan, whole
 from gateway.simulate.script import Script
 from gateway.simulate.steps import Step
@@ -33,15 +34,22 @@ _METHODS = {
     "/stats": "GET",
     "/script": "PUT",
 }
+_CONTROL = {path: _METHODS[path] for path in ("/stats", "/script")}  # what a played provider has beside its own paths
 
 
 class Provider:
     """A provider on one port. `script` may be set at any time, for the requests that follow."""
 
-    def __init__(self, script: Script, name: str, dialects: Sequence[SimulatedDialect] = DIALECTS) -> None:
+    def __init__(
+        self, script: Script, name: str, dialects: Sequence[SimulatedDialect] = DIALECTS, like: str = ""
+    ) -> None:
         self.script = script
         self.name = name
-        self._dialects = {dialect.path: dialect for dialect in dialects}
+        self._usual = usual_script(like)
+        self._like = LikeChat(likeness(like)) if like else None
+        self._base = likeness(like).base.replace("*", "sim") if like else "/v1"
+        self._dialects = {} if like else {dialect.path: dialect for dialect in dialects}
+        self._methods = _CONTROL if like else _METHODS
         self._tally = Tally()
         self._connections: set[ClientConnection] = set()
         self._closed = False
@@ -59,9 +67,13 @@ class Provider:
         name: str = "sim",
         ssl: tls.SSLContext | None = None,
         dialects: Sequence[SimulatedDialect] = DIALECTS,
+        like: str = "",
     ) -> Self:
-        """Start a provider that listens; port 0 takes a free port. Raises `OSError` if the address is in use."""
-        provider = cls(script or Script(), name, dialects)
+        """Start a provider that listens; port 0 takes a free port. `like`: the real provider that it plays.
+
+        Raises `OSError` if the address is in use, and `ValueError` if no provider has the name in `like`.
+        """
+        provider = cls(script or usual_script(like), name, dialects, like)
         loop = asyncio.get_running_loop()
         provider._server = await loop.create_server(provider._accept, host, port, ssl=ssl, backlog=BACKLOG)
         provider._address = (host, provider._server.sockets[0].getsockname()[1])
@@ -74,8 +86,13 @@ class Provider:
 
     @property
     def base_url(self) -> str:
+        return self.origin + self._base
+
+    @property
+    def origin(self) -> str:
+        """The scheme, the host and the port of the provider."""
         host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
-        return f"{self._scheme}://{host}:{self.port}/v1"
+        return f"{self._scheme}://{host}:{self.port}"
 
     def statistics(self) -> ProviderStatistics:
         return self._tally.statistics()
@@ -115,9 +132,9 @@ class Provider:
     def _route(self, request: Request) -> ScriptedAnswer:
         path, _, query = request.target.partition("?")
         dialect = self._dialects.get(path)
-        method = "POST" if dialect is not None else _METHODS.get(path)
+        method = "POST" if dialect is not None else self._methods.get(path)
         if method is None:
-            raise NotFound(f"The simulated provider has no {path}.")
+            return self._play(request, path, query)
         if request.method != method:
             raise MethodNotAllowed(f"{path} wants {method}, not {request.method}.")
         if dialect is not None:
@@ -132,6 +149,20 @@ class Provider:
             case _:
                 answer = self._change_script(request)
         return ScriptedAnswer(whole(200, answer, keep_alive=request.keep_alive))
+
+    def _play(self, request: Request, path: str, query: str) -> ScriptedAnswer:
+        """The answer of the real provider that is played. Raises `NotFound` if none is."""
+        like = self._like
+        if like is None:
+            raise NotFound(f"The simulated provider has no {path}.")
+        refusal = like.refusal(request.method, path, query, request.headers, request.body)
+        if refusal is not None:
+            number = self._tally.on_request(request.headers, None)
+            steps = whole(refusal.status, refusal.encode(), keep_alive=request.keep_alive, kind=refusal.kind)
+            return ScriptedAnswer(steps, number)
+        if request.method == "GET":
+            return ScriptedAnswer(whole(200, like.models(), keep_alive=request.keep_alive))
+        return self._answer(request, like)
 
     def _answer(self, request: Request, dialect: SimulatedDialect) -> ScriptedAnswer:
         body = _json(request.body)
@@ -158,8 +189,13 @@ class Provider:
         return orjson.dumps({"object": "list", "data": [model]})
 
     def _change_script(self, request: Request) -> bytes:
-        self.script = _laid_over(Script(), _json(request.body), param=None)
+        self.script = _laid_over(self._usual, _json(request.body), param=None)
         return orjson.dumps(self.script)
+
+
+def usual_script(like: str) -> Script:
+    """The script of a provider that was given none. Raises `ValueError` if no provider has the name in `like`."""
+    return Script.parse(likeness(like).script if like else {})
 
 
 def _json(body: bytes) -> Any:

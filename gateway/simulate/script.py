@@ -26,6 +26,7 @@ class Script:
     slow_share: float = 0.0  # share of the requests that wait `slow_ttft_ms` for the first token, without jitter
     slow_ttft_ms: float = 1000.0
     head_ms: float = 0.0  # when the head is due; also when an error answer is due
+    load_ms: float = 0.0  # the first request waits so much longer for head and token, as while a model is loaded
     gap_ms: float = 10.0
     tokens: int = 100
     seed: int = 0
@@ -42,7 +43,9 @@ class Script:
     finish: bool = True  # whether the finish comes
     line_end: str = "\n"
     space: bool = True  # "data: x" or "data:x"
-    comments: int = 0  # n: a ": ping" comment after every n-th content token; 0: no comments
+    comments: int = 0  # n: a comment after every n-th content token; 0: no comments
+    comment_every_ms: float = 0.0  # the time between comments before the first token; 0: no comments there
+    comment: str = "ping"  # the text of the comments
     bom: bool = False
     event_names: bool = False
     pretty: bool = False  # JSON over several data lines
@@ -137,6 +140,8 @@ def _check(name: str, kind: object, value: object) -> None:
         raise ValueError(f"{name}: must be {expected}, got {value!r}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{name}: must be one of {', '.join(map(repr, _CHOICES[name]))}, got {value!r}")
+    if name == "comment" and ("\n" in str(value) or "\r" in str(value)):
+        raise ValueError(f"comment: must be one line, got {value!r}")
     if name == "slow_share" and float(str(value)) > 1:
         raise ValueError(f"slow_share: must be 0 to 1, got {value!r}")
     if name == "status" and not 200 <= int(str(value)) <= 599:

@@ -18,9 +18,10 @@ Json = dict[str, Any]
 class SseStyle:
     """The line ends, the spaces and the event names of one script."""
 
-    __slots__ = ("_event_line", "_field", "_line_end", "_options")
+    __slots__ = ("_comment", "_event_line", "_field", "_line_end", "_options")
 
     def __init__(self, script: Script) -> None:
+        self._comment = script.comment
         self._line_end = script.line_end.encode()
         self._field = b"data: " if script.space else b"data:"
         self._event_line = b"event: message" + self._line_end if script.event_names else b""
@@ -37,4 +38,4 @@ class SseStyle:
 
     def comment(self) -> bytes:
         """A comment in a block of its own."""
-        return b": ping" + self._line_end * 2
+        return b": " + self._comment.encode() + self._line_end * 2

@@ -12,7 +12,7 @@ CLIENT_KEY = "sk-client-0a1b2c3d4e5f"
 UPSTREAM_KEY = "sk-upstream-5f4e3d2c1b0a"
 
 MODEL = "openai/gpt-4o"
-QUICK = {"ttft_ms": 5, "gap_ms": 1, "tokens": 8}
+QUICK: dict[str, Any] = {"ttft_ms": 5, "gap_ms": 1, "tokens": 8}
 ENDLESS = {"ttft_ms": 5, "gap_ms": 10, "tokens": 100_000}
 
 

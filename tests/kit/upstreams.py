@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from gateway.simulate import Provider, Script
+from gateway.simulate import Provider, Script, usual_script
 from gateway.simulate.tally import ProviderStatistics
 
 from .waiting import PATIENCE, wait_for
@@ -17,19 +17,21 @@ _Result = TypeVar("_Result")
 class Upstream:
     """One provider, seen from another thread."""
 
-    def __init__(self, provider: Provider, call: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(self, provider: Provider, usual: Script, call: Callable[[Callable[[], Any]], Any]) -> None:
+        self._usual = usual
         self._provider = provider
         self._call = call
         self.name = provider.name
         self.base_url = provider.base_url
+        self.origin = provider.origin
 
     @property
     def stats_url(self) -> str:
-        return self.base_url.removesuffix("/v1") + "/stats"
+        return self.origin + "/stats"
 
     def follow(self, **script: Any) -> None:
-        """Let the provider play this script from now on."""
-        self._call(lambda: setattr(self._provider, "script", Script(**script)))
+        """Let the provider play this script from now on; what it does not say is as usual for the provider."""
+        self._call(lambda: setattr(self._provider, "script", self._usual.replace(script)))
 
     def statistics(self) -> ProviderStatistics:
         seen: ProviderStatistics = self._call(self._provider.statistics)
@@ -68,10 +70,12 @@ class Upstreams:
         self._thread.start()
         self._providers: list[Provider] = []
 
-    def start(self, name: str, **script: Any) -> Upstream:
-        provider = self._run(Provider.start(script=Script(**script), name=name))
+    def start(self, name: str, like: str = "", **script: Any) -> Upstream:
+        """A provider with this script; `like`: the real one that it plays, whose own script the fields change."""
+        usual = usual_script(like)
+        provider = self._run(Provider.start(script=usual.replace(script), name=name, like=like))
         self._providers.append(provider)
-        return Upstream(provider, self._call)
+        return Upstream(provider, usual, self._call)
 
     def close(self) -> None:
         for provider in self._providers:

@@ -386,3 +386,15 @@ def test_a_file_at_the_place_of_the_socket_is_not_removed(run: Run, tmp_path: Pa
     file.write_text(configuration([(alpha, [MODEL])], f'[server]\nlisten = "unix:{precious}"\n'))
     assert "server.listen" in refusal(run("serve", "--config", str(file), environment=KEYS))
     assert precious.read_text() == "kept"
+
+
+def test_sim_plays_a_real_provider_and_names_all_that_it_can_play(run: Run) -> None:
+    listed = run("sim", "--like", "list")
+    assert listed.wait() == 0
+    assert {"groq", "azure", "llama.cpp"} <= {line.split()[0] for line in listed.output().splitlines()}
+    assert "there are: openai, azure" in refusal(run("sim", "--like", "grok"))
+    played = run("sim", "--port", "0", "--like", "groq")
+    url = played.wait_for_output(r"simulated provider at http://127\.0\.0\.1:(\d+)/openai/v1")
+    answer = fetch(int(url[1]), {"model": "m", "messages": []})
+    assert (answer.status, answer.error()["code"]) == (404, "unknown_url")
+    assert played.terminate() == 0

@@ -54,3 +54,11 @@ def test_a_settled_script_has_nothing_left_to_chance_and_plays() -> None:
 def test_the_widest_jitter_reaches_down_to_the_head() -> None:
     widest = Script(ttft_ms=50, head_ms=20, ttft_jitter_ms=30)
     assert all(20 <= settled(widest, number).ttft_ms < 80 for number in NUMBERS)
+
+
+def test_the_load_of_a_model_delays_the_first_request_also_beside_the_dice() -> None:
+    script = Script(ttft_ms=10, ttft_jitter_ms=5, load_ms=100)
+    first, second = (settled(script, number) for number in (1, 2))
+    assert first.head_ms == 100
+    assert 105 <= first.ttft_ms <= 115
+    assert (second.head_ms, second.ttft_ms <= 15) == (0, True)

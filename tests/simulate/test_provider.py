@@ -367,3 +367,66 @@ def _make_certificate(key: Path, certificate: Path) -> None:
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=sim"
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command.split() + files, check=True, capture_output=True)
+
+
+@pytest.fixture
+async def groq() -> AsyncIterator[Provider]:
+    provider = await Provider.start(script=FAST, like="groq")
+    yield provider
+    await provider.close()
+
+
+async def test_a_real_provider_is_played_on_its_own_paths_only(groq: Provider) -> None:
+    assert groq.base_url == f"{groq.origin}/openai/v1"
+    client = await Client.connect(groq)
+    client.send("POST", "/v1/chat/completions", {"model": "m"}, Authorization="Bearer k")
+    status, answer = await client.answer()
+    assert (status, answer["error"]["code"]) == (404, "unknown_url")
+    client.send("GET", "/openai/v1/models", Authorization="Bearer k")
+    assert (await client.answer())[1]["data"][0]["id"] == "llama-3.1-8b-instant"
+    client.send("GET", "/openai/v1/models")
+    assert (await client.answer())[0] == 401
+    client.send("POST", "/openai/v1/chat/completions", {"model": "m", "stream": True}, Authorization="Bearer k")
+    await client.head()
+    assert b"x_groq" in (await client.chunks())[0]
+    await client.close()
+
+
+async def test_a_refusal_of_a_played_provider_is_counted_with_its_headers(groq: Provider) -> None:
+    client = await Client.connect(groq)
+    client.send("POST", "/openai/v1/chat/completions", {"model": "m"}, Authorization="Bearer wrong-key")
+    assert (await client.answer())[0] == 401
+    seen = groq.statistics()
+    assert (seen.requests, seen.completed) == (1, 1)
+    assert seen.last_request is not None
+    assert seen.last_request["headers"]["authorization"] == "Bearer wrong-key"
+    await client.close()
+
+
+async def test_a_played_provider_has_the_controls_of_any_other(groq: Provider) -> None:
+    client = await Client.connect(groq)
+    client.send("PUT", "/script", {"status": 429, "retry_after": 8})
+    assert (await client.answer())[1]["status"] == 429
+    client.send("POST", "/openai/v1/chat/completions", {"model": "m"}, Authorization="Bearer k")
+    status, answer = await client.answer()
+    assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+    client.send("POST", "/openai/v1/chat/completions", b"no JSON", Authorization="Bearer k")
+    assert (await client.answer())[0] == 400
+    await client.close()
+
+
+async def test_the_script_of_a_played_provider_is_that_of_its_likeness() -> None:
+    provider = await Provider.start(like="deepseek")
+    assert (provider.script.comment, provider.script.reasoning_tokens) == ("keep-alive", 8)
+    await provider.close()
+    with pytest.raises(ValueError, match="no provider is called 'deepsink'"):
+        await Provider.start(like="deepsink")
+
+
+async def test_the_first_request_alone_waits_for_the_model(client: Client) -> None:
+    for waits in (True, False):
+        started = time.monotonic()
+        client.complete(ttft_ms=0, gap_ms=0, tokens=1, load_ms=60)
+        await client.head()
+        assert (time.monotonic() - started >= 0.058) is waits
+        await client.chunks()

@@ -389,3 +389,16 @@ def test_a_script_is_read_from_json_over_the_defaults() -> None:
 def test_a_wrong_script_is_refused_by_the_name_of_its_field(mapping: object, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Script.parse(mapping)
+
+
+def test_comments_come_while_it_waits_and_the_opening_frames_behind_them() -> None:
+    steps = steps_of(ttft_ms=30, head_ms=10, gap_ms=0, comment_every_ms=10, comment="working on it")
+    sends = sends_of(steps)
+    assert [round(send.at, 9) for send in sends[:4]] == [0.01, 0.01, 0.02, 0.03]
+    assert stream(ttft_ms=30, comment_every_ms=15, comment="x").startswith(b": x\n\n: x\n\ndata: {")
+    assert b": x" not in stream(comment="x")
+
+
+def test_a_comment_is_one_line() -> None:
+    with pytest.raises(ValueError, match="comment: must be one line"):
+        Script(comment="a\ndata: b")
