@@ -140,6 +140,11 @@ class LearnedShape:
         self._sample = sample
         self._chunk_heads = {}  # so that `take` knows no size and learns first
 
+    def forget(self) -> None:
+        """Forget the shape, so that the next event is read in full: its bytes mean something else from now on."""
+        self._sample = None
+        self._follow(None)
+
     def fit(self, block: bytes) -> bytes | None:
         """Count a block that fits and return its frame: the very block if it needs no repair. None: no fit."""
         if self._sample is not None:

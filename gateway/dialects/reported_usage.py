@@ -91,14 +91,14 @@ def summed(reports: Iterable[ReportedUsage]) -> ReportedUsage | None:
 
 def _with_uncounted(usage: Mapping[str, Any], prompt: int, completion: int, total: int | None) -> tuple[int, int]:
     """The counts with what stands beside them: what a total has beyond prompt and completion was generated."""
+    surplus = 0 if total is None else total - prompt - completion
+    if total is not None and surplus <= 0:
+        return prompt, completion
     cached = sum(_count(usage, (name,)) for name in _CACHED)
     if total is None:
         thoughts, reasoning = _count(usage, _THOUGHTS), _reasoning(usage)
         beside = thoughts or (reasoning if reasoning > completion else 0)
         return prompt + (cached if "prompt_tokens" not in usage else 0), completion + beside
-    surplus = total - prompt - completion
-    if surplus <= 0:
-        return prompt, completion
     of_prompt = cached or _count(_details(usage, _PROMPT_DETAILS), ("cached_tokens",))
     if surplus == of_prompt != _reasoning(usage):
         return prompt + surplus, completion
@@ -115,7 +115,9 @@ def _details(usage: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, A
 
 
 def _first(mapping: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of these members that is there and not null."""
+    """The first of these members that is there and not null; OpenAI's own name comes first."""
+    if (own := mapping.get(names[0])) is not None:
+        return own
     return next((mapping[name] for name in names if mapping.get(name) is not None), None)
 
 

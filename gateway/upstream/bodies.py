@@ -269,9 +269,12 @@ class StreamBody:
     def _hold(self, frame: bytes, chunk: bytes = b"") -> None:
         self._held.append(frame)
         self._held_bytes += len(frame)
-        # The first content may be an image.
-        if self._held_bytes > MAX_HELD_BYTES + (self._max_event_bytes if self.content_seen else 0):
+        if self._held_bytes > MAX_HELD_BYTES and not self._holds_first_content():
             self._break(f"the upstream sent {MAX_HELD_BYTES} bytes that nobody could be given")
+
+    def _holds_first_content(self) -> bool:
+        """Whether the first content, which may be an image, is what makes the held frames many bytes."""
+        return self.content_seen and self._held_bytes <= MAX_HELD_BYTES + self._max_event_bytes
 
     def _end(self) -> None:
         """Take the terminal event."""

@@ -24,9 +24,15 @@ class Inflater:
         self._format = _NAMES[encoding]
         self._zlib = zlib.decompressobj(self._format)
         self._is_begun = False
+        self._first = b""  # the first byte, if it came alone: only two bytes tell whether deflate has its head
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The pieces that the next bytes bring. Raises `UpstreamError` for bytes that cannot be inflated."""
+        if not self._is_begun:
+            data = self._first + data
+            if len(data) < 2:
+                self._first = data
+                return
         size = 0
         while data:
             try:

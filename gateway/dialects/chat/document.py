@@ -12,7 +12,7 @@ from gateway.errors import UpstreamError
 from gateway.wire import json_text
 
 # The limit of an answer with the probabilities of its tokens: twenty alternatives for each of 4,000 tokens fit.
-MAX_VALUES_WITH_LOGPROBS = 1_500_000
+MAX_VALUES_WITH_LOGPROBS = 2_000_000
 
 
 class ChatDocument:

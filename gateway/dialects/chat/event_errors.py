@@ -14,6 +14,7 @@ _CODES = ("code", "error_code", "errorCode", "err_code", "status_code", "statusC
 _WORDS = ("message", "msg", "error_msg", "errorMessage", "error_message", "err_msg", "status_msg", "Message", "title")
 _FINE = frozenset({"", "0", "200", "ok", "success", "succeeded", "normal", "true"})  # codes of events that went well
 _FAILED = frozenset({"error", "failed", "failure"})
+EVENT_MARKS = frozenset({"error", "base_resp"})  # the members by which an event with choices may be an error
 # Finishes that tell of a failure of the upstream: OpenRouter's, Zhipu's, DeepSeek's.
 FAILED_FINISHES = frozenset({"error", "network_error", "insufficient_system_resource"})
 

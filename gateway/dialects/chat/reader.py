@@ -11,10 +11,10 @@ from typing import Any
 from gateway.dialects.chat import closing
 from gateway.dialects.chat.content_parts import text_of
 from gateway.dialects.chat.errors import MAX_ERROR_TEXT
-from gateway.dialects.chat.event_errors import read_choice_error, read_event_error
+from gateway.dialects.chat.event_errors import EVENT_MARKS, FAILED_FINISHES, read_choice_error, read_event_error
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
-from gateway.dialects.chat.usage_places import SeenUsage
+from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
 from gateway.dialects.usage import Usage, estimate
@@ -22,11 +22,13 @@ from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 
 MAX_EVENT_VALUES = 100_000  # JSON values of one event: more would take the event loop for over 20 ms
+MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
 MAX_KEPT_BYTES = 1 << 20  # of a larger event without choices nothing is kept for the next one
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
+_MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
 _NOTHING = Meaning()
 _DONE = Meaning(done=True)
@@ -52,7 +54,7 @@ class ChatReader:
         self._closed: dict[int, str] = {}  # choices that have finished, and why
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
-        self._usage = SeenUsage()
+        self._usage: SeenUsage | None = None  # from the first report on
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
         self._read_events = 0  # events with content that did not fit the shape
@@ -67,15 +69,17 @@ class ChatReader:
         name, data = None, block[6:-2]
         plain = sse.is_frame(block)
         if not plain:
+            if len(block) > MAX_LINES and block.count(b"\n") > MAX_LINES:
+                return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
             event = sse.decode(block)
             if event.data is None:
                 return self._read_without_data(block)
             name, data = event.name, event.data
-        if (size := len(data)) < _SHORT:
+        if not _SHORT <= len(data) <= _MUCH:
             if data.strip() == b"[DONE]":
                 return _DONE
-        elif size > MAX_EVENT_VALUES and json_text.holds_more_than(data, MAX_EVENT_VALUES):
-            return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
+            if len(data) > _MUCH and json_text.holds_more_than(data, MAX_EVENT_VALUES):
+                return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
         try:
             payload = json_text.loads(data)
         except ValueError:
@@ -94,8 +98,8 @@ class ChatReader:
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts once they have come, else our own estimate."""
-        counts = self.counts
-        return self._usage.usage(estimate(prompt_tokens, counts.events, counts.text_bytes), counts.events)
+        own = estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
+        return own if self._usage is None else self._usage.usage(own, self.counts.events)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
         """The frames before `[DONE]`: the finish if it was held back, and the report, in it or as an event."""
@@ -114,8 +118,11 @@ class ChatReader:
 
     def _read_object(self, payload: dict[str, Any], block: bytes, *, plain: bool, named: bool) -> Meaning:
         """The meaning of an event that is no plain text. `plain`: its block is a frame as it stands."""
-        if (message := read_event_error(payload, named=named)) is not None:
-            return Meaning(error=_REPORTED, quoted=message.text)
+        # An event with choices or with usage is an error only if it says so by one of these members.
+        if not (payload.get("choices") or payload.get("usage")) or not EVENT_MARKS.isdisjoint(payload):
+            message = read_event_error(payload, named=named)
+            if message is not None:
+                return Meaning(error=_REPORTED, quoted=message.text)
         if not isinstance(payload.get("choices"), list):
             is_chunk = "choices" in payload
             payload["choices"] = []
@@ -127,20 +134,25 @@ class ChatReader:
         except ValueError as problem:
             return Meaning(error=f"the upstream sent a chunk that is not one: {problem}")
         # An event without choices breaks clients that read the first choice unasked; usage is sent at the end.
-        self._usage.take(payload, self.counts.events)
+        self._take_usage(payload)
         if is_chunk and len(block) <= MAX_KEPT_BYTES:
             self._keep(payload)
         return _NOTHING
 
     def _read_payload(self, payload: dict[str, Any], block: bytes, *, plain: bool) -> Meaning:
-        roles = len(self._identity.roles_seen)
+        roles, calls = len(self._identity.roles_seen), self._identity.calls_begun
         changed = repair_event(payload, self._identity) or not plain
-        if (failure := read_choice_error(payload["choices"])) is not None:
+        over = self.finished
+        tells = over and self._tells_more(payload["choices"])
+        content, finish, suspect = self._count(payload["choices"])
+        if suspect and (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=_REPORTED, quoted=failure.text)
-        over, tells = self.finished, self._tells_more(payload["choices"])
-        content, finish = self._count(payload["choices"])
-        self._usage.take(payload, self.counts.events)
-        changed |= _drop(payload, "usage") | _drop(payload, "routing_metadata")
+        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
+            self._take_usage(payload)
+        members = len(payload)
+        payload.pop("usage", None)
+        payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
+        changed = changed or len(payload) != members
         if over and not content and not tells and self.finished:
             self._keep(payload)  # an event after the last finish is dropped, unless it tells more than the finish did
             return _NOTHING
@@ -151,6 +163,8 @@ class ChatReader:
             frame = json_text.escape_line_ends(block)
         elif len(frame := encode(payload)) > 2 * len(block) + MAX_GROWTH_BYTES:
             raise ValueError("its repair would be many times its size")
+        if calls != self._identity.calls_begun:
+            self.shape.forget()  # the fragments that follow may belong to another call, and yet look the same
         if content and not finish and plain and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
@@ -172,6 +186,11 @@ class ChatReader:
         self.counts.events += 1
         self.counts.text_bytes += text_bytes
 
+    def _take_usage(self, payload: dict[str, Any]) -> None:
+        if self._usage is None:
+            self._usage = SeenUsage()
+        self._usage.take(payload, self.counts.events)
+
     def _tells_more(self, choices: list[dict[str, Any]]) -> bool:
         """Whether choices tell more than that they go on, or that they have finished as it is known."""
         for choice in choices:
@@ -185,23 +204,31 @@ class ChatReader:
 
     def _keep(self, payload: dict[str, Any]) -> None:
         """Keep what an event tells beside its choices, since the event itself is not relayed."""
+        if payload.keys() <= _SHARED:
+            return
         for key, value in payload.items():
             if value and key not in _SHARED and len(self._kept) < MAX_KEPT:
                 self._kept[key] = value
                 self._in_full = True
+                self.shape.forget()  # the next event is read, to carry what was kept
 
-    def _count(self, choices: list[dict[str, Any]]) -> tuple[bool, bool]:
-        content = finish = False
+    def _count(self, choices: list[dict[str, Any]]) -> tuple[bool, bool, bool]:
+        """Count what choices bring; returns whether there is content, a finish, and what may be an error."""
+        content = finish = suspect = False
         for choice in choices:
             delta, index = choice["delta"], choice["index"]
             if has_content(delta):
                 content = True
-                self._identity.note_spoken(index, delta)
+                if len(delta) > 1 or "content" not in delta or index not in self._identity.spoken:
+                    self._identity.note_spoken(index, delta)
                 self._add(text_bytes(delta))
-            if choice["finish_reason"] is not None:
+            if (reason := choice["finish_reason"]) is not None:
                 finish = self._in_full = True
-                self._closed[index] = choice["finish_reason"]
-        return content, finish
+                self._closed[index] = reason
+                suspect |= reason in FAILED_FINISHES
+            if "error" in choice or "error" in delta:
+                suspect = True
+        return content, finish, suspect
 
     def _keep_sample(self, payload: dict[str, Any], block: bytes, frame: bytes) -> None:
         if len(payload["choices"]) == 1 and self.shape.wants_samples and len(block) <= MAX_SAMPLE_BYTES:
@@ -212,7 +239,9 @@ class ChatReader:
 def text_bytes(body: dict[str, Any]) -> int:
     """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included."""
     size = sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(body))
-    return size + len(text_of(body.get("content")).encode("utf-8", "surrogatepass"))
+    if isinstance(content := body.get("content"), list):
+        size += len(text_of(content).encode("utf-8", "surrogatepass"))
+    return size
 
 
 def _with_nulls(data: bytes) -> Any:
@@ -220,11 +249,6 @@ def _with_nulls(data: bytes) -> Any:
         return json_text.loads_with_nulls(data)
     except ValueError:
         return None
-
-
-def _drop(payload: dict[str, Any], key: str) -> bool:
-    """Take a member out of an event: usage is told once, and an upstream's own routing not at all."""
-    return payload.pop(key, payload) is not payload  # the default `payload` marks a member that is not there
 
 
 def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:

@@ -43,6 +43,7 @@ class Identity:
     # The choices that have brought content, and pairs of a choice and any other kind that it has brought.
     spoken: set[int | tuple[int, str]] = field(default_factory=set)
     tool_calls: dict[int, ToolCalls] = field(default_factory=dict)  # by the choice
+    calls_begun: int = 0  # tool calls of all choices
 
     def note_spoken(self, index: int, delta: dict[str, Any]) -> None:
         """Remember what kinds of content a choice has brought."""
@@ -261,7 +262,10 @@ def _number_calls(choice: dict[str, Any], identity: Identity) -> bool:
     """Tell the tool calls of a choice apart by their indexes."""
     index = choice["index"]
     calls = identity.tool_calls.setdefault(index, ToolCalls())
-    return calls.number(choice["delta"]["tool_calls"], _call_id(identity, index))
+    before = calls.count
+    changed = calls.number(choice["delta"]["tool_calls"], _call_id(identity, index))
+    identity.calls_begun += calls.count - before
+    return changed
 
 
 def _call_id(identity: Identity, index: int) -> str:

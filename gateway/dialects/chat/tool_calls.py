@@ -30,6 +30,11 @@ class ToolCalls:
         default_factory=dict
     )  # the last call under each index of the upstream
 
+    @property
+    def count(self) -> int:
+        """How many calls have begun."""
+        return len(self._calls)
+
     def number(self, fragments: list[dict[str, Any]], own_id: str) -> bool:
         """Give each fragment of one event its call's index, and each new call an id and a type.
 

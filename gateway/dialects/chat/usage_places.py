@@ -9,7 +9,7 @@ from gateway.dialects.usage import Usage
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
 _PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
 _WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
-_MARKS = frozenset((*_PLACES, *_WRAPPERS))
+OTHER_PLACES = frozenset((*_PLACES[1:], *_WRAPPERS))  # all but OpenAI's own
 
 
 class SeenUsage:
@@ -27,7 +27,7 @@ class SeenUsage:
 
         `events`: how many events with content have come, this one included.
         """
-        found = None if _MARKS.isdisjoint(payload) else _at_top(payload)
+        found = _at_top(payload) if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) else None
         # Zeros do not replace counts.
         if found is not None and (self._whole is None or found.prompt or found.completion):
             self._whole, self._events = found, events
@@ -46,6 +46,14 @@ class SeenUsage:
         """The usage after this many events with content; `own` is the gateway's estimate of it."""
         reported = self._whole or summed(self._by_choice.values())
         return own if reported is None else reported.usage(own, stale=events > self._events)
+
+
+def has_inner_usage(payload: Mapping[str, Any]) -> bool:
+    """Whether a choice of an event holds a usage object: it comes with the finish of the choice."""
+    for choice in payload["choices"]:  # noqa: SIM110 -- an `any` over a generator takes twice as long
+        if "usage" in choice or "usage" in choice["delta"]:
+            return True
+    return False
 
 
 def _at_top(payload: Mapping[str, Any]) -> ReportedUsage | None:
