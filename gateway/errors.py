@@ -257,6 +257,7 @@ class UpstreamRefused(ClientError):
     `refuses_usage`: it is the field that the gateway itself has put into the request to get the usage of a stream.
     """
 
+    log_code = "invalid_request"
     refuses_usage = False
 
     @property
