@@ -6,19 +6,28 @@ blame is in the type: `ClientError`, `UpstreamError`, `GatewayError`.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from gateway.endings import Ending
+
+MAX_QUOTED = 500  # characters of an upstream's message, and of each text in its details, that a client is told
+# Seconds that a client is told to wait. OpenAI's SDKs sleep no longer (60 in JavaScript, 120 in Python), others block
+# for as long as they are told, so that a longer wait is put into words.
+LONGEST_RETRY_AFTER = 60
+_ENVELOPE = frozenset({"message", "type", "code", "param"})
 
 
 class RivergateError(Exception):
     """A failure in the terms of the wire: status, `type` and `code` of the envelope."""
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"
+    status: int = 500
+    type: str = "api_error"
     code: str = "internal_error"
-    retryable: ClassVar[bool] = True
+    log_code: ClassVar[str] = ""  # the word for logs and metrics, where it tells more than the code
+    retryable: bool = True
+    another_may_help: ClassVar[bool] = True  # another upstream may answer the request
     ending: ClassVar[Ending] = Ending.INTERNAL_ERROR
 
     def __init__(
@@ -36,6 +45,7 @@ class RivergateError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
+        self.quoted_details: Mapping[str, Any] = {}  # members of `error` that an upstream has added to its own
         self.upstream_status: int | None = None  # the status of an upstream's answer; None: it gave none
         if code is not None:
             self.code = code
@@ -43,37 +53,67 @@ class RivergateError(Exception):
     @property
     def message(self) -> str:
         """The message for the client."""
-        return f"{self.reason}: {self.quoted}" if self.quoted else self.reason
+        return self._with_wait(f"{self.reason}: {self.quoted}" if self.quoted else self.reason)
 
     def blame(self, upstream: str) -> None:
         """Put the upstream's name before the message."""
         self.reason = f"{upstream}: {self.reason}"
 
-    def answered_with(self, status: int) -> None:
-        """Note the status of the upstream's answer."""
-        self.upstream_status = status
+    def answered_with(self, status: int | None) -> None:
+        """Note the status of the upstream's answer, unless one is noted; None: there was no answer."""
+        if self.upstream_status is None:
+            self.upstream_status = status
 
     def add_details(self, details: Mapping[str, Any]) -> None:
         """Put these members into the envelope, beside `error`; earlier ones are replaced."""
         self.details = details
 
-    def redact(self, secret: str) -> None:
-        """Replace a credential of the gateway in what an upstream said."""
-        self.quoted = self.quoted.replace(secret, "[redacted]")
+    def quote_details(self, details: Mapping[str, Any]) -> None:
+        """Put what an upstream's error object says beside its message into the client's, under the same keys."""
+        self.quoted_details = details
+
+    def redact(self, clean: Callable[[Any], Any]) -> None:
+        """Take the gateway's secrets out of all that is an upstream's; `clean` does it for any JSON value."""
+        self.quoted = _cut(clean(self.quoted))
+        self.quoted_details = _cut(clean(self.quoted_details))
+        if self.code != type(self).code and clean(self.code) != self.code:
+            self.code = type(self).code
+        if self.param is not None:
+            self.param = clean(self.param)
 
     def envelope(self) -> dict[str, Any]:
         """The body that every SDK understands: `{"error": {"message", "type", "code", "param"}}`."""
         error = {"message": self.message, "type": self.type, "code": self.code, "param": self.param}
+        error.update({name: value for name, value in self.quoted_details.items() if name not in _ENVELOPE})
         return {"error": error, **self.details}
 
     def headers(self) -> Mapping[str, str]:
         """Headers that tell SDKs whether and when to try again."""
         headers: dict[str, str] = {}
-        if self.retry_after is not None:
+        if self.retry_after is not None and not self._waits_too_long:
             headers["Retry-After"] = str(self.retry_after)
-        if not self.retryable:
+        if not self.retryable or self._waits_too_long:
             headers["x-should-retry"] = "false"
+        elif self.retry_after:
+            headers["x-should-retry"] = "true"
         return headers
+
+    @property
+    def _waits_too_long(self) -> bool:
+        return self.retry_after is not None and self.retry_after > LONGEST_RETRY_AFTER
+
+    def _with_wait(self, message: str) -> str:
+        """The message, with the wait in words if it is too long for a header."""
+        return f"{message} (retry after {self.retry_after} seconds)" if self._waits_too_long else message
+
+
+def _cut(value: Any) -> Any:
+    """A JSON value whose texts are cut to `MAX_QUOTED` characters."""
+    if isinstance(value, str):
+        return value[:MAX_QUOTED]
+    if isinstance(value, Mapping):
+        return {name: _cut(entry) for name, entry in value.items()}
+    return [_cut(entry) for entry in value] if isinstance(value, list) else value
 
 
 class ClientError(RivergateError):
@@ -83,6 +123,7 @@ class ClientError(RivergateError):
     type = "invalid_request_error"
     code = "invalid_request"
     retryable = False
+    another_may_help = False
     ending = Ending.REFUSED
 
 
@@ -183,12 +224,61 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
 
 
+class UpstreamCredentialRefused(UpstreamError):
+    """An upstream does not take the gateway's credential: no other try at it helps before the operator acts."""
+
+    log_code = "credential_refused"
+    retryable = False
+
+
+class UpstreamOutOfCredit(UpstreamError):
+    """The gateway's account at an upstream has no credit left."""
+
+    log_code = "no_credit"
+    retryable = False
+
+
+# The type and the code of a refusal by the status of an upstream, where they differ from those of a `ClientError`.
+_REFUSALS: Mapping[int, tuple[str, str]] = {
+    402: ("rate_limit_error", "insufficient_quota"),
+    403: ("permission_error", "insufficient_permissions"),
+    404: ("not_found_error", "resource_not_found"),
+    410: ("not_found_error", "resource_not_found"),
+    413: ("invalid_request_error", "payload_too_large"),
+}
+
+
+_CLIENT_STATUSES = frozenset(status.value for status in HTTPStatus if 400 <= status < 500)
+
+
 class UpstreamRefused(ClientError):
-    """An upstream's 400, 413 or 422: the client's fault, which the client is told at once in the upstream's words."""
+    """An upstream's refusal that is the client's fault, which the client is told at once in the upstream's words.
+
+    `refuses_usage`: it is the field that the gateway itself has put into the request to get the usage of a stream.
+    """
+
+    log_code = "invalid_request"
+    refuses_usage = False
 
     @property
     def message(self) -> str:
         return self.quoted or self.reason
+
+    def answered_with(self, status: int | None) -> None:
+        """Note the status of the upstream's answer, which the client gets too."""
+        super().answered_with(status)
+        if status is not None and status in _CLIENT_STATUSES:
+            self.status = status
+            self.type, code = _REFUSALS.get(status, (self.type, self.code))
+            if self.code == type(self).code:
+                self.code = code
+
+
+class UpstreamUnable(UpstreamRefused):
+    """A refusal that says only that this upstream cannot serve the request; if none can, the client is told why."""
+
+    log_code = "not_served"
+    another_may_help = True
 
 
 class GatewayError(RivergateError):
@@ -272,7 +362,7 @@ MORE_CODES = frozenset(
 
 def closed_code(error: RivergateError) -> str:
     """The code of an error for logs and metrics: one of a closed set, whatever code an upstream has made up."""
-    return error.code if error.code in _closed_codes() else type(error).code
+    return error.log_code or (error.code if error.code in _closed_codes() else type(error).code)
 
 
 @functools.cache

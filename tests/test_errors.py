@@ -1,5 +1,7 @@
 """The strictest client understands every error of the tree, and each error says whether another try can help."""
 
+from typing import Any
+
 import pytest
 from auriko.errors import mapping
 
@@ -51,7 +53,9 @@ def test_a_strict_client_reads_the_envelope_of_every_error(kind: type[RivergateE
 @pytest.mark.parametrize("kind", ALL)
 def test_the_client_is_told_not_to_repeat_what_is_its_own_fault(kind: type[RivergateError]) -> None:
     headers = kind("no").headers()
-    if issubclass(kind, errors.ClientError) and kind is not errors.RequestTimeout:
+    if issubclass(kind, errors.UpstreamCredentialRefused | errors.UpstreamOutOfCredit):
+        assert (kind.status, headers) == (502, {"x-should-retry": "false"})
+    elif issubclass(kind, errors.ClientError) and kind is not errors.RequestTimeout:
         assert kind.status < 500
         assert headers == {"x-should-retry": "false"}
     else:
@@ -90,8 +94,45 @@ def test_the_table_of_the_design_holds(kind: type[RivergateError], status: int, 
 
 
 def test_a_wait_is_told_in_whole_seconds() -> None:
-    assert errors.RateLimited("no", retry_after=3).headers() == {"Retry-After": "3"}
+    assert errors.RateLimited("no", retry_after=3).headers() == {"Retry-After": "3", "x-should-retry": "true"}
     assert errors.RateLimited("no", retry_after=0).headers() == {"Retry-After": "0"}
+
+
+@pytest.mark.parametrize("seconds", [60, 61])
+def test_a_wait_that_is_longer_than_sdks_sleep_is_told_in_words_only(seconds: int) -> None:
+    error = errors.RateLimited("no", retry_after=seconds)
+    if seconds <= errors.LONGEST_RETRY_AFTER:
+        assert (error.message, error.headers()["Retry-After"]) == ("no", "60")
+    else:
+        assert (error.message, error.headers()) == ("no (retry after 61 seconds)", {"x-should-retry": "false"})
+
+
+def test_the_details_of_an_upstream_never_take_the_place_of_a_member_of_ours() -> None:
+    error = errors.UpstreamError("no")
+    error.quote_details({"message": "m", "type": "t", "code": 1, "param": 2, "status": "X"})
+    assert error.envelope()["error"] == {
+        "message": "no",
+        "type": "api_error",
+        "code": "upstream_error",
+        "param": None,
+        "status": "X",
+    }
+
+
+def test_every_part_of_an_error_that_is_an_upstreams_is_cleaned_and_cut() -> None:
+    error = errors.UpstreamRefused("no", quoted="key " + "x" * 600, code="key", param="key")
+    error.quote_details({"key": ["key", {"a": "key" + "y" * 600, "n": 1}]})
+    error.redact(_clean)
+    assert (error.message, error.code, error.param) == (("[] " + "x" * 600)[:500], "invalid_request", "[]")
+    assert error.quoted_details == {"[]": ["[]", {"a": ("[]" + "y" * 600)[:500], "n": 1}]}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_clean(name): _clean(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_clean(entry) for entry in value]
+    return value.replace("key", "[]") if isinstance(value, str) else value
 
 
 def test_a_code_of_its_own_belongs_to_one_error_and_not_to_its_class() -> None:

@@ -97,7 +97,7 @@ class StreamSettings(Section):
         15.0, 0.01, 3600, "Pause between two `: keepalive` comments while a stream has nothing to send."
     )
     idle_timeout_ms: Whole = _number(
-        60_000, 1, MAX_MS, "How long an upstream may be silent between two events; a longer silence ends the stream."
+        60_000, 1, MAX_MS, "How long an upstream may send no byte after its first content; then the stream ends."
     )
     max_duration_seconds: Seconds = _number(0.0, 0, WEEK, "How long a stream may run; 0 sets no limit.")
     abort_grace_ms: Whole = _number(
@@ -197,10 +197,10 @@ class UpstreamSettings(Section):
     )
     tls_timeout_ms: Whole = _number(5000, 1, MAX_MS, "How long the TLS handshake may take.")
     head_timeout_ms: Whole = _number(
-        60_000, 1, MAX_MS, "How long a streamed answer may take from the request to the response headers."
+        600_000, 1, MAX_MS, "How long a streamed answer may take from the request to the response headers."
     )
     first_content_timeout_ms: Whole = _number(
-        120_000, 1, MAX_MS, "How long a streamed answer may take from the request to its first content."
+        600_000, 1, MAX_MS, "How long an upstream may send no byte before the first content of a streamed answer."
     )
     response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "How long a whole answer may take that is not streamed.")
     max_event_bytes: Whole = _number(

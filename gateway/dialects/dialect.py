@@ -9,7 +9,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.dialects.body_changes import BodyChanges
@@ -61,11 +61,18 @@ class AnswerReport:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamMessage:
-    """An upstream's message about an error, cut to `MAX_ERROR_TEXT` characters, with its own `code` and `param`."""
+    """An upstream's message about an error, with its own `code`, `param` and `kind` (its `type` or `status`).
+
+    `details`: what else its error object says, under its own keys. `refuses_usage`: the message refuses the field by
+    which the gateway asks for the usage of a stream. Nothing in it is redacted yet.
+    """
 
     text: str
     code: Any = None
     param: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    refuses_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,9 @@ class DialectRequest(Protocol):
 
     def length_tells_tokens(self) -> bool:
         """Whether the number of tokens follows from the length of a whole answer; false if it has probabilities."""
+
+    def without_usage(self) -> "DialectRequest":
+        """The same request without the field that asks for the usage, for an upstream that refuses the field."""
 
     def upstream_body(
         self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
@@ -187,7 +197,7 @@ class Dialect(Protocol):
         """Read a whole answer of status 2xx. Raises `UpstreamError` if the content is an error, or no answer."""
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
-        """The message in the JSON object of an error answer, in any of the usual shapes; None: it holds no error."""
+        """The message in the JSON object of an error answer, in any of the usual shapes; None: it holds no words."""
 
     def refusal(self, error: RivergateError, request_id: str) -> Refusal:
         """An error as the answer to a request, in the dialect's envelope."""

@@ -5,7 +5,7 @@ It is said in the members `routing` and `gateway` of the body, which never reach
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -74,6 +74,10 @@ class ExtendedRequest:
     def routing_field(self) -> str:
         """The path of the field that holds the routing options, for the `param` of an error."""
         return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
+
+    def without_usage(self) -> Self:
+        """The request as it is, in a dialect that has no field by which usage is asked for."""
+        return self
 
     def stream_policy(self) -> StreamPolicy:
         """The policy for this stream when it has no subscribers."""

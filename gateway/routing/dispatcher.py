@@ -13,7 +13,14 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RateLimited, RivergateError, UpstreamTimeout, closed_code
+from gateway.errors import (
+    DurationExceeded,
+    RateLimited,
+    RivergateError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    closed_code,
+)
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
@@ -134,6 +141,7 @@ class Dispatcher:
         self._incidents = route.incidents
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
+        self._without_usage: set[int] = set()  # the attempts whose upstream refused to be asked for usage
         self.began = clock.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -184,6 +192,8 @@ class Dispatcher:
         self._obey(self._race.on_content(entry.number))
         if entry is self._winner:
             self._commit(entry)
+        if entry.number in self._without_usage:
+            entry.candidate.endpoint.learned.refuses_usage = True
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
         health = entry.candidate.health
         breaker = health.breaker
@@ -203,6 +213,9 @@ class Dispatcher:
         self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
         breaker = entry.candidate.health.breaker
         entry.candidate.health.on_failed(entry.health_number, error, now)
+        if self._takes_usage_back(entry, error):
+            self._start(entry.number, entry.candidate, entry.hedge)
+            return
         is_winner = entry is self._winner
         commands = [] if is_winner else self._race.on_failed(entry.number, error, now)
         self._tell_failed(entry, error, breaker, reached_client=is_winner or _gives_up(commands))
@@ -223,6 +236,18 @@ class Dispatcher:
     def _end(self, entry: AttemptEntry, outcome: str, reason: str | None = None) -> None:
         entry.outcome, entry.reason = outcome, reason
         self._incidents.on_end(entry.attempt.upstream, outcome)
+
+    def _takes_usage_back(self, entry: AttemptEntry, error: RivergateError) -> bool:
+        """Whether to send the request once more without the field that asks for usage, which the upstream refused.
+
+        To the race it stays the same attempt. The upstream is remembered to refuse the field once it has answered.
+        """
+        if not (isinstance(error, UpstreamRefused) and error.refuses_usage and self._call.streamed):
+            return False
+        if entry.number in self._without_usage:
+            return False
+        self._without_usage.add(entry.number)
+        return True
 
     # --- commands
 
@@ -288,7 +313,7 @@ class Dispatcher:
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=self._encode(candidate),
+                request=self._encode(number, candidate),
                 dialect=call.dialect,
                 identity=AnswerIdentity(call.request_id, call.created, candidate.model.id),
                 streamed=call.streamed,
@@ -308,12 +333,15 @@ class Dispatcher:
         money = self._money
         return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
-    def _encode(self, candidate: Candidate) -> bytes:
+    def _encode(self, number: int, candidate: Candidate) -> bytes:
         call, endpoint = self._call, candidate.endpoint
-        content = call.request.upstream_body(
+        request, include_usage = call.request, endpoint.include_usage
+        if endpoint.learned.refuses_usage or number in self._without_usage:
+            request, include_usage = request.without_usage(), False
+        content = request.upstream_body(
             candidate.model.upstream_id,
             streamed=call.streamed,
-            include_usage=endpoint.include_usage,
+            include_usage=include_usage,
             changes=endpoint.changes,
         )
         return endpoint.encode(
@@ -352,7 +380,7 @@ class Dispatcher:
         return None
 
     def _entry(self, number: int) -> AttemptEntry:
-        return next(entry for entry in self._entries.values() if entry.number == number)
+        return next(entry for entry in reversed(self._entries.values()) if entry.number == number)
 
     def _tps(self, attempt: Attempt) -> float | None:
         """Tokens a second after the first content; None if there were too few to measure by."""

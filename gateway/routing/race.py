@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.errors import (
-    ClientError,
     DeadlineExceeded,
-    RateLimited,
     RivergateError,
     TtftBudgetExceeded,
-    UpstreamError,
     UpstreamTimeout,
 )
 from gateway.routing.throttle import Throttle
+from gateway.routing.verdict import Failure, verdict
 
 
 class CancelReason(StrEnum):
@@ -108,7 +106,7 @@ class Race:
     names: tuple[str, ...] = ()
     _untried: list[int] = field(init=False)
     _running: dict[int, _StartedAttempt] = field(init=False, default_factory=dict)
-    _errors: list[RivergateError] = field(init=False, default_factory=list)
+    _errors: list[Failure] = field(init=False, default_factory=list)
     _failed: set[str | int] = field(init=False, default_factory=set)  # the candidates that failed, each once
     _started: int = field(init=False, default=0)
     _budget_ends: float | None = field(init=False, default=None)
@@ -152,7 +150,7 @@ class Race:
         if running is None:
             return []
         self._note(running.candidate, error)
-        if isinstance(error, ClientError):
+        if not error.another_may_help:
             return self._give_up(error, CancelReason.STOPPED)
         return self._expire(now) or self._go_on(now)
 
@@ -213,11 +211,12 @@ class Race:
             return []
         if self._may_start and self._untried:
             return self._start_next(now)
-        return self._give_up(_verdict(self._errors, len(self._failed)), CancelReason.STOPPED)
+        return self._give_up(verdict(self._errors, len(self._failed)), CancelReason.STOPPED)
 
     def _note(self, candidate: int, error: RivergateError) -> None:
-        self._errors.append(error)
-        self._failed.add(self.names[candidate] if self.names else candidate)
+        name = self.names[candidate] if self.names else ""
+        self._errors.append(Failure(name, error))
+        self._failed.add(name or candidate)
 
     def _hedge(self, now: float, covered: bool) -> list[Command]:
         self._hedge_at, self._hedge_after = None, ()
@@ -271,21 +270,3 @@ class Race:
     def _cancel_running(self, reason: CancelReason) -> list[Command]:
         running, self._running = sorted(self._running), {}
         return [Cancel(attempt, reason) for attempt in running]
-
-
-def _verdict(errors: list[RivergateError], upstreams: int) -> RivergateError:
-    """The error when every attempt failed, with all reasons. `upstreams`: how many different upstreams failed.
-
-    Its status is 429 if all upstreams were over their limit, 504 if all had too little time, else 502.
-    """
-    if len(errors) == 1:
-        return errors[0]
-    what = "upstreams" if upstreams == len(errors) else "attempts"
-    reasons = f"all {len(errors)} {what} failed: " + "; ".join(error.reason for error in errors)
-    quoted = errors[-1].quoted
-    if all(isinstance(error, RateLimited) for error in errors):
-        waits = [error.retry_after for error in errors if error.retry_after is not None]
-        return RateLimited(reasons, quoted=quoted, retry_after=min(waits) if waits else None)
-    if all(isinstance(error, UpstreamTimeout) for error in errors):
-        return UpstreamTimeout(reasons)
-    return UpstreamError(reasons, quoted=quoted)

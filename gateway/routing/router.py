@@ -19,7 +19,6 @@ from gateway.routing.options import RoutingOptions, Warning_, warnings
 from gateway.routing.ranking import CUSTOM, Ranking, rank
 from gateway.routing.strategies import STRATEGIES, Strategies
 from gateway.routing.throttle import Throttle
-from gateway.upstream.error_body import MAX_RETRY_AFTER
 
 # Options by which even the only upstream of a model may be refused, or get a warning.
 _CHOOSING = frozenset(
@@ -193,9 +192,9 @@ class Router:
         soonest = min(candidate.health.wait(now) for candidate in candidates)
         names = ", ".join(dict.fromkeys(candidate.endpoint.name for candidate in candidates))
         if all(candidate.health.is_limited(now) for candidate in candidates):
-            wait = min(math.ceil(soonest), MAX_RETRY_AFTER)
+            wait = math.ceil(soonest)
             return RateLimited(f"{names}: over the limit of requests", retry_after=wait)
-        wait = min(math.ceil(soonest * (1.0 + self._jitter())), MAX_RETRY_AFTER)
+        wait = math.ceil(soonest * (1.0 + self._jitter()))
         return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=wait)
 
 

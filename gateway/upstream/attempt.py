@@ -20,11 +20,12 @@ from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, A
 from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
-from gateway.upstream.error_body import ErrorBody
+from gateway.upstream.error_body import ErrorBody, ErrorHead
 from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
+from gateway.upstream.patience import Patience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
@@ -267,7 +268,7 @@ class Attempt:
     def _begin_error(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         """Take the body for what it is: not what was asked for."""
         expected = "an event stream" if self._order.streamed else "a completion"
-        self._body = ErrorBody(self, self._order.dialect, status, headers, expected)
+        self._body = ErrorBody(self, self._order.dialect, ErrorHead(status, headers, expected, clock.wall_time()))
         self._enter(AttemptInput.ERROR_HEAD)
         return self._body.feed
 
@@ -325,29 +326,33 @@ class Attempt:
     def _await_answer(self) -> None:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
-            self._set_timer(limits.response, self._on_limit, "no answer within response_timeout_ms", limits.response)
-        elif limits.head < limits.first_content:
-            self._set_timer(limits.head, self._on_head_limit)
+            late = UpstreamError(f"no answer within response_timeout_ms ({limits.response * 1000:.0f})")
+            self._set_timer(limits.response, self._fail, late)
         else:
-            self._await_content()
+            self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
 
-    def _on_head_limit(self) -> None:
-        """Act when the time for the head is over; if the head came, one timer has served for both limits."""
-        if not self._enter(AttemptInput.HEAD_LIMIT):
-            self._on_limit("no answer within head_timeout_ms", self._order.endpoint.limits.head)
+    def _await_content(self, patience: Patience | None) -> None:
+        """Look whether the upstream still lives, until its first content comes."""
+        limits, now = self._order.endpoint.limits, clock.monotonic()
+        patience = patience or Patience(limits.head, limits.first_content, self.marks.connected or now)
+        left = patience.look(self._signs_of_life, now, has_head=self._phase is AttemptPhase.HEAD)
+        if isinstance(left, UpstreamError):
+            self._fail(left)
+        else:
+            self._set_timer(left, self._await_content, patience)
 
-    def _await_content(self) -> None:
-        limit, now = self._order.endpoint.limits.first_content, clock.monotonic()
-        left = max(limit - (now - (self.marks.connected or now)), 0.0)
-        self._set_timer(left, self._on_limit, "no content within first_content_timeout_ms", limit)
+    @property
+    def _signs_of_life(self) -> int:
+        """A count that moves with every read: it moves with those of the learned shape by their events."""
+        return self._body.counts.events + (self._connection.reads if self._connection is not None else 0)
 
     def _await_error_body(self) -> None:
         self._set_timer(ERROR_BODY_SECONDS, self._finish_body)
 
     def _await_events(self) -> None:
-        """Look whether events came, and sample the gap between two of them."""
+        """Look whether anything came, and sample the gap between two events; behind the finish only events count."""
         body = self.stream
-        wait = self._watch.look(body.events, clock.monotonic())
+        wait = self._watch.look(body.events if body.finished else self._signs_of_life, clock.monotonic())
         if wait > 0:
             self._set_timer(wait, self._await_events)
             self._sample_gap(body)
@@ -355,7 +360,7 @@ class Attempt:
             self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
             limit = self._order.endpoint.limits.idle
-            self._fail(UpstreamStalled(f"no event for idle_timeout_ms ({limit * 1000:.0f})"))
+            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit * 1000:.0f})"))
 
     def _sample_gap(self, body: StreamBody) -> None:
         if self._connection is not None and body.events:
@@ -364,9 +369,6 @@ class Attempt:
 
     def _await_end(self) -> None:
         self._set_timer(LINGER_SECONDS, self.cancel)
-
-    def _on_limit(self, message: str, limit: float) -> None:
-        self._fail(UpstreamError(f"{message} ({limit * 1000:.0f})"))
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self._timer = self._loop.call_later(seconds, call, *args)
@@ -377,8 +379,7 @@ class Attempt:
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
             self._order.endpoint.redact(error)
-            if self.marks.status is not None:
-                error.answered_with(self.marks.status)
+            error.answered_with(self.marks.status)
             self._observer.on_failed(self, error)
 
     def _hang_up(self) -> None:
@@ -392,7 +393,6 @@ class Attempt:
     # The method that arms each timer.
     _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
         AttemptTimer.ANSWER: _await_answer,
-        AttemptTimer.CONTENT: _await_content,
         AttemptTimer.ERROR_BODY: _await_error_body,
         AttemptTimer.IDLE: _await_events,
         AttemptTimer.LINGER: _await_end,

@@ -30,7 +30,6 @@ class AttemptInput(StrEnum):
     REDIRECTED = "redirected"  # the head of an answer that sends the request elsewhere on its origin
     HEAD = "head"  # the head of a completion
     ERROR_HEAD = "error head"  # the head of anything else
-    HEAD_LIMIT = "head limit"  # the time for the head is over
     CONTENT = "content"  # the first content
     RELAYED = "relayed"  # the first content of a stream went on to the observer
     PAUSE = "pause"
@@ -47,10 +46,9 @@ class AttemptTimer(StrEnum):
 
     AS_IT_WAS = "as it was"
     NONE = "none"
-    ANSWER = "answer"  # the head, the first content or the whole of the answer: whichever has a limit first
-    CONTENT = "content"  # the first content
+    ANSWER = "answer"  # the head and the silence before the first content, or the whole of the answer
     ERROR_BODY = "error body"
-    IDLE = "idle"  # the silence between two events
+    IDLE = "idle"  # the silence after the first content
     LINGER = "linger"
 
 
@@ -81,7 +79,6 @@ TABLE: Mapping[AttemptPhase, Mapping[AttemptInput, Transition]] = {
         **_ANY_END,
     },
     AttemptPhase.HEAD: {
-        AttemptInput.HEAD_LIMIT: Transition(AttemptPhase.HEAD, AttemptTimer.CONTENT),
         AttemptInput.CONTENT: Transition(AttemptPhase.FLOWING, AttemptTimer.AS_IT_WAS),
         **_ANY_END,
     },

@@ -101,6 +101,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._chunks, self._take = chunks, replaced(self._take, chunks)
 
     @property
+    def reads(self) -> int:
+        """How many reads of the exchange went through the parser: all but those of the learned shape."""
+        return self._parser.reads
+
+    @property
     def is_urgent(self) -> bool:
         """Whether the next read is acknowledged at once."""
         return self._is_urgent

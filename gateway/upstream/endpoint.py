@@ -21,6 +21,7 @@ from gateway.upstream.dial import (
 )
 from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
+from gateway.upstream.redaction import Redactor
 from gateway.wire import http1
 
 SHORTEST_SECRET = 6  # characters of a header's value that is kept out of messages
@@ -48,6 +49,16 @@ class ForwardedField:
     default: str | None = None
 
 
+@dataclass(slots=True)
+class Learned:
+    """What the answers of an upstream have taught about it; it is known until the process ends or it is reconfigured.
+
+    `refuses_usage`: it refuses the field that asks for the usage of a stream, and answers without the field.
+    """
+
+    refuses_usage: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An upstream that requests can be sent to."""
@@ -63,6 +74,7 @@ class Endpoint:
     secrets: tuple[str, ...] = field(default=(), repr=False)  # what no message may repeat
     changes: BodyChanges | None = None
     forwarded: tuple[ForwardedField, ...] = ()
+    learned: Learned = field(default_factory=Learned)
     # The request line and `fields` together, by the path of a dialect.
     heads: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -105,9 +117,8 @@ class Endpoint:
         )
 
     def redact(self, error: RivergateError) -> None:
-        """Take the gateway's secrets out of an error whose quoted message may repeat the request."""
-        for secret in self.secrets:
-            error.redact(secret)
+        """Take the gateway's secrets out of what an error quotes of the upstream, which may repeat the request."""
+        error.redact(Redactor(self.secrets).clean_value)
 
     def encode(
         self,

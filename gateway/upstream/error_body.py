@@ -1,42 +1,55 @@
 """Pure: the reader of an upstream's answer that is not what was asked for: makes an error of the gateway from it.
 
-In: the answer's status, its header fields and the bytes of its body. Out: one call of `BodyOwner.on_broken`.
+In: the head of the answer and the bytes of its body. Out: one call of `BodyOwner.on_broken`.
 """
 
+import html
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialects.dialect import Dialect, UpstreamMessage
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
-from gateway.errors import RateLimited, RivergateError, UpstreamError, UpstreamRefused
+from gateway.errors import RivergateError, UpstreamError
+from gateway.upstream.blame import ErrorAnswer, blame
 from gateway.upstream.bodies import BodyOwner
+from gateway.upstream.retry_wait import asked_wait
 from gateway.wire import json_text
 
 MAX_ERROR_BYTES = 65536  # what is read of one error body; the message in it is cut far shorter
-MAX_RETRY_AFTER = 120  # seconds: openai's SDK does not wait longer, auriko's would wait for ever
-MAX_TOLD_VALUE = 80  # characters of a header field that an error message repeats
 
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OUR_CREDENTIAL = frozenset({401, 403})  # statuses whose message may quote the gateway's key, so it is not passed on
-_CLIENTS_FAULT = frozenset({400, 413, 422})
+_MARKUP = re.compile(r"\s*<(?:[!?]|[a-z])", re.IGNORECASE)
+_TITLE = re.compile(r"<(title|message)\b[^<>]{0,200}>([^<>]{1,2000})<", re.IGNORECASE)
+# What an error may call the type of a body; the upstream's own word for it would stand in our log.
+_KINDS = frozenset(
+    {"application/json", "text/html", "text/plain", "application/xml", "text/xml", "text/event-stream"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorHead:
+    """The head of an answer that is not what was asked for.
+
+    `expected`: what was asked for, in words. `at`: when the head came, in Unix seconds, for waits told by a date.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    expected: str
+    at: float = 0.0
 
 
 class ErrorBody:
     """An answer that is not what was asked for; its status and its message become one error of the gateway."""
 
-    __slots__ = ("_data", "_dialect", "_expected", "_headers", "_owner", "_status", "counts", "over")
+    __slots__ = ("_data", "_dialect", "_head", "_owner", "counts", "over")
 
-    def __init__(
-        self, owner: BodyOwner, dialect: Dialect, status: int, headers: Mapping[str, str], expected: str
-    ) -> None:
-        """`expected`: what was asked for, in words."""
+    def __init__(self, owner: BodyOwner, dialect: Dialect, head: ErrorHead) -> None:
         self._owner = owner
         self._dialect = dialect
-        self._status = status
-        self._headers = headers
-        self._expected = expected
+        self._head = head
         self._data = bytearray()
         self.counts = Counts()
         self.over = False
@@ -62,43 +75,39 @@ class ErrorBody:
         del self._owner
 
     def _error(self) -> RivergateError:
-        body = self._json()
-        message = self._dialect.read_error(body) if body is not None else None
-        quoted = message.text if message is not None else ""
-        status = self._status
-        if status == 429:
-            return RateLimited("over its limit (HTTP 429)", quoted=quoted, retry_after=self._wait())
-        if status in _OUR_CREDENTIAL:
-            return UpstreamError(f"it refused the gateway's credential (HTTP {status})")
-        if status in _CLIENTS_FAULT:
-            return _refusal(message, f"the upstream refused the request (HTTP {status})")
-        if 200 <= status < 300:
-            kind = self._headers.get("content-type", "nothing").split(";")[0][:MAX_TOLD_VALUE]
-            return UpstreamError(f"it answered with {kind} instead of {self._expected}", quoted=quoted)
-        return UpstreamError(f"HTTP {status}", quoted=quoted, retry_after=self._wait())
+        head, message = self._head, self._message()
+        if not 200 <= head.status < 300:
+            limited = head.status == 429
+            return blame(
+                ErrorAnswer(head.status, message, asked_wait(head.headers, message, head.at, limited=limited))
+            )
+        kind = head.headers.get("content-type", "nothing").split(";")[0].strip().lower()
+        told = kind if kind in _KINDS else "something else"
+        error = UpstreamError(
+            f"it answered with {told} instead of {head.expected}", quoted=message.text if message is not None else ""
+        )
+        error.answered_with(head.status)
+        return error
 
-    def _json(self) -> dict[str, Any] | None:
+    def _message(self) -> UpstreamMessage | None:
+        """The upstream's words, wherever they stand; None if there are none."""
         try:
-            body = json_text.loads(self._data)
+            value: Any = json_text.loads(self._data)
         except ValueError:
-            return None
-        return body if isinstance(body, dict) else None
-
-    def _wait(self) -> int | None:
-        """The `Retry-After` in whole seconds (RFC 9110 section 10.2.3); None for a date, and for nonsense."""
-        text = self._headers.get("retry-after", "").strip()
-        if not (text.isascii() and text.isdigit()):
-            return None
-        return min(int(text[:9]), MAX_RETRY_AFTER)
+            value = _plain_words(self._data[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
+        if isinstance(value, list):  # Google lists the object of an error
+            value = next((entry for entry in value if isinstance(entry, dict)), {"errors": value})
+        if isinstance(value, str):
+            words = value.strip()
+            return self._dialect.read_error({"message": words}) or (UpstreamMessage(words) if words else None)
+        return self._dialect.read_error(value) if isinstance(value, dict) else None
 
 
-def _refusal(message: UpstreamMessage | None, reason: str) -> UpstreamRefused:
-    if message is None:
-        return UpstreamRefused(reason)
-    code, param = message.code, message.param
-    return UpstreamRefused(
-        reason,
-        quoted=message.text,
-        code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
-        param=param[:MAX_TOLD_VALUE] if isinstance(param, str) else None,
-    )
+def _plain_words(text: str) -> str:
+    """The words of a body that is no JSON: the text, or the title of a page."""
+    if _MARKUP.match(text):
+        found = _TITLE.search(text)
+        return html.unescape(" ".join(found[2].split())) if found is not None else ""
+    if text.lstrip().startswith(("{", "[")):
+        return ""  # half an object has no words for a client
+    return text if "\ufffd" not in text[:200] else ""

@@ -11,7 +11,8 @@ from gateway.errors import UpstreamError
 
 MAX_INFLATED_BYTES = 4 << 20  # bytes from one read, which has 256 KiB at most; JSON shrinks to a tenth
 PIECE_BYTES = 65536
-MAX_TOLD_VALUE = 80  # characters of a header field that an error message repeats
+# Other names that an error may repeat; the upstream's own word would stand in our log.
+_REGISTERED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi"})
 
 _GZIP, _ZLIB, _RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # what zlib calls the three formats
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}  # RFC 9110 section 8.4.1
@@ -76,7 +77,8 @@ def inflating(
     if encoding in ("", "identity"):
         return take
     if encoding not in _NAMES:
-        on_broken(UpstreamError(f"the answer is compressed ({encoding[:MAX_TOLD_VALUE]}), which was not asked for"))
+        named = encoding if encoding in _REGISTERED else "unknown"
+        on_broken(UpstreamError(f"the answer is compressed ({named}), which was not asked for"))
         return _ignore
     inflater = Inflater(encoding)
     is_broken = False

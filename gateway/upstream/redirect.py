@@ -42,9 +42,9 @@ def redirected(request: bytes, status: int, location: str, origin: Origin, hops:
         raise UpstreamError(f"HTTP {status} with a Location that is no URL") from None
     where = f"{parts.scheme}://{there.authority}{parts.path}"[:MAX_LOCATION]
     if parts.scheme != scheme or (there.host, there.port) != (origin.host, origin.port):
-        raise UpstreamError(f"HTTP {status}: it redirects to another origin, {where}; base_url has to name it")
+        raise UpstreamError(f"HTTP {status}: it redirects to another origin; base_url has to name it", quoted=where)
     if status not in _SAME_METHOD:
-        raise UpstreamError(f"HTTP {status}: it redirects to {where}, which is not followed with this status")
+        raise UpstreamError(f"HTTP {status}: it redirects by a status that is not followed", quoted=where)
     if hops >= MAX_HOPS:
-        raise UpstreamError(f"HTTP {status}: more than {MAX_HOPS} redirects, the last one to {where}")
+        raise UpstreamError(f"HTTP {status}: more than {MAX_HOPS} redirects", quoted=where)
     return following + rest

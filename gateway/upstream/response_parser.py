@@ -108,6 +108,7 @@ class ResponseParser:
         "head",
         "on_body",
         "pieces",
+        "reads",
         "state",
     )
 
@@ -116,6 +117,7 @@ class ResponseParser:
         self._fields: dict[str, str] = {}
         self._head_bytes = 0  # the size of the complete fields of the head
         self._unparsed_bytes = 0  # the size of the reads since the head began
+        self.reads = 0  # the reads of this response so far
         self.state = ResponseState.IDLE
         self.head: ResponseHead | None = None  # the head that the read has brought, until it is taken
         self.error: UpstreamError | None = None  # why the state is BROKEN
@@ -126,6 +128,7 @@ class ResponseParser:
     def expect(self) -> None:
         """A request was sent: the next bytes are its response."""
         self.state = _REQUEST[self.state]
+        self.reads = 0
         self._begin_head()  # trailers of the previous response may have left fields
         self._llhttp = httptools.HttpResponseParser(self)
 
@@ -137,6 +140,7 @@ class ResponseParser:
 
     def feed(self, data: bytes) -> None:
         """Take the bytes of one read."""
+        self.reads += 1
         if self._llhttp is None:
             self.state = TABLE[ResponseInput.MORE][self.state]
             return

@@ -125,7 +125,7 @@ class TestFallback:
         before = alpha.statistics()
         frail.follow(status=status)
         answer = fetch(gateway.port, body(model="pair", stream=True))
-        assert (answer.status, answer.error()["type"]) == (400, "invalid_request_error")
+        assert (answer.status, answer.error()["type"]) == (status, "invalid_request_error")
         assert alpha.statistics().requests == before.requests
 
     @pytest.mark.parametrize("fault", ["error_after", "reset_after", "cut_after", "close_after"])

@@ -560,7 +560,7 @@ def test_an_upstream_that_was_asked_twice_is_not_two() -> None:
     play(race, At(0.0, Go()), At(0.5, Time()), At(0.6, Failed(0, DOWN)))
     (last,) = race.on_failed(1, UpstreamStalled("silence"), 0.7)
     assert isinstance(last, GiveUp)
-    assert last.error.message == "all 2 attempts failed: HTTP 500; silence"
+    assert last.error.message == "all 2 attempts failed: a: HTTP 500; a: silence"
 
 
 def test_two_models_of_one_upstream_are_not_two_upstreams() -> None:

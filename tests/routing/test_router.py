@@ -231,13 +231,15 @@ def test_the_time_of_a_503_is_jittered_up_to_twice() -> None:
         assert raised.value.retry_after == seconds
 
 
-def test_no_client_is_told_to_wait_longer_than_sdks_do() -> None:
+def test_a_wait_that_is_longer_than_sdks_sleep_is_told_in_words() -> None:
     with pytest.raises(NoProviderAvailable) as raised:
         router(open_breaker(candidate("a", seconds=300.0)), jitter=1.0).route(ask(), NOW)
-    assert raised.value.retry_after == 120
+    assert raised.value.headers() == {"x-should-retry": "false"}
+    assert raised.value.message == "no upstream of this model is up: a (retry after 600 seconds)"
     with pytest.raises(RateLimited) as limited:
         router(cool(candidate("a"), 3600)).route(ask(), NOW)
-    assert limited.value.retry_after == 120
+    assert limited.value.headers() == {"x-should-retry": "false"}
+    assert "(retry after 3600 seconds)" in limited.value.message
 
 
 def test_while_a_probe_is_under_way_the_others_are_told_to_come_again() -> None:

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.errors import RateLimited, UpstreamError, UpstreamRefused, UpstreamStalled
+from gateway.errors import (
+    RateLimited,
+    UpstreamCredentialRefused,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamStalled,
+    UpstreamUnable,
+)
 from gateway.simulate import Script
 
 FAST = Script(ttft_ms=0, gap_ms=0, tokens=5)
@@ -35,25 +42,25 @@ FAULTS = {
     "stall after the head": Fault(
         {"stall_before": "role"},
         NO_CONTENT,
-        "alpha: no content within first_content_timeout_ms (100)",
+        "alpha: no content, and no byte for first_content_timeout_ms (100)",
         limits={"first_content_timeout_ms": 100},
     ),
     "stall after the role": Fault(
         {"stall_after": 0},
         NO_CONTENT,
-        "alpha: no content within first_content_timeout_ms (100)",
+        "alpha: no content, and no byte for first_content_timeout_ms (100)",
         limits={"first_content_timeout_ms": 100},
     ),
     "stall before the head, the limit of content being shorter": Fault(
         {"stall_before": "head"},
         NO_CONTENT,
-        "alpha: no content within first_content_timeout_ms (100)",
+        "alpha: no content, and no byte for first_content_timeout_ms (100)",
         limits={"first_content_timeout_ms": 100, "head_timeout_ms": 5000},
     ),
     "stall in mid-stream": Fault(
         {"stall_after": 2},
         CONTENT,
-        "alpha: no event for idle_timeout_ms (100)",
+        "alpha: no byte for idle_timeout_ms (100)",
         kind=UpstreamStalled,
         limits={"idle_ms": 100},
     ),
@@ -101,9 +108,9 @@ FAULTS = {
     "HTML with 200": Fault(
         {"html_error": True},
         NO_CONTENT,
-        "alpha: it answered with text/html instead of an event stream",
+        "alpha: it answered with text/html instead of an event stream: Bad gateway",
     ),
-    "HTML with 502": Fault({"html_error": True, "status": 502}, NO_CONTENT, "alpha: HTTP 502"),
+    "HTML with 502": Fault({"html_error": True, "status": 502}, NO_CONTENT, "alpha: HTTP 502: Bad gateway"),
     "compressed 429": Fault(
         {"gzip": True, "status": 429, "retry_after": 7},
         NO_CONTENT,
@@ -120,12 +127,22 @@ FAULTS = {
         status=400,
     ),
     "400": Fault({"status": 400}, NO_CONTENT, REFUSED.format(400), kind=UpstreamRefused, status=400),
-    "401": Fault({"status": 401}, NO_CONTENT, "alpha: it refused the gateway's credential (HTTP 401)"),
-    "403": Fault({"status": 403}, NO_CONTENT, "alpha: it refused the gateway's credential (HTTP 403)"),
-    "404": Fault({"status": 404}, NO_CONTENT, "alpha: HTTP 404: " + SIMULATED.format(404)),
+    "401": Fault(
+        {"status": 401},
+        NO_CONTENT,
+        "alpha: it refused the gateway's credential (HTTP 401)",
+        kind=UpstreamCredentialRefused,
+    ),
+    "403": Fault(
+        {"status": 403},
+        NO_CONTENT,
+        "alpha: it refused the gateway's access (HTTP 403): " + SIMULATED.format(403),
+        kind=UpstreamCredentialRefused,
+    ),
+    "404": Fault({"status": 404}, NO_CONTENT, REFUSED.format(404), kind=UpstreamUnable, status=404),
     "408": Fault({"status": 408}, NO_CONTENT, "alpha: HTTP 408: " + SIMULATED.format(408)),
-    "413": Fault({"status": 413}, NO_CONTENT, REFUSED.format(413), kind=UpstreamRefused, status=400),
-    "422": Fault({"status": 422}, NO_CONTENT, REFUSED.format(422), kind=UpstreamRefused, status=400),
+    "413": Fault({"status": 413}, NO_CONTENT, REFUSED.format(413), kind=UpstreamRefused, status=413),
+    "422": Fault({"status": 422}, NO_CONTENT, REFUSED.format(422), kind=UpstreamRefused, status=422),
     "429": Fault(
         {"status": 429, "retry_after": 7},
         NO_CONTENT,

@@ -29,10 +29,10 @@ WAYS = {
 ARMED = {
     AttemptPhase.DIALLING: {AttemptTimer.NONE},
     AttemptPhase.SENT: {AttemptTimer.ANSWER},
-    AttemptPhase.HEAD: {AttemptTimer.ANSWER, AttemptTimer.CONTENT},
+    AttemptPhase.HEAD: {AttemptTimer.ANSWER},
     AttemptPhase.ERROR_BODY: {AttemptTimer.ERROR_BODY},
     # Until the first content went on, the timer is the one that waited for it.
-    AttemptPhase.FLOWING: {AttemptTimer.IDLE, AttemptTimer.ANSWER, AttemptTimer.CONTENT},
+    AttemptPhase.FLOWING: {AttemptTimer.IDLE, AttemptTimer.ANSWER},
     AttemptPhase.PAUSED: {AttemptTimer.NONE},
     AttemptPhase.LINGERING: {AttemptTimer.LINGER},
     AttemptPhase.ENDED: {AttemptTimer.NONE},

@@ -6,7 +6,7 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError
 from gateway.upstream.bodies import BodyReader, StreamBody, WholeBody
-from gateway.upstream.error_body import ErrorBody
+from gateway.upstream.error_body import ErrorBody, ErrorHead
 
 from .kit import DONE, FINISH, ROLE, word
 
@@ -71,7 +71,7 @@ def test_a_whole_answer_is_complete_for_the_owner_that_lets_go_of_it_at_its_cont
 
 def test_an_error_body_that_is_released_says_nothing_more() -> None:
     owner = LeavingOwner("broken")
-    owner.body = ErrorBody(owner, CHAT, 500, {}, "a completion")
+    owner.body = ErrorBody(owner, CHAT, ErrorHead(500, {}, "a completion"))
     owner.body.finish()
     owner.body.feed(b"x" * 100_000)
     owner.body.finish()

@@ -35,8 +35,8 @@ class ChatDialect:
         return document.read_document(content, _identity(identity))
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
-        """The message of an error object, which may have any of the usual shapes; None if the body is no error."""
-        return errors.read_error(body)
+        """The message of an error answer, which may have any of the usual shapes; None if it holds no words."""
+        return errors.read_refusal(body)
 
     def refusal(self, error: RivergateError, request_id: str) -> Refusal:
         """The error as an HTTP answer, in OpenAI's envelope; the id of the request stands in a header only."""

@@ -1,12 +1,36 @@
 """Pure: reads the error objects of upstreams, in any of their usual shapes."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from gateway.dialects import error_shapes
 from gateway.dialects.dialect import UpstreamMessage
 from gateway.wire import json_text
 
 MAX_ERROR_TEXT = 500  # characters of an upstream's message that are passed on
+
+# The field by which the gateway asks for usage, as providers write it: `stream_options`, `streamOptions`, in words.
+_USAGE_FIELD = re.compile(r"stream[ _.-]?options|include[ _-]?usage", re.IGNORECASE)
+
+# A refusal of some field: if it names none, it may be the one that the client has not sent.
+_UNKNOWN_FIELD = re.compile(
+    r"\b(?:unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|invalid)\b.{0,20}"
+    r"\b(?:fields?|arguments?|parameters?|inputs?|propert(?:y|ies)|keys?)\b",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"[`'\"]|\w_\w|: *\w")
+
+
+def read_refusal(body: Mapping[str, Any]) -> UpstreamMessage | None:
+    """The message of an answer with an error status, whatever shape it has; None if it holds no words."""
+    message = None if "choices" in body else error_shapes.read_refusal(body)
+    if message is None:
+        return None
+    named = _USAGE_FIELD.search(f"{message.param} {message.text}") is not None
+    unnamed = not message.param and _UNKNOWN_FIELD.search(message.text) and not _NAME.search(message.text)
+    return replace(message, refuses_usage=named or bool(unnamed))
 
 
 def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:

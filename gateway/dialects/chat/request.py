@@ -5,7 +5,7 @@ judges the rest, and a refusal reaches the client in the upstream's words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import orjson
@@ -81,6 +81,10 @@ class ChatRequest(ExtendedRequest):
     def length_tells_tokens(self) -> bool:
         """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
         return not self.body.get("logprobs")
+
+    def without_usage(self) -> "ChatRequest":
+        """The request without `stream_options`, whose other members say nothing without a usage."""
+        return replace(self, body={name: value for name, value in self.body.items() if name != "stream_options"})
 
     def upstream_body(
         self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None

@@ -9,7 +9,7 @@ from gateway.errors import ClientError, RateLimited
 def test_a_refusal_is_the_envelope_with_the_status_and_the_headers_of_the_error() -> None:
     error = RateLimited("over its limit", retry_after=7)
     refusal = CHAT.refusal(error, "req_1")
-    assert (refusal.status, refusal.headers) == (429, {"Retry-After": "7"})
+    assert (refusal.status, refusal.headers) == (429, {"Retry-After": "7", "x-should-retry": "true"})
     assert orjson.loads(refusal.body) == error.envelope()
     assert CHAT.refusal(ClientError("no"), "req_1").headers == {"x-should-retry": "false"}
 

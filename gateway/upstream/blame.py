@@ -1,0 +1,124 @@
+"""Pure: whose fault the error answer of an upstream is: the client's, the gateway's own, or the upstream's.
+
+In: the status of the answer and what it says. Out: an error of the gateway, whose class decides whether another
+upstream is asked and what the client is told. The invariant: the words of an upstream are in `quoted` only, never in
+the reason, which is logged.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.dialects.dialect import UpstreamMessage
+from gateway.errors import (
+    RateLimited,
+    RivergateError,
+    UpstreamCredentialRefused,
+    UpstreamError,
+    UpstreamOutOfCredit,
+    UpstreamRefused,
+    UpstreamUnable,
+)
+from gateway.upstream.fault_words import CREDENTIAL, CREDIT, MODERATION, NO_MODEL, TOO_LONG, FaultWords, plain
+
+MAX_PARAM = 80  # characters of the name of a field that an error message repeats
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|\d{4,9}", re.ASCII)  # a shorter number repeats the HTTP status
+
+_AGAIN = frozenset({408, 409, 421, 423, 424, 425, 499})  # statuses below 500 that tell of a passing state
+_CLIENTS_FAULT = frozenset({400, 411, 413, 414, 415, 416, 417, 422, 428, 431, 451})
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """An answer with an error status. `wait`: the seconds that it asks to wait; None: it asks for none."""
+
+    status: int
+    message: UpstreamMessage | None
+    wait: int | None
+
+
+def blame(answer: ErrorAnswer) -> RivergateError:
+    """The error of the gateway for an error answer."""
+    error = _judged(answer)
+    if (message := answer.message) is not None:
+        error.quote_details(message.details)
+    error.answered_with(answer.status)
+    if isinstance(error, UpstreamRefused):
+        _complete(error, message)
+    return error
+
+
+def _judged(answer: ErrorAnswer) -> RivergateError:
+    status, message = answer.status, answer.message
+    told = _Told.of(message)
+    if status >= 500 or status in _AGAIN or status < 400:
+        return UpstreamError(f"HTTP {status}", quoted=told.text, retry_after=answer.wait)
+    if status == 402:
+        return UpstreamUnable("it wants to be paid first (HTTP 402)", quoted=told.text)
+    if told.says(CREDIT, by_words=status != 429):
+        return UpstreamOutOfCredit(f"the gateway's account there has no credit (HTTP {status})", quoted=told.text)
+    if status == 429:
+        return RateLimited("over its limit (HTTP 429)", quoted=told.text, retry_after=answer.wait)
+    is_moderation = status != 401 and (told.has_reasons or told.says(MODERATION))
+    if status == 401 or (not is_moderation and told.says(CREDENTIAL)):
+        # Not quoted: such a message is for whoever holds the credential, and most of them repeat it in part.
+        return UpstreamCredentialRefused(f"it refused the gateway's credential (HTTP {status})")
+    if status == 403 and not is_moderation:
+        return UpstreamCredentialRefused("it refused the gateway's access (HTTP 403)", quoted=told.text)
+    refused = f"the upstream refused the request (HTTP {status})"
+    if message is not None and message.refuses_usage:
+        refused = f"the upstream refused a field, perhaps the one that asks for the usage (HTTP {status})"
+    if status in _CLIENTS_FAULT or is_moderation:
+        kind = UpstreamUnable if told.says(NO_MODEL) else UpstreamRefused
+        return kind(refused, quoted=told.text)
+    return UpstreamUnable(f"the upstream cannot serve the request (HTTP {status})", quoted=told.text)
+
+
+def _complete(error: UpstreamRefused, message: UpstreamMessage | None) -> None:
+    """Give a refusal the upstream's own code and field, and what the gateway acts on."""
+    if message is None:
+        return
+    error.refuses_usage = message.refuses_usage
+    if isinstance(message.param, str) and message.param:
+        error.param = message.param[:MAX_PARAM]
+    told = _Told.of(message)
+    code = str(message.code)
+    if isinstance(message.code, str | int) and _CODE.fullmatch(code):
+        error.code = code
+    elif told.says(TOO_LONG):
+        error.code = "context_length_exceeded"
+    elif told.has_reasons or told.says(MODERATION):
+        error.code = "content_filtered"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an answer says, for comparisons. `codes`: its code and kinds, without separators and in lower case."""
+
+    text: str
+    codes: frozenset[str]
+    has_reasons: bool  # it lists why the input was flagged, as OpenRouter does
+
+    @classmethod
+    def of(cls, message: UpstreamMessage | None) -> "_Told":
+        if message is None:
+            return cls("", frozenset(), has_reasons=False)
+        details = message.details
+        codes = [message.code, message.kind, *_reasons(details)]
+        metadata = details.get("metadata")
+        flagged = isinstance(metadata, dict) and ("reasons" in metadata or "flagged_input" in metadata)
+        return cls(message.text, frozenset(plain(code) for code in codes if code), has_reasons=flagged)
+
+    def says(self, fault: FaultWords, *, by_words: bool = True) -> bool:
+        """Whether it tells of this fault by a code, or by its words."""
+        return not self.codes.isdisjoint(fault.codes) or (by_words and fault.words.search(self.text) is not None)
+
+
+def _reasons(details: Any) -> list[Any]:
+    """The codes among the details: Azure's inner error and Google's `reason`."""
+    inner, listed = details.get("innererror"), details.get("details")
+    reasons = [inner.get("code")] if isinstance(inner, dict) else []
+    if isinstance(listed, list):
+        reasons += [entry.get("reason") for entry in listed if isinstance(entry, dict)]
+    return [*reasons, details.get("status"), details.get("error_type")]

@@ -1,0 +1,140 @@
+"""Pure: takes the gateway's own secrets out of what an upstream says.
+
+In: the secrets that one upstream was sent, and its words. Out: the words with `[redacted]` where a secret stood: as
+it is, URL-encoded, in base64 as basic authentication has it, or shown in part (`sk-ab***yz`, "ending in yz").
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+REDACTED = "[redacted]"
+SHORTEST_PART = 6  # characters of a part of a secret that is taken out where nothing says that it is a part
+SHORTEST_WORD = 12  # as `SHORTEST_PART`, for a part that is a plain word and so may mean itself
+SHORTEST_END = 4  # characters at the very end of a text, which may have been cut
+
+_MASK = r"*\u2022\u2026\u25cf\u00b7#"  # characters that providers write in place of those that they hide
+_TOKEN = re.compile(rf"[\w{_MASK}.+/=%~:-]{{4,}}")
+_HIDDEN = re.compile(rf"[{_MASK}]{{2,}}|\.{{3,}}|[\u2022\u2026\u25cf*]|[xX]{{4,}}")
+_BEHIND_NAME = re.compile(r"[^:=]+")  # a token without the name before it, as in `key=sk-abc`
+# The words before a part of a key that is shown without a mask.
+_SAID_TO_BE_A_PART = re.compile(
+    r"\b((?:end|start|begin)(?:s|ing)?(?: in| with)|last (?:four|4)(?: characters| digits)?(?: are| is)?:?)"
+    r"""(\s+["'`(]?)([\w.+/=-]{2,})""",
+    re.IGNORECASE,
+)
+# Keys of any well-known form: an upstream may itself be a gateway that quotes a key of its own.
+_ANY_KEY = re.compile(
+    r"\b(?:(?:sk|pk|rk|gsk|xai|pplx|hf|csk|fw|nvapi|r8|ABSK|AKIA|ASIA|AIza)[-_]?[\w-]{16,})|\bBearer\s+[\w.~+/-]{8,}=*"
+)
+
+
+class Redactor:
+    """The redactor of one upstream's words."""
+
+    __slots__ = ("_all_forms", "_exact", "_forms", "_secrets")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secret for secret in dict.fromkeys(secrets) if secret)
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        self._forms = sorted(forms, key=len, reverse=True)  # so that no part of a longer one is left behind
+        self._all_forms = "\n".join(self._forms)  # one search in it is a search in each
+        self._exact = re.compile("|".join(map(_exactly, self._forms)), re.IGNORECASE) if forms else None
+
+    def clean(self, text: str) -> str:
+        """The text without any secret."""
+        if self._exact is not None:
+            text = self._exact.sub(REDACTED, text)
+        text = _ANY_KEY.sub(REDACTED, text)
+        text = _SAID_TO_BE_A_PART.sub(self._without_named_part, text)
+        text = _TOKEN.sub(self._without_part, text)
+        return self._without_cut_end(text)
+
+    def clean_value(self, value: Any) -> Any:
+        """A JSON value, all of whose texts and names are cleaned."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, Mapping):
+            return {self.clean(key): self.clean_value(entry) for key, entry in value.items()}
+        return [self.clean_value(entry) for entry in value] if isinstance(value, list) else value
+
+    def _without_part(self, found: re.Match[str]) -> str:
+        token = found[0]
+        if _HIDDEN.search(token):
+            return _BEHIND_NAME.sub(self._without_masked, token)
+        if self._is_part(token):
+            return REDACTED
+        return _BEHIND_NAME.sub(lambda piece: REDACTED if self._is_part(piece[0]) else piece[0], token)
+
+    def _is_part(self, token: str) -> bool:
+        """Whether a token is a part of a secret that is long enough to be no accident."""
+        bare = token.strip(".:=")
+        return len(bare) >= (SHORTEST_WORD if bare.isalpha() else SHORTEST_PART) and bare in self._all_forms
+
+    def _without_masked(self, found: re.Match[str]) -> str:
+        """`[redacted]` in place of a masked token that shows a part of a secret, or of which nothing can be told."""
+        parts = [part.strip(".:=") for part in _HIDDEN.split(found[0])]
+        first, last, longest = parts[0], parts[-1], max(parts, key=len)
+        if not longest or len(parts) == 1:
+            return found[0]
+        for secret in self._secrets:
+            ends = secret.startswith(first) and secret.endswith(last) and bool(first or last)
+            if ends or (len(longest) >= 3 and longest in secret):
+                return REDACTED
+        return found[0]
+
+    def _without_named_part(self, found: re.Match[str]) -> str:
+        part = found[3].rstrip(".")
+        if any(secret.startswith(part) or secret.endswith(part) for secret in self._secrets):
+            return f"{found[1]}{found[2]}{REDACTED}"
+        return found[0]
+
+    def _without_cut_end(self, text: str) -> str:
+        """The text without the beginning of a secret at its very end, where the text was cut."""
+        if text[-SHORTEST_END:] not in self._all_forms:
+            return text
+        for form in self._forms:
+            for size in range(min(len(form) - 1, len(text)), SHORTEST_END - 1, -1):
+                end = form[:size]
+                if text.endswith(end) and not end.isalpha():
+                    return text[:-size] + REDACTED
+        return text
+
+
+def _exactly(form: str) -> str:
+    """The pattern of a form; one that is very short is taken out only where it stands alone."""
+    return re.escape(form) if len(form) >= SHORTEST_END else rf"(?<!\w){re.escape(form)}(?!\w)"
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as upstreams repeat it. Each half of `user:password` is a secret too, if it is long enough."""
+    yield secret
+    for safe in ("", "/", "/:", "/:+"):
+        yield quote(secret, safe=safe)
+    yield quote_plus(secret)
+    yield quote(quote(secret, safe=""), safe="")
+    yield secret.replace("/", "\\/")  # as JSON in a text may have it
+    for before in ("", ":", "api:", "Bearer ", "token:"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(f"{before}{secret}".encode()).decode()
+            yield encoded
+            yield encoded.rstrip("=")
+    yield from _decoded(secret)
+
+
+def _decoded(secret: str) -> Iterator[str]:
+    """What a secret in base64 holds, as a basic credential does: `user:password` and the password alone."""
+    text = secret.removeprefix("Basic ").removeprefix("basic ")
+    try:
+        held = base64.b64decode(text, validate=True).decode("ascii")
+    except ValueError:
+        return
+    user, colon, password = held.partition(":")
+    if colon and held.isprintable():
+        yield held
+        if len(password) >= SHORTEST_PART:
+            yield password
+        if len(user) >= SHORTEST_WORD:
+            yield user

@@ -1,0 +1,182 @@
+"""What an upstream says of an error reaches the client, and says whose fault it is: the cases stand in `errors.toml`.
+
+Each case is played through the whole gateway, streamed and whole, by scripted upstreams. The model `one` is served by
+the upstream `first` alone; for the model `two` the upstream `second`, which answers well unless the case says
+otherwise, stands in.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.kit.completions import UPSTREAM_KEY, body
+from tests.kit.configuration import KEYS, ORDERED, configuration
+from tests.kit.gateway import LocalGateway
+from tests.kit.http_client import Answer, call, fetch
+from tests.kit.scripted_upstream import GOOD_TEXT, Script, ScriptedUpstream, good, response
+
+from .cases import cases
+
+SHOWN = {
+    "{key}": UPSTREAM_KEY,
+    "{masked}": f"{UPSTREAM_KEY[:5]}***{UPSTREAM_KEY[-4:]}",
+    "{dotted}": f"{UPSTREAM_KEY[:8]}...",
+    "{tail}": UPSTREAM_KEY[-4:],
+    "{part}": UPSTREAM_KEY[:20],
+    "{url}": quote(f"{UPSTREAM_KEY} x"),
+    "{basic}": base64.b64encode(f":{UPSTREAM_KEY}".encode()).decode(),
+    "{base64}": base64.b64encode(UPSTREAM_KEY.encode()).decode(),
+    "{upper}": UPSTREAM_KEY.upper(),
+}
+UNTOLD = {"{part}": UPSTREAM_KEY[:12], "{tail}": f" {UPSTREAM_KEY[-4:]}"}  # what must not be left of a part
+
+
+class Bench:
+    """A gateway in front of two scripted upstreams."""
+
+    def __init__(self, logs: Path, folder: str = "") -> None:
+        self.first, self.second = ScriptedUpstream("first"), ScriptedUpstream("second")
+        served = [(self.first, ["one", "two"]), (self.second, ["two"])]
+        self.gateway = LocalGateway(logs, configuration(served, ORDERED), KEYS)
+
+    def play(self, case: dict[str, Any]) -> None:
+        """Let the upstreams play a case."""
+        self.first.play(script(case["first"]))
+        self.second.play(script(case["second"]) if "second" in case else good)
+
+    def counts(self) -> list[int]:
+        """How many requests each upstream has got."""
+        return [len(self.first.requests), len(self.second.requests)]
+
+    def close(self) -> None:
+        self.gateway.close()
+        self.first.close()
+        self.second.close()
+
+
+@pytest.fixture(scope="module")
+def bench(logs: Path) -> Iterator[Bench]:
+    bench = Bench(logs)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def fresh(logs: Path) -> Iterator[Bench]:
+    """A gateway that has learned nothing of its upstreams yet."""
+    bench = Bench(logs)
+    yield bench
+    bench.close()
+
+
+def script(answer: dict[str, Any]) -> Script:
+    """The script of an answer: `status`, `body` (or `json`), `type`, and any header field."""
+    fields = {name: str(value) for name, value in answer.get("fields", {}).items()}
+    content = answer["body"] if "body" in answer else json.dumps(answer["json"])
+    for mark, shown in SHOWN.items():
+        content = content.replace(mark, shown)
+    sent = response(answer["status"], content.encode(), answer.get("type", "application/json"), **fields)
+    refuses = answer.get("refuses")
+
+    def play(request: bytes) -> list[bytes | float]:
+        return good(request) if refuses and refuses.encode() not in request else [sent]
+
+    return play
+
+
+def found(error: Any, path: str) -> Any:
+    """The member of an error under this path."""
+    for step in path.split("."):
+        error = error[int(step)] if step.isdigit() else error[step]
+    return error
+
+
+def assert_as_expected(case: dict[str, Any], answer: Answer, error: dict[str, Any]) -> None:
+    expected = case["expect"]
+    assert answer.status == expected["status"], error
+    assert [words for words in expected.get("words", ()) if words not in error["message"]] == [], error["message"]
+    if "message" in expected:
+        assert error["message"] == expected["message"]
+    assert len(error["message"]) < 1200
+    for name in ("code", "param", "type"):
+        if name in expected:
+            assert error[name] == expected[name]
+    for path, value in expected.get("has", {}).items():
+        assert found(error, path) == value
+    assert answer.headers.get("retry-after", "") == str(expected.get("retry_after", ""))
+    assert answer.headers.get("x-should-retry", "") == expected.get("retry", "")
+
+
+def assert_untold(case: dict[str, Any], answer: Answer, log: str, metrics: bytes) -> None:
+    """No secret is told to the client, and no word of an upstream in logs and metrics."""
+    sent = " ".join(str(case[name]) for name in ("first", "second") if name in case)
+    told = json.dumps(json.loads(answer.body)["error"], ensure_ascii=False)
+    for mark, shown in SHOWN.items():
+        if mark in sent:
+            assert UNTOLD.get(mark, shown) not in told
+            assert shown not in log
+    for word in ("Tell-tale", "telltale"):
+        assert word not in log
+        assert word.encode() not in metrics
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("case", cases("errors.toml"))
+def test_an_error_of_an_upstream_is_told_as_it_was_meant(bench: Bench, case: dict[str, Any], streamed: bool) -> None:
+    bench.play(case)
+    before = len(bench.gateway.errors())
+    answer = fetch(bench.gateway.port, body(model=case.get("model", "one"), stream=streamed))
+    expected = case["expect"]
+    if expected["status"] == 200:
+        assert answer.status == 200
+        told = answer.text() if streamed else json.loads(answer.body)["choices"][0]["message"]["content"]
+        assert told == GOOD_TEXT
+    else:
+        assert_as_expected(case, answer, answer.error())
+        metrics = call(bench.gateway, "GET", "/metrics").body
+        assert_untold(case, answer, bench.gateway.errors()[before:], metrics)
+    assert bench.counts() == expected.get("requests", [1, 0])
+
+
+@pytest.mark.parametrize("case", cases("errors.toml"))
+def test_an_attempt_says_its_status_and_a_reason_in_our_words(bench: Bench, case: dict[str, Any]) -> None:
+    bench.play(case)
+    answer = fetch(bench.gateway.port, body(model=case.get("model", "one")))
+    first = json.loads(answer.body)["routing_metadata"]["attempts"][0]
+    assert (first["upstream"], first["status"]) == ("first", case["first"]["status"])
+    assert first["reason"]
+    assert "Tell-tale" not in first["reason"]
+    assert first["outcome"] in {
+        "upstream_error",
+        "credential_refused",
+        "no_credit",
+        "not_served",
+        "rate_limit_exceeded",
+        "invalid_request",
+    }
+
+
+@pytest.mark.parametrize("case", cases("refused_fields.toml"))
+def test_a_field_of_ours_that_is_refused_is_taken_back_and_remembered(fresh: Bench, case: dict[str, Any]) -> None:
+    fresh.play({"first": {**case["first"], "refuses": "stream_options"}})
+    usage = {"stream_options": {"include_usage": True}} if case.get("asks", False) else {}
+    for number in (2, 3, 4):  # the first request is sent twice, the others once
+        answer = fetch(fresh.gateway.port, body(model="one", stream=True, **usage))
+        assert (answer.status, answer.text()) == (200, GOOD_TEXT)
+        assert len(fresh.first.requests) == number
+    assert b"stream_options" in fresh.first.requests[0]
+    assert not any(b"stream_options" in request for request in fresh.first.requests[1:])
+    assert fresh.counts()[1] == 0
+
+
+@pytest.mark.parametrize("case", cases("kept_fields.toml"))
+def test_a_refusal_of_anything_else_is_told_at_once(fresh: Bench, case: dict[str, Any]) -> None:
+    fresh.play(case)
+    answer = fetch(fresh.gateway.port, body(model="one", stream=True))
+    assert answer.status == case["first"]["status"]
+    assert len(fresh.first.requests) == 1
