@@ -1,4 +1,4 @@
-"""Wiring: `rivergate check`: prints every fault of a configuration, or its summary if it has none."""
+"""Wiring: `rivergate check`: prints every fault of a configuration, or its summary and warnings if it has none."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,3 +17,5 @@ def check(file: Annotated[Path, typer.Argument(help="The TOML file to check.")])
     running.or_fail(lambda: build.probe(loaded))
     for line in config.summary(loaded):
         typer.echo(line)
+    for line in config.unpriced(loaded):
+        typer.echo(f"warning: {line}", err=True)

@@ -8,6 +8,7 @@ from gateway.config.loading import (
     find,
     load,
     summary,
+    unpriced,
 )
 from gateway.config.sections import (
     Config,
@@ -43,4 +44,5 @@ __all__ = [
     "find",
     "load",
     "summary",
+    "unpriced",
 ]
