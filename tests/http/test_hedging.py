@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.dialects.chat.prompt import MESSAGE_TOKENS
 from tests.kit.completions import CLIENT_KEY, ENDLESS, PROMPT, QUICK
 from tests.kit.configuration import ORDERED
 from tests.kit.gateway import Gateway
@@ -45,7 +46,7 @@ ALWAYS = f"[ttft]\nhedge_after = {HEDGE_MS}\nhedge_max_share = 1\n" + ORDERED
 SHARE = 0.25
 KNOWN = 30  # answers after which the p95 of an upstream is known
 AT_ONCE = 40
-PROMPT_USD = 14 * 2.5 / 1_000_000  # 14 tokens of the prompt, as the gateway counts them
+PROMPT_USD = (len(PROMPT) / 4 + MESSAGE_TOKENS) * 2.5 / 1_000_000  # as the gateway counts it
 
 
 @pytest.fixture(scope="module")

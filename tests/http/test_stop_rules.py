@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.dialects.chat.prompt import MESSAGE_TOKENS
 from tests.kit.completions import CLIENT_KEY, PROMPT, QUICK, text
 from tests.kit.configuration import ORDERED
 from tests.kit.gateway import Gateway
@@ -41,7 +42,7 @@ MAX_TOKENS = 20
 MAX_BYTES = 60
 WORD = "abc "  # four bytes: a token by either count
 LONG = {"ttft_ms": 5, "gap_ms": 10, "text": WORD * 200}  # far longer than any limit here; two seconds of talk
-PROMPT_USD = len(PROMPT) / 4 * 2.5 / 1_000_000  # by the gateway's rule of thumb
+PROMPT_USD = (len(PROMPT) / 4 + MESSAGE_TOKENS) * 2.5 / 1_000_000  # as the gateway counts it
 TOKEN_USD = 10.0 / 1_000_000
 
 
