@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 
 from gateway.access.bank import Lease
 from gateway.completion.answer import Answer, Record, Settle
@@ -59,8 +60,8 @@ class Completion(ABC):
 
     def start(self) -> None:
         """Send the request. What only its answer needs is made while the request is on its way."""
-        self._dispatcher.start()
         try:
+            self._dispatcher.start()
             self.answer = Answer(self._call, self._route, self._dispatcher)
             self._prepare()
         except BaseException:
@@ -85,7 +86,7 @@ class Completion(ABC):
     def on_complete(self) -> None:
         try:
             self._complete()
-        except Exception:  # the attempt is over, and nobody else would tell the client
+        except BaseException:  # the attempt is over, and nobody else would tell the client
             error = GatewayError("the gateway failed to end the answer")
             self._fail(error, error.ending)
             raise
@@ -108,8 +109,8 @@ class Completion(ABC):
         """End a complete answer: call `_end`, which tells whoever asked, or `_fail` if it cannot be given."""
 
     @abstractmethod
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        """End an answer that broke off or never began: call `_end`, which tells whoever asked of the error."""
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        """Tell whoever asked that the answer broke off, or never began; `before`: where the completion was then."""
 
     @abstractmethod
     def _record_id(self) -> str:
@@ -131,14 +132,14 @@ class Completion(ABC):
 
     def _fail(self, error: RivergateError, ending: Ending) -> None:
         if self.state is not State.ENDED:
-            self._dispatcher.cancel()
-            self._break(error, ending)
+            tell = partial(self._break, error, ending, self.state)
+            try:
+                self._dispatcher.cancel()
+            finally:
+                self._end(ending, error.reason, tell)
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
-        """Call `tell` for whoever asked, and settle, even if `tell` raises.
-
-        The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
-        """
+        """Call `tell` for whoever asked, and settle, even if `tell` raises."""
         self.state = State.ENDED
         try:
             tell()
@@ -146,9 +147,22 @@ class Completion(ABC):
             self._settle_once(ending, reason)
 
     def _settle_once(self, ending: Ending, reason: str | None) -> None:
+        """Take the steps of the settlement: a step that fails keeps no later one from being taken.
+
+        A record that cannot be made is replaced by a bare one. The attempts and the call are let go of: a kept stream
+        keeps no prompt, and nothing waits for the collector.
+        """
         settle, self._settle = self._settle, _settled
+        answer, record_id, record = self.answer, self._record_id(), None
         try:
-            settle(self.answer.settle(self._record_id(), ending, reason))
+            try:
+                record = answer.record(record_id, ending, reason)
+            finally:
+                record = record or answer.bare_record(record_id, ending, reason)
+                try:
+                    settle(record)
+                finally:
+                    answer.release(record)
         finally:
             if self._granted is not None:
                 self._granted.close()  # as the bank has done, if it got the record

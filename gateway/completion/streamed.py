@@ -150,16 +150,21 @@ class StreamedCompletion(Completion):
             self._tell_decision()
 
     def _complete(self) -> None:
-        self._close(Ending.COMPLETED, self._closing_frames(), None)
+        self._end(Ending.COMPLETED, None, partial(self._close, Ending.COMPLETED, self._closing_frames()))
 
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        if self.state is State.ASKING:
-            self._failure = self.answer.failure(error)
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        frames: list[bytes] | None = None
         try:
-            self._close(ending, self.answer.break_frames(error), error.reason)
+            if before is State.ASKING:
+                self._failure = error
+                self.answer.failure(error)
+            frames = self.answer.break_frames(error)
         finally:
-            # Only after `_close`: whoever hears the decision may leave, and the last to leave would end the stream.
-            self._tell_decision()
+            try:
+                self._close(ending, frames)
+            finally:
+                # Only after `_close`: whoever hears the decision may leave, and the last to leave ends the stream.
+                self._tell_decision()
 
     def _record_id(self) -> str:
         return self.id
@@ -185,10 +190,14 @@ class StreamedCompletion(Completion):
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
 
-    def _close(self, ending: Ending, last_frames: list[bytes], reason: str | None) -> None:
+    def _close(self, ending: Ending, last_frames: list[bytes] | None) -> None:
+        """End the stream with these frames; None: the frames that tell of the break cannot be made."""
         if self._duration_limit is not None:
             self._duration_limit.cancel()
-        self._end(ending, reason, partial(self.stream.close, ending, last_frames))
+        if last_frames is None:
+            self.stream.cut(ending)
+        else:
+            self.stream.close(ending, last_frames)
 
     def _closing_frames(self) -> list[bytes]:
         """The frames between the last event and the terminal: the usage, as the client's `usage_event` has it."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
-from gateway.completion.completion import Completion
+from gateway.completion.completion import Completion, State
 from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, StreamAborted, UpstreamError
@@ -74,8 +74,11 @@ class WholeCompletion(Completion):
             return
         self._end(Ending.COMPLETED, None, partial(self._resolve, WholeAnswer(content, self.answer.headers())))
 
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        self._end(ending, error.reason, partial(self._refuse, self.answer.failure(error)))
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        try:
+            self.answer.failure(error)
+        finally:
+            self._refuse(error)
 
     def _record_id(self) -> str:
         return self.id

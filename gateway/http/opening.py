@@ -194,7 +194,11 @@ class Opening:
         except BaseException:
             self._give_back()
             raise
-        self._parts.hub.add_stream(completion)
+        try:
+            self._parts.hub.add_stream(completion)
+        except BaseException:
+            completion.stop(Ending.INTERNAL_ERROR)
+            raise
         return completion
 
     def open_whole(self) -> WholeCompletion:
@@ -208,7 +212,11 @@ class Opening:
         except BaseException:
             self._give_back()
             raise
-        parts.hub.add(completion)
+        try:
+            parts.hub.add(completion)
+        except BaseException:
+            completion.stop(Ending.INTERNAL_ERROR)
+            raise
         return completion
 
     def _streamed(self) -> StreamedCompletion:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RivergateError
+from gateway.errors import DurationExceeded, GatewayError, RivergateError
 from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
@@ -20,6 +20,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
+_GIVEN_UP = frozenset(reason.value for reason in CancelReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Dispatcher:
         names = tuple(candidate.endpoint.name for candidate in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
         self._money = money
+        self._is_open = True  # until `release`
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
         self.began = clock.monotonic()
@@ -126,17 +128,24 @@ class Dispatcher:
 
     def start(self) -> None:
         """Send the first request."""
-        self._obey(self._race.on_go(clock.monotonic()))
+        self._run(self._race.on_go(clock.monotonic()))
 
     def cancel(self) -> None:
-        """Cancel every attempt, the winner too; the owner hears nothing of it."""
-        self._obey(self._race.on_stop())
+        """Cancel every attempt, the winner too; the owner hears nothing of it. A fault in one spares no other."""
         self._clear_timer()
-        winner = self._winner
-        if winner is not None and not winner.outcome:
-            winner.outcome = "won"
-            winner.attempt.cancel()
-            winner.candidate.health.on_complete(None, clock.monotonic())
+        try:
+            self._run(self._race.on_stop())
+        finally:
+            winner = self._winner
+            for entry in self._entries.values():
+                if entry is not winner and not entry.outcome:  # only if the race has failed
+                    self._cancel(entry, CancelReason.STOPPED)
+            if winner is not None and not winner.outcome:
+                winner.outcome = "won"
+                try:
+                    winner.attempt.cancel()
+                finally:
+                    winner.candidate.health.on_complete(None, clock.monotonic())
 
     def release(self) -> None:
         """Forget the attempts, their requests, and the owner, once every attempt has ended.
@@ -147,6 +156,7 @@ class Dispatcher:
             entry.attempt.release()
         self._entries.clear()
         self._winner = None
+        self._is_open = False
         del self._owner  # a later call to the owner would be a fault, and raises
 
     @property
@@ -158,17 +168,20 @@ class Dispatcher:
         """The attempts so far, in the order of their start."""
         return tuple([self._record(entry) for entry in self._entries.values()])
 
-    def lost(self) -> list[AttemptEntry]:
-        """The attempts whose request was sent, but whose answer was not waited for because another attempt won."""
-        lost = [entry for entry in self._entries.values() if entry.outcome == CancelReason.LOST]
-        return [entry for entry in lost if entry.attempt.marks.connected]
+    def given_up(self) -> list[AttemptEntry]:
+        """The attempts that were given up while their upstream worked on the request, but for the winner.
+
+        Upstreams bill the prompt of such an attempt at least, whatever it was given up for.
+        """
+        entries = [entry for entry in self._entries.values() if entry.outcome in _GIVEN_UP]
+        return [entry for entry in entries if entry is not self._winner and entry.attempt.is_worked_on]
 
     # --- the attempts' side (AttemptObserver)
 
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        self._obey(self._race.on_content(entry.number))
+        self._obey(self._race.on_content, entry.number)
         if entry is self._winner:
             self._commit(entry)
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
@@ -177,22 +190,39 @@ class Dispatcher:
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
         entry.outcome = "won"
-        self._clear_timer()
-        entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
-        self._owner.on_complete()
+        tps = None
+        try:
+            self._clear_timer()
+            tps = self._tps(attempt)
+        finally:
+            try:
+                entry.candidate.health.on_complete(tps, clock.monotonic())
+            finally:
+                self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
         entry.outcome = error.code
-        entry.candidate.health.on_failed(entry.health_number, error, now)
-        if entry is self._winner:
-            self._owner.on_failed(error)
-        else:
-            self._obey(self._race.on_failed(entry.number, error, now))
+        try:
+            entry.candidate.health.on_failed(entry.health_number, error, now)
+        finally:
+            if entry is self._winner:
+                self._owner.on_failed(error)
+            else:
+                self._obey(self._race.on_failed, entry.number, error, now)
 
     # --- commands
 
-    def _obey(self, commands: list[Command]) -> None:
+    def _obey(self, decide: Callable[..., list[Command]], *arguments: Any) -> None:
+        """Run the commands that `decide` gives. A fault ends the request, since nobody else would tell its owner."""
+        try:
+            self._run(decide(*arguments))
+        except Exception:
+            if self._is_open:
+                self._owner.on_failed(GatewayError("the gateway failed to ask an upstream"))
+            raise
+
+    def _run(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Start(number, candidate, hedge):
@@ -221,9 +251,12 @@ class Dispatcher:
 
     def _on_time(self) -> None:
         self._timer = None
-        now, money = clock.monotonic(), self._money
+        self._obey(self._commands_at, clock.monotonic())
+
+    def _commands_at(self, now: float) -> list[Command]:
+        money = self._money
         covered = money is None or not self._race.wants_hedge(now) or money.covers_hedge()
-        self._obey(self._race.on_time(now, covered=covered))
+        return self._race.on_time(now, covered=covered)
 
     def _commit(self, entry: AttemptEntry) -> None:
         """Hand the winner to the owner, which may end it in this call. The other attempts are cancelled by now."""
@@ -238,9 +271,13 @@ class Dispatcher:
         entry = self._winner
         if entry is not None and not entry.outcome:
             entry.outcome = CancelReason.TIMED_OUT.value
-            entry.attempt.cancel()
-            entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows"))
+            try:
+                entry.attempt.cancel()
+                entry.candidate.health.on_complete(None, clock.monotonic())
+            finally:
+                self._owner.on_failed(
+                    DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
+                )
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
         call = self._call
@@ -284,9 +321,11 @@ class Dispatcher:
         if entry.outcome:
             return
         entry.outcome = reason.value
-        entry.attempt.cancel()
         now = clock.monotonic()
-        entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
+        try:
+            entry.attempt.cancel()
+        finally:
+            entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
     def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
         """Seconds for which the attempt's content was waited for; None if its end says nothing about its speed.

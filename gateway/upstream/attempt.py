@@ -141,6 +141,11 @@ class Attempt:
         """The events with content and the bytes of text that were streamed so far."""
         return self._body.counts
 
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether the request was sent, and the upstream has not answered it with an error."""
+        return self.marks.connected is not None and not isinstance(self._body, ErrorBody)
+
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens so far: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
         return self._body.usage(prompt_tokens)
@@ -163,8 +168,11 @@ class Attempt:
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
-        if self._enter(AttemptInput.CANCELLED):
-            self._hang_up()
+        if self._phase is not _ENDED:
+            try:
+                self._enter(AttemptInput.CANCELLED)
+            finally:
+                self._hang_up()
 
     def release(self) -> None:
         """Let go of the body, which knows this attempt, so that neither has to wait for the garbage collector."""
@@ -242,8 +250,12 @@ class Attempt:
         if connection is None:
             completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
         elif completed := self._enter(_COMPLETE):
-            connection.deliver_to(ignore)
-            connection.resume()  # a paused connection would not see the end of the body
+            try:
+                connection.deliver_to(ignore)
+                connection.resume()  # a paused connection would not see the end of the body
+            except BaseException:
+                self._observer.on_complete(self)  # the completion is whole, whatever becomes of its connection
+                raise
         if completed:
             self._observer.on_complete(self)
 
@@ -373,11 +385,15 @@ class Attempt:
 
     def _fail(self, error: RivergateError) -> None:
         if self._enter(AttemptInput.FAILED):
-            self._hang_up()
-            if not isinstance(error, UpstreamRefused):
-                error.blame(self.upstream)
-            self._order.endpoint.redact(error)
-            self._observer.on_failed(self, error)
+            told: RivergateError = GatewayError("the gateway failed to tell why the upstream failed")
+            try:
+                self._hang_up()
+                if not isinstance(error, UpstreamRefused):
+                    error.blame(self.upstream)
+                self._order.endpoint.redact(error)
+                told = error
+            finally:
+                self._observer.on_failed(self, told)
 
     def _hang_up(self) -> None:
         if self._dial is not None:

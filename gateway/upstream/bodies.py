@@ -297,6 +297,9 @@ class WholeBody:
         except UpstreamError as error:
             self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
             return
+        except RecursionError:
+            self._owner.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
+            return
         owner = self._owner  # the first call may release this body
         owner.on_content()
         owner.on_complete()
