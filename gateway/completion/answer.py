@@ -275,6 +275,7 @@ def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
     try:
         return json_text.dumps(description)
     except ValueError:
-        assert usage is not None
+        if usage is None:
+            raise
         counts = {**replace(usage, reported=None).as_json(), "estimated": usage.estimated}
         return json_text.dumps({**description, "usage": counts})

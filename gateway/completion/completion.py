@@ -43,10 +43,12 @@ class Completion(ABC):
         settle: Settle,
         tasks: Tasks,
         lease: Lease | None,
+        on_over: Callable[[str], None] | None = None,
         is_spent: Callable[[Candidate, int], bool] | None = None,
     ) -> None:
         """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
 
+        `on_over(record_id)` is called if `settle` fails: the completion runs no more, whatever becomes of its record.
         `is_spent(candidate, body_bytes)`: whether a whole answer of this length has cost more than the key has.
         """
         self.state = State.ASKING
@@ -54,6 +56,7 @@ class Completion(ABC):
         self._route = route
         self._settle = settle
         self._granted = lease
+        self._on_over = on_over or _forget
         self._lease = lease if lease is not None and lease.has_balance else None
         money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
@@ -84,12 +87,7 @@ class Completion(ABC):
         self._deliver(attempt, candidate)
 
     def on_complete(self) -> None:
-        try:
-            self._complete()
-        except BaseException:  # the attempt is over, and nobody else would tell the client
-            error = GatewayError("the gateway failed to end the answer")
-            self._fail(error, error.ending)
-            raise
+        self._complete()
 
     def on_failed(self, error: RivergateError) -> None:
         self._fail(error, error.ending)
@@ -113,6 +111,10 @@ class Completion(ABC):
         """Tell whoever asked that the answer broke off, or never began; `before`: where the completion was then."""
 
     @abstractmethod
+    def _tell_at_least(self, ending: Ending) -> None:
+        """Tell whoever asked, and was not told by `_complete` or `_break`, that the answer is over. Idempotent."""
+
+    @abstractmethod
     def _record_id(self) -> str:
         """The id under which the completion is recorded."""
 
@@ -131,20 +133,37 @@ class Completion(ABC):
     # --- the end
 
     def _fail(self, error: RivergateError, ending: Ending) -> None:
-        if self.state is not State.ENDED:
+        if not self._is_over():
             tell = partial(self._break, error, ending, self.state)
             try:
                 self._dispatcher.cancel()
             finally:
-                self._end(ending, error.reason, tell)
+                try:
+                    self._end(ending, error.reason, tell)
+                except BaseException:
+                    if not self._is_over():  # it failed before it began
+                        self._end(ending, error.reason, tell)
+                    raise
+
+    def _is_over(self) -> bool:
+        return self.state is State.ENDED
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
-        """Call `tell` for whoever asked, and settle, even if `tell` raises."""
+        """Call `tell` for whoever asked, and settle, whatever fails."""
         self.state = State.ENDED
         try:
             tell()
+        except BaseException:
+            self._tell_at_least(ending)
+            raise
         finally:
-            self._settle_once(ending, reason)
+            try:
+                self._settle_once(ending, reason)
+            except BaseException:
+                if self._settle is not _settled:  # it failed before it came to the record
+                    self._settle_once(ending, reason)
+                self._on_over(self._record_id())
+                raise
 
     def _settle_once(self, ending: Ending, reason: str | None) -> None:
         """Take the steps of the settlement: a step that fails keeps no later one from being taken.
@@ -152,21 +171,26 @@ class Completion(ABC):
         A record that cannot be made is replaced by a bare one. The attempts and the call are let go of: a kept stream
         keeps no prompt, and nothing waits for the collector.
         """
-        settle, self._settle = self._settle, _settled
         answer, record_id, record = self.answer, self._record_id(), None
         try:
+            record = answer.record(record_id, ending, reason)
+        finally:
             try:
-                record = answer.record(record_id, ending, reason)
-            finally:
                 record = record or answer.bare_record(record_id, ending, reason)
+                settle, self._settle = self._settle, _settled
                 try:
                     settle(record)
                 finally:
                     answer.release(record)
-        finally:
-            if self._granted is not None:
-                self._granted.close()  # as the bank has done, if it got the record
-            del self._dispatcher, self._call, self._route, self._lease, self._granted
+            finally:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._granted is not None:
+            self._granted.close()  # as the bank has done, if it got the record
+        self._granted = self._lease = None
+        for name in ("_dispatcher", "_call", "_route"):
+            self.__dict__.pop(name, None)
 
 
 def stop_error(ending: Ending) -> GatewayError:
@@ -174,6 +198,10 @@ def stop_error(ending: Ending) -> GatewayError:
     if ending is Ending.DRAINED:
         return Draining("the gateway is shutting down; try again", retry_after=1)
     return StreamAborted(f"the stream was ended: {ending}")
+
+
+def _forget(record_id: str) -> None:
+    """Do nothing: nobody counts the completion among those that run."""
 
 
 def _settled(record: Record) -> None:

@@ -206,7 +206,12 @@ class Opening:
         parts = self._parts
         try:
             completion = WholeCompletion(
-                self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
+                self._call,
+                self._route,
+                settle=self._settle(),
+                tasks=parts.tasks,
+                lease=self._lease,
+                on_over=parts.hub.end,
             )
             completion.start()
         except BaseException:
@@ -232,6 +237,7 @@ class Opening:
                 fingerprint=plan.fingerprint,
                 output=plan.output,
                 lease=self._lease,
+                on_over=parts.hub.end,
             ),
             limits=parts.in_force.config.stream,
             settle=self._settle(),

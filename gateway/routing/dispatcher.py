@@ -201,7 +201,12 @@ class Dispatcher:
                 self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
+        if not self._is_open:
+            return  # the request is settled
         entry, now = self._entries[attempt], clock.monotonic()
+        if entry.outcome:  # the attempt was over, and something failed to tell so
+            self._owner.on_failed(error)
+            return
         entry.outcome = error.code
         try:
             entry.candidate.health.on_failed(entry.health_number, error, now)

@@ -174,11 +174,15 @@ class Stream:
         A subscriber without a sink is left to its owner, which can still tell its client what has happened.
         """
         self._producer = None
-        for subscriber in [subscriber for subscriber in self._subscribers if subscriber.sink is not None]:
+        for subscriber in list(self._subscribers):
             try:
-                subscriber.end(Ending.INTERNAL_ERROR)
+                if subscriber.ending is not None:  # it failed to tell so
+                    self.on_closed(subscriber)
+                elif subscriber.sink is not None:
+                    subscriber.end(Ending.INTERNAL_ERROR)
             except Exception:  # it must not keep the others waiting for an end that never comes
                 _log.exception("a subscriber failed to end", extra={"fields": {"stream_id": self.id}})
+        self._audience.recount(sum(subscriber.is_audience for subscriber in self._subscribers))
         try:
             self._audience.close()
         finally:
@@ -229,13 +233,15 @@ class Stream:
         self._fanout.remove(subscriber, Cause.BLOCKED)
 
     def on_closed(self, subscriber: Subscriber) -> None:
-        if subscriber.ending is Ending.LAGGED:
-            self._on_lagged(subscriber)
-        self._delivered += subscriber.position - subscriber.first_seq
         del self._subscribers[subscriber]
-        self._fanout.remove(subscriber, Cause.ENDED)
-        if subscriber.is_audience:
-            self._audience.leave()
+        try:
+            if subscriber.ending is Ending.LAGGED:
+                self._on_lagged(subscriber)
+            self._delivered += subscriber.position - subscriber.first_seq
+            self._fanout.remove(subscriber, Cause.ENDED)
+        finally:
+            if subscriber.is_audience:
+                self._audience.leave()
         if self._is_paused:
             self._make_room()
         if not self._subscribers:

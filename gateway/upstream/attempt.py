@@ -230,6 +230,7 @@ class Attempt:
             self._start_dial()
         elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
             self._finish_body()
+            self._fail(error)  # only if the body was over, and its end could not be told
         else:
             self._fail(error)
 
@@ -247,17 +248,17 @@ class Attempt:
 
     def on_complete(self) -> None:
         connection = self._connection
-        if connection is None:
-            completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
-        elif completed := self._enter(_COMPLETE):
-            try:
+        try:
+            if connection is None:
+                completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
+            elif completed := self._enter(_COMPLETE):
                 connection.deliver_to(ignore)
                 connection.resume()  # a paused connection would not see the end of the body
-            except BaseException:
-                self._observer.on_complete(self)  # the completion is whole, whatever becomes of its connection
-                raise
-        if completed:
-            self._observer.on_complete(self)
+            if completed:
+                self._observer.on_complete(self)
+        except BaseException:  # the attempt is over, and nobody else would tell
+            self._observer.on_failed(self, GatewayError("the gateway failed to end the answer"))
+            raise
 
     def on_broken(self, error: RivergateError) -> None:
         self._fail(error)
@@ -384,16 +385,17 @@ class Attempt:
         self._timer = self._loop.call_later(seconds, call, *args)
 
     def _fail(self, error: RivergateError) -> None:
-        if self._enter(AttemptInput.FAILED):
-            told: RivergateError = GatewayError("the gateway failed to tell why the upstream failed")
-            try:
-                self._hang_up()
-                if not isinstance(error, UpstreamRefused):
-                    error.blame(self.upstream)
-                self._order.endpoint.redact(error)
-                told = error
-            finally:
-                self._observer.on_failed(self, told)
+        try:
+            if not self._enter(AttemptInput.FAILED):
+                return
+            self._hang_up()
+            if not isinstance(error, UpstreamRefused):
+                error.blame(self.upstream)
+            self._order.endpoint.redact(error)
+            self._observer.on_failed(self, error)
+        except BaseException:  # the attempt is over, and nobody else would tell
+            self._observer.on_failed(self, GatewayError("the gateway failed to tell why the upstream failed"))
+            raise
 
     def _hang_up(self) -> None:
         if self._dial is not None:

@@ -14,6 +14,7 @@ from tests.kit.completions import CLIENT_KEY, PROMPT, QUICK, text
 from tests.kit.configuration import ORDERED
 from tests.kit.gateway import Gateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
+from tests.kit.keyring import prompt_cost
 from tests.kit.rivals import (
     METADATA,
     WHOLE_TEXT,
@@ -206,12 +207,13 @@ class TestOutput:
 
 class TestCost:
     def test_an_answer_that_has_cost_enough_is_ended(self, gateway: Gateway, rivals: Rivals, lone_model: str) -> None:
-        limit = PROMPT_USD + 10 * TOKEN_USD
+        prompt = prompt_cost(request_for(lone_model, LONG)) / 1_000_000
+        limit = prompt + 10 * TOKEN_USD
         request = request_for(lone_model, LONG, gateway={"routing": {"max_cost_usd": limit}})
         answer = cut_short(gateway, rivals, request, "budget_exhausted", "budget_exhausted")
         tokens = len(answer.text()) / len(WORD)
         assert 10 < tokens < 200
-        assert float(ended(gateway, answer)["cost_usd"]) == pytest.approx(PROMPT_USD + tokens * TOKEN_USD)
+        assert float(ended(gateway, answer)["cost_usd"]) == pytest.approx(prompt + tokens * TOKEN_USD)
 
     @pytest.mark.parametrize("place", ["gateway", "top level"])
     def test_a_prompt_that_is_too_dear_already_ends_the_answer_with_its_first_token(
