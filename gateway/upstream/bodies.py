@@ -4,6 +4,7 @@ In: the bytes of the body, read by read. Out: calls to a `BodyOwner`, in the sam
 What an event or a JSON object means is the dialect's business (dialects/dialect.py).
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -308,9 +309,10 @@ class WholeBody:
         self.over = True
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens of the answer; of an answer that was cut, an estimate by the bytes that came."""
+        """The tokens of the answer; an estimate by the bytes that came if it was cut, or is nested too deeply."""
         if self.document is not None:
-            return self.document.usage(prompt_tokens)
+            with contextlib.suppress(ValueError, RecursionError):
+                return self.document.usage(prompt_tokens)
         return estimate(prompt_tokens, 0, len(self._data))
 
     def release(self) -> None:

@@ -126,6 +126,8 @@ class House:
         cost = int(((record.cost_usd or 0) + record.hedge_cost_usd) * 1_000_000) + 2  # each is rounded up
         self.excess += max(cost - reserved, 0)
         self._bookkeeping.settle(record, lease, span)
+        available = self.account.available
+        assert available is None or available >= -self.excess
 
 
 class Street:

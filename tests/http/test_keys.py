@@ -286,6 +286,20 @@ def test_a_request_without_an_answer_has_no_counts_and_an_answer_that_was_left_h
     assert left["cost"] == prompt_cost(body(ENDLESS, stream=True)) + left["completion_tokens"] * TOKEN_COST
 
 
+def test_requests_whose_prompt_is_in_their_tools_do_not_pass_a_small_balance(
+    gateway: Gateway, keyring: Keyring, alpha: Upstream
+) -> None:
+    key, before = keyring.create(balance_usd="0.01"), alpha.statistics().requests
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 400_000}}
+    request = body(QUICK, stream=True, max_tokens=1, tools=[tool])
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: fetch(gateway.port, request, Authorization=key.bearer), range(10)))
+    assert {answer.status for answer in answers} == {402}
+    assert "its prompt costs about 0.25" in answers[0].error()["message"]
+    assert "0.010000 USD are left" in answers[0].error()["message"]
+    assert (keyring.balance(key), alpha.statistics().requests) == (10_000, before)
+
+
 def test_a_free_model_is_counted_and_costs_nothing(gateway: Gateway, keyring: Keyring) -> None:
     key = keyring.create(balance_usd="0.000001")
     assert fetch(gateway.port, body(QUICK, model=FREE, stream=True), Authorization=key.bearer).status == 200
