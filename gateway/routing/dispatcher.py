@@ -17,7 +17,8 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
-from gateway.upstream.attempt import Attempt, Marks, Order
+from gateway.upstream.attempt import Attempt
+from gateway.upstream.order import Marks, Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 _GIVEN_UP = frozenset(reason.value for reason in CancelReason)
@@ -128,13 +129,13 @@ class Dispatcher:
 
     def start(self) -> None:
         """Send the first request."""
-        self._run(self._race.on_go(clock.monotonic()))
+        self._obey(self._race.on_go(clock.monotonic()))
 
     def cancel(self) -> None:
         """Cancel every attempt, the winner too; the owner hears nothing of it. A fault in one spares no other."""
         self._clear_timer()
         try:
-            self._run(self._race.on_stop())
+            self._obey(self._race.on_stop())
         finally:
             winner = self._winner
             for entry in self._entries.values():
@@ -181,7 +182,7 @@ class Dispatcher:
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        self._obey(self._race.on_content, entry.number)
+        self._decide(self._race.on_content, entry.number)
         if entry is self._winner:
             self._commit(entry)
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
@@ -214,20 +215,20 @@ class Dispatcher:
             if entry is self._winner:
                 self._owner.on_failed(error)
             else:
-                self._obey(self._race.on_failed, entry.number, error, now)
+                self._decide(self._race.on_failed, entry.number, error, now)
 
     # --- commands
 
-    def _obey(self, decide: Callable[..., list[Command]], *arguments: Any) -> None:
-        """Run the commands that `decide` gives. A fault ends the request, since nobody else would tell its owner."""
+    def _decide(self, decide: Callable[..., list[Command]], *arguments: Any) -> None:
+        """Obey the commands that `decide` gives. A fault ends the request, since nobody else would tell its owner."""
         try:
-            self._run(decide(*arguments))
+            self._obey(decide(*arguments))
         except Exception:
             if self._is_open:
                 self._owner.on_failed(GatewayError("the gateway failed to ask an upstream"))
             raise
 
-    def _run(self, commands: list[Command]) -> None:
+    def _obey(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Start(number, candidate, hedge):
@@ -256,7 +257,7 @@ class Dispatcher:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._obey(self._commands_at, clock.monotonic())
+        self._decide(self._commands_at, clock.monotonic())
 
     def _commands_at(self, now: float) -> list[Command]:
         money = self._money

@@ -7,11 +7,9 @@ being cancelled; cancelled means that its connection is closed in that very call
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from gateway import clock
-from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
@@ -20,10 +18,10 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
-from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
 from gateway.upstream.gap_sampler import GapSampler
 from gateway.upstream.idle_watch import IdleWatch
+from gateway.upstream.order import AttemptObserver, Marks, Order
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 # How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
@@ -40,48 +38,6 @@ _CONNECTED, _HEAD, _CONTENT, _RELAYED = (
 )
 _COMPLETE, _BODY_OVER = AttemptInput.COMPLETE, AttemptInput.BODY_OVER
 _LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS
-
-
-@dataclass(slots=True)
-class Marks:
-    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
-
-    started: float
-    connected: float | None = None
-    head: float | None = None
-    first_byte: float | None = None
-    first_event: float | None = None
-    first_content: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The request that an attempt sends, and how its answer is to be read.
-
-    `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
-    bytes have come has already cost more than there is.
-    """
-
-    endpoint: Endpoint
-    request: bytes
-    dialect: Dialect
-    identity: AnswerIdentity
-    streamed: bool
-    hold_finish: bool = False
-    is_spent: Callable[[int], bool] | None = None
-
-
-class AttemptObserver(Protocol):
-    """Whoever started an attempt and hears what becomes of it."""
-
-    def on_content(self, attempt: "Attempt") -> None:
-        """The first content is there: `flow_to` takes it, `cancel` declines."""
-
-    def on_complete(self, attempt: "Attempt") -> None:
-        """The completion is over and whole; only after `on_content`."""
-
-    def on_failed(self, attempt: "Attempt", error: RivergateError) -> None:
-        """The attempt has failed, and has closed its connection or given it back."""
 
 
 class Attempt:

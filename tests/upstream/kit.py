@@ -16,8 +16,9 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError, UpstreamError, UpstreamRefused
 from gateway.tasks import Tasks
-from gateway.upstream.attempt import Attempt, Order
+from gateway.upstream.attempt import Attempt
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.order import Order
 
 BOUND = 1.0  # seconds that "at once" may take on a loaded machine
 KEY = "sk-never-to-be-told"

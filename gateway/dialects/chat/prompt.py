@@ -33,7 +33,7 @@ _PARAMETERS = frozenset(
         *("safety_identifier", "prompt_cache_key"),
     )
 )
-_SHORT_CHARACTERS = 64  # a longer value of such a parameter is counted
+_SHORT_CHARACTERS = 64  # a text that is the value of a parameter, and is longer, is counted
 _NUMBERS = (int, float, bool, type(None))
 _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
 # What every image and every file has in its JSON; letters of a name may be escaped.

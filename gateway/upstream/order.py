@@ -1,0 +1,54 @@
+"""Pure: what an attempt is given, the times at which it came to each stage, and who hears of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.dialects.dialect import AnswerIdentity, Dialect
+from gateway.errors import RivergateError
+from gateway.upstream.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from gateway.upstream.attempt import Attempt
+
+
+@dataclass(slots=True)
+class Marks:
+    """The times at which an attempt came to each stage, by `clock.monotonic`; None: it has not come so far."""
+
+    started: float
+    connected: float | None = None
+    head: float | None = None
+    first_byte: float | None = None
+    first_event: float | None = None
+    first_content: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The request that an attempt sends, and how its answer is to be read.
+
+    `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
+    bytes have come has already cost more than there is.
+    """
+
+    endpoint: Endpoint
+    request: bytes
+    dialect: Dialect
+    identity: AnswerIdentity
+    streamed: bool
+    hold_finish: bool = False
+    is_spent: Callable[[int], bool] | None = None
+
+
+class AttemptObserver(Protocol):
+    """Whoever started an attempt and hears what becomes of it."""
+
+    def on_content(self, attempt: "Attempt") -> None:
+        """The first content is there: `flow_to` takes it, `cancel` declines."""
+
+    def on_complete(self, attempt: "Attempt") -> None:
+        """The completion is over and whole; only after `on_content`."""
+
+    def on_failed(self, attempt: "Attempt", error: RivergateError) -> None:
+        """The attempt has failed, and has closed its connection or given it back."""
