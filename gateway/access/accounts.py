@@ -15,8 +15,9 @@ from gateway.errors import InsufficientQuota, PermissionDenied
 class Quote:
     """What a request may cost, in micro-dollars."""
 
-    least: int  # what it costs to ask one upstream at all: the prompt
+    least: int  # what it costs to ask one upstream at all: the prompt, as it is estimated
     wanted: int  # what the prompt and the longest answer that the request allows cost
+    most: int = 0  # the same with the densest prompt that its bytes can hold; reserved as far as there is money
 
 
 class Account:
@@ -54,6 +55,15 @@ class Account:
         if self.key.models and not any(name in self.key.models for name in names):
             raise PermissionDenied(f"this API key may not use the model {names[0][:200]!r}", param=field)
 
+    def check_price(self, model_id: str, upstream: str, field: str = "model") -> None:
+        """Refuse a model of unknown price to a key with a balance. Raises `PermissionDenied`, which names `field`."""
+        if self.balance is not None:
+            raise PermissionDenied(
+                f"the model {model_id!r} has no price at the upstream {upstream}, so a key with a balance may not "
+                "use it: the operator has to set input_usd_per_mtok and output_usd_per_mtok, or free = true",
+                param=field,
+            )
+
     # --- for the bank
 
     @property
@@ -69,11 +79,22 @@ class Account:
         """Reserve what a request may cost, or all that is left if that is less. Raises `InsufficientQuota`."""
         available = self.available
         if available is not None and (available <= 0 or available < quote.least):
-            raise InsufficientQuota("the balance of this API key is used up")
+            raise InsufficientQuota(self._shortfall(quote.least, available))
         self.running += 1
-        amount = quote.wanted if available is None else min(quote.wanted, available)
+        most = max(quote.wanted, quote.most)
+        amount = most if available is None else min(most, available)
         self.reserved += amount
-        return AccountLease(self, amount, quote.least)
+        return AccountLease(self, amount, quote)
+
+    def _shortfall(self, needed: int, available: int) -> str:
+        """Why a request does not fit, with the amounts in US dollars."""
+        reserved = f", and requests that run have reserved {_usd(self.reserved)} USD" if self.reserved else ""
+        if available <= 0 and not self.reserved:
+            return f"the balance of this API key is used up: {_usd(available)} USD are left"
+        return (
+            f"the balance of this API key does not cover this request: its prompt costs about {_usd(needed)} USD, "
+            f"{_usd(available)} USD are left{reserved}"
+        )
 
     def reserve_more(self, amount: int) -> int:
         """Reserve up to `amount` more, as far as the money goes; returns what was added."""
@@ -111,11 +132,12 @@ class Account:
 class AccountLease:
     """What one running request has reserved of an account of this process."""
 
-    __slots__ = ("_account", "_is_closed", "_least", "reserved")
+    __slots__ = ("_account", "_is_closed", "_least", "_spare", "reserved")
 
-    def __init__(self, account: Account, reserved: int, least: int) -> None:
+    def __init__(self, account: Account, reserved: int, quote: Quote) -> None:
         self._account = account
-        self._least = least
+        self._least = quote.least
+        self._spare = max(reserved - quote.wanted, 0)  # reserved in case that the prompt is denser than it looks
         self._is_closed = False
         self.reserved = reserved
 
@@ -133,13 +155,22 @@ class AccountLease:
         return self.reserved
 
     def covers_another(self) -> bool:
-        available = self._account.available
-        if self._is_closed or (available is not None and available < self._least):
+        from_spare = min(self._spare, self._least)
+        missing, available = self._least - from_spare, self._account.available
+        if self._is_closed or (available is not None and available < missing):
             return False
-        self.extend(self._least)
+        self._spare -= from_spare
+        self.extend(missing)
         return True
 
     def close(self) -> None:
         if not self._is_closed:
-            self._is_closed = True
+            # Given back before it is marked: if that fails, another call of `close` tries again.
             self._account.give_back(self.reserved)
+            self._is_closed = True
+
+
+def _usd(microusd: int) -> str:
+    """An amount in US dollars, to the millionth; `int` division keeps amounts of any size exact."""
+    sign, whole = "-" if microusd < 0 else "", abs(microusd)
+    return f"{sign}{whole // 1_000_000}.{whole % 1_000_000:06d}"

@@ -49,11 +49,13 @@ class LocalBank:
         return account.lease(quote)
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
-        if lease is not None:
-            lease.close()
-            if (account := self._keys.account(lease.key_id)) is not None:
+        try:
+            self._settling.add(usage)
+            if lease is not None and (account := self._keys.account(lease.key_id)) is not None:
                 account.on_settled(usage.total_microusd)
-        self._settling.add(usage)
+        finally:
+            if lease is not None:
+                lease.close()
 
     async def run(self) -> None:
         await self._settling.run()

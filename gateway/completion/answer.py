@@ -10,8 +10,10 @@ from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.routing.attempt_entry import AttemptEntry, AttemptRecord
+from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
@@ -30,16 +32,28 @@ class Record:
     error: str | None
     usage: Usage | None
     cost_usd: Decimal | None
-    hedge_cost_usd: Decimal  # what the attempts cost that lost a race; an estimate
-    strategy: str
-    ttft_ms: float | None
-    gap_p50_ms: float | None  # the median pause between two tokens
-    duration_ms: float
-    attempts: tuple[AttemptRecord, ...]
+    hedge_cost_usd: Decimal = Decimal(0)  # what the other attempts cost that were given up; an estimate
+    strategy: str = ""
+    ttft_ms: float | None = None
+    gap_p50_ms: float | None = None  # the median pause between two tokens
+    duration_ms: float = 0.0
+    attempts: tuple[AttemptRecord, ...] = ()
     wildcard: str | None = None  # the wildcard of the configuration by which the model was found
 
 
 Settle = Callable[[Record], None]
+
+_NOTHING_TOLD = json_text.dumps(
+    {
+        "upstream": None,
+        "routing_strategy": None,
+        "ttft": {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None},
+        "inter_token_gap_ms": None,
+        "usage": None,
+        "cost_usd": None,
+        "attempts": [],
+    }
+)  # the description of an answer that cannot be described
 
 
 class Answer:
@@ -98,20 +112,26 @@ class Answer:
         return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
 
     def hedge_cost(self) -> Decimal:
-        """The cost of the attempts that lost a race: an estimate, since nobody waited for their usage."""
+        """The cost of the attempts that were given up: an estimate, since nobody waited for their usage."""
+        return self._cost_of(self._dispatcher.given_up())
+
+    def _cost_of(self, entries: list[AttemptEntry]) -> Decimal:
         total = Decimal(0)
-        for entry in self._dispatcher.lost():
-            model = entry.candidate.model
-            used = Usage(self._call.prompt_tokens, entry.attempt.counts.events, estimated=True)
-            total += cost_usd(used, model.input_usd_per_mtok, model.output_usd_per_mtok) or Decimal(0)
+        for entry in entries:
+            total += _cost(self._usage_of(entry.attempt), entry.candidate) or Decimal(0)
         return total
+
+    def _usage_of(self, attempt: Attempt) -> Usage:
+        """The tokens of an attempt that was given up: the prompt at least, whatever the upstream has said so far."""
+        used = attempt.usage(self._call.prompt_tokens)
+        return used if used.prompt_tokens else replace(used, prompt_tokens=self._call.prompt_tokens, estimated=True)
 
     def metadata(self) -> dict[str, Any]:
         """The object `routing_metadata` that clients get; only after `on_won`."""
         candidate, usage = self._candidate, self.usage()
         assert candidate is not None
         assert usage is not None
-        cost = self._cost(usage)
+        cost = _cost(usage, candidate)
         metadata: dict[str, Any] = {
             "provider": candidate.endpoint.name,
             "provider_model_id": candidate.model.upstream_id,
@@ -137,7 +157,7 @@ class Answer:
             description: dict[str, Any] = json_text.loads(self._settled[1])
             return description
         usage = self.usage()
-        return self._description(usage, self._cost(usage), self._dispatcher.records())
+        return self._description(usage, _cost(usage, self._candidate), self._dispatcher.records())
 
     def _description(
         self, usage: Usage | None, cost: Decimal | None, attempts: tuple[AttemptRecord, ...]
@@ -157,40 +177,65 @@ class Answer:
             "attempts": [record.as_json() for record in attempts],
         }
 
-    def settle(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        """Make the record, and let go of the attempts: a kept stream keeps neither its prompt nor its attempts."""
-        usage, attempts = self.usage(), self._dispatcher.records()
-        cost = self._cost(usage)
-        description = self._description(usage, cost, attempts)
-        record = Record(
+    def record(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """The record of the answer, which is over.
+
+        Where no attempt has won, the first one of those that were given up is what the client pays for.
+        """
+        paid, others = self._candidate, self._dispatcher.given_up()
+        usage = self.usage()
+        if paid is None and others:
+            paid, usage = others[0].candidate, self._usage_of(others[0].attempt)
+            del others[0]
+        return Record(
             id=record_id,
             request_id=self._call.request_id,
             operation=self._call.dialect.operation,
-            model_id=self._candidate.model.id if self._candidate else self._call.model_id,
-            upstream=self._candidate.endpoint.name if self._candidate else None,
+            model_id=paid.model.id if paid else self._call.model_id,
+            upstream=paid.endpoint.name if paid else None,
             ending=ending,
             error=error,
             usage=usage,
-            cost_usd=cost,
-            hedge_cost_usd=self.hedge_cost(),
+            cost_usd=_cost(usage, paid),
+            hedge_cost_usd=self._cost_of(others),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
-            gap_p50_ms=(description["inter_token_gap_ms"] or {}).get("p50"),
+            gap_p50_ms=(self._gaps() or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
-            attempts=attempts,
-            wildcard=self._candidate.wildcard if self._candidate else self._call.wildcard,
+            attempts=self._dispatcher.records(),
+            wildcard=paid.wildcard if paid else self._call.wildcard,
         )
-        self._settled = (self.headers(), _encoded(description, usage))
-        self._winner = None
-        self._dispatcher.release()
-        del self._dispatcher, self._call
-        return record
 
-    def _cost(self, usage: Usage | None) -> Decimal | None:
-        if usage is None or self._candidate is None:
-            return None
-        model = self._candidate.model
-        return cost_usd(usage, model.input_usd_per_mtok, model.output_usd_per_mtok)
+    def bare_record(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """The record of an answer that cannot be read: it has cost the prompt, if an upstream has answered."""
+        candidate = self._candidate
+        usage = Usage(self._call.prompt_tokens, 0, estimated=True) if candidate is not None else None
+        return Record(
+            id=record_id,
+            request_id=self._call.request_id,
+            operation=self._call.dialect.operation,
+            model_id=candidate.model.id if candidate else self._call.model_id,
+            upstream=candidate.endpoint.name if candidate else None,
+            ending=ending,
+            error=error,
+            usage=usage,
+            cost_usd=_cost(usage, candidate),
+            wildcard=candidate.wildcard if candidate else self._call.wildcard,
+        )
+
+    def release(self, record: Record) -> None:
+        """Let go of the attempts, and keep what is told of them: a kept stream keeps neither prompt nor attempts."""
+        headers, told = {}, _NOTHING_TOLD
+        try:
+            headers = self.headers()
+            told = _encoded(self._description(record.usage, record.cost_usd, record.attempts), record.usage)
+        finally:
+            self._settled = (headers, told)
+            self._winner = None
+            try:
+                self._dispatcher.release()
+            finally:
+                del self._dispatcher, self._call
 
     def _gaps(self) -> dict[str, float | None] | None:
         """Quantiles of the pauses between two tokens, from samples; None while there are none."""
@@ -223,11 +268,19 @@ class Answer:
         return round((usage.completion_tokens - 1) / seconds, 2)
 
 
+def _cost(usage: Usage | None, candidate: Candidate | None) -> Decimal | None:
+    """The cost of these tokens at this candidate in US dollars; None without tokens or without a price."""
+    if usage is None or candidate is None:
+        return None
+    return cost_usd(usage, candidate.model.input_usd_per_mtok, candidate.model.output_usd_per_mtok)
+
+
 def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
     """The description as JSON; without the upstream's own details of the usage if no JSON can hold them."""
     try:
         return json_text.dumps(description)
     except ValueError:
-        assert usage is not None
+        if usage is None:
+            raise
         counts = {**replace(usage, reported=None).as_json(), "estimated": usage.estimated}
         return json_text.dumps({**description, "usage": counts})

@@ -8,14 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 
 from gateway.access.bank import Lease
 from gateway.completion.answer import Answer, Record, Settle
 from gateway.completion.spending import MICRO, Spending, ceil_microusd
 from gateway.endings import Ending
 from gateway.errors import Draining, GatewayError, RivergateError, StreamAborted
+from gateway.routing.call import Call, Money
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import Call, Dispatcher, Money
+from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
@@ -42,10 +44,12 @@ class Completion(ABC):
         settle: Settle,
         tasks: Tasks,
         lease: Lease | None,
+        on_over: Callable[[str], None] | None = None,
         is_spent: Callable[[Candidate, int], bool] | None = None,
     ) -> None:
         """`settle` takes the record. `lease`: the money reserved for the request; None: nobody pays.
 
+        `on_over(record_id)` is called if `settle` fails: the completion runs no more, whatever becomes of its record.
         `is_spent(candidate, body_bytes)`: whether a whole answer of this length has cost more than the key has.
         """
         self.state = State.ASKING
@@ -53,14 +57,15 @@ class Completion(ABC):
         self._route = route
         self._settle = settle
         self._granted = lease
+        self._on_over = on_over or _forget
         self._lease = lease if lease is not None and lease.has_balance else None
         money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
 
     def start(self) -> None:
         """Send the request. What only its answer needs is made while the request is on its way."""
-        self._dispatcher.start()
         try:
+            self._dispatcher.start()
             self.answer = Answer(self._call, self._route, self._dispatcher)
             self._prepare()
         except BaseException:
@@ -83,12 +88,7 @@ class Completion(ABC):
         self._deliver(attempt, candidate)
 
     def on_complete(self) -> None:
-        try:
-            self._complete()
-        except Exception:  # the attempt is over, and nobody else would tell the client
-            error = GatewayError("the gateway failed to end the answer")
-            self._fail(error, error.ending)
-            raise
+        self._complete()
 
     def on_failed(self, error: RivergateError) -> None:
         self._fail(error, error.ending)
@@ -108,8 +108,12 @@ class Completion(ABC):
         """End a complete answer: call `_end`, which tells whoever asked, or `_fail` if it cannot be given."""
 
     @abstractmethod
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        """End an answer that broke off or never began: call `_end`, which tells whoever asked of the error."""
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        """Tell whoever asked that the answer broke off, or never began; `before`: where the completion was then."""
+
+    @abstractmethod
+    def _tell_at_least(self, ending: Ending) -> None:
+        """Tell whoever asked, and was not told by `_complete` or `_break`, that the answer is over. Idempotent."""
 
     @abstractmethod
     def _record_id(self) -> str:
@@ -130,29 +134,64 @@ class Completion(ABC):
     # --- the end
 
     def _fail(self, error: RivergateError, ending: Ending) -> None:
-        if self.state is not State.ENDED:
-            self._dispatcher.cancel()
-            self._break(error, ending)
+        if not self._is_over():
+            tell = partial(self._break, error, ending, self.state)
+            try:
+                self._dispatcher.cancel()
+            finally:
+                try:
+                    self._end(ending, error.reason, tell)
+                except BaseException:
+                    if not self._is_over():  # it failed before it began
+                        self._end(ending, error.reason, tell)
+                    raise
+
+    def _is_over(self) -> bool:
+        return self.state is State.ENDED
 
     def _end(self, ending: Ending, reason: str | None, tell: Callable[[], None]) -> None:
-        """Call `tell` for whoever asked, and settle, even if `tell` raises.
-
-        The attempts and the call are let go of: a kept stream keeps no prompt, and nothing waits for the collector.
-        """
+        """Call `tell` for whoever asked, and settle, whatever fails."""
         self.state = State.ENDED
         try:
             tell()
+        except BaseException:
+            self._tell_at_least(ending)
+            raise
         finally:
-            self._settle_once(ending, reason)
+            try:
+                self._settle_once(ending, reason)
+            except BaseException:
+                if self._settle is not _settled:  # it failed before it came to the record
+                    self._settle_once(ending, reason)
+                self._on_over(self._record_id())
+                raise
 
     def _settle_once(self, ending: Ending, reason: str | None) -> None:
-        settle, self._settle = self._settle, _settled
+        """Take the steps of the settlement: a step that fails keeps no later one from being taken.
+
+        A record that cannot be made is replaced by a bare one. The attempts and the call are let go of: a kept stream
+        keeps no prompt, and nothing waits for the collector.
+        """
+        answer, record_id, record = self.answer, self._record_id(), None
         try:
-            settle(self.answer.settle(self._record_id(), ending, reason))
+            record = answer.record(record_id, ending, reason)
         finally:
-            if self._granted is not None:
-                self._granted.close()  # as the bank has done, if it got the record
-            del self._dispatcher, self._call, self._route, self._lease, self._granted
+            try:
+                record = record or answer.bare_record(record_id, ending, reason)
+                settle, self._settle = self._settle, _settled
+                try:
+                    settle(record)
+                finally:
+                    answer.release(record)
+            finally:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._granted is not None:
+            self._granted.close()  # as the bank has done, if it got the record
+        self._granted = self._lease = None
+        for name in ("_dispatcher", "_call", "_route"):
+            self.__dict__.pop(name, None)
 
 
 def stop_error(ending: Ending) -> GatewayError:
@@ -160,6 +199,10 @@ def stop_error(ending: Ending) -> GatewayError:
     if ending is Ending.DRAINED:
         return Draining("the gateway is shutting down; try again", retry_after=1)
     return StreamAborted(f"the stream was ended: {ending}")
+
+
+def _forget(record_id: str) -> None:
+    """Do nothing: nobody counts the completion among those that run."""
 
 
 def _settled(record: Record) -> None:

@@ -18,9 +18,9 @@ from gateway.completion.meter import Meter, OutputLimits, affordable_tokens
 from gateway.config import StreamSettings
 from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
-from gateway.errors import DurationExceeded, RivergateError
+from gateway.errors import DurationExceeded, GatewayError, RivergateError
+from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import Call
 from gateway.routing.router import Route
 from gateway.stream.audience import Policy
 from gateway.stream.stream import Stream
@@ -39,7 +39,7 @@ class Plan:
 
     `owner`: the id of the caller who owns the stream. `policy`: what becomes of the stream without subscribers.
     `key`: its `X-Stream-Key`. `fingerprint`: tells the request's body, so that another body under that key is a
-    conflict. `lease`: the money reserved for the answer; None: nobody pays.
+    conflict. `lease`: the money reserved for the answer; None: nobody pays. `on_over`: as `Completion` says.
     """
 
     owner: str
@@ -49,6 +49,7 @@ class Plan:
     fingerprint: bytes = b""
     output: OutputLimits = field(default_factory=OutputLimits)
     lease: Lease | None = None
+    on_over: Callable[[str], None] | None = None
 
 
 class StreamedCompletion(Completion):
@@ -59,7 +60,7 @@ class StreamedCompletion(Completion):
     def __init__(
         self, call: Call, route: Route, plan: Plan, *, limits: StreamSettings, settle: Settle, tasks: Tasks
     ) -> None:
-        super().__init__(call, route, settle=settle, tasks=tasks, lease=plan.lease)
+        super().__init__(call, route, settle=settle, tasks=tasks, lease=plan.lease, on_over=plan.on_over)
         self.id = ""  # drawn by `start`
         self.owner = plan.owner
         self.key = plan.key
@@ -150,15 +151,22 @@ class StreamedCompletion(Completion):
             self._tell_decision()
 
     def _complete(self) -> None:
-        self._close(Ending.COMPLETED, self._closing_frames(), None)
+        self._end(Ending.COMPLETED, None, partial(self._close, Ending.COMPLETED, self._closing_frames()))
 
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        if self.state is State.ASKING:
-            self._failure = self.answer.failure(error)
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        if before is State.ASKING:
+            self._failure = error
+            self.answer.failure(error)
+        self._close(ending, self.answer.break_frames(error))
+        # Only after `_close`: whoever hears the decision may leave, and the last to leave would end the stream.
+        self._tell_decision()
+
+    def _tell_at_least(self, ending: Ending) -> None:
         try:
-            self._close(ending, self.answer.break_frames(error), error.reason)
+            if self._waiting and self._failure is None:
+                self._failure = GatewayError("the gateway failed to end the answer")
+            self.stream.cut(ending)
         finally:
-            # Only after `_close`: whoever hears the decision may leave, and the last to leave would end the stream.
             self._tell_decision()
 
     def _record_id(self) -> str:
@@ -185,10 +193,10 @@ class StreamedCompletion(Completion):
     def _on_max_duration(self) -> None:
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
 
-    def _close(self, ending: Ending, last_frames: list[bytes], reason: str | None) -> None:
+    def _close(self, ending: Ending, last_frames: list[bytes]) -> None:
         if self._duration_limit is not None:
             self._duration_limit.cancel()
-        self._end(ending, reason, partial(self.stream.close, ending, last_frames))
+        self.stream.close(ending, last_frames)
 
     def _closing_frames(self) -> list[bytes]:
         """The frames between the last event and the terminal: the usage, as the client's `usage_event` has it."""

@@ -2,17 +2,18 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
-from gateway.completion.completion import Completion
+from gateway.completion.completion import Completion, State
 from gateway.dialects.dialect import AnswerReport
 from gateway.endings import Ending
-from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, StreamAborted, UpstreamError
+from gateway.errors import BALANCE_SPENT, CostExceeded, GatewayError, RivergateError, StreamAborted, UpstreamError
+from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import Call
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
@@ -34,10 +35,19 @@ class WholeAnswer:
 class WholeCompletion(Completion):
     """A completion that is read to its end before any of it is passed on (`hub.Running`)."""
 
-    def __init__(self, call: Call, route: Route, *, settle: Settle, tasks: Tasks, lease: Lease | None = None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        *,
+        settle: Settle,
+        tasks: Tasks,
+        lease: Lease | None = None,
+        on_over: Callable[[str], None] | None = None,
+    ) -> None:
         self.id = f"whole_{secrets.token_hex(8)}"
         is_spent = self._is_spent if call.request.length_tells_tokens() else None
-        super().__init__(call, route, settle=settle, tasks=tasks, lease=lease, is_spent=is_spent)
+        super().__init__(call, route, settle=settle, tasks=tasks, lease=lease, on_over=on_over, is_spent=is_spent)
         self._candidate: Candidate | None = None
         self._result: asyncio.Future[WholeAnswer] = asyncio.get_running_loop().create_future()
 
@@ -74,8 +84,14 @@ class WholeCompletion(Completion):
             return
         self._end(Ending.COMPLETED, None, partial(self._resolve, WholeAnswer(content, self.answer.headers())))
 
-    def _break(self, error: RivergateError, ending: Ending) -> None:
-        self._end(ending, error.reason, partial(self._refuse, self.answer.failure(error)))
+    def _break(self, error: RivergateError, ending: Ending, before: State) -> None:
+        try:
+            self.answer.failure(error)
+        finally:
+            self._refuse(error)
+
+    def _tell_at_least(self, ending: Ending) -> None:
+        self._refuse(GatewayError("the gateway failed to end the answer"))
 
     def _record_id(self) -> str:
         return self.id

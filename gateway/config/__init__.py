@@ -12,6 +12,7 @@ from gateway.config.loading import (
     load,
     load_without_secrets,
     summary,
+    unpriced,
 )
 from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
@@ -53,4 +54,5 @@ __all__ = [
     "load",
     "load_without_secrets",
     "summary",
+    "unpriced",
 ]

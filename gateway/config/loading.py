@@ -113,6 +113,17 @@ def summary(config: Config) -> list[str]:
     return summary
 
 
+def unpriced(config: Config) -> list[str]:
+    """A line of warning for every model that keys with a balance may not use, since its price is not known."""
+    return [
+        f"upstream {upstream.name}: the model {model.id} has no price, so keys with a balance may not use it: "
+        "set input_usd_per_mtok and output_usd_per_mtok, or free = true"
+        for upstream in config.upstreams
+        for model in upstream.models
+        if not model.has_price
+    ]
+
+
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     """The faults of keys that do not fit together, found in the raw tree and reported beside those of single keys."""
     if isinstance(server := tree.get("server"), dict):
@@ -126,7 +137,15 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     for loc, upstream in faults.tables_at(tree, "upstreams"):
         yield from faults.duplicates(loc, upstream, "models", "id")
         yield from provider_faults(loc, upstream)
+        yield from _free_models_with_a_price(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
+
+
+def _free_models_with_a_price(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
+    for model_loc, model in faults.tables_at(upstream, "models"):
+        for key in ("input_usd_per_mtok", "output_usd_per_mtok"):
+            if model.get("free") is True and model.get(key):
+                yield Fault((*loc, *model_loc, "free"), f"must not be true for a model with {key}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The invariant: whoever holds a `Config` never has to check a value again. Rules 
 `loading.load`. Secrets live in `SecretStr` only, so that no repr, dump or fault shows them.
 """
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -28,6 +29,7 @@ from gateway.config.provider_values import (
 from gateway.config.values import (
     ID_WORDS,
     MAX_MS,
+    NO_PRICE,
     OPTIMIZE_WORDS,
     UNALIASED,
     WEEK,
@@ -165,6 +167,11 @@ class RoutingSettings(Section):
     )
 
 
+def _price_of(data: dict[str, Any]) -> Decimal | None:
+    """The price of a model for which none is set."""
+    return Decimal(0) if data.get("free") is True else None
+
+
 class ModelSettings(Section):
     id: ModelId = _described(
         ...,
@@ -176,8 +183,19 @@ class ModelSettings(Section):
         description="Name of the model at the upstream; a `*` stands for what the `*` of the id stood for.",
     )
     aliases: Aliases = _described((), "Further names by which clients may ask for the model.")
-    input_usd_per_mtok: Price | None = _described(None, "Price of a million prompt tokens in US dollars.")
-    output_usd_per_mtok: Price | None = _described(None, "Price of a million completion tokens in US dollars.")
+    free: Flag = _described(False, "Whether the model costs nothing: both prices are 0 then.")
+    input_usd_per_mtok: Annotated[Price | None, NO_PRICE] = Field(
+        default_factory=_price_of,
+        description="Price of a million prompt tokens in US dollars. A key with a balance needs both prices.",
+    )
+    output_usd_per_mtok: Annotated[Price | None, NO_PRICE] = Field(
+        default_factory=_price_of, description="Price of a million completion tokens in US dollars."
+    )
+
+    @property
+    def has_price(self) -> bool:
+        """Whether it is known what an answer costs, so that keys with a balance may use the model."""
+        return self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
 
 
 class UpstreamSettings(Section):

@@ -122,6 +122,7 @@ Whole = Annotated[int, Strict()]
 Ratio = Annotated[float, Strict(), AllowInfNan(False)]
 Seconds = Ratio
 Price = Annotated[Decimal, BeforeValidator(_exact), Strict(), Field(ge=0, le=1_000_000)]
+NO_PRICE = Words(default="none; 0 if `free`")
 Name = Annotated[Text, Field(pattern="^[A-Za-z0-9._-]{1,64}$"), Words("1 to 64 letters, digits, . _ -")]
 ID_WORDS = "1 to 256 characters without blanks or control characters"
 ModelId = Annotated[Text, Field(pattern=r"^[^\s\p{C}]+$", max_length=256), Words(ID_WORDS)]

@@ -96,7 +96,11 @@ class Fanout:
         """Begin a pass, since the log has grown or ended; a pass that is under way comes round again instead."""
         if self._pass is None:
             self._pass = self._steps()
-            self._run(is_first=True)
+            try:
+                self._run(is_first=True)
+            except BaseException:
+                self._pass = None
+                raise
         else:
             self._is_behind = True
 

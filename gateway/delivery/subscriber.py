@@ -187,12 +187,16 @@ class Subscriber:
         if self._expiry is not None:
             self._expiry.cancel()
         sink, self.sink = self.sink, None
-        if sink is not None:
-            if ending is Ending.LAGGED:
-                sink.abort()
-            sink.close()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        self._host.on_closed(self)
-        if self._on_end is not None:
-            self._on_end()
+        try:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+            if sink is not None:
+                if ending is Ending.LAGGED:
+                    sink.abort()
+                sink.close()
+        finally:  # whatever fails, its host and its owner hear of the end
+            try:
+                self._host.on_closed(self)
+            finally:
+                if self._on_end is not None:
+                    self._on_end()

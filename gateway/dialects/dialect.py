@@ -109,11 +109,14 @@ class DialectRequest(Protocol):
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
 
-    def max_output_tokens(self) -> int | None:
-        """The longest answer asked for, in tokens, all alternatives together; None: the request sets no limit."""
+    def max_output_tokens(self, unlimited: int) -> int:
+        """The longest answer asked for, in tokens, all alternatives together.
+
+        `unlimited` counts for each alternative to which the request sets no limit.
+        """
 
     def estimate_prompt_tokens(self) -> int:
-        """The tokens of the prompt, by the length of its text."""
+        """The tokens of everything that goes upstream: it is reserved, and billed where no provider counts better."""
 
     def length_tells_tokens(self) -> bool:
         """Whether the number of tokens follows from the length of a whole answer; false if it has probabilities."""

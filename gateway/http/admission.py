@@ -6,7 +6,7 @@ Every request below `/v1` passes these steps in this order, and the first one th
 1. `enter`: capacity (is there room, is the gateway open), then origin (may the page of another site ask).
 2. `known_caller`, or `caller` where the books must be asked: who sends the request.
 3. The checks of the body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
-4. `check_models`: may this key use the models of the route.
+4. `check_models`: may this key use the models of the route, and is it known what they cost.
 5. The place: the bank counts the request against the key's rate, running requests and money (`Opening.admit`); a
    subscription takes a place among the subscribers of a stream (`Places.take`).
 
@@ -83,10 +83,16 @@ class Admission:
         return await self._gate.caller(headers)
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
-        """Refuse a caller that may not use the models of this route. Raises `PermissionDenied`."""
-        if caller is not None and caller.account is not None and caller.account.key.models:
+        """Refuse a caller that may not use the models of this route, or cannot pay for them.
+
+        Raises `PermissionDenied`.
+        """
+        if caller is not None and (account := caller.account) is not None:
             for candidate in route.candidates:
-                caller.account.check_model(candidate.names, models_field)
+                model = candidate.model
+                account.check_model(candidate.names, models_field)
+                if not model.has_price:
+                    account.check_price(model.id, candidate.endpoint.name, models_field)
 
     def answer_headers(self, head: RequestHead) -> dict[str, str]:
         """The headers that every answer has: request id, server name, CORS, and the limits and balance of the key."""

@@ -20,7 +20,9 @@ from gateway.routing.router import Ask
 from gateway.stream.audience import Policy, policy_of
 
 MAX_KEY_CHARACTERS = 256  # the longest `X-Stream-Key`
-RESERVED_TOKENS = 1024  # reserved at first for an answer without a limit of its length; more follow as it grows
+# What is reserved for each choice of an answer without a limit of its length. A stream reserves more as it grows. A
+# whole answer comes at once, so what it may cost is reserved before: the longest answer of most models.
+STREAM_TOKENS, WHOLE_TOKENS = 1024, 16_384
 MAX_BUDGET_DIGITS = 8  # digits of `X-Max-TTFT-Ms`: about a day
 _USAGE_EVENTS = ("auto", "event", "finish", "none")
 
@@ -62,7 +64,7 @@ def plan_answer(
         request=request,
         streamed=streamed,
         ask=Ask(request.model_ids(), options, streamed, budget_ms, request.models_field(), field),
-        max_tokens=request.max_output_tokens() or RESERVED_TOKENS,
+        max_tokens=request.max_output_tokens(STREAM_TOKENS if streamed else WHOLE_TOKENS),
         usage_event=usage_event,
         output=_output_limits(limits, options),
         policy=policy_of(

@@ -15,16 +15,20 @@ from gateway.completion.answer import Record, Settle
 from gateway.completion.spending import microusd
 from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
+from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN
 from gateway.endings import Ending
 from gateway.errors import StreamKeyConflict
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.answer_plan import AnswerPlan
 from gateway.http.in_force import InForce
 from gateway.observe.trace import Span, Tracing
-from gateway.routing.dispatcher import Call
+from gateway.routing.call import Call
 from gateway.routing.router import Route
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
+
+# How many times more tokens a prompt can have than its length suggests: no tokenizer makes more than one of a byte.
+DENSEST_PROMPT = TEXT_BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +154,19 @@ class Opening:
             raise
 
     def _reserve(self) -> Lease | Awaitable[Lease] | None:
-        """Reserve what the answer may cost at the most expensive candidate; None in open mode."""
+        """Reserve what the answer may cost at the most expensive candidate; None in open mode.
+
+        The prompt has to be paid for as it is estimated. What it costs at its densest is reserved as far as there is
+        money: so of many requests at the same time only the last one can cost more than there was.
+        """
         account = self._account
         if account is None:
             return None
         models = [candidate.model for candidate in self._route.candidates]
         prompt = max(microusd(self._call.prompt_tokens, model.input_usd_per_mtok) for model in models)
         answer = max(microusd(self.plan.max_tokens, model.output_usd_per_mtok) for model in models)
-        return self._parts.bank.admit(account, Quote(prompt, prompt + answer), clock.monotonic())
+        quote = Quote(prompt, prompt + answer, DENSEST_PROMPT * prompt + answer)
+        return self._parts.bank.admit(account, quote, clock.monotonic())
 
     def _on_claimed(self, place: Place) -> None:
         """Keep the claimed stream key; if another request was quicker, join its stream instead."""
@@ -188,7 +197,11 @@ class Opening:
         except BaseException:
             self._give_back()
             raise
-        self._parts.hub.add_stream(completion)
+        try:
+            self._parts.hub.add_stream(completion)
+        except BaseException:
+            completion.stop(Ending.INTERNAL_ERROR)
+            raise
         return completion
 
     def open_whole(self) -> WholeCompletion:
@@ -196,13 +209,22 @@ class Opening:
         parts = self._parts
         try:
             completion = WholeCompletion(
-                self._call, self._route, settle=self._settle(), tasks=parts.tasks, lease=self._lease
+                self._call,
+                self._route,
+                settle=self._settle(),
+                tasks=parts.tasks,
+                lease=self._lease,
+                on_over=parts.hub.end,
             )
             completion.start()
         except BaseException:
             self._give_back()
             raise
-        parts.hub.add(completion)
+        try:
+            parts.hub.add(completion)
+        except BaseException:
+            completion.stop(Ending.INTERNAL_ERROR)
+            raise
         return completion
 
     def _streamed(self) -> StreamedCompletion:
@@ -218,6 +240,7 @@ class Opening:
                 fingerprint=plan.fingerprint,
                 output=plan.output,
                 lease=self._lease,
+                on_over=parts.hub.end,
             ),
             limits=parts.in_force.config.stream,
             settle=self._settle(),

@@ -90,7 +90,14 @@ class StreamedReply:
         completion = self._completion = opening.open()
         leave = parts.places.take(completion.stream, completion.owner) if opening.joins else None
         # The request is on its way to the upstream by now; the rest is built while its answer is awaited.
-        subscriber = self._subscriber = completion.stream.join(chunked=chunked)
+        try:
+            subscriber = self._subscriber = completion.stream.join(chunked=chunked)
+        except BaseException:
+            if leave is not None:
+                leave()
+            else:
+                completion.stop(Ending.INTERNAL_ERROR)  # nobody would read the answer
+            raise
         subscriber.when_ended(partial(self._on_subscriber_end, subscriber, leave))
         answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
         self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)

@@ -6,109 +6,33 @@ or `on_failed`, and of nothing after `release`.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from gateway import clock
-from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
+from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import (
     DurationExceeded,
+    GatewayError,
     RateLimited,
     RivergateError,
     UpstreamRefused,
     UpstreamTimeout,
     closed_code,
 )
+from gateway.routing.attempt_entry import AttemptEntry, AttemptRecord
+from gateway.routing.call import Call, Money
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.upstream.order import Marks, Order
+from gateway.upstream.order import Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request for an answer, after validation.
-
-    `streamed`: the upstream is to stream its answer. `hold_finish`: the finish is held back, to carry the usage.
-    """
-
-    request_id: str
-    model_id: str
-    dialect: Dialect
-    request: DialectRequest
-    streamed: bool
-    created: int  # Unix seconds
-    prompt_tokens: int = 0  # as the gateway itself estimates them
-    hold_finish: bool = False
-    traceparent: str | None = None  # the header for the upstream; None: no trace
-    wildcard: str | None = None  # the wildcard by which the model was found
-    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """What the key of a request can pay for.
-
-    `covers_hedge` reserves money for one more attempt and returns whether there was enough. `is_spent` says of a
-    candidate whether this many bytes of its whole answer have surely cost more than there is.
-    """
-
-    covers_hedge: Callable[[], bool]
-    is_spent: Callable[[Candidate, int], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """How one attempt went.
-
-    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
-    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
-    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
-    milliseconds from the start of the attempt; None: the attempt did not come so far.
-    """
-
-    upstream: str
-    outcome: str
-    status: int | None
-    reason: str | None
-    hedge: bool
-    start_ms: float
-    connect_ms: float | None
-    head_ms: float | None
-    first_content_ms: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "upstream": self.upstream,
-            "outcome": self.outcome,
-            "status": self.status,
-            "reason": self.reason,
-            "hedge": self.hedge,
-            "start_ms": self.start_ms,
-            "connect_ms": self.connect_ms,
-            "head_ms": self.head_ms,
-            "first_content_ms": self.first_content_ms,
-        }
-
-
-@dataclass(slots=True)
-class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
-
-    number: int  # its number in the race
-    attempt: Attempt
-    candidate: Candidate
-    hedge: bool
-    health_number: int  # its number among the attempts that the candidate's health has counted
-    outcome: str = ""
-    reason: str | None = None
+_GIVEN_UP = frozenset(reason.value for reason in CancelReason)
 
 
 class DispatchOwner(Protocol):
@@ -139,6 +63,7 @@ class Dispatcher:
         self._race = Race(len(names), route.rules, route.throttle, names)
         self._money = money
         self._incidents = route.incidents
+        self._is_open = True  # until `release`
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
         self._without_usage: set[int] = set()  # the attempts whose upstream refused to be asked for usage
@@ -150,14 +75,21 @@ class Dispatcher:
         self._obey(self._race.on_go(clock.monotonic()))
 
     def cancel(self) -> None:
-        """Cancel every attempt, the winner too; the owner hears nothing of it."""
-        self._obey(self._race.on_stop())
+        """Cancel every attempt, the winner too; the owner hears nothing of it. A fault in one spares no other."""
         self._clear_timer()
-        winner = self._winner
-        if winner is not None and not winner.outcome:
-            self._end(winner, "won")
-            winner.attempt.cancel()
-            winner.candidate.health.on_complete(None, clock.monotonic())
+        try:
+            self._obey(self._race.on_stop())
+        finally:
+            winner = self._winner
+            for entry in self._entries.values():
+                if entry is not winner and not entry.outcome:  # only if the race has failed
+                    self._cancel(entry, CancelReason.STOPPED, gives_up=False)
+            if winner is not None and not winner.outcome:
+                try:
+                    self._end(winner, "won")
+                    winner.attempt.cancel()
+                finally:
+                    winner.candidate.health.on_complete(None, clock.monotonic())
 
     def release(self) -> None:
         """Forget the attempts, their requests, and the owner, once every attempt has ended.
@@ -168,6 +100,7 @@ class Dispatcher:
             entry.attempt.release()
         self._entries.clear()
         self._winner = None
+        self._is_open = False
         del self._owner  # a later call to the owner would be a fault, and raises
 
     @property
@@ -177,19 +110,22 @@ class Dispatcher:
 
     def records(self) -> tuple[AttemptRecord, ...]:
         """The attempts so far, in the order of their start."""
-        return tuple([self._record(entry) for entry in self._entries.values()])
+        return tuple([entry.record(self.began, has_won=entry is self._winner) for entry in self._entries.values()])
 
-    def lost(self) -> list[AttemptEntry]:
-        """The attempts whose request was sent, but whose answer was not waited for because another attempt won."""
-        lost = [entry for entry in self._entries.values() if entry.outcome == CancelReason.LOST]
-        return [entry for entry in lost if entry.attempt.marks.connected]
+    def given_up(self) -> list[AttemptEntry]:
+        """The attempts that were given up while their upstream worked on the request, but for the winner.
+
+        Upstreams bill the prompt of such an attempt at least, whatever it was given up for.
+        """
+        entries = [entry for entry in self._entries.values() if entry.outcome in _GIVEN_UP]
+        return [entry for entry in entries if entry is not self._winner and entry.attempt.is_worked_on]
 
     # --- the attempts' side (AttemptObserver)
 
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        self._obey(self._race.on_content(entry.number))
+        self._decide(self._race.on_content, entry.number)
         if entry is self._winner:
             self._commit(entry)
         if entry.number in self._without_usage:
@@ -203,26 +139,51 @@ class Dispatcher:
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
-        self._end(entry, "won")
-        self._clear_timer()
-        entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
-        self._owner.on_complete()
+        tps = None
+        try:
+            self._end(entry, "won")
+            self._clear_timer()
+            tps = self._tps(attempt)
+        finally:
+            try:
+                entry.candidate.health.on_complete(tps, clock.monotonic())
+            finally:
+                self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
+        if not self._is_open:
+            return  # the request is settled
         entry, now = self._entries[attempt], clock.monotonic()
-        self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
+        if entry.outcome:  # the attempt was over, and something failed to tell so
+            self._owner.on_failed(error)
+            return
         breaker = entry.candidate.health.breaker
-        entry.candidate.health.on_failed(entry.health_number, error, now)
+        try:
+            self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
+            entry.candidate.health.on_failed(entry.health_number, error, now)
+        finally:
+            if entry is self._winner:
+                self._end_broken(entry, error, breaker)
+            else:
+                self._decide(self._after_failure, entry, error, breaker, now)
+
+    def _end_broken(self, entry: AttemptEntry, error: RivergateError, breaker: Breaker) -> None:
+        """End the request, whose answer broke off."""
+        try:
+            self._tell_failed(entry, error, breaker, reached_client=True)
+        finally:
+            self._owner.on_failed(error)
+
+    def _after_failure(
+        self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, now: float
+    ) -> list[Command]:
+        """The commands that follow the failure of an attempt that has not won."""
         if self._takes_usage_back(entry, error):
             self._start(entry.number, entry.candidate, entry.hedge)
-            return
-        is_winner = entry is self._winner
-        commands = [] if is_winner else self._race.on_failed(entry.number, error, now)
-        self._tell_failed(entry, error, breaker, reached_client=is_winner or _gives_up(commands))
-        if is_winner:
-            self._owner.on_failed(error)
-        else:
-            self._obey(commands)
+            return []
+        commands = self._race.on_failed(entry.number, error, now)
+        self._tell_failed(entry, error, breaker, reached_client=_gives_up(commands))
+        return commands
 
     def _tell_failed(
         self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, *, reached_client: bool
@@ -250,6 +211,15 @@ class Dispatcher:
         return True
 
     # --- commands
+
+    def _decide(self, decide: Callable[..., list[Command]], *arguments: Any) -> None:
+        """Obey the commands that `decide` gives. A fault ends the request, since nobody else would tell its owner."""
+        try:
+            self._obey(decide(*arguments))
+        except Exception:
+            if self._is_open:
+                self._owner.on_failed(GatewayError("the gateway failed to ask an upstream"))
+            raise
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
@@ -280,9 +250,12 @@ class Dispatcher:
 
     def _on_time(self) -> None:
         self._timer = None
-        now, money = clock.monotonic(), self._money
+        self._decide(self._commands_at, clock.monotonic())
+
+    def _commands_at(self, now: float) -> list[Command]:
+        money = self._money
         covered = money is None or not self._race.wants_hedge(now) or money.covers_hedge()
-        self._obey(self._race.on_time(now, covered=covered))
+        return self._race.on_time(now, covered=covered)
 
     def _commit(self, entry: AttemptEntry) -> None:
         """Hand the winner to the owner, which may end it in this call. The other attempts are cancelled by now."""
@@ -297,10 +270,12 @@ class Dispatcher:
         entry = self._winner
         if entry is not None and not entry.outcome:
             error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
-            self._end(entry, CancelReason.TIMED_OUT.value, error.reason)
-            entry.attempt.cancel()
-            entry.candidate.health.on_complete(None, clock.monotonic())
-            self._owner.on_failed(error)
+            try:
+                self._end(entry, CancelReason.TIMED_OUT.value, error.reason)
+                entry.attempt.cancel()
+                entry.candidate.health.on_complete(None, clock.monotonic())
+            finally:
+                self._owner.on_failed(error)
 
     def _start(self, number: int, candidate: Candidate, hedge: bool) -> None:
         if candidate.quota is not None and (wait := candidate.quota.wait(clock.monotonic())) > 0:
@@ -356,15 +331,24 @@ class Dispatcher:
     def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:
         if entry.outcome:
             return
-        self._end(entry, reason.value, reason.sentence)
-        entry.attempt.cancel()
+        now = clock.monotonic()
+        try:
+            self._end(entry, reason.value, reason.sentence)
+        finally:
+            try:
+                entry.attempt.cancel()
+            finally:
+                entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
         if reason is CancelReason.TIMED_OUT:
             error = UpstreamTimeout(reason.sentence)
             if (status := entry.attempt.marks.status) is not None:
                 error.answered_with(status)
             self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
         now = clock.monotonic()
-        entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
+        try:
+            entry.attempt.cancel()
+        finally:
+            entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
     def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
         """Seconds for which the attempt's content was waited for; None if its end says nothing about its speed.
@@ -391,26 +375,7 @@ class Dispatcher:
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 
-    def _record(self, entry: AttemptEntry) -> AttemptRecord:
-        marks = entry.attempt.marks
-        running = "won" if entry is self._winner else "running"
-        return AttemptRecord(
-            upstream=entry.attempt.upstream,
-            outcome=entry.outcome or running,
-            status=marks.status,
-            reason=entry.reason,
-            hedge=entry.hedge,
-            start_ms=round((marks.started - self.began) * 1000, 3),
-            connect_ms=_since_start(marks, marks.connected),
-            head_ms=_since_start(marks, marks.head),
-            first_content_ms=_since_start(marks, marks.first_content),
-        )
-
 
 def _gives_up(commands: list[Command]) -> bool:
     """Whether the race ends without an answer, so that the client gets an error."""
     return any(isinstance(command, GiveUp) for command in commands)
-
-
-def _since_start(marks: Marks, at: float | None) -> float | None:
-    return None if at is None else round((at - marks.started) * 1000, 3)

@@ -30,10 +30,19 @@ class Bookkeeping:
 
     def settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         """Book, measure, trace and log a completion. `lease`: of the key that pays; `span`: of the request."""
-        self._hub.end(record.id)
-        self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+        try:
+            self._hub.end(record.id)
+        finally:  # whatever fails, the later steps are taken
+            try:
+                self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+            finally:
+                try:
+                    logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
+                finally:
+                    self._measure(record, span)
+
+    def _measure(self, record: Record, span: Span) -> None:
         self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
-        logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
         self._garbage.after_answer()

@@ -86,6 +86,10 @@ class Audience:
             self._alone_since = clock.monotonic()
             self._wait_alone()
 
+    def recount(self, subscribers: int) -> None:
+        """Set the number of subscribers, after a fault in which one may have left uncounted."""
+        self.subscribers = subscribers
+
     def adopt(self, policy: Policy) -> None:
         """Follow this policy from now on, because somebody who is not a subscriber relies on the stream."""
         self._policy = policy

@@ -4,6 +4,7 @@ Completions that are not streamed are here only while they run, so that a drain 
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from gateway.endings import Ending
 from gateway.stream.stream import Stream, StreamStatistics
 
 DRAIN_LOOK_SECONDS = 0.02  # how often a drain looks whether the ended streams have been sent to all their subscribers
+
+_log = logging.getLogger("rivergate.stream")
 
 
 class Running(Protocol):
@@ -141,7 +144,10 @@ class Hub:
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         except TimeoutError:
             for running in list(self._running.values()):
-                running.stop(Ending.DRAINED)
+                try:
+                    running.stop(Ending.DRAINED)
+                except Exception:  # it is settled nevertheless, and must not keep the others running
+                    _log.exception("a completion failed to end", extra={"fields": {"stream_id": running.id}})
 
     def close(self) -> None:
         """Forget all streams that have ended."""

@@ -153,13 +153,41 @@ class Stream:
         self._fanout.publish_all(frames)
 
     def close(self, ending: Ending, last_frames: list[bytes]) -> None:
-        """Write the end: the last frames and the ending, which subscribers get in one piece if they can."""
+        """Write the end: the last frames and the ending, which subscribers get in one piece if they can.
+
+        If that fails, the stream is cut, and the fault is raised.
+        """
         if self._log.ending is not None:
             return
-        self._audience.close()
-        # The reference to the producer is dropped, so that both are freed at once and not by the garbage collector.
+        try:
+            self._audience.close()
+            # The reference to the producer is dropped, so that both are freed at once, without the garbage collector.
+            self._producer = None
+            self._fanout.end(ending, last_frames)
+        except BaseException:
+            self.cut(ending)
+            raise
+
+    def cut(self, ending: Ending) -> None:
+        """Write the end without the frames that tell of it: subscribers that are being sent the stream see a break.
+
+        A subscriber without a sink is left to its owner, which can still tell its client what has happened.
+        """
         self._producer = None
-        self._fanout.end(ending, last_frames)
+        for subscriber in list(self._subscribers):
+            try:
+                if subscriber.ending is not None:  # it failed to tell so
+                    self.on_closed(subscriber)
+                elif subscriber.sink is not None:
+                    subscriber.end(Ending.INTERNAL_ERROR)
+            except Exception:  # it must not keep the others waiting for an end that never comes
+                _log.exception("a subscriber failed to end", extra={"fields": {"stream_id": self.id}})
+        self._audience.recount(sum(subscriber.is_audience for subscriber in self._subscribers))
+        try:
+            self._audience.close()
+        finally:
+            if self._log.ending is None:
+                self._fanout.end(ending, [])
 
     def stop(self, ending: Ending) -> None:
         """End the stream on purpose: its producer stops, its subscribers are told."""
@@ -205,13 +233,15 @@ class Stream:
         self._fanout.remove(subscriber, Cause.BLOCKED)
 
     def on_closed(self, subscriber: Subscriber) -> None:
-        if subscriber.ending is Ending.LAGGED:
-            self._on_lagged(subscriber)
-        self._delivered += subscriber.position - subscriber.first_seq
         del self._subscribers[subscriber]
-        self._fanout.remove(subscriber, Cause.ENDED)
-        if subscriber.is_audience:
-            self._audience.leave()
+        try:
+            if subscriber.ending is Ending.LAGGED:
+                self._on_lagged(subscriber)
+            self._delivered += subscriber.position - subscriber.first_seq
+            self._fanout.remove(subscriber, Cause.ENDED)
+        finally:
+            if subscriber.is_audience:
+                self._audience.leave()
         if self._is_paused:
             self._make_room()
         if not self._subscribers:

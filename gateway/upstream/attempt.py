@@ -104,6 +104,11 @@ class Attempt:
         """The events with content and the bytes of text that were streamed so far."""
         return self._body.counts
 
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether the request was sent, and the upstream has not answered it with an error."""
+        return self.marks.connected is not None and not isinstance(self._body, ErrorBody)
+
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens so far: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
         return self._body.usage(prompt_tokens)
@@ -131,8 +136,11 @@ class Attempt:
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
-        if self._enter(AttemptInput.CANCELLED):
-            self._hang_up()
+        if self._phase is not _ENDED:
+            try:
+                self._enter(AttemptInput.CANCELLED)
+            finally:
+                self._hang_up()
 
     def release(self) -> None:
         """Let go of the body, which knows this attempt, so that neither has to wait for the garbage collector."""
@@ -196,6 +204,7 @@ class Attempt:
             self._start_dial()
         elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
             self._finish_body()
+            self._fail(error)  # only if the body was over, and its end could not be told
         else:
             self._fail(error)
 
@@ -213,13 +222,17 @@ class Attempt:
 
     def on_complete(self) -> None:
         connection = self._connection
-        if connection is None:
-            completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
-        elif completed := self._enter(_COMPLETE):
-            connection.deliver_to(ignore)
-            connection.resume()  # a paused connection would not see the end of the body
-        if completed:
-            self._observer.on_complete(self)
+        try:
+            if connection is None:
+                completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
+            elif completed := self._enter(_COMPLETE):
+                connection.deliver_to(ignore)
+                connection.resume()  # a paused connection would not see the end of the body
+            if completed:
+                self._observer.on_complete(self)
+        except BaseException:  # the attempt is over, and nobody else would tell
+            self._observer.on_failed(self, GatewayError("the gateway failed to end the answer"))
+            raise
 
     def on_broken(self, error: RivergateError) -> None:
         self._fail(error)
@@ -374,13 +387,18 @@ class Attempt:
         self._timer = self._loop.call_later(seconds, call, *args)
 
     def _fail(self, error: RivergateError) -> None:
-        if self._enter(AttemptInput.FAILED):
+        try:
+            if not self._enter(AttemptInput.FAILED):
+                return
             self._hang_up()
             if not isinstance(error, UpstreamRefused):
                 error.blame(self.upstream)
             self._order.endpoint.redact(error)
             error.answered_with(self.marks.status)
             self._observer.on_failed(self, error)
+        except BaseException:  # the attempt is over, and nobody else would tell
+            self._observer.on_failed(self, GatewayError("the gateway failed to tell why the upstream failed"))
+            raise
 
     def _hang_up(self) -> None:
         if self._dial is not None:

@@ -4,6 +4,7 @@ In: the bytes of the body, read by read. Out: calls to a `BodyOwner`, in the sam
 What an event or a JSON object means is the dialect's business (dialects/dialect.py).
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -341,6 +342,9 @@ class WholeBody:
         except UpstreamError as error:
             self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
             return
+        except RecursionError:
+            self._owner.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
+            return
         self._data = bytearray()
         owner = self._owner  # the first call may release this body
         owner.on_content()
@@ -350,9 +354,10 @@ class WholeBody:
         self.over = True
 
     def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens of the answer; of an answer that was cut, an estimate by the bytes that came."""
+        """The tokens of the answer; an estimate by the bytes that came if it was cut, or is nested too deeply."""
         if self.document is not None:
-            return self.document.usage(prompt_tokens)
+            with contextlib.suppress(ValueError, RecursionError):
+                return self.document.usage(prompt_tokens)
         return estimate(prompt_tokens, 0, len(self._data))
 
     def release(self) -> None:

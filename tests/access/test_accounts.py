@@ -56,6 +56,20 @@ def test_another_attempt_is_paid_for_in_full_or_not_at_all() -> None:
     assert account().lease(Quote(1 << 40, 0)).covers_another()
 
 
+def test_the_densest_prompt_is_reserved_as_far_as_there_is_money_and_so_holds_off_others() -> None:
+    owner = account(100)
+    first = owner.lease(Quote(10, 15, 45))
+    second = owner.lease(Quote(10, 15, 200))
+    assert (first.reserved, second.reserved) == (45, 55)
+    with pytest.raises(InsufficientQuota, match=r"costs about 0\.000010 USD, 0\.000000 USD are left.*0\.000100 USD"):
+        owner.lease(Quote(10, 15, 45))
+    assert [first.covers_another() for _ in range(4)] == [True, True, True, False]  # of what the prompt hardly needs
+    assert (first.reserved, owner.available) == (45, 0)
+    second.close()
+    assert first.covers_another()
+    assert first.reserved == 55
+
+
 def test_a_key_without_a_balance_may_reserve_anything() -> None:
     owner = account()
     lease = owner.lease(Quote(1 << 40, 1 << 41))

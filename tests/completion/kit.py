@@ -15,8 +15,8 @@ from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
 from gateway.config import ModelSettings, RoutingSettings, StreamSettings, TtftSettings, UpstreamSettings
 from gateway.dialects.chat.dialect import CHAT
+from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate, Catalog
-from gateway.routing.dispatcher import Call
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.options import parse
 from gateway.routing.router import Ask, Route, Router

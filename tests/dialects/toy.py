@@ -35,8 +35,8 @@ class ToyRequest(ExtendedRequest):
     def wants_usage(self) -> bool:
         return True
 
-    def max_output_tokens(self) -> int | None:
-        return None
+    def max_output_tokens(self, unlimited: int) -> int:
+        return unlimited
 
     def estimate_prompt_tokens(self) -> int:
         return text_tokens(len(self.ask))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.dialects.chat.prompt import MESSAGE_TOKENS
 from tests.kit.completions import CLIENT_KEY, ENDLESS, PROMPT, QUICK
 from tests.kit.configuration import ORDERED
 from tests.kit.gateway import Gateway
@@ -45,7 +46,7 @@ ALWAYS = f"[ttft]\nhedge_after = {HEDGE_MS}\nhedge_max_share = 1\n" + ORDERED
 SHARE = 0.25
 KNOWN = 30  # answers after which the p95 of an upstream is known
 AT_ONCE = 40
-PROMPT_USD = len(PROMPT) / 4 * 2.5 / 1_000_000  # by the gateway's rule of thumb
+PROMPT_USD = (len(PROMPT) / 4 + MESSAGE_TOKENS) * 2.5 / 1_000_000  # as the gateway counts it
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +280,7 @@ def with_keys(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
 
 
 LONG_PROMPT = [{"role": "user", "content": "heron " * 2000}]
-LONG_PROMPT_COST, TOKEN_COST = 7500, 10  # micro-dollars, by the gateway's rule of thumb
+LONG_PROMPT_COST, TOKEN_COST = 7510, 10  # micro-dollars, as the gateway counts: 3004 tokens
 
 
 @pytest.mark.parametrize(("prompts", "tried"), [(1, ["first"]), (2, ["first", "second"])])

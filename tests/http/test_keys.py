@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from gateway.completion.spending import SLICE_TOKENS
+from gateway.http.answer_plan import STREAM_TOKENS
+from gateway.http.opening import DENSEST_PROMPT
 from tests.access.books import new_secret
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.gateway import Gateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
-from tests.kit.keyring import PROMPT_COST, QUICK_COST, TOKEN_COST, UNPRICED, Keyring, MadeKey
+from tests.kit.keyring import FREE, QUICK_COST, TOKEN_COST, UNPRICED, Keyring, MadeKey, prompt_cost
 from tests.kit.sse_client import Subscriber, text_of
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
@@ -118,7 +120,8 @@ def test_the_limit_is_told_by_every_answer_and_a_refusal_does_not_count(gateway:
 def test_what_was_reserved_and_not_used_is_given_back(gateway: Gateway, keyring: Keyring) -> None:
     key = keyring.create(balance_usd="0.1")
     answer = fetch(gateway.port, body(QUICK, stream=True), Authorization=key.bearer)
-    assert int(answer.headers["x-credits-balance-microdollars"]) == 100_000 - PROMPT_COST - 1024 * TOKEN_COST
+    reserved = DENSEST_PROMPT * prompt_cost(body(QUICK, stream=True)) + STREAM_TOKENS * TOKEN_COST
+    assert int(answer.headers["x-credits-balance-microdollars"]) == 100_000 - reserved
     [record] = keyring.records(key, 1)
     assert record["cost"] == QUICK_COST
     assert keyring.balance(key) == 100_000 - record["cost"]
@@ -132,10 +135,11 @@ def test_what_was_reserved_and_not_used_is_given_back(gateway: Gateway, keyring:
 def test_a_stream_that_uses_up_the_balance_is_cut_and_its_upstream_aborted(
     gateway: Gateway, keyring: Keyring, alpha: Upstream
 ) -> None:
-    balance = PROMPT_COST + 30 * TOKEN_COST
+    request = body({**ENDLESS, "gap_ms": 1}, stream=True)
+    balance = prompt_cost(request) + 30 * TOKEN_COST
     key = keyring.create(balance_usd=f"{balance / 1_000_000:.6f}")
     before = alpha.statistics()
-    answer = fetch(gateway.port, body({**ENDLESS, "gap_ms": 1}, stream=True), Authorization=key.bearer)
+    answer = fetch(gateway.port, request, Authorization=key.bearer)
     *_, error, done = answer.events()
     assert answer.status == 200
     assert (error["error"]["code"], error["error"]["type"], done) == (
@@ -156,10 +160,11 @@ def test_a_stream_that_uses_up_the_balance_is_cut_and_its_upstream_aborted(
 def test_an_answer_that_comes_all_at_once_is_cut_behind_the_chunk_that_uses_up_the_balance(
     gateway: Gateway, keyring: Keyring, lax: dict[str, Any]
 ) -> None:
-    balance = PROMPT_COST + 30 * TOKEN_COST
-    key = keyring.create(balance_usd=f"{balance / 1_000_000:.6f}")
     at_once = {"ttft_ms": 5, "gap_ms": 0, "tokens": 2000, **lax}  # hundreds of events in one read
-    answer = fetch(gateway.port, body(at_once, stream=True), Authorization=key.bearer)
+    request = body(at_once, stream=True)
+    balance = prompt_cost(request) + 30 * TOKEN_COST
+    key = keyring.create(balance_usd=f"{balance / 1_000_000:.6f}")
+    answer = fetch(gateway.port, request, Authorization=key.bearer)
     assert answer.events()[-2]["error"]["code"] == "budget_exhausted"
     [record] = keyring.records(key, 1)
     assert balance <= record["cost"] <= balance + CHUNK_COST
@@ -169,8 +174,9 @@ def test_an_answer_that_comes_all_at_once_is_cut_behind_the_chunk_that_uses_up_t
 def test_a_whole_answer_that_costs_more_than_there_is_is_refused_and_billed(
     gateway: Gateway, keyring: Keyring
 ) -> None:
+    prompt = prompt_cost(body(QUICK))
     enough, short = (
-        keyring.create(balance_usd=f"{(PROMPT_COST + tokens * TOKEN_COST) / 1_000_000:.6f}") for tokens in (8, 7)
+        keyring.create(balance_usd=f"{(prompt + tokens * TOKEN_COST) / 1_000_000:.6f}") for tokens in (8, 7)
     )
     assert fetch(gateway.port, body(QUICK), Authorization=enough.bearer).status == 200
     answer = fetch(gateway.port, body(QUICK), Authorization=short.bearer)
@@ -197,13 +203,14 @@ def test_a_whole_answer_of_any_length_takes_what_it_costs(gateway: Gateway, keyr
 def test_a_whole_answer_on_its_way_is_cut_when_it_has_surely_cost_too_much(
     gateway: Gateway, keyring: Keyring
 ) -> None:
-    key = keyring.create(balance_usd="0.0001")
-    long = {"ttft_ms": 5, "gap_ms": 0, "text": "word " * 200_000}
-    answer = fetch(gateway.port, body(long), Authorization=key.bearer)
+    request = body({"ttft_ms": 5, "gap_ms": 0, "text": "word " * 200_000})
+    balance = prompt_cost(request) + 100
+    key = keyring.create(balance_usd=f"{balance / 1_000_000:.6f}")
+    answer = fetch(gateway.port, request, Authorization=key.bearer)
     assert (answer.status, answer.error()["code"]) == (402, "budget_exhausted")
     [record] = keyring.records(key, 1)
     assert (record["ending"], record["estimated"]) == ("budget_exhausted", 1)  # the usage at the end was not read
-    assert 100 <= record["cost"] < 200_000 * TOKEN_COST
+    assert balance <= record["cost"] < balance + 200_000 * TOKEN_COST
 
 
 def test_a_credit_is_spent_from_as_soon_as_it_is_there(gateway: Gateway, keyring: Keyring) -> None:
@@ -239,8 +246,9 @@ def test_two_hundred_clients_of_one_key_cannot_spend_more_than_its_balance_and_a
     assert keyring.balance(key) == balance - spent
     # A completed answer gives back what is left of the slice that it reserved last; all others were cut for want of
     # such a slice.
-    given_back = endings["completed"] * (PROMPT_COST + SLICE_TOKENS * TOKEN_COST)
-    assert balance - PROMPT_COST - TOKEN_COST - given_back <= spent <= balance + len(served) * CHUNK_COST, [
+    prompt = prompt_cost(request)
+    given_back = endings["completed"] * (prompt + SLICE_TOKENS * TOKEN_COST)
+    assert balance - prompt - TOKEN_COST - given_back <= spent <= balance + len(served) * CHUNK_COST, [
         entry["cost"] for entry in records
     ]
     assert json.loads(call(gateway, "GET", "/v1/me", Authorization=key.bearer).body)["balance_usd"] == pytest.approx(
@@ -275,15 +283,43 @@ def test_a_request_without_an_answer_has_no_counts_and_an_answer_that_was_left_h
     left = keyring.records(key, 2)[1]
     assert (left["ending"], left["estimated"]) == ("abandoned", 1)
     assert left["completion_tokens"] >= 3
-    assert left["cost"] == PROMPT_COST + left["completion_tokens"] * TOKEN_COST
+    assert left["cost"] == prompt_cost(body(ENDLESS, stream=True)) + left["completion_tokens"] * TOKEN_COST
 
 
-def test_a_model_without_a_price_is_counted_and_costs_nothing(gateway: Gateway, keyring: Keyring) -> None:
+def test_requests_whose_prompt_is_in_their_tools_do_not_pass_a_small_balance(
+    gateway: Gateway, keyring: Keyring, alpha: Upstream
+) -> None:
+    key, before = keyring.create(balance_usd="0.01"), alpha.statistics().requests
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 400_000}}
+    request = body(QUICK, stream=True, max_tokens=1, tools=[tool])
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: fetch(gateway.port, request, Authorization=key.bearer), range(10)))
+    assert {answer.status for answer in answers} == {402}
+    assert "its prompt costs about 0.25" in answers[0].error()["message"]
+    assert "0.010000 USD are left" in answers[0].error()["message"]
+    assert (keyring.balance(key), alpha.statistics().requests) == (10_000, before)
+
+
+def test_a_free_model_is_counted_and_costs_nothing(gateway: Gateway, keyring: Keyring) -> None:
     key = keyring.create(balance_usd="0.000001")
-    assert fetch(gateway.port, body(QUICK, model=UNPRICED, stream=True), Authorization=key.bearer).status == 200
+    assert fetch(gateway.port, body(QUICK, model=FREE, stream=True), Authorization=key.bearer).status == 200
     [record] = keyring.records(key, 1)
     assert (record["completion_tokens"], record["cost"]) == (8, 0)
     assert keyring.balance(key) == 1
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_model_without_a_price_is_not_for_a_key_with_a_balance(
+    gateway: Gateway, keyring: Keyring, alpha: Upstream, streamed: bool
+) -> None:
+    before = alpha.statistics().requests
+    request = body(QUICK, model=UNPRICED, stream=streamed)
+    refused = fetch(gateway.port, request, Authorization=keyring.create(balance_usd="1").bearer)
+    assert (refused.status, refused.error()["code"]) == (403, "insufficient_permissions")
+    for word in (UNPRICED, "alpha", "free = true", "input_usd_per_mtok"):
+        assert word in refused.error()["message"]
+    assert alpha.statistics().requests == before
+    assert fetch(gateway.port, request, Authorization=keyring.create().bearer).status == 200
 
 
 # --- shared streams

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.dialects.chat.prompt import MESSAGE_TOKENS
 from tests.kit.completions import CLIENT_KEY, PROMPT, QUICK, text
 from tests.kit.configuration import ORDERED
 from tests.kit.gateway import Gateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
+from tests.kit.keyring import prompt_cost
 from tests.kit.rivals import (
     METADATA,
     WHOLE_TEXT,
@@ -41,7 +43,7 @@ MAX_TOKENS = 20
 MAX_BYTES = 60
 WORD = "abc "  # four bytes: a token by either count
 LONG = {"ttft_ms": 5, "gap_ms": 10, "text": WORD * 200}  # far longer than any limit here; two seconds of talk
-PROMPT_USD = len(PROMPT) / 4 * 2.5 / 1_000_000  # by the gateway's rule of thumb
+PROMPT_USD = (len(PROMPT) / 4 + MESSAGE_TOKENS) * 2.5 / 1_000_000  # as the gateway counts it
 TOKEN_USD = 10.0 / 1_000_000
 
 
@@ -205,12 +207,13 @@ class TestOutput:
 
 class TestCost:
     def test_an_answer_that_has_cost_enough_is_ended(self, gateway: Gateway, rivals: Rivals, lone_model: str) -> None:
-        limit = PROMPT_USD + 10 * TOKEN_USD
+        prompt = prompt_cost(request_for(lone_model, LONG)) / 1_000_000
+        limit = prompt + 10 * TOKEN_USD
         request = request_for(lone_model, LONG, gateway={"routing": {"max_cost_usd": limit}})
         answer = cut_short(gateway, rivals, request, "budget_exhausted", "budget_exhausted")
         tokens = len(answer.text()) / len(WORD)
         assert 10 < tokens < 200
-        assert float(ended(gateway, answer)["cost_usd"]) == pytest.approx(PROMPT_USD + tokens * TOKEN_USD)
+        assert float(ended(gateway, answer)["cost_usd"]) == pytest.approx(prompt + tokens * TOKEN_USD)
 
     @pytest.mark.parametrize("place", ["gateway", "top level"])
     def test_a_prompt_that_is_too_dear_already_ends_the_answer_with_its_first_token(

@@ -143,7 +143,8 @@ class TestExpiry:
         check_spent(answer, ["first"])
         line = ended(asked_of, answer)
         assert (line["ending"], line["attempts"]) == ("ttft_budget_exceeded", ["first:timed_out"])
-        assert line["upstream"] is None
+        assert line["upstream"] == "first"  # it had the prompt, which is paid for
+        assert float(line["cost_usd"]) > 0
         assert line["duration_ms"] >= BUDGET_MS - 1
         rivals.first.wait_for_abort(before)
 
@@ -476,4 +477,6 @@ class TestClocks:
         described = wait_for_state(gateway, created.headers["x-stream-id"], state="ended")
         assert described["ttft"] == {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None}
         assert described["inter_token_gap_ms"] is None
-        assert described["usage"] is None
+        usage = described["usage"]
+        assert (usage["completion_tokens"], usage["estimated"]) == (0, True)
+        assert usage["prompt_tokens"] > 0

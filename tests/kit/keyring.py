@@ -1,11 +1,17 @@
 """A gateway with a ledger of its own, keys in it, and what the ledger says of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gateway import config
 from gateway.commands import key_orders
+from gateway.completion.spending import ceil_microusd
+from gateway.dialects.chat.dialect import CHAT
 from tests.access.books import rows
 
 from .configuration import KEYS, ORDERED, Served, configuration
@@ -13,10 +19,15 @@ from .gateway import LocalGateway
 from .waiting import wait_for
 
 # Micro-dollars, at the prices of `configuration`.
-PROMPT_COST = 25  # ten tokens of the prompt, as the gateway counts them
 TOKEN_COST = 10  # a token of the answer
 QUICK_COST = 123  # a QUICK answer as the provider counts it: 17 tokens of the prompt, 8 of the answer
-UNPRICED = "free/of-price"  # a model of the last upstream that costs nothing, as far as is known
+UNPRICED = "without/a-price"  # a model of the last upstream
+FREE = "free/of-charge"  # another one, which costs nothing
+
+
+def prompt_cost(request: Mapping[str, Any]) -> int:
+    """What the prompt of a request costs, as the gateway counts its tokens."""
+    return ceil_microusd(CHAT.parse(orjson.dumps(request)).estimate_prompt_tokens() * Decimal("2.5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Keyring:
         self.path = folder / "keys.db"
         self.file = folder / "keys.toml"
         storage = f'[storage]\npath = "{self.path}"\n'
-        unpriced = f'[[upstreams.models]]\nid = "{UNPRICED}"\n'
+        unpriced = f'[[upstreams.models]]\nid = "{UNPRICED}"\n[[upstreams.models]]\nid = "{FREE}"\nfree = true\n'
         self.configuration = configuration(served, f"{sections}{ORDERED}{storage}") + unpriced
         self.file.write_text(self.configuration)
 

@@ -14,7 +14,7 @@ from tests.access.books import balances, rows
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body
 from tests.kit.configuration import KEYS
 from tests.kit.http_client import Answer, RawClient, call, fetch
-from tests.kit.keyring import PROMPT_COST, Keyring, MadeKey
+from tests.kit.keyring import Keyring, MadeKey, prompt_cost
 from tests.kit.process import Command, GatewayProcess
 from tests.kit.sse_client import Subscriber
 from tests.kit.streams import create
@@ -155,7 +155,7 @@ def test_what_a_full_disk_keeps_from_the_ledger_at_a_stop_is_in_the_log(
     found = line["record"]
     assert (found["id"], found["request_id"]) == (headers["x-stream-id"], headers["x-request-id"])
     assert (found["key_id"], found["model"], found["ending"]) == (key.id, MODEL, "drained")
-    assert found["cost_microusd"] > PROMPT_COST
+    assert found["cost_microusd"] > prompt_cost(body(ENDLESS, stream=True))
     assert len(keyring.records(key)) == 10
 
 

@@ -4,7 +4,6 @@ Only the fields that the gateway acts on, and the plain types of the well-known 
 judges the rest, and a refusal reaches the client in the upstream's words.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -12,8 +11,8 @@ import orjson
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from gateway.dialects.body_changes import BodyChanges
+from gateway.dialects.chat import prompt
 from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient
-from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
 
 MAX_FAULT_TEXT = 300  # characters of an error message; it may quote the request
@@ -65,18 +64,20 @@ class ChatRequest(ExtendedRequest):
     max_tokens: int | None  # the limit of each choice
     choices: int
     body: dict[str, Any]
+    prompt_tokens: int
 
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
 
-    def max_output_tokens(self) -> int | None:
-        """The longest answer asked for, in tokens, all choices together; None: the request sets no limit."""
-        return self.max_tokens * self.choices if self.max_tokens else None
+    def max_output_tokens(self, unlimited: int) -> int:
+        """The longest answer asked for, in tokens, all choices together; `unlimited` for a choice without a limit."""
+        limit = self.max_tokens if self.max_tokens and self.max_tokens > 0 else unlimited
+        return limit * self.choices
 
     def estimate_prompt_tokens(self) -> int:
-        """The tokens of the messages, by the length of their text."""
-        return estimate_prompt_tokens(self.body)
+        """The tokens of everything that goes upstream (prompt.py)."""
+        return self.prompt_tokens
 
     def length_tells_tokens(self) -> bool:
         """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
@@ -111,25 +112,21 @@ def parse(content: bytes) -> ChatRequest:
         fields = ChatFields.model_validate(body)
     except ValidationError as error:
         raise _invalid(error) from None
-    for name in GATEWAY_FIELDS:
-        body.pop(name, None)
-    return _checked(fields, body)
+    own = {name: body.pop(name) for name in GATEWAY_FIELDS if name in body}
+    return _checked(fields, body, prompt.estimate(body, content, own))
 
 
-def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
-    """The tokens of a body's messages, by the length of their text; images and other parts are not counted."""
-    return text_tokens(sum(map(_text_bytes, body.get("messages") or ())))
-
-
-def _checked(fields: ChatFields, body: dict[str, Any]) -> ChatRequest:
+def _checked(fields: ChatFields, body: dict[str, Any], prompt_tokens: int) -> ChatRequest:
     request = ChatRequest(
         model=fields.model,
         gateway=fields.gateway,
         routing=fields.routing,
         streamed=bool(fields.stream),
-        max_tokens=fields.max_completion_tokens or fields.max_tokens,
+        # Which of two limits an upstream keeps is not known, so money for the longer answer is reserved.
+        max_tokens=max(fields.max_completion_tokens or 0, fields.max_tokens or 0) or None,
         choices=fields.n or 1,
         body=body,
+        prompt_tokens=prompt_tokens,
     )
     request.check_models()
     return request
@@ -159,13 +156,3 @@ def _path(loc: tuple[int | str, ...]) -> str:
         elif step.isidentifier() and step not in ("str", "float", "int", "dict", "list"):
             path += f".{step}" if path else step
     return path
-
-
-def _text_bytes(message: Any) -> int:
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return len(content.encode("utf-8", "surrogatepass"))
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
-    return 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.request import MAX_FAULT_TEXT, ChatFields, ChatRequest, estimate_prompt_tokens, parse
+from gateway.dialects.chat.request import MAX_FAULT_TEXT, ChatFields, ChatRequest, parse
 from gateway.dialects.extension import GATEWAY_FIELDS
 from gateway.errors import ClientError, InvalidParameter
 
@@ -235,33 +235,6 @@ def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str
         assert fault.param.partition(".")[0].partition("[")[0] in ChatFields.model_fields
 
 
-def body(*contents: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": content} for content in contents]}
-
-
-@pytest.mark.parametrize(
-    ("request_body", "tokens"),
-    [
-        ({}, 0),
-        ({"messages": None}, 0),
-        ({"messages": []}, 0),
-        (body(""), 0),
-        (body(None, 5, {}), 0),
-        ({"messages": ["text", None]}, 0),
-        (body("a"), 1),
-        (body("abcd"), 1),
-        (body("abcde"), 2),
-        (body("ab", "cd"), 1),
-        (body("é\U0001f600"), 2),
-        (body("\ud800"), 1),
-        (body([{"type": "text", "text": "abcd"}, {"type": "image_url", "image_url": {"url": "x" * 999}}, "abc"]), 1),
-        (body([{"text": None}, {"text": 5}, {"text": "abcde"}]), 2),
-    ],
-)
-def test_a_prompt_is_estimated_by_the_length_of_its_text(request_body: dict[str, Any], tokens: int) -> None:
-    assert estimate_prompt_tokens(request_body) == tokens
-
-
 def test_the_body_for_an_upstream_is_the_one_that_came_with_the_name_of_the_model_there() -> None:
     request, _ = parsed(temperature=1, gateway={"metadata": {}}, routing={})
     upstream = request.upstream_body("gpt", streamed=False, include_usage=True)
@@ -279,9 +252,11 @@ def test_an_upstream_that_knows_how_is_asked_for_the_usage_of_a_stream(options: 
 
 
 def test_the_longest_answer_is_that_of_all_choices() -> None:
-    assert parsed()[0].max_output_tokens() is None
-    assert parsed(max_tokens=5)[0].max_output_tokens() == 5
-    assert parsed(max_tokens=5, max_completion_tokens=7, n=3)[0].max_output_tokens() == 21
+    assert parsed()[0].max_output_tokens(1000) == 1000
+    assert parsed(n=3)[0].max_output_tokens(1000) == 3000
+    assert parsed(max_tokens=5)[0].max_output_tokens(1000) == 5
+    assert parsed(max_tokens=5, max_completion_tokens=7, n=3)[0].max_output_tokens(1000) == 21
+    assert parsed(max_tokens=9, max_completion_tokens=7)[0].max_output_tokens(1000) == 9  # whichever is kept
 
 
 def test_the_length_of_an_answer_with_probabilities_does_not_tell_its_tokens() -> None:

@@ -1,0 +1,96 @@
+"""Pure: how many tokens an image in a prompt costs, by the rule that OpenAI documents for its tiles.
+
+An image of low detail costs 85 tokens. Any other one is scaled down into a square of 2,048 pixels, and then until its
+shorter side has at most 768; it costs 85 tokens, and 170 for each tile of 512 pixels (OpenAI, "Images and vision").
+The size stands in the first bytes of an image that is sent as a data URL; where it is not known, the ceiling counts.
+"""
+
+import base64
+import binascii
+import struct
+from typing import Any
+
+BASE_TOKENS, TILE_TOKENS = 85, 170
+MAX_SIDE, MAX_SHORT_SIDE, TILE = 2048, 768, 512  # pixels
+# The most that an image costs, 1,445 tokens: eight tiles. It counts for every image whose size is not known.
+MAX_IMAGE_TOKENS = BASE_TOKENS + TILE_TOKENS * (MAX_SIDE // TILE) * -(-MAX_SHORT_SIDE // TILE)
+HEAD_CHARACTERS = 65_536  # of base64: the size of a JPEG stands behind its metadata, which may hold a thumbnail
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def image_tokens(url: str, detail: Any = None) -> int:
+    """The tokens of an image at `url`, which may be a data URL, at the `detail` that the request asks for."""
+    if detail == "low":
+        return BASE_TOKENS
+    size = _size(_head(url))
+    return MAX_IMAGE_TOKENS if size is None else _tile_tokens(*size)
+
+
+def _tile_tokens(width: int, height: int) -> int:
+    scale = min(1.0, MAX_SIDE / max(width, height))
+    scale = min(scale, MAX_SHORT_SIDE / min(width, height))
+    across, down = (-(-max(round(side * scale), 1) // TILE) for side in (width, height))
+    return min(BASE_TOKENS + TILE_TOKENS * across * down, MAX_IMAGE_TOKENS)
+
+
+def _head(url: str) -> bytes:
+    """The first bytes of the image in a data URL (RFC 2397); b"" for any other URL."""
+    if url[:5].lower() != "data:":
+        return b""
+    start = url.find(",", 0, 256) + 1
+    if not start or not url[:start].lower().endswith(";base64,"):
+        return b""
+    part = url[start : start + HEAD_CHARACTERS]
+    try:
+        return base64.b64decode(part[: len(part) // 4 * 4])
+    except (ValueError, binascii.Error):
+        return b""
+
+
+def _size(head: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG, a GIF, a WebP or a JPEG in pixels; None if the bytes do not tell."""
+    size: tuple[int, int] | None = None
+    try:
+        if head.startswith(_PNG):
+            size = struct.unpack_from(">II", head, 16)
+        elif head[:6] in (b"GIF87a", b"GIF89a"):
+            size = struct.unpack_from("<HH", head, 6)
+        elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            size = _webp_size(head)
+        elif head[:2] == b"\xff\xd8":
+            size = _jpeg_size(head)
+    except (struct.error, IndexError):
+        return None
+    return size if size is not None and size[0] > 0 and size[1] > 0 else None
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """The size in the first chunk (RFC 9649 section 2)."""
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", head, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int] | None:
+    """The size in the frame header, behind any number of other segments (ITU-T T.81, B.2.2)."""
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker = head[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", head, at + 5)
+            return width, height
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # a marker without a segment
+            at += 2
+        else:
+            at += 2 + struct.unpack_from(">H", head, at + 2)[0]
+    return None
