@@ -12,7 +12,6 @@ from gateway.config.loading import (
     load,
     load_without_secrets,
     summary,
-    unpriced,
 )
 from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
@@ -54,5 +53,4 @@ __all__ = [
     "load",
     "load_without_secrets",
     "summary",
-    "unpriced",
 ]

@@ -113,17 +113,6 @@ def summary(config: Config) -> list[str]:
     return summary
 
 
-def unpriced(config: Config) -> list[str]:
-    """A line of warning for every model that keys with a balance may not use, since its price is not known."""
-    return [
-        f"upstream {upstream.name}: the model {model.id} has no price, so keys with a balance may not use it: "
-        "set input_usd_per_mtok and output_usd_per_mtok, or free = true"
-        for upstream in config.upstreams
-        for model in upstream.models
-        if not model.has_price
-    ]
-
-
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     """The faults of keys that do not fit together, found in the raw tree and reported beside those of single keys."""
     if isinstance(server := tree.get("server"), dict):
