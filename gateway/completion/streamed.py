@@ -146,7 +146,7 @@ class StreamedCompletion(Completion):
     def _deliver(self, attempt: Attempt, candidate: Candidate) -> None:
         # The content is in the log before those who wait hear of the decision: they send it together with the head.
         try:
-            attempt.flow_to(self._meter(attempt, candidate) or self.stream)
+            attempt.stream.flow_to(self._meter(attempt, candidate) or self.stream)
         finally:
             self._tell_decision()
 

@@ -17,7 +17,7 @@ from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.tasks import Tasks
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
-from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyReader, StreamBody, WholeBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.error_body import ErrorBody, ErrorHead
@@ -123,16 +123,7 @@ class Attempt:
             self._start_dial()
         # The reader of the answer is built while the request is on its way, since building it takes 5 us.
         self._watch = IdleWatch(order.endpoint.limits.idle)
-        self._body: BodyReader = (
-            StreamBody(
-                self,
-                order.dialect.reader(order.identity),
-                hold_finish=order.hold_finish,
-                max_event_bytes=order.endpoint.max_event_bytes,
-            )
-            if order.streamed
-            else WholeBody(self, order.dialect, order.identity, order.is_spent)
-        )
+        self._body: BodyReader = order.new_body(self)
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
@@ -145,10 +136,6 @@ class Attempt:
     def release(self) -> None:
         """Let go of the body, which knows this attempt, so that neither has to wait for the garbage collector."""
         self._body.release()
-
-    def flow_to(self, receiver: FrameReceiver) -> None:
-        """Send the frames to this receiver, held frames first: this attempt won."""
-        self.stream.flow_to(receiver)
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume`: the log is full."""
@@ -359,9 +346,6 @@ class Attempt:
         """A count that moves with every read: it moves with those of the learned shape by their events."""
         return self._body.counts.events + (self._connection.reads if self._connection is not None else 0)
 
-    def _await_error_body(self) -> None:
-        self._set_timer(ERROR_BODY_SECONDS, self._finish_body)
-
     def _await_events(self) -> None:
         """Look whether anything came, and sample the gap between two events; behind the finish only events count."""
         body = self.stream
@@ -379,9 +363,6 @@ class Attempt:
         if self._connection is not None and body.events:
             self._sampler = self._sampler or GapSampler(body)
             self._sampler.sample(self._connection)
-
-    def _await_end(self) -> None:
-        self._set_timer(LINGER_SECONDS, self.cancel)
 
     def _set_timer(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self._timer = self._loop.call_later(seconds, call, *args)
@@ -408,10 +389,10 @@ class Attempt:
         if connection is not None:
             connection.abort()
 
-    # The method that arms each timer.
+    # What arms each timer.
     _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
         AttemptTimer.ANSWER: _await_answer,
-        AttemptTimer.ERROR_BODY: _await_error_body,
+        AttemptTimer.ERROR_BODY: lambda self: self._set_timer(ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,
-        AttemptTimer.LINGER: _await_end,
+        AttemptTimer.LINGER: lambda self: self._set_timer(LINGER_SECONDS, self.cancel),
     }

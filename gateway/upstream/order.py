@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
+from gateway.upstream.bodies import BodyOwner, BodyReader, StreamBody, WholeBody
 from gateway.upstream.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -45,12 +46,23 @@ class Order:
     is_spent: Callable[[int], bool] | None = None
     hops: int = 0
 
+    def new_body(self, owner: BodyOwner) -> BodyReader:
+        """The reader of the answer, which tells this owner."""
+        if not self.streamed:
+            return WholeBody(owner, self.dialect, self.identity, self.is_spent)
+        return StreamBody(
+            owner,
+            self.dialect.reader(self.identity),
+            hold_finish=self.hold_finish,
+            max_event_bytes=self.endpoint.max_event_bytes,
+        )
+
 
 class AttemptObserver(Protocol):
     """Whoever started an attempt and hears what becomes of it."""
 
     def on_content(self, attempt: "Attempt") -> None:
-        """The first content is there: `flow_to` takes it, `cancel` declines."""
+        """The first content is there: `stream.flow_to` takes it, `cancel` declines."""
 
     def on_complete(self, attempt: "Attempt") -> None:
         """The completion is over and whole; only after `on_content`."""

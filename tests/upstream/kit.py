@@ -193,7 +193,7 @@ class Observer:
     def on_content(self, attempt: Attempt) -> None:
         self._told("content")
         if self.flows:
-            attempt.flow_to(self)
+            attempt.stream.flow_to(self)
 
     def on_frame(self, frame: bytes, chunk: bytes = b"") -> None:
         self.on_frames([frame])
