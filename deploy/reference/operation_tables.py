@@ -61,7 +61,10 @@ async def _scrape() -> str:
         await service.start()
         try:
             connector = aiohttp.UnixConnector(listen.removeprefix("unix:"))
-            async with aiohttp.ClientSession(connector=connector) as session, session.get("http://g/metrics") as got:
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get("http://localhost/metrics") as got,
+            ):
                 return await got.text()
         finally:
             await service.stop()

@@ -20,6 +20,7 @@ from gateway.http.event_stream import EventStreamHead
 from gateway.http.in_force import InForce
 from gateway.http.opening import Opening, OpeningParts
 from gateway.http.places import Leave, Places
+from gateway.http.waiting import WaitingBytes
 from gateway.wire import http1
 
 
@@ -31,6 +32,7 @@ class ReplyParts:
     places: Places
     admission: Admission
     in_force: InForce
+    waiting: WaitingBytes
 
 
 class StreamedReply:

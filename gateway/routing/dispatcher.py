@@ -18,6 +18,7 @@ from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, 
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt, Marks, Order
+from gateway.upstream.long_request import Request
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 
@@ -267,10 +268,13 @@ class Dispatcher:
         money = self._money
         return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
-    def _encode(self, candidate: Candidate) -> bytes:
+    def _encode(self, candidate: Candidate) -> Request:
         call, endpoint = self._call, candidate.endpoint
         content = call.request.upstream_body(
-            candidate.model.upstream_id, streamed=call.streamed, include_usage=endpoint.include_usage
+            candidate.model.upstream_id,
+            streamed=call.streamed,
+            include_usage=endpoint.include_usage,
+            takes_models=endpoint.takes_models,
         )
         return endpoint.encode(
             call.dialect.upstream_path,

@@ -24,6 +24,7 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
 from gateway.upstream.gap_sampler import GapSampler
 from gateway.upstream.idle_watch import IdleWatch
+from gateway.upstream.long_request import Request
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 # How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
@@ -63,7 +64,7 @@ class Order:
     """
 
     endpoint: Endpoint
-    request: bytes
+    request: Request
     dialect: Dialect
     identity: AnswerIdentity
     streamed: bool

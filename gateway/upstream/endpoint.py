@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway import __version__, config
+from gateway.dialects.request_body import Content
 from gateway.errors import RivergateError
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.long_request import LongRequest, Request
 from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
 from gateway.wire import http1
@@ -36,6 +38,7 @@ class Endpoint:
     pool: Pool
     limits: AttemptLimits
     include_usage: bool
+    takes_models: bool  # the list `models` of a client goes there
     prefix: str  # the path of `base_url`, before the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     credential: str = field(default="", repr=False)
@@ -72,6 +75,7 @@ class Endpoint:
                 idle=idle_seconds,
             ),
             include_usage=upstream.include_usage,
+            takes_models=upstream.takes_models,
             prefix=origin.prefix,
             fields=http1.encode_fields(_fields(origin, upstream)),
             credential=upstream.api_key.get_secret_value() if upstream.api_key is not None else "",
@@ -83,9 +87,9 @@ class Endpoint:
             error.redact(self.credential)
 
     def encode(
-        self, path: str, content: bytes, *, streamed: bool, request_id: str, traceparent: str | None = None
-    ) -> bytes:
-        """The bytes of a request that posts `content`, a JSON text, to a dialect's path at this upstream.
+        self, path: str, content: Content, *, streamed: bool, request_id: str, traceparent: str | None = None
+    ) -> Request:
+        """The request that posts `content`, a JSON text, to a dialect's path at this upstream.
 
         `request_id` and `traceparent` have to be checked before: neither may hold a line end.
         """
@@ -93,7 +97,8 @@ class Endpoint:
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n"
         if traceparent is not None:
             own = f"{own}traceparent: {traceparent}\r\n"
-        return (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF + content
+        head = (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF
+        return head + content if isinstance(content, bytes) else LongRequest(head, content)
 
     def _head(self, path: str) -> bytes:
         head = self.heads[path] = http1.encode_request_line("POST", self.prefix + path) + self.fields

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import orjson
 
+MAX_DIGITS = 4000  # of a whole number; Python needs the square of the digits to read it, and refuses 4301
+
 
 def loads(data: bytes | bytearray) -> Any:
     """The value of a JSON text. Raises `ValueError`."""
@@ -19,6 +21,18 @@ def loads(data: bytes | bytearray) -> Any:
         pass
     try:
         return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def loads_numbers(data: bytes | bytearray) -> Any:
+    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -33,6 +47,10 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole(text: str) -> float:
+    return int(text) if len(text) <= MAX_DIGITS else math.inf
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -19,9 +19,11 @@ import orjson
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
+from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import Usage, estimate, text_tokens
 from gateway.errors import InvalidParameter, RivergateError, UpstreamError
 from gateway.wire import sse
+from gateway.wire.json_members import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,14 @@ class ToyRequest(ExtendedRequest):
     def length_tells_tokens(self) -> bool:
         return True
 
-    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool) -> bytes:
+    def upstream_body(self, model: str, *, streamed: bool, include_usage: bool, takes_models: bool = False) -> bytes:
         return orjson.dumps({"model": model, "ask": self.ask, "live": streamed})
+
+    def untaken_fields(self, *, takes_models: bool) -> list[str]:
+        return []
+
+    def release(self) -> None:
+        """Nothing: the question is short."""
 
 
 class ToyReader:
@@ -123,10 +131,11 @@ class ToyDialect:
     upstream_path = "/toy"
     operation = "play"
     keepalive = sse.control("still", {"there": True})
+    lists_of_objects: tuple[str, ...] = ()
     terminal = b""
 
-    def parse(self, content: bytes) -> ToyRequest:
-        body = orjson.loads(content)
+    def parse(self, content: Buffer | RequestBody) -> ToyRequest:
+        body = (content if isinstance(content, RequestBody) else RequestBody.read(content)).document
         if not isinstance(body.get("ask"), str):
             raise InvalidParameter("ask: must be a string", param="ask")
         return ToyRequest(body["model"], None, None, body.get("live", False), body["ask"])
