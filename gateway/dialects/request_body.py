@@ -60,6 +60,11 @@ class RequestBody:
             _check_depth(document)
         return cls(content, document)
 
+    @property
+    def has_places(self) -> bool:
+        """Whether `members` is known, so that nobody has to search."""
+        return self._members is not None
+
     def members(self) -> Sequence[Member]:
         """The places of all members. Raises `ClientError` for a nesting so deep that they cannot be found."""
         if self._members is None:

@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import MAX_BODY_BYTES, close_after, error_response
 from gateway.http.waiting import WaitingBody
-from gateway.wire.content_coding import CODINGS, Inflater, inflater_for
+from gateway.wire.content_coding import CODINGS, BrokenContent, Inflater, inflater_for
 from gateway.wire.json_members import Buffer
 
 BODY_SECONDS = 60.0  # a client that needs longer for a body of some bytes holds a connection for nothing
@@ -64,10 +64,13 @@ async def read_body(request: web.Request, waiting: WaitingBody | None = None, li
         return await _read(request, inflater, waiting, limit)
     except TimeoutError:
         raise RequestTimeout(f"the body did not come within {BODY_SECONDS:.0f} s") from None
-    except (web.RequestPayloadError, ValueError):
+    except web.RequestPayloadError:
         request.content.feed_eof()  # so that aiohttp does not wait for the rest either
         close_after(request)
-        raise ClientError("the body cannot be read: its framing or its Content-Encoding is broken") from None
+        raise ClientError("the body cannot be read: its framing is broken") from None
+    except BrokenContent as error:
+        close_after(request)
+        raise ClientError(f"the body cannot be read: its Content-Encoding is broken: {error}") from None
     finally:
         client.reads(None)
 

@@ -13,8 +13,12 @@ CODINGS = ("gzip", "deflate", "identity")
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # windowBits of zlib
 
 
+class BrokenContent(ValueError):
+    """A body is not coded as it says."""
+
+
 class Inflater:
-    """Decodes one body. `feed` and `end` raise `ValueError` if it is broken."""
+    """Decodes one body. `feed` and `end` raise `BrokenContent`."""
 
     def __init__(self, coding: str) -> None:
         """`coding`: `gzip` or `deflate`."""
@@ -38,12 +42,12 @@ class Inflater:
     def end(self) -> None:
         """Check that the body is complete."""
         if not self._decoder.eof:
-            raise ValueError("it ends too early")
+            raise BrokenContent("it ends too early")
 
     def _begin_member(self) -> None:
         self._members += 1
         if not self._is_gzip or self._members > MAX_MEMBERS:
-            raise ValueError("something follows its end")
+            raise BrokenContent("something follows its end")
         self._decoder = zlib.decompressobj(_GZIP)
 
     def _decompress(self, data: bytes) -> bytes:
@@ -54,7 +58,7 @@ class Inflater:
             if is_untried and not self._is_gzip:
                 self._decoder = zlib.decompressobj(_RAW)
                 return self._decompress(data)
-            raise ValueError(str(error)) from None
+            raise BrokenContent(str(error)[:100]) from None
 
 
 def inflater_for(field: str | None) -> Inflater | None:

@@ -137,7 +137,7 @@ class ChatRequest(ExtendedRequest):
         """
         content, document = self.source.content, self.source.document
         return (
-            not self.is_extended
+            not (self.is_extended or self.source.has_places)
             and self.model is not None
             and (not streamed or document.get("stream") is True)
             and content.count(b'"model"') == 1
