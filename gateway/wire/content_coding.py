@@ -11,6 +11,7 @@ PIECE_BYTES = 65536  # 0.3 ms of inflating
 MAX_MEMBERS = 64  # of one gzip body (RFC 1952 section 2.2); more are an attack
 CODINGS = ("gzip", "deflate", "identity")
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # windowBits of zlib
+_HEADER_BYTES = 2  # of a zlib header
 
 
 class BrokenContent(ValueError):
@@ -25,10 +26,17 @@ class Inflater:
         self._is_gzip = coding == "gzip"
         self._members = 1
         self._decoder = zlib.decompressobj(_GZIP if self._is_gzip else _ZLIB)
-        self._is_untried = True  # whether a `deflate` body has a zlib header is not known yet: both are sent
+        self._begin: bytes | None = None if self._is_gzip else b""  # the first bytes, until they tell the format
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The pieces of content that these bytes bring."""
+        if self._begin is not None:
+            data = self._begin = self._begin + data
+            if len(data) < _HEADER_BYTES:
+                return
+            self._begin = None
+            if data[0] & 15 != zlib.DEFLATED or (data[0] << 8 | data[1]) % 31:  # RFC 1950 section 2.2
+                self._decoder = zlib.decompressobj(_RAW)  # many clients send `deflate` without its zlib header
         while data or not self._decoder.eof:
             if self._decoder.eof:
                 self._begin_member()
@@ -51,13 +59,9 @@ class Inflater:
         self._decoder = zlib.decompressobj(_GZIP)
 
     def _decompress(self, data: bytes) -> bytes:
-        is_untried, self._is_untried = self._is_untried and bool(data), self._is_untried and not data
         try:
             return self._decoder.decompress(data, PIECE_BYTES)
         except zlib.error as error:
-            if is_untried and not self._is_gzip:
-                self._decoder = zlib.decompressobj(_RAW)
-                return self._decompress(data)
             raise BrokenContent(str(error)[:100]) from None
 
 

@@ -4,6 +4,7 @@ In: the bytes of an object, and what is to change. Out: pieces of the new object
 The invariant: a member that is not changed keeps its very bytes, with all digits of its numbers, and its order.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]  # typeshed does not know it
@@ -42,10 +43,11 @@ def members_of(content: bytes) -> list[Member]:
     try:
         while True:
             at = _end_of(_SPACE.match(text, at))
-            name, end = scanstring(text, at + 1, False)
+            _, end = scanstring(text, at + 1, False)
+            name = json.loads(content[at:end])
             start = _end_of(_COLON.match(text, end))
             _, end = _DECODER.scan_once(text, start)
-            members.append(Member(name.encode("latin-1", "replace").decode(errors="replace"), at, start, end))
+            members.append(Member(name, at, start, end))
             separator = _NEXT.match(text, end)
             at = _end_of(separator)
             if separator is None or separator[1] == "}":
