@@ -6,6 +6,8 @@ known and the path wants a body; and whatever a body holds, the event loop goes 
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 from aiohttp import web
@@ -22,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import MAX_BODY_BYTES, close_after, error_response
+from gateway.http.turns import Turns
 from gateway.http.waiting import WaitingBody
 from gateway.wire.content_coding import CODINGS, BrokenContent, Inflater, inflater_for
 from gateway.wire.json_members import Buffer
@@ -32,21 +35,23 @@ SMALL_BODY_BYTES = 65536  # the limit of a body that is not for an upstream
 BYTES_IN_A_TURN = 262144  # of inflated content: 1 ms
 
 
-async def read_checked(request: web.Request, dialect: Dialect, waiting: WaitingBody) -> CheckedRequest:
+async def read_checked(request: web.Request, dialect: Dialect, turns: Turns, waiting: WaitingBody) -> CheckedRequest:
     """The request that the body asks for, checked by its dialect. Raises `ClientError`, `ServiceUnavailable`."""
-    content = await read_body(request, waiting)
+    content = await read_body(request, turns, waiting)
     if is_read_at_once(content):
         return check(dialect, content)
     reading = BodyReading(content, dialect.lists_of_objects)
-    while not reading.step():  # noqa: ASYNC110 - nothing is waited for: others get a turn
-        await asyncio.sleep(0)
+    while not await turns.run(reading.step):
+        pass
     digest = b""
     if "X-Stream-Key" in request.headers:
         digest = (await asyncio.to_thread(hashlib.sha256, content)).digest()  # which lets other threads run
     return CheckedRequest(dialect, dialect.parse(reading.body()), content, digest)
 
 
-async def read_body(request: web.Request, waiting: WaitingBody | None = None, limit: int | None = None) -> Buffer:
+async def read_body(
+    request: web.Request, turns: Turns, waiting: WaitingBody | None = None, limit: int | None = None
+) -> Buffer:
     """The whole body, decompressed; at most `limit` bytes, or `server.max_body_bytes`.
 
     `waiting` counts its bytes. Raises `ClientError`, `ServiceUnavailable`.
@@ -59,9 +64,9 @@ async def read_body(request: web.Request, waiting: WaitingBody | None = None, li
     try:
         if inflater is None and request.content.is_eof():  # the body came with the head: there is nothing to wait for
             content: bytes = request.content.read_nowait()
-            _count(content, len(content), waiting, limit)
+            _Collector(waiting, limit).count(len(content))
             return content
-        return await _read(request, inflater, waiting, limit)
+        return await _read(request, turns, inflater, _Collector(waiting, limit))
     except TimeoutError:
         raise RequestTimeout(f"the body did not come within {BODY_SECONDS:.0f} s") from None
     except web.RequestPayloadError:
@@ -86,34 +91,56 @@ async def on_expect(request: web.Request) -> web.StreamResponse | None:
     return None
 
 
-async def _read(
-    request: web.Request, inflater: Inflater | None, waiting: WaitingBody | None, limit: int
-) -> bytearray:
-    loop, content = asyncio.get_running_loop(), bytearray()
-    patience_ends = loop.time() + BODY_SECONDS
+class _Collector:
+    """Puts a body together, within its limits."""
+
+    def __init__(self, waiting: WaitingBody | None, limit: int) -> None:
+        self.content = bytearray()
+        self._waiting = waiting
+        self._limit = limit
+        self._size = 0
+
+    def count(self, size: int) -> None:
+        """Count bytes that have come. Raises `PayloadTooLarge`, `ServiceUnavailable`."""
+        self._size += size
+        if self._size > self._limit:
+            raise _too_large(self._limit)
+        if self._waiting is not None:
+            self._waiting.grow(size)
+
+    def add(self, piece: bytes) -> None:
+        """Add the next bytes. Raises what `count` raises."""
+        self.count(len(piece))
+        self.content += piece
+
+    def add_some(self, pieces: Iterator[bytes]) -> bool:
+        """Add the pieces of one turn; returns whether there may be more."""
+        size = 0
+        for piece in pieces:
+            self.add(piece)
+            size += len(piece)
+            if size >= BYTES_IN_A_TURN:
+                return True
+        return False
+
+
+async def _read(request: web.Request, turns: Turns, inflater: Inflater | None, collector: _Collector) -> bytearray:
+    patience_ends = asyncio.get_running_loop().time() + BODY_SECONDS
     if "Expect" in request.headers and not request.content.is_eof():
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # an interim answer does not count as the beginning of the answer
-    turn = 0
     async with asyncio.timeout_at(patience_ends) as deadline:
         while data := await request.content.readany():
-            for piece in inflater.feed(data) if inflater is not None else (data,):
-                _count(piece, len(content) + len(piece), waiting, limit)
-                content += piece
-                if (turn := turn + len(piece)) >= BYTES_IN_A_TURN:
-                    turn = 0
-                    await asyncio.sleep(0)
-            deadline.reschedule(patience_ends + len(content) / LEAST_BYTES_PER_SECOND)
+            if inflater is None:
+                collector.add(data)
+            else:
+                add_some = partial(collector.add_some, inflater.feed(data))
+                while await turns.run(add_some):
+                    pass
+            deadline.reschedule(patience_ends + len(collector.content) / LEAST_BYTES_PER_SECOND)
     if inflater is not None:
         inflater.end()
-    return content
-
-
-def _count(piece: bytes, total: int, waiting: WaitingBody | None, limit: int) -> None:
-    if total > limit:
-        raise _too_large(limit)
-    if waiting is not None:
-        waiting.grow(len(piece))
+    return collector.content
 
 
 def _inflater_for(request: web.Request) -> Inflater | None:

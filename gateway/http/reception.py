@@ -21,7 +21,7 @@ async def receive(request: web.Request, parts: ReplyParts, dialect: Dialect, *, 
     parts.admission.check_rate(head.caller, head.headers)
     try:
         try:
-            checked = await read_checked(request, dialect, waiting)
+            checked = await read_checked(request, dialect, parts.turns, waiting)
             plan = plan_answer(head.headers, checked, parts.in_force.config.stream, detached=detached)
             opening = Opening(parts.opening, plan, head)
             opening.hold(waiting)

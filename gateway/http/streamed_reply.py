@@ -20,6 +20,7 @@ from gateway.http.event_stream import EventStreamHead
 from gateway.http.in_force import InForce
 from gateway.http.opening import Opening, OpeningParts
 from gateway.http.places import Leave, Places
+from gateway.http.turns import Turns
 from gateway.http.waiting import WaitingBytes
 from gateway.wire import http1
 
@@ -33,6 +34,7 @@ class ReplyParts:
     admission: Admission
     in_force: InForce
     waiting: WaitingBytes
+    turns: Turns
 
 
 class StreamedReply:

@@ -37,6 +37,7 @@ from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
 from gateway.http.streamed_reply import ReplyParts
+from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
 from gateway.observe import trace
@@ -136,7 +137,9 @@ class Service:
         )
         places = Places(lambda: in_force.config.stream)
         waiting = WaitingBytes(lambda: in_force.config.server.max_waiting_bytes)
-        return ReplyParts(opening=opening, places=places, admission=admission, in_force=in_force, waiting=waiting)
+        return ReplyParts(
+            opening=opening, places=places, admission=admission, in_force=in_force, waiting=waiting, turns=Turns()
+        )
 
     def _build_gate(self) -> Gate:
         in_force = self._in_force

@@ -1,5 +1,6 @@
 """No request holds the event loop, whatever it holds, and none takes more memory than about three times its bytes."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 from tests.kit.completions import MODEL, QUICK, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
-from tests.kit.http_client import Answer, RawClient, fetch
+from tests.kit.http_client import Answer, RawClient, call, fetch
 from tests.kit.process import GatewayProcess
 from tests.kit.upstreams import Upstream
 
@@ -82,12 +83,24 @@ def test_a_large_good_request_reaches_its_upstream_and_holds_up_nobody(gateway: 
     assert watch.longest < LONGEST_TURN
 
 
+def test_ten_lists_of_streams_at_once_hold_up_nobody_though_a_thousand_are_kept(gateway: LocalGateway) -> None:
+    with RawClient(gateway.port) as client:
+        for _ in range(1000):
+            client.request("POST", "/v1/streams", body({"ttft_ms": 1, "gap_ms": 0, "tokens": 2}))
+            assert client.answer().status == 201
+    with gateway.watched() as watch, ThreadPoolExecutor(10) as threads:
+        pages = list(threads.map(lambda _: call(gateway, "GET", "/v1/streams?limit=100"), range(10)))
+    assert {page.status for page in pages} == {200}
+    assert {len(json.loads(page.body)["data"]) for page in pages} == {100}
+    assert watch.longest < LONGEST_TURN
+
+
 def test_no_hostile_request_takes_more_memory_than_three_times_its_bytes(process: GatewayProcess) -> None:
     fetch(process.port, body(QUICK, stream=True))
     grown: dict[str, tuple[int, int]] = {}
     for case in CASES:
         request = built(case)
-        size = MAX_BODY_BYTES if request.headers else len(request.content)  # a compressed one may become so long
+        size = MAX_BODY_BYTES if request.headers else len(request.content)  # a compressed body may become this long
         limit = int(MEMORY_SHARE * size) + MEMORY_BESIDE
         before = _reset_peak(process.process.pid)
         answered(process.port, request)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gateway.run.gc_policy import TOO_MANY
+
 _lock = threading.Lock()
 
 
@@ -29,6 +31,19 @@ class CollectorGuard:
             finally:
                 self._callbacks = gc.callbacks[len(before) :]
                 gc.callbacks[:] = before
+                gc.set_threshold(*thresholds)
+                gc.unfreeze()
+
+    @contextmanager
+    def as_in_service(self) -> Iterator[None]:
+        """The block in which the collector leaves the objects of the tests alone, as in a service's own process."""
+        with _lock:
+            thresholds = gc.get_threshold()
+            gc.freeze()
+            gc.set_threshold(TOO_MANY, *thresholds[1:])
+            try:
+                yield
+            finally:
                 gc.set_threshold(*thresholds)
                 gc.unfreeze()
 

@@ -92,11 +92,12 @@ class LocalGateway(Gateway):
 
     @contextmanager
     def watched(self) -> Iterator[TurnWatch]:
-        """Watch the turns of its event loop."""
+        """Watch the turns of its event loop, with the collector as a process of its own would have it."""
         watch = TurnWatch()
-        self._run(_call(watch.start))
-        yield watch
-        self._run(_call(watch.stop))
+        with self._collector.as_in_service():
+            self._run(_call(watch.start))
+            yield watch
+            self._run(_call(watch.stop))
 
     def block(self, seconds: float) -> None:
         """Block the gateway's event loop for this many seconds."""

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ def raw(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-CODERS = {"gzip": gzip.compress, "deflate": zlib.compress, "raw deflate": raw}
+CODERS: Mapping[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "raw deflate": raw}
 
 
 def inflated(coding: str, content: bytes, read: int) -> list[bytes]:

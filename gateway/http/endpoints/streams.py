@@ -59,7 +59,7 @@ class StreamEndpoints:
     async def list(self, request: web.Request) -> web.Response:
         """A page of the caller's streams, newest first."""
         limit, after = page_of(request.query)
-        page = await read_page(self._hub.streams(), request[CALLER].may_see, limit, after)
+        page = await read_page(self._hub.streams(), request[CALLER].may_see, limit, after, self._parts.turns)
         return json_response({"object": "list", **page})
 
     async def get(self, request: web.Request) -> web.Response:
@@ -79,7 +79,9 @@ class StreamEndpoints:
     async def create_token(self, request: web.Request) -> web.Response:
         """A viewer token for one stream."""
         production = await self._owned(request)
-        token, expires_at = self._mint(production.id, token_ttl(await read_body(request, limit=SMALL_BODY_BYTES)))
+        token, expires_at = self._mint(
+            production.id, token_ttl(await read_body(request, self._parts.turns, limit=SMALL_BODY_BYTES))
+        )
         return json_response({"token": token, "expires_at": expires_at}, status=201)
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
