@@ -17,10 +17,11 @@ from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
 from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN
 from gateway.endings import Ending
-from gateway.errors import StreamKeyConflict
+from gateway.errors import RivergateError, StreamKeyConflict
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.answer_plan import AnswerPlan
 from gateway.http.in_force import InForce
+from gateway.http.waiting import WaitingBody
 from gateway.observe.trace import Span, Tracing
 from gateway.routing.call import Call
 from gateway.routing.router import Route
@@ -59,6 +60,7 @@ class Opening:
         self._account = head.account  # the account of the key that pays; None in open mode
         self._joined: StreamedCompletion | None = None
         self._lease: Lease | None = None  # the lease on the key's money; None: nobody pays
+        self._waiting: WaitingBody | None = None  # the share of a long body in the memory of those that wait
 
     @property
     def answers_at_once(self) -> bool:
@@ -72,6 +74,20 @@ class Opening:
     def joins(self) -> bool:
         """Whether an existing stream is joined, which costs nothing."""
         return self._joined is not None
+
+    def hold(self, waiting: WaitingBody) -> None:
+        """Keep this share of the memory, and the body, until an upstream has answered, or `let_go`."""
+        self._waiting = waiting
+
+    def let_go(self, failure: RivergateError | None = None) -> None:
+        """Forget the body: no further upstream will be asked. Idempotent.
+
+        The parameter is for `StreamedCompletion.when_decided`.
+        """
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.close()
+            self.plan.request.release()
 
     # --- prepare
 
@@ -190,18 +206,22 @@ class Opening:
         if self._joined is not None:
             if plan.policy.on_last_reader == "drain":
                 self._joined.stream.adopt(plan.policy)  # the client was promised that the stream runs on
+            self.let_go()
             return self._joined
         try:
             completion = self._streamed()
             completion.start()
         except BaseException:
             self._give_back()
+            self.let_go()
             raise
         try:
             self._parts.hub.add_stream(completion)
         except BaseException:
             completion.stop(Ending.INTERNAL_ERROR)
             raise
+        if self._waiting is not None:
+            completion.when_decided(self.let_go)
         return completion
 
     def open_whole(self) -> WholeCompletion:
@@ -219,6 +239,7 @@ class Opening:
             completion.start()
         except BaseException:
             self._give_back()
+            self.let_go()
             raise
         try:
             parts.hub.add(completion)

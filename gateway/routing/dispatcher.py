@@ -29,6 +29,7 @@ from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, 
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
+from gateway.upstream.long_request import Request
 from gateway.upstream.order import Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
@@ -308,7 +309,7 @@ class Dispatcher:
         money = self._money
         return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
-    def _encode(self, number: int, candidate: Candidate) -> bytes:
+    def _encode(self, number: int, candidate: Candidate) -> Request:
         call, endpoint = self._call, candidate.endpoint
         request, include_usage = call.request, endpoint.include_usage
         if endpoint.learned.refuses_usage or number in self._without_usage:
@@ -317,6 +318,7 @@ class Dispatcher:
             candidate.model.upstream_id,
             streamed=call.streamed,
             include_usage=include_usage,
+            takes_models=endpoint.takes_models,
             changes=endpoint.changes,
         )
         return endpoint.encode(

@@ -8,6 +8,7 @@ from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
 from gateway.upstream.bodies import BodyOwner, BodyReader, StreamBody, WholeBody
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.long_request import Request
 
 if TYPE_CHECKING:
     from gateway.upstream.attempt import Attempt
@@ -38,7 +39,7 @@ class Order:
     """
 
     endpoint: Endpoint
-    request: bytes
+    request: Request
     dialect: Dialect
     identity: AnswerIdentity
     streamed: bool
