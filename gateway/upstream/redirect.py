@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from gateway.errors import UpstreamError
 from gateway.upstream.dial import Origin
+from gateway.upstream.long_request import LongRequest, Request
 from gateway.wire import http1
 
 MAX_HOPS = 3  # redirects of one request
@@ -23,11 +24,14 @@ def is_redirect(status: int, headers: Mapping[str, str]) -> bool:
     return status in _REDIRECTS and "location" in headers
 
 
-def redirected(request: bytes, status: int, location: str, origin: Origin, hops: int) -> bytes:
+def redirected(request: Request, status: int, location: str, origin: Origin, hops: int) -> Request:
     """The request for the location that a redirect names; `hops`: how many were followed before.
 
     Raises `UpstreamError` that names the location if it is not followed.
     """
+    if isinstance(request, LongRequest):
+        head = redirected(request.head, status, location, origin, hops)
+        return LongRequest(head, request.content) if isinstance(head, bytes) else head
     line, _, rest = request.partition(b"\r\n")
     method, target, _ = line.decode("ascii").split(" ", 2)
     scheme = "https" if origin.tls else "http"

@@ -24,6 +24,7 @@ from gateway.http.answer_plan import plan_answer
 from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.http.opening import Opening, OpeningParts
+from gateway.http.refusals import Refusals
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.trace import NoTracing, Span
@@ -74,6 +75,7 @@ class House:
             keys=keys,
             bank=self.bank,
             capacity=capacity,
+            refusals=Refusals(),
             feeds={},
             lag=LoopLag(),
             pace=upstreams.pace,
@@ -84,7 +86,7 @@ class House:
         self._bookkeeping = Bookkeeping(self.hub, self.bank, statistics, Metrics(statistics.readings), garbage)
         self._parts = OpeningParts(
             in_force=in_force,
-            admission=Admission(capacity, Gate(keys, lambda: 0.0), in_force),
+            admission=Admission(capacity, Gate(keys, lambda: 0.0), self.bank, in_force),
             bank=self.bank,
             directory=LocalDirectory(self.hub),
             hub=self.hub,

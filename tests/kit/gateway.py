@@ -23,6 +23,7 @@ from gateway.observe.logs import JsonFormatter
 from gateway.run.service import Service
 
 from . import log_rules
+from .collector import as_in_service
 from .logged import Logged
 from .turns import TurnWatch
 from .waiting import PATIENCE
@@ -91,7 +92,7 @@ class LocalGateway(Gateway):
     def watched(self) -> Iterator[TurnWatch]:
         """Watch the turns of its event loop, with the collector as a process of its own would have it."""
         watch = TurnWatch()
-        with self._collector.as_in_service():
+        with as_in_service():
             self._run(_call(watch.start))
             yield watch
             self._run(_call(watch.stop))
