@@ -57,7 +57,9 @@ def test_any_other_location_is_named_in_the_error(status: int, location: str, wo
 
 def test_a_request_for_a_proxy_keeps_its_whole_url() -> None:
     request = REQUEST.replace(b"POST /", b"POST http://api.test:8000/")
-    assert redirected(request, 307, "/x", ORIGIN, 0).startswith(b"POST http://api.test:8000/x HTTP/1.1\r\n")
+    following = redirected(request, 307, "/x", ORIGIN, 0)
+    assert isinstance(following, bytes)
+    assert following.startswith(b"POST http://api.test:8000/x HTTP/1.1\r\n")
 
 
 def test_the_number_of_hops_is_limited() -> None:
