@@ -217,8 +217,8 @@ def test_an_unknown_model_is_not_found_at_the_first_try(counted: Counted, stream
 
 def test_a_bad_field_is_refused_by_name_at_the_first_try(counted: Counted) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        counted.client.chat.completions.create(**ask(QUICK, stream=True, max_tokens="many"))
-    assert (caught.value.code, caught.value.param) == ("invalid_parameter_value", "max_tokens")
+        counted.client.chat.completions.create(**ask(QUICK, stream=True, stream_options={"include_usage": "many"}))
+    assert (caught.value.code, caught.value.param) == ("invalid_parameter_value", "stream_options.include_usage")
     assert counted.requests == 1
 
 

@@ -74,7 +74,7 @@ def test_a_subscriber_is_no_task(run: Run, tmp_path: Path) -> None:
 
 WAYS = {
     "the short way": POST,
-    "the framework's way": POST.replace(b"Host: gateway", b"Host: gateway\r\nUpgrade: nothing"),
+    "the framework's way": POST.replace(b"Host: localhost", b"Host: localhost\r\nUpgrade: nothing"),
 }
 
 
@@ -97,9 +97,7 @@ def test_a_stream_that_is_over_leaves_nothing_for_the_garbage_collector(run: Run
 
 
 @pytest.mark.parametrize("way", list(WAYS))
-@pytest.mark.parametrize(
-    "content", [body(stream=True, model="nobody/knows"), body(stream=True, temperature="hot"), {}]
-)
+@pytest.mark.parametrize("content", [body(stream=True, model="nobody/knows"), body(stream=True, messages="hot"), {}])
 def test_a_request_that_is_refused_leaves_nothing_for_the_garbage_collector(
     run: Run, tmp_path: Path, way: str, content: dict[str, Any]
 ) -> None:

@@ -22,6 +22,14 @@ GOOD = json.dumps(body(QUICK, stream=True)).encode()
 
 
 @pytest.fixture(scope="module")
+def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
+    """A gateway without keys, with the limits that it has by default."""
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture(scope="module")
 def keyring(tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyring:
     server = '[server]\nlisten = "127.0.0.1:0"\nmax_waiting_bytes = 1000000\n'
     return Keyring(tmp_path_factory.mktemp("door"), [(alpha, [MODEL])], server)

@@ -116,8 +116,9 @@ def served(alpha: Upstream, frail_all_session: Upstream) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def gateway(logs: Path, served: Served) -> Iterator[LocalGateway]:
-    """The gateway with nothing configured but its port, its upstreams and their order."""
-    gateway = LocalGateway(logs, configuration(served, ORDERED), KEYS)
+    """The gateway with nothing configured but its port, its upstreams, their order and a low limit of bodies."""
+    server = '[server]\nlisten = "127.0.0.1:0"\nmax_body_bytes = 4194304\n'
+    gateway = LocalGateway(logs, configuration(served, server + ORDERED), KEYS)
     yield gateway
     gateway.close()
 

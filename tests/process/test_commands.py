@@ -373,7 +373,7 @@ def test_a_unix_socket_is_served_and_removed_at_the_end(
     command = run("serve", "--config", str(file), environment=KEYS)
     assert command.wait_for_event("listening")["listen"] == f"unix:{path}"
     request = json.dumps(body(QUICK, stream=True))
-    arguments = ["-sSN", "--unix-socket", str(path), "http://gateway/v1/chat/completions", "-d", request]
+    arguments = ["-sSN", "--unix-socket", str(path), "http://localhost/v1/chat/completions", "-d", request]
     answer = subprocess.run([curl, *arguments], capture_output=True, timeout=20, check=True)
     assert Answer(200, {}, answer.stdout).text() == text(8)
     assert command.terminate() == 0

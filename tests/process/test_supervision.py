@@ -256,7 +256,7 @@ def completion(curl: str, *arguments: str) -> str:
     """The body of a streamed completion as curl gets it."""
     request = json.dumps(body(QUICK, stream=True))
     answer = subprocess.run(
-        [curl, "-sSN", *arguments, "-d", request, "http://gateway/v1/chat/completions"],
+        [curl, "-sSN", *arguments, "-d", request, "http://localhost/v1/chat/completions"],
         capture_output=True,
         timeout=20,
         check=True,

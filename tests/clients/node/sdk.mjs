@@ -114,7 +114,7 @@ const scenarios = {
     return { ids, found: (await client.models.retrieve("openai/gpt-4o")).id };
   },
   unknown: () => failure(() => client.chat.completions.create(ask(quick, { model: "no-such-model" }))),
-  invalid: () => failure(() => client.chat.completions.create(ask(quick, { max_tokens: "many" }))),
+  invalid: () => failure(() => client.chat.completions.create(ask(quick, { messages: "many" }))),
   limited: () => failure(() => client.chat.completions.create(ask({ status: 429, retry_after: 1 }))),
   failed: () => failure(() => client.chat.completions.create(ask({ status: 500 }), { maxRetries: 1 })),
   late: () => failure(async () => drain(await client.chat.completions.create(ask({ ...quick, error_after: 3 })))),
