@@ -185,6 +185,13 @@ class PayloadTooLarge(ClientError):
     code = "payload_too_large"
 
 
+class UnsupportedEncoding(ClientError):
+    """The body is compressed in a way that is not understood."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+
+
 class ConstraintNotMet(ClientError):
     """A routing option that no upstream of the model satisfies; `code` names the kind of the option."""
 

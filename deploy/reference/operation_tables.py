@@ -66,8 +66,8 @@ async def _scrape() -> str:
             connector = aiohttp.UnixConnector(listen.removeprefix("unix:"))
             async with aiohttp.ClientSession(connector=connector) as session:
                 asked = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-                await session.post("http://g/v1/chat/completions", json=asked)
-                async with session.get("http://g/metrics") as got:
+                await session.post("http://localhost/v1/chat/completions", json=asked)
+                async with session.get("http://localhost/metrics") as got:
                     return await got.text()
         finally:
             await service.stop()

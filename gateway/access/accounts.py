@@ -65,6 +65,15 @@ class Account:
         """Count a request against the rate and return 0.0, or count nothing and return the seconds to wait."""
         return self._limit.allow(now) if self._limit is not None else 0.0
 
+    def wait_for_rate(self, now: float) -> float:
+        """The seconds until the rate allows a request; 0.0: now."""
+        return self._limit.wait(now) if self._limit is not None else 0.0
+
+    def charge_request(self, now: float) -> None:
+        """Count a request against the rate, whatever is left of it."""
+        if self._limit is not None:
+            self._limit.charge(now)
+
     def lease(self, quote: Quote) -> "AccountLease":
         """Reserve what a request may cost, or all that is left if that is less. Raises `InsufficientQuota`."""
         available = self.available

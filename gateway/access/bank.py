@@ -76,6 +76,15 @@ class Bank(Protocol):
         cancelled, nothing is reserved.
         """
 
+    def check_rate(self, account: Account, now: float) -> None:
+        """Refuse a key whose rate is used up, as far as this process knows; counts nothing. Raises `RateLimited`.
+
+        Never waits: it spares the gateway the work on a request that `admit` would refuse.
+        """
+
+    def count_refused(self, account: Account, now: float) -> None:
+        """Count a request that was refused before `admit` against the key's rate. Never waits."""
+
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
         """Book a record: its lease is closed, its cost is gone from the key's money, and it will be written."""
 

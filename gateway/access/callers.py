@@ -2,16 +2,16 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.access import secret as secrets
 from gateway.access.accounts import Account
+from gateway.access.cors import Cors
 from gateway.access.key_ring import KeyRing
-from gateway.errors import AuthenticationFailed
+from gateway.access.open_mode import fault_of
+from gateway.errors import AuthenticationFailed, PermissionDenied
 
-# Headers of a reverse proxy (RFC 7239; nginx, Caddy and HAProxy in their common set-up): the client is elsewhere.
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 MAX_SECRET_BYTES = 1024  # a longer secret is not one of ours, and hashing it would be work for nothing
 
 _log = logging.getLogger("rivergate.access")
@@ -33,9 +33,16 @@ class Caller:
 class Gate:
     """The gate: it finds out from the headers of a request who its caller is."""
 
-    def __init__(self, keys: KeyRing, wall_time: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        wall_time: Callable[[], float],
+        open_to: Callable[[], tuple[Sequence[str], Cors]] = lambda: ((), Cors(())),
+    ) -> None:
+        """`open_to` gives the hosts and the origins that open mode serves beside this machine's own."""
         self._keys = keys
         self._wall_time = wall_time
+        self._open_to = open_to
         self._has_warned_of_proxy = False
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
@@ -49,12 +56,13 @@ class Gate:
         return self._holder(account)
 
     def known(self, headers: Mapping[str, str]) -> Caller | None:
-        """The caller as far as this process knows; None: only the books can tell. Raises `AuthenticationFailed`."""
+        """The caller as far as this process knows; None: only the books can tell.
+
+        Raises `AuthenticationFailed`, and `PermissionDenied` in open mode.
+        """
         secret = _bearer(headers.get("Authorization"))
         if self._keys.is_open:
-            for name in FORWARDED:
-                if name in headers:
-                    raise self._refuse_forwarded(name)
+            self.check_open_mode(headers)
             return open_caller(secret)
         if not secret:
             raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
@@ -66,6 +74,23 @@ class Gate:
         if secrets.is_mistyped(secret):
             raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
         return None
+
+    def check_open_mode(self, headers: Mapping[str, str], *, is_page: bool = False) -> None:
+        """Refuse a request that does not come from this machine, if there is no API key.
+
+        `is_page`: a link of another site may lead to what is asked for. Raises `AuthenticationFailed` for a request
+        through a proxy, `PermissionDenied` for any other.
+        """
+        if not self._keys.is_open:
+            return
+        hosts, cors = self._open_to()
+        fault = fault_of(headers, hosts, cors, is_page=is_page)
+        if fault is None:
+            return
+        if fault.proxy:
+            raise self._refuse_forwarded(fault.header)
+        message = f"without any API key only this machine is served, and {fault.reason}"
+        raise PermissionDenied(message, param=fault.header)
 
     def _holder(self, account: Account) -> Caller:
         if account.key.revoked_at is not None:

@@ -24,17 +24,26 @@ class RequestLimit:
 
     def allow(self, now: float) -> float:
         """Count a request and return 0.0, or count nothing and return the seconds to wait."""
-        self._fill(now)
-        if self._filled >= 1.0 - 1e-9:
+        wait = self.wait(now)
+        if wait == 0.0:
             self._filled -= 1.0
-            return 0.0
-        return (1.0 - self._filled) * 60.0 / self.per_minute
+        return wait
+
+    def wait(self, now: float) -> float:
+        """The seconds until a request may be sent; 0.0: now."""
+        self._fill(now)
+        return 0.0 if self._filled >= 1.0 - 1e-9 else (1.0 - self._filled) * 60.0 / self.per_minute
+
+    def charge(self, now: float) -> None:
+        """Count a request in any case: a debt is kept up to a minute's worth of requests."""
+        self._fill(now)
+        self._filled = max(self._filled - 1.0, -float(self.per_minute))
 
     def allowance(self, now: float) -> Allowance:
         """The state of the rate at `now`."""
         self._fill(now)
         missing = self.per_minute - self._filled
-        return Allowance(self.per_minute, int(self._filled + 1e-9), missing * 60.0 / self.per_minute)
+        return Allowance(self.per_minute, max(int(self._filled + 1e-9), 0), missing * 60.0 / self.per_minute)
 
     def _fill(self, now: float) -> None:
         self._filled = min(self._filled + max(now - self._at, 0.0) * self.per_minute / 60.0, float(self.per_minute))

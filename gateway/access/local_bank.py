@@ -44,9 +44,15 @@ class LocalBank:
             message = f"this API key has {account.running} requests running and may have no more at once"
             raise RateLimited(message, retry_after=1 + secrets.randbelow(MAX_JITTER_SECONDS))
         if (wait := account.count_request(now)) > 0:
-            message = f"this API key may send {account.key.rpm} requests a minute"
-            raise RateLimited(message, retry_after=max(1, -int(-wait // 1)))
+            raise _too_many(account, wait)
         return account.lease(quote)
+
+    def check_rate(self, account: Account, now: float) -> None:
+        if (wait := account.wait_for_rate(now)) > 0:
+            raise _too_many(account, wait)
+
+    def count_refused(self, account: Account, now: float) -> None:
+        account.charge_request(now)
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
         if lease is not None:
@@ -71,3 +77,8 @@ class LocalBank:
         for key_id, balance in balances.items():
             if (account := self._keys.account(key_id)) is not None:
                 account.on_balance(balance)
+
+
+def _too_many(account: Account, wait: float) -> RateLimited:
+    message = f"this API key may send {account.key.rpm} requests a minute"
+    return RateLimited(message, retry_after=max(1, -int(-wait // 1)))

@@ -10,8 +10,10 @@ from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.routing.attempt_record import AttemptRecord
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.routing.dispatcher import Call, Dispatcher
+from gateway.routing.options import Warning_, warning
 from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
@@ -127,9 +129,17 @@ class Answer:
             metadata["usage_estimated"] = True
         if hedge_cost := self.hedge_cost():
             metadata["hedge_cost_usd"] = float(hedge_cost)
-        if self._warnings:
-            metadata["warnings"] = list(self._warnings)
+        if warnings := [*self._warnings, *self._untaken(candidate)]:
+            metadata["warnings"] = warnings
         return metadata
+
+    def _untaken(self, candidate: Candidate) -> list[Warning_]:
+        """A warning for each field of the client that this upstream was not sent."""
+        reason = f"was not sent: {candidate.endpoint.name} does not take it"
+        return [
+            warning("unsupported_field", "field_not_sent", f"the field {field!r} {reason}")
+            for field in self._call.request.untaken_fields(takes_models=candidate.endpoint.takes_models)
+        ]
 
     def describe(self) -> dict[str, Any]:
         """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""

@@ -36,6 +36,7 @@ from gateway.config.values import (
     FileName,
     Flag,
     HedgeAfter,
+    HostName,
     KeyFile,
     Listen,
     ListenOn,
@@ -76,8 +77,14 @@ class ServerSettings(Section):
     cors_origins: tuple[Origin, ...] = _described(
         (), "Origins whose pages may call from a browser; `*` allows all, `http://localhost:*` every port."
     )
+    allowed_hosts: tuple[HostName, ...] = _described(
+        (), "Names by which clients may call while there is no API key, beside localhost and loopback addresses."
+    )
     max_body_bytes: Whole = _number(
-        4_194_304, 1024, 1 << 30, "Largest request body; a larger one is refused with 413."
+        67_108_864, 1024, 1 << 30, "Largest request body, also when decompressed; a larger one is refused with 413."
+    )
+    max_waiting_bytes: Whole = _number(
+        268_435_456, 65_536, 1 << 40, "Most bytes of request bodies that wait for an answer, together; more get 503."
     )
     max_connections: Whole = _number(
         50_000, 1, 1_000_000, "Most client connections at once; one more gets 503. The limit of open files lowers it."
@@ -220,6 +227,9 @@ class UpstreamSettings(Section):
     )
     include_usage: Flag = _described(
         True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
+    )
+    takes_models: Flag = _described(
+        False, "Whether the upstream is sent the list `models` that stands beside `model`, as OpenRouter takes it."
     )
     headers: FixedHeaders = _described({}, "Header fields that every request to the upstream carries.")
     header_env: HeaderVariables = _described(

@@ -135,6 +135,11 @@ Origin = Annotated[
     Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$"),
     Words('"*" or scheme://host[:port]'),
 ]
+HostName = Annotated[
+    Text,
+    Field(pattern=r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$|^\[?[0-9A-Fa-f:]+:[0-9A-Fa-f:.]*\]?$"),
+    Words("a host name without a port, or `*.` and a domain"),
+]
 BaseUrl = Annotated[Text, AfterValidator(_base_url), Words("an http(s) URL without a query", hidden=True)]
 FeedUrl = Annotated[Text, AfterValidator(_http_url), Words("an http(s) URL", hidden=True)]
 ListenOn = Annotated[

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import StreamPolicy
 from gateway.dialects.learned_shape import Counts, LearnedShape
+from gateway.dialects.request_body import Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError
+from gateway.wire.json_members import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,25 @@ class DialectRequest(Protocol):
         """The same request without the field that asks for the usage, for an upstream that refuses the field."""
 
     def upstream_body(
-        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
-    ) -> bytes:
-        """The body for an upstream, which calls the model `model`. `include_usage`: the upstream is to send usage.
+        self,
+        model: str,
+        *,
+        streamed: bool,
+        include_usage: bool,
+        takes_models: bool = False,
+        changes: BodyChanges | None = None,
+    ) -> Content:
+        """The body for an upstream, which calls the model `model`.
 
+        `include_usage`: the upstream is to send usage. `takes_models`: it takes a list of models beside the model.
         `changes` are made last; None: the upstream takes the fields as they are.
         """
+
+    def untaken_fields(self, *, takes_models: bool) -> list[str]:
+        """The client's fields that did not go upstream and were not acted on: the client is warned of them."""
+
+    def release(self) -> None:
+        """Let go of the body, since no further upstream will be asked. Idempotent."""
 
 
 class DialectReader(Protocol):
@@ -185,10 +200,11 @@ class Dialect(Protocol):
     upstream_path: str  # the path behind an upstream's `base_url`: "/chat/completions"
     operation: str  # the `gen_ai.operation.name` of OpenTelemetry's conventions: "chat"
     keepalive: bytes  # the frame for a subscriber that waits, also before the first event
+    lists_of_objects: tuple[str, ...]  # the members of a request that hold nothing but objects if they are lists
     terminal: bytes  # the frame that ends every stream, also a broken one; b"": the end of the body ends it
 
-    def parse(self, content: bytes) -> DialectRequest:
-        """Check a request's body. Raises `ClientError` that names the field."""
+    def parse(self, content: Buffer | RequestBody) -> DialectRequest:
+        """Check a request's body, as bytes or already read. Raises `ClientError` that names the field."""
 
     def reader(self, identity: AnswerIdentity) -> DialectReader:
         """A reader for one streamed answer, which has seen nothing yet."""
@@ -209,9 +225,10 @@ class CheckedRequest:
 
     dialect: Dialect
     request: DialectRequest
-    content: bytes
+    content: Buffer
+    digest: bytes = b""  # the SHA-256 of `content`, if that was computed already
 
 
-def check(dialect: Dialect, content: bytes) -> CheckedRequest:
-    """Check a request's body by its dialect. Raises `ClientError` that names the field."""
+def check(dialect: Dialect, content: Buffer) -> CheckedRequest:
+    """Check a short body by its dialect. Raises `ClientError` that names the field."""
     return CheckedRequest(dialect, dialect.parse(content), content)

@@ -7,7 +7,7 @@ It is said in the members `routing` and `gateway` of the body, which never reach
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 from gateway.errors import InvalidParameter
 
@@ -30,14 +30,27 @@ class StreamPolicy(BaseModel):
 
 
 AS_CONFIGURED = StreamPolicy()
+MAX_KEYS = 100  # of one object of the extension; each unknown key of more would cost a fault or a warning
+MAX_MODELS = 20  # in one list
+
+
+def _short(value: Any) -> Any:
+    """An object with a reasonable number of keys; any other value is returned as it is and judged later."""
+    if isinstance(value, dict) and len(value) > MAX_KEYS:
+        raise ValueError(f"it has more than {MAX_KEYS} keys")
+    return value
+
+
+Short = BeforeValidator(_short)
+Models = Annotated[list[StrictStr], Field(min_length=1, max_length=MAX_MODELS)]
 
 
 class Gateway(Lenient):
     """The member `gateway` of a request. Clients are told the name of this class when theirs is no object."""
 
-    stream: StreamPolicy = AS_CONFIGURED
-    routing: dict[str, Any] | None = None
-    models: Annotated[list[StrictStr], Field(min_length=1, max_length=20)] | None = None
+    stream: Annotated[StreamPolicy, Short] = AS_CONFIGURED
+    routing: Annotated[dict[str, Any], Short] | None = None
+    models: Models | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -4,11 +4,14 @@ Every request below `/v1` passes these steps in this order, and the first one th
 `RivergateError`:
 
 1. `enter`: capacity (is there room, is the gateway open), then origin (may the page of another site ask).
-2. `known_caller`, or `caller` where the books must be asked: who sends the request.
+2. `known_caller`, or `caller` where the books must be asked: who sends the request. Without any API key: whether it
+   comes from this machine (access/open_mode.py). For what costs something, `check_rate`: may this key ask now.
 3. The checks of the body: `body.read_body`, `dialect.check`, `answer_plan.plan_answer`.
 4. `check_models`: may this key use the models of the route.
 5. The place: the bank counts the request against the key's rate, running requests and money (`Opening.admit`); a
    subscription takes a place among the subscribers of a stream (`Places.take`).
+
+A request that steps 3 or 4 refuse counts against the rate of its key (`count_refused`).
 
 The fast way takes these steps one after the other; on aiohttp's way the middleware takes steps 1 and 2, and a handler
 the others.
@@ -21,16 +24,18 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.access.accounts import Account
+from gateway.access.bank import Bank
 from gateway.access.callers import Caller, Gate
 from gateway.access.cors import Cors
-from gateway.errors import PermissionDenied
+from gateway.errors import ClientError, PermissionDenied
 from gateway.http.capacity import Capacity
-from gateway.http.errors import SERVER_NAME, Handler
+from gateway.http.errors import SERVER_NAME, Handler, tell_close
 from gateway.http.in_force import InForce
 from gateway.http.request_id import request_id_of
 from gateway.routing.router import Route
 
 CALLER = web.RequestKey("caller", Caller)
+_FOR_ANYBODY = frozenset({"/healthz", "/readyz"})  # for whoever looks after the process, also through a proxy
 
 
 class RequestHead(NamedTuple):
@@ -59,9 +64,10 @@ def head_of(request: web.Request) -> RequestHead:
 class Admission:
     """The steps of admission that need only the head and the route of a request."""
 
-    def __init__(self, capacity: Capacity, gate: Gate, in_force: InForce) -> None:
+    def __init__(self, capacity: Capacity, gate: Gate, bank: Bank, in_force: InForce) -> None:
         self._capacity = capacity
         self._gate = gate
+        self._bank = bank
         self._in_force = in_force
         self._viewer_handlers: frozenset[Handler] = frozenset()  # they check a viewer token themselves
 
@@ -75,12 +81,31 @@ class Admission:
         self._check_origin(method, headers)
 
     def known_caller(self, headers: Mapping[str, str]) -> Caller | None:
-        """The caller of a request; None if only the books know the key. Raises `AuthenticationFailed`."""
+        """The caller of a request; None if only the books know the key.
+
+        Raises `AuthenticationFailed`, `PermissionDenied`.
+        """
         return self._gate.known(headers)
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """The caller of a request, looked up in the books if necessary. Raises `AuthenticationFailed`."""
+        """The caller of a request, looked up in the books if necessary.
+
+        Raises `AuthenticationFailed`, `PermissionDenied`.
+        """
         return await self._gate.caller(headers)
+
+    def check_rate(self, caller: Caller | None, headers: Mapping[str, str]) -> None:
+        """Refuse a key that has used up its rate, before its body is read. Raises `RateLimited`.
+
+        A request with a stream key may join a stream, which costs nothing: it is asked later.
+        """
+        if caller is not None and caller.account is not None and "X-Stream-Key" not in headers:
+            self._bank.check_rate(caller.account, clock.monotonic())
+
+    def count_refused(self, error: Exception, caller: Caller | None) -> None:
+        """Count a request that was refused for what it asks against the rate of its key, like any other."""
+        if isinstance(error, ClientError) and caller is not None and caller.account is not None:
+            self._bank.count_refused(caller.account, clock.monotonic())
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
         """Refuse a caller that may not use the models of this route. Raises `PermissionDenied`."""
@@ -109,6 +134,8 @@ class Admission:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Take the steps that need no body, and set `CALLER` for the handler."""
         if not request.path.startswith("/v1/"):
+            if request.path not in _FOR_ANYBODY:
+                self._gate.check_open_mode(request.headers, is_page=True)
             return await handler(request)
         headers = request.headers
         origin = headers.get("Origin")
@@ -123,6 +150,7 @@ class Admission:
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that every answer has to a response that aiohttp writes."""
         response.headers.update(self.answer_headers(head_of(request)))
+        tell_close(request, response)
 
     # --- inside
 

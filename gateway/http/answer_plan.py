@@ -75,7 +75,8 @@ def plan_answer(
 
 def _fingerprint(checked: CheckedRequest) -> bytes:
     """The digest by which two requests under one `X-Stream-Key` are told apart."""
-    return hashlib.sha256(checked.dialect.name.encode() + b"\0" + checked.content).digest()
+    digest = checked.digest or hashlib.sha256(checked.content).digest()
+    return hashlib.sha256(checked.dialect.name.encode() + b"\0" + digest).digest()
 
 
 def _stream_key(headers: Mapping[str, str]) -> str | None:

@@ -23,6 +23,7 @@ _log = logging.getLogger("rivergate.api")
 SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
 ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
+_CLOSES = web.RequestKey("closes", bool)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -80,6 +81,21 @@ def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
 def error_response(error: RivergateError) -> web.Response:
     """The response of a handler that refuses; `Admission.add_headers` adds the headers that every answer has."""
     return render(error, {}).response()
+
+
+def close_after(request: web.Request) -> None:
+    """Have the connection closed after the answer to this request, and the answer say so."""
+    request[_CLOSES] = True
+
+
+def tell_close(request: web.Request, response: web.StreamResponse) -> None:
+    """Say that the connection will be closed, if a body was left unread or cannot be read (RFC 9112 section 9.6).
+
+    A proxy would else send its next request on it, and answer that one with 502.
+    """
+    if request.get(_CLOSES) or not request.content.is_eof():
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

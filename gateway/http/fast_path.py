@@ -2,8 +2,9 @@
 
 It needs no task, no turn of the event loop, no request object, route or middleware, and so it takes a quarter of the
 time before a first token (bench/README.md). Like aiohttp's way it takes the steps of `Admission`, and renders errors
-with `errors.render`. It leaves four kinds of request to aiohttp's way: for a whole answer, with a key that only the
-books know, where the bank or the directory has to be waited for, and when there is no room.
+with `errors.render`. It leaves five kinds of request to aiohttp's way: for a whole answer, with a key that only the
+books know, where the bank or the directory has to be waited for, when there is no room, and with a body that takes
+long to read.
 """
 
 import re
@@ -12,6 +13,7 @@ from multidict import CIMultiDict
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import check
+from gateway.dialects.request_body import KEPT_WHOLE_BYTES, is_read_at_once
 from gateway.http.admission import RequestHead
 from gateway.http.answer_plan import plan_answer
 from gateway.http.capacity import NoRoom
@@ -21,6 +23,7 @@ from gateway.http.opening import Opening
 from gateway.http.request_id import request_id_in
 from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
+from gateway.http.waiting import WaitingBody
 
 _STREAMED = re.compile(rb'"stream"\s*:\s*true')  # a body without these bytes asks for a whole answer
 
@@ -38,7 +41,8 @@ class FastPath:
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         """Answer the request, or refuse it with an error; False: aiohttp has to answer."""
-        if not _STREAMED.search(request.content):
+        is_long = len(request.content) > KEPT_WHOLE_BYTES
+        if not _STREAMED.search(request.content) or (is_long and not is_read_at_once(request.content)):
             return False
         headers: CIMultiDict[str] = CIMultiDict(request.fields)
         parts, caller = self._parts, None
@@ -47,6 +51,8 @@ class FastPath:
             caller = parts.admission.known_caller(headers)
             if caller is None:
                 return False
+            if caller.account is not None:
+                parts.admission.check_rate(caller, headers)
             checked = check(CHAT, request.content)
             if not checked.request.streamed:
                 return False
@@ -54,13 +60,17 @@ class FastPath:
         except NoRoom:
             return False
         except Exception as error:
+            parts.admission.count_refused(error, caller)
             _FastReply(client, parts, RequestHead(headers, request_id_in(headers), caller)).refuse(error)
             return True
         head = RequestHead(headers, request_id_in(headers), caller)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False
-        _FastReply(client, parts, head).start(opening)
+        reply = _FastReply(client, parts, head)
+        if is_long and not reply.holds(opening, len(request.content)):
+            return True
+        reply.start(opening)
         return True
 
 
@@ -78,13 +88,33 @@ class _FastReply:
     def start(self, opening: Opening) -> None:
         try:
             opening.prepare()
+        except Exception as error:
+            self._parts.admission.count_refused(error, self._head.caller)
+            self._refuse_opening(opening, error)
+            return
+        try:
             opening.admit_at_once()
         except Exception as error:
-            self.refuse(error)
+            self._refuse_opening(opening, error)
         else:
             self._reply.start(opening, self._parts, chunked=True, keep_alive=True)
 
+    def holds(self, opening: Opening, size: int) -> bool:
+        """Take the memory for a long body; False: there is none, and the request is refused."""
+        waiting = WaitingBody(self._parts.waiting)
+        try:
+            waiting.grow(size)
+        except Exception as error:
+            self.refuse(error)
+            return False
+        opening.hold(waiting)
+        return True
+
     def refuse(self, error: Exception) -> None:
+        self._reply.fail(error)
+
+    def _refuse_opening(self, opening: Opening, error: Exception) -> None:
+        opening.let_go()
         self._reply.fail(error)
 
     def _on_end(self, outcome: Exception | None) -> None:

@@ -16,10 +16,11 @@ from gateway.completion.spending import microusd
 from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
 from gateway.endings import Ending
-from gateway.errors import StreamKeyConflict
+from gateway.errors import RivergateError, StreamKeyConflict
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.answer_plan import AnswerPlan
 from gateway.http.in_force import InForce
+from gateway.http.waiting import WaitingBody
 from gateway.observe.trace import Span, Tracing
 from gateway.routing.dispatcher import Call
 from gateway.routing.router import Route
@@ -55,6 +56,7 @@ class Opening:
         self._account = head.account  # the account of the key that pays; None in open mode
         self._joined: StreamedCompletion | None = None
         self._lease: Lease | None = None  # the lease on the key's money; None: nobody pays
+        self._waiting: WaitingBody | None = None  # the share of a long body in the memory of those that wait
 
     @property
     def answers_at_once(self) -> bool:
@@ -68,6 +70,20 @@ class Opening:
     def joins(self) -> bool:
         """Whether an existing stream is joined, which costs nothing."""
         return self._joined is not None
+
+    def hold(self, waiting: WaitingBody) -> None:
+        """Keep this share of the memory, and the body, until an upstream has answered, or `let_go`."""
+        self._waiting = waiting
+
+    def let_go(self, failure: RivergateError | None = None) -> None:
+        """Forget the body: no further upstream will be asked. Idempotent.
+
+        The parameter is for `StreamedCompletion.when_decided`.
+        """
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.close()
+            self.plan.request.release()
 
     # --- prepare
 
@@ -181,14 +197,18 @@ class Opening:
         if self._joined is not None:
             if plan.policy.on_last_reader == "drain":
                 self._joined.stream.adopt(plan.policy)  # the client was promised that the stream runs on
+            self.let_go()
             return self._joined
         try:
             completion = self._streamed()
             completion.start()
         except BaseException:
             self._give_back()
+            self.let_go()
             raise
         self._parts.hub.add_stream(completion)
+        if self._waiting is not None:
+            completion.when_decided(self.let_go)
         return completion
 
     def open_whole(self) -> WholeCompletion:
@@ -201,6 +221,7 @@ class Opening:
             completion.start()
         except BaseException:
             self._give_back()
+            self.let_go()
             raise
         parts.hub.add(completion)
         return completion

@@ -3,12 +3,13 @@
 import orjson
 
 from gateway.errors import ClientError, InvalidParameter
+from gateway.wire.json_members import Buffer
 
 DEFAULT_TTL_SECONDS = 3600
 MAX_TTL_SECONDS = 30 * 86400  # whoever has a viewer token can read the stream, so it should not outlive a month
 
 
-def token_ttl(content: bytes) -> int:
+def token_ttl(content: Buffer) -> int:
     """The `ttl_seconds` of a request for a viewer token; an empty body means the default. Raises `ClientError`."""
     if not content.strip():
         return DEFAULT_TTL_SECONDS

@@ -21,6 +21,8 @@ from gateway.http.in_force import InForce
 from gateway.http.opening import Opening, OpeningParts
 from gateway.http.places import Leave, Places
 from gateway.http.refusals import Refusals
+from gateway.http.turns import Turns
+from gateway.http.waiting import WaitingBytes
 from gateway.wire import http1
 
 
@@ -33,6 +35,8 @@ class ReplyParts:
     admission: Admission
     in_force: InForce
     refusals: Refusals
+    waiting: WaitingBytes
+    turns: Turns
 
 
 class StreamedReply:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
@@ -21,13 +21,15 @@ from gateway.errors import (
     UpstreamTimeout,
     closed_code,
 )
+from gateway.routing.attempt_record import AttemptEntry, AttemptRecord
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.upstream.order import Marks, Order
+from gateway.upstream.long_request import Request
+from gateway.upstream.order import Order
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 
@@ -62,53 +64,6 @@ class Money:
 
     covers_hedge: Callable[[], bool]
     is_spent: Callable[[Candidate, int], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """How one attempt went.
-
-    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
-    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
-    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
-    milliseconds from the start of the attempt; None: the attempt did not come so far.
-    """
-
-    upstream: str
-    outcome: str
-    status: int | None
-    reason: str | None
-    hedge: bool
-    start_ms: float
-    connect_ms: float | None
-    head_ms: float | None
-    first_content_ms: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "upstream": self.upstream,
-            "outcome": self.outcome,
-            "status": self.status,
-            "reason": self.reason,
-            "hedge": self.hedge,
-            "start_ms": self.start_ms,
-            "connect_ms": self.connect_ms,
-            "head_ms": self.head_ms,
-            "first_content_ms": self.first_content_ms,
-        }
-
-
-@dataclass(slots=True)
-class AttemptEntry:
-    """One attempt of a dispatcher. `outcome` and `reason` are those of its record; "" and None while it runs."""
-
-    number: int  # its number in the race
-    attempt: Attempt
-    candidate: Candidate
-    hedge: bool
-    health_number: int  # its number among the attempts that the candidate's health has counted
-    outcome: str = ""
-    reason: str | None = None
 
 
 class DispatchOwner(Protocol):
@@ -177,7 +132,7 @@ class Dispatcher:
 
     def records(self) -> tuple[AttemptRecord, ...]:
         """The attempts so far, in the order of their start."""
-        return tuple([self._record(entry) for entry in self._entries.values()])
+        return tuple([entry.record(self.began, won=entry is self._winner) for entry in self._entries.values()])
 
     def lost(self) -> list[AttemptEntry]:
         """The attempts whose request was sent, but whose answer was not waited for because another attempt won."""
@@ -333,7 +288,7 @@ class Dispatcher:
         money = self._money
         return partial(money.is_spent, candidate) if money is not None and money.is_spent is not None else None
 
-    def _encode(self, number: int, candidate: Candidate) -> bytes:
+    def _encode(self, number: int, candidate: Candidate) -> Request:
         call, endpoint = self._call, candidate.endpoint
         request, include_usage = call.request, endpoint.include_usage
         if endpoint.learned.refuses_usage or number in self._without_usage:
@@ -342,6 +297,7 @@ class Dispatcher:
             candidate.model.upstream_id,
             streamed=call.streamed,
             include_usage=include_usage,
+            takes_models=endpoint.takes_models,
             changes=endpoint.changes,
         )
         return endpoint.encode(
@@ -391,26 +347,7 @@ class Dispatcher:
         seconds = clock.monotonic() - attempt.marks.first_content
         return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 
-    def _record(self, entry: AttemptEntry) -> AttemptRecord:
-        marks = entry.attempt.marks
-        running = "won" if entry is self._winner else "running"
-        return AttemptRecord(
-            upstream=entry.attempt.upstream,
-            outcome=entry.outcome or running,
-            status=marks.status,
-            reason=entry.reason,
-            hedge=entry.hedge,
-            start_ms=round((marks.started - self.began) * 1000, 3),
-            connect_ms=_since_start(marks, marks.connected),
-            head_ms=_since_start(marks, marks.head),
-            first_content_ms=_since_start(marks, marks.first_content),
-        )
-
 
 def _gives_up(commands: list[Command]) -> bool:
     """Whether the race ends without an answer, so that the client gets an error."""
     return any(isinstance(command, GiveUp) for command in commands)
-
-
-def _since_start(marks: Marks, at: float | None) -> float | None:
-    return None if at is None else round((at - marks.started) * 1000, 3)

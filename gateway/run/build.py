@@ -200,7 +200,9 @@ _KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subsc
 def _read_at_start(settings: config.Config) -> dict[str, object]:
     """The settings that a reload does not take over, by section."""
     return {
-        "server": settings.server.model_dump(exclude={"cors_origins", "drain_seconds"}),
+        "server": settings.server.model_dump(
+            exclude={"allowed_hosts", "cors_origins", "drain_seconds", "max_waiting_bytes"}
+        ),
         "stream": settings.stream.model_dump(include={"retain_seconds", "max_retained_bytes"}),
         "feeds": (settings.feeds, settings.stream.model_dump(include=_KEPT_BY_FEEDS) if settings.feeds else None),
         "storage": settings.storage,

@@ -38,7 +38,9 @@ from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
 from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
+from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
+from gateway.http.waiting import WaitingBytes
 from gateway.observe import trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
@@ -142,7 +144,7 @@ class Service:
         """The parts that every answer of a completion uses."""
         in_force = self._in_force
         bookkeeping = Bookkeeping(self._hub, self._bank, self._statistics, self._metrics, self._garbage)
-        admission = Admission(self._capacity, Gate(self._keys, clock.wall_time), in_force)
+        admission = Admission(self._capacity, self._build_gate(), self._bank, in_force)
         opening = OpeningParts(
             in_force=in_force,
             admission=admission,
@@ -155,8 +157,18 @@ class Service:
         )
         places = Places(lambda: in_force.config.stream)
         return ReplyParts(
-            opening=opening, places=places, admission=admission, in_force=in_force, refusals=self._refusals
+            opening=opening,
+            places=places,
+            admission=admission,
+            in_force=in_force,
+            refusals=self._refusals,
+            waiting=WaitingBytes(lambda: in_force.config.server.max_waiting_bytes),
+            turns=Turns(),
         )
+
+    def _build_gate(self) -> Gate:
+        in_force = self._in_force
+        return Gate(self._keys, clock.wall_time, lambda: (in_force.config.server.allowed_hosts, in_force.cors))
 
     def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
         parts = AppParts(
@@ -303,6 +315,7 @@ class Service:
                 on_invalid=self._refusals.on_refused,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 access_log=None,
+                auto_decompress=False,  # `http/body.py` does it, once it is known who sends and what for
             )
 
         await self._listeners.open(build)

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 from gateway.errors import GatewayError, RivergateError, UpstreamError
 from gateway.upstream.acknowledgement import acknowledge
+from gateway.upstream.long_request import LongRequestSender, Request
 from gateway.upstream.pace import Pace
 from gateway.upstream.response_parser import BEFORE_BODY, IN_BODY, ResponseParser, ResponseState
 from gateway.upstream.whole_chunk import ChunkHandler, replaced, shortcut
@@ -47,6 +48,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_on_lost",
         "_pace",
         "_parser",
+        "_sender",
         "_take",
         "_transport",
         "exchanges",
@@ -68,6 +70,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks: ChunkHandler | None = None
         self._take: ChunkHandler | None = None  # is offered the next read before the parser (whole_chunk.py)
         self._is_urgent = False  # the next read is acknowledged at once
+        self._sender: LongRequestSender | None = None  # writes a long request, which takes several turns
         self.exchanges = 0
 
     @property
@@ -75,14 +78,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether a request can still be sent here."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes, exchange: ResponseReceiver) -> None:
+    def send(self, request: Request, exchange: ResponseReceiver) -> None:
         """Begin an exchange; the connection must be open and idle."""
         if self._transport is None or self._exchange is not None:
             raise RuntimeError("a connection carries one exchange at a time")
         self.exchanges += 1
         self._exchange = exchange
-        self._transport.write(request)
         self._parser.expect()
+        if isinstance(request, bytes):
+            self._transport.write(request)
+        else:
+            self._sender = LongRequestSender(request, self._transport)
 
     def abort(self) -> None:
         """Close the socket at once, and tell the exchange nothing, since its owner gives it up."""
@@ -171,6 +177,14 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.on_lost(UpstreamError(f"the upstream closed the connection {reason}"), untouched=untouched)
         self._on_lost(self)
 
+    def pause_writing(self) -> None:
+        if self._sender is not None:
+            self._sender.pause()
+
+    def resume_writing(self) -> None:
+        if self._sender is not None:
+            self._sender.resume()
+
     # --- inside
 
     def _tell_head(self) -> None:
@@ -201,7 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The response is whole. The exchange is told last: it may send the next request on this connection."""
-        reusable = self._parser.state is _ENDED
+        reusable = self._parser.state is _ENDED and (self._sender is None or self._sender.is_over)
         exchange = self._let_go()
         # An answer that overtook its request ends the connection: the server may not read the rest of it.
         if reusable and self._transport is not None and not self._transport.get_write_buffer_size() and self.is_open:
@@ -224,6 +238,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._body = ignore
         self._chunks = self._take = None
         self._is_urgent = False
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender = None
         return exchange
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from gateway import __version__, config
 from gateway.dialects.body_changes import BodyChanges
+from gateway.dialects.request_body import Content
 from gateway.errors import RivergateError
 from gateway.upstream.dial import (
     ClientCertificate,
@@ -19,6 +20,7 @@ from gateway.upstream.dial import (
     proxy_for,
     tls_context,
 )
+from gateway.upstream.long_request import LongRequest, Request
 from gateway.upstream.pace import Pace
 from gateway.upstream.pool import Pool
 from gateway.upstream.redaction import Redactor
@@ -68,6 +70,7 @@ class Endpoint:
     limits: AttemptLimits
     max_event_bytes: int
     include_usage: bool
+    takes_models: bool  # the list `models` of a client goes there
     origin: Origin
     target: Callable[[str], str]  # makes the target of a request from the path of a dialect
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
@@ -108,6 +111,7 @@ class Endpoint:
             ),
             max_event_bytes=upstream.max_event_bytes,
             include_usage=upstream.include_usage,
+            takes_models=upstream.takes_models,
             origin=dialer.origin,
             target=_target(dialer, upstream.query),
             fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
@@ -123,14 +127,14 @@ class Endpoint:
     def encode(
         self,
         path: str,
-        content: bytes,
+        content: Content,
         *,
         streamed: bool,
         request_id: str,
         traceparent: str | None = None,
         more_fields: str = "",
-    ) -> bytes:
-        """The bytes of a request that posts `content`, a JSON text, to a dialect's path at this upstream.
+    ) -> Request:
+        """The request that posts `content`, a JSON text, to a dialect's path at this upstream.
 
         `request_id` and `traceparent` have to be checked before: neither may hold a line end. `more_fields`: the
         lines that `forward` has made.
@@ -139,7 +143,8 @@ class Endpoint:
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n{more_fields}"
         if traceparent is not None:
             own = f"{own}traceparent: {traceparent}\r\n"
-        return (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF + content
+        head = (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF
+        return head + content if isinstance(content, bytes) else LongRequest(head, content)
 
     def encode_question(self, path: str) -> bytes:
         """The bytes of a request without a body, whose answer is the last on its connection."""

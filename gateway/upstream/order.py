@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.long_request import Request
 
 if TYPE_CHECKING:
     from gateway.upstream.attempt import Attempt
@@ -37,7 +38,7 @@ class Order:
     """
 
     endpoint: Endpoint
-    request: bytes
+    request: Request
     dialect: Dialect
     identity: AnswerIdentity
     streamed: bool

@@ -20,6 +20,7 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
 _COUNTED_EXACTLY = 1 << 20
 _MAX_REPAIRED_BYTES = 8 << 20  # a larger text that orjson refuses would be read four times more, often in vain
 _LINE_ENDS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+MAX_DIGITS = 4000  # of a whole number; Python needs the square of the digits to read it, and refuses 4301
 
 
 def loads(data: bytes | bytearray) -> Any:
@@ -31,6 +32,18 @@ def loads(data: bytes | bytearray) -> Any:
             raise
     try:
         return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def loads_numbers(data: bytes | bytearray) -> Any:
+    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -92,6 +105,10 @@ def dumps(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole(text: str) -> float:
+    return int(text) if len(text) <= MAX_DIGITS else math.inf
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -34,6 +34,13 @@ class LaterBank:
     def admit(self, account: Account, quote: Quote, now: float) -> Lease | Awaitable[Lease]:
         return self._ask(account, quote, now) if account.is_limited else self._grant(account, quote, now)
 
+    def check_rate(self, account: Account, now: float) -> None:
+        if (wait := account.wait_for_rate(now)) > 0:
+            raise RateLimited("too many a minute", retry_after=max(1, -int(-wait // 1)))
+
+    def count_refused(self, account: Account, now: float) -> None:
+        account.charge_request(now)
+
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
         if lease is not None:
             lease.close()

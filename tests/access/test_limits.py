@@ -90,3 +90,23 @@ def test_a_client_that_waits_as_told_is_let_through(rate: int, gaps: list[float]
         if wait := limit.allow(now):
             now += wait + 1e-6  # more than the rounding of floats at these times
             assert limit.allow(now) == 0.0
+
+
+def test_a_look_at_the_rate_counts_nothing() -> None:
+    limit = RequestLimit(1, START)
+    assert [limit.wait(START) for _ in range(3)] == [0.0, 0.0, 0.0]
+    limit.allow(START)
+    assert limit.wait(START) == pytest.approx(60)
+
+
+def test_a_charge_counts_in_any_case_up_to_a_debt_of_a_minute() -> None:
+    limit = RequestLimit(2, START)
+    for _ in range(3):
+        limit.charge(START)
+    assert limit.allow(START) == pytest.approx(60)
+    allowance = limit.allowance(START)
+    assert (allowance.limit, allowance.remaining, allowance.reset) == (2, 0, pytest.approx(90))
+    for _ in range(1000):
+        limit.charge(START)
+    assert limit.wait(START) == pytest.approx(90)
+    assert limit.allow(START + 90) == 0.0

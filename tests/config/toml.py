@@ -14,7 +14,9 @@ COMPLETE = """
 listen = "127.0.0.1:8080"        # or "unix:/run/rivergate.sock"; sockets handed over by systemd win
 drain_seconds = 30
 cors_origins = []                # e.g. ["https://app.example.com"]; the demo allows localhost
-max_body_bytes = 4194304
+allowed_hosts = []
+max_body_bytes = 67108864
+max_waiting_bytes = 268435456
 max_connections = 50000
 
 [stream]

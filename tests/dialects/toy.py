@@ -20,9 +20,11 @@ from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
+from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import Usage, estimate, text_tokens
 from gateway.errors import InvalidParameter, RivergateError, UpstreamError
 from gateway.wire import sse
+from gateway.wire.json_members import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,26 @@ class ToyRequest(ExtendedRequest):
     def length_tells_tokens(self) -> bool:
         return True
 
+    def without_usage(self) -> "ToyRequest":
+        return self
+
     def upstream_body(
-        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
+        self,
+        model: str,
+        *,
+        streamed: bool,
+        include_usage: bool,
+        takes_models: bool = False,
+        changes: BodyChanges | None = None,
     ) -> bytes:
         body = {"model": model, "ask": self.ask, "live": streamed}
         return orjson.dumps(body if changes is None else changes.apply(body))
+
+    def untaken_fields(self, *, takes_models: bool) -> list[str]:
+        return []
+
+    def release(self) -> None:
+        """Nothing: the question is short."""
 
 
 class ToyReader:
@@ -127,10 +144,11 @@ class ToyDialect:
     upstream_path = "/toy"
     operation = "play"
     keepalive = sse.control("still", {"there": True})
+    lists_of_objects: tuple[str, ...] = ()
     terminal = b""
 
-    def parse(self, content: bytes) -> ToyRequest:
-        body = orjson.loads(content)
+    def parse(self, content: Buffer | RequestBody) -> ToyRequest:
+        body = (content if isinstance(content, RequestBody) else RequestBody.read(content)).document
         if not isinstance(body.get("ask"), str):
             raise InvalidParameter("ask: must be a string", param="ask")
         return ToyRequest(body["model"], None, None, body.get("live", False), body["ask"])

@@ -20,7 +20,7 @@ class Case:
     name: str
     content: bytes
     key: str | None = "plain"
-    fields: tuple[str, ...] = ("Host: gateway", "Content-Type: application/json")
+    fields: tuple[str, ...] = ("Host: localhost", "Content-Type: application/json")
     line: str = f"POST {PATH} HTTP/1.1"
     length: str | None = None  # the Content-Length that is sent; None: the true length
     authorization_first: bool = False
@@ -45,7 +45,7 @@ def post(name: str, content: bytes | dict[str, Any] | None = None, *more: str, *
     """A request with the usual header fields and the fields in `more`."""
     content = body() if content is None else content
     encoded = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return Case(name, encoded, fields=("Host: gateway", "Content-Type: application/json", *more), **options)
+    return Case(name, encoded, fields=("Host: localhost", "Content-Type: application/json", *more), **options)
 
 
 # --- the body
@@ -130,7 +130,7 @@ def documents() -> Iterator[Case]:
 
 
 def heads() -> Iterator[Case]:
-    host, kind = "Host: gateway", "Content-Type: application/json"
+    host, kind = "Host: localhost", "Content-Type: application/json"
     content = json.dumps(body()).encode()
 
     def case(name: str, *fields: str, **options: Any) -> Case:
@@ -144,10 +144,16 @@ def heads() -> Iterator[Case]:
     yield case("an empty Host", "Host:", kind)
     yield case("two Hosts", host, host, kind)
     yield case("two different Hosts", host, "Host: elsewhere", kind)
-    yield case("a Host with a port", "Host: gateway:8080", kind)
+    yield case("a Host with a port", "Host: localhost:8080", kind)
     yield case("a strange Host", "Host: a/b@c d", kind)
     yield case("two types", host, kind, kind)
-    for blanks in ("Host:gateway", "Host:\tgateway", "Host:   gateway  ", "Host : gateway", " Host: gateway"):
+    for blanks in (
+        "Host:localhost",
+        "Host:\tlocalhost",
+        "Host:   localhost  ",
+        "Host : localhost",
+        " Host: localhost",
+    ):
         yield case(f"blanks: {blanks!r}", blanks, kind)
     for line in ("X-A", "X-A:", ": 1", "X A: 1", "X-A: 1\r\n folded", "X-A: caf\u00e9", "X-A: \x00", "X-A: \x7f",
                  "X-A: a\nX-B: b", "X-A: a\rb", "X(A: 1", "X-A: \udcff", "Sec-WebSocket-Key1: 1"):  # fmt: skip
@@ -259,7 +265,7 @@ def mutations() -> Iterator[Case]:
     dice = random.Random(17)
     for number in range(MUTATIONS):
         content = bytearray(json.dumps(body()).encode())
-        fields = ["Host: gateway", "Content-Type: application/json", "Accept: */*", "User-Agent: x", "X-A: 1"]
+        fields = ["Host: localhost", "Content-Type: application/json", "Accept: */*", "User-Agent: x", "X-A: 1"]
         for _ in range(dice.randint(1, 3)):
             if dice.random() < 0.5:
                 _mutate_bytes(content, dice)

@@ -198,7 +198,7 @@ def test_a_whole_answer_on_its_way_is_cut_when_it_has_surely_cost_too_much(
     gateway: Gateway, keyring: Keyring
 ) -> None:
     key = keyring.create(balance_usd="0.0001")
-    long = {"ttft_ms": 5, "gap_ms": 0, "text": "word " * 200_000}
+    long = {"ttft_ms": 5, "gap_ms": 0, "tokens": 200_000}
     answer = fetch(gateway.port, body(long), Authorization=key.bearer)
     assert (answer.status, answer.error()["code"]) == (402, "budget_exhausted")
     [record] = keyring.records(key, 1)

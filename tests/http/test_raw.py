@@ -4,16 +4,28 @@ import gzip
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kit.completions import MODEL, QUICK, body, text
+from tests.kit.configuration import KEYS, ORDERED, Served, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, RawClient, fetch
 from tests.kit.upstreams import Upstream
 
 WHOLE_TEXT = text(8)
+
+
+@pytest.fixture(scope="module")
+def narrow(logs: Path, served: Served) -> Iterator[LocalGateway]:
+    """A gateway that takes bodies of 4 MiB."""
+    server = '[server]\nlisten = "127.0.0.1:0"\nmax_body_bytes = 4194304\n'
+    gateway = LocalGateway(logs, configuration(served, server + ORDERED), KEYS)
+    yield gateway
+    gateway.close()
 
 
 def test_curl_prints_frames_and_nothing_else(curl: str, gateway: Gateway) -> None:
@@ -115,7 +127,7 @@ def test_a_request_that_was_sent_ahead_is_answered_after_the_stream(gateway: Gat
 
 def test_many_requests_that_were_sent_ahead_are_all_answered(gateway: LocalGateway) -> None:
     content = json.dumps(body(QUICK)).encode()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(content)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(content)
     more = 40  # more requests than aiohttp parses at once
     with RawClient(gateway.port) as client:
         client.socket.sendall(head)
@@ -203,9 +215,9 @@ REFUSALS: list[tuple[str, str, str, Any, int, str, str]] = [
     ids=[row[0] for row in REFUSALS],
 )
 def test_every_refusal_is_the_envelope(
-    gateway: Gateway, method: str, path: str, content: Any, status: int, kind: str, code: str
+    narrow: Gateway, method: str, path: str, content: Any, status: int, kind: str, code: str
 ) -> None:
-    with RawClient(gateway.port) as client:
+    with RawClient(narrow.port) as client:
         client.request(method, path, content)
         refused = client.answer()
     assert refused.status == status
@@ -226,8 +238,8 @@ def test_a_bad_usage_event_header_is_refused(gateway: Gateway) -> None:
     assert (refused.status, refused.error()["param"]) == (400, "X-Usage-Event")
 
 
-def test_a_body_far_too_large_is_refused_while_it_is_still_sent(gateway: Gateway) -> None:
-    with RawClient(gateway.port) as client:
+def test_a_body_far_too_large_is_refused_while_it_is_still_sent(narrow: Gateway) -> None:
+    with RawClient(narrow.port) as client:
         client.post(b" " * 40_000_000)
         assert client.answer().error()["code"] == "payload_too_large"
 
@@ -237,10 +249,10 @@ def test_a_body_that_is_not_compressed_as_it_says_is_the_clients_fault(gateway: 
     assert (refused.status, refused.error()["type"]) == (400, "invalid_request_error")
 
 
-def test_a_compressed_body_is_read_and_its_true_size_counts(gateway: Gateway) -> None:
+def test_a_compressed_body_is_read_and_its_true_size_counts(narrow: Gateway) -> None:
     good, bomb = gzip.compress(json.dumps(body(QUICK, stream=True)).encode()), gzip.compress(b" " * 50_000_000)
-    assert fetch(gateway.port, good, Content_Encoding="gzip").text() == WHOLE_TEXT
-    assert fetch(gateway.port, bomb, Content_Encoding="gzip").status == 413
+    assert fetch(narrow.port, good, Content_Encoding="gzip").text() == WHOLE_TEXT
+    assert fetch(narrow.port, bomb, Content_Encoding="gzip").status == 413
 
 
 @pytest.mark.parametrize("depth", [200, 300, 900, 100_000])
@@ -258,7 +270,7 @@ def test_an_expectation_that_cannot_be_met_is_refused_with_the_envelope(gateway:
 
 def test_a_body_that_turns_to_garbage_gets_an_end(gateway: Gateway) -> None:
     with RawClient(gateway.port) as client:
-        fields = b"Host: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+        fields = b"Host: localhost\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
         client.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n" + fields)
         assert client.head().status == 100
         client.socket.sendall(b'5\r\n{"a":\r\n')

@@ -23,7 +23,7 @@ from tests.kit.waiting import PATIENCE
 
 from .corpus import MODEL, body, post
 
-READY = b"GET /readyz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class OddAdmission(Admission):

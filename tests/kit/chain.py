@@ -127,7 +127,7 @@ class Chain:
 
     async def join(self, count: int) -> None:
         path = f"/v1/streams/{self._stream_id}/events?from=now"
-        request = f"GET {path} HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\n\r\n".encode()
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
         for _ in range(count):
             self._subscribers.append(await Client.open(self._service.port, request))
             await self._subscribers[-1].until(b"retry: ")
@@ -145,7 +145,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 LAST = b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE)
 CONTENT = orjson.dumps(body(stream=True))
 POST = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(CONTENT), CONTENT)
 )
 

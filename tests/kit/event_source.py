@@ -39,7 +39,7 @@ class EventSource:
                 await asyncio.sleep(self._retry_seconds)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        fields = ["Host: gateway", "Accept: text/event-stream"]
+        fields = ["Host: localhost", "Accept: text/event-stream"]
         if self._last_event_id:
             fields.append(f"Last-Event-ID: {self._last_event_id}")
         head = "\r\n".join([f"GET {self._path} HTTP/1.1", *fields])

@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from gateway.run.service import Service
 
 from . import log_rules
 from .logged import Logged
+from .turns import TurnWatch, collector_as_in_service
 from .waiting import PATIENCE
 
 _Result = TypeVar("_Result")
@@ -85,6 +87,15 @@ class LocalGateway(Gateway):
         for _ in range(2):  # the first may be the turn that is under way
             self._run(asyncio.sleep(0))
 
+    @contextmanager
+    def watched(self) -> Iterator[TurnWatch]:
+        """Watch the turns of its event loop, with the collector as a process of its own would have it."""
+        watch = TurnWatch()
+        with collector_as_in_service():
+            self._run(_call(watch.start))
+            yield watch
+            self._run(_call(watch.stop))
+
     def block(self, seconds: float) -> None:
         """Block the gateway's event loop for this many seconds."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
@@ -113,6 +124,10 @@ class LocalGateway(Gateway):
         self._thread.join()
         self._loop.close()
         self._log.close()
+
+
+async def _call(function: Callable[[], None]) -> None:
+    function()
 
 
 async def _start(settings: config.Config) -> Service:

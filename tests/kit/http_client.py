@@ -73,7 +73,7 @@ class RawClient:
 
     def request(self, method: str, path: str, body: object = b"", *, version: str = "1.1", **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        fields = {"Host": "gateway", "Content-Type": "application/json", "Content-Length": str(len(content))}
+        fields = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(content))}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         head = f"{method} {path} HTTP/{version}\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items()) + "\r\n"
         self.socket.sendall(head.encode() + content)

@@ -176,7 +176,7 @@ class Crowd:
         self._open = 0
         for path in paths:
             client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\n\r\n".encode())
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
             client.setblocking(False)
             self._received[client] = []
             self._selector.register(client, selectors.EVENT_READ)

@@ -59,7 +59,7 @@ async def completion(port: int, simulate: dict[str, Any], started: asyncio.Event
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         content = json.dumps(body(simulate, stream=True)).encode()
-        fields = f"Host: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{fields}\r\n".encode() + content)
         status, _ = await read_head(reader)
         if started is not None:

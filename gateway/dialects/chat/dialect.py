@@ -8,8 +8,10 @@ from gateway.dialects.chat.frames import DONE
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.request_body import RequestBody
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
+from gateway.wire.json_members import Buffer
 
 
 class ChatDialect:
@@ -20,9 +22,10 @@ class ChatDialect:
     upstream_path = "/chat/completions"
     operation = "chat"
     keepalive = sse.KEEPALIVE
+    lists_of_objects = request.LISTS_OF_OBJECTS
     terminal = DONE
 
-    def parse(self, content: bytes) -> request.ChatRequest:
+    def parse(self, content: Buffer | RequestBody) -> request.ChatRequest:
         """Check a request's body. Raises `ClientError` that names the field."""
         return request.parse(content)
 

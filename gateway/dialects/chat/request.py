@@ -1,26 +1,32 @@
 """Pure: the parser of chat completion requests: checks a body, and takes the gateway's own fields out of it.
 
-Only the fields that the gateway acts on, and the plain types of the well-known fields, are checked here. The upstream
-judges the rest, and a refusal reaches the client in the upstream's words.
+Only the fields that the gateway acts on are checked here. The upstream judges the rest, and a refusal reaches the
+client in the upstream's words. The first fault ends the check, so that a body of faults costs no more than another.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-import orjson
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from gateway.dialects.body_changes import BodyChanges
-from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient
+from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient, Models, Short
+from gateway.dialects.request_body import Content, RequestBody
 from gateway.dialects.usage import text_tokens
-from gateway.errors import ClientError, InvalidParameter
+from gateway.errors import InvalidParameter
+from gateway.wire import json_text
+from gateway.wire.json_members import Buffer
 
 MAX_FAULT_TEXT = 300  # characters of an error message; it may quote the request
-MAX_DEPTH = 254  # levels of nesting that orjson can write
-
-Number = StrictFloat | StrictInt
-Count = Annotated[StrictInt, Field(ge=1)]
+MAX_COUNT = 1_000_000_000  # tokens or choices; a larger number means as much as none
+MAX_DIGITS = 10  # of a number that was sent as text
+LISTS_OF_OBJECTS: tuple[str, ...] = ("messages",)
+NOT_SENT = frozenset(GATEWAY_FIELDS)
+_MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
+_USAGE = b'"stream_options":{"include_usage":true},'
 
 
 class StreamOptions(Lenient):
@@ -29,42 +35,54 @@ class StreamOptions(Lenient):
     include_usage: StrictBool | None = None
 
 
-class ChatFields(Lenient):
-    """The fields of a request that are checked; all others pass. The client is told the first fault in this order."""
+class ChatFields(BaseModel):
+    """The fields of a request that the gateway acts on, beside `messages` and the numbers that limit the answer."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     model: Annotated[StrictStr, Field(min_length=1)] | None = None
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     stream: StrictBool | None = None
-    stream_options: StreamOptions | None = None
-    gateway: Gateway | None = None
-    routing: dict[str, Any] | None = None
-    temperature: Number | None = None
-    top_p: Number | None = None
-    frequency_penalty: Number | None = None
-    presence_penalty: Number | None = None
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
-    seed: StrictInt | None = None
-    stop: StrictStr | list[StrictStr] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: StrictStr | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    logprobs: StrictBool | None = None
-    user: StrictStr | None = None
+    stream_options: Annotated[StreamOptions, Short] | None = None
+    gateway: Annotated[Gateway, Short] | None = None
+    routing: Annotated[dict[str, Any], Short] | None = None
+
+
+ACTED_ON = (*ChatFields.model_fields, "models", "max_tokens", "max_completion_tokens", "n")
+
+
+class ModelList(BaseModel):
+    """The member `models` of a request without `model`: what `gateway.models` is, in older documents of Auriko."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    models: Models
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest(ExtendedRequest):
-    """A checked request. `body`: what goes upstream, still with the model's public id.
-
-    It lives as long as its answer, so of the checked fields it keeps only those that are needed later.
-    """
+    """A checked request. `source`: the body with the model's public id and the gateway's own fields still in it."""
 
     streamed: bool
     max_tokens: int | None  # the limit of each choice
     choices: int
-    body: dict[str, Any]
+    source: RequestBody
+    listed: tuple[str, ...] = ()  # the member `models`, if it says which models are asked for
+    has_own_models: bool = False  # the member `models` stands beside `model`: it is for the upstream
+    is_extended: bool = False  # the body holds fields that do not go upstream
+    drops_usage: bool = False  # the upstream is not sent `stream_options`
+
+    def model_ids(self) -> list[str]:
+        """The models asked for, first choice first; at least one."""
+        return list(self.listed) or ExtendedRequest.model_ids(self)
+
+    def models_field(self) -> str:
+        """The path of the field that names the model, for the `param` of an error."""
+        return "models" if self.listed else ExtendedRequest.models_field(self)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The value of what goes upstream; of a long body, without the text that `source.unread_bytes` counts."""
+        return self.source.document
 
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
@@ -76,7 +94,8 @@ class ChatRequest(ExtendedRequest):
 
     def estimate_prompt_tokens(self) -> int:
         """The tokens of the messages, by the length of their text."""
-        return estimate_prompt_tokens(self.body)
+        tokens = estimate_prompt_tokens(self.body)
+        return tokens + text_tokens(self.source.unread_bytes) if self.source.unread_bytes else tokens
 
     def length_tells_tokens(self) -> bool:
         """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
@@ -84,36 +103,86 @@ class ChatRequest(ExtendedRequest):
 
     def without_usage(self) -> "ChatRequest":
         """The request without `stream_options`, whose other members say nothing without a usage."""
-        return replace(self, body={name: value for name, value in self.body.items() if name != "stream_options"})
+        return replace(self, drops_usage=True)
 
     def upstream_body(
-        self, model: str, *, streamed: bool, include_usage: bool, changes: BodyChanges | None = None
-    ) -> bytes:
-        """The body as it came, without the gateway's own fields, and with the upstream's name of the model."""
-        body = {**self.body, "model": model}
+        self,
+        model: str,
+        *,
+        streamed: bool,
+        include_usage: bool,
+        takes_models: bool = False,
+        changes: BodyChanges | None = None,
+    ) -> Content:
+        """The body as it came, without the gateway's own fields, and with the upstream's name of the model.
+
+        `takes_models`: the list `models` goes upstream, too. `changes` are made last.
+        """
+        source, document = self.source, self.source.document
+        wants_usage = streamed and include_usage and not self.wants_usage()
+        edits_options = (wants_usage or self.drops_usage) and "stream_options" in document
+        if changes is None and self._is_plain(streamed) and not edits_options:
+            return self._plain_body(model, wants_usage=wants_usage)
+        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
+        if takes_models and self.has_own_models:
+            del own["models"]
+        own["model"] = json_text.dumps(model)
         if streamed:
-            body["stream"] = True
-            if include_usage:
-                body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(body if changes is None else changes.apply(body))
+            own["stream"] = b"true"
+        if self.drops_usage:
+            own["stream_options"] = None
+        if wants_usage:
+            options = {**(document.get("stream_options") or {}), "include_usage": True}
+            own["stream_options"] = json_text.dumps(options)
+        return source.exchange(own) if changes is None else source.rewrite(own, changes)
+
+    def untaken_fields(self, *, takes_models: bool) -> list[str]:
+        """The fields of the client that do not go upstream, although the gateway does not act on them either."""
+        return ["models"] if self.has_own_models and not takes_models else []
+
+    def release(self) -> None:
+        """Let go of the body: no further upstream will be asked."""
+        self.source.release()
+
+    def _is_plain(self, streamed: bool) -> bool:
+        """Whether all that has to be changed is the value of `model`, and where that stands is beyond doubt.
+
+        `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
+        stands there once, and no name is written in escapes, it is the member of the body itself.
+        """
+        content, document = self.source.content, self.source.document
+        return (
+            not (self.is_extended or self.source.has_places)
+            and self.model is not None
+            and (not streamed or document.get("stream") is True)
+            and content.count(b'"model"') == 1
+            and b"\\u00" not in content
+        )
+
+    def _plain_body(self, model: str, *, wants_usage: bool) -> Content:
+        source = self.source
+        content, length = source.content, len(source.content)
+        found = _MODEL.search(content)
+        assert found is not None
+        opening = content.index(b"{") + 1
+        before: bytes = b"{" + _USAGE if wants_usage else b"{"
+        start, end = found.span(1)
+        return source.content_of([before, (opening, start), json_text.dumps(model), (end, length)])
 
 
-def parse(content: bytes) -> ChatRequest:
+def parse(content: Buffer | RequestBody) -> ChatRequest:
     """Check a request's body. Raises `ClientError` that names the field."""
+    source = content if isinstance(content, RequestBody) else RequestBody.read(content)
+    document = source.document
+    if (name := source.long_member(ACTED_ON)) is not None:
+        raise InvalidParameter(f"{name}: is too long", param=name)
     try:
-        body = orjson.loads(content)
-    except ValueError as error:
-        raise ClientError(f"the body is not valid JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise ClientError("the body must be a JSON object")
-    _check_depth(content, body)
-    try:
-        fields = ChatFields.model_validate(body)
+        fields = ChatFields.model_validate(document)
+        _check_messages(document)
+        listed = _listed_models(fields, document)
     except ValidationError as error:
         raise _invalid(error) from None
-    for name in GATEWAY_FIELDS:
-        body.pop(name, None)
-    return _checked(fields, body)
+    return _checked(fields, listed, source)
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
@@ -121,26 +190,62 @@ def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
     return text_tokens(sum(map(_text_bytes, body.get("messages") or ())))
 
 
-def _checked(fields: ChatFields, body: dict[str, Any]) -> ChatRequest:
+def _checked(fields: ChatFields, listed: tuple[str, ...], source: RequestBody) -> ChatRequest:
+    document = source.document
+    has_own_models = bool(document.get("models")) and fields.model is not None
+    is_extended = not NOT_SENT.isdisjoint(document)
+    if is_extended:
+        source.document = document = {name: value for name, value in document.items() if name not in NOT_SENT}
     request = ChatRequest(
         model=fields.model,
         gateway=fields.gateway,
         routing=fields.routing,
         streamed=bool(fields.stream),
-        max_tokens=fields.max_completion_tokens or fields.max_tokens,
-        choices=fields.n or 1,
-        body=body,
+        max_tokens=_count(document.get("max_completion_tokens")) or _count(document.get("max_tokens")),
+        choices=_count(document.get("n")) or 1,
+        source=source,
+        listed=listed,
+        has_own_models=has_own_models,
+        is_extended=is_extended,
     )
     request.check_models()
     return request
 
 
-def _check_depth(content: bytes, body: dict[str, Any]) -> None:
-    if content.count(b"[") + content.count(b"{") > MAX_DEPTH:
-        try:
-            orjson.dumps(body)
-        except TypeError:
-            raise ClientError(f"the body is nested more than {MAX_DEPTH} levels deep") from None
+def _listed_models(fields: ChatFields, document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models of the member `models`, if nothing else names one. Raises `ValidationError`."""
+    if fields.model is not None or document.get("models") is None:
+        return ()
+    if fields.gateway is not None and fields.gateway.models:
+        return ()
+    return tuple(ModelList.model_validate(document).models)
+
+
+def _check_messages(document: Mapping[str, Any]) -> None:
+    """Refuse messages that are no list of objects; what the objects hold is the upstream's to judge."""
+    messages = document.get("messages")
+    if type(messages) is list and set(map(type, messages)) == {dict}:
+        return
+    if "messages" not in document:
+        raise InvalidParameter("messages: is required", param="messages")
+    if not isinstance(messages, list):
+        raise InvalidParameter("messages: Input should be a valid list", param="messages")
+    if not messages:
+        message = "messages: List should have at least 1 item after validation, not 0"
+        raise InvalidParameter(message, param="messages")
+    index = next(index for index, message in enumerate(messages) if not isinstance(message, dict))
+    raise InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
+
+
+def _count(value: Any) -> int | None:
+    """A limit as the gateway understands it, a whole number above 0; None: no limit, or one for the upstream."""
+    if (type(value) is float and math.isfinite(value)) or _is_short_number(value):
+        value = int(value)
+    return min(value, MAX_COUNT) if type(value) is int and value > 0 else None
+
+
+def _is_short_number(value: Any) -> bool:
+    return type(value) is str and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
 
 
 def _invalid(error: ValidationError) -> InvalidParameter:

@@ -6,16 +6,14 @@ from typing import cast
 
 from aiohttp import HttpVersion11, web
 
-from gateway.dialects.dialect import Dialect, check
+from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
 from gateway.errors import RivergateError, StreamAborted
-from gateway.http.admission import head_of
-from gateway.http.answer_plan import plan_answer
-from gateway.http.body import read_body
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import render
 from gateway.http.event_stream import FinishedResponse
 from gateway.http.opening import Opening
+from gateway.http.reception import receive
 from gateway.http.request_id import request_id_of
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
 
@@ -35,12 +33,8 @@ class CompletionEndpoints:
             return render(error, {}, dialect=self._dialect, request_id=request_id_of(request)).response()
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
-        checked = check(self._dialect, await read_body(request))
-        plan = plan_answer(request.headers, checked, self._parts.in_force.config.stream)
-        opening = Opening(self._parts.opening, plan, head_of(request))
-        opening.prepare()
-        await opening.admit()
-        if plan.streamed:
+        opening = await receive(request, self._parts, self._dialect)
+        if opening.plan.streamed:
             return await self._reply_streamed(request, opening)
         return await self._reply_whole(request, opening)
 
@@ -78,6 +72,7 @@ class CompletionEndpoints:
             return FinishedResponse(keep_alive=False)
         finally:
             client.unwatch()
+            opening.let_go()
         return web.Response(body=answer.content, content_type="application/json", headers=answer.headers)
 
 

@@ -7,15 +7,15 @@ from aiohttp import HttpVersion11, web
 from gateway import clock
 from gateway.access.viewer_token import ViewerToken, mint, verify
 from gateway.cluster.directory import Directory, production_at
-from gateway.dialects.dialect import Dialect, check
+from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
 from gateway.errors import NotFound
 from gateway.http.admission import CALLER, head_of
-from gateway.http.answer_plan import plan_answer
-from gateway.http.body import read_body
+from gateway.http.body import SMALL_BODY_BYTES, read_body
 from gateway.http.capacity import Capacity
 from gateway.http.errors import json_response
-from gateway.http.opening import Opening
+from gateway.http.reception import receive
+from gateway.http.stream_pages import page_of, read_page
 from gateway.http.stream_request import token_ttl
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.takeover import serve_events
@@ -43,11 +43,7 @@ class StreamEndpoints:
 
     async def create(self, request: web.Request) -> web.Response:
         """Start an answer without a subscriber."""
-        checked = check(self._dialect, await read_body(request))
-        plan = plan_answer(request.headers, checked, self._in_force.config.stream, detached=True)
-        opening = Opening(self._parts.opening, plan, head_of(request))
-        opening.prepare()
-        await opening.admit()
+        opening = await receive(request, self._parts, self._dialect, detached=True)
         completion = opening.open()
         completion.announce()
         token, expires_at = self._mint(completion.id, VIEWER_SECONDS)
@@ -61,10 +57,10 @@ class StreamEndpoints:
         return json_response(body, status=201, headers={"Location": path, "x-stream-id": completion.id})
 
     async def list(self, request: web.Request) -> web.Response:
-        """The list of the caller's streams, newest first."""
-        caller = request[CALLER]
-        productions = [production for production in self._hub.streams() if caller.may_see(production.owner)]
-        return json_response({"object": "list", "data": [production.describe() for production in productions[::-1]]})
+        """A page of the caller's streams, newest first."""
+        limit, after = page_of(request.query)
+        page = await read_page(self._hub.streams(), request[CALLER].may_see, limit, after, self._parts.turns)
+        return json_response({"object": "list", **page})
 
     async def get(self, request: web.Request) -> web.Response:
         """The description of one stream; only its owner sees the cost, not the bearer of a viewer token."""
@@ -83,7 +79,9 @@ class StreamEndpoints:
     async def create_token(self, request: web.Request) -> web.Response:
         """A viewer token for one stream."""
         production = await self._owned(request)
-        token, expires_at = self._mint(production.id, token_ttl(await read_body(request)))
+        token, expires_at = self._mint(
+            production.id, token_ttl(await read_body(request, self._parts.turns, limit=SMALL_BODY_BYTES))
+        )
         return json_response({"token": token, "expires_at": expires_at}, status=201)
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:

@@ -13,11 +13,19 @@ from gateway.errors import ClientError, InvalidParameter
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 GOOD: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
+FIELDS = [*ChatFields.model_fields, "messages", "models"]
 
 
 def parsed(**fields: Any) -> tuple[ChatRequest, dict[str, Any]]:
     request = parse(orjson.dumps({**GOOD, **fields}))
     return request, request.body
+
+
+def sent(request: ChatRequest, *, streamed: bool, include_usage: bool) -> dict[str, Any]:
+    content = request.upstream_body("gpt", streamed=streamed, include_usage=include_usage)
+    assert isinstance(content, bytes)
+    body: dict[str, Any] = orjson.loads(content)
+    return body
 
 
 def refusal(body: Any) -> ClientError:
@@ -77,24 +85,11 @@ def test_what_is_for_the_gateway_is_taken_out(name: str) -> None:
         ("stream", {"stream": 1}),
         ("stream_options", {"stream_options": []}),
         ("stream_options.include_usage", {"stream_options": {"include_usage": "yes"}}),
-        ("temperature", {"temperature": "1"}),
-        ("temperature", {"temperature": True}),
-        ("top_p", {"top_p": []}),
-        ("frequency_penalty", {"frequency_penalty": "0"}),
-        ("presence_penalty", {"presence_penalty": {}}),
-        ("max_tokens", {"max_tokens": 0}),
-        ("max_tokens", {"max_tokens": 1.5}),
-        ("max_completion_tokens", {"max_completion_tokens": "10"}),
-        ("n", {"n": 0}),
-        ("n", {"n": 129}),
-        ("seed", {"seed": 0.5}),
-        ("stop", {"stop": 5}),
-        ("tools", {"tools": {}}),
-        ("tools[0]", {"tools": ["f"]}),
-        ("tool_choice", {"tool_choice": 1}),
-        ("response_format", {"response_format": "json"}),
-        ("logprobs", {"logprobs": 1}),
-        ("user", {"user": 5}),
+        ("messages[0]", {"messages": [1] * 50_000}),
+        ("stream_options", {"stream_options": {f"k{index}": 1 for index in range(101)}}),
+        ("routing", {"routing": {f"k{index}": 1 for index in range(101)}}),
+        ("gateway", {"gateway": {f"k{index}": 1 for index in range(101)}}),
+        ("gateway.stream", {"gateway": {"stream": {f"k{index}": 1 for index in range(101)}}}),
         ("routing", {"routing": "speed"}),
         ("gateway", {"gateway": []}),
         ("gateway.routing", {"gateway": {"routing": "speed"}}),
@@ -137,13 +132,6 @@ def test_a_member_that_is_no_object_is_told_so_in_words_that_stay(body: dict[str
     assert refusal({**GOOD, **body}).message == message
 
 
-def test_a_bad_item_of_stop_is_named_by_its_field() -> None:
-    param = refusal({**GOOD, "stop": ["a", 5]}).param
-    assert param is not None
-    assert param.startswith("stop")
-    assert param.removeprefix("stop") in ("", "[1]")
-
-
 @pytest.mark.parametrize(
     "body", [{"messages": MESSAGES}, {**GOOD, "model": None}, {"messages": MESSAGES, "gateway": {}}]
 )
@@ -158,7 +146,7 @@ def test_a_request_without_messages_is_told_so() -> None:
     assert (error.param, error.message) == ("messages", "messages: is required")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"model":NaN}', b'{"a":"\\ud800"}', b"[" * 3000])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"model":NaN}', b"[" * 3000])
 def test_what_is_not_json_is_told_so(content: bytes) -> None:
     with pytest.raises(ClientError, match="the body is not valid JSON") as caught:
         parse(content)
@@ -185,7 +173,7 @@ def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> No
 
 
 def test_nulls_stand_for_absent_fields() -> None:
-    names = set(ChatFields.model_fields) - {"model", "messages"}
+    names = set(ChatFields.model_fields) - {"model"}
     request, upstream = parsed(**dict.fromkeys(names))
     assert not request.wants_usage()
     assert request.routing_options() == {}
@@ -220,7 +208,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*ChatFields.model_fields, "other"]), JSON))
+@given(st.dictionaries(st.sampled_from([*FIELDS, "other"]), JSON))
 def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str, Any]) -> None:
     fault: InvalidParameter | None = None
     upstream: dict[str, Any] = {}
@@ -232,7 +220,7 @@ def test_any_json_is_taken_or_refused_with_a_field_of_the_request(body: dict[str
         assert upstream == {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
     else:
         assert fault.param
-        assert fault.param.partition(".")[0].partition("[")[0] in ChatFields.model_fields
+        assert fault.param.partition(".")[0].partition("[")[0] in FIELDS
 
 
 def body(*contents: Any) -> dict[str, Any]:
@@ -265,17 +253,17 @@ def test_a_prompt_is_estimated_by_the_length_of_its_text(request_body: dict[str,
 def test_the_body_for_an_upstream_is_the_one_that_came_with_the_name_of_the_model_there() -> None:
     request, _ = parsed(temperature=1, gateway={"metadata": {}}, routing={})
     upstream = request.upstream_body("gpt", streamed=False, include_usage=True)
-    assert upstream == orjson.dumps({**GOOD, "model": "gpt", "temperature": 1})
+    assert isinstance(upstream, bytes)
+    assert orjson.loads(upstream) == {**GOOD, "model": "gpt", "temperature": 1}
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_obfuscation": False}}])
 def test_an_upstream_that_knows_how_is_asked_for_the_usage_of_a_stream(options: dict[str, Any]) -> None:
     request, _ = parsed(**options)
-    requests = orjson.loads(request.upstream_body("gpt", streamed=True, include_usage=True))
+    requests = sent(request, streamed=True, include_usage=True)
     assert requests["stream"] is True
     assert requests["stream_options"] == {**options.get("stream_options", {}), "include_usage": True}
-    unasked = request.upstream_body("gpt", streamed=True, include_usage=False)
-    assert orjson.loads(unasked) == {**GOOD, "model": "gpt", "stream": True, **options}
+    assert sent(request, streamed=True, include_usage=False) == {**GOOD, "model": "gpt", "stream": True, **options}
 
 
 def test_the_longest_answer_is_that_of_all_choices() -> None:

@@ -1,0 +1,101 @@
+"""Without an API key only this machine is served: one rule for the fast way, for aiohttp's way and for a GET."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.completions import MODEL, QUICK, body
+from tests.kit.configuration import KEYS, configuration
+from tests.kit.gateway import LocalGateway
+from tests.kit.http_client import Answer, RawClient, call, fetch
+from tests.kit.upstreams import Upstream
+
+CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "open_mode.toml").read_text())["case"]
+SERVER = """[server]
+listen = "127.0.0.1:0"
+allowed_hosts = ["gateway.lan", "*.dev.lan"]
+cors_origins = ["https://app.example"]
+"""
+ALL = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+
+
+@pytest.fixture(scope="module")
+def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])], SERVER), KEYS)
+    yield gateway
+    gateway.close()
+
+
+def judge(answer: Answer, case: Mapping[str, Any]) -> None:
+    assert answer.status == case["status"]
+    if answer.status == 403:
+        assert answer.error()["param"] == case["param"]
+    if answer.status == 401:
+        assert "rivergate keys create" in answer.error()["message"]
+
+
+@ALL
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_a_completion_is_served_or_refused(
+    gateway: LocalGateway, alpha: Upstream, case: Mapping[str, Any], stream: bool
+) -> None:
+    before = alpha.statistics().requests
+    judge(fetch(gateway.port, body(QUICK, stream=stream), **case["headers"]), case)
+    assert alpha.statistics().requests - before == (case["status"] == 200)
+
+
+@ALL
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/streams", "/v1/feeds/statistics/events"])
+def test_a_get_is_served_or_refused(gateway: LocalGateway, case: Mapping[str, Any], path: str) -> None:
+    with RawClient(gateway.port) as client:
+        client.request("GET", path, **case["headers"])
+        if case["status"] == 200 and path.endswith("events"):
+            assert client.head().status == 200
+        else:
+            judge(client.answer(), case)
+
+
+@ALL
+@pytest.mark.parametrize("path", ["/metrics", "/dashboard"])
+def test_a_page_is_served_to_the_same_hosts_and_links_may_lead_there(
+    gateway: LocalGateway, case: Mapping[str, Any], path: str
+) -> None:
+    answer = call(gateway, "GET", path, **case["headers"])
+    assert answer.status == (200 if case.get("param") in ("Origin", "Sec-Fetch-Site") else case["status"])
+
+
+@ALL
+def test_whoever_looks_after_the_process_may_always_ask(gateway: LocalGateway, case: Mapping[str, Any]) -> None:
+    assert [call(gateway, "GET", path, **case["headers"]).status for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_http_1_1_without_a_host_is_refused_on_both_ways(gateway: LocalGateway, stream: bool) -> None:
+    content = str(body(QUICK, stream=stream)).replace("'", '"').replace("True", "true").replace("False", "false")
+    with RawClient(gateway.port) as client:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(content)}\r\n\r\n"
+        client.socket.sendall(head.encode() + content.encode())
+        assert client.answer().status == 400
+
+
+@pytest.mark.parametrize("fields", [140, 1000])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_too_many_header_fields_are_refused_on_both_ways(gateway: LocalGateway, stream: bool, fields: int) -> None:
+    many = {f"X_{number}": "1" for number in range(fields)}
+    assert fetch(gateway.port, body(QUICK, stream=stream), **many).status == 400
+
+
+def test_a_reload_takes_over_the_hosts(logs: Path, alpha: Upstream) -> None:
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
+    try:
+        assert call(gateway, "GET", "/v1/models", Host="gateway.lan").status == 403
+        outcome = gateway.reload(
+            gateway.file.read_text().replace("[server]", '[server]\nallowed_hosts = ["gateway.lan"]')
+        )
+        assert outcome["needs_restart"] == []
+        assert call(gateway, "GET", "/v1/models", Host="gateway.lan").status == 200
+    finally:
+        gateway.close()

@@ -1,0 +1,50 @@
+"""Watches the turns of an event loop: how much processor time the longest one took.
+
+Processor time, not the time of day: a turn that waits for a processor on a loaded machine, or for the interpreter's
+lock because another thread of the test has it, holds up nobody by itself.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.run.gc_policy import TOO_MANY
+
+
+class TurnWatch:
+    """Counts from `start` to `stop`; both are called in the loop's own thread."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0  # seconds
+        self.turns = 0
+        self._runs = False
+        self._before = 0.0
+
+    def start(self) -> None:
+        self._runs, self._before = True, time.thread_time()
+        asyncio.get_running_loop().call_soon(self._on_turn)
+
+    def stop(self) -> None:
+        self._runs = False
+
+    def _on_turn(self) -> None:
+        now = time.thread_time()
+        self.longest, self._before = max(self.longest, now - self._before), now
+        self.turns += 1
+        if self._runs:
+            asyncio.get_running_loop().call_soon(self._on_turn)
+
+
+@contextmanager
+def collector_as_in_service() -> Iterator[None]:
+    """The block in which the collector leaves the objects of the tests alone, as in a service's own process."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(TOO_MANY, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
