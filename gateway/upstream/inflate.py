@@ -18,7 +18,7 @@ _GZIP, _ZLIB, _RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # what zlib calls the 
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}  # RFC 9110 section 8.4.1
 
 
-class Inflater:
+class AnswerInflater:
     """The inflating of one body: gzip of one or several members, or deflate with or without a zlib head."""
 
     def __init__(self, encoding: str) -> None:
@@ -80,7 +80,7 @@ def inflating(
         named = encoding if encoding in _REGISTERED else "unknown"
         on_broken(UpstreamError(f"the answer is compressed ({named}), which was not asked for"))
         return _ignore
-    inflater = Inflater(encoding)
+    inflater = AnswerInflater(encoding)
     is_broken = False
 
     def on_bytes(data: bytes) -> None:

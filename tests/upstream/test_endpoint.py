@@ -24,6 +24,7 @@ def head(endpoint: Endpoint, client: dict[str, str] | None = None) -> tuple[str,
     """The request line, and the header fields by their names as they are sent."""
     more = endpoint.forward(client or {})
     request = endpoint.encode("/chat/completions", b"{}", streamed=True, request_id="r", more_fields=more)
+    assert isinstance(request, bytes)
     text, _, body = request.partition(b"\r\n\r\n")
     line, *fields = text.decode("ascii").split("\r\n")
     assert body == b"{}"

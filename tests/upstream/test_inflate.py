@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
-from gateway.upstream.inflate import MAX_INFLATED_BYTES, Inflater, inflating
+from gateway.upstream.inflate import MAX_INFLATED_BYTES, AnswerInflater, inflating
 
 TEXT = b"data: one\n\n" * 500
 
@@ -31,14 +31,14 @@ BODIES = {
 @given(step=st.integers(1, 200))
 def test_a_body_cut_anywhere_is_the_same_body(body: str, step: int) -> None:
     encoding, data = BODIES[body]
-    inflater = Inflater(encoding)
+    inflater = AnswerInflater(encoding)
     pieces = [piece for start in range(0, len(data), step) for piece in inflater.feed(data[start : start + step])]
     assert b"".join(pieces) == TEXT
 
 
 def test_what_was_flushed_is_there_at_once() -> None:
     compressor = zlib.compressobj(wbits=31)
-    inflater = Inflater("gzip")
+    inflater = AnswerInflater("gzip")
     for event in (b"data: one\n\n", b"data: two\n\n"):
         flushed = compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH)
         assert b"".join(inflater.feed(flushed)) == event

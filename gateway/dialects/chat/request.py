@@ -50,7 +50,7 @@ class ChatFields(BaseModel):
 ACTED_ON = (*ChatFields.model_fields, "models", "max_tokens", "max_completion_tokens", "n")
 
 
-class ModelList(BaseModel):
+class ListedModels(BaseModel):
     """The member `models` of a request without `model`: what `gateway.models` is, in older documents of Auriko."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
@@ -218,7 +218,7 @@ def _listed_models(fields: ChatFields, document: Mapping[str, Any]) -> tuple[str
         return ()
     if fields.gateway is not None and fields.gateway.models:
         return ()
-    return tuple(ModelList.model_validate(document).models)
+    return tuple(ListedModels.model_validate(document).models)
 
 
 def _check_messages(document: Mapping[str, Any]) -> None:
