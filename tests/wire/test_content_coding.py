@@ -40,14 +40,14 @@ def test_a_cut_body_is_broken(coder: str) -> None:
         inflated(coder.removeprefix("raw "), CODERS[coder](b"hello" * 100)[:-1], 1000)
 
 
-@pytest.mark.parametrize("content", [b"this is no gzip", b"\x1f\x8b\x08", gzip.compress(b"a") + b"x", b""])
+@pytest.mark.parametrize("content", [b"this is no gzip", b"\x1f\x8b\x08", gzip.compress(b"a", mtime=0) + b"x", b""])
 def test_what_is_not_coded_as_it_says_is_broken(content: bytes) -> None:
     with pytest.raises(BrokenContent):
         inflated("gzip", content, 1000)
 
 
 def test_several_members_are_one_body_up_to_a_limit() -> None:
-    member = gzip.compress(b"ab")
+    member = gzip.compress(b"ab", mtime=0)
     assert b"".join(inflated("gzip", member * MAX_MEMBERS, 10)) == b"ab" * MAX_MEMBERS
     with pytest.raises(BrokenContent):
         inflated("gzip", member * (MAX_MEMBERS + 1), 10)
