@@ -164,8 +164,9 @@ class ChatReader:
         elif len(frame := encode(payload)) > 2 * len(block) + MAX_GROWTH_BYTES:
             raise ValueError("its repair would be many times its size")
         if calls != self._identity.calls_begun:
-            self.shape.forget()  # the fragments that follow may belong to another call, and yet look the same
-        if content and not finish and plain and roles == len(self._identity.roles_seen):
+            # What follows may look the same, and yet belong to another call, or lack what this event was given.
+            self.shape.forget()
+        elif content and not finish and plain and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
 
