@@ -10,7 +10,7 @@ from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.routing.attempt_entry import AttemptEntry, AttemptRecord
+from gateway.routing.attempt_record import AttemptEntry, AttemptRecord
 from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Dispatcher

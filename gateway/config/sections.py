@@ -246,6 +246,9 @@ class UpstreamSettings(Section):
     include_usage: Flag = _described(
         True, "Whether the upstream is sent `stream_options.include_usage`; false for one that refuses the field."
     )
+    takes_models: Flag = _described(
+        False, "Whether the upstream is sent the list `models` that stands beside `model`, as OpenRouter takes it."
+    )
     headers: FixedHeaders = _described({}, "Header fields that every request to the upstream carries.")
     header_env: HeaderVariables = _described(
         {}, "Secret header fields: the name of each with the environment variable that holds its value."
@@ -291,9 +294,6 @@ class UpstreamSettings(Section):
     discover: Discover = _described(
         "off",
         "`on` serves all models that the upstream's /models lists, beside those of this file; asked again often.",
-    )
-    takes_models: Flag = _described(
-        False, "Whether the upstream is sent the list `models` that stands beside `model`, as OpenRouter takes it."
     )
     models: tuple[ModelSettings, ...] = _described(
         (), "The models that the upstream serves; at least one, unless `discover` is on."

@@ -4,9 +4,14 @@ In: the members of a body. Out: members for the upstream; the body that came sta
 to another upstream. An upstream that needs no change has no `BodyChanges` at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from gateway.wire import json_text
+from gateway.wire.json_members import Piece
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +38,39 @@ class BodyChanges:
 
     def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The members of the body for this upstream."""
+        changed = self._named(body, self.defaults)
+        for path in self.drop:
+            changed = _without(changed, path)
+        return changed
+
+    def apply_to_pieces(self, members: Mapping[str, Piece], read: Callable[[Piece], Any]) -> dict[str, Piece]:
+        """The same for members whose values are places in a JSON text, or JSON texts of their own.
+
+        `read` makes the value of a place. Only a member into which a path of `drop` leads is read, and only if the
+        path leads to something there it is written anew.
+        """
+        defaults = {name: json_text.dumps(value) for name, value in self.defaults.items()}
+        changed = self._named(members, defaults)
+        for name, *rest in self.drop:
+            if name not in changed:
+                continue
+            if not rest:
+                del changed[name]
+                continue
+            value = read(changed[name])
+            if (kept := _without(value, tuple(rest))) != value:
+                changed[name] = json_text.dumps(kept)
+        return changed
+
+    def _named(self, body: Mapping[str, _Value], defaults: Mapping[str, _Value]) -> dict[str, _Value]:
+        """The members under the upstream's names, and the defaults of those that are not there."""
         names = self.rename
         changed = {name: value for name, value in body.items() if name not in names}
         for name, value in body.items():
             if name in names and names[name] not in changed:
                 changed[names[name]] = value
-        for name, value in self.defaults.items():
+        for name, value in defaults.items():
             changed.setdefault(name, value)
-        for path in self.drop:
-            changed = _without(changed, path)
         return changed
 
 

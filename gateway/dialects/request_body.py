@@ -13,7 +13,7 @@ import orjson
 from gateway.dialects.body_changes import BodyChanges
 from gateway.errors import ClientError, InvalidParameter
 from gateway.wire import json_text
-from gateway.wire.json_members import Buffer, Member, Piece, exchange, joined, members_of, size
+from gateway.wire.json_members import Buffer, Member, Piece, exchange, joined, members_of, object_of, size
 from gateway.wire.json_outline import (
     MAX_MEMBERS,
     SMALL_MEMBER_BYTES,
@@ -86,15 +86,21 @@ class RequestBody:
         """The body with other values of these members, or without them (None). The rest stays byte by byte."""
         return self.content_of(exchange(len(self.content), self.members(), changes))
 
-    def rewritten(self, members: Mapping[str, bytes | None], changes: BodyChanges) -> bytes:
-        """The body with other values of these members, and then with the changes, all of it written anew."""
-        document = json_text.loads_numbers(bytes(self.content))
-        for name, value in members.items():
-            if value is None:
-                document.pop(name, None)
+    def rewrite(self, own: Mapping[str, bytes | None], changes: BodyChanges) -> "Content":
+        """The body with `own` exchanged as by `exchange`, and then with an upstream's changes.
+
+        A member that neither names keeps its very bytes; of a name that stands twice, the last one stays.
+        """
+        values: dict[str, Piece] = {member.name: (member.start, member.end) for member in self.members()}
+        for name, value in own.items():
+            if value is not None:
+                values[name] = value
             else:
-                document[name] = json_text.loads(value)
-        return json_text.dumps(changes.apply(document))
+                values.pop(name, None)
+        return self.content_of(object_of(changes.apply_to_pieces(values, self._value_of)))
+
+    def _value_of(self, piece: Piece) -> Any:
+        return json_text.loads_numbers(piece if isinstance(piece, bytes) else self.content[piece[0] : piece[1]])
 
     def content_of(self, pieces: Sequence[Piece]) -> "Content":
         """The bytes of these pieces, joined if they are few."""

@@ -21,7 +21,7 @@ from gateway.errors import (
     UpstreamTimeout,
     closed_code,
 )
-from gateway.routing.attempt_entry import AttemptEntry, AttemptRecord
+from gateway.routing.attempt_record import AttemptEntry, AttemptRecord
 from gateway.routing.call import Call, Money
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
@@ -111,7 +111,7 @@ class Dispatcher:
 
     def records(self) -> tuple[AttemptRecord, ...]:
         """The attempts so far, in the order of their start."""
-        return tuple([entry.record(self.began, has_won=entry is self._winner) for entry in self._entries.values()])
+        return tuple([entry.record(self.began, won=entry is self._winner) for entry in self._entries.values()])
 
     def given_up(self) -> list[AttemptEntry]:
         """The attempts that were given up while their upstream worked on the request, but for the winner.
@@ -346,11 +346,6 @@ class Dispatcher:
             if (status := entry.attempt.marks.status) is not None:
                 error.answered_with(status)
             self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
-        now = clock.monotonic()
-        try:
-            entry.attempt.cancel()
-        finally:
-            entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
     def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
         """Seconds for which the attempt's content was waited for; None if its end says nothing about its speed.

@@ -156,14 +156,13 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
-        waiting = WaitingBytes(lambda: in_force.config.server.max_waiting_bytes)
         return ReplyParts(
             opening=opening,
             places=places,
             admission=admission,
             in_force=in_force,
             refusals=self._refusals,
-            waiting=waiting,
+            waiting=WaitingBytes(lambda: in_force.config.server.max_waiting_bytes),
             turns=Turns(),
         )
 

@@ -54,6 +54,8 @@ def _judged(answer: ErrorAnswer) -> RivergateError:
     told = _Told.of(message)
     if status >= 500 or status in _AGAIN or status < 400:
         return UpstreamError(f"HTTP {status}", quoted=told.text, retry_after=answer.wait)
+    if status == 407:
+        return UpstreamCredentialRefused("the proxy refused the gateway's credential (HTTP 407)")
     if status == 402:
         return UpstreamUnable("it wants to be paid first (HTTP 402)", quoted=told.text)
     if told.says(CREDIT, by_words=status != 429):

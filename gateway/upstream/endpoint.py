@@ -70,9 +70,9 @@ class Endpoint:
     limits: AttemptLimits
     max_event_bytes: int
     include_usage: bool
+    takes_models: bool  # the list `models` of a client goes there
     origin: Origin
     target: Callable[[str], str]  # makes the target of a request from the path of a dialect
-    takes_models: bool  # the list `models` of a client goes there
     fields: bytes = field(repr=False)  # the header lines that all requests share, the credential among them
     secrets: tuple[str, ...] = field(default=(), repr=False)  # what no message may repeat
     changes: BodyChanges | None = None
@@ -111,13 +111,13 @@ class Endpoint:
             ),
             max_event_bytes=upstream.max_event_bytes,
             include_usage=upstream.include_usage,
+            takes_models=upstream.takes_models,
             origin=dialer.origin,
             target=_target(dialer, upstream.query),
             fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
             secrets=_secrets(upstream),
             changes=BodyChanges.build(upstream.rename, upstream.defaults, upstream.drop),
             forwarded=forwarded,
-            takes_models=upstream.takes_models,
         )
 
     def redact(self, error: RivergateError) -> None:

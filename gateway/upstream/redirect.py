@@ -1,15 +1,16 @@
 """Pure: follows a redirect of an upstream that stays on its origin.
 
-In: a request and the head of its answer. Out: the bytes of the request for the other path. The invariant: a request,
+In: a request and the head of its answer. Out: the request for the other path. The invariant: a request,
 which holds our credential and somebody's prompt, never goes to an origin that no configuration names.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 from gateway.errors import UpstreamError
 from gateway.upstream.dial import Origin
-from gateway.upstream.long_request import LongRequest, Request
+from gateway.upstream.long_request import Request
 from gateway.wire import http1
 
 MAX_HOPS = 3  # redirects of one request
@@ -29,10 +30,7 @@ def redirected(request: Request, status: int, location: str, origin: Origin, hop
 
     Raises `UpstreamError` that names the location if it is not followed.
     """
-    if isinstance(request, LongRequest):
-        head = redirected(request.head, status, location, origin, hops)
-        return LongRequest(head, request.content) if isinstance(head, bytes) else head
-    line, _, rest = request.partition(b"\r\n")
+    line, _, rest = (request if isinstance(request, bytes) else request.head).partition(b"\r\n")
     method, target, _ = line.decode("ascii").split(" ", 2)
     scheme = "https" if origin.tls else "http"
     root = f"{scheme}://{origin.authority}"
@@ -51,4 +49,4 @@ def redirected(request: Request, status: int, location: str, origin: Origin, hop
         raise UpstreamError(f"HTTP {status}: it redirects by a status that is not followed", quoted=where)
     if hops >= MAX_HOPS:
         raise UpstreamError(f"HTTP {status}: more than {MAX_HOPS} redirects", quoted=where)
-    return following + rest
+    return following + rest if isinstance(request, bytes) else replace(request, head=following + rest)

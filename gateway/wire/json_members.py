@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]  # typeshed does not know it
 from typing import Any, NamedTuple
 
+from gateway.wire import json_text
+
 Buffer = bytes | bytearray
 Piece = bytes | tuple[int, int]  # new bytes, or a range (start, end) of the object's own bytes
 
@@ -79,6 +81,14 @@ def exchange(length: int, members: Iterable[Member], changes: Mapping[str, bytes
             pieces += [(member.at, member.start), value, b","]
     if run is not None:
         pieces += [run, b","]
+    return [b"{", *pieces[:-1], b"}"]
+
+
+def object_of(values: Mapping[str, Piece]) -> list[Piece]:
+    """The pieces of an object with these members."""
+    pieces: list[Piece] = []
+    for name, value in values.items():
+        pieces += [json_text.dumps(name) + b":", value, b","]
     return [b"{", *pieces[:-1], b"}"]
 
 

@@ -36,6 +36,18 @@ def loads(data: bytes | bytearray) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def loads_numbers(data: bytes | bytearray) -> Any:
+    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`."""
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def loads_with_nulls(data: bytes | bytearray) -> Any:
     """The value of a JSON text in which NaN, infinity and `1e999` stand for null. Raises `ValueError`."""
     if len(data) > _MAX_REPAIRED_BYTES:
@@ -81,18 +93,6 @@ def escape_line_ends(text: bytes) -> bytes:
 def dumps_line(value: Any) -> bytes:
     """Compact JSON that no client takes for more than one line. Raises `ValueError` as `dumps` does."""
     return escape_line_ends(dumps(value))
-
-
-def loads_numbers(data: bytes | bytearray) -> Any:
-    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`."""
-    try:
-        return orjson.loads(data)
-    except ValueError:
-        pass
-    try:
-        return json.loads(data.decode(), parse_constant=_refuse, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def dumps(value: Any) -> bytes:

@@ -46,6 +46,9 @@ class ToyRequest(ExtendedRequest):
     def length_tells_tokens(self) -> bool:
         return True
 
+    def without_usage(self) -> "ToyRequest":
+        return self
+
     def upstream_body(
         self,
         model: str,

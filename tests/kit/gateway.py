@@ -23,9 +23,8 @@ from gateway.observe.logs import JsonFormatter
 from gateway.run.service import Service
 
 from . import log_rules
-from .collector import as_in_service
 from .logged import Logged
-from .turns import TurnWatch
+from .turns import TurnWatch, collector_as_in_service
 from .waiting import PATIENCE
 
 _Result = TypeVar("_Result")
@@ -92,7 +91,7 @@ class LocalGateway(Gateway):
     def watched(self) -> Iterator[TurnWatch]:
         """Watch the turns of its event loop, with the collector as a process of its own would have it."""
         watch = TurnWatch()
-        with as_in_service():
+        with collector_as_in_service():
             self._run(_call(watch.start))
             yield watch
             self._run(_call(watch.stop))

@@ -2,8 +2,10 @@
 
 import pytest
 
+from gateway.dialects.request_body import LongContent, RequestBody
 from gateway.errors import UpstreamError
 from gateway.upstream.dial import Origin
+from gateway.upstream.long_request import LongRequest
 from gateway.upstream.redirect import MAX_HOPS, is_redirect, redirected
 
 from .kit import DONE, FINISH, LAST_CHUNK, ROLE, Server, Trial, close, endpoint, used, word
@@ -57,9 +59,14 @@ def test_any_other_location_is_named_in_the_error(status: int, location: str, wo
 
 def test_a_request_for_a_proxy_keeps_its_whole_url() -> None:
     request = REQUEST.replace(b"POST /", b"POST http://api.test:8000/")
-    following = redirected(request, 307, "/x", ORIGIN, 0)
-    assert isinstance(following, bytes)
-    assert following.startswith(b"POST http://api.test:8000/x HTTP/1.1\r\n")
+    moved = request.replace(b"POST http://api.test:8000/v1/chat/completions", b"POST http://api.test:8000/x")
+    assert redirected(request, 307, "/x", ORIGIN, 0) == moved
+
+
+def test_a_long_request_keeps_its_body() -> None:
+    content = LongContent(RequestBody(b"{}", {}), [(0, 2)])
+    moved = redirected(LongRequest(b"POST /v1 HTTP/1.1\r\nHost: h\r\n\r\n", content), 307, "/x", ORIGIN, 0)
+    assert moved == LongRequest(b"POST /x HTTP/1.1\r\nHost: h\r\n\r\n", content)
 
 
 def test_the_number_of_hops_is_limited() -> None:

@@ -70,7 +70,7 @@ class ChatRequest(ExtendedRequest):
     listed: tuple[str, ...] = ()  # the member `models`, if it says which models are asked for
     has_own_models: bool = False  # the member `models` stands beside `model`: it is for the upstream
     is_extended: bool = False  # the body holds fields that do not go upstream
-    asks_no_usage: bool = False  # `stream_options` stays here, although the client sent it
+    drops_usage: bool = False  # the upstream is not sent `stream_options`
 
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; at least one."""
@@ -104,7 +104,7 @@ class ChatRequest(ExtendedRequest):
 
     def without_usage(self) -> "ChatRequest":
         """The request without `stream_options`, whose other members say nothing without a usage."""
-        return replace(self, asks_no_usage=True)
+        return replace(self, drops_usage=True)
 
     def upstream_body(
         self,
@@ -117,32 +117,25 @@ class ChatRequest(ExtendedRequest):
     ) -> Content:
         """The body as it came, without the gateway's own fields, and with the upstream's name of the model.
 
-        `takes_models`: the list `models` goes upstream, too. With `changes` the body is written anew.
+        `takes_models`: the list `models` goes upstream, too. `changes` are made last.
         """
         source, document = self.source, self.source.document
         wants_usage = streamed and include_usage and not self.wants_usage()
-        has_options = "stream_options" in document
-        if changes is None and self._is_plain(streamed) and not ((wants_usage or self.asks_no_usage) and has_options):
+        edits_options = (wants_usage or self.drops_usage) and "stream_options" in document
+        if changes is None and self._is_plain(streamed) and not edits_options:
             return self._plain_body(model, wants_usage=wants_usage)
-        members = self._exchanged(model, streamed=streamed, wants_usage=wants_usage, takes_models=takes_models)
-        return source.exchange(members) if changes is None else source.rewritten(members, changes)
-
-    def _exchanged(
-        self, model: str, *, streamed: bool, wants_usage: bool, takes_models: bool
-    ) -> dict[str, bytes | None]:
-        """The members that an upstream gets with other values, or not at all (None)."""
-        changes: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
+        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
         if takes_models and self.has_own_models:
-            del changes["models"]
-        changes["model"] = json_text.dumps(model)
+            del own["models"]
+        own["model"] = json_text.dumps(model)
         if streamed:
-            changes["stream"] = b"true"
+            own["stream"] = b"true"
+        if self.drops_usage:
+            own["stream_options"] = None
         if wants_usage:
-            options = {**(self.body.get("stream_options") or {}), "include_usage": True}
-            changes["stream_options"] = json_text.dumps(options)
-        if self.asks_no_usage:
-            changes["stream_options"] = None
-        return changes
+            options = {**(document.get("stream_options") or {}), "include_usage": True}
+            own["stream_options"] = json_text.dumps(options)
+        return source.exchange(own) if changes is None else source.rewrite(own, changes)
 
     def untaken_fields(self, *, takes_models: bool) -> list[str]:
         """The fields of the client that do not go upstream, although the gateway does not act on them either."""

@@ -1,4 +1,7 @@
-"""Shell: what a dispatcher keeps of one attempt while it runs, and the record of how the attempt went."""
+"""Pure: what is kept of one attempt of a request: its entry while the request runs, and its record for good.
+
+In: an attempt and how it ended. Out: an `AttemptRecord`, which traces, logs and clients are shown.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,10 +57,10 @@ class AttemptEntry:
     outcome: str = ""
     reason: str | None = None
 
-    def record(self, began: float, *, has_won: bool) -> AttemptRecord:
-        """The record of the attempt as it stands; `began`: when the request began, by `clock.monotonic`."""
+    def record(self, began: float, *, won: bool) -> AttemptRecord:
+        """How the attempt went so far. `began`: when its request did. `won`: it is the answer."""
         marks = self.attempt.marks
-        running = "won" if has_won else "running"
+        running = "won" if won else "running"
         return AttemptRecord(
             upstream=self.attempt.upstream,
             outcome=self.outcome or running,
