@@ -4,7 +4,6 @@ The invariant: for every key with a balance, what may still be reserved is the b
 settled and not written yet, less what running requests have reserved.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.access.books import Key
@@ -47,7 +46,7 @@ class Account:
         """The state of the key's rate; None if the key has no rate limit."""
         return self._limit.allowance(now) if self._limit is not None else None
 
-    def check_model(self, names: Sequence[str], field: str = "model") -> None:
+    def check_model(self, names: tuple[str, ...], field: str = "model") -> None:
         """Refuse a model that the key may use by none of its names, the id first.
 
         Raises `PermissionDenied`, which names the request's `field`.

@@ -107,7 +107,8 @@ def summary(config: Config) -> list[str]:
         source = f"${upstream.api_key_env}" if upstream.api_key_env else f"file {upstream.api_key_file}"
         named = upstream.api_key_env or upstream.api_key_file
         key = f"key from {source}{', which is missing' * (upstream.api_key is None)}" if named else "no key"
-        summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {len(upstream.models)}, {key}")
+        models = f"{len(upstream.models)}{' and what it lists' * (upstream.discover == 'on')}"
+        summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}")
     summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
     return summary
 

@@ -31,6 +31,13 @@ def _header_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
             earlier = places.setdefault(name.lower(), key)
             if earlier != key:
                 yield Fault((*loc, key, name), f"this header is already set by {earlier}; set it in one place")
+    forwarded = upstream.get("forward_headers")
+    for index, name in enumerate(forwarded if isinstance(forwarded, list) else ()):
+        place = places.get(name.lower(), "headers") if isinstance(name, str) else "headers"
+        if place != "headers":
+            yield Fault(
+                (*loc, "forward_headers", index), f"must not be forwarded: {place} sets this header to a secret"
+            )
 
 
 def _certificate_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:

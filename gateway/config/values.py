@@ -97,7 +97,7 @@ def _http_url(url: str) -> str:
 
 
 # The paths that are added to a base URL. A base URL that ends in one of them was copied from a request.
-_ENDPOINT = re.compile("/(chat/completions|completions|responses|messages|embeddings|models)$")
+_ENDPOINT = re.compile("(/chat)?/(completions|responses|messages|embeddings|models)$")
 
 
 def _base_url(url: str) -> str:

@@ -149,12 +149,15 @@ class Endpoint:
     def forward(self, headers: Mapping[str, str]) -> str:
         """The header lines that are passed on of a client's request with these headers.
 
-        A value that is not plain ASCII text is left out, as if the client had not sent it.
+        A value that is not plain ASCII text is left out, as if the client had not sent it; so is a field that the
+        client's `Connection` names, since it is for the gateway alone (RFC 9110 section 7.6.1).
         """
         lines = []
+        own = [name.strip() for name in headers.get("connection", "").lower().split(",")]
         for wanted in self.forwarded:
             value = headers.get(wanted.name, "")
-            sent = value if value.isascii() and value.isprintable() and value else wanted.default
+            is_passed_on = value.isascii() and value.isprintable() and value and wanted.name not in own
+            sent = value if is_passed_on else wanted.default
             if sent is not None:
                 lines.append(f"{wanted.name}: {sent}\r\n")
         return "".join(lines)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import summary
+
 from .toml import MINIMAL, SECRET, configuration, faults, upstream_fault
 
 COMPLETE = """
@@ -167,6 +169,23 @@ def test_a_header_is_set_in_one_place(folder: Path, lines: str, place: str) -> N
     assert place.format("this header is already set by") in upstream_fault(folder, lines, {"X_TOKEN": "t"})
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'header_env = { X-Team = "X_TOKEN" }\nforward_headers = ["x-team"]',
+        'api_key_env = "X_TOKEN"\nauth_header = "X-Team"\nforward_headers = ["x-team"]',
+    ],
+)
+def test_no_client_can_replace_a_secret_header(folder: Path, lines: str) -> None:
+    fault = upstream_fault(folder, lines, {"X_TOKEN": "t"})
+    assert fault.startswith("upstreams[0].forward_headers[0]: must not be forwarded: ")
+
+
+def test_a_client_may_replace_a_fixed_header(folder: Path) -> None:
+    lines = 'headers = { X-Title = "a" }\nforward_headers = ["X-Title"]'
+    assert configuration(folder, MINIMAL.replace("models", f"{lines}\nmodels")).upstreams[0].forward_headers
+
+
 def test_a_credential_of_another_kind_comes_from_header_env(folder: Path) -> None:
     text = MINIMAL.replace("models", 'header_env = { Authorization = "BASIC" }\nmodels')
     [upstream] = configuration(folder, text, {"BASIC": "Basic YTpi"}).upstreams
@@ -206,3 +225,8 @@ def test_models_are_needed_unless_they_are_discovered(folder: Path) -> None:
 def test_a_base_url_with_a_query_says_where_the_query_belongs(folder: Path) -> None:
     found = faults(folder, MINIMAL.replace("/v1", "/v1?api-version=1"))
     assert found == ["upstreams[0].base_url: must not have a query; put its parameters into the table query"]
+
+
+def test_the_summary_says_that_more_models_are_discovered(folder: Path) -> None:
+    text = MINIMAL.replace("models", 'discover = "on"\nmodels')
+    assert "models: 1 and what it lists, no key" in summary(configuration(folder, text))[1]

@@ -2,12 +2,15 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.commands import key_orders
+from gateway.config import load
 from tests.kit.certificates import Certificates, server_context
 from tests.kit.completions import ENDLESS, QUICK, body, text
 from tests.kit.forward_proxy import ForwardProxy
@@ -294,6 +297,28 @@ def test_beyond_max_concurrency_the_next_upstream_is_asked_then_nobody(start: St
     assert answered.text() == text(8)
 
 
+def test_a_place_that_another_request_took_in_the_meantime_is_no_failure_of_the_upstream(
+    start: Start, providers: Upstreams
+) -> None:
+    go = threading.Event()
+
+    def fail(request: bytes) -> bytes:
+        go.wait(10)
+        return json_answer(500, b"{}")
+
+    slow, second, third = RawUpstream(fail, "slow"), providers.start("second"), providers.start("third")
+    gateway = start(configuration(settings(slow), settings(second, "max_concurrency = 1"), settings(third)))
+    try:
+        with RawClient(gateway.port) as one, RawClient(gateway.port) as other:
+            for client in (one, other):  # both routes have the place at the second upstream
+                client.post(body(ENDLESS, model="m", stream=True))
+            gateway.turn()
+            go.set()
+            assert sorted(upstream_of(client.head()) for client in (one, other)) == ["second", "third"]
+    finally:
+        slow.close()
+
+
 def _good(answered: Answer) -> Answer | None:
     return answered if answered.status == 200 else None
 
@@ -359,6 +384,26 @@ def test_names_that_clients_make_up_are_no_labels_of_metrics(start: Start, raw: 
     exposition = call(gateway, "GET", "/metrics").body.decode()
     assert "gpt-made-up" not in exposition
     assert 'model="gpt-*"' in exposition
+
+
+@pytest.mark.parametrize(
+    ("allowed", "good", "refused"),
+    [
+        ("smart", ["smart", "gpt-4o"], ["gpt-5"]),
+        ("gpt-5", ["gpt-5"], ["gpt-6", "gpt-4o", "smart"]),
+        ("gpt-*", ["gpt-5", "gpt-6"], ["gpt-4o", "smart"]),
+    ],
+)
+def test_a_key_may_use_a_model_by_any_of_its_names(
+    start: Start, raw: RawUpstream, tmp_path: Path, allowed: str, good: list[str], refused: list[str]
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(configuration(settings(raw, models=MODELS), routing=f'[storage]\npath = "{tmp_path}/keys.db"\n'))
+    secret, _ = key_orders.create(load(file, {}), key_orders.KeyOrder("somebody", models=allowed))
+    gateway = start(file.read_text())
+    for model, status in [*((name, 200) for name in good), *((name, 403) for name in refused)]:
+        answered = fetch(gateway.port, body(model=model, stream=True), Authorization=f"Bearer {secret}")
+        assert answered.status == status, model
 
 
 # --- discovery

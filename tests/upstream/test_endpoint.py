@@ -90,6 +90,7 @@ def test_a_query_stands_behind_the_path_and_is_encoded() -> None:
         ({"x-title": "mine"}, {"x-title": "mine"}),
         ({"openai-organization": "é", "x-title": "a\x7fb"}, {"x-title": "fixed"}),
         ({"openai-organization": ""}, {"x-title": "fixed"}),
+        ({"openai-organization": "org-1", "connection": "close, OpenAI-Organization"}, {"x-title": "fixed"}),
     ],
 )
 def test_a_clients_header_is_passed_on_if_it_is_plain_else_the_fixed_one(
