@@ -19,6 +19,7 @@ from gateway.endings import Ending
 
 WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
 RATE_SECONDS = 5.0  # a rate is the mean over the snapshots of this time
+MOST_ERRORS = 8  # rows of the last errors: more would leave no lines for the streams on a small terminal
 NONE = "-"
 LEVELS = "▁▂▃▄▅▆▇█"
 STYLES = {  # the colours of states, breakers and endings; a word that is missing here is yellow
@@ -62,7 +63,9 @@ def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> 
     above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
     above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
     above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
-    taken = 20 + len(now["upstreams"])
+    errors = now["errors"][:MOST_ERRORS]
+    above += [_errors(errors, now["at"], width), ""] if errors else []
+    taken = 21 + len(now["upstreams"]) + (len(errors) + 3 if errors else 0)
     return Group(*above, _streams(now, rates, width, max(lines - taken, 3)))
 
 
@@ -130,6 +133,7 @@ def _figures(now: Snapshot, rates: Rates) -> Table:
         ("deliveries", _number(now["deliveries"])),
         ("per send", _number(now["deliveries"] / sends if sends else None, 2)),
         ("requests", _number(now["requests"])),
+        ("refused", _number(now["refusals"])),
         ("hedges", _number(now["hedges"])),
         ("budget misses", _number(now["budget_misses"])),
         ("lagged readers", _number(now["lagged_readers"])),
@@ -193,6 +197,25 @@ def _upstreams(upstreams: Iterable[Mapping[str, Any]]) -> Table:
             *times,
             share,
             _number(upstream["in_flight"]),
+        )
+    return table
+
+
+def _errors(errors: Iterable[Mapping[str, Any]], at: float, width: int) -> Table:
+    """The last errors of upstreams, the newest first; a narrow terminal has no room for the model."""
+    is_wide = width >= WIDE
+    table = _table("last errors", *["model"] * is_wide, "error", "HTTP", "reason", ">count", ">ago")
+    table.columns[0].max_width = WIDE if is_wide else 14
+    table.columns[-3].no_wrap = False  # the reason is never cut
+    for error in errors:
+        table.add_row(
+            plain(error["upstream"]),
+            *[plain(error["model"])] * is_wide,
+            Text(plain(error["outcome"]).plain.replace("_", " "), "bold red"),
+            NONE if error["status"] is None else str(error["status"]),
+            plain(error["reason"]),
+            _number(error["count"]),
+            duration(at - error["at"]),
         )
     return table
 

@@ -10,8 +10,9 @@ from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.usage import Usage, cost_usd
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.routing.attempt_record import AttemptRecord
 from gateway.routing.catalog import Candidate
-from gateway.routing.dispatcher import AttemptRecord, Call, Dispatcher
+from gateway.routing.dispatcher import Call, Dispatcher
 from gateway.routing.router import Route
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text

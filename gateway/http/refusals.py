@@ -6,6 +6,7 @@ not logged is counted and told, status by status; no line holds a body, a secret
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from typing import Any
 
@@ -20,6 +21,8 @@ from gateway.observe.metrics import Reading
 MAX_PATH_CHARACTERS = 200  # what a line repeats of a path: the longest of ours, with the id of a model, is shorter
 SUM_SECONDS = 10.0  # how long after the first unwritten line their number is told
 _SUSPICIOUS = frozenset({401, 403})  # somebody may be trying keys; the gateway's own faults are 500 and above
+# What looks like an API key or a viewer token, of ours or of a provider, and was put into a path by mistake.
+_SECRET = re.compile(r"\b(rg|rgv|sk|gsk|xai)[_-][A-Za-z0-9_.-]{8,}")
 
 _log = logging.getLogger("rivergate.api")
 
@@ -28,7 +31,7 @@ class Refusals:
     """The record of one gateway."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, ...]] = Counter()
         self._limit = LineLimit()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,7 +39,8 @@ class Refusals:
         """Take a request that was answered with an error. `line`: its method and path; "" if it has none."""
         self._counts[str(status), code] += 1
         if self._limit.allow(str(status), clock.monotonic()):
-            fields = {"status": status, "code": code, "request": line[:MAX_PATH_CHARACTERS] or None, **_known(head)}
+            request = _SECRET.sub("[redacted]", line[:MAX_PATH_CHARACTERS])
+            fields = {"status": status, "code": code, "request": request or None, **_known(head)}
             if status >= 500 or status in _SUSPICIOUS:
                 _log.warning("request refused", extra={"fields": fields})
             else:
@@ -56,7 +60,7 @@ class Refusals:
 
     def reading(self) -> Reading:
         """The counts, by status and code."""
-        values: dict[tuple[str, ...], float] = {**self._counts}
+        values = {labels: float(count) for labels, count in self._counts.items()}
         text = "Requests that were answered with an error, by HTTP status and code."
         return Reading("rivergate_refusals", text, values, ("status", "code"), counts=True)
 

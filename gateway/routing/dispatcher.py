@@ -9,12 +9,21 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity, Dialect, DialectRequest
-from gateway.errors import DurationExceeded, RateLimited, RivergateError, UpstreamRefused, closed_code
+from gateway.errors import (
+    DurationExceeded,
+    RateLimited,
+    RivergateError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    closed_code,
+)
+from gateway.routing.attempt_record import AttemptRecord
 from gateway.routing.catalog import Candidate
+from gateway.routing.health import Breaker
 from gateway.routing.race import Cancel, CancelReason, Command, Commit, GiveUp, Race, Start
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
@@ -54,40 +63,6 @@ class Money:
 
     covers_hedge: Callable[[], bool]
     is_spent: Callable[[Candidate, int], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """How one attempt went.
-
-    `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the
-    HTTP answer; None: there was none. `reason`: why the attempt did not bring the answer, in the gateway's own words,
-    so that logs may hold it; None: it runs or has won. `start_ms` counts from the start of the request, the other
-    milliseconds from the start of the attempt; None: the attempt did not come so far.
-    """
-
-    upstream: str
-    outcome: str
-    status: int | None
-    reason: str | None
-    hedge: bool
-    start_ms: float
-    connect_ms: float | None
-    head_ms: float | None
-    first_content_ms: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "upstream": self.upstream,
-            "outcome": self.outcome,
-            "status": self.status,
-            "reason": self.reason,
-            "hedge": self.hedge,
-            "start_ms": self.start_ms,
-            "connect_ms": self.connect_ms,
-            "head_ms": self.head_ms,
-            "first_content_ms": self.first_content_ms,
-        }
 
 
 @dataclass(slots=True)
@@ -130,6 +105,7 @@ class Dispatcher:
         names = tuple(candidate.endpoint.name for candidate in route.candidates)
         self._race = Race(len(names), route.rules, route.throttle, names)
         self._money = money
+        self._incidents = route.incidents
         self._entries: dict[Attempt, AttemptEntry] = {}
         self._winner: AttemptEntry | None = None
         self._without_usage: set[int] = set()  # the attempts whose upstream refused to be asked for usage
@@ -146,7 +122,7 @@ class Dispatcher:
         self._clear_timer()
         winner = self._winner
         if winner is not None and not winner.outcome:
-            winner.outcome = "won"
+            self._end(winner, "won")
             winner.attempt.cancel()
             winner.candidate.health.on_complete(None, clock.monotonic())
 
@@ -186,25 +162,46 @@ class Dispatcher:
         if entry.number in self._without_usage:
             entry.candidate.endpoint.learned.refuses_usage = True
         ttft = (marks.first_content or now) - marks.started if self._call.streamed else None
-        entry.candidate.health.on_content(entry.health_number, ttft, now)
+        health = entry.candidate.health
+        breaker = health.breaker
+        health.on_content(entry.health_number, ttft, now)
+        if health.breaker is not breaker:
+            self._incidents.on_breaker(entry.candidate, breaker, None, self._call.request_id)
 
     def on_complete(self, attempt: Attempt) -> None:
         entry = self._entries[attempt]
-        entry.outcome = "won"
+        self._end(entry, "won")
         self._clear_timer()
         entry.candidate.health.on_complete(self._tps(attempt), clock.monotonic())
         self._owner.on_complete()
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:
         entry, now = self._entries[attempt], clock.monotonic()
-        entry.outcome, entry.reason = closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: ")
+        self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
+        breaker = entry.candidate.health.breaker
         entry.candidate.health.on_failed(entry.health_number, error, now)
-        if self._takes_usage_back(entry, error):
+        takes_back, is_winner = self._takes_usage_back(entry, error), entry is self._winner
+        commands = [] if is_winner or takes_back else self._race.on_failed(entry.number, error, now)
+        self._tell_failed(entry, error, breaker, reached_client=is_winner or _gives_up(commands))
+        if takes_back:
             self._start(entry.number, entry.candidate, entry.hedge)
-        elif entry is self._winner:
+        elif is_winner:
             self._owner.on_failed(error)
         else:
-            self._obey(self._race.on_failed(entry.number, error, now))
+            self._obey(commands)
+
+    def _tell_failed(
+        self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, *, reached_client: bool
+    ) -> None:
+        """Tell of a failed attempt, and of the breaker that it has opened or closed. `breaker`: its state before."""
+        candidate, request_id = entry.candidate, self._call.request_id
+        self._incidents.on_failed(candidate, error, request_id, reached_client=reached_client)
+        if candidate.health.breaker is not breaker:
+            self._incidents.on_breaker(candidate, breaker, error, request_id)
+
+    def _end(self, entry: AttemptEntry, outcome: str, reason: str | None = None) -> None:
+        entry.outcome, entry.reason = outcome, reason
+        self._incidents.on_end(entry.attempt.upstream, outcome)
 
     def _takes_usage_back(self, entry: AttemptEntry, error: RivergateError) -> bool:
         """Whether to send the request once more without the field that asks for usage, which the upstream refused.
@@ -226,7 +223,7 @@ class Dispatcher:
                 case Start(number, candidate, hedge):
                     self._start(number, self._candidates[candidate], hedge)
                 case Cancel(number, reason):
-                    self._cancel(self._entry(number), reason)
+                    self._cancel(self._entry(number), reason, gives_up=_gives_up(commands))
                 case Commit(number):
                     self._winner = self._entry(number)
                 case GiveUp(error):
@@ -266,7 +263,7 @@ class Dispatcher:
         entry = self._winner
         if entry is not None and not entry.outcome:
             error = DurationExceeded("the answer took longer than timeout_ms or deadline_ms allows")
-            entry.outcome, entry.reason = CancelReason.TIMED_OUT.value, error.reason
+            self._end(entry, CancelReason.TIMED_OUT.value, error.reason)
             entry.attempt.cancel()
             entry.candidate.health.on_complete(None, clock.monotonic())
             self._owner.on_failed(error)
@@ -322,11 +319,16 @@ class Dispatcher:
             more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
         )
 
-    def _cancel(self, entry: AttemptEntry, reason: CancelReason) -> None:
+    def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:
         if entry.outcome:
             return
-        entry.outcome, entry.reason = reason.value, reason.sentence
+        self._end(entry, reason.value, reason.sentence)
         entry.attempt.cancel()
+        if reason is CancelReason.TIMED_OUT:
+            error = UpstreamTimeout(reason.sentence)
+            if (status := entry.attempt.marks.status) is not None:
+                error.answered_with(status)
+            self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
         now = clock.monotonic()
         entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
 
@@ -369,6 +371,11 @@ class Dispatcher:
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),
         )
+
+
+def _gives_up(commands: list[Command]) -> bool:
+    """Whether the race ends without an answer, so that the client gets an error."""
+    return any(isinstance(command, GiveUp) for command in commands)
 
 
 def _since_start(marks: Marks, at: float | None) -> float | None:

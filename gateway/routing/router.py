@@ -13,6 +13,7 @@ from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
 from gateway.routing import race
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.filters import check_provider_names
+from gateway.routing.incidents import Incidents
 from gateway.routing.offer import Offer
 from gateway.routing.options import RoutingOptions, Warning_, warnings
 from gateway.routing.ranking import CUSTOM, Ranking, rank
@@ -55,6 +56,7 @@ class Route:
     strategy: str
     rules: race.RaceRules
     throttle: Throttle
+    incidents: Incidents
     warnings: tuple[Warning_, ...] = ()
 
 
@@ -70,9 +72,11 @@ class Router:
         jitter: Callable[[], float],
         throttle: Throttle,
         strategies: Strategies = STRATEGIES,
+        incidents: Incidents | None = None,
     ) -> None:
         self.catalog = catalog
         self.throttle = throttle
+        self.incidents = incidents or Incidents()
         self._routing = routing
         self._ttft = ttft
         self._dice = dice  # gives 0.0 to 1.0, for the order of equal offers
@@ -116,6 +120,7 @@ class Router:
             strategy=ranking.strategy,
             rules=self._rules(usable, options, budget if ask.streamed else None, ask.streamed, now),
             throttle=self.throttle,
+            incidents=self.incidents,
             warnings=(*warnings(options, streamed=ask.streamed), *ranking.warnings),
         )
 

@@ -13,6 +13,7 @@ from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
+from gateway.routing.incidents import Incidents
 from gateway.routing.quota import Quota
 from gateway.routing.router import Router
 from gateway.routing.shared_health import SharedHealth
@@ -128,9 +129,15 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
         for upstream in settings.upstreams
         for model in upstream.models
     ]
-    catalog = Catalog(candidates, rules)
-    throttle = _throttle(settings.ttft.hedge_max_share, before)
-    return Router(catalog, routing, settings.ttft, dice=random.random, jitter=random.random, throttle=throttle)
+    return Router(
+        Catalog(candidates, rules),
+        routing,
+        settings.ttft,
+        dice=random.random,
+        jitter=random.random,
+        throttle=_throttle(settings.ttft.hedge_max_share, before),
+        incidents=_incidents(endpoints, before),
+    )
 
 
 def _quota(
@@ -161,6 +168,14 @@ def _throttle(share: float, before: Upstreams | None) -> Throttle:
         return Throttle(share)
     before.router.throttle.change(share)
     return before.router.throttle
+
+
+def _incidents(endpoints: Mapping[str, Endpoint], before: Upstreams | None) -> Incidents | None:
+    """The record of what happened to upstreams, which goes on across reloads; None at the start."""
+    if before is None:
+        return None
+    before.router.incidents.errors.keep(endpoints)
+    return before.router.incidents
 
 
 def _rules(routing: config.RoutingSettings) -> BreakerRules:

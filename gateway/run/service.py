@@ -110,14 +110,18 @@ class Service:
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
-        self._feeds[FEED] = self._statistics.feed()
-        rings = feed_state.take(Path(settings.storage.path))
-        self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
+        self._fill_feeds(settings)
         self._reply_parts = self._build_reply_parts(seams.build_directory(self._hub))
         self._fast_way = seams.build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
         app = self._build_app(seams.dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    def _fill_feeds(self, settings: config.Config) -> None:
+        """Build the feeds, which the statistics read; a feed goes on where the last process left it."""
+        self._feeds[FEED] = self._statistics.feed()
+        rings = feed_state.take(Path(settings.storage.path))
+        self._feeds.update(assembly.build_feeds(settings, self._tasks, rings))
 
     def _build_statistics(self) -> GatewayStatistics:
         sources = StatisticsSources(

@@ -108,6 +108,7 @@ class GatewayStatistics:
             "refusals": sources.refusals.total,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
+            "errors": sources.in_force.router.incidents.errors.as_json(),
             "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
             "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
@@ -174,6 +175,7 @@ class GatewayStatistics:
         )
 
     def _upstream_readings(self) -> Iterator[Reading]:
+        yield from self._sources.in_force.router.incidents.readings()
         candidates, now = self._shown(), clock.monotonic()
         yield Reading(
             "rivergate_breaker_open",

@@ -12,11 +12,11 @@ import pytest
 from gateway.access import viewer_token
 from gateway.access.token_keys import load
 from gateway.access.viewer_token import ViewerToken
-from tests.kit.completions import ENDLESS, MODEL, QUICK, text
+from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.forwarder import Forwarder
 from tests.kit.gateway import Gateway, LocalGateway
-from tests.kit.http_client import call
+from tests.kit.http_client import call, fetch
 from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
@@ -162,6 +162,24 @@ def test_values_appear_and_move(browser: Any, gateway: Gateway) -> None:
             )
             assert max(heights) > 50
         assert "completed" in page.locator("#endings").inner_text()
+
+
+def test_the_last_errors_of_upstreams_are_shown_with_reason_count_and_time(browser: Any, gateway: Gateway) -> None:
+    with opened(browser, gateway.port) as page:
+        page.wait_for_function(LIVE)
+        refused = figure(page, "Refused requests")
+        for _ in range(2):
+            assert fetch(gateway.port, body({"status": 507}, stream=True)).status == 502
+        row = page.locator("#errors tbody tr", has_text="HTTP 507")
+        page.wait_for_function(
+            "cell => cell.textContent === '2'", arg=row.locator("[data-label=Count]").element_handle()
+        )
+        assert row.locator("th").inner_text().split() == ["alpha", MODEL]
+        assert row.locator("[data-label=Error]").inner_text() == "upstream error (HTTP 507)"
+        assert row.locator("[data-label=Reason]").inner_text() == "HTTP 507"
+        assert row.locator("[data-label=Last]").inner_text().endswith(" s ago")
+        assert "failed attempts" in page.locator("#errors-about").inner_text()
+        assert figure(page, "Refused requests") == refused + 2
 
 
 def test_a_chosen_stream_is_read_as_its_tokens_arrive(browser: Any, gateway: Gateway) -> None:

@@ -68,6 +68,8 @@ FAMILIES: dict[str, set[str]] = {
     "rivergate_sends": set(),
     "rivergate_orphan_seconds": set(),
     "rivergate_refusals": {"status", "code"},
+    "rivergate_attempts": {"upstream", "outcome"},
+    "rivergate_breaker_changes": {"upstream", "model", "to"},
     "rivergate_breaker_open": {"upstream", "model"},
     "rivergate_in_flight": {"upstream", "model"},
     "rivergate_event_loop_lag_seconds": set(),

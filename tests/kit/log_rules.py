@@ -10,6 +10,7 @@ from .completions import CLIENT_KEY, PROMPT, UPSTREAM_KEY, text
 SECRETS = (PROMPT, CLIENT_KEY, UPSTREAM_KEY, text(4), "Bearer", "rgv_")
 FIELDS = {"at", "level", "logger", "event"}
 PROVOKED_ERRORS = (
+    "attempt failed",
     "the ledger cannot be written",
     "a record is not in the ledger; book it by hand",
     "the new configuration is faulty",

@@ -1,15 +1,16 @@
 """`rivergate top`: one picture for scripts, clear words when there is none, and a clean end."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit.completions import ENDLESS, MODEL, QUICK
+from tests.kit.completions import ENDLESS, MODEL, QUICK, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
-from tests.kit.http_client import call
+from tests.kit.http_client import call, fetch
 from tests.kit.keyring import Keyring
 from tests.kit.process import Command
 from tests.kit.streams import create
@@ -88,6 +89,19 @@ def test_once_prints_one_picture_and_exits(run: Run, gateway: Gateway) -> None:
     assert (name, model, state, upstream, readers, lag) == (stream["id"], MODEL, "streaming", "alpha", "0", "0")
     assert "\x1b" not in picture
     call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+def test_the_last_errors_of_upstreams_are_shown(run: Run, gateway: Gateway, columns: int) -> None:
+    assert fetch(gateway.port, body({"status": 507}, stream=True)).status == 502
+    command = run("top", "--once", "--url", address(gateway), environment={"COLUMNS": str(columns)})
+    assert command.wait() == 0
+    [row] = [line for line in command.output().splitlines() if "HTTP 507" in line]
+    assert row.startswith("alpha")
+    assert "upstream error" in row
+    assert re.search(r" 507 +HTTP 507 +\d+ +\d+ s$", row.rstrip())
+    assert (MODEL in row) is (columns == 140)
+    assert max(map(len, command.output().splitlines())) <= columns
 
 
 def test_a_base_url_of_a_client_will_do(run: Run, gateway: Gateway) -> None:

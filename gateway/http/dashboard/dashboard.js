@@ -91,6 +91,13 @@ const upstreams = new Table(byId("upstreams"), [
   ["Failures", says((upstream) => `${number(100 * upstream.error_rate, 1)} %`), "number"],
   ["In flight", says((upstream) => number(upstream.in_flight)), "number"],
 ]);
+const errors = new Table(byId("errors"), [
+  ["Upstream", fillUpstream],
+  ["Error", says(({ outcome, status }) => words(outcome) + (status === null ? "" : ` (HTTP ${status})`))],
+  ["Reason", says((error) => error.reason)],
+  ["Count", says((error) => number(error.count)), "number"],
+  ["Last", says((error) => `${duration(latest.at - error.at)} ago`), "number"],
+]);
 const endings = new Table(byId("endings"), [
   ["Ending", says(([ending]) => words(ending))],
   ["Count", says(([, count]) => number(count)), "number"],
@@ -108,6 +115,7 @@ function show(now) {
   ttft.show(now.ttft_ms);
   gap.show(now.gap_ms);
   upstreams.show(now.upstreams, ({ upstream, model }) => `${upstream} ${model}`);
+  showErrors(now.errors);
   showEndings(now.streams.endings);
 }
 
@@ -122,6 +130,12 @@ function showStreams() {
   const counted = [`${number(running)} running`, `${number(kept)} kept for replay`, `${number(ended)} ended`];
   setText(byId("streams-about"), counted.join(", "));
   streams.show(latest.list, (stream) => stream.id);
+}
+
+function showErrors(rows) {
+  const all = total(rows.map((row) => row.count));
+  setText(byId("errors-about"), all ? `${number(all)} failed attempts of ${number(rows.length)} kinds` : "none yet");
+  errors.show(rows, ({ upstream, model, outcome, status, reason }) => [upstream, model, outcome, status, reason].join(" "));
 }
 
 function showEndings(counts) {

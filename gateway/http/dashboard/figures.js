@@ -18,6 +18,7 @@ const FIGURES = [
   ["Deliveries", (now) => number(now.deliveries)],
   ["Deliveries per send", (now) => number(now.sends ? now.deliveries / now.sends : null, 2)],
   ["Requests", (now) => number(now.requests)],
+  ["Refused requests", (now) => number(now.refusals)],
   ["Hedges", (now) => number(now.hedges) + share(now.hedges, now.requests)],
   ["TTFT budget misses", (now) => number(now.budget_misses)],
   ["Readers that lagged", (now) => number(now.lagged_readers)],
