@@ -25,7 +25,7 @@ MAX_PARAM = 80  # characters of the name of a field that an error message repeat
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|\d{4,9}", re.ASCII)  # a shorter number repeats the HTTP status
 
-_ACCESS = frozenset({401, 403})
+_ACCESS = frozenset({401, 403, 407})
 _AGAIN = frozenset({408, 409, 421, 423, 424, 425, 499})  # statuses below 500 that tell of a passing state
 _CLIENTS_FAULT = frozenset({400, 411, 413, 414, 415, 416, 417, 422, 428, 431, 451})
 
@@ -59,6 +59,8 @@ def _judged(answer: ErrorAnswer) -> RivergateError:
     told = _Told.of(message)
     if status >= 500 or status in _AGAIN or status < 400:
         return UpstreamError(f"HTTP {status}", quoted=told.text, retry_after=answer.wait)
+    if status == 407:
+        return UpstreamCredentialRefused("the proxy refused the gateway's credential (HTTP 407)")
     if status == 402:
         return UpstreamUnable("it wants to be paid first (HTTP 402)", quoted=told.text)
     if told.says(CREDIT, by_words=status != 429):
