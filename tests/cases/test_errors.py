@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.kit.completions import UPSTREAM_KEY, body
-from tests.kit.error_bench import SHOWN, ErrorBench
+from tests.kit.error_bench import SHOWN, ErrorBench, shown
 from tests.kit.http_client import Answer, call, fetch
-from tests.kit.scripted_upstream import GOOD_TEXT
+from tests.kit.scripted_upstream import GOOD_TEXT, ROLE, STREAM_HEAD, event
 
 from .cases import cases
 
@@ -64,10 +64,10 @@ def assert_untold(case: dict[str, Any], answer: Answer, log: str, metrics: bytes
     """No secret is told to the client, and no word of an upstream in logs and metrics."""
     sent = " ".join(str(case[name]) for name in ("first", "second") if name in case)
     told = json.dumps(json.loads(answer.body)["error"], ensure_ascii=False)
-    for mark, shown in SHOWN.items():
+    for mark, secret in SHOWN.items():
         if mark in sent:
-            assert UNTOLD.get(mark, shown) not in told
-            assert shown not in log
+            assert UNTOLD.get(mark, secret) not in told
+            assert secret not in log
     for word in ("Tell-tale", "telltale"):
         assert word not in log
         assert word.encode() not in metrics
@@ -109,6 +109,32 @@ def test_an_attempt_says_its_status_and_a_reason_in_our_words(bench: ErrorBench,
         "rate_limit_exceeded",
         "invalid_request",
     }
+
+
+@pytest.mark.parametrize("case", cases("errors_in_streams.toml"))
+def test_an_error_inside_of_a_stream_is_told_with_its_details(bench: ErrorBench, case: dict[str, Any]) -> None:
+    begun = ROLE + event('{"content":"word"}') if case.get("begun") else b""
+    sent = b"".join(f"data: {shown(json.dumps(said))}\n\n".encode() for said in case["events"])
+    bench.first.play(lambda _: [STREAM_HEAD + begun + sent])
+    answer = fetch(bench.gateway.port, body(model="one", stream=True))
+    error = answer.events()[-2]["error"] if answer.status == 200 else answer.error()
+    assert (answer.status == 200) is bool(begun)
+    assert error["message"].endswith(case["words"])
+    for path, value in case["has"].items():
+        assert found(error, path) == value
+    assert UPSTREAM_KEY not in json.dumps(error)
+    assert "Tell-tale" not in bench.gateway.errors()
+
+
+def test_the_attempts_of_a_stream_can_be_read_after_it(bench: ErrorBench) -> None:
+    refusal = {"status": 401, "json": {"error": {"message": "Tell-tale"}}}
+    bench.play({"first": refusal})
+    answer = fetch(bench.gateway.port, body(model="two", stream=True))
+    stream = json.loads(call(bench.gateway, "GET", f"/v1/streams/{answer.headers['x-stream-id']}").body)
+    first, second = stream["attempts"]
+    assert (first["outcome"], first["status"]) == ("credential_refused", 401)
+    assert first["reason"] == "it refused the gateway's credential (HTTP 401)"
+    assert (second["outcome"], second["status"], second["reason"]) == ("won", 200, None)
 
 
 @pytest.mark.parametrize("case", cases("refused_fields.toml"))

@@ -48,13 +48,18 @@ class ErrorBench:
         self.second.close()
 
 
+def shown(text: str) -> str:
+    """The text with what stands for its marks."""
+    for mark, secret in SHOWN.items():
+        text = text.replace(mark, secret)
+    return text
+
+
 def script(answer: dict[str, Any]) -> Script:
     """The script of an answer: `status`, `body` (or `json`), `type`, and any header field."""
     fields = {name: str(value) for name, value in answer.get("fields", {}).items()}
     content = answer["body"] if "body" in answer else json.dumps(answer["json"])
-    for mark, shown in SHOWN.items():
-        content = content.replace(mark, shown)
-    sent = response(answer["status"], content.encode(), answer.get("type", "application/json"), **fields)
+    sent = response(answer["status"], shown(content).encode(), answer.get("type", "application/json"), **fields)
     refuses = answer.get("refuses")
 
     def play(request: bytes) -> list[Step]:
