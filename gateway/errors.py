@@ -46,6 +46,7 @@ class RivergateError(Exception):
         self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
         self.quoted_details: Mapping[str, Any] = {}  # members of `error` that an upstream has added to its own
         self.upstream_status: int | None = None  # the status of an upstream's answer; None: it gave none
+        self.is_guess = False  # only words tell whose fault it is, and a request may have put them there
         if code is not None:
             self.code = code
 

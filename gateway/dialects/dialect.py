@@ -30,7 +30,8 @@ class Meaning:
     `finish`: the upstream said why it stopped; a finish counts as content, and may be held back to carry the usage.
     `done`: the block is the terminal event. Its frame, if it has one, is relayed; nothing after it is read.
     `error`: what is wrong, in the gateway's words; the attempt is over and `frame` is not relayed.
-    `quoted`: the upstream's own message about the error; "" if the gateway found the error itself.
+    `quoted`: the upstream's own message about the error; "" if the gateway found the error itself. `details`: what
+    its error object says beside the message.
     """
 
     frame: bytes | None = None
@@ -39,6 +40,7 @@ class Meaning:
     done: bool = False
     error: str | None = None
     quoted: str = ""
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,10 @@ def read_refusal(body: Any) -> UpstreamMessage | None:
     if found is None:
         return None
     text, holder = found
-    text = _with_raw_words(text, holder)
+    text = with_raw_words(text, holder)
     code = next((holder[key] for key in _CODES if _is_code(holder.get(key))), None)
     param = holder.get("param") or _field_of(body)
-    kept = _details(body, holder, text)
+    kept = details_of(holder, text, body)
     return UpstreamMessage(text, code, param, kept, kind=_word(holder.get("type")) or _word(holder.get("status")))
 
 
@@ -53,7 +53,7 @@ def words_in_json(text: str) -> str:
     return text if found is None else found[0]
 
 
-def _with_raw_words(text: str, holder: Mapping[str, Any]) -> str:
+def with_raw_words(text: str, holder: Mapping[str, Any]) -> str:
     """The message with the words of the provider behind a router, which OpenRouter has under `metadata.raw`."""
     metadata = holder.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
@@ -114,8 +114,8 @@ def _path(loc: Any) -> str:
     return ".".join(steps[1:] if steps[:1] == ["body"] else steps)
 
 
-def _details(body: Any, holder: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """What the object of an error says beside its message, under its own keys."""
+def details_of(holder: Mapping[str, Any], text: str, body: Any = None) -> dict[str, Any]:
+    """What the object of an error says beside its message `text`, under its own keys; `body`: all of the answer."""
     budget = iter(range(MAX_VALUES))
     faults = body.get("detail") if isinstance(body, dict) else None
     is_list = isinstance(faults, list)

@@ -179,11 +179,11 @@ class Dispatcher:
         self, entry: AttemptEntry, error: RivergateError, breaker: Breaker, now: float
     ) -> list[Command]:
         """The commands that follow the failure of an attempt that has not won."""
-        if self._takes_usage_back(entry, error):
-            self._start(entry.number, entry.candidate, entry.hedge)
-            return []
-        commands = self._race.on_failed(entry.number, error, now)
+        takes_back = self._takes_usage_back(entry, error)
+        commands = [] if takes_back else self._race.on_failed(entry.number, error, now)
         self._tell_failed(entry, error, breaker, reached_client=_gives_up(commands))
+        if takes_back:
+            self._start(entry.number, entry.candidate, entry.hedge)
         return commands
 
     def _tell_failed(

@@ -161,7 +161,7 @@ class Health:
             wait = COOLDOWN if error.retry_after is None else float(error.retry_after)
             self._cool_until = max(self._cool_until, now + min(wait, self._rules.max_cooldown))
             self._limited = isinstance(error, RateLimited)
-        if isinstance(error, ClientError | RateLimited):
+        if isinstance(error, ClientError | RateLimited) or error.is_guess:
             if self._is_probe(attempt):
                 self._close()  # the upstream answers
             return

@@ -25,6 +25,7 @@ MAX_PARAM = 80  # characters of the name of a field that an error message repeat
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|\d{4,9}", re.ASCII)  # a shorter number repeats the HTTP status
 
+_ACCESS = frozenset({401, 403, 407})
 _AGAIN = frozenset({408, 409, 421, 423, 424, 425, 499})  # statuses below 500 that tell of a passing state
 _CLIENTS_FAULT = frozenset({400, 411, 413, 414, 415, 416, 417, 422, 428, 431, 451})
 
@@ -44,6 +45,10 @@ def blame(answer: ErrorAnswer) -> RivergateError:
     if (message := answer.message) is not None:
         error.quote_details(message.details)
     error.answered_with(answer.status)
+    # No client may open a breaker by a request whose refusal quotes words of it.
+    error.is_guess = isinstance(error, UpstreamCredentialRefused | UpstreamOutOfCredit) and not (
+        answer.status in _ACCESS or _Told.of(message).has_code_of(CREDENTIAL, CREDIT)
+    )
     if isinstance(error, UpstreamRefused):
         _complete(error, message)
     return error
@@ -112,9 +117,13 @@ class _Told:
         flagged = isinstance(metadata, dict) and ("reasons" in metadata or "flagged_input" in metadata)
         return cls(message.text, frozenset(plain(code) for code in codes if code), has_reasons=flagged)
 
+    def has_code_of(self, *faults: FaultWords) -> bool:
+        """Whether it tells of one of these faults by a code."""
+        return any(not self.codes.isdisjoint(fault.codes) for fault in faults)
+
     def says(self, fault: FaultWords, *, by_words: bool = True) -> bool:
         """Whether it tells of this fault by a code, or by its words."""
-        return not self.codes.isdisjoint(fault.codes) or (by_words and fault.words.search(self.text) is not None)
+        return self.has_code_of(fault) or (by_words and fault.words.search(self.text) is not None)
 
 
 def _reasons(details: Any) -> list[Any]:

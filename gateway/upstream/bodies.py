@@ -5,8 +5,8 @@ What an event or a JSON object means is the dialect's business (dialects/dialect
 """
 
 import contextlib
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, AnswerReport, Dialect, DialectReader, Meaning
 from gateway.dialects.learned_shape import Counts
@@ -213,7 +213,7 @@ class StreamBody:
         """Take what stands behind the last whole event: a JSON object in place of events, or an error cut short."""
         meaning = self._reader.read(rest + b"\n\n")
         if meaning.quoted and meaning.error is not None:
-            self._break(meaning.error, meaning.quoted)
+            self._break(meaning.error, meaning.quoted, meaning.details)
         elif rest.lstrip().startswith(b"{") and meaning.frame is not None:
             self.content_seen = True
             self._deliver([meaning.frame])
@@ -224,7 +224,7 @@ class StreamBody:
         meaning = self._reader.read(block)
         if meaning.error is not None:
             self._deliver(frames)
-            self._break(meaning.error, meaning.quoted)
+            self._break(meaning.error, meaning.quoted, meaning.details)
             return []
         if meaning.frame is not None:
             self._keep(meaning, meaning.frame, frames)
@@ -290,10 +290,13 @@ class StreamBody:
             self.over = True
             self._owner.on_complete()
 
-    def _break(self, message: str, quoted: str = "") -> None:
+    def _break(self, message: str, quoted: str = "", details: Mapping[str, Any] | None = None) -> None:
         if not self.over:
             self.over = True
-            self._owner.on_broken(UpstreamError(message, quoted=quoted))
+            error = UpstreamError(message, quoted=quoted)
+            if details:
+                error.quote_details(details)
+            self._owner.on_broken(error)
 
 
 class WholeBody:

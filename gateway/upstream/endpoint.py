@@ -3,6 +3,7 @@
 In: a section of the configuration. Out: an `Endpoint`, which makes the bytes of requests.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -27,6 +28,13 @@ from gateway.upstream.redaction import Redactor
 from gateway.wire import http1
 
 SHORTEST_SECRET = 6  # characters of a header's value that is kept out of messages
+# Header fields whose values, written into a configuration, are no secrets and stand in many messages.
+_NO_SECRETS = frozenset(
+    {"accept", "content-type", "user-agent", "http-referer", "referer", "x-title", "anthropic-version"}
+    | {"anthropic-beta", "openai-beta", "api-version", "host"}
+)
+# Parameters of a URL whose values are secrets, by their names.
+_SECRET_NAME = re.compile(r"key|token|secret|sig|auth|pass|code", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +223,8 @@ def _secrets(upstream: config.UpstreamSettings) -> tuple[str, ...]:
     """What no message may repeat, the longest first, so that no part of a secret is left behind."""
     secrets = [] if upstream.api_key is None else [upstream.api_key.get_secret_value()]
     values = [value.get_secret_value() for value in upstream.secret_headers.values()]
+    values += [value for name, value in upstream.headers.items() if name.lower() not in _NO_SECRETS]
+    values += [value for name, value in upstream.query.items() if _SECRET_NAME.search(name)]
     if upstream.proxy is not None and (credential := proxy_credential(upstream.proxy.get_secret_value())) is not None:
         values += [credential, unquote(urlsplit(upstream.proxy.get_secret_value()).password or "")]
     # `Bearer abc` is quoted as `abc` too. A word as short as "on" is no secret, and stands in many messages.

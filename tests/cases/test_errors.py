@@ -5,88 +5,36 @@ the upstream `first` alone; for the model `two` the upstream `second`, which ans
 otherwise, stands in.
 """
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from tests.kit.completions import UPSTREAM_KEY, body
-from tests.kit.configuration import KEYS, ORDERED, configuration
-from tests.kit.gateway import LocalGateway
+from tests.kit.error_bench import SHOWN, ErrorBench, shown
 from tests.kit.http_client import Answer, call, fetch
-from tests.kit.scripted_upstream import GOOD_TEXT, Script, ScriptedUpstream, good, response
+from tests.kit.scripted_upstream import GOOD_TEXT, ROLE, STREAM_HEAD, event
 
 from .cases import cases
 
-SHOWN = {
-    "{key}": UPSTREAM_KEY,
-    "{masked}": f"{UPSTREAM_KEY[:5]}***{UPSTREAM_KEY[-4:]}",
-    "{dotted}": f"{UPSTREAM_KEY[:8]}...",
-    "{tail}": UPSTREAM_KEY[-4:],
-    "{part}": UPSTREAM_KEY[:20],
-    "{url}": quote(f"{UPSTREAM_KEY} x"),
-    "{basic}": base64.b64encode(f":{UPSTREAM_KEY}".encode()).decode(),
-    "{base64}": base64.b64encode(UPSTREAM_KEY.encode()).decode(),
-    "{upper}": UPSTREAM_KEY.upper(),
-}
 UNTOLD = {"{part}": UPSTREAM_KEY[:12], "{tail}": f" {UPSTREAM_KEY[-4:]}"}  # what must not be left of a part
 
 
-class Bench:
-    """A gateway in front of two scripted upstreams."""
-
-    def __init__(self, logs: Path, folder: str = "") -> None:
-        self.first, self.second = ScriptedUpstream("first"), ScriptedUpstream("second")
-        served = [(self.first, ["one", "two"]), (self.second, ["two"])]
-        self.gateway = LocalGateway(logs, configuration(served, ORDERED), KEYS)
-
-    def play(self, case: dict[str, Any]) -> None:
-        """Let the upstreams play a case."""
-        self.first.play(script(case["first"]))
-        self.second.play(script(case["second"]) if "second" in case else good)
-
-    def counts(self) -> list[int]:
-        """How many requests each upstream has got."""
-        return [len(self.first.requests), len(self.second.requests)]
-
-    def close(self) -> None:
-        self.gateway.close()
-        self.first.close()
-        self.second.close()
-
-
 @pytest.fixture(scope="module")
-def bench(logs: Path) -> Iterator[Bench]:
-    bench = Bench(logs)
+def bench(logs: Path) -> Iterator[ErrorBench]:
+    bench = ErrorBench(logs)
     yield bench
     bench.close()
 
 
 @pytest.fixture
-def fresh(logs: Path) -> Iterator[Bench]:
+def fresh(logs: Path) -> Iterator[ErrorBench]:
     """A gateway that has learned nothing of its upstreams yet."""
-    bench = Bench(logs)
+    bench = ErrorBench(logs)
     yield bench
     bench.close()
-
-
-def script(answer: dict[str, Any]) -> Script:
-    """The script of an answer: `status`, `body` (or `json`), `type`, and any header field."""
-    fields = {name: str(value) for name, value in answer.get("fields", {}).items()}
-    content = answer["body"] if "body" in answer else json.dumps(answer["json"])
-    for mark, shown in SHOWN.items():
-        content = content.replace(mark, shown)
-    sent = response(answer["status"], content.encode(), answer.get("type", "application/json"), **fields)
-    refuses = answer.get("refuses")
-
-    def play(request: bytes) -> list[bytes | float]:
-        return good(request) if refuses and refuses.encode() not in request else [sent]
-
-    return play
 
 
 def found(error: Any, path: str) -> Any:
@@ -116,10 +64,10 @@ def assert_untold(case: dict[str, Any], answer: Answer, log: str, metrics: bytes
     """No secret is told to the client, and no word of an upstream in logs and metrics."""
     sent = " ".join(str(case[name]) for name in ("first", "second") if name in case)
     told = json.dumps(json.loads(answer.body)["error"], ensure_ascii=False)
-    for mark, shown in SHOWN.items():
+    for mark, secret in SHOWN.items():
         if mark in sent:
-            assert UNTOLD.get(mark, shown) not in told
-            assert shown not in log
+            assert UNTOLD.get(mark, secret) not in told
+            assert secret not in log
     for word in ("Tell-tale", "telltale"):
         assert word not in log
         assert word.encode() not in metrics
@@ -127,7 +75,9 @@ def assert_untold(case: dict[str, Any], answer: Answer, log: str, metrics: bytes
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("case", cases("errors.toml"))
-def test_an_error_of_an_upstream_is_told_as_it_was_meant(bench: Bench, case: dict[str, Any], streamed: bool) -> None:
+def test_an_error_of_an_upstream_is_told_as_it_was_meant(
+    bench: ErrorBench, case: dict[str, Any], streamed: bool
+) -> None:
     bench.play(case)
     before = len(bench.gateway.errors())
     answer = fetch(bench.gateway.port, body(model=case.get("model", "one"), stream=streamed))
@@ -144,7 +94,7 @@ def test_an_error_of_an_upstream_is_told_as_it_was_meant(bench: Bench, case: dic
 
 
 @pytest.mark.parametrize("case", cases("errors.toml"))
-def test_an_attempt_says_its_status_and_a_reason_in_our_words(bench: Bench, case: dict[str, Any]) -> None:
+def test_an_attempt_says_its_status_and_a_reason_in_our_words(bench: ErrorBench, case: dict[str, Any]) -> None:
     bench.play(case)
     answer = fetch(bench.gateway.port, body(model=case.get("model", "one")))
     first = json.loads(answer.body)["routing_metadata"]["attempts"][0]
@@ -161,8 +111,36 @@ def test_an_attempt_says_its_status_and_a_reason_in_our_words(bench: Bench, case
     }
 
 
+@pytest.mark.parametrize("case", cases("errors_in_streams.toml"))
+def test_an_error_inside_of_a_stream_is_told_with_its_details(bench: ErrorBench, case: dict[str, Any]) -> None:
+    begun = ROLE + event('{"content":"word"}') if case.get("begun") else b""
+    sent = b"".join(f"data: {shown(json.dumps(said))}\n\n".encode() for said in case["events"])
+    bench.first.play(lambda _: [STREAM_HEAD + begun + sent])
+    answer = fetch(bench.gateway.port, body(model="one", stream=True))
+    error = answer.events()[-2]["error"] if answer.status == 200 else answer.error()
+    assert (answer.status == 200) is bool(begun)
+    assert error["message"].endswith(case["words"])
+    for path, value in case["has"].items():
+        assert found(error, path) == value
+    assert UPSTREAM_KEY not in json.dumps(error)
+    assert "Tell-tale" not in bench.gateway.errors()
+
+
+def test_the_attempts_of_a_stream_can_be_read_after_it(bench: ErrorBench) -> None:
+    refusal = {"status": 401, "json": {"error": {"message": "Tell-tale"}}}
+    bench.play({"first": refusal})
+    answer = fetch(bench.gateway.port, body(model="two", stream=True))
+    stream = json.loads(call(bench.gateway, "GET", f"/v1/streams/{answer.headers['x-stream-id']}").body)
+    first, second = stream["attempts"]
+    assert (first["outcome"], first["status"]) == ("credential_refused", 401)
+    assert first["reason"] == "it refused the gateway's credential (HTTP 401)"
+    assert (second["outcome"], second["status"], second["reason"]) == ("won", 200, None)
+
+
 @pytest.mark.parametrize("case", cases("refused_fields.toml"))
-def test_a_field_of_ours_that_is_refused_is_taken_back_and_remembered(fresh: Bench, case: dict[str, Any]) -> None:
+def test_a_field_of_ours_that_is_refused_is_taken_back_and_remembered(
+    fresh: ErrorBench, case: dict[str, Any]
+) -> None:
     fresh.play({"first": {**case["first"], "refuses": "stream_options"}})
     usage = {"stream_options": {"include_usage": True}} if case.get("asks", False) else {}
     for number in (2, 3, 4):  # the first request is sent twice, the others once
@@ -175,7 +153,7 @@ def test_a_field_of_ours_that_is_refused_is_taken_back_and_remembered(fresh: Ben
 
 
 @pytest.mark.parametrize("case", cases("kept_fields.toml"))
-def test_a_refusal_of_anything_else_is_told_at_once(fresh: Bench, case: dict[str, Any]) -> None:
+def test_a_refusal_of_anything_else_is_told_at_once(fresh: ErrorBench, case: dict[str, Any]) -> None:
     fresh.play(case)
     answer = fetch(fresh.gateway.port, body(model="one", stream=True))
     assert answer.status == case["first"]["status"]

@@ -223,12 +223,12 @@ def test_a_bad_field_is_refused_by_name_at_the_first_try(counted: Counted) -> No
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(("status", "kind"), [(400, "BadRequestError"), (422, "UnprocessableEntityError")])
 def test_a_refusal_of_the_provider_is_told_at_once_as_the_clients_fault(
-    counted: Counted, alpha: Upstream, streamed: bool, status: int
+    counted: Counted, alpha: Upstream, streamed: bool, status: int, kind: str
 ) -> None:
     before = alpha.statistics().requests
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(getattr(openai, kind)) as caught:
         counted.client.chat.completions.create(**ask({"status": status}, stream=streamed))
     assert caught.value.type == "invalid_request_error"
     assert f"status {status}" in caught.value.message
@@ -253,15 +253,21 @@ def test_the_limit_of_a_provider_is_told_with_its_wait_and_tried_again(counted: 
     assert counted.requests == 3
 
 
-@pytest.mark.parametrize(
-    "behaviour", [{"status": 500}, {"status": 401}, {"json_instead": True}, {"error_first": True}]
-)
+@pytest.mark.parametrize("behaviour", [{"status": 500}, {"json_instead": True}, {"error_first": True}])
 def test_a_failed_provider_is_a_bad_gateway_and_tried_again(counted: Counted, behaviour: dict[str, Any]) -> None:
     client = counted.client.with_options(max_retries=1)
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(**ask({"ttft_ms": 5, **behaviour}, stream=True))
     assert (caught.value.status_code, caught.value.code, caught.value.type) == (502, "upstream_error", "api_error")
     assert counted.requests == 2
+
+
+def test_a_provider_that_refuses_our_key_is_a_bad_gateway_that_no_retry_helps(counted: Counted) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        counted.client.chat.completions.create(**ask({"status": 401}, stream=True))
+    assert (caught.value.status_code, caught.value.code) == (502, "upstream_error")
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert counted.requests == 1
 
 
 def test_an_unreachable_provider_is_a_bad_gateway(client: openai.OpenAI) -> None:

@@ -47,8 +47,11 @@ def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessa
     if not isinstance(error, dict):
         return UpstreamMessage(_message_text(error))
     text = _message_text(next((error[key] for key in ("message", "detail", "error") if error.get(key)), None))
-    nested = error is not body
-    return UpstreamMessage(text, error.get("code") if nested else None, error.get("param") if nested else None)
+    if error is body:
+        return UpstreamMessage(text)
+    text = error_shapes.with_raw_words(text, error)[:MAX_ERROR_TEXT]
+    details = error_shapes.details_of(error, text)
+    return UpstreamMessage(text, error.get("code"), error.get("param"), details)
 
 
 def _message_text(message: Any) -> str:

@@ -122,7 +122,7 @@ class ChatReader:
         if not (payload.get("choices") or payload.get("usage")) or not EVENT_MARKS.isdisjoint(payload):
             message = read_event_error(payload, named=named)
             if message is not None:
-                return Meaning(error=_REPORTED, quoted=message.text)
+                return Meaning(error=_REPORTED, quoted=message.text, details=message.details)
         if not isinstance(payload.get("choices"), list):
             is_chunk = "choices" in payload
             payload["choices"] = []
@@ -146,7 +146,7 @@ class ChatReader:
         tells = over and self._tells_more(payload["choices"])
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
-            return Meaning(error=_REPORTED, quoted=failure.text)
+            return Meaning(error=_REPORTED, quoted=failure.text, details=failure.details)
         if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
             self._take_usage(payload)
         members = len(payload)
@@ -257,7 +257,7 @@ def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:
     if isinstance(value, list) and value and isinstance(first := value[0], dict):  # Gemini sends its errors in a list
         message = read_event_error(first, named=named)
         if message is not None:
-            return Meaning(error=_REPORTED, quoted=message.text)
+            return Meaning(error=_REPORTED, quoted=message.text, details=message.details)
     words = value if isinstance(value, str) else data[: 4 * MAX_ERROR_TEXT].decode("utf-8", "replace")
     words = words[:MAX_ERROR_TEXT].strip() if isinstance(value, str | None) else ""
     if words.startswith(("{", "[", '"')) or not words.isprintable():
