@@ -1,6 +1,6 @@
 """Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -69,6 +69,7 @@ class Answer:
         self._first_content: float | None = None
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
+        self._last_gaps: Mapping[str, float] | None = None  # when the record was made
         # Headers, and the description as JSON, once it is settled: two objects, since the garbage
         # collector looks at every object, and answers are kept by the thousand.
         self._settled: tuple[dict[str, str], bytes] | None = None
@@ -166,10 +167,15 @@ class Answer:
             description: dict[str, Any] = json_text.loads(self._settled[1])
             return description
         usage = self.usage()
-        return self._description(usage, _cost(usage, self._candidate), self._dispatcher.records())
+        cost, attempts = _cost(usage, self._candidate), self._dispatcher.records()
+        return self._description(usage, cost, attempts, self._gaps())
 
     def _description(
-        self, usage: Usage | None, cost: Decimal | None, attempts: tuple[AttemptRecord, ...]
+        self,
+        usage: Usage | None,
+        cost: Decimal | None,
+        attempts: tuple[AttemptRecord, ...],
+        gaps: Mapping[str, float] | None,
     ) -> dict[str, Any]:
         marks = self._winner.marks if self._winner is not None else None
         return {
@@ -180,7 +186,7 @@ class Answer:
                 "first_event_ms": self._since_start(marks.first_event if marks else None),
                 "first_content_ms": self._ttft_ms(),
             },
-            "inter_token_gap_ms": self._gaps(),
+            "inter_token_gap_ms": gaps,
             "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
             "cost_usd": None if cost is None else float(cost),
             "attempts": [record.as_json() for record in attempts],
@@ -196,6 +202,7 @@ class Answer:
         if paid is None and others:
             paid, usage = others[0].candidate, self._usage_of(others[0].attempt)
             del others[0]
+        gaps = self._last_gaps = self._gaps()
         return Record(
             id=record_id,
             request_id=self._call.request_id,
@@ -209,7 +216,7 @@ class Answer:
             hedge_cost_usd=self._cost_of(others),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
-            gap_p50_ms=(self._gaps() or {}).get("p50"),
+            gap_p50_ms=(gaps or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
             attempts=self._dispatcher.records(),
             wildcard=paid.wildcard if paid else self._call.wildcard,
@@ -237,7 +244,8 @@ class Answer:
         headers, told = {}, _NOTHING_TOLD
         try:
             headers = self.headers()
-            told = _encoded(self._description(record.usage, record.cost_usd, record.attempts), record.usage)
+            usage, cost = record.usage, record.cost_usd
+            told = _encoded(self._description(usage, cost, record.attempts, self._last_gaps), usage)
         finally:
             self._settled = (headers, told)
             self._winner = None
@@ -246,7 +254,7 @@ class Answer:
             finally:
                 del self._dispatcher, self._call
 
-    def _gaps(self) -> dict[str, float | None] | None:
+    def _gaps(self) -> Mapping[str, float] | None:
         """Quantiles of the pauses between two tokens, from samples; None while there are none."""
         gaps = self._winner.gaps if self._winner is not None and self._call.streamed else None
         if gaps is None or not gaps.count:

@@ -277,7 +277,7 @@ def test_the_catalogue_is_read_by_the_sdk_also_for_models_without_a_price(sdk: S
     assert [entry.provider for entry in directory.models[UNPRICED].providers] == ["alpha"]
     registry = models.list_registry()
     assert {model.id for model in registry.models} == known
-    assert registry.count == 3
+    assert registry.count == 4
     providers = models.list_providers()
     assert ([entry.id for entry in providers.providers], providers.count) == (["alpha"], 1)
 
@@ -289,7 +289,7 @@ async def test_the_catalogue_is_read_by_the_async_sdk(gateway: Gateway, key: Mad
     try:
         assert (await client.me.get()).key_id == key.id
         assert UNPRICED in (await client.models.list_directory()).models
-        assert (await client.models.list_registry()).count == 3
+        assert (await client.models.list_registry()).count == 4
         assert (await client.models.list_providers()).count == 1
     finally:
         await client._httpx.aclose()  # noqa: SLF001

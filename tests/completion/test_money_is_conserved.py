@@ -12,7 +12,7 @@ from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.simulate import Script
 
-from .house import House, ask, street
+from .house import PATIENCE, House, ask, street
 
 ROUND_SECONDS = 0.05  # after it a gateway stops, and whatever still runs is ended
 
@@ -92,12 +92,12 @@ async def play(balance: int, hedged: bool, scripts: list[dict[str, Any]], rounds
         for number, visits in enumerate(rounds):
             house = place.house()
             house.books.failure = "the disk is full" if number % 2 else None
-            async with asyncio.TaskGroup() as clients:
-                for client in visits:
-                    clients.create_task(visit(house, client))
-                clients.create_task(asyncio.sleep(ROUND_SECONDS))
+            clients = [asyncio.ensure_future(visit(house, client)) for client in visits]
+            await asyncio.sleep(ROUND_SECONDS)
             house.books.failure = None
-            await house.close()
+            await house.close()  # an upstream may be silent for ever; its client hears that the gateway stops
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*clients)
             account, excess = house.account, excess + house.excess
             assert (account.running, account.reserved, account.unwritten) == (0, 0, 0)
             assert house.hub.statistics().running == 0

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.config import OPTIMIZE_ALIASES, Config, FeedSettings, ModelSettings, RoutingSettings, ServerSettings
+from gateway.config import (
+    OPTIMIZE_ALIASES,
+    Config,
+    FeedSettings,
+    ModelSettings,
+    RoutingSettings,
+    ServerSettings,
+    unpriced,
+)
 from gateway.config.fields import bounds, leaves
 
 from .toml import COMPLETE, MINIMAL, SECRET, configuration, faults, server_fault, upstream_fault
@@ -150,6 +158,35 @@ def test_a_price_is_exact(tmp_path: Path) -> None:
     [model] = configuration(tmp_path, text).upstreams[0].models
     assert model.input_usd_per_mtok == Decimal("0.1")
     assert model.output_usd_per_mtok == Decimal(3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_price"),
+    [
+        ("", False),
+        (", input_usd_per_mtok = 1", False),
+        (", output_usd_per_mtok = 1", False),
+        (", input_usd_per_mtok = 0, output_usd_per_mtok = 0", True),
+        (", free = true", True),
+        (", free = true, input_usd_per_mtok = 0", True),
+        (", free = false", False),
+    ],
+)
+def test_a_model_without_both_prices_is_warned_of_unless_it_is_free(
+    tmp_path: Path, fields: str, has_price: bool
+) -> None:
+    config = configuration(tmp_path, MINIMAL.replace('id = "m"', f'id = "m"{fields}'))
+    assert config.upstreams[0].models[0].has_price is has_price
+    warnings = unpriced(config)
+    assert len(warnings) == (not has_price)
+    assert all("upstream alpha: the model m has no price" in warning for warning in warnings)
+
+
+def test_a_free_model_has_no_price(tmp_path: Path) -> None:
+    text = MINIMAL.replace('id = "m"', 'id = "m", free = true, output_usd_per_mtok = 3')
+    assert faults(tmp_path, text) == [
+        "upstreams[0].models[0].free: must not be true for a model with output_usd_per_mtok"
+    ]
 
 
 def test_text_is_not_made_from_numbers_nor_truth_from_text(tmp_path: Path) -> None:

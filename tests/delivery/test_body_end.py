@@ -21,6 +21,8 @@ from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, stream_of
 from tests.delivery.sockets import unix_pair, until
 
+pytestmark = pytest.mark.usefixtures("whole_passes")
+
 FIRST, SECOND = b"data: first\n\n", b"data: second\n\n"
 
 
