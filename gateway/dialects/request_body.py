@@ -37,13 +37,18 @@ class RequestBody:
     `document` is its value without what `unread_bytes` counts: the bytes of text that were not made values.
     """
 
-    __slots__ = ("_members", "content", "document", "unread_bytes")
+    __slots__ = ("_members", "content", "document", "outline")
 
     def __init__(self, content: Buffer, document: dict[str, Any], outline: Outline | None = None) -> None:
         self.content = content
         self.document = document
-        self._members: Sequence[Member] | None = outline.members if outline is not None else None
-        self.unread_bytes = outline.unread_bytes if outline is not None else 0
+        self.outline = outline  # of a long body
+        self._members: Sequence[Member] | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """The bytes of text that `document` leaves out."""
+        return self.outline.unread_bytes if self.outline is not None else 0
 
     @classmethod
     def read(cls, content: Buffer) -> "RequestBody":
@@ -60,13 +65,10 @@ class RequestBody:
             _check_depth(document)
         return cls(content, document)
 
-    @property
-    def has_places(self) -> bool:
-        """Whether `members` is known, so that nobody has to search."""
-        return self._members is not None
-
     def members(self) -> Sequence[Member]:
         """The places of all members. Raises `ClientError` for a nesting so deep that they cannot be found."""
+        if self.outline is not None:
+            return self.outline.members
         if self._members is None:
             try:
                 self._members = members_of(bytes(self.content))
@@ -76,24 +78,21 @@ class RequestBody:
 
     def long_member(self, names: Collection[str]) -> str | None:
         """The first of these members that may be longer than what was made a value of it; None: no member is."""
-        for member in self._members or ():
+        for member in self.outline.members if self.outline is not None else ():
             if member.name in names and member.end - member.start > SMALL_MEMBER_BYTES:
                 return member.name
         return None
 
     def exchange(self, changes: Mapping[str, bytes | None]) -> "Content":
         """The body with other values of these members, or without them (None). The rest stays byte by byte."""
-        return self.content_of(exchange(len(self.content), self.members(), changes))
-
-    def content_of(self, pieces: Sequence[Piece]) -> "Content":
-        """The bytes of these pieces, joined if they are few."""
+        pieces = exchange(len(self.content), self.members(), changes)
         if len(self.content) <= KEPT_WHOLE_BYTES:
             return joined(self.content, pieces)
         return LongContent(self, pieces)
 
     def release(self) -> None:
         """Forget the bytes and the value: no further upstream will be asked."""
-        self.content, self.document, self._members = b"", {}, ()
+        self.content, self.document, self.outline, self._members = b"", {}, None, ()
 
 
 class LongContent:

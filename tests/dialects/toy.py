@@ -26,7 +26,7 @@ from gateway.wire import sse
 from gateway.wire.json_members import Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToyRequest(ExtendedRequest):
     """A checked request: the question, and whether the answer is to be streamed."""
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient, Models, Short
-from gateway.dialects.request_body import Content, RequestBody
+from gateway.dialects.request_body import KEPT_WHOLE_BYTES, Content, LongContent, RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.errors import InvalidParameter
 from gateway.wire import json_text
@@ -25,7 +26,7 @@ MAX_DIGITS = 10  # of a number that was sent as text
 LISTS_OF_OBJECTS: tuple[str, ...] = ("messages",)
 NOT_SENT = frozenset(GATEWAY_FIELDS)
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
-_USAGE = b'"stream_options":{"include_usage":true},'
+_OPENING_WITH_USAGE = b'{"stream_options":{"include_usage":true},'
 
 
 class StreamOptions(Lenient):
@@ -57,11 +58,12 @@ class ModelList(BaseModel):
     models: Models
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take 90 more bytecodes for each request
 class ChatRequest(ExtendedRequest):
     """A checked request. `source`: the body with the model's public id and the gateway's own fields still in it."""
 
     streamed: bool
+    asks_usage: bool  # for the usage of a stream
     max_tokens: int | None  # the limit of each choice
     choices: int
     source: RequestBody
@@ -71,7 +73,7 @@ class ChatRequest(ExtendedRequest):
 
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; at least one."""
-        return list(self.listed) or ExtendedRequest.model_ids(self)
+        return list(self.listed) if self.listed else ExtendedRequest.model_ids(self)
 
     def models_field(self) -> str:
         """The path of the field that names the model, for the `param` of an error."""
@@ -84,7 +86,7 @@ class ChatRequest(ExtendedRequest):
 
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+        return self.asks_usage
 
     def max_output_tokens(self) -> int | None:
         """The longest answer asked for, in tokens, all choices together; None: the request sets no limit."""
@@ -92,8 +94,9 @@ class ChatRequest(ExtendedRequest):
 
     def estimate_prompt_tokens(self) -> int:
         """The tokens of the messages, by the length of their text."""
-        tokens = estimate_prompt_tokens(self.body)
-        return tokens + text_tokens(self.source.unread_bytes) if self.source.unread_bytes else tokens
+        source = self.source
+        tokens = estimate_prompt_tokens(source.document)
+        return tokens + text_tokens(source.unread_bytes) if source.outline is not None else tokens
 
     def length_tells_tokens(self) -> bool:
         """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
@@ -106,20 +109,20 @@ class ChatRequest(ExtendedRequest):
 
         `takes_models`: the list `models` goes upstream, too.
         """
-        source, document = self.source, self.source.document
-        wants_usage = streamed and include_usage and not self.wants_usage()
-        if self._is_plain(streamed) and not (wants_usage and "stream_options" in document):
-            return self._plain_body(model, wants_usage=wants_usage)
-        changes: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
-        if takes_models and self.has_own_models:
-            del changes["models"]
-        changes["model"] = json_text.dumps(model)
-        if streamed:
-            changes["stream"] = b"true"
-        if wants_usage:
-            options = {**(document.get("stream_options") or {}), "include_usage": True}
-            changes["stream_options"] = json_text.dumps(options)
-        return source.exchange(changes)
+        source = self.source
+        adds_usage = streamed and include_usage and not self.asks_usage
+        if self.is_extended or streamed is not self.streamed or (adds_usage and "stream_options" in source.document):
+            place = None
+        else:
+            place = place_of_model(source)
+        if place is None:
+            return self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
+        content, before = source.content, _OPENING_WITH_USAGE if adds_usage else b"{"
+        start, end = place
+        opening = content.index(b"{") + 1
+        if len(content) <= KEPT_WHOLE_BYTES:
+            return before + content[opening:start] + orjson.dumps(model) + content[end:]
+        return LongContent(source, [before, (opening, start), orjson.dumps(model), (end, len(content))])
 
     def untaken_fields(self, *, takes_models: bool) -> list[str]:
         """The fields of the client that do not go upstream, although the gateway does not act on them either."""
@@ -129,45 +132,49 @@ class ChatRequest(ExtendedRequest):
         """Let go of the body: no further upstream will be asked."""
         self.source.release()
 
-    def _is_plain(self, streamed: bool) -> bool:
-        """Whether all that has to be changed is the value of `model`, and where that stands is beyond doubt.
+    def _exchanged(self, model: str, *, streamed: bool, adds_usage: bool, takes_models: bool) -> Content:
+        changes: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
+        if takes_models and self.has_own_models:
+            del changes["models"]
+        changes["model"] = orjson.dumps(model)
+        if streamed:
+            changes["stream"] = b"true"
+        if adds_usage:
+            options = {**(self.body.get("stream_options") or {}), "include_usage": True}
+            changes["stream_options"] = json_text.dumps(options)
+        return self.source.exchange(changes)
 
-        `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
-        stands there once, and no name is written in escapes, it is the member of the body itself.
-        """
-        content, document = self.source.content, self.source.document
-        return (
-            not (self.is_extended or self.source.has_places)
-            and self.model is not None
-            and (not streamed or document.get("stream") is True)
-            and content.count(b'"model"') == 1
-            and b"\\u00" not in content
-        )
 
-    def _plain_body(self, model: str, *, wants_usage: bool) -> Content:
-        source = self.source
-        content, length = source.content, len(source.content)
-        found = _MODEL.search(content)
-        assert found is not None
-        opening = content.index(b"{") + 1
-        before: bytes = b"{" + _USAGE if wants_usage else b"{"
-        start, end = found.span(1)
-        return source.content_of([before, (opening, start), json_text.dumps(model), (end, length)])
+def place_of_model(source: RequestBody) -> tuple[int, int] | None:
+    """Where the value of the member `model` stands in a short body; None if a look at its bytes leaves a doubt.
+
+    `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
+    stands there once, and no name is written in escapes, it is the member of the body itself.
+    """
+    content = source.content
+    if source.outline is not None or content.count(b'"model"') != 1 or b"\\u00" in content:
+        return None
+    found = _MODEL.search(content) if "model" in source.document else None
+    return found.span(1) if found is not None else None
 
 
 def parse(content: Buffer | RequestBody) -> ChatRequest:
     """Check a request's body. Raises `ClientError` that names the field."""
-    source = content if isinstance(content, RequestBody) else RequestBody.read(content)
+    if isinstance(content, RequestBody):
+        source = content
+        if (name := source.long_member(ACTED_ON)) is not None:
+            raise InvalidParameter(f"{name}: is too long", param=name)
+    else:
+        source = RequestBody.read(content)
     document = source.document
-    if (name := source.long_member(ACTED_ON)) is not None:
-        raise InvalidParameter(f"{name}: is too long", param=name)
     try:
         fields = ChatFields.model_validate(document)
-        _check_messages(document)
-        listed = _listed_models(fields, document)
     except ValidationError as error:
         raise _invalid(error) from None
-    return _checked(fields, listed, source)
+    messages = document.get("messages")
+    if type(messages) is not list or set(map(type, messages)) != {dict}:
+        raise _fault_of_messages(document)
+    return _checked(fields, source)
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
@@ -175,51 +182,58 @@ def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
     return text_tokens(sum(map(_text_bytes, body.get("messages") or ())))
 
 
-def _checked(fields: ChatFields, listed: tuple[str, ...], source: RequestBody) -> ChatRequest:
-    document = source.document
-    has_own_models = bool(document.get("models")) and fields.model is not None
-    is_extended = not NOT_SENT.isdisjoint(document)
-    if is_extended:
-        source.document = document = {name: value for name, value in document.items() if name not in NOT_SENT}
+def _checked(fields: ChatFields, source: RequestBody) -> ChatRequest:
+    document, options = source.document, fields.stream_options
+    limited = "max_tokens" in document or "max_completion_tokens" in document
     request = ChatRequest(
-        model=fields.model,
-        gateway=fields.gateway,
-        routing=fields.routing,
-        streamed=bool(fields.stream),
-        max_tokens=_count(document.get("max_completion_tokens")) or _count(document.get("max_tokens")),
-        choices=_count(document.get("n")) or 1,
-        source=source,
-        listed=listed,
-        has_own_models=has_own_models,
-        is_extended=is_extended,
+        fields.model,
+        fields.gateway,
+        fields.routing,
+        bool(fields.stream),
+        options is not None and bool(options.include_usage),
+        _limit(document) if limited else None,
+        _count(document["n"]) or 1 if "n" in document else 1,
+        source,
     )
-    request.check_models()
+    if not NOT_SENT.isdisjoint(document):
+        _extend(request, document)
+    if fields.model is None or request.is_extended:
+        request.check_models()
     return request
 
 
-def _listed_models(fields: ChatFields, document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models of the member `models`, if nothing else names one. Raises `ValidationError`."""
-    if fields.model is not None or document.get("models") is None:
-        return ()
-    if fields.gateway is not None and fields.gateway.models:
-        return ()
-    return tuple(ModelList.model_validate(document).models)
-
-
-def _check_messages(document: Mapping[str, Any]) -> None:
-    """Refuse messages that are no list of objects; what the objects hold is the upstream's to judge."""
-    messages = document.get("messages")
-    if type(messages) is list and set(map(type, messages)) == {dict}:
+def _extend(request: ChatRequest, document: dict[str, Any]) -> None:
+    """Note what a request says to the gateway, and take it out of what goes upstream."""
+    request.is_extended = True
+    request.source.document = {name: value for name, value in document.items() if name not in NOT_SENT}
+    if not document.get("models"):
         return
+    if request.model is not None:
+        request.has_own_models = True
+    elif request.gateway is None or not request.gateway.models:
+        try:
+            request.listed = tuple(ModelList.model_validate(document).models)
+        except ValidationError as error:
+            raise _invalid(error) from None
+
+
+def _fault_of_messages(document: Mapping[str, Any]) -> InvalidParameter:
+    """What is wrong with messages that are no list of objects; what the objects hold is the upstream's to judge."""
+    messages = document.get("messages")
     if "messages" not in document:
-        raise InvalidParameter("messages: is required", param="messages")
+        return InvalidParameter("messages: is required", param="messages")
     if not isinstance(messages, list):
-        raise InvalidParameter("messages: Input should be a valid list", param="messages")
+        return InvalidParameter("messages: Input should be a valid list", param="messages")
     if not messages:
         message = "messages: List should have at least 1 item after validation, not 0"
-        raise InvalidParameter(message, param="messages")
+        return InvalidParameter(message, param="messages")
     index = next(index for index, message in enumerate(messages) if not isinstance(message, dict))
-    raise InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
+    return InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
+
+
+def _limit(document: Mapping[str, Any]) -> int | None:
+    """The longest answer, in tokens, that the request allows for each choice."""
+    return _count(document.get("max_completion_tokens")) or _count(document.get("max_tokens"))
 
 
 def _count(value: Any) -> int | None:
