@@ -169,6 +169,7 @@ class Answer:
         """Make the record, and let go of the attempts: a kept stream keeps neither its prompt nor its attempts."""
         usage, attempts = self.usage(), self._dispatcher.records()
         cost = self._cost(usage)
+        description = self._description(usage, cost, attempts)
         record = Record(
             id=record_id,
             request_id=self._call.request_id,
@@ -182,11 +183,11 @@ class Answer:
             hedge_cost_usd=self.hedge_cost(),
             strategy=self._strategy,
             ttft_ms=self._ttft_ms(),
-            gap_p50_ms=(self._gaps() or {}).get("p50"),
+            gap_p50_ms=(description["inter_token_gap_ms"] or {}).get("p50"),
             duration_ms=self._elapsed_ms(),
             attempts=attempts,
         )
-        self._settled = (self.headers(), _encoded(self._description(usage, cost, attempts), usage))
+        self._settled = (self.headers(), _encoded(description, usage))
         self._winner = None
         self._dispatcher.release()
         del self._dispatcher, self._call
@@ -201,10 +202,10 @@ class Answer:
     def _gaps(self) -> dict[str, float | None] | None:
         """Quantiles of the pauses between two tokens, from samples; None while there are none."""
         gaps = self._winner.gaps if self._winner is not None and self._call.streamed else None
-        if gaps is None or not (samples := gaps.count(0.0)):
+        if gaps is None or not gaps.count:
             return None
-        middle, tail = ((gaps.quantile(share) or 0.0) * 1000 for share in (0.5, 0.95))
-        return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": samples}
+        middle, tail = gaps.quantile(0.5) * 1000, gaps.quantile(0.95) * 1000
+        return {"p50": round(middle, 3), "p95": round(tail, 3), "samples": float(gaps.count)}
 
     def failure(self, error: RivergateError) -> RivergateError:
         """Add the attempts, with their outcomes and times, to the details of an error; returns the error."""

@@ -74,18 +74,23 @@ class Fanout:
 
     def publish_all(self, frames: list[bytes]) -> None:
         """Append frames, which a subscriber gets in one piece. Raises `ValueError` once the log is closed."""
-        self._append(frames)
-        self.wake()
+        if len(frames) == 1:
+            self.publish(frames[0])
+            return
+        seq = self._log.next_seq
+        self._log.extend(frames)
+        self._bring(seq)
         if self._on_progress is not None and self._log.bytes > self._max_log_bytes:
             self._on_progress()
 
     def end(self, ending: Ending, last_frames: list[bytes]) -> None:
         """Append the last frames and write the end; a subscriber gets both in one piece if it can."""
-        self._append(last_frames)
+        seq = self._log.next_seq
+        self._log.extend(last_frames)
         self._log.close(ending)
         self._on_progress = None
+        self._bring(seq)
         self._straight.close()
-        self.wake()
 
     def wake(self) -> None:
         """Begin a pass, since the log has grown or ended; a pass that is under way comes round again instead."""
@@ -101,7 +106,7 @@ class Fanout:
         """Bring a subscriber up to date that has been attached, or has room again."""
         if subscriber.change_mode(Cause.READY) is not Mode.APART:
             return  # it goes straight or in step, and so is up to date
-        self._end_straight(Cause.COMPANY)
+        self._end_straight(Cause.COMPANY, self._log.next_seq)
         self._apart[subscriber] = None
         if self._pass is not None:
             self._is_behind = True
@@ -123,10 +128,11 @@ class Fanout:
 
     # --- inside
 
-    def _append(self, frames: list[bytes]) -> None:
-        self._end_straight(Cause.BEHIND)
-        for frame in frames:
-            self._log.append(frame)
+    def _bring(self, seq: int) -> None:
+        """Bring what was appended from `seq` on to the subscribers: straight to the only one, or by a pass."""
+        if not self._straight.send_from(seq):
+            self._end_straight(Cause.BEHIND, seq)
+            self.wake()
 
     def _run(self, is_first: bool = False) -> None:
         """Run one slice of the pass."""
@@ -207,11 +213,11 @@ class Fanout:
                 subscriber.change_mode(Cause.CAUGHT_UP)
                 del self._apart[subscriber]
 
-    def _end_straight(self, cause: Cause) -> None:
-        """Let the subscriber that goes straight, if there is one, be served by passes from now on."""
+    def _end_straight(self, cause: Cause, seq: int) -> None:
+        """Let the subscriber that goes straight, if there is one, be served by passes from now on; it is at `seq`."""
         subscriber = self._straight.subscriber
         if subscriber is not None:
-            self._straight.leave(subscriber)
+            self._straight.stand_at(subscriber, seq)
             subscriber.change_mode(cause)
             self._apart[subscriber] = None
 

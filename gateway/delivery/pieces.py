@@ -47,6 +47,9 @@ class Log(Protocol):
     def append(self, frame: bytes) -> None:
         """Append one frame. Raises `ValueError` once the log is closed."""
 
+    def extend(self, frames: list[bytes]) -> None:
+        """Append frames in order. Raises `ValueError` once the log is closed."""
+
     def close(self, ending: Ending) -> None:
         """Write the end."""
 

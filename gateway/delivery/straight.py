@@ -1,16 +1,16 @@
 """Shell: the way of a frame into its log and, while only one subscriber takes bytes, on to its socket at once.
 
 In: frames, each with the transfer chunk in which it came. Out: bytes to the sink of the subscriber that goes
-straight; with no subscriber or several, the fan-out is told that the log has grown. This is the only place that
-appends single frames. The invariant: the subscriber that goes straight is up to date, so that the end of the log is
-its cursor.
+straight; with no subscriber or several, the fan-out is told that the log has grown. Single frames are appended here
+only; frames that come together are appended by the fan-out (`fanout.py`). The invariant: the subscriber that goes
+straight is up to date, so that the end of the log is its cursor.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 from gateway.delivery.modes import Cause
-from gateway.delivery.pieces import Log
+from gateway.delivery.pieces import Log, next_piece
 from gateway.delivery.sinks import Sink, send_nowait
 from gateway.delivery.subscriber import Subscriber
 
@@ -28,7 +28,7 @@ class Pass(Protocol):
 class StraightWay:
     """The straight way of one log, and the subscriber that takes this way, if there is one."""
 
-    __slots__ = ("_chunk_sink", "_first_seq", "_log", "_max_log_bytes", "_on_full", "_pass", "_sends", "subscriber")
+    __slots__ = ("_chunk_sink", "_counted_seq", "_log", "_max_log_bytes", "_on_full", "_pass", "_sends", "subscriber")
 
     def __init__(self, log: Log, others: Pass, on_full: Callable[[], None], max_log_bytes: int) -> None:
         self._log = log
@@ -37,13 +37,13 @@ class StraightWay:
         self._on_full = on_full  # called when the log is over its limit
         self.subscriber: Subscriber | None = None
         self._chunk_sink: Sink | None = None  # the subscriber's sink, if its view sends chunks on as they came
-        self._first_seq = 0  # the first frame that goes straight to the subscriber
-        self._sends = 0  # sends to the subscribers that went straight before this one
+        self._sends = 0  # pieces of the frames before `_counted_seq`
+        self._counted_seq = 0  # from this frame on, each frame that the subscriber was sent was one piece
 
     @property
     def sends(self) -> int:
-        """Pieces handed to sinks: while a subscriber goes straight, each frame is one piece."""
-        return self._sends + (0 if self.subscriber is None else self._log.next_seq - self._first_seq)
+        """Pieces handed to the sinks of the subscribers that went straight."""
+        return self._sends + (0 if self.subscriber is None else self._log.next_seq - self._counted_seq)
 
     def publish(self, frame: bytes, chunk: bytes = b"") -> None:
         """Append a frame and send it on its way; `chunk` is this frame as a transfer chunk, if it came as one.
@@ -73,12 +73,41 @@ class StraightWay:
         """Let this subscriber, which is up to date, go straight from now on."""
         self.subscriber = subscriber
         self._chunk_sink = sink if subscriber.view.relays_chunks else None
-        self._first_seq = self._log.next_seq
+        self._counted_seq = self._log.next_seq
         subscriber.follow(self)
+
+    def send_from(self, seq: int) -> bool:
+        """Send the subscriber, which is at `seq`, all that was appended since, and the end if the log has ended.
+
+        Returns False, and sends nothing, if nobody goes straight, or if it takes more than one piece.
+        """
+        subscriber = self.subscriber
+        if subscriber is None or (sink := subscriber.sink) is None or sink.blocked:
+            return False
+        data, next_seq, over = next_piece(subscriber.view, seq, sink.body_end)
+        if next_seq != self._log.next_seq:
+            return False
+        self._sends += seq - self._counted_seq + bool(data)
+        self._counted_seq = next_seq
+        if data:
+            sink.write(data)
+        if over:
+            subscriber.finish()
+        elif sink.blocked:
+            self._block()
+        return True
 
     def leave(self, subscriber: Subscriber) -> None:
         """Give the subscriber its own cursor back."""
-        self._stand_at(subscriber, self._log.next_seq)
+        self.stand_at(subscriber, self._log.next_seq)
+
+    def stand_at(self, subscriber: Subscriber, seq: int) -> None:
+        """Give the subscriber, if it is the one that goes straight, its own cursor back, at `seq`."""
+        if subscriber is not self.subscriber:
+            return
+        self._sends += seq - self._counted_seq
+        self.subscriber = self._chunk_sink = None
+        subscriber.stand_at(seq)
 
     def position_of(self, slot: int) -> int:
         """Where the subscriber is; there is only one."""
@@ -96,7 +125,7 @@ class StraightWay:
             return
         seq = self._log.next_seq - 1
         if sink.blocked:  # its transport still holds too many bytes
-            self._stand_at(subscriber, seq)
+            self.stand_at(subscriber, seq)
             self._pass.remove(subscriber, Cause.BLOCKED)
             return
         view = subscriber.view
@@ -107,10 +136,3 @@ class StraightWay:
     def _block(self) -> None:
         if self.subscriber is not None:
             self._pass.remove(self.subscriber, Cause.BLOCKED)
-
-    def _stand_at(self, subscriber: Subscriber, seq: int) -> None:
-        if subscriber is not self.subscriber:
-            return
-        self._sends += seq - self._first_seq
-        self.subscriber = self._chunk_sink = None
-        subscriber.stand_at(seq)

@@ -77,10 +77,19 @@ class Service:
     """One gateway in one event loop."""
 
     def __init__(
-        self, settings: config.Config, sockets: Sequence[socket.socket] = (), seams: Seams = ONE_PROCESS
+        self,
+        settings: config.Config,
+        sockets: Sequence[socket.socket] = (),
+        seams: Seams = ONE_PROCESS,
+        *,
+        tunes_collector: bool = True,
     ) -> None:
-        """`sockets`: listening sockets that were handed over; they win over `server.listen`."""
+        """`sockets`: listening sockets that were handed over; they win over `server.listen`.
+
+        `tunes_collector`: the process does nothing else, so its one garbage collector may follow this service.
+        """
         self._config = settings
+        self._tunes_collector = tunes_collector
         self._listeners = Listeners(settings.server, sockets)
         self._tasks = Tasks()
         self._lag = LoopLag()
@@ -200,7 +209,8 @@ class Service:
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._garbage.start()
+        if self._tunes_collector:
+            self._garbage.start()
         self._capacity.ready = True
         _log.info("listening", extra={"fields": {"listen": self.address}})
 

@@ -53,8 +53,11 @@ class StreamLog:
 
     def extend(self, frames: list[bytes]) -> None:
         """Append frames in order. Raises `ValueError` once the log is closed."""
-        for frame in frames:
-            self.append(frame)
+        if self.ending is not None:
+            raise ValueError("the log is closed")
+        self._held += frames
+        self.next_seq += len(frames)
+        self.bytes += sum(map(len, frames))
 
     def close(self, ending: Ending) -> None:
         """Write the end. The first reason wins; closing again changes nothing."""
@@ -70,11 +73,12 @@ class StreamLog:
             raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
         frames: list[bytes] = []
         for start in range(seq - self.first_seq, len(self._held), WINDOW):
-            for frame in self._held[start : start + WINDOW]:
-                max_bytes -= len(frame)
-                if max_bytes < 0 and frames:
-                    return frames
-                frames.append(frame)
+            window = self._held[start : start + WINDOW]
+            size = sum(map(len, window))
+            if size > max_bytes:
+                return frames + _first_of(window, max_bytes, at_least=0 if frames else 1)
+            max_bytes -= size
+            frames += window
         return frames
 
     def bytes_from(self, seq: int) -> int:
@@ -104,3 +108,12 @@ class StreamLog:
             excess -= len(frame)
             count += 1
         self.trim(self.first_seq + count)
+
+
+def _first_of(frames: list[bytes], max_bytes: int, *, at_least: int) -> list[bytes]:
+    """The first of these frames: as many as `max_bytes` hold, but `at_least` this number."""
+    for count, frame in enumerate(frames):
+        max_bytes -= len(frame)
+        if max_bytes < 0:
+            return frames[: max(count, at_least)]
+    return frames

@@ -15,14 +15,13 @@ from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
-from gateway.observe.quantiles import Quantiles
 from gateway.tasks import Tasks
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, FrameReceiver, StreamBody, WholeBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.error_body import MAX_TOLD_VALUE, ErrorBody
-from gateway.upstream.gap_sampler import GapSampler
+from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.long_request import Request
 
@@ -133,8 +132,8 @@ class Attempt:
         return self._body
 
     @property
-    def gaps(self) -> Quantiles | None:
-        """Samples of the seconds between two reads of a stream's tokens; None if there are none."""
+    def gaps(self) -> GapSamples | None:
+        """Samples of the seconds between two reads of a stream's tokens; None before the first content."""
         return self._sampler.gaps if self._sampler is not None else None
 
     @property

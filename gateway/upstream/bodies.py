@@ -125,10 +125,12 @@ class StreamBody:
 
     def feed(self, data: bytes) -> None:
         # A read that is exactly one more event of the learned shape, as nearly all are, is not cut into blocks.
-        shape = self._shape
-        if shape.is_open and (frame := shape.fit(data)) is not None:
-            shape.on_frame(frame, b"")
-            return
+        shape, tried = self._shape, None
+        if shape.is_open:
+            if (frame := shape.fit(data)) is not None:
+                shape.on_frame(frame, b"")
+                return
+            tried = data
         too_large: sse.EventTooLarge | None = None
         try:
             blocks = self._decoder.feed(data)
@@ -138,8 +140,7 @@ class StreamBody:
             shape.on_boundary(is_open=self._decoder.at_boundary)
         frames: list[bytes] = []
         for block in blocks:
-            frame = shape.fit(block)
-            if frame is not None:
+            if block is not tried and (frame := shape.fit(block)) is not None:
                 frames.append(frame)
             else:
                 frames = self._read(block, frames)

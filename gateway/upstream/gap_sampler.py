@@ -5,12 +5,31 @@ token would add a tenth to its cost, so between two samples the reads go directl
 """
 
 from gateway import clock
-from gateway.observe.quantiles import Quantiles
 from gateway.upstream.bodies import StreamBody
 from gateway.upstream.connection import UpstreamConnection
 
-SHORTEST_GAP = 0.0001  # seconds; the lower end of the quantiles
-LONGEST_GAP = 600.0  # seconds; the upper end
+MAX_KEPT_SAMPLES = 256  # the newest samples of a stream; with one a second they cover its last four minutes
+
+
+class GapSamples:
+    """The newest samples of one stream, in seconds. Most streams have a few, which need no histogram."""
+
+    __slots__ = ("_seconds", "count")
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self.count = 0  # the samples that there ever were
+
+    def add(self, seconds: float) -> None:
+        if self.count < MAX_KEPT_SAMPLES:
+            self._seconds.append(seconds)
+        else:
+            self._seconds[self.count % MAX_KEPT_SAMPLES] = seconds
+        self.count += 1
+
+    def quantile(self, share: float) -> float:
+        """The sample below or at which this share of the kept samples lies. Raises `IndexError` without samples."""
+        return sorted(self._seconds)[round(share * (len(self._seconds) - 1))]
 
 
 class GapSampler:
@@ -22,7 +41,7 @@ class GapSampler:
         self._body = body
         self._connection: UpstreamConnection | None = None  # the connection whose reads are being sampled
         self._began: float | None = None  # when the first of the sample's two reads came
-        self.gaps: Quantiles | None = None  # seconds; None before the first sample
+        self.gaps = GapSamples()
 
     def sample(self, connection: UpstreamConnection) -> None:
         """Measure the time between the next two reads, unless a sample is being taken."""
@@ -49,8 +68,7 @@ class GapSampler:
         if self._began is None:
             self._began = now
             return
-        self.gaps = self.gaps or Quantiles(SHORTEST_GAP, LONGEST_GAP)
-        self.gaps.add(now - self._began, 0.0)
+        self.gaps.add(now - self._began)
         self._began = None
         connection, self._connection = self._connection, None
         if connection is not None:

@@ -96,23 +96,28 @@ class BlockDecoder:
 
     def _cut(self, data: bytes) -> list[bytes]:
         tail = self._tail
-        search_from = max(len(tail) - 1, 0)  # a blank line may lie half in one read and half in the next
-        tail += data
-        blocks: list[bytes] = []
-        start = 0
-        while (end := tail.find(b"\n\n", search_from)) >= 0:
-            block = bytes(tail[start : end + 2]).lstrip(b"\n")
-            if len(block) > self._max_bytes:
-                raise EventTooLarge(self._max_bytes, blocks)
-            if block:
-                blocks.append(block)
-            start = search_from = end + 2
-        del tail[:start]
-        if tail.startswith(b"\n"):
-            del tail[: len(tail) - len(tail.lstrip(b"\n"))]
-        if len(tail) > self._max_bytes:
-            raise EventTooLarge(self._max_bytes, blocks)
+        if tail:
+            if b"\n\n" not in data and not (tail.endswith(b"\n") and data.startswith(b"\n")):
+                self._hold(data, [])
+                return []
+            data = bytes(tail) + data
+            tail.clear()
+        parts = data.split(b"\n\n")
+        rest = parts.pop()
+        blocks = [block + b"\n\n" for part in parts if (block := part.lstrip(b"\n"))]
+        if len(data) > self._max_bytes:
+            for place, block in enumerate(blocks):
+                if len(block) > self._max_bytes:
+                    raise EventTooLarge(self._max_bytes, blocks[:place])
+        if rest:
+            self._hold(rest.lstrip(b"\n"), blocks)
         return blocks
+
+    def _hold(self, data: bytes, blocks: list[bytes]) -> None:
+        """Keep the bytes of an event that is not complete; `blocks`: what was complete before it."""
+        self._tail += data
+        if len(self._tail) > self._max_bytes:
+            raise EventTooLarge(self._max_bytes, blocks)
 
 
 def decode(block: bytes) -> Event:

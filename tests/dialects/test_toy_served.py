@@ -111,7 +111,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             "upstreams": [settings_of("alpha", urls[0], Decimal(1)), settings_of("beta", urls[1], Decimal(2))],
         }
     )
-    service = Service(config, seams=Seams(dialects=[*DIALECTS, TOY]))
+    service = Service(config, seams=Seams(dialects=[*DIALECTS, TOY]), tunes_collector=False)
     await service.start()
     try:
         async with aiohttp.ClientSession() as client:

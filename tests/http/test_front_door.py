@@ -67,7 +67,7 @@ def test_every_coding_that_is_understood_is_read(gateway: Gateway, coding: str) 
         "raw": raw.compress(GOOD) + raw.flush(),
         "identity": GOOD,
         "": GOOD,
-    }.get(coding, gzip.compress(GOOD))
+    }.get(coding, gzip.compress(GOOD, mtime=0))
     name = "deflate" if coding == "raw" else coding
     assert fetch(gateway.port, coded, Content_Encoding=name).text() == text(8)
 
@@ -79,8 +79,8 @@ def test_every_coding_that_is_understood_is_read(gateway: Gateway, coding: str) 
     ("content", "coding", "status"),
     [
         (b"this is no gzip", "gzip", 400),
-        (gzip.compress(GOOD)[:-3], "gzip", 400),
-        (gzip.compress(GOOD) + b"more", "gzip", 400),
+        (gzip.compress(GOOD, mtime=0)[:-3], "gzip", 400),
+        (gzip.compress(GOOD, mtime=0) + b"more", "gzip", 400),
         (b"this is no deflate", "deflate", 400),
     ],
 )

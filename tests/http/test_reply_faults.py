@@ -87,7 +87,11 @@ async def answer_of(folder: Path, build: Callable[[ReplyParts], FastWay]) -> byt
         "storage": {"path": f"{folder}/s.db"},
         "upstreams": [{"name": "alpha", "base_url": upstream.base_url, "models": [{"id": MODEL}]}],
     }
-    service = Service(Config.model_validate(settings), seams=Seams(build_fast_way=lambda parts, size: build(parts)))
+    service = Service(
+        Config.model_validate(settings),
+        seams=Seams(build_fast_way=lambda parts, size: build(parts)),
+        tunes_collector=False,
+    )
     await service.start()
     try:
         received = await asked(service.port, post("any", body()).encode(None))

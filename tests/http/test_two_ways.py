@@ -86,7 +86,7 @@ class Bench:
             built.append(SwitchedWay(parts, max_body_bytes))
             return built[0]
 
-        service = Service(settings, seams=Seams(build_fast_way=build))
+        service = Service(settings, seams=Seams(build_fast_way=build), tunes_collector=False)
         await service.start()
         try:
             yield cls(service, built[0], secrets)

@@ -23,9 +23,8 @@ from gateway.observe.logs import JsonFormatter
 from gateway.run.service import Service
 
 from . import log_rules
-from .collector import CollectorGuard
 from .logged import Logged
-from .turns import TurnWatch
+from .turns import TurnWatch, collector_as_in_service
 from .waiting import PATIENCE
 
 _Result = TypeVar("_Result")
@@ -57,14 +56,12 @@ class LocalGateway(Gateway):
     def __init__(self, folder: Path, configuration: str, environment: Mapping[str, str] | None = None) -> None:
         self.file = write_configuration(folder, configuration)
         self._environment = dict(environment or {})
-        self._collector = CollectorGuard()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
         self._thread.start()
         self._log = _ThreadLog(self._thread)
         try:
-            with self._collector.starting():
-                self._service = self._run(_start(config.load(self.file, self._environment)))
+            self._service = self._run(_start(config.load(self.file, self._environment)))
         except ConfigError:
             self._end_thread()
             raise
@@ -94,7 +91,7 @@ class LocalGateway(Gateway):
     def watched(self) -> Iterator[TurnWatch]:
         """Watch the turns of its event loop, with the collector as a process of its own would have it."""
         watch = TurnWatch()
-        with self._collector.as_in_service():
+        with collector_as_in_service():
             self._run(_call(watch.start))
             yield watch
             self._run(_call(watch.stop))
@@ -108,8 +105,7 @@ class LocalGateway(Gateway):
             return
         self.running.remove(self)
         try:
-            with self._collector.stopping():
-                self._run(self._service.stop())
+            self._run(self._service.stop())
         finally:
             self._end_thread()
         assert log_rules.faults(self.errors()) == []
@@ -135,7 +131,7 @@ async def _call(function: Callable[[], None]) -> None:
 
 
 async def _start(settings: config.Config) -> Service:
-    service = Service(settings)
+    service = Service(settings, tunes_collector=False)
     await service.start()
     return service
 

@@ -61,7 +61,7 @@ async def running(folder: Path, **parts: Any) -> AsyncIterator[Client]:
             "storage": {"path": f"{folder}/s.db"},
             "upstreams": [upstream],
         }
-        service = Service(Config.model_validate(settings), seams=Seams(**parts))
+        service = Service(Config.model_validate(settings), seams=Seams(**parts), tunes_collector=False)
         await service.start()
         stack.push_async_callback(service.stop)
         yield Client(await stack.enter_async_context(ClientSession()), service.port)

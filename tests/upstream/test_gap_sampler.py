@@ -3,7 +3,7 @@
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.upstream.bodies import StreamBody
-from gateway.upstream.gap_sampler import GapSampler
+from gateway.upstream.gap_sampler import MAX_KEPT_SAMPLES, GapSampler, GapSamples
 
 from .body_owner import Owner
 from .kit import FINISH, ROLE, word
@@ -25,14 +25,14 @@ def send(line: StandingLine, *events: bytes) -> None:
         line.feed(b"%x\r\n%b\r\n" % (len(event), event))
 
 
-def samples(sampler: GapSampler) -> float:
-    return sampler.gaps.count(0.0) if sampler.gaps is not None else 0.0
+def samples(sampler: GapSampler) -> int:
+    return sampler.gaps.count
 
 
 def test_a_sample_is_the_time_between_the_next_two_reads_and_no_more() -> None:
     line, body, sampler = streaming()
     send(line, word("b"))
-    assert sampler.gaps is None
+    assert samples(sampler) == 0
     sampler.sample(line.connection)
     send(line, word("c"))
     assert samples(sampler) == 0
@@ -67,3 +67,18 @@ def test_what_comes_while_a_sample_is_taken_is_read_as_ever() -> None:
     send(line, word("b"), FINISH)
     assert body.finished
     assert samples(sampler) == 1
+
+
+def test_quantiles_are_those_of_the_samples() -> None:
+    gaps = GapSamples()
+    for seconds in (0.5, 0.1, 0.3, 0.2, 0.4):
+        gaps.add(seconds)
+    assert (gaps.quantile(0.0), gaps.quantile(0.5), gaps.quantile(0.95), gaps.count) == (0.1, 0.3, 0.5, 5)
+
+
+def test_of_more_samples_than_are_kept_the_oldest_are_forgotten() -> None:
+    gaps = GapSamples()
+    for number in range(MAX_KEPT_SAMPLES + 10):
+        gaps.add(float(number))
+    assert (gaps.quantile(0.0), gaps.quantile(1.0)) == (10.0, MAX_KEPT_SAMPLES + 9.0)
+    assert gaps.count == MAX_KEPT_SAMPLES + 10

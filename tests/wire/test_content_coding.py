@@ -40,7 +40,7 @@ def test_a_cut_body_is_broken(coder: str) -> None:
         inflated(coder.removeprefix("raw "), CODERS[coder](b"hello" * 100)[:-1], 1000)
 
 
-@pytest.mark.parametrize("content", [b"this is no gzip", b"\x1f\x8b\x08", gzip.compress(b"a") + b"x", b""])
+@pytest.mark.parametrize("content", [b"this is no gzip", b"\x1f\x8b\x08", gzip.compress(b"a", mtime=0) + b"x", b""])
 def test_what_is_not_coded_as_it_says_is_broken(content: bytes) -> None:
     with pytest.raises(BrokenContent):
         inflated("gzip", content, 1000)

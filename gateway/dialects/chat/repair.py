@@ -69,7 +69,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
             not (payload.keys() <= _PLAIN_EVENT and choice.keys() <= _PLAIN_CHOICE and delta.keys() <= _PLAIN_DELTA)
             or choice["finish_reason"] is not None
             or payload["object"] != CHUNK_OBJECT
-            or not (_is_int(created) and _is_int(choice["index"]))
+            or not (type(created) is int and type(choice["index"]) is int)
         ):
             return None
         given_id, model, index = payload["id"], payload["model"], choice["index"]
