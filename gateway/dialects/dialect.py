@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import StreamPolicy
 from gateway.dialects.learned_shape import Counts, LearnedShape
-from gateway.dialects.request_body import Content, RequestBody
+from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError
 from gateway.wire.json_members import Buffer
@@ -205,8 +205,10 @@ class Dialect(Protocol):
     upstream_path: str  # the path behind an upstream's `base_url`: "/chat/completions"
     operation: str  # the `gen_ai.operation.name` of OpenTelemetry's conventions: "chat"
     keepalive: bytes  # the frame for a subscriber that waits, also before the first event
-    lists_of_objects: tuple[str, ...]  # the members of a request that hold nothing but objects if they are lists
     terminal: bytes  # the frame that ends every stream, also a broken one; b"": the end of the body ends it
+
+    def begin_reading(self, content: Buffer) -> BodyReading:
+        """Begin to read the body of a request in steps: a body that takes too long to be read at once."""
 
     def parse(self, content: Buffer | RequestBody) -> DialectRequest:
         """Check a request's body, as bytes or already read. Raises `ClientError` that names the field."""

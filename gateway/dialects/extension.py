@@ -54,7 +54,7 @@ class Gateway(Lenient):
     metadata: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExtendedRequest:
     """What a request of any dialect says to the gateway: the model that it asks for, and the two extensions."""
 

@@ -21,6 +21,7 @@ from gateway.wire.json_outline import (
     Outline,
     OutlineReader,
     StrayElement,
+    StringObserver,
     TooDeep,
 )
 
@@ -35,16 +36,23 @@ SENT_AT_ONCE_BYTES = 262144  # of a long body: the kernel takes 0.1 ms to copy s
 class RequestBody:
     """The body of one request, until `release`.
 
-    `document` is its value without what `unread_bytes` counts: the bytes of text that were not made values.
+    `document` is its value; of a long body, what its outline holds of it.
     """
 
-    __slots__ = ("_members", "content", "document", "unread_bytes")
+    __slots__ = ("_members", "content", "document", "observer", "outline")
 
-    def __init__(self, content: Buffer, document: dict[str, Any], outline: Outline | None = None) -> None:
+    def __init__(
+        self,
+        content: Buffer,
+        document: dict[str, Any],
+        outline: Outline | None = None,
+        observer: StringObserver | None = None,
+    ) -> None:
         self.content = content
         self.document = document
-        self._members: Sequence[Member] | None = outline.members if outline is not None else None
-        self.unread_bytes = outline.unread_bytes if outline is not None else 0
+        self.outline = outline  # of a long body
+        self.observer = observer  # saw all strings of a long body
+        self._members: Sequence[Member] | None = None
 
     @classmethod
     def read(cls, content: Buffer) -> "RequestBody":
@@ -61,13 +69,10 @@ class RequestBody:
             _check_depth(document)
         return cls(content, document)
 
-    @property
-    def has_places(self) -> bool:
-        """Whether `members` is known, so that nobody has to search."""
-        return self._members is not None
-
     def members(self) -> Sequence[Member]:
         """The places of all members. Raises `ClientError` for a nesting so deep that they cannot be found."""
+        if self.outline is not None:
+            return self.outline.members
         if self._members is None:
             try:
                 self._members = members_of(bytes(self.content))
@@ -77,7 +82,7 @@ class RequestBody:
 
     def long_member(self, names: Collection[str]) -> str | None:
         """The first of these members that may be longer than what was made a value of it; None: no member is."""
-        for member in self._members or ():
+        for member in self.outline.members if self.outline is not None else ():
             if member.name in names and member.end - member.start > SMALL_MEMBER_BYTES:
                 return member.name
         return None
@@ -110,7 +115,7 @@ class RequestBody:
 
     def release(self) -> None:
         """Forget the bytes and the value: no further upstream will be asked."""
-        self.content, self.document, self._members = b"", {}, ()
+        self.content, self.document, self.outline, self.observer, self._members = b"", {}, None, None, ()
 
 
 class LongContent:
@@ -144,10 +149,12 @@ Content = bytes | LongContent
 class BodyReading:
     """The reading of one long body, step by step."""
 
-    def __init__(self, content: Buffer, lists_of_objects: Collection[str]) -> None:
+    def __init__(
+        self, content: Buffer, lists_of_objects: Collection[str] = (), observer: StringObserver | None = None
+    ) -> None:
         """`lists_of_objects`: members that hold nothing but objects if they are lists."""
-        self._content = content
-        self._reader = OutlineReader(content, MAX_DEPTH, lists_of_objects)
+        self._content, self._observer = content, observer
+        self._reader = OutlineReader(content, MAX_DEPTH, lists_of_objects, observer)
 
     def step(self) -> bool:
         """Read on for some milliseconds; returns whether all is read. Raises `ClientError`."""
@@ -166,7 +173,7 @@ class BodyReading:
     def body(self) -> RequestBody:
         """The body, after the last step."""
         outline = self._reader.outline()
-        return RequestBody(self._content, outline.document, outline)
+        return RequestBody(self._content, outline.document, outline, self._observer)
 
 
 def is_read_at_once(content: Buffer) -> bool:

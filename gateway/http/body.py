@@ -13,7 +13,7 @@ from typing import cast
 from aiohttp import web
 
 from gateway.dialects.dialect import CheckedRequest, Dialect, check
-from gateway.dialects.request_body import BodyReading, is_read_at_once
+from gateway.dialects.request_body import is_read_at_once
 from gateway.errors import (
     ClientError,
     ExpectationFailed,
@@ -40,7 +40,7 @@ async def read_checked(request: web.Request, dialect: Dialect, turns: Turns, wai
     content = await read_body(request, turns, waiting)
     if is_read_at_once(content):
         return check(dialect, content)
-    reading = BodyReading(content, dialect.lists_of_objects)
+    reading = dialect.begin_reading(content)
     while not await turns.run(reading.step):
         pass
     digest = b""

@@ -13,7 +13,7 @@ import codecs
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer, Member
@@ -63,23 +63,35 @@ class Outline:
     """What is known of a large object.
 
     `document` is the object with stand-ins: the beginning of each long string, and, if it was checked in pieces,
-    `[{}]`, `{}` or `""` for each long member. `unread_bytes`: the bytes of text that `document` leaves out; a string
-    that begins with `data:` is no text.
+    `[{}]`, `{}` or `""` for each long member.
     """
 
     members: tuple[Member, ...]
     document: dict[str, Any]
-    unread_bytes: int
+
+
+class StringObserver(Protocol):
+    """Is told of each string inside a member, which takes as long for 1,500 strings as a step may be longer."""
+
+    def on_string(self, data: Buffer, start: int, end: int, member: str, brackets: bytearray) -> None:
+        """The string from `start` to `end`, its quotes included; `brackets` are those that are open there."""
 
 
 class OutlineReader:
     """Reads one object. Every call of `step` may raise `ValueError`, which ends the reading."""
 
-    def __init__(self, data: Buffer, max_depth: int, lists_of_objects: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Buffer,
+        max_depth: int,
+        lists_of_objects: Collection[str] = (),
+        observer: StringObserver | None = None,
+    ) -> None:
         """`lists_of_objects`: the names of members that may hold nothing but objects if they are lists."""
         self._data = data
         self._max_depth = max_depth
         self._lists_of_objects = lists_of_objects
+        self._observer = observer
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._decoded = 0  # up to here the bytes are known to be UTF-8
         self._at = 0
@@ -91,8 +103,6 @@ class OutlineReader:
         self._name: tuple[str, int, int] | None = None  # of the member that is being read, and its place
         self._elements = 0  # the objects so far in the list that is this member
         self._piece = _Piece(data)
-        self._unread_bytes = 0
-        self._not_text_bytes = 0
 
     def step(self) -> bool:
         """Read on; returns whether the object is read to its end."""
@@ -126,9 +136,8 @@ class OutlineReader:
     def outline(self) -> Outline:
         """What was read, after the last step."""
         if self._piece.is_first:
-            return Outline(tuple(self._members), self._piece.value(len(self._data)), self._unread_bytes)
-        unread = len(self._data) - self._not_text_bytes
-        return Outline(tuple(self._members), self._values, unread)
+            return Outline(tuple(self._members), self._piece.value(len(self._data)))
+        return Outline(tuple(self._members), self._values)
 
     # --- inside
 
@@ -167,6 +176,8 @@ class OutlineReader:
             self._check_stray()
         elif depth == 0:
             raise ValueError("something follows the object")
+        if depth > 1 and self._observer is not None and self._name is not None:
+            self._observer.on_string(self._data, start, end, self._name[0], self._stack)
         if end - start > LONG_STRING_BYTES:
             self._cut(start, end)
 
@@ -175,10 +186,6 @@ class OutlineReader:
         kept = _KEPT.match(self._data, start + 1)
         assert kept is not None
         self._piece.leave_out(kept.end(), end - 1)
-        if self._data.startswith(b"data:", start + 1):
-            self._not_text_bytes += end - start
-        else:
-            self._unread_bytes += end - 1 - kept.end()
 
     def _on_bracket(self, at: int, bracket: int) -> None:
         stack = self._stack

@@ -21,6 +21,7 @@ from .hostile import CASES, HostileRequest, built
 # The longest turn of the loop in processor time. A turn takes 8 ms at most on the machine where this was written; the
 # bound leaves room for slower ones. Without the steps in which bodies are read it is exceeded a hundredfold.
 LONGEST_TURN = 0.06
+LONGEST_TURN_TOGETHER = 0.15  # one turn may read from nine connections, and free the bodies of several
 MAX_BODY_BYTES = 67_108_864  # the default of `server.max_body_bytes`
 MEMORY_SHARE = 3.0  # of the bytes of a body
 MEMORY_BESIDE = 48 << 20  # for the parts of a body that are read at a time, and for what the allocator keeps
@@ -60,7 +61,7 @@ def test_a_hostile_request_gets_its_answer_and_holds_up_nobody(
     assert watch.longest < LONGEST_TURN
 
 
-def test_eight_hostile_requests_at_once_hold_up_nobody(gateway: LocalGateway) -> None:
+def test_nine_hostile_requests_at_once_hold_up_nobody(gateway: LocalGateway) -> None:
     cases = [
         case for case in CASES if "bomb" in case or case["name"].startswith(("ten million fr", "a million good"))
     ]
@@ -70,7 +71,7 @@ def test_eight_hostile_requests_at_once_hold_up_nobody(gateway: LocalGateway) ->
     for answer, request in zip(answers, requests, strict=True):
         # Some may find no room among the waiting bodies.
         assert answer.status == request.status or (answer.status == 503 and int(answer.headers["retry-after"]) > 0)
-    assert watch.longest < LONGEST_TURN
+    assert watch.longest < LONGEST_TURN_TOGETHER
 
 
 def test_a_large_good_request_reaches_its_upstream_and_holds_up_nobody(gateway: LocalGateway) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import struct
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import orjson
 import pytest
 
 from gateway.access.accounts import Account, Quote
-from gateway.dialects.chat import prompt
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.chat.prompt import MAX_LOOKED_AT
+from gateway.dialects.chat.media_count import MAX_MEASURED
 from gateway.dialects.images import MAX_IMAGE_TOKENS
+from gateway.dialects.request_body import is_read_at_once
 from gateway.errors import InsufficientQuota
 from tests.access.books import new_key
 
@@ -34,8 +33,16 @@ WORDS = {
 }
 
 
-def tokens(content: bytes) -> int:
-    return CHAT.parse(content).estimate_prompt_tokens()
+def tokens(content: bytes, *, in_steps: bool | None = None) -> int:
+    """The estimate of a body, which is read at once or in steps as it is by a server, unless a test says so."""
+    if in_steps is None:
+        in_steps = not is_read_at_once(content)
+    if not in_steps:
+        return CHAT.parse(content).estimate_prompt_tokens()
+    reading = CHAT.begin_reading(content)
+    while not reading.step():
+        pass
+    return CHAT.parse(reading.body()).estimate_prompt_tokens()
 
 
 def content_of(case: dict[str, Any]) -> bytes:
@@ -64,18 +71,73 @@ def test_white_space_and_escapes_change_little() -> None:
     assert tokens(orjson.dumps(body, option=orjson.OPT_INDENT_2)) == compact
 
 
-def test_more_parts_than_can_be_looked_at_count_as_large_images_where_they_may_be_some() -> None:
-    part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-    parts = [{"type": "text", "text": "x"}] * MAX_LOOKED_AT + [part] * 100
-    message = {"role": "user", "content": parts}
-    content = orjson.dumps({"model": "m", "messages": [message]})
-    assert tokens(content) >= 100 * MAX_IMAGE_TOKENS
-    assert tokens(content.replace(b"image_url", b"im\\u0061ge_url")) >= 100 * MAX_IMAGE_TOKENS
+EXPENSIVE = [case for case in CASES if case["least"] > 400 and not case.get("at_once")]
 
 
-def test_the_estimate_of_a_body_of_many_parts_takes_milliseconds() -> None:
-    body = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "h"}}] * 200_000}]}
-    content = orjson.dumps(body)
-    began = time.thread_time()
-    assert prompt.estimate(body, content, {}) > 0
-    assert time.thread_time() - began < 0.1  # every part would take half a second
+@pytest.mark.parametrize("case", EXPENSIVE, ids=[case["name"] for case in EXPENSIVE])
+def test_a_prompt_that_is_read_in_steps_costs_as_much(case: dict[str, Any]) -> None:
+    """Its members and brackets count by their bytes, too, and an image whose size is not looked for by the most."""
+    in_steps = tokens(content_of(case), in_steps=True)
+    assert case["least"] <= in_steps <= case["most"] + 100
+
+
+def test_what_is_among_many_short_messages_costs_as_much() -> None:
+    small = [{"role": "user", "content": "x" * 50}] * 2000
+    image = {"type": "image_url", "image_url": {"url": WORDS["PNG"]}}
+    messages = [*small, {"role": "user", "content": [image]}, *small]
+    content = orjson.dumps({"model": "m", "messages": messages})
+    text = (len(content) - len(WORDS["PNG"])) / 4
+    assert 765 + text <= tokens(content) <= 765 + text + 10
+
+
+IMAGE_ELSEWHERE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+@pytest.mark.parametrize("letters", [(b"", b""), (b"image_url", b"im\\u0061ge_url")], ids=["plain", "escaped"])
+def test_every_image_elsewhere_counts_in_a_long_body(letters: tuple[bytes, bytes]) -> None:
+    parts = [{"type": "text", "text": "x"}] * 9000 + [IMAGE_ELSEWHERE] * 100
+    content = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]})
+    content = content.replace(*letters) if letters[0] else content
+    least = 100 * MAX_IMAGE_TOKENS + len(content) // 4
+    assert least <= tokens(content) <= least + 1
+
+
+def test_more_images_than_are_measured_count_by_the_ceiling() -> None:
+    image = {"type": "image_url", "image_url": {"url": WORDS["JPEG"]}}
+    content = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": [image] * (MAX_MEASURED + 10)}]})
+    images = MAX_MEASURED * 425 + 10 * MAX_IMAGE_TOKENS
+    assert images <= tokens(content, in_steps=True) <= images + 40 * (MAX_MEASURED + 10)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '{"type":"image_url","image_url":{"url":"PNG","detail":"low"}}',
+        '{"type":"image_url", "image_url": {"detail" : "low" , "url" : "PNG"}}',
+    ],
+)
+def test_the_detail_of_an_image_stands_before_or_behind_it(part: str) -> None:
+    content = f'{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}'.replace("PNG", WORDS["PNG"])
+    assert 85 <= tokens(content.encode()) <= 150
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        '"messages":[{"role":"user","content":"BIG"}],"messages":[HELLO]',
+        '"messages":[{"role":"user","content":"BIG","content":"Hello"}]',
+        '"tools":["BIG"],"tools":[],"messages":[HELLO]',
+        r'"messages":[{"role":"user","content":"\u0022BIG"}],"m\u0065ssages":[HELLO]',
+    ],
+)
+def test_a_member_that_stands_twice_counts_twice(messages: str) -> None:
+    """A gateway does not know which of them the upstream reads, and sends both."""
+    content = f'{{"model":"m",{messages}}}'.replace("HELLO", WORDS["HELLO"]).replace("BIG", "x" * 40_000)
+    assert 10_000 <= tokens(content.encode()) <= 10_100
+
+
+def test_quotes_and_escapes_in_a_text_do_not_look_like_members() -> None:
+    plain = {"model": "m", "messages": [{"role": "user", "content": 'say "hi" \\ \\"' * 100}]}
+    content = orjson.dumps(plain)
+    escaped = content.replace(b'\\"', b"\\u0022")
+    assert tokens(escaped) == tokens(content) == 4 + -(-len(plain["messages"][0]["content"]) // 4)  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 import math
 import re
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gateway.config import (
     ModelSettings,
     RoutingSettings,
     ServerSettings,
-    unpriced,
+    advice,
 )
 from gateway.config.fields import bounds, leaves
 
@@ -175,11 +176,10 @@ def test_a_price_is_exact(tmp_path: Path) -> None:
 def test_a_model_without_both_prices_is_warned_of_unless_it_is_free(
     tmp_path: Path, fields: str, has_price: bool
 ) -> None:
-    config = configuration(tmp_path, MINIMAL.replace('id = "m"', f'id = "m"{fields}'))
-    assert config.upstreams[0].models[0].has_price is has_price
-    warnings = unpriced(config)
-    assert len(warnings) == (not has_price)
-    assert all("upstream alpha: the model m has no price" in warning for warning in warnings)
+    text = MINIMAL.replace('id = "m"', f'id = "m"{fields}')
+    assert configuration(tmp_path, text).upstreams[0].models[0].has_price is has_price
+    told = [warning.message for warning in advice.warnings(tomllib.loads(text))]
+    assert len([message for message in told if message.startswith("the model m has no ")]) == (not has_price)
 
 
 def test_a_free_model_has_no_price(tmp_path: Path) -> None:

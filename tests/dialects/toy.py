@@ -20,14 +20,14 @@ from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
-from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.dialects.usage import Usage, estimate, text_tokens
 from gateway.errors import InvalidParameter, RivergateError, UpstreamError
 from gateway.wire import sse
 from gateway.wire.json_members import Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToyRequest(ExtendedRequest):
     """A checked request: the question, and whether the answer is to be streamed."""
 
@@ -144,8 +144,10 @@ class ToyDialect:
     upstream_path = "/toy"
     operation = "play"
     keepalive = sse.control("still", {"there": True})
-    lists_of_objects: tuple[str, ...] = ()
     terminal = b""
+
+    def begin_reading(self, content: Buffer) -> BodyReading:
+        return BodyReading(content)
 
     def parse(self, content: Buffer | RequestBody) -> ToyRequest:
         body = (content if isinstance(content, RequestBody) else RequestBody.read(content)).document

@@ -6,11 +6,28 @@ lock because another thread of the test has it, holds up nobody by itself.
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.run.gc_policy import TOO_MANY
+
+_lock = threading.Lock()  # a process has one collector
+
+
+@contextmanager
+def collector_as_in_service() -> Iterator[None]:
+    """The block in which the collector leaves the objects of the tests alone, as in a service's own process."""
+    with _lock:
+        thresholds = gc.get_threshold()
+        gc.freeze()
+        gc.set_threshold(TOO_MANY, *thresholds[1:])
+        try:
+            yield
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
 
 
 class TurnWatch:
@@ -35,16 +52,3 @@ class TurnWatch:
         self.turns += 1
         if self._runs:
             asyncio.get_running_loop().call_soon(self._on_turn)
-
-
-@contextmanager
-def collector_as_in_service() -> Iterator[None]:
-    """The block in which the collector leaves the objects of the tests alone, as in a service's own process."""
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(TOO_MANY, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

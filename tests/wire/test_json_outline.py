@@ -97,7 +97,6 @@ def test_a_long_string_is_left_out_but_for_its_beginning() -> None:
     text, image = "a" * 5000, "data:image/png;base64," + "A" * 9000
     outline = outline_of(orjson.dumps({"text": text, "image": image, "short": "b" * 1000}))
     assert outline.document == {"text": text[:128], "image": image[:128], "short": "b" * 1000}
-    assert outline.unread_bytes == 5000 - 128
 
 
 def test_the_beginning_of_a_long_string_ends_before_its_first_escape() -> None:
@@ -111,7 +110,6 @@ def test_an_object_of_many_short_values_has_stand_ins_for_its_long_members() -> 
     )
     outline = outline_of(content)
     assert outline.document == {"model": "m", "list": [{}], "map": {}, "n": 1}
-    assert outline.unread_bytes == len(content)
     for member in outline.members:
         assert orjson.loads(content[member.start : member.end]) == orjson.loads(content)[member.name]
 

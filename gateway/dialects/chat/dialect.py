@@ -5,10 +5,11 @@ from typing import Any
 
 from gateway.dialects.chat import document, errors, request
 from gateway.dialects.chat.frames import DONE
+from gateway.dialects.chat.media_count import MediaCount
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
-from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 from gateway.wire.json_members import Buffer
@@ -22,8 +23,11 @@ class ChatDialect:
     upstream_path = "/chat/completions"
     operation = "chat"
     keepalive = sse.KEEPALIVE
-    lists_of_objects = request.LISTS_OF_OBJECTS
     terminal = DONE
+
+    def begin_reading(self, content: Buffer) -> BodyReading:
+        """Begin to read a long body in steps."""
+        return BodyReading(content, request.LISTS_OF_OBJECTS, MediaCount())
 
     def parse(self, content: Buffer | RequestBody) -> request.ChatRequest:
         """Check a request's body. Raises `ClientError` that names the field."""

@@ -1,28 +1,30 @@
 """Pure: the tokens of a chat request's prompt, estimated before any provider has counted them.
 
-In: the parsed body, without the members that do not go upstream, and the bytes in which it came. Out: a count of
-tokens that is reserved, and that is billed where no provider tells a better one. The invariant: every byte that goes
+In: the body, its value and its bytes. Out: a count of tokens that is reserved, and that is billed where no provider
+tells a better one. The invariant: every byte that goes
 upstream counts, but for the short values of the usual parameters.
 
 - Text counts by its bytes, four a token, and each message by four tokens beside its text.
 - Tools, tool calls, names, formats and every member that is not known here count by the bytes of their JSON.
 - An image counts by OpenAI's rule (`gateway/dialects/images.py`).
 - Audio and files count by their bytes as they are sent; what is only referred to, by a ceiling.
-- A body of more than `LARGE_BYTES` counts by its own length; then only its images and references are looked for.
+- A body of more than `LARGE_BYTES`, or one in which a name stands twice, counts by its own length, but for its images
+  and references. Those of a body that was read in steps are counted by then (media_count.py).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from gateway.dialects.chat.media_count import REFERENCED_TOKENS, MediaCount
 from gateway.dialects.images import MAX_IMAGE_TOKENS, image_tokens
+from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
 
 MESSAGE_TOKENS = 4  # what a provider adds to a message for its role and its bounds
-# What a file, a sound or a film costs that is only referred to: the whole context of most models.
-REFERENCED_TOKENS = 131_072
 LARGE_BYTES = 65_536  # above this size nothing is serialised again to be counted
-MAX_LOOKED_AT = 10_000  # the messages and parts of a large body that are looked at one by one: about 3 ms
 
 _ROLES = ("user", "assistant", "system", "developer", "tool", "function")
 _PARAMETERS = frozenset(
@@ -36,23 +38,24 @@ _PARAMETERS = frozenset(
 _SHORT_CHARACTERS = 64  # a text that is the value of a parameter, and is longer, is counted
 _NUMBERS = (int, float, bool, type(None))
 _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
-# What every image and every file has in its JSON; letters of a name may be escaped.
-_MEDIA_MARKS = (b'"image', b'"input_image', b'"file', b"\\u006")
-_DATA_IMAGE = b'"data:image/'
 _REFERENCES = ("url", "file_id", "file_url", "file_uri", "uri")
 _CONTENTS = ("data", "file_data", "bytes")
 
 
-def estimate(body: Mapping[str, Any], content: bytes | bytearray, own: Mapping[str, Any]) -> int:
-    """The tokens of the prompt in `body`, which came as `content`; `own`: members that do not go upstream.
-
-    The long strings of a large body may be cut: their length is taken from `content`.
-    """
+def estimate(source: RequestBody, own: Collection[str]) -> int:
+    """The tokens of the prompt; `own`: the names of members that do not go upstream."""
+    body, content = source.document, source.content
+    if source.outline is not None:
+        own_bytes = sum(member.end - member.at for member in source.outline.members if member.name in own)
+        media = source.observer
+        tokens, covered = (media.tokens, media.covered) if isinstance(media, MediaCount) else (0, 0)
+        return text_tokens(max(len(content) - own_bytes - covered, 0)) + tokens
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
-    if len(content) > LARGE_BYTES:
-        return _estimate_large(messages, content, len(_dumps(own, len(content))) if own else 0)
+    if len(content) > LARGE_BYTES or _repeats_names(body, content):
+        own_bytes = sum(len(_dumps(body[name], len(content))) for name in own if name in body)
+        return _estimate_large(messages, len(content) - own_bytes)
     count, text_bytes = _Count(), 0
     for message in messages:
         text = message.get("content") if isinstance(message, dict) else None
@@ -63,9 +66,21 @@ def estimate(body: Mapping[str, Any], content: bytes | bytearray, own: Mapping[s
     for name, value in body.items():
         if name in _PARAMETERS and (type(value) in _NUMBERS or _is_short(value)):
             continue
-        if name != "messages" and not (name == "stream_options" and value in _USAGE_OPTIONS):
+        if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
     return text_tokens(text_bytes + count.bytes) + count.tokens + MESSAGE_TOKENS * len(messages)
+
+
+def _repeats_names(body: Mapping[str, Any], content: bytes | bytearray) -> bool:
+    """Whether an object may have a name twice: what goes upstream then holds more than the value that was read.
+
+    A member that was lost to another one of its name takes its quotes along, unless they were written as escapes.
+    """
+    try:
+        quotes = orjson.dumps(body).count(b'"')
+    except TypeError:
+        return True  # half a surrogate pair, or a number beyond 64 bits
+    return content.count(b'"') + content.count(b"\\u0022") != quotes
 
 
 class _Count:
@@ -107,43 +122,22 @@ class _Count:
         self.bytes -= covered
 
 
-def _estimate_large(messages: list[Any], content: bytes | bytearray, own_bytes: int) -> int:
-    """The tokens of a large body by its length, its images and references by their own rule."""
-    tokens = covered = data_images = 0
-    for place, part in enumerate(_parts(messages)):
-        if place >= MAX_LOOKED_AT:
-            # Too many to look at each: whatever may be an image or a file counts as a large image.
-            tokens += MAX_IMAGE_TOKENS * sum(map(content.count, _MEDIA_MARKS))
-            break
+def _estimate_large(messages: Sequence[Any], size: int) -> int:
+    """The tokens of a body by its size in bytes, its images and references by their own rule."""
+    tokens = covered = 0
+    for part in _parts(messages):
         more, bytes_of_media = _media(part)
         tokens += more
         covered += bytes_of_media
-        data_images += bytes_of_media > 0
-    found, found_bytes = _data_images(content)
-    if found == data_images:
-        covered = found_bytes
-    return text_tokens(max(len(content) - own_bytes - covered, 0)) + tokens
+    return text_tokens(max(size - covered, 0)) + tokens
 
 
-def _parts(messages: list[Any]) -> Iterator[Any]:
-    """The messages and the parts of their contents, one by one."""
+def _parts(messages: Sequence[Any]) -> Iterator[Any]:
+    """The parts of the contents of the messages, one by one."""
     for message in messages:
-        yield None
         parts = message.get("content") if isinstance(message, dict) else None
         if isinstance(parts, list):
             yield from parts
-
-
-def _data_images(content: bytes | bytearray) -> tuple[int, int]:
-    """How many strings of a JSON text are images as data URLs, and their bytes."""
-    count = size = 0
-    start = content.find(_DATA_IMAGE)
-    while start >= 0:
-        end = content.find(b'"', start + 1)
-        count += 1
-        size += max(end, start) - start
-        start = content.find(_DATA_IMAGE, start + 1)
-    return count, size
 
 
 def _media(part: Any) -> tuple[int, int]:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.chat import prompt
 from gateway.dialects.extension import GATEWAY_FIELDS, ExtendedRequest, Gateway, Lenient, Models, Short
-from gateway.dialects.request_body import Content, RequestBody
+from gateway.dialects.request_body import KEPT_WHOLE_BYTES, Content, LongContent, RequestBody
 from gateway.errors import InvalidParameter
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
@@ -26,7 +27,7 @@ MAX_DIGITS = 10  # of a number that was sent as text
 LISTS_OF_OBJECTS: tuple[str, ...] = ("messages",)
 NOT_SENT = frozenset(GATEWAY_FIELDS)
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
-_USAGE = b'"stream_options":{"include_usage":true},'
+_OPENING_WITH_USAGE = b'{"stream_options":{"include_usage":true},'
 
 
 class StreamOptions(Lenient):
@@ -58,11 +59,12 @@ class ListedModels(BaseModel):
     models: Models
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take 90 more bytecodes for each request
 class ChatRequest(ExtendedRequest):
     """A checked request. `source`: the body with the model's public id and the gateway's own fields still in it."""
 
     streamed: bool
+    asks_usage: bool  # for the usage of a stream
     max_tokens: int | None  # the limit of each choice
     choices: int
     prompt_tokens: int
@@ -74,7 +76,7 @@ class ChatRequest(ExtendedRequest):
 
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; at least one."""
-        return list(self.listed) or ExtendedRequest.model_ids(self)
+        return list(self.listed) if self.listed else ExtendedRequest.model_ids(self)
 
     def models_field(self) -> str:
         """The path of the field that names the model, for the `param` of an error."""
@@ -87,12 +89,11 @@ class ChatRequest(ExtendedRequest):
 
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
-        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+        return self.asks_usage
 
     def max_output_tokens(self, unlimited: int) -> int:
         """The longest answer asked for, in tokens, all choices together; `unlimited` for a choice without a limit."""
-        limit = self.max_tokens if self.max_tokens and self.max_tokens > 0 else unlimited
-        return limit * self.choices
+        return (self.max_tokens or unlimited) * self.choices
 
     def estimate_prompt_tokens(self) -> int:
         """The tokens of everything that goes upstream (prompt.py)."""
@@ -119,23 +120,21 @@ class ChatRequest(ExtendedRequest):
 
         `takes_models`: the list `models` goes upstream, too. `changes` are made last.
         """
-        source, document = self.source, self.source.document
-        wants_usage = streamed and include_usage and not self.wants_usage()
-        edits_options = (wants_usage or self.drops_usage) and "stream_options" in document
-        if changes is None and self._is_plain(streamed) and not edits_options:
-            return self._plain_body(model, wants_usage=wants_usage)
-        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
-        if takes_models and self.has_own_models:
-            del own["models"]
-        own["model"] = json_text.dumps(model)
-        if streamed:
-            own["stream"] = b"true"
-        if self.drops_usage:
-            own["stream_options"] = None
-        if wants_usage:
-            options = {**(document.get("stream_options") or {}), "include_usage": True}
-            own["stream_options"] = json_text.dumps(options)
-        return source.exchange(own) if changes is None else source.rewrite(own, changes)
+        source = self.source
+        adds_usage = streamed and include_usage and not self.asks_usage
+        changes_options = (adds_usage or self.drops_usage) and "stream_options" in source.document
+        place = None
+        if not (self.is_extended or streamed is not self.streamed or changes_options or changes is not None):
+            place = place_of_model(source)
+        if place is None:
+            own = self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
+            return source.exchange(own) if changes is None else source.rewrite(own, changes)
+        content, before = source.content, _OPENING_WITH_USAGE if adds_usage else b"{"
+        start, end = place
+        opening = content.index(b"{") + 1
+        if len(content) <= KEPT_WHOLE_BYTES:
+            return before + content[opening:start] + orjson.dumps(model) + content[end:]
+        return LongContent(source, [before, (opening, start), orjson.dumps(model), (end, len(content))])
 
     def untaken_fields(self, *, takes_models: bool) -> list[str]:
         """The fields of the client that do not go upstream, although the gateway does not act on them either."""
@@ -145,97 +144,113 @@ class ChatRequest(ExtendedRequest):
         """Let go of the body: no further upstream will be asked."""
         self.source.release()
 
-    def _is_plain(self, streamed: bool) -> bool:
-        """Whether all that has to be changed is the value of `model`, and where that stands is beyond doubt.
+    def _exchanged(
+        self, model: str, *, streamed: bool, adds_usage: bool, takes_models: bool
+    ) -> dict[str, bytes | None]:
+        """The members that an upstream gets with other values, or not at all (None)."""
+        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
+        if takes_models and self.has_own_models:
+            del own["models"]
+        own["model"] = orjson.dumps(model)
+        if streamed:
+            own["stream"] = b"true"
+        if self.drops_usage:
+            own["stream_options"] = None
+        if adds_usage:
+            options = {**(self.body.get("stream_options") or {}), "include_usage": True}
+            own["stream_options"] = json_text.dumps(options)
+        return own
 
-        `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
-        stands there once, and no name is written in escapes, it is the member of the body itself.
-        """
-        content, document = self.source.content, self.source.document
-        return (
-            not (self.is_extended or self.source.has_places)
-            and self.model is not None
-            and (not streamed or document.get("stream") is True)
-            and content.count(b'"model"') == 1
-            and b"\\u00" not in content
-        )
 
-    def _plain_body(self, model: str, *, wants_usage: bool) -> Content:
-        source = self.source
-        content, length = source.content, len(source.content)
-        found = _MODEL.search(content)
-        assert found is not None
-        opening = content.index(b"{") + 1
-        before: bytes = b"{" + _USAGE if wants_usage else b"{"
-        start, end = found.span(1)
-        return source.content_of([before, (opening, start), json_text.dumps(model), (end, length)])
+def place_of_model(source: RequestBody) -> tuple[int, int] | None:
+    """Where the value of the member `model` stands in a short body; None if a look at its bytes leaves a doubt.
+
+    `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
+    stands there once, and no name is written in escapes, it is the member of the body itself.
+    """
+    content = source.content
+    if source.outline is not None or content.count(b'"model"') != 1 or b"\\u00" in content:
+        return None
+    found = _MODEL.search(content) if "model" in source.document else None
+    return found.span(1) if found is not None else None
 
 
 def parse(content: Buffer | RequestBody) -> ChatRequest:
     """Check a request's body. Raises `ClientError` that names the field."""
-    source = content if isinstance(content, RequestBody) else RequestBody.read(content)
+    if isinstance(content, RequestBody):
+        source = content
+        if (name := source.long_member(ACTED_ON)) is not None:
+            raise InvalidParameter(f"{name}: is too long", param=name)
+    else:
+        source = RequestBody.read(content)
     document = source.document
-    if (name := source.long_member(ACTED_ON)) is not None:
-        raise InvalidParameter(f"{name}: is too long", param=name)
     try:
         fields = ChatFields.model_validate(document)
-        _check_messages(document)
-        listed = _listed_models(fields, document)
     except ValidationError as error:
         raise _invalid(error) from None
-    return _checked(fields, listed, source)
+    messages = document.get("messages")
+    if type(messages) is not list or set(map(type, messages)) != {dict}:
+        raise _fault_of_messages(document)
+    return _checked(fields, source)
 
 
-def _checked(fields: ChatFields, listed: tuple[str, ...], source: RequestBody) -> ChatRequest:
-    document = source.document
-    has_own_models = bool(document.get("models")) and fields.model is not None
-    is_extended = not NOT_SENT.isdisjoint(document)
-    own: dict[str, Any] = {}
-    if is_extended:
-        own = {name: value for name, value in document.items() if name in NOT_SENT}
-        source.document = document = {name: value for name, value in document.items() if name not in NOT_SENT}
+def _checked(fields: ChatFields, source: RequestBody) -> ChatRequest:
+    document, options = source.document, fields.stream_options
+    limited = "max_tokens" in document or "max_completion_tokens" in document
     request = ChatRequest(
-        model=fields.model,
-        gateway=fields.gateway,
-        routing=fields.routing,
-        streamed=bool(fields.stream),
-        # Which of two limits an upstream keeps is not known, so money for the longer answer is reserved.
-        max_tokens=max(_count(document.get("max_completion_tokens")) or 0, _count(document.get("max_tokens")) or 0)
-        or None,
-        choices=_count(document.get("n")) or 1,
-        prompt_tokens=prompt.estimate(document, source.content, own),
-        source=source,
-        listed=listed,
-        has_own_models=has_own_models,
-        is_extended=is_extended,
+        fields.model,
+        fields.gateway,
+        fields.routing,
+        bool(fields.stream),
+        options is not None and bool(options.include_usage),
+        _limit(document) if limited else None,
+        _count(document["n"]) or 1 if "n" in document else 1,
+        prompt.estimate(source, NOT_SENT),
+        source,
     )
-    request.check_models()
+    if not NOT_SENT.isdisjoint(document):
+        _extend(request, document)
+    if fields.model is None or request.is_extended:
+        request.check_models()
     return request
 
 
-def _listed_models(fields: ChatFields, document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models of the member `models`, if nothing else names one. Raises `ValidationError`."""
-    if fields.model is not None or document.get("models") is None:
-        return ()
-    if fields.gateway is not None and fields.gateway.models:
-        return ()
-    return tuple(ListedModels.model_validate(document).models)
-
-
-def _check_messages(document: Mapping[str, Any]) -> None:
-    """Refuse messages that are no list of objects; what the objects hold is the upstream's to judge."""
-    messages = document.get("messages")
-    if type(messages) is list and set(map(type, messages)) == {dict}:
+def _extend(request: ChatRequest, document: dict[str, Any]) -> None:
+    """Note what a request says to the gateway, and take it out of what goes upstream."""
+    request.is_extended = True
+    request.source.document = {name: value for name, value in document.items() if name not in NOT_SENT}
+    if not document.get("models"):
         return
+    if request.model is not None:
+        request.has_own_models = True
+    elif request.gateway is None or not request.gateway.models:
+        try:
+            request.listed = tuple(ListedModels.model_validate(document).models)
+        except ValidationError as error:
+            raise _invalid(error) from None
+
+
+def _fault_of_messages(document: Mapping[str, Any]) -> InvalidParameter:
+    """What is wrong with messages that are no list of objects; what the objects hold is the upstream's to judge."""
+    messages = document.get("messages")
     if "messages" not in document:
-        raise InvalidParameter("messages: is required", param="messages")
+        return InvalidParameter("messages: is required", param="messages")
     if not isinstance(messages, list):
-        raise InvalidParameter("messages: Input should be a valid list", param="messages")
+        return InvalidParameter("messages: Input should be a valid list", param="messages")
     if not messages:
         message = "messages: List should have at least 1 item after validation, not 0"
-        raise InvalidParameter(message, param="messages")
+        return InvalidParameter(message, param="messages")
     index = next(index for index, message in enumerate(messages) if not isinstance(message, dict))
-    raise InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
+    return InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
+
+
+def _limit(document: Mapping[str, Any]) -> int | None:
+    """The longest answer, in tokens, that the request allows for each choice.
+
+    Which of two limits an upstream keeps is not known, so money for the longer answer is reserved.
+    """
+    limits = _count(document.get("max_completion_tokens")), _count(document.get("max_tokens"))
+    return max(limits[0] or 0, limits[1] or 0) or None
 
 
 def _count(value: Any) -> int | None:
