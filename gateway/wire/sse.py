@@ -100,17 +100,20 @@ class BlockDecoder:
             if b"\n\n" not in data and not (tail.endswith(b"\n") and data.startswith(b"\n")):
                 self._hold(data, [])
                 return []
-            data = bytes(tail) + data
+            tail += data
+            data = bytes(tail)
             tail.clear()
-        parts = data.split(b"\n\n")
-        rest = parts.pop()
-        blocks = [block + b"\n\n" for part in parts if (block := part.lstrip(b"\n"))]
-        if len(data) > self._max_bytes:
-            for place, block in enumerate(blocks):
-                if len(block) > self._max_bytes:
-                    raise EventTooLarge(self._max_bytes, blocks[:place])
-        if rest:
-            self._hold(rest.lstrip(b"\n"), blocks)
+        blocks: list[bytes] = []
+        start = 0
+        while (end := data.find(b"\n\n", start)) >= 0:
+            block = data[start : end + 2].lstrip(b"\n")
+            if len(block) > self._max_bytes:
+                raise EventTooLarge(self._max_bytes, blocks)
+            if block:
+                blocks.append(block)
+            start = end + 2
+        if start < len(data):
+            self._hold(data[start:].lstrip(b"\n"), blocks)
         return blocks
 
     def _hold(self, data: bytes, blocks: list[bytes]) -> None:
