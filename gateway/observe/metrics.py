@@ -6,6 +6,7 @@ Source of names and buckets: OpenTelemetry semantic conventions for generative A
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +22,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LABELS = ("gen_ai_request_model", "gen_ai_provider_name")
 _OPERATION = "gen_ai_operation_name"
+_Family = TypeVar("_Family", Counter, Histogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,6 @@ class Reading:
     values: dict[tuple[str, ...], float]
     labels: tuple[str, ...] = ()
     counts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The series of completions with one model, upstream, operation and ending."""
-
-    ttft: Histogram
-    per_token: Histogram
-    duration: Histogram
-    prompt_tokens: Histogram
-    completion_tokens: Histogram
-    streams: Counter
 
 
 class Metrics:
@@ -103,44 +93,34 @@ class Metrics:
         self._hedge_cost = Counter(
             "rivergate_hedge_cost_usd", "Estimated US dollars for attempts that lost a race.", registry=registry
         )
-        self._series: dict[tuple[str, str, str, Ending], _Series] = {}
+        self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         registry.register(_AtScrape(read))
 
     def on_completion(self, done: EndedCompletion) -> None:
-        key = done.model, done.upstream, done.operation, done.ending
-        series = self._series.get(key) or self._series_of(*key)
+        labels = (done.model, done.upstream, done.operation)
         if done.ttft is not None:
-            series.ttft.observe(done.ttft)
+            self._of(self._ttft, *labels).observe(done.ttft)
             tokens = done.completion_tokens or 0
             if tokens > 1:
-                series.per_token.observe((done.duration - done.ttft) / (tokens - 1))
-        series.duration.observe(done.duration)
-        if done.prompt_tokens is not None:
-            series.prompt_tokens.observe(done.prompt_tokens)
-        if done.completion_tokens is not None:
-            series.completion_tokens.observe(done.completion_tokens)
-        series.streams.inc()
+                self._of(self._per_token, *labels).observe((done.duration - done.ttft) / (tokens - 1))
+        self._of(self._duration, *labels, done.ending).observe(done.duration)
+        for kind, count in (("input", done.prompt_tokens), ("output", done.completion_tokens)):
+            if count is not None:
+                self._of(self._tokens, *labels, kind).observe(count)
+        self._of(self._streams, done.ending).inc()
         if done.aborted:
-            self._aborts.labels(done.ending).inc()
+            self._of(self._aborts, done.ending).inc()
         if done.ending is Ending.TTFT_BUDGET_EXCEEDED:
             self._misses.inc()
-        if done.hedges:
-            self._hedges.inc(done.hedges)
-        if done.hedge_cost_usd:
-            self._hedge_cost.inc(done.hedge_cost_usd)
+        self._hedges.inc(done.hedges)
+        self._hedge_cost.inc(done.hedge_cost_usd)
 
-    def _series_of(self, model: str, upstream: str, operation: str, ending: Ending) -> "_Series":
-        """The series of completions with these labels; kept, since `labels` checks each label and takes a lock."""
-        labels = model, upstream, operation
-        series = self._series[(*labels, ending)] = _Series(
-            ttft=self._ttft.labels(*labels),
-            per_token=self._per_token.labels(*labels),
-            duration=self._duration.labels(*labels, ending),
-            prompt_tokens=self._tokens.labels(*labels, "input"),
-            completion_tokens=self._tokens.labels(*labels, "output"),
-            streams=self._streams.labels(ending),
-        )
-        return series
+    def _of(self, family: _Family, *labels: str) -> _Family:
+        """The family's series with these labels. `Family.labels` checks every label again, and takes a lock."""
+        series = self._series.get((family, labels))
+        if series is None:
+            series = self._series[family, labels] = family.labels(*labels)
+        return cast(_Family, series)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *more_labels: str) -> Histogram:
         labels = (*_LABELS, _OPERATION, *more_labels)

@@ -198,6 +198,41 @@ async def test_a_sink_that_its_transport_has_blocked_meanwhile_is_sent_nothing()
     assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.STRAIGHT, 1, 1)
 
 
+async def test_frames_that_come_together_go_straight_in_one_piece() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    scene.fanout.publish(FRAME, CHUNK)
+    scene.fanout.publish_all([FRAME] * 3)
+    assert client.recv(1000) == CHUNK + encode_chunk(FRAME * 3)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends, sink.writes) == (Mode.STRAIGHT, 4, 2, 1)
+    scene.fanout.publish(FRAME, CHUNK)
+    assert client.recv(100) == CHUNK
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends, sink.writes) == (Mode.STRAIGHT, 5, 3, 1)
+
+
+async def test_frames_that_are_more_than_one_piece_come_in_order_and_the_way_is_straight_again() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join(1 << 20)
+    large = b"data: " + b"x" * 40_000 + b"\n\n"
+    scene.fanout.publish(FRAME, CHUNK)
+    scene.fanout.publish_all([large, FRAME, large])
+    expected = CHUNK + encode_chunk(large + FRAME) + encode_chunk(large)
+    assert client.recv(1 << 20, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == expected
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends, sink.writes) == (Mode.STRAIGHT, 4, 3, 2)
+
+
+async def test_frames_that_come_together_wait_for_a_sink_that_its_transport_has_blocked() -> None:
+    scene = Scene()
+    subscriber, sink, client = scene.join()
+    sink.blocked = True
+    scene.fanout.publish_all([FRAME, FRAME])
+    assert (subscriber.position, scene.fanout.sends, sink.writes) == (0, 0, 0)
+    sink.blocked = False
+    subscriber.on_writable()
+    assert client.recv(100) == encode_chunk(FRAME * 2)
+    assert (subscriber.mode, subscriber.position, scene.fanout.sends) == (Mode.STRAIGHT, 2, 1)
+
+
 async def test_the_end_comes_in_one_send_with_the_last_frames_and_nothing_can_follow() -> None:
     scene = Scene()
     subscriber, sink, client = scene.join()

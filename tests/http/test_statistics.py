@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, QUICK, UPSTREAM_KEY, body
+from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, UPSTREAM_KEY, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call, fetch
@@ -92,7 +92,8 @@ def test_a_late_subscriber_gets_the_newest_event_and_not_the_past(gateway: Gatew
 
 
 def test_an_event_tells_of_streams_of_upstreams_and_of_endings(gateway: Gateway) -> None:
-    fetch(gateway.port, body(QUICK, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
+    unhurried = {"ttft_ms": 5, "gap_ms": 40, "tokens": 30}  # a machine that stands still does not make one read of it
+    fetch(gateway.port, body(unhurried, stream=True), Authorization=f"Bearer {CLIENT_KEY}")
     fetch(gateway.port, body({"ttft_ms": 60_000}, stream=True), X_Max_TTFT_Ms="50")
     stream = create(gateway, ENDLESS)
     with Subscriber(gateway.port, stream["events_url"]) as reader, Subscriber(gateway.port, PATH) as subscriber:

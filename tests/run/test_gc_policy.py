@@ -76,7 +76,6 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
     async def main() -> None:
         control.start()
         try:
-            # A gateway of another test in this process may collect meanwhile, and count the node as settled.
             assert await is_found()
         finally:
             control.stop()

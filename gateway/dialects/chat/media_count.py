@@ -20,30 +20,20 @@ _LONGEST_NAME = 80  # bytes, quotes and escapes included
 _IMAGE_NAMES = frozenset(("image", "image_url", "input_image"))
 _REFERENCE_NAMES = frozenset(("file_id", "file_uri", "file_url", "uri", "audio_url", "document_url", "video_url"))
 _FIRST_LETTERS = frozenset(b"iufadv\\")  # of these names, and of `data:`
-_SPACE = rb"[ \t\n\r]{0,64}+"
-_COLON = re.compile(_SPACE + rb":")
-_DATA_FOLLOWS = re.compile(
-    _SPACE + rb":" + _SPACE + rb"(?:\{" + _SPACE + rb'"url"' + _SPACE + rb":" + _SPACE + rb')?"data:'
-)
+
+
+def _json(pattern: bytes) -> re.Pattern[bytes]:
+    """The pattern, each blank of which stands for the white space that JSON allows there."""
+    return re.compile(pattern.replace(b" ", rb"[ \t\n\r]{0,64}+"))
+
+
+_COLON = _json(rb" :")
+_DATA_FOLLOWS = _json(rb' : (?:{ "url" : )?"data:')
 # What stands before the bytes of an image, and before or behind them if it is to be looked at in low detail.
-_BEFORE_URL = re.compile(rb'"(?:url|image_url)"' + _SPACE + rb":" + _SPACE + rb"\Z")
-_BEFORE_BYTES = re.compile(
-    rb'"media_type"'
-    + _SPACE
-    + rb":"
-    + _SPACE
-    + rb'"image/[a-z]{1,16}+"'
-    + _SPACE
-    + rb","
-    + _SPACE
-    + rb'"data"'
-    + _SPACE
-    + rb":"
-    + _SPACE
-    + rb"\Z"
-)
-_LOW_BEFORE = re.compile(rb'"detail"' + _SPACE + rb":" + _SPACE + rb'"low"' + _SPACE + rb"," + _SPACE + rb'"url"')
-_LOW_BEHIND = re.compile(_SPACE + rb"," + _SPACE + rb'"detail"' + _SPACE + rb":" + _SPACE + rb'"low"')
+_BEFORE_URL = _json(rb'"(?:url|image_url)" : \Z')
+_BEFORE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : \Z')
+_LOW_BEFORE = _json(rb'"detail" : "low" , "url"')
+_LOW_BEHIND = _json(rb' , "detail" : "low"')
 _LOOK_BACK = 512  # bytes
 _IN_A_PART = tuple(b"{[{[{" + rest for rest in (b"", b"{"))  # the brackets around a member of a part of a message
 
