@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 from gateway.endings import Ending
 
 MAX_QUOTED = 500  # characters of an upstream's message, and of each text in its details, that a client is told
-# Seconds that a client is told to wait: OpenAI's SDKs sleep no longer, others block. A longer wait is put into words.
-LONGEST_RETRY_AFTER = 60
+LONGEST_RETRY_AFTER = 60  # seconds: OpenAI's SDKs sleep no longer, others block; a longer wait is put into words
 _ENVELOPE = frozenset({"message", "type", "code", "param"})
 
 

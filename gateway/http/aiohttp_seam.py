@@ -35,6 +35,12 @@ def has_found_broken_bytes(handler: web.RequestHandler) -> bool:
     return bool(handler._messages) and not isinstance(handler._messages[-1][0], RawRequestMessage)
 
 
+def end_lingering(handler: web.RequestHandler) -> None:
+    """Let the task of a connection that is being lost end, if it waits for the rest of a body that nobody reads."""
+    if handler._task_handler is not None and not handler._request_in_progress:
+        handler._task_handler.cancel()
+
+
 def start_keepalive_timer(handler: web.RequestHandler) -> None:
     """Close the connection after the keep-alive time unless another request comes. `keep_alive(True)` stops it."""
     loop = handler._loop

@@ -196,6 +196,7 @@ class ClientProtocol(web.RequestHandler):
         self._stop_waiting()
         self._become(Server.CLOSED)
         self._unread, self._boundary = b"", None
+        seam.end_lingering(self)
         super().connection_lost(exc)
         if self._on_gone is not None:
             self._on_gone()

@@ -159,6 +159,28 @@ async def test_a_connection_is_closing_as_soon_as_either_way_of_closing_is_calle
         assert not seam.is_idle(protocol)
 
 
+async def test_what_waits_for_the_rest_of_a_body_that_nobody_reads_ends_when_it_is_told() -> None:
+    gate = Gate()
+    gate.may_answer.set()
+    async with connected(handler, gate) as (peer, protocol):
+        before = asyncio.all_tasks()
+        await peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+        await peer.until(b"answered")
+        seam.end_lingering(protocol)
+        await until(lambda: asyncio.all_tasks() < before)
+        assert seam.is_closing(protocol)
+
+
+async def test_an_answer_under_way_is_not_ended_with_the_wait_for_a_body() -> None:
+    gate = Gate()
+    async with connected(handler, gate) as (peer, protocol):
+        await peer.send(GET)
+        await until(lambda: gate.waiting)
+        seam.end_lingering(protocol)
+        gate.may_answer.set()
+        assert b"answered" in await peer.until(b"answered")
+
+
 async def test_the_keepalive_timer_closes_a_connection_that_stays_idle() -> None:
     async with connected(brief_handler, reads_its_body) as (peer, protocol):
         protocol.keep_alive(True)  # stops the timer of the connection's beginning

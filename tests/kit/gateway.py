@@ -108,7 +108,8 @@ class LocalGateway(Gateway):
             self._run(self._service.stop())
         finally:
             self._end_thread()
-        assert log_rules.faults(self.errors()) == []
+        faults = log_rules.faults(self.errors())
+        assert not faults, faults
 
     def _call_reload(self, settings: config.Config) -> None:
         async def reload() -> None:
@@ -120,6 +121,7 @@ class LocalGateway(Gateway):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     def _end_thread(self) -> None:
+        self._run(_wait_for_other_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -128,6 +130,12 @@ class LocalGateway(Gateway):
 
 async def _call(function: Callable[[], None]) -> None:
     function()
+
+
+async def _wait_for_other_tasks() -> None:
+    """Let aiohttp end the tasks of connections that have just been lost."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=PATIENCE)
 
 
 async def _start(settings: config.Config) -> Service:
