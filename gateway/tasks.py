@@ -1,9 +1,14 @@
-"""Shell: owned background tasks. Every task has a name and an owner that waits for it."""
+"""Shell: the work of one owner beside the calls that ask for it: background tasks, and the share of a turn.
+
+Every task has a name and an owner that waits for it.
+"""
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any
+
+from gateway.turn_share import TurnShare
 
 _log = logging.getLogger("rivergate.tasks")
 
@@ -13,6 +18,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self.share = TurnShare()  # for what begins and ends requests
 
     def __len__(self) -> int:
         return len(self._running)

@@ -21,6 +21,7 @@ from gateway.http.errors import render
 from gateway.http.request_boundary import RequestBoundary
 from gateway.http.request_id import new_request_id
 from gateway.http.request_parser import PlainRequest, Unparsed
+from gateway.turn_share import TurnShare
 
 # How many bytes for one client may wait in the kernel unsent. A client that reads nothing takes 3,900 KiB of the
 # kernel's memory before the gateway notices; with this limit it takes 200 KiB. Replays and tokens are no slower
@@ -71,12 +72,14 @@ class ClientProtocol(web.RequestHandler):
         "_event_loop",
         "_fast_way",
         "_found_before",
+        "_is_queued",
         "_on_gone",
         "_on_invalid",
         "_on_room",
         "_patience",
         "_pieces",
         "_served_by",
+        "_share",
         "_sink",
         "_unread",
         "_when_answered",
@@ -87,6 +90,7 @@ class ClientProtocol(web.RequestHandler):
         server: web.Server,
         count: ConnectionCount,
         fast_way: FastWay,
+        share: TurnShare,
         *,
         loop: asyncio.AbstractEventLoop,
         on_invalid: Callable[[int, str], None] | None = None,
@@ -97,6 +101,8 @@ class ClientProtocol(web.RequestHandler):
         self._event_loop = loop
         self._count = count
         self._fast_way = fast_way
+        self._share = share
+        self._is_queued = False  # a request waits for its share of a turn
         self._on_invalid = on_invalid
         self._served_by = Server.NOBODY
         self._unread = b""  # the bytes that came and were given to neither way yet
@@ -248,7 +254,14 @@ class ClientProtocol(web.RequestHandler):
         self._served_by = served_by
 
     def _offer(self) -> None:
+        """Let the unread bytes be served as soon as it is their turn."""
+        if not self._is_queued:
+            self._is_queued = True
+            self._share.run(self._serve)
+
+    def _serve(self) -> None:
         """Give the unread bytes to one of the two ways, if they begin a request and neither way serves now."""
+        self._is_queued = False
         if self._served_by is not Server.NOBODY or not self._unread or seam.is_closing(self):
             return
         if self.writing_paused:  # the client does not take its answers: aiohttp waits until the client does

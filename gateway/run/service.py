@@ -311,6 +311,7 @@ class Service:
                 server,
                 count,
                 self._fast_way,
+                self._tasks.share,
                 loop=loop,
                 on_invalid=self._refusals.on_refused,
                 keepalive_timeout=KEEPALIVE_SECONDS,

@@ -16,6 +16,7 @@ from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.tasks import Tasks
+from gateway.upstream import attempt_phases as phases
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, StreamBody, WholeBody
 from gateway.upstream.body_kind import UndecidedBody
@@ -34,35 +35,14 @@ LINGER_SECONDS = 1.0  # how long after the last event the body may still end pro
 DEAD_ON_ARRIVAL_SECONDS = 1.0
 ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
-# Members that every request needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
-_CONNECTED, _HEAD, _CONTENT, _RELAYED = (
-    AttemptInput.CONNECTED,
-    AttemptInput.HEAD,
-    AttemptInput.CONTENT,
-    AttemptInput.RELAYED,
-)
-_COMPLETE, _BODY_OVER = AttemptInput.COMPLETE, AttemptInput.BODY_OVER
-_LINGERING, _ENDED, _AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS
-
 
 class Attempt:
     """One try on one upstream."""
 
     __slots__ = (
-        "_body",
-        "_connection",
-        "_dial",
-        "_is_compressed",
-        "_loop",
-        "_observer",
-        "_order",
-        "_phase",
-        "_sampler",
-        "_tasks",
-        "_timer",
-        "_watch",
-        "marks",
-    )
+        "_body", "_connection", "_dial", "_is_compressed", "_loop", "_observer", "_order", "_phase", "_sampler",
+        "_tasks", "_timer", "_untold", "_watch", "marks",
+    )  # fmt: skip
 
     def __init__(self, order: Order, observer: AttemptObserver, tasks: Tasks) -> None:
         self._order = order
@@ -73,6 +53,7 @@ class Attempt:
         self._connection: UpstreamConnection | None = None
         self._dial: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._untold = False  # the answer is complete, and the observer waits for its share of a turn to hear it
         self._is_compressed = False  # the body reader gets its bytes from an inflater
         self._sampler: GapSampler | None = None  # from the first content of a stream on
         self.marks = Marks(clock.monotonic())
@@ -127,11 +108,8 @@ class Attempt:
 
     def cancel(self) -> None:
         """Close the connection now; the observer hears nothing more."""
-        if self._phase is not _ENDED:
-            try:
-                self._enter(AttemptInput.CANCELLED)
-            finally:
-                self._hang_up()
+        self._untold = False
+        self._stop()
 
     def release(self) -> None:
         """Let go of the body, which knows this attempt, so that neither has to wait for the garbage collector."""
@@ -162,7 +140,7 @@ class Attempt:
                 return ignore
             take = self._begin_error(status, headers)
         else:
-            self._enter(_HEAD)
+            self._enter(phases.HEAD)
             if not self._order.streamed:
                 take = self._body.feed
             elif headers.get("content-type", "")[:17].lower() == "text/event-stream":
@@ -177,12 +155,12 @@ class Attempt:
 
     def on_end(self) -> None:
         self._connection = None  # it went back to the pool, or is closed
-        if not self._enter(_BODY_OVER):
+        if not self._enter(phases.BODY_OVER):
             self._finish_body()
 
     def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
-        if self._enter(_BODY_OVER):
+        if self._enter(phases.BODY_OVER):
             return
         # A pooled connection that died as the request was written to it: the upstream has hardly read the request, so
         # to send it again is safe (RFC 9112 section 9.3.1). That happens only once, since the next connection is new.
@@ -199,27 +177,44 @@ class Attempt:
 
     def on_content(self) -> None:
         self.marks.first_content = clock.monotonic()
-        self._enter(_CONTENT)
+        self._enter(phases.CONTENT)
         if self._connection is not None:
             self._connection.set_urgent(False)
         self._observer.on_content(self)
         # This comes after the first token, which does not wait for it. A log that the token filled has paused us.
         if self._order.streamed:
-            self._enter(_RELAYED)
+            self._enter(phases.RELAYED)
 
     def on_complete(self) -> None:
         connection = self._connection
+        self._untold = True
         try:
-            if connection is None:
-                completed = self._enter(AttemptInput.COMPLETE_AND_OVER)
-            elif completed := self._enter(_COMPLETE):
+            if not self._enter(AttemptInput.COMPLETE_AND_OVER if connection is None else phases.COMPLETE):
+                self._untold = False
+                return
+            if connection is not None:
                 connection.deliver_to(ignore)
                 connection.resume()  # a paused connection would not see the end of the body
-            if completed:
-                self._observer.on_complete(self)
-        except BaseException:  # the attempt is over, and nobody else would tell
-            self._observer.on_failed(self, GatewayError("the gateway failed to end the answer"))
+            self._tasks.share.run(self._tell_complete)
+        except BaseException:
+            if self._untold:
+                self._tell_fault()
             raise
+
+    def _tell_complete(self) -> None:
+        if not self._untold:
+            return  # it was cancelled while it waited
+        self._untold = False
+        try:
+            self._observer.on_complete(self)
+        except BaseException:
+            self._tell_fault()
+            raise
+
+    def _tell_fault(self) -> None:
+        """Fail an attempt that is over, since nobody else would tell."""
+        self._untold = False
+        self._observer.on_failed(self, GatewayError("the gateway failed to end the answer"))
 
     def on_broken(self, error: RivergateError) -> None:
         self._fail(error)
@@ -241,7 +236,7 @@ class Attempt:
             self._fail(GatewayError("the gateway failed to connect"))
             raise
         self._dial = None
-        if self._phase is _ENDED:
+        if self._phase is phases.ENDED:
             connection.abort()
         else:
             self._send(connection)
@@ -250,7 +245,7 @@ class Attempt:
         self._connection = connection
         self.marks.connected = clock.monotonic()
         connection.send(self._order.request, self)
-        self._enter(_CONNECTED)
+        self._enter(phases.CONNECTED)
 
     def _follow(self, status: int, location: str) -> None:
         """Send the request once more, to where a redirect leads on the same origin."""
@@ -295,7 +290,7 @@ class Attempt:
         body.feed(data)
         if isinstance(body, StreamBody) and body.events:
             self.marks.first_event = now
-            if self._connection is not None and self._phase is not _LINGERING and not self._is_compressed:
+            if self._connection is not None and self._phase is not phases.LINGERING and not self._is_compressed:
                 self._connection.deliver_to(body.feed, body.feed_chunk)
 
     def _finish_body(self) -> None:
@@ -313,13 +308,13 @@ class Attempt:
         if following is None:
             return False
         self._phase, timer = following
-        if timer is not _AS_IT_WAS:
+        if timer is not phases.AS_IT_WAS:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             if (arm := self._ARM.get(timer)) is not None:
                 arm(self)
-        if self._phase is _ENDED:
+        if self._phase is phases.ENDED:
             self._body.stop()
         return True
 
@@ -381,6 +376,13 @@ class Attempt:
             self._observer.on_failed(self, GatewayError("the gateway failed to tell why the upstream failed"))
             raise
 
+    def _stop(self) -> None:
+        if self._phase is not phases.ENDED:
+            try:
+                self._enter(AttemptInput.CANCELLED)
+            finally:
+                self._hang_up()
+
     def _hang_up(self) -> None:
         if self._dial is not None:
             self._dial.cancel()
@@ -394,5 +396,5 @@ class Attempt:
         AttemptTimer.ANSWER: _await_answer,
         AttemptTimer.ERROR_BODY: lambda self: self._set_timer(ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,
-        AttemptTimer.LINGER: lambda self: self._set_timer(LINGER_SECONDS, self.cancel),
+        AttemptTimer.LINGER: lambda self: self._set_timer(LINGER_SECONDS, self._stop),
     }

@@ -97,3 +97,8 @@ TABLE: Mapping[AttemptPhase, Mapping[AttemptInput, Transition]] = {
     AttemptPhase.LINGERING: {AttemptInput.BODY_OVER: _END, AttemptInput.CANCELLED: _END},
     AttemptPhase.ENDED: {},
 }
+
+# Members that every request needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
+CONNECTED, HEAD, CONTENT = AttemptInput.CONNECTED, AttemptInput.HEAD, AttemptInput.CONTENT
+RELAYED, COMPLETE, BODY_OVER = AttemptInput.RELAYED, AttemptInput.COMPLETE, AttemptInput.BODY_OVER
+LINGERING, ENDED, AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS

@@ -15,6 +15,7 @@ from gateway.http import client_connection
 from gateway.http.capacity import ConnectionCount
 from gateway.http.client_connection import MAX_PIECES, MAX_SENT_AHEAD, ClientProtocol, Server
 from gateway.http.request_parser import REQUEST_LINE, PlainRequest, Unparsed, parse_request
+from gateway.turn_share import TurnShare
 
 from .loopback import Peer, connected, until
 
@@ -98,7 +99,7 @@ class Opened:
 
         def build(server: web.Server) -> ClientProtocol:
             loop = asyncio.get_running_loop()
-            return ClientProtocol(server, count, way, loop=loop, access_log=None, **self._options)
+            return ClientProtocol(server, count, way, TurnShare(), loop=loop, access_log=None, **self._options)
 
         self._connected = connected(build, by_aiohttp)
         peer, connection = await self._connected.__aenter__()

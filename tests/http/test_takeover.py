@@ -17,6 +17,7 @@ from gateway.http.request_parser import PlainRequest, Unparsed
 from gateway.http.takeover import serve_events
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
+from gateway.turn_share import TurnShare
 from gateway.wire import http1
 
 from .loopback import Peer, connected, until
@@ -59,7 +60,7 @@ class Served:
         loop = asyncio.get_running_loop()
 
         def build(server: web.Server) -> ClientProtocol:
-            return ClientProtocol(server, self.count, NoFastWay(), loop=loop, access_log=None)
+            return ClientProtocol(server, self.count, NoFastWay(), TurnShare(), loop=loop, access_log=None)
 
         try:
             async with connected(build, self._answer) as opened:
