@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 GroupBy = Literal["day", "model"]
 UsageGroup = Literal["key", "model", "upstream", "day"]
@@ -36,8 +36,7 @@ class Key:
     revoked_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRecord:
+class UsageRecord(NamedTuple):
     """One completion as it is billed. `key_id` is None for a request in open mode, which no key pays for."""
 
     id: str

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.access import secret as secrets
 from gateway.access.accounts import Account
@@ -17,8 +17,7 @@ MAX_SECRET_BYTES = 1024  # a longer secret is not one of ours, and hashing it wo
 _log = logging.getLogger("rivergate.access")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """The sender of a request, who owns the streams it makes. `everything`: the operator, who sees all streams."""
 
     id: str

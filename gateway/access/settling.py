@@ -6,7 +6,6 @@ The invariant: records are written in the order they came in, and a record leave
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from gateway.access.books import UsageRecord
@@ -126,5 +125,5 @@ class Settling:
 
 def _as_json(usage: UsageRecord) -> dict[str, Any]:
     """A record with the names of the books' columns; integers of more than 63 bits become text, for JSON readers."""
-    row = asdict(usage).items()
+    row = usage._asdict().items()
     return {name: str(value) if isinstance(value, int) and value.bit_length() > 63 else value for name, value in row}

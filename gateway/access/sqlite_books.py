@@ -37,7 +37,8 @@ _MIGRATIONS = [  # the statements that lead from each schema to the next
 
 
 _KEY_COLUMNS = tuple(Key.__dataclass_fields__)
-_USAGE_COLUMNS = tuple(UsageRecord.__dataclass_fields__)
+_USAGE_COLUMNS = UsageRecord._fields
+_MAX_PLACES = 500  # of one statement; old builds of SQLite allow 999
 _INSERT_USAGE = (
     f"INSERT INTO usage ({', '.join(_USAGE_COLUMNS)}) VALUES ({', '.join('?' * len(_USAGE_COLUMNS))}) "
     "ON CONFLICT (id) DO NOTHING"
@@ -120,12 +121,13 @@ class SqliteBooks:
     def settle(self, batch: Sequence[UsageRecord]) -> Mapping[str, int]:
         costs: dict[str, int] = {}
         with self._failing("write"), self._transaction():
+            written = self._written([usage.id for usage in batch if usage.key_id is not None])
+            self._connection.executemany(_INSERT_USAGE, batch)
             for usage in batch:
-                row = tuple(getattr(usage, name) for name in _USAGE_COLUMNS)
-                is_new = self._connection.execute(_INSERT_USAGE, row).rowcount == 1
                 if usage.key_id is not None:
-                    cost = usage.total_microusd if is_new else 0
+                    cost = usage.total_microusd if usage.id not in written else 0
                     costs[usage.key_id] = costs.get(usage.key_id, 0) + cost
+                    written.add(usage.id)
             balances = {key_id: self.credit(key_id, -cost) for key_id, cost in costs.items()}
         return {key_id: balance for key_id, balance in balances.items() if balance is not None}
 
@@ -150,6 +152,17 @@ class SqliteBooks:
                 dict(zip((*by, *SUM_NAMES), row, strict=True))
                 for row in self._connection.execute(query, (start, end))
             ]
+
+    def _written(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids of records that are in the books already: they were written, and that was not noticed."""
+        found: set[str] = set()
+        for start in range(0, len(ids), _MAX_PLACES):
+            some = ids[start : start + _MAX_PLACES]
+            places = ", ".join("?" * len(some))
+            found.update(
+                row[0] for row in self._connection.execute(f"SELECT id FROM usage WHERE id IN ({places})", some)
+            )
+        return found
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._connection)

@@ -1,9 +1,8 @@
 """Shell: what is known of one answer: its winner, times, usage and cost; told as headers, metadata and record."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
@@ -20,8 +19,7 @@ from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What is kept of a completion that has ended: the line of the log, of the books and of a trace."""
 
     id: str  # the id of the stream, or a random id for a whole answer
@@ -126,7 +124,7 @@ class Answer:
     def _usage_of(self, attempt: Attempt) -> Usage:
         """The tokens of an attempt that was given up: the prompt at least, whatever the upstream has said so far."""
         used = attempt.usage(self._call.prompt_tokens)
-        return used if used.prompt_tokens else replace(used, prompt_tokens=self._call.prompt_tokens, estimated=True)
+        return used if used.prompt_tokens else used._replace(prompt_tokens=self._call.prompt_tokens, estimated=True)
 
     def metadata(self) -> dict[str, Any]:
         """The object `routing_metadata` that clients get; only after `on_won`."""
@@ -299,5 +297,5 @@ def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
     except ValueError:
         if usage is None:
             raise
-        counts = {**replace(usage, reported=None).as_json(), "estimated": usage.estimated}
+        counts = {**usage._replace(reported=None).as_json(), "estimated": usage.estimated}
         return json_text.dumps({**description, "usage": counts})

@@ -5,8 +5,8 @@ A stream without such a limit has no meter: its frames go to the log directly.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from gateway.completion.spending import Spending
 from gateway.dialects.learned_shape import Counts
@@ -15,8 +15,7 @@ from gateway.errors import BALANCE_SPENT, CostExceeded, OutputExceeded, Rivergat
 from gateway.stream.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class OutputLimits:
+class OutputLimits(NamedTuple):
     """The limits of one answer; 0 or None: no limit. The event that goes beyond a limit is the last one."""
 
     tokens: int = 0

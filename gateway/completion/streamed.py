@@ -7,9 +7,8 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gateway.access.bank import Lease
 from gateway.completion.answer import Settle
@@ -33,8 +32,7 @@ UsageEvent = Literal["event", "finish", "none"]
 DecisionCall = Callable[[RivergateError | None], None]  # gets the failure, or None when there is content
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How a streamed answer is kept and limited.
 
     `owner`: the id of the caller who owns the stream. `policy`: what becomes of the stream without subscribers.
@@ -47,7 +45,7 @@ class Plan:
     usage_event: UsageEvent = "none"
     key: str | None = None
     fingerprint: bytes = b""
-    output: OutputLimits = field(default_factory=OutputLimits)
+    output: OutputLimits = OutputLimits()
     lease: Lease | None = None
     on_over: Callable[[str], None] | None = None
 

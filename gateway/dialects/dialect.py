@@ -10,7 +10,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import StreamPolicy
@@ -21,8 +21,7 @@ from gateway.errors import RivergateError
 from gateway.wire.json_members import Buffer
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What one block means to the relay.
 
     `frame`: the bytes for subscribers, `event:` line included; None: they get nothing of this block.
@@ -43,8 +42,7 @@ class Meaning:
     details: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerIdentity:
+class AnswerIdentity(NamedTuple):
     """The id, time and model that an answer gets where its upstream names none.
 
     `created` is in Unix seconds; `model` is the public id.
@@ -226,8 +224,7 @@ class Dialect(Protocol):
         """An error as the answer to a request, in the dialect's envelope."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRequest:
+class CheckedRequest(NamedTuple):
     """A request that its dialect has checked, with the bytes of its body as they came."""
 
     dialect: Dialect

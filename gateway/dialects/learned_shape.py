@@ -16,8 +16,7 @@ first text; and the reader would have to say which second value may come, since 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -62,8 +61,7 @@ class Counts:
         self.text_bytes = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """An event that was read in full: its block, the frame made of it, and the path to the string that will change.
 
     Block and frame each hold one line of JSON. `hits`: how many events of this answer have fitted a shape so far.

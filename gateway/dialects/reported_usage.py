@@ -5,8 +5,7 @@ that is no whole number, negative or absurdly large makes the object nonsense, a
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
@@ -34,8 +33,7 @@ _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedUsage:
+class ReportedUsage(NamedTuple):
     """What an upstream reported; None: it did not tell this count. `details`: its object, as it came."""
 
     prompt: int | None

@@ -1,16 +1,14 @@
 """Pure: what an answer used and what it cost. Money is Decimal US dollars until a client or an operator reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 _PER_MTOK = Decimal(1_000_000)
 TEXT_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts. `estimated`: by the gateway, since the upstream gave none. `reported`: the upstream's object."""
 
     prompt_tokens: int

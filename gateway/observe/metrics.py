@@ -6,7 +6,7 @@ Source of names and buckets: OpenTelemetry semantic conventions for generative A
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,8 +25,7 @@ _OPERATION = "gen_ai_operation_name"
 _Family = TypeVar("_Family", Counter, Histogram)
 
 
-@dataclass(frozen=True, slots=True)
-class EndedCompletion:
+class EndedCompletion(NamedTuple):
     """One completion that has ended. Times in seconds; None: not known. `upstream` is "" if none answered."""
 
     operation: str

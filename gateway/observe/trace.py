@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.errors import ConfigError
 
@@ -49,8 +49,7 @@ class Tracing(Protocol):
         """Send the spans that are left; blocks for `SHUT_SECONDS` at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassedOnTrace:
+class PassedOnTrace(NamedTuple):
     """The span of a gateway without tracing: it only passes the client's own header on to the upstream."""
 
     traceparent: str | None

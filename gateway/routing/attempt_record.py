@@ -4,15 +4,14 @@ In: an attempt and how it ended. Out: an `AttemptRecord`, which traces, logs and
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.routing.catalog import Candidate
 from gateway.upstream.attempt import Attempt
 from gateway.upstream.order import Marks
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """How one attempt went.
 
     `outcome`: "running", "won", a `CancelReason`, or the code of the error (`errors.closed_code`). `status`: of the

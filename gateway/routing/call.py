@@ -1,14 +1,15 @@
 """Pure: one request for an answer, as routing sees it, and what the key of the request can pay for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from gateway.dialects.dialect import Dialect, DialectRequest
 from gateway.routing.catalog import Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request for an answer, after validation.
 
     `streamed`: the upstream is to stream its answer. `hold_finish`: the finish is held back, to carry the usage.
@@ -24,7 +25,7 @@ class Call:
     hold_finish: bool = False
     traceparent: str | None = None  # the header for the upstream; None: no trace
     wildcard: str | None = None  # the wildcard by which the model was found
-    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, of which an upstream may get some
+    headers: Mapping[str, str] = MappingProxyType({})  # the client's, of which an upstream may get some
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ nor after the end of the budget; every attempt that started and neither won nor 
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.errors import (
     DeadlineExceeded,
@@ -34,8 +35,7 @@ class CancelReason(StrEnum):
     STOPPED = "stopped", "the answer is not wanted any more, or none can be given"
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """The command to begin this attempt, on this candidate. `hedge`: another attempt is running."""
 
     attempt: int
@@ -43,23 +43,20 @@ class Start:
     hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """The command to cancel this attempt."""
 
     attempt: int
     reason: CancelReason
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """The command to take this attempt's answer as the answer of the request."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """The command to end the request with this error, since there is no answer."""
 
     error: RivergateError

@@ -7,6 +7,7 @@ error that says why there is none.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gateway.config import RoutingSettings, TtftSettings
 from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
@@ -27,8 +28,7 @@ _CHOOSING = frozenset(
 ALL_ATTEMPTS = 20  # attempts of a request whose options set no limit
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a client asks for.
 
     `budget_ms`: the time to the first token; None: the server's default, 0: no budget. `models_field` and

@@ -6,8 +6,7 @@ after a grace, or runs on without subscribers for a while; and an explicit stop,
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway import clock
 from gateway.config import StreamSettings
@@ -16,8 +15,7 @@ from gateway.endings import Ending
 OnLastReader = Literal["abort", "drain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What becomes of a stream without subscribers.
 
     `detached`: it began without one. `on_last_reader`: "abort" ends it `grace_seconds` after the last subscriber

@@ -7,7 +7,6 @@ being cancelled; cancelled means that its connection is closed in that very call
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -257,7 +256,7 @@ class Attempt:
             return
         if self._enter(AttemptInput.REDIRECTED):
             self._hang_up()
-            self._order = replace(order, request=request, hops=order.hops + 1)
+            self._order = order._replace(request=request, hops=order.hops + 1)
             self._start_dial()
 
     def _begin_error(self, status: int, headers: Mapping[str, str]) -> BodyHandler:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
@@ -30,8 +30,7 @@ class Marks:
     first_content: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """The request that an attempt sends, and how its answer is to be read.
 
     `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -130,6 +129,6 @@ async def test_what_a_stop_cannot_write_is_in_the_log_record_by_record(
     lines = [json.loads(JsonFormatter().format(line)) for line in caplog.records if "by hand" in line.message]
     assert [line["reason"] for line in lines] == ["database or disk is full"] * len(usages)
     assert [line["record"]["id"] for line in lines] == [usage.id for usage in usages]
-    assert lines[7]["record"] == asdict(usages[7])
+    assert lines[7]["record"] == usages[7]._asdict()
     assert lines[-1]["record"]["prompt_tokens"] == str(1 << 64)
     assert process.bank.statistics().unwritten == 0
