@@ -140,6 +140,9 @@ async def test_a_fault_at_any_step_of_closing_a_stream_leaves_no_subscriber_wait
                 if stream.ending is None:  # it has not begun: then it can be tried again
                     stream.close(Ending.COMPLETED, [b"data: last\n\n"])
         assert stream.ending is Ending.COMPLETED, trap.place
+        async with asyncio.timeout(PATIENCE):
+            while any(subscriber.ending is None for subscriber, _ in served):  # noqa: ASYNC110 - slices of a slow pass
+                await asyncio.sleep(0)
         assert all(subscriber.ending is not None and sink.closed for subscriber, sink in served), trap.place
         late.attach(MemorySink())
         assert late.ending is Ending.COMPLETED, trap.place
