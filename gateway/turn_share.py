@@ -19,9 +19,11 @@ _log = logging.getLogger("rivergate.tasks")
 class TurnShare:
     """The queue of one event loop. Work that finds a free share is done in the very call that brings it."""
 
-    __slots__ = ("_is_set", "_left", "_waiting")
+    __slots__ = ("_is_set", "_left", "_now", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        """`now` is a clock, in seconds."""
+        self._now = now
         self._left = SHARE_SECONDS  # of this turn
         self._is_set = False  # the next turn is known to the loop
         self._waiting: deque[Callable[[], None]] = deque()
@@ -36,31 +38,20 @@ class TurnShare:
             self._waiting.append(work)
             return
         self._set()
-        began = time.perf_counter()
+        began = self._now()
         try:
             work()
         finally:
-            self._left -= time.perf_counter() - began
+            self._left -= self._now() - began
 
-    async def turn(self) -> None:
-        """Wait for the turn of a request whose work is not one call. Such a request takes the rest of a share."""
-        if self._waiting or self._left <= 0:
-            has_come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(lambda: self._let_go(has_come))
-            await has_come
-            return
+    def take_rest(self) -> None:
+        """Leave nothing of this turn's share: the work that was begun goes on in the next turn, unmeasured."""
         self._left = 0.0
-        self._set()
 
     def _set(self) -> None:
         if not self._is_set:
             self._is_set = True
             asyncio.get_running_loop().call_soon(self._on_turn)
-
-    def _let_go(self, has_come: asyncio.Future[None]) -> None:
-        if not has_come.done():
-            has_come.set_result(None)
-            self._left = 0.0
 
     def _on_turn(self) -> None:
         self._left, self._is_set = SHARE_SECONDS, False
@@ -68,9 +59,9 @@ class TurnShare:
             return
         self._set()
         while self._waiting and self._left > 0:
-            began = time.perf_counter()
+            began = self._now()
             try:
                 self._waiting.popleft()()
             except Exception:
                 _log.exception("the beginning or the end of a request failed")
-            self._left -= time.perf_counter() - began
+            self._left -= self._now() - began

@@ -36,7 +36,7 @@ def metrics() -> Table:
         labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
         shown = name + "_total" * (family.type == "counter")
         rows.append((code(shown), family.type, ", ".join(map(code, labels)), family.documentation))
-    return Table(("metric", "kind", "labels", "meaning"), [row for row in rows if "_created" not in row[0]])
+    return Table(("metric", "kind", "labels", "meaning"), rows)
 
 
 def _expositions() -> Iterator[str]:

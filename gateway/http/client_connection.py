@@ -288,6 +288,7 @@ class ClientProtocol(web.RequestHandler):
         """Give aiohttp the request that the unread bytes begin, and all that comes until aiohttp is done."""
         self._stop_waiting()
         self._become(Server.AIOHTTP)
+        self._share.take_rest()  # aiohttp answers in a task of its own, which starts in the next turn
         self._boundary, self._found_before = RequestBoundary(), seam.requests_found(self)
         data, self._unread = self._unread, b""
         self._feed_aiohttp(data)

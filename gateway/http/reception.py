@@ -22,7 +22,6 @@ async def receive(request: web.Request, parts: ReplyParts, dialect: Dialect, *, 
     try:
         try:
             checked = await read_checked(request, dialect, parts.turns, waiting)
-            await parts.opening.tasks.share.turn()
             plan = plan_answer(head.headers, checked, parts.in_force.config.stream, detached=detached)
             opening = Opening(parts.opening, plan, head)
             opening.hold(waiting)

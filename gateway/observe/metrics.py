@@ -1,16 +1,18 @@
-"""Shell: the metrics for Prometheus: histograms that each completion adds to, and gauges that each scrape reads.
+"""Shell: the metrics for Prometheus: numbers that each completion adds to, and gauges that each scrape reads.
 
 Nothing here is touched per token. Label values are names of the configuration, or words of a closed set.
 Source of names and buckets: OpenTelemetry semantic conventions for generative AI, metrics.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from gateway.endings import Ending
 
@@ -20,9 +22,7 @@ DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 
 TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_LABELS = ("gen_ai_request_model", "gen_ai_provider_name")
-_OPERATION = "gen_ai_operation_name"
-_Family = TypeVar("_Family", Counter, Histogram)
+_LABELS = ("gen_ai_request_model", "gen_ai_provider_name", "gen_ai_operation_name")
 
 
 class EndedCompletion(NamedTuple):
@@ -52,91 +52,147 @@ class Reading:
     counts: bool = False
 
 
+class Distribution:
+    """One series of a histogram: how many values lie at or below each bound, and their sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add the series to its family, with these values of its labels; one without a value has no samples."""
+        count, buckets = 0, []
+        for bound, more in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            count += more
+            buckets.append((floatToGoString(bound), float(count)))  # type: ignore[no-untyped-call]
+        if count:
+            family.add_metric(labels, buckets, self._sum)
+
+
+class _Series:
+    """The distributions of the completions of one model at one upstream."""
+
+    __slots__ = ("durations", "input_tokens", "output_tokens", "per_token", "ttft")
+
+    def __init__(self) -> None:
+        self.ttft = Distribution(TTFT_BUCKETS)
+        self.per_token = Distribution(PER_TOKEN_BUCKETS)
+        self.durations: dict[Ending, Distribution] = {}
+        self.input_tokens = Distribution(TOKEN_BUCKETS)
+        self.output_tokens = Distribution(TOKEN_BUCKETS)
+
+    def add(self, done: EndedCompletion) -> None:
+        """Count a completion."""
+        ttft, tokens = done.ttft, done.completion_tokens
+        if ttft is not None:
+            self.ttft.add(ttft)
+            if tokens is not None and tokens > 1:
+                self.per_token.add((done.duration - ttft) / (tokens - 1))
+        durations = self.durations.get(done.ending)
+        if durations is None:
+            durations = self.durations[done.ending] = Distribution(DURATION_BUCKETS)
+        durations.add(done.duration)
+        if done.prompt_tokens is not None:
+            self.input_tokens.add(done.prompt_tokens)
+        if tokens is not None:
+            self.output_tokens.add(tokens)
+
+
 class Metrics:
-    """The instruments of one gateway."""
+    """The metrics of one gateway: plain numbers, of which a scrape makes what Prometheus reads."""
 
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
         self._registry = CollectorRegistry()
-        registry = self._registry
-        self._ttft = self._histogram(
-            "gen_ai_server_time_to_first_token", "Seconds from a request to its first content.", TTFT_BUCKETS
-        )
-        self._per_token = self._histogram(
-            "gen_ai_server_time_per_output_token", "Seconds per token after the first one.", PER_TOKEN_BUCKETS
-        )
-        self._duration = self._histogram(
-            "gen_ai_server_request_duration",
-            "Seconds from a request to the end of its answer.",
-            DURATION_BUCKETS,
-            "ending",
-        )
-        self._tokens = self._histogram(
-            "gen_ai_client_token_usage",
-            "Tokens of a completion's prompt (input) and answer (output).",
-            TOKEN_BUCKETS,
-            "gen_ai_token_type",
-        )
-        self._streams = Counter("rivergate_streams", "Completions that have ended.", ("ending",), registry=registry)
-        self._aborts = Counter(
-            "rivergate_aborts",
-            "Completions whose upstream was closed early, by ending.",
-            ("reason",),
-            registry=registry,
-        )
-        self._misses = Counter(
-            "rivergate_ttft_budget_misses", "Completions without a token in their TTFT budget.", registry=registry
-        )
-        self._hedges = Counter(
-            "rivergate_hedges", "Second attempts, started while the first one ran.", registry=registry
-        )
-        self._hedge_cost = Counter(
-            "rivergate_hedge_cost_usd", "Estimated US dollars for attempts that lost a race.", registry=registry
-        )
-        self._series: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
-        registry.register(_AtScrape(read))
+        self._series: dict[tuple[str, str, str], _Series] = {}
+        self._endings: dict[Ending, int] = {}
+        self._aborts: dict[Ending, int] = {}
+        self._hedges = 0
+        self._hedge_cost_usd = 0.0
+        self._registry.register(_AtScrape(read, self._families))
 
     def on_completion(self, done: EndedCompletion) -> None:
-        labels = (done.model, done.upstream, done.operation)
-        if done.ttft is not None:
-            self._of(self._ttft, *labels).observe(done.ttft)
-            tokens = done.completion_tokens or 0
-            if tokens > 1:
-                self._of(self._per_token, *labels).observe((done.duration - done.ttft) / (tokens - 1))
-        self._of(self._duration, *labels, done.ending).observe(done.duration)
-        for kind, count in (("input", done.prompt_tokens), ("output", done.completion_tokens)):
-            if count is not None:
-                self._of(self._tokens, *labels, kind).observe(count)
-        self._of(self._streams, done.ending).inc()
-        if done.aborted:
-            self._of(self._aborts, done.ending).inc()
-        if done.ending is Ending.TTFT_BUDGET_EXCEEDED:
-            self._misses.inc()
-        self._hedges.inc(done.hedges)
-        self._hedge_cost.inc(done.hedge_cost_usd)
-
-    def _of(self, family: _Family, *labels: str) -> _Family:
-        """The family's series with these labels. `Family.labels` checks every label again, and takes a lock."""
-        series = self._series.get((family, labels))
+        """Count a completion that has ended."""
+        key = (done.model, done.upstream, done.operation)
+        series = self._series.get(key)
         if series is None:
-            series = self._series[family, labels] = family.labels(*labels)
-        return cast(_Family, series)
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *more_labels: str) -> Histogram:
-        labels = (*_LABELS, _OPERATION, *more_labels)
-        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+            series = self._series[key] = _Series()
+        series.add(done)
+        self._endings[done.ending] = self._endings.get(done.ending, 0) + 1
+        if done.aborted:
+            self._aborts[done.ending] = self._aborts.get(done.ending, 0) + 1
+        self._hedges += done.hedges
+        self._hedge_cost_usd += done.hedge_cost_usd
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self._registry)
 
+    def _families(self) -> Iterator[Metric]:
+        """What completions have added up to."""
+        all_series = self._series.items()
+        ttft = _histogram("gen_ai_server_time_to_first_token", "Seconds from a request to its first content.")
+        per_token = _histogram("gen_ai_server_time_per_output_token", "Seconds per token after the first one.")
+        durations = _histogram(
+            "gen_ai_server_request_duration", "Seconds from a request to the end of its answer.", "ending"
+        )
+        tokens = _histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of a completion's prompt (input) and answer (output).",
+            "gen_ai_token_type",
+        )
+        for labels, series in all_series:
+            series.ttft.add_to(ttft, labels)
+            series.per_token.add_to(per_token, labels)
+            for ending, distribution in series.durations.items():
+                distribution.add_to(durations, (*labels, ending))
+            series.input_tokens.add_to(tokens, (*labels, "input"))
+            series.output_tokens.add_to(tokens, (*labels, "output"))
+        yield from (ttft, per_token, durations, tokens)
+        yield _counter("rivergate_streams", "Completions that have ended.", "ending", self._endings)
+        yield _counter(
+            "rivergate_aborts", "Completions whose upstream was closed early, by ending.", "reason", self._aborts
+        )
+        misses = self._endings.get(Ending.TTFT_BUDGET_EXCEEDED, 0)
+        yield CounterMetricFamily(
+            "rivergate_ttft_budget_misses", "Completions without a token in their TTFT budget.", value=misses
+        )
+        yield CounterMetricFamily(
+            "rivergate_hedges", "Second attempts, started while the first one ran.", value=self._hedges
+        )
+        yield CounterMetricFamily(
+            "rivergate_hedge_cost_usd",
+            "Estimated US dollars for attempts that lost a race.",
+            value=self._hedge_cost_usd,
+        )
+
+
+def _histogram(name: str, text: str, *more_labels: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, labels=(*_LABELS, *more_labels))
+
+
+def _counter(name: str, text: str, label: str, counts: dict[Ending, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for ending, count in counts.items():
+        family.add_metric((ending,), count)
+    return family
+
 
 class _AtScrape(Collector):
-    """The gauges and counts that are kept elsewhere, read at each scrape."""
+    """All metrics as they stand at a scrape: `read` brings the gauges and counts that are kept elsewhere."""
 
-    def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[Reading]], families: Callable[[], Iterable[Metric]]) -> None:
         self._read = read
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._families()
         for reading in self._read():
             family = CounterMetricFamily if reading.counts else GaugeMetricFamily
             metric = family(reading.name, reading.help, labels=reading.labels)

@@ -35,6 +35,7 @@ class TurnWatch:
 
     def __init__(self) -> None:
         self.longest = 0.0  # seconds
+        self.total = 0.0  # seconds of all turns
         self.turns = 0
         self._runs = False
         self._before = 0.0
@@ -48,7 +49,8 @@ class TurnWatch:
 
     def _on_turn(self) -> None:
         now = time.thread_time()
-        self.longest, self._before = max(self.longest, now - self._before), now
+        seconds, self._before = now - self._before, now
+        self.longest, self.total = max(self.longest, seconds), self.total + seconds
         self.turns += 1
         if self._runs:
             asyncio.get_running_loop().call_soon(self._on_turn)
