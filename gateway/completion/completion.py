@@ -59,7 +59,7 @@ class Completion(ABC):
         self._granted = lease
         self._on_over = on_over or _forget
         self._lease = lease if lease is not None and lease.has_balance else None
-        money = Money(self._lease.covers_another, is_spent) if self._lease is not None else None
+        money = Money(self._lease.covers_another, self._covers_next, is_spent) if self._lease is not None else None
         self._dispatcher = Dispatcher(call, route, self, tasks, money)
 
     def start(self) -> None:
@@ -123,13 +123,23 @@ class Completion(ABC):
 
     def _spending(self, candidate: Candidate) -> Spending | None:
         """What the lease pays for if this candidate answers; None: the key has no balance."""
-        lease, model = self._lease, candidate.model
+        lease = self._lease
         if lease is None:
             return None
-        prompt = self._call.prompt_tokens * (model.input_usd_per_mtok or Decimal(0))
-        # The prompts of hedges that lost were reserved beside this one's, and are spent.
-        lost = self.answer.hedge_cost() * MICRO
-        return Spending(lease.reserved, ceil_microusd(prompt + lost), model.output_usd_per_mtok, lease.extend)
+        return Spending(lease.reserved, self._prompts(candidate), candidate.model.output_usd_per_mtok, lease.extend)
+
+    def _covers_next(self, candidate: Candidate) -> bool:
+        """Whether the prompt of the next attempt is paid for beside all that is spent; reserves what is missing."""
+        lease = self._lease
+        if lease is None:
+            return True
+        needed = self._prompts(candidate)
+        return lease.reserved >= needed or lease.extend(needed - lease.reserved) >= needed
+
+    def _prompts(self, candidate: Candidate) -> int:
+        """What the prompt costs at this candidate, and what attempts have cost that lost or were given up."""
+        prompt = self._call.prompt_tokens * (candidate.model.input_usd_per_mtok or Decimal(0))
+        return ceil_microusd(prompt + self.answer.hedge_cost() * MICRO)
 
     # --- the end
 

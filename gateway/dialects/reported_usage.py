@@ -29,6 +29,9 @@ _CACHED = (
     *("cache_read_input_tokens", "cache_creation_input_tokens"),
     *("cacheReadInputTokens", "cacheWriteInputTokens"),
 )
+# Gemini counts what its own tools have read beside its prompt.
+_TOOLS = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
+_INNER = ("tokens", "billed_units")  # members of Cohere's object that hold the counts
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
@@ -40,6 +43,18 @@ class ReportedUsage(NamedTuple):
     completion: int | None
     details: Mapping[str, Any]
 
+    @property
+    def tells(self) -> bool:
+        """Whether any count is more than zero."""
+        return bool(self.prompt or self.completion)
+
+    def over(self, earlier: "ReportedUsage") -> "ReportedUsage":
+        """This report, with the counts of an earlier one where it has none."""
+        if self.prompt and self.completion:
+            return self
+        details = {**earlier.details, **self.details}
+        return ReportedUsage(self.prompt or earlier.prompt, self.completion or earlier.completion, details)
+
     def usage(self, own: Usage, *, stale: bool = False) -> Usage:
         """The usage of an answer, with our own estimate `own` in place of what is missing or cannot be true.
 
@@ -48,7 +63,7 @@ class ReportedUsage(NamedTuple):
         prompt, completion = self.prompt or own.prompt_tokens, self.completion or own.completion_tokens
         if stale:
             completion = max(completion, own.completion_tokens)
-        if not (self.prompt or self.completion) and completion:
+        if not self.tells and completion:
             return own
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         as_told = (prompt, completion) == (self.prompt or 0, self.completion or 0)
@@ -64,11 +79,15 @@ def read_usage(value: Any) -> ReportedUsage | None:
             return None
     if not isinstance(value, dict):
         return None
+    if isinstance(inner := _first(value, _INNER), dict):
+        value = {**inner, **value}
     prompt, completion, total = _first(value, _PROMPT), _first(value, _COMPLETION), _first(value, _TOTAL)
     if not _is_count(total):
         total = None
-    if completion is None and total is not None and _is_count(prompt):
+    if total is not None and completion is None and _is_count(prompt):
         completion = total - prompt
+    elif total is not None and prompt is None and _is_count(completion):
+        prompt = total - completion
     counts = [count for count in (prompt, completion) if count is not None]
     if not counts or not all(map(_is_count, counts)):
         return None
@@ -90,15 +109,19 @@ def summed(reports: Iterable[ReportedUsage]) -> ReportedUsage | None:
 def _with_uncounted(usage: Mapping[str, Any], prompt: int, completion: int, total: int | None) -> tuple[int, int]:
     """The counts with what stands beside them: what a total has beyond prompt and completion was generated."""
     surplus = 0 if total is None else total - prompt - completion
-    if total is not None and surplus <= 0:
-        return prompt, completion
-    cached = sum(_count(usage, (name,)) for name in _CACHED)
-    if total is None:
-        thoughts, reasoning = _count(usage, _THOUGHTS), _reasoning(usage)
+    cached, tools, reasoning = (
+        sum(_count(usage, (name,)) for name in _CACHED),
+        _count(usage, _TOOLS),
+        _reasoning(usage),
+    )
+    if surplus <= 0:
+        thoughts = _count(usage, _THOUGHTS) if total is None else 0
         beside = thoughts or (reasoning if reasoning > completion else 0)
-        return prompt + (cached if "prompt_tokens" not in usage else 0), completion + beside
+        return prompt + tools * (total is None) + (cached if "prompt_tokens" not in usage else 0), completion + beside
+    if tools <= surplus:
+        prompt, surplus = prompt + tools, surplus - tools
     of_prompt = cached or _count(_details(usage, _PROMPT_DETAILS), ("cached_tokens",))
-    if surplus == of_prompt != _reasoning(usage):
+    if surplus == of_prompt != reasoning:
         return prompt + surplus, completion
     return prompt, completion + surplus
 

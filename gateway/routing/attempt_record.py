@@ -55,6 +55,7 @@ class AttemptEntry:
     health_number: int  # its number among the attempts that the candidate's health has counted
     outcome: str = ""
     reason: str | None = None
+    was_left: bool = False  # it failed since the gateway waited no longer
 
     def record(self, began: float, *, won: bool) -> AttemptRecord:
         """How the attempt went so far. `began`: when its request did. `won`: it is the answer."""

@@ -32,9 +32,11 @@ class Call(NamedTuple):
 class Money:
     """What the key of a request can pay for.
 
-    `covers_hedge` reserves money for one more attempt and returns whether there was enough. `is_spent` says of a
-    candidate whether this many bytes of its whole answer have surely cost more than there is.
+    `covers_hedge` reserves money for one more attempt and returns whether there was enough. `covers_next` does so for
+    an attempt on a candidate, after others were given up that have to be paid. `is_spent` says of a candidate whether
+    this many bytes of its whole answer have surely cost more than there is.
     """
 
     covers_hedge: Callable[[], bool]
+    covers_next: Callable[[Candidate], bool]
     is_spent: Callable[[Candidate, int], bool] | None = None

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import (
+    BALANCE_SPENT,
+    CostExceeded,
     DurationExceeded,
     GatewayError,
     RateLimited,
@@ -31,6 +33,7 @@ from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 from gateway.upstream.long_request import Request
 from gateway.upstream.order import Order
+from gateway.upstream.patience import PatienceOver
 
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 _GIVEN_UP = frozenset(reason.value for reason in CancelReason)
@@ -118,7 +121,7 @@ class Dispatcher:
 
         Upstreams bill the prompt of such an attempt at least, whatever it was given up for.
         """
-        entries = [entry for entry in self._entries.values() if entry.outcome in _GIVEN_UP]
+        entries = [entry for entry in self._entries.values() if entry.outcome in _GIVEN_UP or entry.was_left]
         return [entry for entry in entries if entry is not self._winner and entry.attempt.is_worked_on]
 
     # --- the attempts' side (AttemptObserver)
@@ -159,6 +162,7 @@ class Dispatcher:
             self._owner.on_failed(error)
             return
         breaker = entry.candidate.health.breaker
+        entry.was_left = isinstance(error, PatienceOver)
         try:
             self._end(entry, closed_code(error), error.reason.removeprefix(f"{attempt.upstream}: "))
             entry.candidate.health.on_failed(entry.health_number, error, now)
@@ -285,6 +289,9 @@ class Dispatcher:
             error.blame(candidate.endpoint.name)
             self._obey(self._race.on_failed(number, error, clock.monotonic()))
             return
+        if self._entries and not hedge and not self._is_covered(candidate):
+            self._obey(self._race.on_failed(number, CostExceeded(BALANCE_SPENT), clock.monotonic()))
+            return
         call = self._call
         attempt = Attempt(
             Order(
@@ -303,6 +310,10 @@ class Dispatcher:
         self._entries[attempt] = AttemptEntry(
             number, attempt, candidate, hedge, candidate.health.on_start(clock.monotonic())
         )
+
+    def _is_covered(self, candidate: Candidate) -> bool:
+        """Whether the next attempt can be paid for, beside those that were given up and are paid."""
+        return self._money is None or not self.given_up() or self._money.covers_next(candidate)
 
     def _spent_by(self, candidate: Candidate) -> Callable[[int], bool] | None:
         """The check whether the bytes of a whole answer from this candidate cost too much; None without a limit."""

@@ -25,7 +25,7 @@ from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
-from gateway.upstream.patience import Patience, first_look
+from gateway.upstream.patience import Patience, PatienceOver, first_look
 from gateway.upstream.redirect import is_redirect, redirected
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
@@ -320,7 +320,7 @@ class Attempt:
     def _await_answer(self) -> None:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
-            late = UpstreamError(f"no answer within response_timeout_ms ({limits.response * 1000:.0f})")
+            late = PatienceOver(f"no answer within response_timeout_ms ({limits.response * 1000:.0f})")
             self._set_timer(limits.response, self._fail, late)
         else:
             self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
@@ -330,7 +330,7 @@ class Attempt:
         limits, now = self._order.endpoint.limits, clock.monotonic()
         patience = patience or Patience(limits.head, limits.first_content, self.marks.connected or now)
         left = patience.look(self._signs_of_life, now, has_head=self._phase is AttemptPhase.HEAD)
-        if isinstance(left, UpstreamError):
+        if isinstance(left, PatienceOver):
             self._fail(left)
         else:
             self._set_timer(left, self._await_content, patience)

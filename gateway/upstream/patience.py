@@ -9,6 +9,10 @@ from gateway.errors import UpstreamError
 from gateway.upstream.idle_watch import CHECKS, LONGEST_WAIT, SHORTEST_WAIT, IdleWatch
 
 
+class PatienceOver(UpstreamError):
+    """An upstream that had the request brought nothing in time. It may go on working, and bills what it works on."""
+
+
 def first_look(head: float, silence: float) -> float:
     """Seconds from a request to the first look, for these limits of a `Patience`."""
     return min(head, silence / CHECKS, LONGEST_WAIT)
@@ -26,13 +30,13 @@ class Patience:
         self._watch = IdleWatch(silence)
         self._watch.look(0, connected)
 
-    def look(self, reads: int, now: float, *, has_head: bool) -> float | UpstreamError:
+    def look(self, reads: int, now: float, *, has_head: bool) -> float | PatienceOver:
         """Seconds until the next look, or the error for the limit that has passed; `reads` counts from 0."""
         left = self._connected + self._head - now
         if not has_head and left <= 0:
-            return UpstreamError(f"no answer within head_timeout_ms ({self._head * 1000:.0f})")
+            return PatienceOver(f"no answer within head_timeout_ms ({self._head * 1000:.0f})")
         wait = self._watch.look(reads, now)
         if wait <= 0:
             limit = f"{self._silence * 1000:.0f}"
-            return UpstreamError(f"no content, and no byte for first_content_timeout_ms ({limit})")
+            return PatienceOver(f"no content, and no byte for first_content_timeout_ms ({limit})")
         return wait if has_head else max(min(wait, left), SHORTEST_WAIT)

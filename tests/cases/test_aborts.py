@@ -41,7 +41,7 @@ async def leave(place: Street, house: House, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 async def test_an_answer_that_is_given_up_costs_its_prompt(case: dict[str, Any]) -> None:
     scripts = [Script(**script) for script in case["providers"]]
-    async with street(*scripts, balance=BALANCE, **case.get("sections", {})) as place:
+    async with street(*scripts, balance=BALANCE, limits=case.get("limits"), **case.get("sections", {})) as place:
         house = place.house()
         await leave(place, house, case)
         await house.close()
@@ -54,3 +54,25 @@ async def test_an_answer_that_is_given_up_costs_its_prompt(case: dict[str, Any])
             assert usage.upstream is not None
         else:
             assert (usage.prompt_tokens, usage.upstream) == (None, None)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_no_upstream_is_asked_that_the_key_cannot_pay_beside_those_that_were_given_up(streamed: bool) -> None:
+    """Each upstream that is silent costs the prompt: the next one is asked only if that is paid for, too."""
+    prompt = ceil_microusd(PROMPT_TOKENS * PRICES["input_usd_per_mtok"])
+    silent = Script(stall_before="head")
+    limits = {"head_timeout_ms": 30, "response_timeout_ms": 30}
+    async with street(*[silent] * 5, balance=2 * prompt, limits=limits) as place:
+        house = place.house()
+        opening = house.opening(ask(stream=streamed))
+        completion = opening.open() if streamed else opening.open_whole()
+        async with asyncio.timeout(PATIENCE):
+            if isinstance(completion, WholeCompletion):
+                with pytest.raises(RivergateError, match="used up"):
+                    await completion.wait_answer()
+            else:
+                while completion.stream.ending is None:  # noqa: ASYNC110 - no subscriber is wanted here
+                    await asyncio.sleep(0.001)
+        await house.close()
+        assert sum(provider.statistics().requests for provider in place.providers) == 2
+        assert place.balance == 0

@@ -136,6 +136,56 @@ def test_a_member_that_stands_twice_counts_twice(messages: str) -> None:
     assert 10_000 <= tokens(content.encode()) <= 10_100
 
 
+def test_own_members_are_taken_off_by_the_bytes_that_they_have() -> None:
+    """The value of `1e15`, written anew, has 18 bytes."""
+    numbers, text = ",".join(["1e15"] * 9000), "x" * 150_000
+    message = f'"messages":[{{"role":"user","content":"{text}"}}]'
+    for own in (f'"gateway":{{"metadata":{{"a":[{numbers}]}}}}', f'"routing":{{"a":[{numbers}]}},"routing":{{}}'):
+        assert len(text) // 4 <= tokens(f'{{"model":"m",{own},{message}}}'.encode()) <= len(text) // 4 + 100
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_images_in_a_member_that_stands_twice_count_twice(size: int) -> None:
+    images = orjson.dumps([{"role": "user", "content": [IMAGE_ELSEWHERE] * 10}])
+    messages = orjson.dumps([{"role": "user", "content": "x" * size}])
+    for first, second in ((images, messages), (messages, images)):
+        content = b'{"model":"m","messages":%b,"messages":%b}' % (first, second)
+        assert 0 <= tokens(content) - 10 * MAX_IMAGE_TOKENS - len(content) // 4 <= 1
+        assert 0 <= tokens(content, in_steps=True) - 10 * MAX_IMAGE_TOKENS - len(content) // 4 <= 1
+
+
+DECOYS = [
+    '{"type":"text","text":"","x":{"url":"TINY"}}',
+    '{"type":"text","text":"","x":{"detail":"low","url":"TINY"}}',
+    '{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}',
+    '{"image_url":{"url":"https://example.com/a.png"}}',
+]
+
+
+@pytest.mark.parametrize("decoy", DECOYS)
+def test_what_looks_like_an_image_takes_nothing_off_the_count_of_others(decoy: str) -> None:
+    tiny = f"data:image/gif;base64,{base64.b64encode(b'GIF89a' + struct.pack('<HH', 1, 1) + bytes(60)).decode()}"
+    image = orjson.dumps(IMAGE_ELSEWHERE).decode()
+    content = f'{{"model":"m","messages":[{{"role":"user","content":[{",".join([decoy, image] * 20)}]}}]}}'
+    body = content.replace("TINY", tiny).encode()
+    for in_steps in (False, True):
+        assert tokens(body, in_steps=in_steps) >= 20 * MAX_IMAGE_TOKENS + len(content) // 4 - 600
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        '{"url":"PNG","detail":"low","detail":"high"}',
+        '{"detail":"low","url":"PNG","detail":"high"}',
+        '{"detail":"low","url":"https://example.com/a.png"},"x":{"url":"PNG"}',
+    ],
+)
+def test_an_image_in_steps_is_of_low_detail_only_beyond_doubt(image: str) -> None:
+    part = f'{{"type":"image_url","image_url":{image}}}'
+    content = f'{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}'
+    assert tokens(content.replace("PNG", WORDS["PNG"]).encode(), in_steps=True) >= 765
+
+
 def test_quotes_and_escapes_in_a_text_do_not_look_like_members() -> None:
     plain = {"model": "m", "messages": [{"role": "user", "content": 'say "hi" \\ \\"' * 100}]}
     content = orjson.dumps(plain)

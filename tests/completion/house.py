@@ -135,9 +135,11 @@ class House:
 class Street:
     """Providers, the store of the books with one key, and the houses that stand here one after the other."""
 
-    def __init__(self, providers: list[Provider], balance: int | None, **sections: Any) -> None:
+    def __init__(
+        self, providers: list[Provider], balance: int | None, limits: Mapping[str, int], **sections: Any
+    ) -> None:
         upstreams = [
-            {"name": provider.name, "base_url": provider.base_url, "models": [{"id": "m", **PRICES}]}
+            {"name": provider.name, "base_url": provider.base_url, "models": [{"id": "m", **PRICES}], **limits}
             for provider in providers
         ]
         self.providers = providers
@@ -167,10 +169,12 @@ class Street:
 
 
 @asynccontextmanager
-async def street(*scripts: Script, balance: int | None = 1_000_000, **sections: Any) -> AsyncIterator[Street]:
-    """A street with a provider for each script."""
+async def street(
+    *scripts: Script, balance: int | None = 1_000_000, limits: Mapping[str, int] | None = None, **sections: Any
+) -> AsyncIterator[Street]:
+    """A street with a provider for each script. `limits`: settings of each upstream."""
     providers = [await Provider.start(script=script, name=f"provider{place}") for place, script in enumerate(scripts)]
-    opened = Street(providers, balance, **sections)
+    opened = Street(providers, balance, limits or {}, **sections)
     try:
         yield opened
     finally:

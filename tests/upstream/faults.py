@@ -12,6 +12,7 @@ from gateway.errors import (
     UpstreamUnable,
 )
 from gateway.simulate import Script
+from gateway.upstream.patience import PatienceOver
 
 FAST = Script(ttft_ms=0, gap_ms=0, tokens=5)
 SIMULATED = "The simulated provider failed with status {0}, as it was told."
@@ -37,24 +38,28 @@ FAULTS = {
         {"stall_before": "head"},
         NO_CONTENT,
         "alpha: no answer within head_timeout_ms (100)",
+        PatienceOver,
         limits={"head_timeout_ms": 100},
     ),
     "stall after the head": Fault(
         {"stall_before": "role"},
         NO_CONTENT,
         "alpha: no content, and no byte for first_content_timeout_ms (100)",
+        PatienceOver,
         limits={"first_content_timeout_ms": 100},
     ),
     "stall after the role": Fault(
         {"stall_after": 0},
         NO_CONTENT,
         "alpha: no content, and no byte for first_content_timeout_ms (100)",
+        PatienceOver,
         limits={"first_content_timeout_ms": 100},
     ),
     "stall before the head, the limit of content being shorter": Fault(
         {"stall_before": "head"},
         NO_CONTENT,
         "alpha: no content, and no byte for first_content_timeout_ms (100)",
+        PatienceOver,
         limits={"first_content_timeout_ms": 100, "head_timeout_ms": 5000},
     ),
     "stall in mid-stream": Fault(
@@ -163,12 +168,14 @@ WHOLE_FAULTS = {
         {"stall_before": "head"},
         NO_CONTENT,
         "alpha: no answer within response_timeout_ms (100)",
+        PatienceOver,
         limits={"response_timeout_ms": 100},
     ),
     "stall after the head": Fault(
         {"stall_before": "role"},
         NO_CONTENT,
         "alpha: no answer within response_timeout_ms (100)",
+        PatienceOver,
         limits={"response_timeout_ms": 100},
     ),
     "cut": Fault({"cut_after": 0}, NO_CONTENT, "alpha: the upstream closed the connection in mid-answer"),

@@ -21,12 +21,24 @@ def closing_frames(
     `kept`: what upstreams told in events without choices, and no later event has carried.
     """
     if report is None:
-        return [] if finish_frame is None else [finish_frame]
+        return _without_report(identity, finish_frame, kept)
     members = {**(kept or {}), "usage": report.usage.as_json(), "routing_metadata": report.metadata}
     if finish_frame is not None:
         return [encode({**json_text.loads(finish_frame[6:]), **members})]
-    shared = {"id": identity.id, "object": CHUNK_OBJECT, "created": identity.created, "model": identity.model}
-    return [encode({**shared, "choices": [], **members})]
+    return [encode({**_shared(identity), "choices": [], **members})]
+
+
+def _without_report(identity: Identity, finish_frame: bytes | None, kept: Mapping[str, Any] | None) -> list[bytes]:
+    """The finish, and what upstreams told at length beside the usage, such as timings: in an event without text."""
+    members = {name: value for name, value in (kept or {}).items() if isinstance(value, (dict, list))}
+    if finish_frame is not None:
+        return [encode({**json_text.loads(finish_frame[6:]), **members}) if members else finish_frame]
+    choice = {"index": 0, "delta": {}, "finish_reason": None}
+    return [encode({**_shared(identity), "choices": [choice], **members})] if members else []
+
+
+def _shared(identity: Identity) -> dict[str, Any]:
+    return {"id": identity.id, "object": CHUNK_OBJECT, "created": identity.created, "model": identity.model}
 
 
 def break_frames(error: RivergateError) -> list[bytes]:

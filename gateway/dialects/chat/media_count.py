@@ -15,11 +15,19 @@ from gateway.wire.json_members import Buffer
 # What a file, a sound or a film costs that is only referred to: the whole context of most models.
 REFERENCED_TOKENS = 131_072
 MAX_MEASURED = 64  # the images whose size is looked up: each takes 0.1 ms at most
+# The members of a message that hold an image or name one, and those that name a file which is elsewhere.
+IMAGE_NAMES = frozenset(("image", "image_url", "input_image"))
+REFERENCE_NAMES = frozenset(
+    (
+        *("url", "uri", "file_id", "file_uri", "file_url", "audio_url", "document_url", "video_url", "pdf_url"),
+        *("fileId", "fileUri", "fileUrl", "video"),
+    )
+)
 
 _LONGEST_NAME = 80  # bytes, quotes and escapes included
-_IMAGE_NAMES = frozenset(("image", "image_url", "input_image"))
-_REFERENCE_NAMES = frozenset(("file_id", "file_uri", "file_url", "uri", "audio_url", "document_url", "video_url"))
-_FIRST_LETTERS = frozenset(b"iufadv\\")  # of these names, and of `data:`
+_FIRST_LETTERS = frozenset({ord(name[0]) for name in IMAGE_NAMES | REFERENCE_NAMES} | {ord("\\")})
+_IN_A_MESSAGE = b"{[{"  # the brackets around a member of a message
+_LOOK_BACK = 512  # bytes
 
 
 def _json(pattern: bytes) -> re.Pattern[bytes]:
@@ -28,38 +36,37 @@ def _json(pattern: bytes) -> re.Pattern[bytes]:
 
 
 _COLON = _json(rb" :")
-_DATA_FOLLOWS = _json(rb' : (?:{ "url" : )?"data:')
-# What stands before the bytes of an image, and before or behind them if it is to be looked at in low detail.
-_BEFORE_URL = _json(rb'"(?:url|image_url)" : \Z')
+_REFERENCE_FOLLOWS = _json(rb' : (?:"(?!data:)|\[)')
+# What stands between the name of an image's member and its URL, or the name `url`.
+_TO_THE_NAME = _json(rb' : { (?:"detail" : "[a-z]{1,16}+" , )?')
+_TO_THE_URL = _json(rb' : (?:{ (?:"detail" : "([a-z]{1,16}+)" , )?"url" : )?')
+_LOW_BEHIND = _json(rb' , "detail" : "low" }')
+_END_BEHIND = _json(rb" }")
+_SOURCE_BEFORE = _json(rb'"type" : "image" , "source" : { (?:"type" : "url" , )?\Z')
 _BEFORE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : \Z')
-_LOW_BEFORE = _json(rb'"detail" : "low" , "url"')
-_LOW_BEHIND = _json(rb' , "detail" : "low"')
-_LOOK_BACK = 512  # bytes
-_IN_A_PART = tuple(b"{[{[{" + rest for rest in (b"", b"{"))  # the brackets around a member of a part of a message
 
 
 class MediaCount:
     """Watches one body (`StringObserver` of wire/json_outline.py)."""
 
-    __slots__ = ("_image_keys", "_image_values", "_measured", "_references", "_tokens", "covered")
+    __slots__ = ("_elsewhere", "_image_end", "_measured", "_references", "_tokens", "covered")
 
     def __init__(self) -> None:
         self.covered = 0  # the bytes of images, which their tokens stand for
         self._tokens = 0  # of the images that the body holds
         self._measured = 0  # the number of these images
-        self._image_keys = 0  # names of members that say "image"
-        self._image_values = 0  # the same as values, such as the type of a part
+        self._elsewhere = 0  # images that the body does not hold, or not in a way that is surely understood
+        self._image_end: int | None = None  # where the name of the last member ends that names an image
         self._references = 0
 
     @property
     def tokens(self) -> int:
         """The tokens of all images, and of the files that are elsewhere."""
-        elsewhere = max(self._image_keys, self._image_values) - self._measured
-        return self._tokens + max(elsewhere, 0) * MAX_IMAGE_TOKENS + self._references * REFERENCED_TOKENS
+        return self._tokens + self._elsewhere * MAX_IMAGE_TOKENS + self._references * REFERENCED_TOKENS
 
     def on_string(self, data: Buffer, start: int, end: int, member: str, brackets: bytes | bytearray) -> None:
         """Look at the string from `start` to `end`, its quotes included, in this member and inside these brackets."""
-        if member != "messages" or brackets not in _IN_A_PART:
+        if member != "messages" or brackets[:3] != _IN_A_MESSAGE:
             return
         if end - start <= _LONGEST_NAME:
             if data[start + 1] in _FIRST_LETTERS:
@@ -73,22 +80,26 @@ class MediaCount:
             name = json_text.loads(text) if b"\\" in text else text[1:-1].decode()
         except ValueError:
             return  # half a surrogate pair
-        if name in _IMAGE_NAMES:
+        if name in IMAGE_NAMES:
             if _COLON.match(data, end):
-                self._image_keys += 1
-            else:
-                self._image_values += 1
-        elif name in _REFERENCE_NAMES and _COLON.match(data, end) and not _DATA_FOLLOWS.match(data, end):
-            self._references += 1
+                self._elsewhere += 1
+                self._image_end = end
+        elif name in REFERENCE_NAMES and _REFERENCE_FOLLOWS.match(data, end):
+            if _SOURCE_BEFORE.search(bytes(data[max(start - _LOOK_BACK, 0) : start])):
+                self._elsewhere += 1
+            elif self._image_end is None or not _TO_THE_NAME.fullmatch(data, self._image_end, start):
+                self._references += 1
 
     def _on_long(self, data: Buffer, start: int, end: int) -> None:
-        before = bytes(data[max(start - _LOOK_BACK, 0) : start])
-        if data[start + 1 : start + 12].lower() == b"data:image/" and _BEFORE_URL.search(before):
-            is_low = _LOW_BEFORE.search(before) or _LOW_BEHIND.match(data, end)
-            self._add(
-                end - start, lambda: data[start + 1 : min(end - 1, start + 257 + HEAD_CHARACTERS)], low=bool(is_low)
-            )
-        elif _BEFORE_BYTES.search(before):
+        image_end, self._image_end = self._image_end, None
+        if image_end is not None and data[start + 1 : start + 12].lower() == b"data:image/":
+            if (between := _TO_THE_URL.fullmatch(data, image_end, start)) is None:
+                return
+            self._elsewhere -= 1
+            before, behind = between[1], _LOW_BEHIND if between[1] is None else _END_BEHIND
+            is_low = before in (None, b"low") and behind.match(data, end) is not None
+            self._add(end - start, lambda: data[start + 1 : min(end - 1, start + 257 + HEAD_CHARACTERS)], low=is_low)
+        elif _BEFORE_BYTES.search(bytes(data[max(start - _LOOK_BACK, 0) : start])):
             self._add(end - start, lambda: b"data:;base64," + data[start + 1 : min(end - 1, start + HEAD_CHARACTERS)])
 
     def _add(self, size: int, url: Callable[[], Buffer], *, low: bool = False) -> None:

@@ -8,23 +8,32 @@ upstream counts, but for the short values of the usual parameters.
 - Tools, tool calls, names, formats and every member that is not known here count by the bytes of their JSON.
 - An image counts by OpenAI's rule (`gateway/dialects/images.py`).
 - Audio and files count by their bytes as they are sent; what is only referred to, by a ceiling.
-- A body of more than `LARGE_BYTES`, or one in which a name stands twice, counts by its own length, but for its images
-  and references. Those of a body that was read in steps are counted by then (media_count.py).
+- A body of more than `LARGE_BYTES` or `MANY_OBJECTS`, or one in which a name stands twice, counts by its own length,
+  but for its images and references, those in members that stand twice included. Those of a body that was read in
+  steps are counted by then (media_count.py).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
 
-from gateway.dialects.chat.media_count import REFERENCED_TOKENS, MediaCount
-from gateway.dialects.images import MAX_IMAGE_TOKENS, image_tokens
+from gateway.dialects.chat.media_count import (
+    IMAGE_NAMES,
+    MAX_MEASURED,
+    REFERENCE_NAMES,
+    REFERENCED_TOKENS,
+    MediaCount,
+)
+from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, image_tokens
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
 
 MESSAGE_TOKENS = 4  # what a provider adds to a message for its role and its bounds
 LARGE_BYTES = 65_536  # above this size nothing is serialised again to be counted
+MANY_OBJECTS = 2000  # above this number nothing is serialised again either: each object takes 2 us
 
 _ROLES = ("user", "assistant", "system", "developer", "tool", "function")
 _PARAMETERS = frozenset(
@@ -38,24 +47,25 @@ _PARAMETERS = frozenset(
 _SHORT_CHARACTERS = 64  # a text that is the value of a parameter, and is longer, is counted
 _NUMBERS = (int, float, bool, type(None))
 _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
-_REFERENCES = ("url", "file_id", "file_url", "file_uri", "uri")
-_CONTENTS = ("data", "file_data", "bytes")
+_CALLS = ("tool_calls", "function_call")  # members of a message that hold no media
+_SHORT_NAME = 32  # characters; the name of a member that is null, and is longer, is counted
+_LOST = "\0"  # the member that holds what other members of the same names have replaced
 
 
 def estimate(source: RequestBody, own: Collection[str]) -> int:
     """The tokens of the prompt; `own`: the names of members that do not go upstream."""
     body, content = source.document, source.content
     if source.outline is not None:
-        own_bytes = sum(member.end - member.at for member in source.outline.members if member.name in own)
         media = source.observer
-        tokens, covered = (media.tokens, media.covered) if isinstance(media, MediaCount) else (0, 0)
-        return text_tokens(max(len(content) - own_bytes - covered, 0)) + tokens
+        found = (media.tokens, media.covered) if isinstance(media, MediaCount) else (0, 0)
+        return _by_size(source, own, *found)
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
-    if len(content) > LARGE_BYTES or _repeats_names(body, content):
-        own_bytes = sum(len(_dumps(body[name], len(content))) for name in own if name in body)
-        return _estimate_large(messages, len(content) - own_bytes)
+    if _repeats_names(body, content):
+        return _by_size(source, own, *media_of(_with_every_member(content)))
+    if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
+        return _by_size(source, own, *media_of(messages))
     count, text_bytes = _Count(), 0
     for message in messages:
         text = message.get("content") if isinstance(message, dict) else None
@@ -69,6 +79,14 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
     return text_tokens(text_bytes + count.bytes) + count.tokens + MESSAGE_TOKENS * len(messages)
+
+
+def _by_size(source: RequestBody, own: Collection[str], tokens: int, covered: int) -> int:
+    """The tokens of a body by its length, with those of its media, which stand for `covered` bytes of it."""
+    size = len(source.content) - covered
+    if source.outline is not None or not source.document.keys().isdisjoint(own):
+        size -= sum(member.end - member.at for member in source.members() if member.name in own)
+    return text_tokens(max(size, 0)) + tokens
 
 
 def _repeats_names(body: Mapping[str, Any], content: bytes | bytearray) -> bool:
@@ -107,7 +125,9 @@ class _Count:
             elif name == "content" and isinstance(value, list):
                 for part in value:
                     self.add_part(part)
-            elif value is not None and not (name == "role" and value in _ROLES):
+            elif isinstance(value, dict | list) and name not in _CALLS:
+                self._add_with_media({name: value})
+            elif not (value is None and len(name) <= _SHORT_NAME) and not (name == "role" and value in _ROLES):
                 self.add({name: value})
 
     def add_part(self, part: Any) -> None:
@@ -115,59 +135,82 @@ class _Count:
         text = part.get("text") if isinstance(part, dict) else None
         if isinstance(text, str) and len(part) == 2 and part.get("type") == "text":
             self.bytes += len(text.encode("utf-8", "surrogatepass"))
-            return
-        tokens, covered = _media(part)
+        else:
+            self._add_with_media(part)
+
+    def _add_with_media(self, value: Any) -> None:
+        tokens, covered = media_of(value)
+        self.add(value)
         self.tokens += tokens
-        self.add(part)
         self.bytes -= covered
 
 
-def _estimate_large(messages: Sequence[Any], size: int) -> int:
-    """The tokens of a body by its size in bytes, its images and references by their own rule."""
-    tokens = covered = 0
-    for part in _parts(messages):
-        more, bytes_of_media = _media(part)
-        tokens += more
-        covered += bytes_of_media
-    return text_tokens(max(size - covered, 0)) + tokens
+def media_of(value: Any) -> tuple[int, int]:
+    """The tokens of the images and references anywhere in a value, and the bytes of it that they stand for."""
+    tokens = covered = measured = 0
+    waiting = [value] if isinstance(value, (dict, list)) else []
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += [inner for inner in found if inner and isinstance(inner, (dict, list))]
+            continue
+        images = _image_names(found)
+        for name in images:
+            measured += 1
+            more, bytes_of_image = _image(found[name], found.get("detail"), is_measured=measured <= MAX_MEASURED)
+            tokens, covered = tokens + more, covered + bytes_of_image
+        if not REFERENCE_NAMES.isdisjoint(found):
+            names = REFERENCE_NAMES.intersection(found)
+            tokens += REFERENCED_TOKENS * any(_refers(found[name]) for name in names)
+        for name, inner in found.items():
+            if inner and isinstance(inner, (dict, list)) and name not in images:
+                waiting.append(inner)
+    return tokens, covered
 
 
-def _parts(messages: Sequence[Any]) -> Iterator[Any]:
-    """The parts of the contents of the messages, one by one."""
-    for message in messages:
-        parts = message.get("content") if isinstance(message, dict) else None
-        if isinstance(parts, list):
-            yield from parts
+def _image_names(part: Mapping[str, Any]) -> Collection[str]:
+    """The names of the members of a part that hold an image or its URL."""
+    if not IMAGE_NAMES.isdisjoint(part):
+        return IMAGE_NAMES.intersection(part)
+    is_image = "source" in part and part.get("type") == "image" and isinstance(part["source"], dict)
+    return ("source",) if is_image else ()
 
 
-def _media(part: Any) -> tuple[int, int]:
-    """The tokens of the image or the reference in a part, and how many bytes of the part they stand for."""
-    if not isinstance(part, dict):
-        return 0, 0
-    kind = part.get("type")
-    if "image_url" in part or (isinstance(kind, str) and "image" in kind):
-        return _image(part)
-    holders = [part, *(value for value in part.values() if isinstance(value, dict))]
-    return (0 if kind == "text" else REFERENCED_TOKENS * any(map(_refers, holders))), 0
+def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[int, int]:
+    """The tokens of an image: an object with its URL, the URL itself, or a `source` with bytes in base64.
 
-
-def _refers(holder: Mapping[str, Any]) -> bool:
-    """Whether an object names a file that is elsewhere, and does not hold it."""
-    if any(name in holder for name in _CONTENTS):
-        return False
-    names = (holder.get(name) for name in _REFERENCES)
-    return any(isinstance(name, str) and name[:5].lower() != "data:" for name in names)
-
-
-def _image(part: Mapping[str, Any]) -> tuple[int, int]:
-    """The tokens of an image part: `image_url` as an object or a URL, or a `source` with bytes in base64."""
-    image = part.get("image_url", part.get("source", part.get("image")))
-    image = image if isinstance(image, dict) else {"url": image, "detail": part.get("detail")}
+    `is_measured`: its size is looked up; else it counts by the ceiling.
+    """
+    image = image if isinstance(image, dict) else {"url": image, "detail": detail}
     if isinstance(data := image.get("data"), str):
-        return image_tokens(f"data:;base64,{data[:LARGE_BYTES]}"), len(data)
+        is_image = str(image.get("media_type", "image/"))[:6].lower() == "image/"
+        head = data[:HEAD_CHARACTERS] if is_measured else ""
+        return (image_tokens(f"data:;base64,{head}"), len(data)) if is_image else (0, 0)
     if isinstance(url := image.get("url"), str):
-        return image_tokens(url, image.get("detail")), len(url) if url[:5].lower() == "data:" else 0
+        # A data URL of another type is a file, which some upstreams take in the place of an image.
+        covered = len(url) if url[:11].lower() == "data:image/" else 0
+        return image_tokens(url if is_measured else "", image.get("detail")), covered
     return MAX_IMAGE_TOKENS, 0
+
+
+def _refers(value: Any) -> bool:
+    """Whether the value of a member names a file that is elsewhere, or several, and does not hold it."""
+    if isinstance(value, list):
+        return any(isinstance(inner, str) for inner in value)
+    return isinstance(value, str) and value[:5].lower() != "data:"
+
+
+def _with_every_member(content: bytes | bytearray) -> Any:
+    """The messages of a body in which names stand twice, with the members that other readers lose."""
+    body = json.loads(content.decode(), object_pairs_hook=_every_member, parse_int=str)
+    return [value for name, value in body.items() if name in ("messages", _LOST)]
+
+
+def _every_member(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        found[_LOST] = [{name: value} for name, value in pairs if value is not found[name]]
+    return found
 
 
 def _is_short(value: Any) -> bool:

@@ -6,7 +6,7 @@ client in the upstream's words. The first fault ends the check, so that a body o
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -27,6 +27,8 @@ MAX_DIGITS = 10  # of a number that was sent as text
 LISTS_OF_OBJECTS: tuple[str, ...] = ("messages",)
 NOT_SENT = frozenset(GATEWAY_FIELDS)
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
+_LIMITS, _CHOICES = ("max_completion_tokens", "max_tokens"), ("n",)  # the members that limit an answer
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # by which a name can be written in another way
 _OPENING_WITH_USAGE = b'{"stream_options":{"include_usage":true},'
 
 
@@ -203,8 +205,8 @@ def _checked(fields: ChatFields, source: RequestBody) -> ChatRequest:
         fields.routing,
         bool(fields.stream),
         options is not None and bool(options.include_usage),
-        _limit(document) if limited else None,
-        _count(document["n"]) or 1 if "n" in document else 1,
+        _largest(source, _LIMITS) if limited else None,
+        _largest(source, _CHOICES) or 1 if "n" in document else 1,
         prompt.estimate(source, NOT_SENT),
         source,
     )
@@ -244,13 +246,17 @@ def _fault_of_messages(document: Mapping[str, Any]) -> InvalidParameter:
     return InvalidParameter(f"messages[{index}]: Input should be a valid dictionary", param=f"messages[{index}]")
 
 
-def _limit(document: Mapping[str, Any]) -> int | None:
-    """The longest answer, in tokens, that the request allows for each choice.
+def _largest(source: RequestBody, names: Collection[str]) -> int | None:
+    """The largest of the numbers above 0 that these members have; None without one.
 
-    Which of two limits an upstream keeps is not known, so money for the longer answer is reserved.
+    Which of several limits an upstream keeps is not known, nor which member of those with one name it reads, so money
+    for the longest answer is reserved.
     """
-    limits = _count(document.get("max_completion_tokens")), _count(document.get("max_tokens"))
-    return max(limits[0] or 0, limits[1] or 0) or None
+    values = [source.document.get(name) for name in names]
+    content = source.content
+    if sum(content.count(b'"%b"' % name.encode()) for name in names) > 1 or _ESCAPED_LETTER.search(content):
+        values += [json_text.loads_numbers(content[at:end]) for name, _, at, end in source.members() if name in names]
+    return max((count for value in values if (count := _count(value)) is not None), default=None)
 
 
 def _count(value: Any) -> int | None:

@@ -1,6 +1,6 @@
 """Pure: finds the usage in the JSON objects of chat completions, in any of the places where upstreams put it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.dialects.reported_usage import ReportedUsage, read_usage, summed
@@ -9,7 +9,9 @@ from gateway.dialects.usage import Usage
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
 _PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
 _WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
-OTHER_PLACES = frozenset((*_PLACES[1:], *_WRAPPERS))  # all but OpenAI's own
+_OLLAMA = ("prompt_eval_count", "eval_count")
+_TIMINGS = "timings"
+OTHER_PLACES = frozenset((*_PLACES[1:], *_WRAPPERS, *_OLLAMA, _TIMINGS))  # all but OpenAI's own
 
 
 class SeenUsage:
@@ -28,13 +30,23 @@ class SeenUsage:
         `events`: how many events with content have come, this one included.
         """
         found = _at_top(payload) if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) else None
-        # Zeros do not replace counts.
-        if found is not None and (self._whole is None or found.prompt or found.completion):
-            self._whole, self._events = found, events
+        if found is not None:
+            self._take_whole(found, events)
         for choice in payload["choices"]:
             body = choice["delta"] if "delta" in choice else choice["message"]
             if "usage" in choice or "usage" in body:
                 self._take_of_choice(choice, body, events)
+
+    def _take_whole(self, found: ReportedUsage, events: int) -> None:
+        """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
+
+        A count of the completion that does not grow, while more events come than it counts, is one of an event or of
+        the beginning.
+        """
+        earlier, self._whole = self._whole, found if self._whole is None else found.over(self._whole)
+        had = (earlier.completion if earlier is not None else 0) or 0
+        if found.completion and (found.completion > had or found.completion >= events):
+            self._events = events
 
     def _take_of_choice(self, choice: dict[str, Any], body: dict[str, Any], events: int) -> None:
         found = read_usage(choice.get("usage")) or read_usage(body.get("usage"))
@@ -44,7 +56,9 @@ class SeenUsage:
 
     def usage(self, own: Usage, events: int) -> Usage:
         """The usage after this many events with content; `own` is the gateway's estimate of it."""
-        reported = self._whole or summed(self._by_choice.values())
+        reported = self._whole
+        if reported is None or not reported.tells:
+            reported = summed(self._by_choice.values()) or reported
         return own if reported is None else reported.usage(own, stale=events > self._events)
 
 
@@ -57,10 +71,29 @@ def has_inner_usage(payload: Mapping[str, Any]) -> bool:
 
 
 def _at_top(payload: Mapping[str, Any]) -> ReportedUsage | None:
-    for place in _PLACES:
-        if (value := payload.get(place)) and (found := read_usage(value)) is not None:
-            return found
-    for wrapper in _WRAPPERS:
-        if isinstance(inner := payload.get(wrapper), dict) and (found := read_usage(inner.get("usage"))) is not None:
-            return found
-    return None
+    """The first report among the members that tells a count, else the first one."""
+    first: ReportedUsage | None = None
+    for value in _values(payload):
+        if value and (found := read_usage(value)) is not None:
+            if found.tells:
+                return found
+            first = first or found
+    return first
+
+
+def _values(payload: Mapping[str, Any]) -> Iterator[Any]:
+    """What stands in the places of a usage object, the likeliest first."""
+    yield from (payload.get(place) for place in _PLACES)
+    yield from (inner.get("usage") for wrapper in _WRAPPERS if isinstance(inner := payload.get(wrapper), dict))
+    yield {name: payload[name] for name in _OLLAMA if name in payload}
+    if isinstance(timings := payload.get(_TIMINGS), dict):
+        yield _of_timings(timings)
+
+
+def _of_timings(timings: Mapping[str, Any]) -> dict[str, Any]:
+    """llama.cpp's counts: those of the prompt only if its part in the cache is told, which `prompt_n` leaves out."""
+    counts = {"completion_tokens": timings.get("predicted_n")}
+    read, cached = timings.get("prompt_n"), timings.get("cache_n")
+    if type(read) is int and type(cached) is int:
+        counts["prompt_tokens"] = read + cached
+    return counts

@@ -46,6 +46,18 @@ def test_without_a_report_there_is_nothing_but_the_finish_that_was_held_back(hel
     assert closing_frames(IDENTITY, None, held[0] if held else None) == held
 
 
+def test_what_was_told_beside_the_usage_is_not_lost_without_a_report() -> None:
+    kept = {"timings": {"predicted_n": 1}, "provider": "x"}
+    assert only(closing_frames(IDENTITY, None, FINISH, kept)) == {
+        **orjson.loads(FINISH[6:]),
+        "timings": kept["timings"],
+    }
+    event = only(closing_frames(IDENTITY, None, None, kept))
+    assert event["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
+    assert (event["timings"], "provider" in event, "usage" in event) == (kept["timings"], False, False)
+    assert closing_frames(IDENTITY, None, None, {"provider": "x"}) == []
+
+
 def test_a_break_is_the_envelope_of_the_error_as_an_event() -> None:
     error = UpstreamStalled("no event\u2028for 60 s")
     assert only(break_frames(error)) == error.envelope()

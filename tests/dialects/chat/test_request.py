@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.chat.request import MAX_FAULT_TEXT, ChatFields, ChatRequest, parse
 from gateway.dialects.extension import GATEWAY_FIELDS
 from gateway.errors import ClientError, InvalidParameter
@@ -245,6 +246,27 @@ def test_the_longest_answer_is_that_of_all_choices() -> None:
     assert parsed(max_tokens=5)[0].max_output_tokens(1000) == 5
     assert parsed(max_tokens=5, max_completion_tokens=7, n=3)[0].max_output_tokens(1000) == 21
     assert parsed(max_tokens=9, max_completion_tokens=7)[0].max_output_tokens(1000) == 9  # whichever is kept
+
+
+@pytest.mark.parametrize(
+    ("members", "tokens"),
+    [
+        ('"max_tokens":100000,"max_tokens":1', 100_000),
+        ('"max_tokens":1,"max_tokens":100000', 100_000),
+        (r'"max_tok\u0065ns":100000,"max_tokens":1', 100_000),
+        ('"max_tokens":null,"max_tokens":9', 9),
+        ('"max_tokens":9,"max_tokens":1e999', 9),
+        ('"n":100,"n":1,"max_tokens":3', 300),
+        ('"n":2,"user":"\\"n\\"","max_tokens":3', 6),
+    ],
+)
+def test_of_limits_that_stand_twice_the_largest_is_reserved(members: str, tokens: int) -> None:
+    body = f'{{"model":"m","messages":[{{"role":"user","content":"x"}}],{members}}}'.encode()
+    assert CHAT.parse(body).max_output_tokens(1000) == tokens
+    reading = CHAT.begin_reading(body)
+    while not reading.step():
+        pass
+    assert CHAT.parse(reading.body()).max_output_tokens(1000) == tokens
 
 
 def test_the_length_of_an_answer_with_probabilities_does_not_tell_its_tokens() -> None:
