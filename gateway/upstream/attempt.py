@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, RivergateError, UpstreamError, Upstream
 from gateway.tasks import Tasks
 from gateway.upstream import attempt_phases as phases
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
-from gateway.upstream.bodies import BodyReader, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyReader, Steps, StreamBody, WholeBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.error_body import ErrorBody, ErrorHead
@@ -280,17 +280,18 @@ class Attempt:
             self._connection.deliver_to(take)
         return take
 
-    def _on_first_bytes(self, data: bytes) -> None:
+    def _on_first_bytes(self, data: bytes) -> Steps:
         """Take the body until its first event, to note the marks; after that the body reader takes it directly."""
         now = clock.monotonic()
         if self.marks.first_byte is None:
             self.marks.first_byte = now
         body = self._body
-        body.feed(data)
+        steps = body.feed(data)
         if isinstance(body, StreamBody) and body.events:
             self.marks.first_event = now
             if self._connection is not None and self._phase is not phases.LINGERING and not self._is_compressed:
                 self._connection.deliver_to(body.feed, body.feed_chunk)
+        return steps
 
     def _finish_body(self) -> None:
         try:
@@ -354,7 +355,7 @@ class Attempt:
             self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit * 1000:.0f})"))
 
     def _sample_gap(self, body: StreamBody) -> None:
-        if self._connection is not None and body.events:
+        if self._connection is not None and body.events and not self._is_compressed:
             self._sampler = self._sampler or GapSampler(body)
             self._sampler.sample(self._connection)
 

@@ -5,7 +5,7 @@ What an event or a JSON object means is the dialect's business (dialects/dialect
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, AnswerReport, Dialect, DialectReader, Meaning
@@ -16,7 +16,14 @@ from gateway.wire import sse
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
 MAX_HELD_BYTES = 9437184  # the events before the first content
+# How much work one step is, in objects of JSON that are read in full: 5 ms. Half a kilobyte counts as one more.
+STEP_WEIGHT = 128
+_WEIGHED_BYTES = 9  # as a shift
 MAX_EMPTY_BLOCKS = 10_000  # comments and events that tell nothing, in a row; more are a flood, and no sign of life
+
+
+Steps = Iterator[None] | None
+"""The work on a read that is left to do, step by step; None: it was little, and all is done."""
 
 
 class FrameReceiver(Protocol):
@@ -53,8 +60,8 @@ class BodyReader(Protocol):
     over: bool  # the owner is told nothing more, and nothing more is relayed
     counts: Counts  # the events with content and the bytes of text that were streamed so far
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+    def feed(self, data: bytes) -> Steps:
+        """Take the next bytes. Whoever gets steps has to do them before the next bytes or the end are told."""
 
     def finish(self) -> None:
         """Take the end of the body, or of the connection."""
@@ -138,13 +145,13 @@ class StreamBody:
         """Whether the answer is whole as it stands, although its body has not ended."""
         return self._reader.finished
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> Steps:
         # A read that is exactly one more event of the learned shape, as nearly all are, is not cut into blocks.
         shape, tried = self._shape, None
         if shape.is_open:
             if (frame := shape.fit(data)) is not None:
                 shape.on_frame(frame, b"")
-                return
+                return None
             tried = data
         fault: sse.EventFault | None = None
         try:
@@ -153,11 +160,26 @@ class StreamBody:
             fault, blocks = error, error.blocks
         if shape.is_open is not self._decoder.at_boundary:
             shape.on_boundary(is_open=self._decoder.at_boundary)
+        steps = self._take_blocks(blocks, tried, fault)
+        for _ in steps:
+            return steps
+        return None
+
+    def _take_blocks(self, blocks: list[bytes], tried: bytes | None, fault: sse.EventFault | None) -> Iterator[None]:
+        """Take the blocks of one read. A step ends before the block that would make it long."""
+        shape, weight = self._shape, 0
         frames: list[bytes] = []
         for block in blocks:
             if block is not tried and (frame := shape.fit(block)) is not None:
                 frames.append(frame)
             else:
+                weight += block.count(b"{") + (len(block) >> _WEIGHED_BYTES)
+                if weight > STEP_WEIGHT and block is not blocks[0]:
+                    self._deliver(frames)
+                    frames, weight = [], 0
+                    yield
+                    if self.over:
+                        return
                 frames = self._read(block, frames)
             if self._singly and frames:
                 self._deliver(frames)

@@ -5,6 +5,8 @@ In: the first bytes. Out: whether they begin events, or one JSON object in their
 
 from collections.abc import Callable
 
+from gateway.upstream.bodies import Steps
+
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 _ENOUGH = 65536  # bytes of nothing but blanks, which some servers send to keep a connection alive
@@ -32,16 +34,16 @@ class UndecidedBody:
 
     __slots__ = ("_decide", "_head", "_take")
 
-    def __init__(self, decide: Callable[[bool], Callable[[bytes], None]]) -> None:
+    def __init__(self, decide: Callable[[bool], Callable[[bytes], Steps]]) -> None:
         self._decide = decide
         self._head = bytearray()
-        self._take: Callable[[bytes], None] | None = None
+        self._take: Callable[[bytes], Steps] | None = None
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> Steps:
         """Take the next bytes of the body."""
         if self._take is None:
             self._head += data
             if (are_events := begins_events(bytes(self._head[:_ENOUGH]))) is None and len(self._head) < _ENOUGH:
-                return
+                return None
             self._take, data = self._decide(bool(are_events)), bytes(self._head)
-        self._take(data)
+        return self._take(data)

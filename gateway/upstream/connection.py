@@ -1,26 +1,29 @@
 """Shell: the socket of one HTTP/1.1 client connection: requests out, response heads and bodies in, by callbacks.
 
 In: bytes of a request. Out: `ResponseReceiver` callbacks in the call of the read that brought the bytes; no await,
-no queue. The invariant: an exchange ends exactly once, with `on_end` or `on_lost`; a connection is handed back
-to its owner only after a response that ended as it was framed.
+no queue. A read that is more work than a turn of the loop has time for is worked on in later turns, while nothing
+more is read (upstream/read_work.py). The invariant: an exchange ends exactly once, with `on_end` or `on_lost`; a
+connection is handed back to its owner only after a response that ended as it was framed.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, cast
 
 from gateway.errors import GatewayError, RivergateError, UpstreamError
 from gateway.upstream.acknowledgement import acknowledge
+from gateway.upstream.bodies import Steps
 from gateway.upstream.long_request import LongRequestSender, Request
 from gateway.upstream.pace import Pace
+from gateway.upstream.read_work import SLICE_BYTES, ReadWork
 from gateway.upstream.response_parser import BEFORE_BODY, IN_BODY, ResponseParser, ResponseState
 from gateway.upstream.whole_chunk import ChunkHandler, replaced, shortcut
 
 # Members in constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
 _BETWEEN_CHUNKS, _ENDED, _ENDED_LAST = ResponseState.BETWEEN_CHUNKS, ResponseState.ENDED, ResponseState.ENDED_LAST
 
-BodyHandler = Callable[[bytes], None]
-"""Takes the next bytes of a body: all that one read has brought."""
+BodyHandler = Callable[[bytes], Steps]
+"""Takes the next bytes of a body: all that one read has brought. Returns the steps that are left to do, if any."""
 
 
 class ResponseReceiver(Protocol):
@@ -43,6 +46,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_chunks",
         "_exchange",
+        "_is_held",
+        "_is_lost",
         "_is_urgent",
         "_on_idle",
         "_on_lost",
@@ -51,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_sender",
         "_take",
         "_transport",
+        "_work",
         "exchanges",
     )
 
@@ -71,6 +77,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._take: ChunkHandler | None = None  # is offered the next read before the parser (whole_chunk.py)
         self._is_urgent = False  # the next read is acknowledged at once
         self._sender: LongRequestSender | None = None  # writes a long request, which takes several turns
+        self._work: ReadWork | None = None  # what is left to do for a read; no further byte is read before it is done
+        self._is_held = False  # the owner wants no further bytes for now
+        self._is_lost = False  # the socket is closed, which is told when the work on the last read is done
         self.exchanges = 0
 
     @property
@@ -93,8 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the socket at once, and tell the exchange nothing, since its owner gives it up."""
         self._let_go()
-        if self._transport is not None:
-            self._transport.abort()
+        self._close_socket()
 
     def close(self) -> None:
         """Close the socket at once, and tell the exchange if there is one."""
@@ -125,13 +133,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""
-        if self.is_open and self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        self._is_held = True
+        self._pause_reading()
 
     def resume(self) -> None:
         """Read again after `pause`."""
-        if self.is_open and self._transport is not None and not self._transport.is_reading():
-            self._transport.resume_reading()
+        self._is_held = False
+        self._resume_reading()
 
     # --- asyncio.Protocol
 
@@ -146,30 +154,36 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             if (take := self._take) is not None and take(data):
                 return  # nearly always: one read is one chunk with one token
-            parser = self._parser
-            parser.feed(data)
-            if parser.head is not None:
-                self._tell_head()
-            if pieces := parser.pieces:
-                self._body(pieces.pop() if len(pieces) == 1 else parser.take_body())
-            if (state := parser.state) is _BETWEEN_CHUNKS or state in IN_BODY:
-                self._take = shortcut(self._chunks, state, data)
-                if self._is_urgent:
-                    self._acknowledge()
-            else:
-                self._on_state(state)
+            if len(data) > SLICE_BYTES or self._work is not None:
+                self._read_in_slices(data)
+            elif (steps := self._read(data)) is not None:
+                self._begin(ReadWork(steps))
         except Exception:
             self._fail(GatewayError("the gateway failed to relay the answer"))
             raise  # the event loop logs the fault
 
     def eof_received(self) -> bool:
-        self._parser.feed_eof()
-        if self._parser.state is ResponseState.ENDED_LAST:
-            self._finish()
+        if self._work is None:
+            self._on_eof()
+        else:
+            self._work.then(self._on_eof)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._work is None:
+            self._on_closed()
+        else:
+            self._is_lost = True
+            self._work.then(self._on_closed)
+
+    def _on_eof(self) -> None:
+        self._parser.feed_eof()
+        if self._parser.state is ResponseState.ENDED_LAST:
+            self._finish()
+
+    def _on_closed(self) -> None:
+        self._is_lost = False
         state = self._parser.state
         if (exchange := self._let_go()) is not None:
             reason = "before it answered" if state in BEFORE_BODY else "in mid-answer"
@@ -186,6 +200,85 @@ class UpstreamConnection(asyncio.Protocol):
             self._sender.resume()
 
     # --- inside
+
+    def _read(self, data: bytes) -> Steps:
+        """Take a read or a slice of one; returns the steps that are left to do for it, if any."""
+        parser = self._parser
+        parser.feed(data)
+        if parser.head is not None:
+            self._tell_head()
+        if pieces := parser.pieces:
+            steps = self._body(pieces.pop() if len(pieces) == 1 else parser.take_body())
+            if steps is not None:
+                return self._finish_read(steps, data)
+        self._end_read(data)
+        return None
+
+    def _finish_read(self, steps: Iterator[None], data: bytes) -> Iterator[None]:
+        yield from steps
+        self._end_read(data)
+
+    def _end_read(self, data: bytes) -> None:
+        if (state := self._parser.state) is _BETWEEN_CHUNKS or state in IN_BODY:
+            self._take = shortcut(self._chunks, state, data)
+            if self._is_urgent:
+                self._acknowledge()
+        else:
+            self._on_state(state)
+
+    def _read_in_slices(self, data: bytes) -> None:
+        if self._work is not None:
+            self._work.add_read(data, self._read)
+            return
+        work = ReadWork()
+        work.add_read(data, self._read)
+        self._begin(work)
+
+    def _begin(self, work: ReadWork) -> None:
+        """Begin to work, at once unless others wait for their turn."""
+        self._work = work
+        if self._pace.later.are_wanted:
+            self._wait_for_turn()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if (work := self._work) is None:
+            return
+        if not work.run():
+            self._wait_for_turn()
+        elif self._work is work:
+            self._work = None
+            self._resume_reading()
+
+    def _wait_for_turn(self) -> None:
+        self._take = None
+        self._pause_reading()
+        self._pace.later.add(self._on_turn)
+
+    def _on_turn(self) -> None:
+        try:
+            self._go_on()
+        except Exception:
+            self._fail(GatewayError("the gateway failed to relay the answer"))
+            raise  # the event loop logs the fault
+
+    def _pause_reading(self) -> None:
+        if self.is_open and self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._work is not None or self._is_held:
+            return
+        if self.is_open and self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def _close_socket(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._is_lost:
+            self._is_lost = False
+            self._on_lost(self)
 
     def _tell_head(self) -> None:
         head, exchange = self._parser.take_head(), self._exchange
@@ -216,13 +309,15 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """The response is whole. The exchange is told last: it may send the next request on this connection."""
         reusable = self._parser.state is _ENDED and (self._sender is None or self._sender.is_over)
+        if self._work is not None and self._work.has_more:
+            reusable = False
         exchange = self._let_go()
         # An answer that overtook its request ends the connection: the server may not read the rest of it.
         if reusable and self._transport is not None and not self._transport.get_write_buffer_size() and self.is_open:
             self.resume()
             self._on_idle(self)
-        elif self._transport is not None:
-            self._transport.abort()
+        else:
+            self._close_socket()
         if exchange is not None:
             exchange.on_end()
 
@@ -238,6 +333,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._body = ignore
         self._chunks = self._take = None
         self._is_urgent = False
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
         if self._sender is not None:
             self._sender.stop()
             self._sender = None

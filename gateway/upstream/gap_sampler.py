@@ -5,7 +5,7 @@ token would add a tenth to its cost, so between two samples the reads go directl
 """
 
 from gateway import clock
-from gateway.upstream.bodies import StreamBody
+from gateway.upstream.bodies import Steps, StreamBody
 from gateway.upstream.connection import UpstreamConnection
 
 MAX_KEPT_SAMPLES = 256  # the newest samples of a stream; with one a second they cover its last four minutes
@@ -53,9 +53,9 @@ class GapSampler:
         """Give up the sample that is being taken: the gap is not the upstream's."""
         self._began = None
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> Steps:
         self._on_read()
-        self._body.feed(data)
+        return self._body.feed(data)
 
     def _take(self, chunk: bytes) -> bool:
         taken = self._body.feed_chunk(chunk)

@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from gateway.errors import UpstreamError
+from gateway.upstream.bodies import Steps
 
-MAX_INFLATED_BYTES = 4 << 20  # bytes from one read, which has 256 KiB at most; JSON shrinks to a tenth
-PIECE_BYTES = 65536
+MAX_INFLATED_BYTES = 4 << 20  # bytes from one slice of a read (connection.py); JSON shrinks to a tenth
+PIECE_BYTES = 16384  # a step of work is to read so much
 # Other names that an error may repeat; the upstream's own word would stand in our log.
 _REGISTERED = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi"})
 
@@ -35,7 +36,7 @@ class AnswerInflater:
                 self._first = data
                 return
         size = 0
-        while data:
+        while True:
             try:
                 piece = self._inflate(data)
             except zlib.error:
@@ -46,6 +47,8 @@ class AnswerInflater:
             if piece:
                 yield piece
             data = self._zlib.unconsumed_tail or self._next_member()
+            if not data and len(piece) < PIECE_BYTES:  # a full piece may leave more inside of zlib
+                return
 
     def _inflate(self, data: bytes) -> bytes:
         begun, self._is_begun = self._is_begun, True
@@ -67,8 +70,8 @@ class AnswerInflater:
 
 
 def inflating(
-    encoding: str, take: Callable[[bytes], None], on_broken: Callable[[UpstreamError], None]
-) -> Callable[[bytes], None]:
+    encoding: str, take: Callable[[bytes], Steps], on_broken: Callable[[UpstreamError], None]
+) -> Callable[[bytes], Steps]:
     """A handler of the bytes of a body with this `Content-Encoding`, which gives what they hold to `take`.
 
     `on_broken` hears once of bytes that cannot be inflated, and of an encoding that is not known.
@@ -83,13 +86,15 @@ def inflating(
     inflater = AnswerInflater(encoding)
     is_broken = False
 
-    def on_bytes(data: bytes) -> None:
+    def on_bytes(data: bytes) -> Iterator[None]:
         nonlocal is_broken
         if is_broken:
             return
         try:
             for piece in inflater.feed(data):
-                take(piece)
+                if (steps := take(piece)) is not None:
+                    yield from steps
+                yield
         except UpstreamError as error:
             is_broken = True
             on_broken(error)

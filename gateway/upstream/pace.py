@@ -13,6 +13,8 @@ than a rest, since a loop that is busy gathers enough tokens by itself.
 import asyncio
 import time
 
+from gateway.upstream.later_turns import LaterTurns
+
 PERIOD = 0.25  # seconds between two looks at the load
 WORTH = 4  # with this many reads in the time of a rest, resting begins: fewer save less than the rest costs
 ENOUGH = 2  # with this many reads in the time of a rest, resting goes on; below WORTH, so that it does not flutter
@@ -21,7 +23,7 @@ ENOUGH = 2  # with this many reads in the time of a rest, resting goes on; below
 class Pace:
     """The pace of one event loop. A read of an upstream connection adds to `reads`, and begins a turn if `is_due`."""
 
-    __slots__ = ("_last_rest", "_loaded", "_reads_before", "_seconds", "_timer", "is_due", "reads", "rests")
+    __slots__ = ("_last_rest", "_loaded", "_reads_before", "_seconds", "_timer", "is_due", "later", "reads", "rests")
 
     def __init__(self, seconds: float = 0.0) -> None:
         """Make a pace at rest. `seconds`: the time from one turn to the next under load; 0: the loop never rests."""
@@ -33,6 +35,7 @@ class Pace:
         self.is_due = False  # the next read is the first of its turn
         self.reads = 0  # reads so far
         self.rests = 0  # rests so far
+        self.later = LaterTurns()  # for long work on what connections have read
 
     def start(self) -> None:
         """Look at the load every `PERIOD` until `stop`."""

@@ -116,7 +116,7 @@ class ResponseParser:
         self._llhttp: httptools.HttpResponseParser | None = None
         self._fields: dict[str, str] = {}
         self._head_bytes = 0  # the size of the complete fields of the head
-        self._unparsed_bytes = 0  # the size of the reads since the head began
+        self._unparsed_bytes = 0  # the size of the reads since the head began, or since the last piece of the body
         self.reads = 0  # the reads of this response so far
         self.state = ResponseState.IDLE
         self.head: ResponseHead | None = None  # the head that the read has brought, until it is taken
@@ -148,10 +148,10 @@ class ResponseParser:
             self._llhttp.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
             self._on_fault(_explain(problem))
-        if self.state is not _BETWEEN_CHUNKS and self.state in BEFORE_BODY:
-            self._unparsed_bytes += len(data)
-            if self._unparsed_bytes > 2 * MAX_HEAD_BYTES:  # `on_header` has not counted a field that does not end
-                self._on_fault(_head_too_large())
+        if not self.pieces:
+            self._count_unparsed(len(data))
+        elif self._unparsed_bytes:
+            self._unparsed_bytes = 0
 
     def feed_eof(self) -> None:
         """Take the end of the connection's bytes, which ends a body of unknown length."""
@@ -206,6 +206,16 @@ class ResponseParser:
         self.state = (_END if self._llhttp.should_keep_alive() else _END_AND_CLOSE)[self.state]
 
     # --- inside
+
+    def _count_unparsed(self, size: int) -> None:
+        """Count a read without a piece of a body: a head, or what stands between and behind transfer chunks."""
+        self._unparsed_bytes += size
+        if self._unparsed_bytes <= 2 * MAX_HEAD_BYTES:  # `on_header` has not counted a field that does not end
+            return
+        if self.state in BEFORE_BODY:
+            self._on_fault(_head_too_large())
+        elif self.state in IN_BODY:
+            self._on_fault(UpstreamError(f"the upstream sent {2 * MAX_HEAD_BYTES} bytes of chunk lines or trailers"))
 
     def _on_fault(self, error: UpstreamError) -> None:
         self.state = TABLE[ResponseInput.FAULT][self.state]

@@ -13,7 +13,7 @@ from gateway.wire import json_text
 MAX_EVENT_BYTES = 8 << 20  # an image in base64 fits; a larger event means a broken upstream, not a verbose one
 MAX_COMMENTS = 10_000  # comments in a row, read by read in bulk; more are a flood, and no sign of life
 TINY_BYTES = 32  # a smaller block is a comment or an empty event
-MAX_TINY_BLOCKS = 1000  # blocks of one read that are smaller on the average; more are a flood
+MAX_TINY_BLOCKS = 500  # blocks of one read or slice of a read that are smaller on the average; more are a flood
 MAX_RETRY_DIGITS = 15  # digits of a `retry` in milliseconds: 30,000 years; int() itself refuses thousands of digits
 
 _SMALL_READ = 16384  # bytes: a few events in one read, as in a burst or at the end of an answer

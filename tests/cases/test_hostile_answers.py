@@ -193,6 +193,15 @@ def test_a_bomb_is_told_before_it_fills_the_memory(stage: Stage) -> None:
     assert f"grows by more than {MAX_INFLATED_BYTES} bytes" in told(answer)
 
 
+def test_a_compressed_answer_that_comes_in_many_reads_is_whole(stage: Stage) -> None:
+    """The reads are sampled for their gaps from the first content on."""
+    words = [f"{number * number % 99991:x} " for number in range(15000)]
+    content = gzip.compress(("".join(map(word, words)) + STOP + DONE).encode())
+    assert len(content) > 2 * 16384
+    answer = stage.play(Played(content, more="Content-Encoding: gzip\r\n"), stream=True)
+    assert answer.text() == "".join(words)
+
+
 def test_bytes_that_are_not_compressed_as_they_say_are_told(stage: Stage) -> None:
     answer = stage.play(Played((HI + DONE).encode(), more="Content-Encoding: gzip\r\n"), stream=True)
     assert "cannot be inflated" in told(answer)

@@ -288,6 +288,31 @@ def test_a_field_or_reason_that_never_ends_is_refused(start: bytes) -> None:
     assert fed <= 2 * MAX_HEAD_BYTES + 4096
 
 
+@pytest.mark.parametrize(
+    "start", [b"0\r\nx-trailer: ", b"0\r\nx", b"5;", b"0"], ids=["value", "name", "extension", "size"]
+)
+def test_what_stands_between_two_pieces_of_a_body_has_a_limit(start: bytes) -> None:
+    parser = awaiting()
+    parser.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" + start)
+    parser.take_body()
+    for _ in range(2 * MAX_HEAD_BYTES // 1000):
+        parser.feed(b"0" * 1000)
+        assert parser.state in IN_BODY
+    parser.feed(b"0" * 1000)
+    assert parser.state is ResponseState.BROKEN
+    assert "trailers" in str(parser.error)
+
+
+def test_chunk_lines_that_come_with_their_chunks_do_not_add_up() -> None:
+    parser = awaiting()
+    parser.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(4):
+        parser.feed(b"5;" + b"x" * MAX_HEAD_BYTES)
+        parser.feed(b"\r\nhello\r\n")
+        assert parser.take_body() == b"hello"
+    assert parser.state is ResponseState.BETWEEN_CHUNKS
+
+
 def test_a_small_head_with_a_large_body_in_one_read_is_taken() -> None:
     parser = awaiting()
     body = b"x" * (4 * MAX_HEAD_BYTES)
