@@ -13,7 +13,7 @@ from gateway.dialects.dialect import Dialect, UpstreamMessage
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError, UpstreamError
-from gateway.upstream.blame import ErrorAnswer, blame
+from gateway.upstream.blame import ErrorAnswer, blame, blame_report, told_status
 from gateway.upstream.bodies import BodyOwner
 from gateway.upstream.retry_wait import asked_wait
 from gateway.wire import json_text
@@ -81,6 +81,8 @@ class ErrorBody:
             return blame(
                 ErrorAnswer(head.status, message, asked_wait(head.headers, message, head.at, limited=limited))
             )
+        if message is not None and told_status(message) is not None:
+            return blame_report(message, begun=False)
         kind = head.headers.get("content-type", "nothing").split(";")[0].strip().lower()
         told = kind if kind in _KINDS else "something else"
         error = UpstreamError(
