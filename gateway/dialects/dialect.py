@@ -17,8 +17,35 @@ from gateway.dialects.extension import StreamPolicy
 from gateway.dialects.learned_shape import Counts, LearnedShape
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
-from gateway.errors import RivergateError
+from gateway.errors import RivergateError, UpstreamError
 from gateway.wire.json_members import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamMessage:
+    """An upstream's message about an error, with its own `code`, `param` and `kind` (its `type` or `status`).
+
+    `details`: what else its error object says, under its own keys. `refuses_usage`: the message refuses the field by
+    which the gateway asks for the usage of a stream. Nothing in it is redacted yet.
+    """
+
+    text: str
+    code: Any = None
+    param: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    refuses_usage: bool = False
+
+
+class ReportedFailure(UpstreamError):
+    """A failure that an upstream reports inside of an answer, of which `told` is what it says."""
+
+    log_code = UpstreamError.code
+
+    def __init__(self, told: UpstreamMessage, code: str | None = None) -> None:
+        super().__init__("the upstream reported an error", quoted=told.text, code=code)
+        self.quote_details(told.details)
+        self.told = told
 
 
 class Meaning(NamedTuple):
@@ -29,8 +56,7 @@ class Meaning(NamedTuple):
     `finish`: the upstream said why it stopped; a finish counts as content, and may be held back to carry the usage.
     `done`: the block is the terminal event. Its frame, if it has one, is relayed; nothing after it is read.
     `error`: what is wrong, in the gateway's words; the attempt is over and `frame` is not relayed.
-    `quoted`: the upstream's own message about the error; "" if the gateway found the error itself. `details`: what
-    its error object says beside the message.
+    `told`: the upstream's own message about the error; None if the gateway found the error itself.
     """
 
     frame: bytes | None = None
@@ -38,8 +64,7 @@ class Meaning(NamedTuple):
     finish: bool = False
     done: bool = False
     error: str | None = None
-    quoted: str = ""
-    details: Mapping[str, Any] | None = None
+    told: UpstreamMessage | None = None
 
 
 class AnswerIdentity(NamedTuple):
@@ -59,22 +84,6 @@ class AnswerReport:
 
     usage: Usage
     metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamMessage:
-    """An upstream's message about an error, with its own `code`, `param` and `kind` (its `type` or `status`).
-
-    `details`: what else its error object says, under its own keys. `refuses_usage`: the message refuses the field by
-    which the gateway asks for the usage of a stream. Nothing in it is redacted yet.
-    """
-
-    text: str
-    code: Any = None
-    param: Any = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = ""
-    refuses_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ In: the JSON of an answer that is known to be an error. Out: its message, code, 
 is kept of an answer is bounded, whatever its size and its nesting.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.dialects.dialect import UpstreamMessage
@@ -15,8 +16,11 @@ MAX_DETAIL = 600  # characters that are read of a text among the details, for th
 MAX_DEPTH = 6  # levels of objects that are searched, and kept
 MAX_ENTRIES = 20  # members of an object, or elements of a list, that are kept
 MAX_VALUES = 64  # values of an error that are kept, together
+MAX_DETAILS = 8192  # characters of all texts among the details of an error, together: each is searched for secrets
 MAX_KEY = 64  # characters of a name that is kept
 
+# Colours, titles and other orders to a terminal (ECMA-48, sections 5.4 and 8.3.89).
+_TERMINAL_ORDER = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?")
 _WRAPPERS = ("error", "errors", "Error", "detail", "Response", "response", "fault", "exception", "data", "body")
 _WORDS = (
     *("message", "Message", "msg", "error_message", "errorMessage", "error_msg", "errorMsg", "errmsg", "err_msg"),
@@ -116,11 +120,11 @@ def _path(loc: Any) -> str:
 
 def details_of(holder: Mapping[str, Any], text: str, body: Any = None) -> dict[str, Any]:
     """What the object of an error says beside its message `text`, under its own keys; `body`: all of the answer."""
-    budget = iter(range(MAX_VALUES))
+    budget = _Budget()
     faults = body.get("detail") if isinstance(body, dict) else None
     is_list = isinstance(faults, list)
     details = {
-        key[:MAX_KEY]: _kept(value, budget, 1)
+        _clean(key, MAX_KEY): _kept(value, budget, 1)
         for key, value in list(holder.items())[:MAX_ENTRIES]
         if key not in _SPENT and value not in (None, text) and not (is_list and key in _FAULT)
     }
@@ -129,16 +133,33 @@ def details_of(holder: Mapping[str, Any], text: str, body: Any = None) -> dict[s
     return details
 
 
-def _kept(value: Any, budget: Iterator[int], depth: int) -> Any:
+class _Budget:
+    """What may still be kept of the details of one error."""
+
+    __slots__ = ("characters", "values")
+
+    def __init__(self) -> None:
+        self.values = MAX_VALUES
+        self.characters = MAX_DETAILS
+
+    def text(self, text: str) -> str:
+        """The beginning of a text that may still be kept, without what no client could read."""
+        kept = _clean(text, min(MAX_DETAIL, self.characters))
+        self.characters -= len(kept)
+        return kept
+
+
+def _kept(value: Any, budget: _Budget, depth: int) -> Any:
     """The value within the limits; None in place of what is beyond them."""
-    if next(budget, None) is None:
+    budget.values -= 1
+    if budget.values < 0:
         return None
     if isinstance(value, dict):
         entries = list(value.items())[:MAX_ENTRIES] if depth < MAX_DEPTH else []
-        return {key[:MAX_KEY]: _kept(entry, budget, depth + 1) for key, entry in entries}
+        return {_clean(key, MAX_KEY): _kept(entry, budget, depth + 1) for key, entry in entries}
     if isinstance(value, list):
         return [_kept(entry, budget, depth + 1) for entry in value[:MAX_ENTRIES]] if depth < MAX_DEPTH else []
-    return _clean(value, MAX_DETAIL) if isinstance(value, str) else value
+    return budget.text(value) if isinstance(value, str) else value
 
 
 def _is_code(value: Any) -> bool:
@@ -150,6 +171,13 @@ def _word(value: Any) -> str:
 
 
 def _clean(text: str, most: int = MAX_WORDS) -> str:
-    """The text without what no client could read: lone surrogates, and control characters but line ends."""
-    text = text[:most].strip().encode("utf-8", "replace").decode()
+    """The beginning of a text, without lone surrogates and what `readable` leaves out."""
+    return readable(text[:most].strip().encode("utf-8", "replace").decode())
+
+
+def readable(text: str) -> str:
+    """The text without what no client could read: orders to a terminal, and control characters but line ends."""
+    if text.isprintable():
+        return text
+    text = _TERMINAL_ORDER.sub("", text)
     return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)

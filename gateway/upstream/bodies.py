@@ -5,13 +5,23 @@ What an event or a JSON object means is the dialect's business (dialects/dialect
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, AnswerReport, Dialect, DialectReader, Meaning
+from gateway.dialects.dialect import (
+    AnswerDocument,
+    AnswerIdentity,
+    AnswerReport,
+    Dialect,
+    DialectReader,
+    Meaning,
+    ReportedFailure,
+    UpstreamMessage,
+)
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError
+from gateway.upstream.blame import blame_report
 from gateway.wire import sse
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
@@ -234,8 +244,8 @@ class StreamBody:
     def _read_rest(self, rest: bytes) -> None:
         """Take what stands behind the last whole event: a JSON object in place of events, or an error cut short."""
         meaning = self._reader.read(rest + b"\n\n")
-        if meaning.quoted and meaning.error is not None:
-            self._break(meaning.error, meaning.quoted, meaning.details)
+        if meaning.told is not None:
+            self._break_as_told(meaning.told)
         elif rest.lstrip().startswith(b"{") and meaning.frame is not None:
             self.content_seen = True
             self._deliver([meaning.frame])
@@ -246,7 +256,10 @@ class StreamBody:
         meaning = self._reader.read(block)
         if meaning.error is not None:
             self._deliver(frames)
-            self._break(meaning.error, meaning.quoted, meaning.details)
+            if meaning.told is None:
+                self._break(meaning.error)
+            else:
+                self._break_as_told(meaning.told)
             return []
         if meaning.frame is not None:
             self._keep(meaning, meaning.frame, frames)
@@ -312,13 +325,15 @@ class StreamBody:
             self.over = True
             self._owner.on_complete()
 
-    def _break(self, message: str, quoted: str = "", details: Mapping[str, Any] | None = None) -> None:
+    def _break(self, message: str) -> None:
         if not self.over:
             self.over = True
-            error = UpstreamError(message, quoted=quoted)
-            if details:
-                error.quote_details(details)
-            self._owner.on_broken(error)
+            self._owner.on_broken(UpstreamError(message))
+
+    def _break_as_told(self, message: UpstreamMessage) -> None:
+        if not self.over:
+            self.over = True
+            self._owner.on_broken(blame_report(message, begun=self.content_seen))
 
 
 class WholeBody:
@@ -364,6 +379,9 @@ class WholeBody:
         self.over = True
         try:
             self.document = self._dialect.read_document(self._data, self._identity)
+        except ReportedFailure as failure:
+            self._owner.on_broken(blame_report(failure.told, begun=False))
+            return
         except UpstreamError as error:
             self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
             return

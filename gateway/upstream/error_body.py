@@ -13,7 +13,7 @@ from gateway.dialects.dialect import Dialect, UpstreamMessage
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError, UpstreamError
-from gateway.upstream.blame import ErrorAnswer, blame
+from gateway.upstream.blame import ErrorAnswer, blame, blame_report, told_status
 from gateway.upstream.bodies import BodyOwner
 from gateway.upstream.retry_wait import asked_wait
 from gateway.wire import json_text
@@ -22,6 +22,7 @@ MAX_ERROR_BYTES = 65536  # what is read of one error body; the message in it is 
 
 _MARKUP = re.compile(r"\s*<(?:[!?]|[a-z])", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|message)\b[^<>]{0,200}>([^<>]{1,2000})<", re.IGNORECASE)
+_MESSAGE = re.compile(r'"(?:[Mm]essage|msg|detail|error)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
 # What an error may call the type of a body; the upstream's own word for it would stand in our log.
 _KINDS = frozenset(
     {"application/json", "text/html", "text/plain", "application/xml", "text/xml", "text/event-stream"}
@@ -81,6 +82,8 @@ class ErrorBody:
             return blame(
                 ErrorAnswer(head.status, message, asked_wait(head.headers, message, head.at, limited=limited))
             )
+        if message is not None and told_status(message) is not None:
+            return blame_report(message, begun=False)
         kind = head.headers.get("content-type", "nothing").split(";")[0].strip().lower()
         told = kind if kind in _KINDS else "something else"
         error = UpstreamError(
@@ -109,5 +112,15 @@ def _plain_words(text: str) -> str:
         found = _TITLE.search(text)
         return html.unescape(" ".join(found[2].split())) if found is not None else ""
     if text.lstrip().startswith(("{", "[")):
-        return ""  # half an object has no words for a client
+        return _words_of_half(text)
     return text if "\ufffd" not in text[:200] else ""
+
+
+def _words_of_half(text: str) -> str:
+    """The first message in an object that was cut off; the object itself has no words for a client."""
+    found = _MESSAGE.search(text)
+    try:
+        words = json_text.loads(f'{found[1]}"'.encode()) if found is not None else ""
+    except ValueError:
+        return ""
+    return words if isinstance(words, str) else ""

@@ -52,6 +52,8 @@ CREDENTIAL = FaultWords.of(
         "ExpiredTokenException",
         "AuthFailure",
         "invalid_token",
+        "1004",  # MiniMax
+        "2049",  # MiniMax
     ],
     words=[
         r"\b(?:invalid|incorrect|wrong|missing|expired|unknown|disabled|revoked)\b.{0,20}"
@@ -79,6 +81,7 @@ CREDIT = FaultWords.of(
         "Arrearage",
         "AccountOverdueError",
         "1113",  # Zhipu
+        "1008",  # MiniMax
         "30001",  # SiliconFlow
     ],
     words=[
@@ -108,7 +111,6 @@ MODERATION = FaultWords.of(
         "prompt_blocked",
         "1301",  # Zhipu
         "1026",  # MiniMax
-        "1027",  # MiniMax
     ],
     words=[
         r"\bflagged\b",
@@ -144,6 +146,47 @@ NO_MODEL = FaultWords.of(
         "ModelNotFoundError",
         "DeploymentNotFound",
         "model_not_exist",
+    ],
+    words=[],
+)
+
+# The gateway asks too much of the upstream for now.
+LIMIT = FaultWords.of(
+    codes=[
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "rate_limit_reached",
+        "rate_limited",
+        "too_many_requests",
+        "RateLimitError",
+        "RESOURCE_EXHAUSTED",
+        "ThrottlingException",
+        "Throttling",
+        "Throttling.RateQuota",
+        "Throttling.BurstRate",
+        "Throttling.AllocationQuota",
+        "RequestLimitExceeded",
+        "1302",  # Zhipu
+        "1303",  # Zhipu
+        "1305",  # Zhipu
+        "1002",  # MiniMax
+        "1039",  # MiniMax
+    ],
+    words=[],
+)
+
+# The request is not one that the upstream can serve.
+BAD_REQUEST = FaultWords.of(
+    codes=[
+        "invalid_request_error",
+        "invalid_request",
+        "bad_request",
+        "BadRequestError",
+        "INVALID_ARGUMENT",
+        "invalid_parameter",
+        "InvalidParameter",
+        "ValidationException",
+        "2013",  # MiniMax
     ],
     words=[],
 )

@@ -1,7 +1,8 @@
 """Pure: takes the gateway's own secrets out of what an upstream says.
 
 In: the secrets that one upstream was sent, and its words. Out: the words with `[redacted]` where a secret stood: as
-it is, URL-encoded, in base64 as basic authentication has it, or shown in part (`sk-ab***yz`, "ending in yz").
+it is, URL-encoded, in base64 as basic authentication has it, shown in part (`sk-ab***yz`, "ending in yz"), or written
+in another way (disguise.py).
 """
 
 import base64
@@ -10,19 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from gateway.dialects.error_shapes import readable
+from gateway.upstream.disguise import Disguises
+
 REDACTED = "[redacted]"
 SHORTEST_PART = 6  # characters of a part of a secret that is taken out where nothing says that it is a part
 SHORTEST_WORD = 12  # as `SHORTEST_PART`, for a part that is a plain word and so may mean itself
+SHOWN = 3  # characters at each end of a secret that tell it, whatever stands in between
 SHORTEST_END = 4  # characters at the very end of a text, which may have been cut
 
 _MASK = r"*\u2022\u2026\u25cf\u00b7#"  # characters that providers write in place of those that they hide
 _TOKEN = re.compile(rf"[\w{_MASK}.+/=%~:-]{{4,}}")
-_HIDDEN = re.compile(rf"[{_MASK}]{{2,}}|\.{{3,}}|[\u2022\u2026\u25cf*]|[xX]{{4,}}")
+_HIDDEN = re.compile(rf"[{_MASK}]{{2,}}|[.~_-]{{3,}}|[\u2022\u2026\u25cf*]|[xX]{{4,}}")
 _BEHIND_NAME = re.compile(r"[^:=]+")  # a token without the name before it, as in `key=sk-abc`
 # The words before a part of a key that is shown without a mask.
 _SAID_TO_BE_A_PART = re.compile(
-    r"\b((?:end|start|begin)(?:s|ing)?(?: in| with)|last (?:four|4)(?: characters| digits)?(?: are| is)?:?)"
-    r"""(\s+["'`(]?)([\w.+/=-]{2,})""",
+    r"\b((?:end|start|begin)(?:s|ing)?(?: in| with)?|(?:first|last)[ _]?(?:\w{1,5} )?(?:\d+|char\w*|digits|letters)?"
+    r"(?: char\w*| digits| letters)?(?: are| is)?|prefix|suffix|hint|tail)"
+    r"""([\s:="'`(]{1,4})([\w.+/=-]{2,})""",
     re.IGNORECASE,
 )
 # Keys of any well-known form: an upstream may itself be a gateway that quotes a key of its own.
@@ -34,7 +40,7 @@ _ANY_KEY = re.compile(
 class Redactor:
     """The redactor of one upstream's words."""
 
-    __slots__ = ("_all_forms", "_exact", "_forms", "_secrets")
+    __slots__ = ("_all_forms", "_between", "_disguises", "_exact", "_forms", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secret for secret in dict.fromkeys(secrets) if secret)
@@ -42,22 +48,30 @@ class Redactor:
         self._forms = sorted(forms, key=len, reverse=True)  # so that no part of a longer one is left behind
         self._all_forms = "\n".join(self._forms)  # one search in it is a search in each
         self._exact = re.compile("|".join(map(_exactly, self._forms)), re.IGNORECASE) if forms else None
+        shown = [_shown_ends(secret) for secret in self._secrets if len(secret) >= SHORTEST_WORD]
+        self._between = re.compile("|".join(shown)) if shown else None
+        self._disguises = Disguises(self._secrets)
 
     def clean(self, text: str) -> str:
         """The text without any secret."""
         if self._exact is not None:
             text = self._exact.sub(REDACTED, text)
         text = _ANY_KEY.sub(REDACTED, text)
+        if self._between is not None:
+            text = self._between.sub(REDACTED, text)
+        text = self._disguises.clean(text, REDACTED)
         text = _SAID_TO_BE_A_PART.sub(self._without_named_part, text)
         text = _TOKEN.sub(self._without_part, text)
         return self._without_cut_end(text)
 
     def clean_value(self, value: Any) -> Any:
-        """A JSON value, all of whose texts and names are cleaned."""
+        """A JSON value, all of whose texts, names and numbers are cleaned, without control characters."""
         if isinstance(value, str):
-            return self.clean(value)
+            return REDACTED if self._is_end(value) else readable(self.clean(value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value if self.clean(digits := str(value)) == digits else REDACTED
         if isinstance(value, Mapping):
-            return {self.clean(key): self.clean_value(entry) for key, entry in value.items()}
+            return {readable(self.clean(key)): self.clean_value(entry) for key, entry in value.items()}
         return [self.clean_value(entry) for entry in value] if isinstance(value, list) else value
 
     def _without_part(self, found: re.Match[str]) -> str:
@@ -72,6 +86,10 @@ class Redactor:
         """Whether a token is a part of a secret that is long enough to be no accident."""
         bare = token.strip(".:=")
         return len(bare) >= (SHORTEST_WORD if bare.isalpha() else SHORTEST_PART) and bare in self._all_forms
+
+    def _is_end(self, text: str) -> bool:
+        """Whether a text is nothing but the last characters of a secret, as `{"last4": "7f3a"}` has them."""
+        return len(text) >= SHORTEST_END and any(secret.endswith(text) for secret in self._secrets)
 
     def _without_masked(self, found: re.Match[str]) -> str:
         """`[redacted]` in place of a masked token that shows a part of a secret, or of which nothing can be told."""
@@ -101,6 +119,12 @@ class Redactor:
                 if text.endswith(end) and not end.isalpha():
                     return text[:-size] + REDACTED
         return text
+
+
+def _shown_ends(secret: str) -> str:
+    """The pattern of a secret of which the first and the last characters are shown, with anything in between."""
+    first, last = re.escape(secret[:SHOWN]), re.escape(secret[-SHOWN:])
+    return rf"{first}(?:\S{{0,80}}?|\S{{0,8}}\s?[*.\u2026\u2022]{{2,9}}\s?\S{{0,8}}?){last}(?!\w)"
 
 
 def _exactly(form: str) -> str:

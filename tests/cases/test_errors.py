@@ -15,7 +15,7 @@ import pytest
 from tests.kit.completions import UPSTREAM_KEY, body
 from tests.kit.error_bench import SHOWN, ErrorBench, shown
 from tests.kit.http_client import Answer, call, fetch
-from tests.kit.scripted_upstream import GOOD_TEXT, ROLE, STREAM_HEAD, event
+from tests.kit.scripted_upstream import GOOD_TEXT, ROLE, STREAM_HEAD, event, response
 
 from .cases import cases
 
@@ -124,6 +124,33 @@ def test_an_error_inside_of_a_stream_is_told_with_its_details(bench: ErrorBench,
         assert found(error, path) == value
     assert UPSTREAM_KEY not in json.dumps(error)
     assert "Tell-tale" not in bench.gateway.errors()
+
+
+@pytest.mark.parametrize("model", ["one", "two"])
+@pytest.mark.parametrize("way", ["event", "object", "whole"])
+@pytest.mark.parametrize("case", cases("reported_failures.toml"))
+def test_a_failure_that_a_good_status_hides_is_told_by_its_own(
+    bench: ErrorBench, case: dict[str, Any], way: str, model: str
+) -> None:
+    report = shown(json.dumps(case["report"]))
+    sent = {
+        "event": STREAM_HEAD + f"data: {report}\n\n".encode(),
+        "object": response(200, report.encode()),
+        "whole": response(200, report.encode()),
+    }
+    bench.play({"first": {"status": 200, "json": {}}})
+    bench.first.play(lambda _: [sent[way]])
+    before = len(bench.gateway.errors())
+    answer = fetch(bench.gateway.port, body(model=model, stream=way != "whole"))
+    if model == "two":
+        assert (answer.status, bench.counts()) == (200, [1, 1])
+        return
+    assert bench.counts() == [1, 0]
+    sent_case = {"expect": case["expect"], "first": report}
+    assert_as_expected(sent_case, answer, answer.error())
+    assert_untold(sent_case, answer, bench.gateway.errors()[before:], call(bench.gateway, "GET", "/metrics").body)
+    line = bench.gateway.wait_for_event("attempt failed", request_id=answer.headers["x-request-id"])
+    assert line["status"] == 200
 
 
 def test_the_attempts_of_a_stream_can_be_read_after_it(bench: ErrorBench) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.error_shapes import MAX_DEPTH, MAX_DETAIL, MAX_VALUES, MAX_WORDS, read_refusal
+from gateway.dialects.error_shapes import MAX_DEPTH, MAX_DETAIL, MAX_DETAILS, MAX_VALUES, MAX_WORDS, read_refusal
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
@@ -47,6 +47,12 @@ def test_the_details_are_bounded_together() -> None:
     found = read_refusal({"error": {"message": "m", **many}})
     assert found is not None
     assert len(orjson.dumps(found.details)) < 40 * MAX_VALUES
+
+
+def test_the_texts_of_the_details_are_bounded_together() -> None:
+    found = read_refusal({"error": {"message": "m", **{f"k{number}": "r" * 9999 for number in range(19)}}})
+    assert found is not None
+    assert sum(map(len, found.details.values())) == MAX_DETAILS
 
 
 @pytest.mark.parametrize("value", [None, 1, True, [], {}, "", "  ", [[]], {"error": None}, {"error": {}}, {"x": 1}])

@@ -102,7 +102,7 @@ class ToyReader:
                 self.finished = self._ended = True
                 return Meaning(block, finish=True, done=True)
             case b"failure":
-                return Meaning(error="the upstream reported an error", quoted=data["reason"])
+                return Meaning(error="the upstream reported an error", told=UpstreamMessage(data["reason"]))
         return Meaning()
 
     def is_terminal(self, rest: bytes) -> bool:

@@ -22,6 +22,11 @@ SHOWN = {
     "{basic}": base64.b64encode(f":{UPSTREAM_KEY}".encode()).decode(),
     "{base64}": base64.b64encode(UPSTREAM_KEY.encode()).decode(),
     "{upper}": UPSTREAM_KEY.upper(),
+    "{hex}": UPSTREAM_KEY.encode().hex(),
+    "{entities}": "".join(f"&#{byte};" for byte in UPSTREAM_KEY.encode()),
+    "{basic_of_a_user}": base64.b64encode(f"user:{UPSTREAM_KEY}".encode()).decode(),
+    "{header_in_base64}": base64.b64encode(f'{{"Authorization": "Bearer {UPSTREAM_KEY}"}}'.encode()).decode(),
+    "{spaced}": " ".join(UPSTREAM_KEY[at : at + 5] for at in range(0, len(UPSTREAM_KEY), 5)),
 }
 
 
@@ -57,7 +62,7 @@ def shown(text: str) -> str:
 
 def script(answer: dict[str, Any]) -> Script:
     """The script of an answer: `status`, `body` (or `json`), `type`, and any header field."""
-    fields = {name: str(value) for name, value in answer.get("fields", {}).items()}
+    fields = {name: shown(str(value)) for name, value in answer.get("fields", {}).items()}
     content = answer["body"] if "body" in answer else json.dumps(answer["json"])
     sent = response(answer["status"], shown(content).encode(), answer.get("type", "application/json"), **fields)
     refuses = answer.get("refuses")

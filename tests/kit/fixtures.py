@@ -161,7 +161,7 @@ def _install(folder: Path) -> None:
         done.touch()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def node(node_folder: Path) -> Callable[..., Any]:
     """Runs a script; what it printed as JSON."""
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.dialects.dialect import ReportedFailure
 from gateway.errors import (
     RateLimited,
     UpstreamCredentialRefused,
@@ -103,12 +104,13 @@ FAULTS = {
     "done without content": Fault(
         {"tokens": 0, "finish": False}, NO_CONTENT, "alpha: the upstream ended before any content"
     ),
-    "error event first": Fault({"error_first": True}, NO_CONTENT, REPORTED),
-    "error event in mid-stream": Fault({"error_after": 2}, CONTENT, REPORTED),
+    "error event first": Fault({"error_first": True}, NO_CONTENT, REPORTED, ReportedFailure),
+    "error event in mid-stream": Fault({"error_after": 2}, CONTENT, REPORTED, ReportedFailure),
     "JSON instead of a stream": Fault(
         {"json_instead": True},
         NO_CONTENT,
         REPORTED,
+        ReportedFailure,
     ),
     "HTML with 200": Fault(
         {"html_error": True},
@@ -180,7 +182,7 @@ WHOLE_FAULTS = {
     ),
     "cut": Fault({"cut_after": 0}, NO_CONTENT, "alpha: the upstream closed the connection in mid-answer"),
     "reset": Fault({"reset_after": 0}, NO_CONTENT, "alpha: the upstream closed the connection in mid-answer"),
-    "JSON error with 200": Fault({"json_instead": True}, NO_CONTENT, REPORTED),
+    "JSON error with 200": Fault({"json_instead": True}, NO_CONTENT, REPORTED, ReportedFailure),
     "HTML with 200": Fault({"html_error": True}, NO_CONTENT, "alpha: the upstream's answer is not JSON"),
     "400": FAULTS["400"],
     "429": FAULTS["429"],

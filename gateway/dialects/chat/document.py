@@ -6,7 +6,7 @@ from gateway.dialects.chat.event_errors import read_choice_error, read_event_err
 from gateway.dialects.chat.reader import MAX_EVENT_VALUES, text_bytes
 from gateway.dialects.chat.repair import Identity, has_content, repair_completion
 from gateway.dialects.chat.usage_places import SeenUsage
-from gateway.dialects.dialect import AnswerReport, UpstreamMessage
+from gateway.dialects.dialect import AnswerReport, ReportedFailure
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
@@ -36,12 +36,6 @@ class ChatDocument:
         return json_text.dumps_line({**self._completion, **members})
 
 
-def _reported(message: UpstreamMessage) -> UpstreamError:
-    error = UpstreamError("the upstream reported an error", quoted=message.text)
-    error.quote_details(message.details)
-    return error
-
-
 def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocument:
     """Read and repair a completion. Raises `UpstreamError` if the content is no completion, or an error object."""
     values = MAX_VALUES_WITH_LOGPROBS if b'"logprobs"' in content else MAX_EVENT_VALUES
@@ -51,16 +45,18 @@ def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocumen
         completion = _loads(content)
     except ValueError:
         raise UpstreamError("the upstream's answer is not JSON") from None
+    if isinstance(completion, list) and completion:  # Google lists the object of an error
+        completion = completion[0]
     if not isinstance(completion, dict):
         raise UpstreamError("the upstream's answer is not a JSON object")
     if (message := read_event_error(completion)) is not None:
-        raise _reported(message)
+        raise ReportedFailure(message)
     try:
         repair_completion(completion, identity)
     except ValueError as problem:
         raise UpstreamError(f"the upstream's answer is not a completion: {problem}") from None
     if (message := read_choice_error(completion["choices"])) is not None:
-        raise _reported(message)
+        raise ReportedFailure(message)
     usage = SeenUsage()
     usage.take(completion, 0)
     completion.pop("usage", None)

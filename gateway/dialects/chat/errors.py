@@ -47,11 +47,12 @@ def read_error(body: Mapping[str, Any], *, named: bool = False) -> UpstreamMessa
     if not isinstance(error, dict):
         return UpstreamMessage(_message_text(error))
     text = _message_text(next((error[key] for key in ("message", "detail", "error") if error.get(key)), None))
+    kind = next((kind for key in ("type", "status") if isinstance(kind := error.get(key), str)), "")
     if error is body:
-        return UpstreamMessage(text)
+        return UpstreamMessage(text, error.get("code"), error.get("param"), kind=kind)
     text = error_shapes.with_raw_words(text, error)[:MAX_ERROR_TEXT]
     details = error_shapes.details_of(error, text)
-    return UpstreamMessage(text, error.get("code"), error.get("param"), details)
+    return UpstreamMessage(text, error.get("code"), error.get("param"), details, kind)
 
 
 def _message_text(message: Any) -> str:

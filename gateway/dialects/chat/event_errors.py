@@ -57,7 +57,7 @@ def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
     code = next((payload[key] for key in _CODES if payload.get(key) is not None), None)
     if not failed and (words is None or code is None or _is_fine(code) or _is_progress(payload, code)):
         return None
-    return read_error({"error": {"message": words}})
+    return read_error({"error": {"message": words, "code": code, "type": payload.get("type")}})
 
 
 def _is_fine(code: Any) -> bool:

@@ -15,7 +15,7 @@ from gateway.dialects.chat.event_errors import EVENT_MARKS, FAILED_FINISHES, rea
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
-from gateway.dialects.dialect import AnswerReport, Meaning
+from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
@@ -122,7 +122,7 @@ class ChatReader:
         if not (payload.get("choices") or payload.get("usage")) or not EVENT_MARKS.isdisjoint(payload):
             message = read_event_error(payload, named=named)
             if message is not None:
-                return Meaning(error=_REPORTED, quoted=message.text, details=message.details)
+                return Meaning(error=_REPORTED, told=message)
         if not isinstance(payload.get("choices"), list):
             is_chunk = "choices" in payload
             payload["choices"] = []
@@ -146,7 +146,7 @@ class ChatReader:
         tells = over and self._tells_more(payload["choices"])
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
-            return Meaning(error=_REPORTED, quoted=failure.text, details=failure.details)
+            return Meaning(error=_REPORTED, told=failure)
         if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
             self._take_usage(payload)
         members = len(payload)
@@ -257,12 +257,13 @@ def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:
     if isinstance(value, list) and value and isinstance(first := value[0], dict):  # Gemini sends its errors in a list
         message = read_event_error(first, named=named)
         if message is not None:
-            return Meaning(error=_REPORTED, quoted=message.text, details=message.details)
+            return Meaning(error=_REPORTED, told=message)
     words = value if isinstance(value, str) else data[: 4 * MAX_ERROR_TEXT].decode("utf-8", "replace")
     words = words[:MAX_ERROR_TEXT].strip() if isinstance(value, str | None) else ""
     if words.startswith(("{", "[", '"')) or not words.isprintable():
         words = ""  # half an object has no words for a client
-    return Meaning(error=_REPORTED if named else _NO_OBJECT, quoted=words.encode("utf-8", "replace").decode())
+    told = UpstreamMessage(words.encode("utf-8", "replace").decode()) if words else None
+    return Meaning(error=_REPORTED if named else _NO_OBJECT, told=told)
 
 
 def _sample(payload: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:

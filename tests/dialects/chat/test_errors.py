@@ -14,7 +14,7 @@ from gateway.dialects.dialect import UpstreamMessage
         ({"error": {"message": "no", "code": "c", "param": "p"}}, UpstreamMessage("no", "c", "p")),
         ({"error": {"message": "no", "code": 17, "param": None}}, UpstreamMessage("no", 17, None)),
         ({"error": "no", "code": "c", "param": "p"}, UpstreamMessage("no")),
-        ({"type": "error", "message": "no", "code": "c", "param": "p"}, UpstreamMessage("no")),
+        ({"type": "error", "message": "n", "code": "c", "param": "p"}, UpstreamMessage("n", "c", "p", kind="error")),
         ({"detail": "no"}, UpstreamMessage("no")),
     ],
 )

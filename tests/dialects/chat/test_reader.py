@@ -247,12 +247,15 @@ def test_an_error_is_known_in_every_usual_shape(body: dict[str, Any], message: s
     assert report is not None
     assert report.text == message
     meaning = reader().read(block(body))
-    assert (meaning.error, meaning.quoted) == ("the upstream reported an error", message)
+    assert meaning.told is not None
+    assert (meaning.error, meaning.told.text) == ("the upstream reported an error", message)
 
 
 @pytest.mark.parametrize("data", [b'{"message":"overloaded"}', b'{"error":"overloaded"}', b'{"detail":"overloaded"}'])
 def test_an_event_named_error_is_one_whatever_it_holds(data: bytes) -> None:
-    assert reader().read(sse.frame(data, b"error")).quoted == "overloaded"
+    told = reader().read(sse.frame(data, b"error")).told
+    assert told is not None
+    assert told.text == "overloaded"
 
 
 @pytest.mark.parametrize("body", [{"error": None}, {"error": {}}, {"message": "x"}, {"choices": None}, {}])
