@@ -229,7 +229,7 @@ class _NoSecret(ValueError):
 
 def _shown_variable(variable: str) -> str:
     # A secret pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
-    return f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+    return f"${variable}" if variable.isupper() and ("_" in variable or len(variable) < 16) else "the variable"
 
 
 def _variable(variable: str, environ: Mapping[str, str]) -> str:
