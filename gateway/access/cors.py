@@ -34,7 +34,8 @@ class Cors:
         """Whether a request comes from a page of another site which may not call."""
         if origin is None or self.allows(origin):
             return False
-        return origin.partition("://")[2].lower() != (host or "").lower()
+        scheme, _, own = origin.partition("://")  # only a page of the web can be a page of the gateway itself
+        return scheme not in ("http", "https") or own.lower() != (host or "").lower()
 
     def headers(self, origin: str | None) -> Mapping[str, str]:
         """The headers of an answer to a request from `origin`."""

@@ -28,7 +28,7 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
 
   dashboard: http://127.0.0.1:{port}/dashboard, or in a terminal: rivergate top --url http://127.0.0.1:{port}
   models: demo (both providers; if one fails, the other answers), demo/slow, demo/broken (falls back)
-  Ctrl-C stops it."""
+  Ctrl-C stops it. A line a request:"""
 
 _TEXT = (
     "A river does not wait for the whole rain. It takes each drop as it falls, and every town along its banks sees "

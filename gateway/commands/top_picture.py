@@ -102,6 +102,8 @@ def summary(bounds: Sequence[int], counts: Sequence[int]) -> str:
                 return f"within {milliseconds(bound)}"
         return f"over {milliseconds(bounds[-1])}"
 
+    if sum(counts) == 1:
+        return f"1 completion: {within(1)}"
     return f"{sum(counts)} completions: half {within(0.5)}, 95 % {within(0.95)}"
 
 

@@ -3,65 +3,69 @@
 In: the raw tree of a configuration, so that warnings are told beside faults. Out: faults that are warnings.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
+from gateway.config import base_urls
 from gateway.config.faults import Fault, Gravity, tables_at
 from gateway.config.fields import Loc
+from gateway.config.sections import ServerSettings
+from gateway.config.values import Listen
 
 LOWEST_PRICE_PER_MTOK = 0.001  # US dollars; a price below it was probably meant for one token, or for a thousand
-# A path with a version in it (/v1, /v1beta/openai, /openai/v1), or one of Azure's deployments, which have none.
-_VERSIONED = re.compile(r"/(v\d+[a-z0-9]*|deployments)(/|$)")
-_REPEATED_VERSION = re.compile(r"(/v\d+)\1(/|$)")
 _PATTERN = re.compile(r"\.\*|[?\[\]{}()|^$\\%,]")  # signs of regular expressions, globs and lists
-_LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
+_PRIVATE_DOMAINS = frozenset({"internal", "lan", "local", "test"})  # whose names nobody can register
+_DEFAULT_PORT = re.compile(r"(https://[^:]+):443|(http://[^:]+):80")
 
 
 def warnings(tree: Mapping[str, Any]) -> Iterator[Fault]:
-    """Every warning about the upstreams of a configuration."""
+    """Every warning about a configuration."""
+    server = tree.get("server")
+    yield from _of_server(server if isinstance(server, dict) else {})
+    listen = _listen_of(server)
     for loc, upstream in tables_at(tree, "upstreams"):
         if isinstance(url := upstream.get("base_url"), str):
-            yield from _of_base_url((*loc, "base_url"), url, has_key=_has_key(upstream))
+            for message in base_urls.warnings(url, listen, has_key=_has_key(upstream)):
+                yield _warning((*loc, "base_url"), message)
         for model_loc, model in tables_at(upstream, "models"):
             yield from _of_model((*loc, *model_loc), model)
 
 
+def _of_server(server: Mapping[str, Any]) -> Iterator[Fault]:
+    for index, origin in _texts(server.get("cors_origins")):
+        loc: Loc = ("server", "cors_origins", index)
+        if origin == "*":
+            yield _warning(loc, "lets every web page call: without an API key it may use the upstreams' keys, too")
+        elif "*" in origin.removesuffix(":*"):
+            yield _warning(loc, "matches no origin: a * stands for every origin, or behind a colon for every port")
+        elif (matched := _DEFAULT_PORT.fullmatch(origin)) is not None:
+            yield _warning(
+                loc, f"matches no origin: browsers leave the usual port out, as in {matched[1] or matched[2]}"
+            )
+    for index, host in _texts(server.get("allowed_hosts")):
+        if host.startswith("*.") and "." not in host[2:] and host[2:].lower() not in _PRIVATE_DOMAINS:
+            message = "allows names that anybody can register, and so pages of other sites (DNS rebinding)"
+            yield _warning(("server", "allowed_hosts", index), message)
+
+
+def _texts(value: object) -> Iterator[tuple[int, str]]:
+    for index, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, str):
+            yield index, entry
+
+
+def _listen_of(server: object) -> Listen:
+    written = server.get("listen") if isinstance(server, dict) else None
+    try:
+        return Listen.parse(written) if isinstance(written, str) else ServerSettings().listen
+    except ValueError:
+        return ServerSettings().listen  # what is written there is a fault, which is told
+
+
 def _has_key(upstream: Mapping[str, Any]) -> bool:
     return any(upstream.get(key) for key in ("api_key_env", "api_key_file", "header_env", "header_file"))
-
-
-def _of_base_url(loc: Loc, url: str, *, has_key: bool) -> Iterator[Fault]:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return  # the URL has a fault, which is told
-    path = parts.path.rstrip("/")
-    if not _VERSIONED.search(path):
-        yield _warning(loc, f"has no version in its path: most providers want {_shown(url, '/v1')}")
-    if _REPEATED_VERSION.search(path):
-        yield _warning(loc, "repeats the version in its path")
-    if parts.scheme == "http" and has_key and is_public(host):
-        yield _warning(loc, "sends the key unencrypted to a public host: use https://")
-
-
-def _shown(url: str, more: str) -> str:
-    """The URL with `more` behind it, if the whole can hold no secret."""
-    bare = url.rstrip("/")
-    return f"{bare}{more}" if re.fullmatch(r"https?://[A-Za-z0-9._:\[\]/-]{1,200}", bare) else f"a path with {more}"
-
-
-def is_public(host: str) -> bool:
-    """Whether a host is, by its name or address, not on this machine or in a private network."""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        name = host.lower().rstrip(".")
-        return "." in name and not name.endswith(_LOCAL_NAMES)
 
 
 def _of_model(loc: Loc, model: Mapping[str, Any]) -> Iterator[Fault]:

@@ -32,6 +32,17 @@ from gateway.config.fields import (
 
 MAX_SHOWN_CHARACTERS = 60  # a faulty value is cut here: enough to recognise it, and the fault stays one line
 NAME = re.compile("[A-Za-z0-9._-]{1,64}")  # the name of an upstream or a feed; any other may be a pasted secret
+# What other programs call a key of ours, and what is too short to be near to it.
+_OTHER_NAMES = {
+    **dict.fromkeys(("url", "api_base", "api_url", "endpoint", "base"), "base_url"),
+    **dict.fromkeys(("port", "bind", "address", "host"), "listen"),
+    **dict.fromkeys(("timeout", "timeout_ms", "request_timeout", "timeout_seconds"), "head_timeout_ms"),
+    **dict.fromkeys(("input_price", "input_cost", "input_cost_per_token", "prompt_price"), "input_usd_per_mtok"),
+    **dict.fromkeys(
+        ("output_price", "output_cost", "output_cost_per_token", "completion_price"), "output_usd_per_mtok"
+    ),
+    **dict.fromkeys(("model", "model_list"), "models"),
+}
 _RANGE_ERRORS = frozenset({"greater_than_equal", "less_than_equal"})
 
 
@@ -184,7 +195,8 @@ def _trace(root: Table, loc: Loc) -> tuple[Loc, FieldInfo | None, Table]:
 
 
 def _did_you_mean(key: str, owner: Table, root: Table) -> str:
-    close = get_close_matches(key, keys_of(owner), 1)
+    other_name = _OTHER_NAMES.get(key.replace("-", "_").lower())
+    close = [other_name] if other_name in keys_of(owner) else get_close_matches(key, keys_of(owner), 1)
     elsewhere = [path for path, _ in leaves(root) if path.split(".")[-1] == key]
     guess = json.dumps(close[0]) if close else elsewhere[0] if len(elsewhere) == 1 else None
     return f"; did you mean {guess}?" if guess else ""

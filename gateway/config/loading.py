@@ -85,6 +85,8 @@ def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[
     light: list[Fault] = []
     for fault in found:
         (light if fault.gravity in warned_of else grave).append(fault)
+    faulty = {fault.loc for fault in grave}
+    light = [fault for fault in light if fault.loc not in faulty]  # what is refused anyway needs no advice
     told = [faults.findings(kind, tree, origins, Config) for kind in (grave, light)]
     return Examination(None if grave else config, *told)
 
@@ -227,12 +229,14 @@ class _NoSecret(ValueError):
 
 def _shown_variable(variable: str) -> str:
     # A secret pasted in place of a name can look like a name, but hardly like ALPHA_API_KEY.
-    return f"${variable}" if variable.isupper() and "_" in variable else "the variable"
+    return f"${variable}" if variable.isupper() and ("_" in variable or len(variable) < 16) else "the variable"
 
 
 def _variable(variable: str, environ: Mapping[str, str]) -> str:
     if variable not in environ:
-        raise _NoSecret(f"{_shown_variable(variable)} is not set")
+        shown = _shown_variable(variable)
+        hint = "" if shown.startswith("$") else ", or this is a key itself, which does not belong here"
+        raise _NoSecret(f"{shown} is not set{hint}")
     return environ[variable]
 
 

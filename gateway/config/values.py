@@ -97,17 +97,24 @@ def _http_url(url: str) -> str:
 
 
 # The paths that are added to a base URL. A base URL that ends in one of them was copied from a request.
-_ENDPOINT = re.compile("(/chat)?/(completions|responses|messages|embeddings|models)$")
+_ENDPOINT = re.compile("(/chat)?/(completions|responses|messages|embeddings|models)/*$", re.IGNORECASE)
 
 
 def _base_url(url: str) -> str:
-    if "?" in url:
-        raise ValueError("must not have a query; put its parameters into the table query")
+    bare = url.partition("?")[0]
+    endpoint = _ENDPOINT.search(bare)
+    if bare != url:
+        also = f", and must not end in {_named(endpoint)}, which is added to it" if endpoint is not None else ""
+        raise ValueError(f"must not have a query; put its parameters into the table query{also}")
     root = _http_url(url).rstrip("/")
-    if (endpoint := _ENDPOINT.search(root)) is not None:
-        right = root[: endpoint.start()].rstrip("/")
-        raise ValueError(f'must not end in {endpoint[0]}, which is added to it: write "{right}"')
+    if endpoint is not None:
+        right = bare[: endpoint.start()].rstrip("/")
+        raise ValueError(f'must not end in {_named(endpoint)}, which is added to it: write "{right}"')
     return root
+
+
+def _named(endpoint: re.Match[str]) -> str:
+    return endpoint[0].rstrip("/")
 
 
 def _exact(value: Any) -> Any:

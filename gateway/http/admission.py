@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway import clock
 from gateway.access.accounts import Account
@@ -33,6 +34,7 @@ from gateway.http.errors import SERVER_NAME, Handler, tell_close
 from gateway.http.in_force import InForce
 from gateway.http.request_id import request_id_of
 from gateway.routing.router import Route
+from gateway.wire import http1
 
 CALLER = web.RequestKey("caller", Caller)
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})  # for whoever looks after the process, also through a proxy
@@ -139,11 +141,11 @@ class Admission:
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Take the steps that need no body, and set `CALLER` for the handler."""
+        headers = _headers_of(request)
         if not request.path.startswith("/v1/"):
             if request.path not in _FOR_ANYBODY:
-                self._gate.check_open_mode(request.headers, is_page=True)
+                self._gate.check_open_mode(headers, is_page=True)
             return await handler(request)
-        headers = request.headers
         origin = headers.get("Origin")
         if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in headers:
             self._capacity.check(request.method)
@@ -168,6 +170,16 @@ class Admission:
         origin = headers.get("Origin")
         if origin is not None and method != "GET" and self._in_force.cors.is_foreign(origin, headers.get("Host")):
             raise PermissionDenied("this origin may not call: it is not in server.cors_origins", param="Origin")
+
+
+def _headers_of(request: web.Request) -> Mapping[str, str]:
+    """The headers of a request; the host that its target names, if it names one, stands in place of `Host`."""
+    authority = http1.authority_of(request.raw_path)
+    if authority is None:
+        return request.headers
+    headers = CIMultiDict(request.headers)
+    headers["Host"] = authority
+    return headers
 
 
 def _preflight(cors: Cors, origin: str, wanted_headers: str) -> web.Response:

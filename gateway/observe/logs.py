@@ -70,6 +70,7 @@ def write_ending(logger: logging.Logger, event: str, ending: Ending, fields: dic
 def configure(level: str = "INFO", out: TextIO = sys.stderr, form: LogFormat = "json") -> None:
     """Send every logger's lines to `out`; in colour if they are text and `out` is a terminal."""
     handler = logging.StreamHandler(out)
+    handler.setLevel(level)
     handler.setFormatter(TextFormatter(coloured=_shows_colour(out)) if form == "text" else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

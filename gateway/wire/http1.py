@@ -14,6 +14,7 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FIELD_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*\r\n)+")
 MAX_PLAIN_HEAD = 8000  # bytes; a request with a longer head is not plain
 _TARGET = re.compile(r"[\x21-\x7e]+")
+_ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def encode_request(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -26,6 +27,15 @@ def encode_request_line(method: str, target: str) -> bytes:
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("the request line holds a character that HTTP does not allow")
     return f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+
+
+def authority_of(target: str) -> str | None:
+    """The authority in a request target of absolute form, which counts in place of `Host` (RFC 9112 section 3.2.2).
+
+    None for a target of any other form.
+    """
+    matched = None if target.startswith("/") else _ABSOLUTE_TARGET.match(target)
+    return matched and matched[1]
 
 
 def is_field(name: str, value: str) -> bool:

@@ -72,6 +72,9 @@ def test_a_star_for_the_port_is_any_port_and_nothing_else(origin: str, allowed: 
         ("http://gate:8080", "gate:8080", False),  # a page of our own
         ("http://GATE:8080", "gate:8080", False),
         (EVIL, "gate:8080", True),
+        ("https://gate:8080", "gate:8080", False),
+        ("tauri://gate:8080", "gate:8080", True),  # a page of a program, which is no page of the web
+        ("app://gate", "gate", True),
         ("http://gate:9090", "gate:8080", True),
         ("http://gate:8080.evil.com", "gate:8080", True),
         ("null", "gate:8080", True),  # a sandboxed frame, a file

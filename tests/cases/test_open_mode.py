@@ -16,7 +16,7 @@ from tests.kit.upstreams import Upstream
 CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "open_mode.toml").read_text())["case"]
 SERVER = """[server]
 listen = "127.0.0.1:0"
-allowed_hosts = ["gateway.lan", "*.dev.lan"]
+allowed_hosts = ["gateway.lan", "*.dev.lan", "[fd00::1]"]
 cors_origins = ["https://app.example"]
 """
 ALL = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -79,6 +79,31 @@ def test_http_1_1_without_a_host_is_refused_on_both_ways(gateway: LocalGateway, 
         head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(content)}\r\n\r\n"
         client.socket.sendall(head.encode() + content.encode())
         assert client.answer().status == 400
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize(
+    ("authority", "host", "status"),
+    [
+        ("evil.example", "localhost", 403),
+        ("evil.example:8080", "localhost", 403),
+        ("localhost@evil.example", "localhost", 403),
+        ("localhost", "evil.example", 200),  # the target counts, as RFC 9112 section 3.2.2 wants it
+        ("localhost:8080", "localhost", 200),
+    ],
+)
+def test_the_host_in_a_target_counts_before_the_header(
+    gateway: LocalGateway, alpha: Upstream, authority: str, host: str, status: int, stream: bool
+) -> None:
+    before = alpha.statistics().requests
+    for method, path, content in (
+        ("POST", "/v1/chat/completions", body(QUICK, stream=stream)),
+        ("GET", "/v1/streams", b""),
+        ("GET", "/metrics", b""),
+    ):
+        answer = call(gateway, method, f"http://{authority}{path}", content, Host=host)
+        assert answer.status == status
+    assert alpha.statistics().requests - before == (status == 200)
 
 
 @pytest.mark.parametrize("fields", [140, 1000])

@@ -1,6 +1,7 @@
 """The dashboard in a real browser: live, honest about a lost connection, and deaf to what completions say."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,7 +156,11 @@ def test_values_appear_and_move(browser: Any, gateway: Gateway) -> None:
         assert "alpha" in page.locator("#upstreams").inner_text()
         assert page.locator("#upstreams [data-label=Breaker]").inner_text() == "closed"
         row.locator("td", has_text="completed").wait_for()
-        assert "half within" in page.locator("#ttft-about").inner_text()
+        counted = (
+            r"(1 completion{0}: within|[0-9,]{{2,}} completions{0}: half within|[2-9] completions{0}: half within) .*"
+        )
+        assert re.fullmatch(counted.format(""), page.locator("#ttft-about").inner_text())
+        assert re.fullmatch(counted.format(" by median gap"), page.locator("#gap-about").inner_text())
         for picture in ("#ttft", "#gap"):
             heights = page.evaluate(
                 "id => [...document.querySelectorAll(id + ' rect')].map(r => +r.attributes.height.value)", picture

@@ -14,6 +14,7 @@ from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
+from tests.kit.waiting import wait_for
 
 from .conftest import ARGUMENTS, PATIENCE_MS, PLACES
 
@@ -31,6 +32,40 @@ LISTEN = """url => new Promise(resolve => {
     source.onmessage = event => { source.close(); resolve(event.data); };
     source.onerror = () => { source.close(); resolve('error'); };
 })"""
+
+
+# Every way of a page to send a request that asks nobody before; each ends when the browser has its answer, or none.
+SEND = """async ([url, content]) => {
+    const text = JSON.stringify(content);
+    const plain = { method: 'POST', mode: 'no-cors', body: text };
+    await fetch(url, plain).catch(() => 0);
+    await fetch(url, { ...plain, keepalive: true, referrerPolicy: 'no-referrer' }).catch(() => 0);
+    navigator.sendBeacon(url, text);
+    const loads = (name, fields) => new Promise(resolve => {
+        const element = Object.assign(document.createElement(name), fields);
+        element.onload = element.onerror = resolve;
+        document.body.append(element);
+    });
+    await loads('img', { src: url });
+    await loads('script', { src: url });
+    await loads('iframe', { src: url });
+    await new Promise(resolve => { new WebSocket(url.replace('http', 'ws')).onerror = resolve; });
+    const script = `fetch(${JSON.stringify(url)}, ${JSON.stringify(plain)}).catch(() => 0).then(() => tell('done'))`;
+    await new Promise(resolve => {
+        const worker = new Worker(URL.createObjectURL(new Blob([script.replace('tell', 'postMessage')])));
+        worker.onmessage = resolve;
+    });
+    await new Promise(resolve => {
+        onmessage = resolve;
+        const told = script.replace("tell('done')", "parent.postMessage('done', '*')");
+        loads('iframe', { sandbox: 'allow-scripts', srcdoc: `<script>${told}</script>` });
+    });
+    const input = `<input name='${text.slice(0, -1)},"x":"' value='"}'>`;
+    const form = `<form method="post" enctype="text/plain" action="${url}">${input}</form>`;
+    for (const sandbox of ['allow-scripts allow-forms', 'allow-scripts allow-forms allow-same-origin']) {
+        await loads('iframe', { sandbox, srcdoc: form + '<script>document.forms[0].submit()</script>' });
+    }
+}"""
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
@@ -75,6 +110,22 @@ def page(rebound: Any) -> Iterator[Any]:
     page.close()
 
 
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[str]:
+    """The URL of a page of a foreign name, at another port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://{EVIL}:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def refusals(gateway: LocalGateway) -> list[dict[str, Any]]:
+    return [line for line in gateway.lines() if line["event"] == "request refused"]
+
+
 def completion() -> dict[str, Any]:
     headers = {"Content-Type": "application/json"}
     return {"method": "POST", "headers": headers, "body": json.dumps(body(QUICK, stream=True))}
@@ -98,24 +149,28 @@ def test_a_page_of_a_foreign_name_gets_neither_completions_nor_streams(
 
 
 def test_a_page_of_another_origin_gets_nothing_and_costs_nothing(
-    gateway: LocalGateway, alpha: Upstream, page: Any
+    gateway: LocalGateway, alpha: Upstream, page: Any, elsewhere: str
 ) -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        page.goto(f"http://{EVIL}:{server.server_port}/")
-        before = alpha.statistics().requests
-        for host in ("127.0.0.1", "localhost"):
-            url = f"http://{host}:{gateway.port}/v1/chat/completions"
-            assert page.evaluate(ASK, [url, completion()])[0] == 0
-            plain = {"method": "POST", "mode": "no-cors", "body": json.dumps(body(QUICK))}
-            assert page.evaluate(ASK, [url, plain]) == [0, ""]  # an answer that the page cannot see: the refusal
-        assert alpha.statistics().requests == before
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    page.goto(elsewhere)
+    before = alpha.statistics().requests
+    for host in ("127.0.0.1", "localhost"):
+        url = f"http://{host}:{gateway.port}/v1/chat/completions"
+        assert page.evaluate(ASK, [url, completion()])[0] == 0
+        plain = {"method": "POST", "mode": "no-cors", "body": json.dumps(body(QUICK))}
+        assert page.evaluate(ASK, [url, plain]) == [0, ""]  # an answer that the page cannot see: the refusal
+    assert alpha.statistics().requests == before
+
+
+def test_no_way_of_a_page_to_send_a_request_reaches_an_upstream(
+    gateway: LocalGateway, alpha: Upstream, page: Any, elsewhere: str
+) -> None:
+    page.goto(elsewhere)
+    before, refused = alpha.statistics().requests, len(refusals(gateway))
+    for host in ("127.0.0.1", "localhost", "0.0.0.0", "evil.localhost"):
+        page.evaluate(SEND, [f"http://{host}:{gateway.port}/v1/chat/completions", body(QUICK, stream=True)])
+    wait_for(lambda: len(refusals(gateway)) >= refused + 4, "the requests of the page")
+    assert alpha.statistics().requests == before
+    assert {line["status"] for line in refusals(gateway)[refused:]} == {403}
 
 
 def test_the_gateways_own_page_is_served_as_before(gateway: LocalGateway, page: Any) -> None:

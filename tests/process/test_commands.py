@@ -227,6 +227,9 @@ def test_demo_answers_the_curl_that_it_prints(run: Run, curl: str) -> None:
     assert "river" in streamed.text()
     assert streamed.events()[-1] == "[DONE]"
     command.wait_for_output("Ctrl-C stops it")
+    command.wait_for_output(
+        r"demo from swift: completed, first token after \d+ ms, \d+ tokens in [\d.]+ s, [\d.]+ USD\n"
+    )
     assert command.terminate() == 0
     assert command.errors() == ""
 
@@ -236,6 +239,9 @@ def test_demo_falls_back_for_the_model_that_shows_it(run: Run) -> None:
     port = int(command.wait_for_output(r"http://127\.0\.0\.1:(\d+)/v1")[1])
     answer = fetch(port, body(model="demo/broken", stream=True))
     assert (answer.status, answer.headers["x-upstream"], answer.headers["x-attempts"]) == (200, "swift", "2")
+    command.wait_for_output(r"demo/broken from swift \(after broken\): completed")
+    assert fetch(port, body(model="unknown")).status == 404
+    command.wait_for_output("POST /v1/chat/completions: refused, HTTP 404 model not found\n")
 
 
 def test_demo_refuses_a_port_that_is_taken(run: Run) -> None:

@@ -19,8 +19,8 @@ const MAX_BAR = 100; // the width of the longest bar, in units of its viewBox
 const rates = new Rates();
 const watched = new Watched();
 const figures = new Figures();
-const ttft = new Histogram("ttft", "completions");
-const gap = new Histogram("gap", "completions by their median gap");
+const ttft = new Histogram("ttft");
+const gap = new Histogram("gap", " by median gap");
 
 let feed = null;
 let latest = null;

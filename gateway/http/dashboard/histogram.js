@@ -18,8 +18,8 @@ export class Histogram {
   #what;
   #bars = []; // pairs of a bar and the number above it
 
-  // what: the words for the things that are counted, as in "12 completions"
-  constructor(id, what) {
+  // what: the words behind "12 completions", if it has to be said what was measured
+  constructor(id, what = "") {
     this.#picture = setAttributes(byId(id), { viewBox: `0 0 ${WIDTH} ${HEIGHT}` });
     this.#about = byId(`${id}-about`);
     this.#what = what;
@@ -60,5 +60,6 @@ function summary(bounds, counts, what) {
     const place = counts.findIndex((count) => (left -= count) <= 1e-9);
     return place < bounds.length ? `within ${milliseconds(bounds[place])}` : `over ${milliseconds(bounds.at(-1))}`;
   };
-  return `${number(all)} ${what}: half ${within(0.5)}, 95 % ${within(0.95)}`;
+  if (all === 1) return `1 completion${what}: ${within(1)}`;
+  return `${number(all)} completions${what}: half ${within(0.5)}, 95 % ${within(0.95)}`;
 }

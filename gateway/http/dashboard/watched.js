@@ -103,7 +103,7 @@ export class Watched {
     this.#source = new Source(`v1/streams/${encodeURIComponent(this.id)}/events${query}`, {
       message: (data) => this.#text.add(saidBy(data)),
       end: ({ ending }) => this.#onEnd(ending),
-      gap: ({ missed }) => this.#text.add(`\n[${missed ?? "some"} events are gone]\n`),
+      gap: ({ missed }) => this.#text.add(`\n[${missed === 1 ? "1 event is" : `${missed ?? "some"} events are`} gone]\n`),
       reset: () => this.#text.clear(),
       state: (state) => this.#tell(state),
       refused: (status, message) => this.#onRefused(status, message),
