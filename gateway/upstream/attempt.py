@@ -25,7 +25,7 @@ from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
-from gateway.upstream.patience import Patience, first_look
+from gateway.upstream.patience import Patience, WholePatience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
@@ -326,13 +326,13 @@ class Attempt:
     def _await_answer(self) -> None:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
-            late = UpstreamError(f"no answer within response_timeout_ms ({limits.response * 1000:.0f})")
-            self._set_timer(limits.response, self._fail, late)
+            patience = WholePatience(limits.response, self.marks.connected or 0.0)
+            self._set_timer(first_look(limits.response, limits.response), self._await_content, patience)
         else:
             self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
 
-    def _await_content(self, patience: Patience | None) -> None:
-        """Look whether the upstream still lives, until its first content comes."""
+    def _await_content(self, patience: Patience | WholePatience | None) -> None:
+        """Look whether the upstream still lives, until its first content comes, or the whole answer is there."""
         limits, now = self._order.endpoint.limits, clock.monotonic()
         patience = patience or Patience(limits.head, limits.first_content, self.marks.connected or now)
         left = patience.look(self._signs_of_life, now, has_head=self._phase is AttemptPhase.HEAD)

@@ -170,7 +170,7 @@ WHOLE_FAULTS = {
     "stall after the head": Fault(
         {"stall_before": "role"},
         NO_CONTENT,
-        "alpha: no answer within response_timeout_ms (100)",
+        "alpha: no byte of the answer within response_timeout_ms (100)",
         limits={"response_timeout_ms": 100},
     ),
     "cut": Fault({"cut_after": 0}, NO_CONTENT, "alpha: the upstream closed the connection in mid-answer"),
