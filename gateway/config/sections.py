@@ -227,7 +227,9 @@ class UpstreamSettings(Section):
     first_content_timeout_ms: Whole = _number(
         600_000, 1, MAX_MS, "How long an upstream may send no byte before the first content of a streamed answer."
     )
-    response_timeout_ms: Whole = _number(600_000, 1, MAX_MS, "How long a whole answer may take that is not streamed.")
+    response_timeout_ms: Whole = _number(
+        600_000, 1, MAX_MS, "How long an upstream may send no byte of an answer that is not streamed."
+    )
     max_event_bytes: Whole = _number(
         67_108_864,
         4096,

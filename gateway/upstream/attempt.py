@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, RivergateError, UpstreamError, Upstream
 from gateway.tasks import Tasks
 from gateway.upstream import attempt_phases as phases
 from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
-from gateway.upstream.bodies import BodyReader, Steps, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyReader, Steps, StreamBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.error_body import ErrorBody, ErrorHead
@@ -25,8 +25,9 @@ from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
-from gateway.upstream.patience import Patience, PatienceOver, first_look
+from gateway.upstream.patience import Patience, PatienceOver, WholePatience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
+from gateway.upstream.whole_body import WholeBody
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 # How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
@@ -185,11 +186,10 @@ class Attempt:
             self._enter(phases.RELAYED)
 
     def on_complete(self) -> None:
-        connection = self._connection
-        self._untold = True
+        connection, self._untold = self._connection, True
         try:
-            if not self._enter(AttemptInput.COMPLETE_AND_OVER if connection is None else phases.COMPLETE):
-                self._untold = False
+            self._untold = self._enter(AttemptInput.COMPLETE_AND_OVER if connection is None else phases.COMPLETE)
+            if not self._untold:
                 return
             if connection is not None:
                 connection.deliver_to(ignore)
@@ -321,13 +321,13 @@ class Attempt:
     def _await_answer(self) -> None:
         limits = self._order.endpoint.limits
         if not self._order.streamed:
-            late = PatienceOver(f"no answer within response_timeout_ms ({limits.response * 1000:.0f})")
-            self._set_timer(limits.response, self._fail, late)
+            patience = WholePatience(limits.response, self.marks.connected or 0.0)
+            self._set_timer(first_look(limits.response, limits.response), self._await_content, patience)
         else:
             self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
 
-    def _await_content(self, patience: Patience | None) -> None:
-        """Look whether the upstream still lives, until its first content comes."""
+    def _await_content(self, patience: Patience | WholePatience | None) -> None:
+        """Look whether the upstream still lives, until its first content comes, or the whole answer is there."""
         limits, now = self._order.endpoint.limits, clock.monotonic()
         patience = patience or Patience(limits.head, limits.first_content, self.marks.connected or now)
         left = patience.look(self._signs_of_life, now, has_head=self._phase is AttemptPhase.HEAD)

@@ -89,12 +89,13 @@ def blame_report(message: UpstreamMessage, *, begun: bool) -> RivergateError:
     """The error of the gateway for a failure that an upstream reports inside of an answer with status 200.
 
     Before the content it counts as if the answer had the status that it tells of. `begun`: some of the answer has
-    been relayed, so that the status cannot change; the client still gets the upstream's own code.
+    been relayed, so that the status cannot change; a code that tells clients what to do is still the upstream's own.
     """
     code = message.code
     if begun:
         is_word = isinstance(code, str) and _CODE.fullmatch(code) is not None and not code.isdigit()
-        return ReportedFailure(message, code if is_word else None)
+        tells = is_word and any(plain(code) in fault.codes for fault in (LIMIT, MODERATION, TOO_LONG, BAD_REQUEST))
+        return ReportedFailure(message, code if tells else None)
     if (status := told_status(message)) is None:
         return ReportedFailure(message)
     wait = asked_wait({}, message, 0.0, limited=status == 429)

@@ -4,27 +4,21 @@ In: the bytes of the body, read by read. Out: calls to a `BodyOwner`, in the sam
 What an event or a JSON object means is the dialect's business (dialects/dialect.py).
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gateway.dialects.dialect import (
-    AnswerDocument,
-    AnswerIdentity,
     AnswerReport,
-    Dialect,
     DialectReader,
     Meaning,
-    ReportedFailure,
     UpstreamMessage,
 )
 from gateway.dialects.learned_shape import Counts
-from gateway.dialects.usage import Usage, estimate
-from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError
+from gateway.dialects.usage import Usage
+from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.blame import blame_report
 from gateway.wire import sse
 
-MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
 MAX_HELD_BYTES = 9437184  # the events before the first content
 # How much work one step is, in objects of JSON that are read in full: 5 ms. Half a kilobyte counts as one more.
 STEP_WEIGHT = 128
@@ -334,75 +328,3 @@ class StreamBody:
         if not self.over:
             self.over = True
             self._owner.on_broken(blame_report(message, begun=self.content_seen))
-
-
-class WholeBody:
-    """An answer that is not streamed: collected to its end, then read by its dialect.
-
-    `is_spent` says whether the bytes that have come cost too much already; then no more of the answer is read.
-    """
-
-    __slots__ = ("_data", "_dialect", "_identity", "_is_spent", "_owner", "counts", "document", "over")
-
-    def __init__(
-        self,
-        owner: BodyOwner,
-        dialect: Dialect,
-        identity: AnswerIdentity,
-        is_spent: Callable[[int], bool] | None = None,
-    ) -> None:
-        self._owner = owner
-        self._dialect = dialect
-        self._identity = identity
-        self._is_spent = is_spent
-        self._data = bytearray()
-        self.counts = Counts()
-        self.document: AnswerDocument | None = None  # the answer, once it is whole
-        self.over = False
-
-    def feed(self, data: bytes) -> None:
-        self._data += data
-        if self.over:
-            return
-        if len(self._data) > MAX_COMPLETION_BYTES:
-            self.over = True
-            self._owner.on_broken(UpstreamError(f"the upstream's answer is over {MAX_COMPLETION_BYTES} bytes"))
-        elif self._is_spent is not None and self._is_spent(len(self._data)):
-            self.over = True
-            owner = self._owner  # the first call may release this body
-            owner.on_content()  # the bytes that have come are the answer, and are paid for
-            owner.on_broken(CostExceeded(BALANCE_SPENT))
-
-    def finish(self) -> None:
-        if self.over:
-            return
-        self.over = True
-        try:
-            self.document = self._dialect.read_document(self._data, self._identity)
-        except ReportedFailure as failure:
-            self._owner.on_broken(blame_report(failure.told, begun=False))
-            return
-        except UpstreamError as error:
-            self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
-            return
-        except RecursionError:
-            self._owner.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
-            return
-        self._data = bytearray()
-        owner = self._owner  # the first call may release this body
-        owner.on_content()
-        owner.on_complete()
-
-    def stop(self) -> None:
-        self.over = True
-
-    def usage(self, prompt_tokens: int) -> Usage:
-        """The tokens of the answer; an estimate by the bytes that came if it was cut, or is nested too deeply."""
-        if self.document is not None:
-            with contextlib.suppress(ValueError, RecursionError):
-                return self.document.usage(prompt_tokens)
-        return estimate(prompt_tokens, 0, len(self._data))
-
-    def release(self) -> None:
-        del self._owner
-        self._is_spent = None

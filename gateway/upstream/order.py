@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
-from gateway.upstream.bodies import BodyOwner, BodyReader, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyOwner, BodyReader, StreamBody
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.long_request import Request
+from gateway.upstream.whole_body import WholeBody
 
 if TYPE_CHECKING:
     from gateway.upstream.attempt import Attempt

@@ -1,5 +1,6 @@
 """A slow upstream is waited for as long as it shows any sign of life: the cases stand in `patience.toml`."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.kit.scripted_upstream import DONE, FINISH, ROLE, STREAM_HEAD, Scripte
 
 from .cases import cases
 
+ANSWER = b'"choices": [{"index": 0, "message": {"role": "assistant", "content": "word "}, "finish_reason": "stop"}]}'
 NAMED = {
     "head": STREAM_HEAD,
     "role": ROLE,
@@ -25,6 +27,9 @@ NAMED = {
     "unknown": event('{"thinking_tokens":"hm"}'),
     "finish": FINISH,
     "done": DONE,
+    "json-head": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n",
+    "answer": b"{" + ANSWER,
+    "answer without its brace": ANSWER,
 }
 
 
@@ -67,7 +72,7 @@ def told(answer: Answer) -> dict[str, Any]:
 def test_an_upstream_is_waited_for_while_it_lives(logs: Path, case: dict[str, Any]) -> None:
     with Bench(logs, case) as gateway:
         began = time.monotonic()
-        answer = fetch(gateway.port, body(model="m", stream=True))
+        answer = fetch(gateway.port, body(model="m", stream=not case.get("whole", False)))
         assert (time.monotonic() - began) * 1000 < case.get("most_ms", 5000)
     if "error" in case:
         error = told(answer)
@@ -75,6 +80,9 @@ def test_an_upstream_is_waited_for_while_it_lives(logs: Path, case: dict[str, An
         assert case["says"] in error["message"]
         return
     assert answer.status == 200
+    if "whole" in case:
+        assert json.loads(answer.body)["choices"][0]["message"]["content"] == "word "
+        return
     sent = b"".join(step for step in steps(case) if isinstance(step, bytes))
     assert answer.text().count("word ") == sent.count(b"word ")
     assert answer.events()[-1] == "[DONE]"

@@ -1,7 +1,7 @@
 """Errors as the official SDKs see them: through the gateway never worse than straight from the same upstream.
 
-The cases are those of `tests/cases/errors.toml` that one upstream answers, and the errors inside of streams. An SDK
-would sleep long after some of them; those for which the gateway says that no wait helps are asked for through it alone.
+The cases are those of `tests/cases/errors.toml` that one upstream answers, and the errors inside of streams.
+An SDK would sleep long after some: if the gateway says that no wait helps, they are asked for through it alone.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ import pytest
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Dialect
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import UpstreamError
-from gateway.upstream.bodies import StreamBody, WholeBody
+from gateway.upstream.bodies import StreamBody
+from gateway.upstream.whole_body import WholeBody
 from gateway.wire.http1 import encode_chunk
 from tests.upstream.body_owner import Owner
 

@@ -176,7 +176,7 @@ WHOLE_FAULTS = {
     "stall after the head": Fault(
         {"stall_before": "role"},
         NO_CONTENT,
-        "alpha: no answer within response_timeout_ms (100)",
+        "alpha: no byte of the answer within response_timeout_ms (100)",
         PatienceOver,
         limits={"response_timeout_ms": 100},
     ),

@@ -13,7 +13,8 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport
 from gateway.errors import CostExceeded, UpstreamError
 from gateway.upstream import bodies
-from gateway.upstream.bodies import MAX_HELD_BYTES, StreamBody, WholeBody
+from gateway.upstream.bodies import MAX_HELD_BYTES, StreamBody
+from gateway.upstream.whole_body import WholeBody
 from gateway.wire.sse import MAX_EVENT_BYTES
 
 from .body_owner import Owner

@@ -5,8 +5,9 @@ import pytest
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.errors import RivergateError
-from gateway.upstream.bodies import BodyReader, StreamBody, WholeBody
+from gateway.upstream.bodies import BodyReader, StreamBody
 from gateway.upstream.error_body import ErrorBody, ErrorHead
+from gateway.upstream.whole_body import WholeBody
 
 from .kit import DONE, FINISH, ROLE, word
 
