@@ -1,6 +1,6 @@
 """Wiring: all benches as one tool.
 
-    python -m bench run [relay fanout ttft abort memory storm growth startup | all] [--quick] [--litellm PYTHON]
+    python -m bench run [relay requests fanout ttft … | all] [--quick] [--litellm PYTHON]
     python -m bench report
 
 `run` keeps a JSON file per bench in bench/results/, progress goes to stderr, and at the end a table on stdout says of
@@ -24,7 +24,7 @@ def run(given: argparse.Namespace) -> int:
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
     benches = chosen(given.benches)
-    suite = Suite(given.results, given.quick, given.rounds, given.litellm)
+    suite = Suite(given.results, given.quick, given.rounds, given.litellm, given.peer)
     try:
         for number, bench in enumerate(benches, 1):
             say(f"── {number}/{len(benches)} {bench.name}: {bench.question}")
@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("benches", nargs="*", choices=names, metavar="BENCH", help=f"of {', '.join(names)}")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
     add("--rounds", type=int, help="of every bench that has rounds")
-    add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for the relay bench")
+    add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for relay and requests")
+    add("--peer", action="append", default=[], metavar="NAME[@MODEL]=COMMAND", help="a further gateway, for requests")
     reporting = commands.add_parser("report", help="tables and pictures of what was kept")
     running.set_defaults(act=run)
     reporting.set_defaults(act=lambda given: report.write(given.results))

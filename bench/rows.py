@@ -15,6 +15,7 @@ from bench.kit.tables import Report, number, shown
 
 DESIGN, BEYOND = "DESIGN.md section 7", "beyond it"
 MET, MISSED, NOT_MEASURED = "met", "MISSED", "not measured"
+LOAD_LATE_MS = 1.0  # beyond this the machine has delayed the load itself
 RATE_KEPT = 0.97  # of the events that were due in the window
 
 
@@ -33,6 +34,7 @@ class Row:
     factor: float = 1.0
     part: str = ""
     rate_of: str = ""
+    load_late: str = ""
     options: Mapping[str, float] = field(default_factory=dict)
     needs: str = ""
     beyond: bool = False
@@ -99,10 +101,17 @@ def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
         return Verdict(row, None, f"{row.bench}: {trouble}")
     asked = report.get("options", {})
     others = [f"{name} was {asked.get(name)}" for name, wanted in row.options.items() if asked.get(name) != wanted]
+    others += [_disturbed(row.load_late, report)] * bool(row.load_late)
     others += [_slow(name, report) for name in ("gateway", row.rate_of) if row.rate_of]
     why = "; ".join(filter(None, others))
     value = None if why else row.read(report)
     return Verdict(row, value, why if why or value is not None else _reason(row, report))
+
+
+def _disturbed(figure: str, report: Report) -> str:
+    """Whether the load was late without any peer, so that the lateness of a peer says nothing."""
+    late = number(report, figure)
+    return f"the load alone was {shown(late)} ms late" if late is not None and late > LOAD_LATE_MS else ""
 
 
 def _slow(peer: str, report: Report) -> str:

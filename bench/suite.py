@@ -13,17 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import abort, fanout, growth, memory, relay, startup, storm, ttft
+from bench import abort, fanout, growth, join, memory, relay, requests, startup, storm, ttft
 from bench.kit import machine
 from bench.kit.command import Bench
 from bench.kit.tables import Report
 
 ALL = "all"
-BENCHES = {module.BENCH.name: module.BENCH for module in (startup, relay, ttft, abort, memory, storm, growth, fanout)}
+MODULES = (startup, relay, requests, ttft, abort, memory, join, storm, growth, fanout)
+BENCHES = {module.BENCH.name: module.BENCH for module in MODULES}
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
 KILL_SECONDS = 0.005  # between two looks for descendants that are left
@@ -43,6 +44,7 @@ class Suite:
     quick: bool = False
     rounds: int | None = None
     litellm: str = ""
+    peers: Sequence[str] = ()  # NAME=COMMAND of further gateways
     reports: dict[str, Report] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)  # why a bench has no report
     broken: dict[str, int] = field(default_factory=dict)  # the status of benches that did not end with 0
@@ -52,7 +54,9 @@ class Suite:
         given = list(bench.spec.get("quick", ())) if self.quick else []
         if self.rounds is not None and "rounds" in bench.spec["options"]:
             given += ["--rounds", f"{self.rounds}"]
-        return [*given, "--litellm", self.litellm] if self.litellm and bench.name == "relay" else given
+        if self.litellm and "litellm" in bench.spec["options"]:
+            given += ["--litellm", self.litellm]
+        return given + [f"--peer={peer}" for peer in self.peers if "peer" in bench.spec["options"]]
 
     def run(self, bench: Bench) -> None:
         """`KeyboardInterrupt` and `SystemExit` pass, when the bench and all its peers are gone."""

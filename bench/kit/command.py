@@ -23,9 +23,10 @@ from bench.kit import machine
 from bench.kit.ends import Target
 from bench.kit.load import Load
 from bench.kit.peers import DIRECT, Peer, PeerFailure, Server, started
-from bench.kit.script import BrokenStream
+from bench.kit.script import MODEL, BrokenStream
 from bench.kit.tables import Report, Table
 
+OF_THIS_MACHINE = ("litellm", "peer")  # options that name programs and their folders
 FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
@@ -64,7 +65,7 @@ class Bench:
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         found = self.measure(given, cores)
-        options = {name: value for name, value in asked.items() if name != "litellm"}  # a path of this machine
+        options = {name: value for name, value in asked.items() if name not in OF_THIS_MACHINE}
         report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
         report["load_average_after"] = os.getloadavg()[0]
         self._tell(report, file)
@@ -92,6 +93,8 @@ class Bench:
             kinds = {"int": int, "float": float, "text": str, "names": several(spec.get("among", ())), "sizes": sizes}
             shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
             shape |= {"type": (kinds | dict(self.kinds))[spec["kind"]], "help": spec["help"].replace("%", "%%")}
+            if spec.get("repeated"):
+                shape |= {"action": "append"}
             parser.add_argument(name if spec.get("positional") else f"--{name}", **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
         return parser
@@ -104,6 +107,15 @@ class Bench:
             if "min" in spec and not spec["min"] <= getattr(given, name.replace("-", "_")) <= spec["max"]:
                 parser.error(f"--{name} must be from {spec['min']:g} to {spec['max']:g}")
         return given
+
+
+def commanded(text: str) -> Peer:
+    """NAME=COMMAND or NAME@MODEL=COMMAND: a gateway by its shell command."""
+    label, _, command = text.partition("=")
+    name, _, model = label.partition("@")
+    if not name or not command:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
+    return Peer(name, command=command, model=model or MODEL)
 
 
 def several(among: Iterable[str]) -> Kind:
@@ -146,7 +158,7 @@ def start_all(
     for peer in [peer for peer in peers if peer.name not in failures]:
         say(f"starting {peer.name}")
         with reporting(failures, peer.name):
-            entries[peer.name] = stack.enter_context(started(peer, load.port, core))
+            entries[peer.name] = stack.enter_context(started(peer, load.port, core, load.serve))
             entries[peer.name].freeze()
     return entries
 

@@ -16,7 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.kit.loop import Loop, clock
-from bench.kit.script import FIRST_CONTENT, MODEL, START, STREAM_HEAD, BrokenStream, Check, Exchange, Position, Speech
+from bench.kit.script import (
+    FIRST_CONTENT,
+    MODEL,
+    START,
+    STREAM_HEAD,
+    BrokenStream,
+    Check,
+    Exchange,
+    Position,
+    Script,
+    Speech,
+)
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_TIMEOUT = 5.0
@@ -29,12 +40,13 @@ class Target:
     """Where the load goes, what it says there, and how it judges what comes back."""
 
     port: int
-    check: type[Check] = Check
+    check: Callable[[Script], Check] = Check
     headers: tuple[Header, ...] = ()
+    model: str = MODEL  # the name by which the proxy knows the upstream's model
 
     def request(self, key: str) -> bytes:
         message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
-        body = json.dumps({"model": MODEL, "stream": True, "messages": [message]}).encode()
+        body = json.dumps({"model": self.model, "stream": True, "messages": [message]}).encode()
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
         )
@@ -145,12 +157,18 @@ class Client:
 
 
 REQUEST_ENDS = (b"}", b"\r\n0\r\n\r\n")
+_MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": MODEL}]}).encode()
+_LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_MODELS),
+    _MODELS,
+)
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _KEY = re.compile(rb"bench:([0-9.]+);")
 
 
 class Upstream:
-    """Listens on a port of its own choice; serves the exchanges it expects, 404 for anything else."""
+    """Listens on a port of its own choice; serves the exchanges it expects, 404 for anything else, and a list of
+    models for every GET, since some gateways ask for that before they serve."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -221,7 +239,11 @@ class _Connection:
             self._serve()
 
     def _serve(self) -> None:
-        """Answer the request in the buffer if it is complete: if it ends as its JSON, or its chunks, do."""
+        """Answer the request in the buffer if it is complete: if it ends as its JSON, its chunks or its head do."""
+        if self._buffer.startswith(b"GET ") and self._buffer.endswith(b"\r\n\r\n"):
+            self._buffer = b""
+            self._send(_LISTING)
+            return
         if not self._buffer.endswith(REQUEST_ENDS):
             return
         key, self._buffer = _KEY.search(self._buffer), b""

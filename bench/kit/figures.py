@@ -27,6 +27,16 @@ def times_ms(seconds: Iterable[float], prefix: str = "") -> Figures:
     return {f"{prefix}{name}_ms": percentile(ordered, share) * 1e3 for name, share in shares.items()}
 
 
+def most_within(times: Iterable[float], width: float) -> int:
+    """The most of these times that lie in one interval of this width, of all intervals."""
+    ordered, most, first = sorted(times), 0, 0
+    for last, time in enumerate(ordered):
+        while time - ordered[first] > width:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
 def spread(values: Iterable[float]) -> Json:
     """The median over rounds, the lowest and the highest; None when no round gave a number."""
     numbers = [value for value in values if not math.isnan(value)]

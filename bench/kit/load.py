@@ -33,7 +33,8 @@ Probe = Callable[[], float]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events.
-    `expected`: what other upstreams than the load's answer."""
+    `expected`: what other upstreams than the load's answer. `period`: the requests of a connection are due this many
+    seconds apart, whenever the answers come; one whose time has passed is sent as soon as the connection is free."""
 
     streams: int
     tokens: int
@@ -47,12 +48,13 @@ class Plan:
     speech: tuple[Speech, ...] = (Speech.ALL,)  # how much the upstream says, by turns
     resets: tuple[bool, ...] = ()  # whether the client hangs up by RST or by FIN, by turns; (): it waits for the end
     expected: Script | None = None
+    period: float = 0.0
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
         length = LEAVE_SECONDS if self.resets else (self.tokens + FRAMING_EVENTS) * self.gap
-        return self.spread + self.turns * (length + self.pause)
+        return self.spread + self.turns * max(length + self.pause, self.period)
 
     def script(self, slot: int) -> Script:
         return self.expected or script(slot, self.tokens, self.text_bytes)
@@ -79,6 +81,18 @@ class Outcome:
         """The TTFT of each turn from `first_turn` on: 2 leaves out the request that opens the connection."""
         counted = (exchange for exchange in self.exchanges if exchange.turn >= first_turn)
         return [exchange.receipts[FIRST_CONTENT] - exchange.asked_at for exchange in counted]
+
+    def lateness(self, first_turn: int = 1) -> list[float]:
+        """How late each token behind the first of a stream came: from the time at which the upstream had to send it.
+
+        What the load itself is late with is in it; a direct run shows how much that is.
+        """
+        counted = [exchange for exchange in self.exchanges if exchange.turn >= first_turn]
+        return [
+            exchange.receipts[number] - exchange.sends[0] - (number - FIRST_CONTENT) * exchange.gap
+            for exchange in counted
+            for number in range(FIRST_CONTENT + 1, FIRST_CONTENT + len(exchange.script.texts))
+        ]
 
     def latencies(self) -> list[float]:
         """From send to receipt, of the events sent within the window: starts of streams are not in it."""
@@ -135,6 +149,10 @@ class Load:
             outcome.window, outcome.window_span = last - first, (first.seconds, last.seconds)
         return outcome
 
+    def serve(self, seconds: float) -> None:
+        """Be an upstream for as long as that: some gateways ask theirs for its models before they listen."""
+        self.loop.run(clock() + seconds)
+
     def close(self) -> None:
         self.upstream.close()
         self.loop.close()
@@ -148,6 +166,7 @@ class Streams:
         self._open = plan.streams
         self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
+        self._first_due = dict.fromkeys(self._clients, 0.0)  # when the first request of a connection is due
         self._left: dict[str, Client] = {}  # who has hung up, by the key of the exchange
         self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
@@ -155,7 +174,8 @@ class Streams:
 
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
-            self._loop.call_at(now + (slot * GOLDEN) % 1.0 * self._plan.spread, partial(self._ask, client))
+            due = self._first_due[client] = now + (slot * GOLDEN) % 1.0 * self._plan.spread
+            self._loop.call_at(due, partial(self._ask, client))
 
     def close(self) -> None:
         for client in self._clients:
@@ -196,7 +216,8 @@ class Streams:
         else:
             self.outcome.completed += 1
         if not reason and self._turns[client] < self._plan.turns:
-            self._loop.call_at(clock() + self._plan.pause, partial(self._ask, client))
+            due = self._first_due[client] + self._turns[client] * self._plan.period
+            self._loop.call_at(max(clock() + self._plan.pause, due), partial(self._ask, client))
             return
         self._open -= 1
         if not self._open:

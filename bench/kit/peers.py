@@ -18,7 +18,7 @@ import tempfile
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,13 +29,14 @@ from bench.kit import machine
 from bench.kit.ends import Target
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.loop import clock
-from bench.kit.script import Check, ContentCheck
+from bench.kit.script import MODEL, Check, ContentCheck
 
 DIRECT, GATEWAY, WITH_KEY = "direct", "gateway", "gateway+key"
 NGINX, AIOHTTP, LITELLM, NCHAN, C = "nginx", "aiohttp", "litellm", "nchan", "c"
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 TEMPLATES = Path(__file__).with_name("templates")
 LOG_LINES = 15
+COMMAND_SECONDS = 60.0  # for a gateway that is given as a command to listen
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.002
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment says of proxies
@@ -53,16 +54,28 @@ def specs() -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Whom to start: a name in templates/peers.toml, or another name for that `kind`; `values`: what else its
-    templates lack. A gateway imports the package that stands in its `home`."""
+    templates lack. A gateway imports the package that stands in its `home`.
+
+    `command`: the shell command of a gateway that has no templates; it finds PORT, on which it must listen,
+    UPSTREAM_PORT, KEY, which the load brings, and FOLDER, a folder of its own, in its environment. `model`: what such
+    a gateway calls the model of the upstream.
+    """
 
     name: str
     kind: str = ""
     home: Path = machine.ROOT
     values: Mapping[str, object] = field(default_factory=dict)
+    command: str = ""
+    model: str = MODEL
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        return dict(specs()[self.kind or self.name])
+        return {"start_seconds": COMMAND_SECONDS} if self.command else dict(specs()[self.kind or self.name])
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it may write events of its own, which are compared by their texts, and asks for a key."""
+        return bool(self.command) or self.name == LITELLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +108,22 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(peer: Peer, upstream_port: int, core: int) -> Iterator[Server]:
-    """Start a peer on `core` and wait until it accepts connections. If it wants a key, the load brings it.
-    Raises `PeerFailure`."""
+def started(
+    peer: Peer, upstream_port: int, core: int, wait: Callable[[float], object] = time.sleep
+) -> Iterator[Server]:
+    """Start a peer on `core`, and `wait` again and again until it accepts connections. If it wants a key, the load
+    brings it. Raises `PeerFailure`."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(Path(folder, "log"), "ab") as log:
         try:
-            command = _command(peer, Path(folder), port=port, upstream_port=upstream_port, key=key)
+            values = {"folder": folder, "port": port, "upstream_port": upstream_port, "key": key}
+            command = _command(peer, Path(folder), values)
+            told = {name.upper(): str(value) for name, value in values.items()} if peer.command else {}
             begun = clock()
             process = subprocess.Popen(
                 command,
                 cwd=peer.home,
-                env=environment(peer.home),
+                env=environment(peer.home) | told,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -116,20 +133,22 @@ def started(peer: Peer, upstream_port: int, core: int) -> Iterator[Server]:
         except OSError as error:
             raise PeerFailure(f"{peer.name}: {error}") from error
         try:
-            _wait_until_open(peer, process, port, Path(folder, "log"))
+            _wait_until_open(peer, process, port, Path(folder, "log"), wait)
             if (made := Path(folder, "key.json")).exists():
                 key = json.loads(made.read_text())["secret"]
-            headers = (("Authorization", f"Bearer {key}"),) if peer.name in (WITH_KEY, LITELLM) else ()
-            target = Target(port, ContentCheck if peer.name == LITELLM else Check, headers)
+            headers = (("Authorization", f"Bearer {key}"),) if peer.name == WITH_KEY or peer.rewrites else ()
+            target = Target(port, ContentCheck if peer.rewrites else Check, headers, peer.model)
             yield Server(peer.name, target, process.pid, begun, peer.spec.get("load_share", 1.0))
         finally:
             _stop(process)
 
 
-def _command(peer: Peer, folder: Path, **values: object) -> list[str]:
+def _command(peer: Peer, folder: Path, values: Mapping[str, object]) -> list[str]:
     """Fill the templates of a peer, those of its files and those of its command, which is returned."""
+    if peer.command:
+        return ["sh", "-c", peer.command]
     spec, nginx = peer.spec, machine.PROGRAMS["nginx"][0]
-    values |= {"python": sys.executable, "folder": folder, "templates": TEMPLATES, "nginx": nginx, **peer.values}
+    values = {**values, "python": sys.executable, "templates": TEMPLATES, "nginx": nginx, **peer.values}
     values |= {"files": machine.raise_open_files(), "server": spec.get("server")}
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
@@ -142,7 +161,9 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, **local, "PYTHONPATH": str(home)}
 
 
-def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_open(
+    peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, wait: Callable[[float], object]
+) -> None:
     seconds = peer.spec.get("start_seconds", 20.0)
     give_up, why = time.monotonic() + seconds, f"no open port after {seconds:.0f} s"
     while time.monotonic() < give_up:
@@ -151,7 +172,7 @@ def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, lo
             break
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
             return
-        time.sleep(POLL_SECONDS)
+        wait(POLL_SECONDS)
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
     raise PeerFailure("\n    ".join([f"{peer.name}: {why}", *lines]))
 
@@ -168,9 +189,20 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def ask(port: int, path: str, body: object = None) -> Any:
     """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
     data = json.dumps(body).encode() if body else None
+    return json.loads(_answer(port, path, data))
+
+
+def gauge(port: int, name: str) -> float:
+    """A metric without labels of a gateway. Raises `OSError`, and `StopIteration` if there is none of this name."""
+    lines = _answer(port, "/metrics").decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+def _answer(port: int, path: str, data: bytes | None = None) -> bytes:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
     with _OPENER.open(request, timeout=10.0) as answer:
-        return json.load(answer)
+        body: bytes = answer.read()
+        return body
 
 
 def free_port() -> int:

@@ -100,6 +100,7 @@ class Position(NamedTuple):
     rest: bytes = b""  # dechunked, but not the end of an event yet
     begun: bool = False  # the response head is complete
     ended: bool = False  # the body is over
+    chunked: bool = True  # whether the body comes in transfer chunks
 
 
 START = Position()
@@ -109,6 +110,7 @@ class Check:
     """Every event must be the upstream's, byte for byte and in order; only keep-alives may stand between."""
 
     exact = True  # the peer sends the very bytes of the upstream
+    plain_body = False  # the peer may send its events without transfer chunks
     comments: tuple[bytes, ...] = (b": keepalive",)
 
     def __init__(self, script: Script) -> None:
@@ -116,20 +118,21 @@ class Check:
 
     def advance(self, position: Position, data: bytes) -> Position:
         """Check the bytes that were read at this position. Raises `BrokenStream`."""
-        data = position.held + data
+        data, chunked = position.held + data, position.chunked
         if not position.begun:
             head, separator, data = data.partition(b"\r\n\r\n")
             if not separator:
                 return _bounded(position._replace(held=head), MAX_HEAD_BYTES)
-            if not head.startswith(b"HTTP/1.1 200") or b"\r\ntransfer-encoding: chunked" not in head.lower():
+            chunked = b"\r\ntransfer-encoding: chunked" in head.lower()
+            if not head.startswith(b"HTTP/1.1 200") or not (chunked or self.plain_body):
                 raise BrokenStream(f"answered {head[:300]!r} {data[:300]!r}")
-        body, held, ended = dechunk(data)
+        body, held, ended = dechunk(data) if chunked else (data, b"", False)
         *blocks, rest = (position.rest + body).split(b"\n\n")
         events = position.events
         for block in blocks:
             if not block.startswith(self.comments):
                 events = self._take(events, block)
-        return _bounded(Position(events, held, rest, True, ended), MAX_TAIL_BYTES)
+        return _bounded(Position(events, held, rest, True, ended, chunked), MAX_TAIL_BYTES)
 
     def _take(self, number: int, block: bytes) -> int:
         """The block is event `number`; returns the number of the next."""
@@ -162,6 +165,7 @@ class SubscriberCheck(Check):
     """One check for all subscribers of a stream: a move that was proven for one is compared for the others."""
 
     comments = (b"retry:", b":")
+    plain_body = True  # Nchan's has no chunks
 
     def __init__(self, events: tuple[bytes, ...], published: int = 0) -> None:
         self.events, self.published = events, published  # the first `published` of them may arrive

@@ -102,7 +102,7 @@ def test_the_report_is_written_beside_the_results(tmp_path: Path, capsys: pytest
     (tmp_path / "relay.json").write_text(json.dumps(relay()))
     assert report.write(tmp_path) == 0
     assert (tmp_path / "report.md").read_text().startswith("# Results")
-    assert "1 of 8 benches, 1 pictures" in capsys.readouterr().err
+    assert "1 of 10 benches, 1 pictures" in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_text_is_written_and_the_extra_is_named(

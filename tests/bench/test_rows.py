@@ -86,6 +86,22 @@ def test_a_cpu_figure_of_a_rate_that_was_not_kept_is_none() -> None:
     assert verdict(report, "of nginx's").word == MET
 
 
+def test_a_lateness_counts_only_if_the_load_alone_was_on_time() -> None:
+    peers = {"gateway": {"late_p99_ms": spread(2.0)}, "direct": {"late_p99_ms": spread(0.2)}}
+    report = {"bench": "requests", "options": {}, "loop": {"100": {"peers": peers}}}
+    assert verdict(report, "240 times a second: a token late, p99").word == MET
+    peers["direct"] = {"late_p99_ms": spread(4.0)}
+    found = verdict(report, "240 times a second: a token late, p99")
+    assert (found.word, found.why) == (NOT_MEASURED, "the load alone was 4 ms late")
+
+
+def test_the_round_in_which_the_fewest_were_answered_counts() -> None:
+    answered = {"median": 300.0, "low": 299.0, "high": 300.0}
+    report = {"bench": "requests", "options": {"burst": 300, "budget_ms": 200}}
+    report["silent"] = {"gateway": {"answered": answered}}
+    assert verdict(report, "the first upstream silent").word == MISSED
+
+
 def test_an_event_that_came_twice_is_missed_and_a_failed_join_is_not_measured() -> None:
     report, results = (
         fanout(),

@@ -41,7 +41,7 @@ def test_benches_run_in_the_order_of_the_suite() -> None:
 
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_short_run_never_changes_the_load(name: str) -> None:
-    allowed = {"--rounds", "--seconds", "--requests", "--aborts", "--quiet-seconds"}
+    allowed = {"--rounds", "--seconds", "--requests", "--aborts", "--quiet-seconds", "--kept-seconds"}
     allowed |= {"--slices", "--slice-seconds", "--latency-seconds"}
     words = Suite(Path(), quick=True).options(BENCHES[name])
     assert {word for word in words if word.startswith("--")} <= allowed
@@ -53,6 +53,14 @@ def test_rounds_that_were_asked_for_win_over_those_of_a_short_run() -> None:
     quick = specs()["relay"]["quick"]
     assert suite.options(BENCHES["relay"]) == [*quick, "--rounds", "4", "--litellm", "py"]
     assert suite.options(BENCHES["storm"]) == []
+
+
+def test_only_a_bench_that_takes_further_gateways_is_given_them() -> None:
+    suite = Suite(Path(), litellm="py", peers=["other=other --port $PORT"])
+    words = suite.options(BENCHES["requests"])
+    assert words == ["--litellm", "py", "--peer=other=other --port $PORT"]
+    assert BENCHES["requests"].parser().parse_args(words).peer[0].command == "other --port $PORT"
+    assert suite.options(BENCHES["relay"]) == ["--litellm", "py"]
 
 
 def told_by(program: str) -> object:

@@ -61,6 +61,13 @@ def test_whatever_differs_is_broken(data: bytes) -> None:
         played(Check(SCRIPT), data, [])
 
 
+def test_a_subscriber_may_get_a_body_without_chunks_and_a_client_may_not() -> None:
+    data = b"HTTP/1.1 200 OK\r\n\r\n: hi\n\n" + b"".join(SCRIPT.events[:2])
+    assert played(SubscriberCheck(SCRIPT.events, 2), data, [30, 60]).events == 2
+    with pytest.raises(BrokenStream, match="answered"):
+        played(Check(SCRIPT), data, [])
+
+
 def test_a_keepalive_may_stand_between_events() -> None:
     data = HEAD + SCRIPT.chunks[0] + chunk(b": keepalive\n\n") + SCRIPT.chunks[1]
     assert played(Check(SCRIPT), data, []).events == 2
