@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport
 from gateway.errors import CostExceeded, UpstreamError
-from gateway.upstream import bodies
+from gateway.upstream import whole_body
 from gateway.upstream.bodies import MAX_HELD_BYTES, StreamBody
 from gateway.upstream.whole_body import WholeBody
 from gateway.wire.sse import MAX_EVENT_BYTES
@@ -284,7 +284,7 @@ def test_what_is_no_completion_is_a_failure_told_once(data: bytes) -> None:
 
 @pytest.mark.parametrize(("size", "calls"), [(100, []), (101, ["broken"])])
 def test_a_completion_has_a_limit(monkeypatch: pytest.MonkeyPatch, size: int, calls: list[str]) -> None:
-    monkeypatch.setattr(bodies, "MAX_COMPLETION_BYTES", 100)
+    monkeypatch.setattr(whole_body, "MAX_COMPLETION_BYTES", 100)
     owner = Owner()
     body = WholeBody(owner, CHAT, IDENTITY)
     body.feed(b"x" * size)
