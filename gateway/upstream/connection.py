@@ -235,12 +235,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._begin(work)
 
     def _begin(self, work: ReadWork) -> None:
-        """Begin to work, at once unless others wait for their turn."""
+        """Work in later turns: libuv calls back for up to 32 long reads of one socket in a turn."""
         self._work = work
-        if self._pace.later.are_wanted:
-            self._wait_for_turn()
-        else:
-            self._go_on()
+        self._wait_for_turn()
 
     def _go_on(self) -> None:
         if (work := self._work) is None:
