@@ -16,6 +16,8 @@ MAX_SIDE, MAX_SHORT_SIDE, TILE = 2048, 768, 512  # pixels
 MAX_IMAGE_TOKENS = BASE_TOKENS + TILE_TOKENS * (MAX_SIDE // TILE) * -(-MAX_SHORT_SIDE // TILE)
 HEAD_CHARACTERS = 65_536  # of base64: the size of a JPEG stands behind its metadata, which may hold a thumbnail
 
+MAX_SEGMENTS = 500  # of a JPEG before its frame header, fill bytes included; a photograph has some dozens
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -82,7 +84,9 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:
     """The size in the frame header, behind any number of other segments (ITU-T T.81, B.2.2)."""
     at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
+    for _ in range(MAX_SEGMENTS):
+        if at + 9 > len(head) or head[at] != 0xFF:
+            break
         marker = head[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", head, at + 5)

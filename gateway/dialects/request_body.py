@@ -105,7 +105,8 @@ class RequestBody:
         return self.content_of(object_of(changes.apply_to_pieces(values, self._value_of)))
 
     def _value_of(self, piece: Piece) -> Any:
-        return json_text.loads_numbers(piece if isinstance(piece, bytes) else self.content[piece[0] : piece[1]])
+        text = piece if isinstance(piece, bytes) else self.content[piece[0] : piece[1]]
+        return json_text.loads_numbers(text, keep_digits=True)
 
     def content_of(self, pieces: Sequence[Piece]) -> "Content":
         """The bytes of these pieces, joined if they are few."""

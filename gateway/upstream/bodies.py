@@ -23,11 +23,14 @@ MAX_HELD_BYTES = 9437184  # the events before the first content
 # How much work one step is, in objects of JSON that are read in full: 5 ms. Half a kilobyte counts as one more.
 STEP_WEIGHT = 128
 _WEIGHED_BYTES = 9  # as a shift
+LARGE_BLOCK_BYTES = (
+    1 << 20
+)  # to cut off, to read and to relay a larger event are steps of their own: 2 ms each for 1 MiB
 MAX_EMPTY_BLOCKS = 10_000  # comments and events that tell nothing, in a row; more are a flood, and no sign of life
 
 
 Steps = Iterator[None] | None
-"""The work on a read that is left to do, step by step; None: it was little, and all is done."""
+"""The work on a read that is left to do, step by step; None: all is done."""
 
 
 class FrameReceiver(Protocol):
@@ -165,15 +168,19 @@ class StreamBody:
         if shape.is_open is not self._decoder.at_boundary:
             shape.on_boundary(is_open=self._decoder.at_boundary)
         steps = self._take_blocks(blocks, tried, fault)
-        for _ in steps:
-            return steps
-        return None
+        return steps if next(steps, self) is not self else None
 
     def _take_blocks(self, blocks: list[bytes], tried: bytes | None, fault: sse.EventFault | None) -> Iterator[None]:
         """Take the blocks of one read. A step ends before the block that would make it long."""
         shape, weight = self._shape, 0
         frames: list[bytes] = []
         for block in blocks:
+            if is_large := len(block) > LARGE_BLOCK_BYTES:
+                self._deliver(frames)
+                frames = []
+                yield
+                if self.over:
+                    return
             if block is not tried and (frame := shape.fit(block)) is not None:
                 frames.append(frame)
             else:
@@ -184,14 +191,18 @@ class StreamBody:
                     yield
                     if self.over:
                         return
-                frames = self._read(block, frames)
+                meaning = self._reader.read(block)
+                if is_large:
+                    yield
+                    if self.over:
+                        return
+                frames = self._act_on(meaning, frames)
             if self._singly and frames:
                 self._deliver(frames)
                 frames = []
             if self.over:
                 return
-        if frames:
-            self._deliver(frames)
+        self._deliver(frames)
         if fault is not None:
             self._break(f"the upstream sent {fault}")
 
@@ -245,9 +256,8 @@ class StreamBody:
             self._deliver([meaning.frame])
             self._owner.on_content()
 
-    def _read(self, block: bytes, frames: list[bytes]) -> list[bytes]:
-        """Take a block that did not fit the learned shape; return the frames that are still to be delivered."""
-        meaning = self._reader.read(block)
+    def _act_on(self, meaning: Meaning, frames: list[bytes]) -> list[bytes]:
+        """Take what a block means that did not fit the shape; return the frames that are still to be delivered."""
         if meaning.error is not None:
             self._deliver(frames)
             if meaning.told is None:

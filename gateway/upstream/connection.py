@@ -235,12 +235,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._begin(work)
 
     def _begin(self, work: ReadWork) -> None:
-        """Begin to work, at once unless others wait for their turn."""
+        """Work in later turns: libuv calls back for up to 32 long reads of one socket in a turn."""
         self._work = work
-        if self._pace.later.are_wanted:
-            self._wait_for_turn()
-        else:
-            self._go_on()
+        self._wait_for_turn()
 
     def _go_on(self) -> None:
         if (work := self._work) is None:
@@ -312,14 +309,25 @@ class UpstreamConnection(asyncio.Protocol):
         if self._work is not None and self._work.has_more:
             reusable = False
         exchange = self._let_go()
+        try:
+            self._rest(reusable=reusable)
+        finally:  # whatever becomes of the connection, the response is whole
+            try:
+                if exchange is not None:
+                    exchange.on_end()
+            except Exception:
+                if exchange is not None:
+                    exchange.on_lost(GatewayError("the gateway failed to end the answer"), untouched=False)
+                raise
+
+    def _rest(self, *, reusable: bool) -> None:
+        """Wait for the next request, or close the socket."""
         # An answer that overtook its request ends the connection: the server may not read the rest of it.
         if reusable and self._transport is not None and not self._transport.get_write_buffer_size() and self.is_open:
             self.resume()
             self._on_idle(self)
         else:
             self._close_socket()
-        if exchange is not None:
-            exchange.on_end()
 
     def _fail(self, error: RivergateError) -> None:
         if (exchange := self._let_go()) is not None:
@@ -328,7 +336,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _let_go(self) -> ResponseReceiver | None:
         """Forget the exchange and its state; return the exchange, so that it can be told, or None without one."""
-        exchange, self._exchange = self._exchange, None
         self._parser.close()
         self._body = ignore
         self._chunks = self._take = None
@@ -339,6 +346,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sender is not None:
             self._sender.stop()
             self._sender = None
+        exchange, self._exchange = self._exchange, None  # at last: after a fault in the above it can still be told
         return exchange
 
 

@@ -23,11 +23,6 @@ class LaterTurns:
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._next)
 
-    @property
-    def are_wanted(self) -> bool:
-        """Whether a callback waits for its turn."""
-        return bool(self._waiting)
-
     def _next(self) -> None:
         callback = self._waiting.popleft()
         if self._waiting:

@@ -16,10 +16,14 @@ _STRING_OR_NO_NUMBER = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"|[-+]?\b(?:nan(?:\([a-z]*\))?|inf(?:inity)?)(?![\w(])', re.IGNORECASE
 )
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_MARKS = ((b",", 1), (b"{", 5), (b"[", 5))  # the weight of each mark that begins a value
 # Up to this size a text whose strings hold many commas is counted exactly; the scan takes 16 ms at most.
 _COUNTED_EXACTLY = 1 << 20
 _MAX_REPAIRED_BYTES = 8 << 20  # a larger text that orjson refuses would be read four times more, often in vain
 _LINE_ENDS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+# Digits of a whole number in an answer; more are beyond all types of other languages, and 4000 take Python 0.3 ms.
+MAX_ANSWER_DIGITS = 400
 MAX_DIGITS = 4000  # of a whole number; Python needs the square of the digits to read it, and refuses 4301
 
 
@@ -31,30 +35,34 @@ def loads(data: bytes | bytearray) -> Any:
         if len(data) > _MAX_REPAIRED_BYTES:
             raise
     try:
-        return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
+        return json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite, parse_int=_short)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def loads_numbers(data: bytes | bytearray) -> Any:
-    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`."""
-    try:
-        return orjson.loads(data)
-    except ValueError:
-        pass
+def loads_numbers(data: bytes | bytearray, *, keep_digits: bool = False) -> Any:
+    """The value of a JSON text; a number beyond all types is infinite. Raises `ValueError`.
+
+    `keep_digits`: whole numbers beyond 64 bits, which orjson rounds, have all of their digits.
+    """
+    if not (keep_digits and _LONG_NUMBER.search(data)):
+        try:
+            return orjson.loads(data)
+        except ValueError:
+            pass
     try:
         return json.loads(data.decode(), parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def loads_with_nulls(data: bytes | bytearray) -> Any:
+def loads_with_nulls(data: bytes | bytearray, max_bytes: int = _MAX_REPAIRED_BYTES) -> Any:
     """The value of a JSON text in which NaN, infinity and `1e999` stand for null. Raises `ValueError`."""
-    if len(data) > _MAX_REPAIRED_BYTES:
+    if len(data) > max_bytes:
         raise ValueError("it is too large to be repaired")
     for text in (bytes(data), _STRING_OR_NO_NUMBER.sub(_null_for_no_number, data)):
         try:
-            return json.loads(text.decode(), parse_constant=_null, parse_float=_finite_or_null)
+            return json.loads(text.decode(), parse_constant=_null, parse_float=_finite_or_null, parse_int=_short)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         except json.JSONDecodeError:
@@ -78,7 +86,11 @@ def holds_more_than(data: bytes | bytearray, values: int) -> bool:
 
 
 def _weight(data: bytes | bytearray, *between: int) -> int:
-    return data.count(b",", *between) + 5 * (data.count(b"{", *between) + data.count(b"[", *between))
+    weight = 0
+    for mark, weight_of_mark in _MARKS:
+        if data.find(mark, *between) >= 0:  # this takes a tenth of the time of `count` in a megabyte without the mark
+            weight += weight_of_mark * data.count(mark, *between)
+    return weight
 
 
 def escape_line_ends(text: bytes) -> bytes:
@@ -122,6 +134,10 @@ def _finite(text: str) -> float:
 
 def _null(constant: str) -> None:
     return None
+
+
+def _short(text: str) -> int:
+    return int(text) if len(text) <= MAX_ANSWER_DIGITS else _refuse("a number of so many digits")
 
 
 def _finite_or_null(text: str) -> float | None:

@@ -15,6 +15,9 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, fetch
 from tests.kit.raw_upstream import RawUpstream
 
+# The longest turn of the loop in processor time, as of hostile requests: most of these take 10 ms, and an event of
+# nine mebibytes 35 ms. Without the slices in which answers are read it is exceeded up to twentyfold.
+LONGEST_TURN = 0.06
 CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]}'
 DONE = "data: [DONE]\n\n"
 MIB = 1 << 20
@@ -88,6 +91,7 @@ class Stage:
 
     def __init__(self, start: Callable[[str], LocalGateway]) -> None:
         self._played = b""
+        self.longest_turn = 0.0  # of the last answer
         self._upstream = RawUpstream(lambda request: self._played, "hostile")
         written = configuration([(self._upstream, [MODEL])], "[routing]\nbreaker_failures = 0\n")
         self.gateway = start(
@@ -95,10 +99,22 @@ class Stage:
         )
 
     def play(self, played: Played, *, stream: bool) -> Answer:
+        """The answer of the gateway to what the upstream answers."""
         self._played = played.response()
-        return fetch(
-            self.gateway.port, body(stream=stream, stream_options={"include_usage": True} if stream else None)
-        )
+        return self._ask(stream=stream)
+
+    def play_raw(self, response: bytes) -> Answer:
+        """The streamed answer of the gateway to what the upstream answers behind its status and type."""
+        self._played = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + response
+        return self._ask(stream=True)
+
+    def _ask(self, *, stream: bool) -> Answer:
+        with self.gateway.watched() as watch:
+            answer = fetch(
+                self.gateway.port, body(stream=stream, stream_options={"include_usage": True} if stream else None)
+            )
+        self.longest_turn = watch.longest
+        return answer
 
     def close(self) -> None:
         self.gateway.close()
@@ -129,6 +145,7 @@ def test_a_flood_is_told_as_an_error_of_the_upstream(stage: Stage, flood: str) -
     answer = stage.play(Played((HI + content + DONE).encode()), stream=True)
     assert words in told(answer)
     assert len(answer.body) < 10_000
+    assert stage.longest_turn < LONGEST_TURN
     assert stage.gateway.ending(answer.headers["x-request-id"])["ending"] == "upstream_error"
 
 
@@ -138,6 +155,74 @@ def test_a_flood_in_a_whole_answer_is_told_as_an_error_of_the_upstream(stage: St
     answer = stage.play(Played(content.encode(), "application/json"), stream=False)
     assert answer.status == 502
     assert words in told(answer)
+    assert stage.longest_turn < LONGEST_TURN
+
+
+def chunked(content: bytes, size: int) -> bytes:
+    """The body in transfer chunks of this size."""
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    return b"".join([b"%x\r\n%b\r\n" % (len(part), part) for part in parts]) + b"0\r\n\r\n"
+
+
+def calls(count: int, text: str) -> str:
+    return many(f'{{"id":"c","function":{{"name":"f","arguments":"{text}"}}}}', count)
+
+
+# Bodies that have to be relayed, whatever they cost.
+LONG_WORK: dict[str, str] = {
+    "events of many choices": event(many('{"index":0,"delta":{"content":"a"}}', 256)) * 300,
+    "events of many empty choices": event(many("{}", 128)) * 300,
+    "events that each need a repair": "".join(
+        f'data: {{"choices":[{{"delta":{{"content":"x"}},"x":{number}}}]}}\n\n' for number in range(20_000)
+    ),
+    "events with two texts": 'data: {"choices":[{"delta":{"content":"x","reasoning":"y"}}]}\n\n' * 20_000,
+    "events that are alike": HI * 20_000,
+    "events of many tool calls": event(f'{{"index":0,"delta":{{"tool_calls":[{calls(512, "x")}]}}}}') * 20,
+    "events of many lines": ("x:\n" * 19_000 + "\n") * 10,
+    "events with nothing but usage": 'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
+    * 9_000,
+    "events that are kept for the next": "".join(
+        f'data: {{"choices":[],"k{number}":"{"v" * 900_000}"}}\n\n' for number in range(32)
+    ),
+    "a million fractions in small events": event(f'{{"delta":{{"content":"a","x":[{many("0.1", 10_000)}]}}}}') * 100,
+    "an image of nine mebibytes": word("A" * 9 * MIB),
+    "an image that needs a repair": f'data: {{"choices":[{{"delta":{{"content":"{"A" * 9 * MIB}"}}}}]}}\n\n',
+}
+
+
+@pytest.mark.parametrize("work", LONG_WORK)
+def test_much_work_is_done_in_short_turns(stage: Stage, work: str) -> None:
+    answer = stage.play(Played((HI + LONG_WORK[work] + STOP + DONE).encode()), stream=True)
+    assert answer.events()[-1] == "[DONE]"
+    assert "error" not in answer.events()[-2]
+    assert stage.longest_turn < LONGEST_TURN
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_tiny_transfer_chunks_hold_up_nobody(stage: Stage, size: int) -> None:
+    content = (HI + word("A" * MIB) + STOP + DONE).encode()
+    answer = stage.play_raw(b"Transfer-Encoding: chunked\r\n\r\n" + chunked(content, size))
+    assert len(answer.text()) == MIB + 2
+    assert stage.longest_turn < LONGEST_TURN
+
+
+@pytest.mark.parametrize("start", [b"0\r\nx-trailer: ", b"0\r\n", b"5;"], ids=["trailer", "name", "extension"])
+def test_a_chunk_line_or_a_trailer_without_an_end_is_no_body(stage: Stage, start: bytes) -> None:
+    begun = chunked(HI.encode(), 100).removesuffix(b"0\r\n\r\n")
+    answer = stage.play_raw(b"Transfer-Encoding: chunked\r\n\r\n" + begun + start + b"y" * 20 * MIB)
+    assert "bytes of chunk lines or trailers" in told(answer)
+    assert stage.longest_turn < LONGEST_TURN
+
+
+def test_many_compressed_events_hold_up_nobody(stage: Stage) -> None:
+    words = "".join(
+        f'data: {{"choices":[{{"delta":{{"content":"x","reasoning":"{n}"}}}}]}}\n\n' for n in range(20_000)
+    )
+    answer = stage.play(
+        Played(gzip.compress((words + STOP + DONE).encode()), more="Content-Encoding: gzip\r\n"), stream=True
+    )
+    assert answer.text() == "x" * 20_000
+    assert stage.longest_turn < LONGEST_TURN
 
 
 def test_many_keepalive_comments_between_two_events_are_no_flood(stage: Stage) -> None:

@@ -33,12 +33,18 @@ def stream(*, flows: bool = True, **more: Any) -> tuple[StreamBody, Owner]:
     return owner.body, owner
 
 
+def take(body: StreamBody, data: bytes) -> None:
+    """Feed the bytes to the body, and do all that they leave to do."""
+    for _ in body.feed(data) or ():
+        pass
+
+
 def play(pieces: list[bytes], *, finish: bool = True, **more: Any) -> Owner:
     body, owner = stream(**more)
     for piece in pieces:
         if body.over:
             break
-        body.feed(piece)
+        take(body, piece)
     if finish:
         body.finish()
     return owner
@@ -149,8 +155,7 @@ def test_content_that_comes_behind_more_than_can_be_held_is_none() -> None:
     body, owner = stream()
     filler = event({"content": "", "x": "y" * 1000})
     fitting = (MAX_HELD_BYTES - len(ROLE)) // len(filler)
-    for _ in body.feed(ROLE + filler * (fitting + 1)) or ():
-        pass
+    take(body, ROLE + filler * (fitting + 1))
     body.feed(word("x" * 1000))
     assert owner.calls == ["broken"]
 

@@ -5,6 +5,7 @@ import pytest
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.response_parser import MAX_HEAD_BYTES
 
+from .kit import until
 from .lines import Recorder, StandingLine
 from .responses import CHUNKED, CLOSE, EMPTY, FRAMED, INTERIM, LENGTH, body_of
 from .test_response_parser import GARBAGE, head_of
@@ -78,7 +79,7 @@ def test_an_unfinished_head_leaves_nothing_for_the_next_response() -> None:
 
 
 @pytest.mark.parametrize("piece", [1000, 1 << 20])
-def test_a_head_one_past_the_limit_is_refused(piece: int) -> None:
+async def test_a_head_one_past_the_limit_is_refused(piece: int) -> None:
     line = StandingLine()
     recorder = line.ask()
     head = b"HTTP/1.1 200 OK\r\n" + head_of(MAX_HEAD_BYTES + 1) + b"\r\n"
@@ -86,6 +87,7 @@ def test_a_head_one_past_the_limit_is_refused(piece: int) -> None:
         line.feed(head[start : start + piece])
         if recorder.ends:
             break
+    await until(lambda: recorder.ends)
     assert recorder.calls == ["lost"]
     assert recorder.error is not None
     assert "head is over" in recorder.error.message

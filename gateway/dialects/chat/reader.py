@@ -21,11 +21,12 @@ from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 
-MAX_EVENT_VALUES = 100_000  # JSON values of one event: more would take the event loop for over 20 ms
+MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event loop for over 20 ms
+MAX_REPAIRED_BYTES = 1 << 18  # of an event with NaN in it, which takes 20 ms to read
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
-MAX_KEPT_BYTES = 1 << 20  # of a larger event without choices nothing is kept for the next one
+MAX_KEPT_BYTES = 1 << 20  # of events without choices that are together larger nothing more is kept for the next one
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
@@ -45,7 +46,17 @@ _SILENT_CHOICE = frozenset({"index", "delta", "finish_reason", "usage"})
 class ChatReader:
     """Reads the blocks of one completion: each by `shape.fit`, or by `read` where that gives None."""
 
-    __slots__ = ("_closed", "_identity", "_in_full", "_kept", "_read_events", "_usage", "counts", "shape")
+    __slots__ = (
+        "_closed",
+        "_identity",
+        "_in_full",
+        "_kept",
+        "_kept_bytes",
+        "_read_events",
+        "_usage",
+        "counts",
+        "shape",
+    )
 
     unfinished = closing.UNFINISHED
 
@@ -54,6 +65,7 @@ class ChatReader:
         self._closed: dict[int, str] = {}  # choices that have finished, and why
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
+        self._kept_bytes = 0  # the size of these events
         self._usage: SeenUsage | None = None  # from the first report on
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
@@ -135,8 +147,8 @@ class ChatReader:
             return Meaning(error=f"the upstream sent a chunk that is not one: {problem}")
         # An event without choices breaks clients that read the first choice unasked; usage is sent at the end.
         self._take_usage(payload)
-        if is_chunk and len(block) <= MAX_KEPT_BYTES:
-            self._keep(payload)
+        if is_chunk:
+            self._keep(payload, len(block))
         return _NOTHING
 
     def _read_payload(self, payload: dict[str, Any], block: bytes, *, plain: bool) -> Meaning:
@@ -154,14 +166,17 @@ class ChatReader:
         payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
         changed = changed or len(payload) != members
         if over and not content and not tells and self.finished:
-            self._keep(payload)  # an event after the last finish is dropped, unless it tells more than the finish did
+            self._keep(
+                payload, len(block)
+            )  # an event after the last finish is dropped, unless it tells more than the finish did
             return _NOTHING
+        room = 2 * (len(block) + self._kept_bytes) + MAX_GROWTH_BYTES
         if self._kept:
             payload.update({**self._kept, **payload})
-            self._kept, self._in_full, changed = {}, bool(self._closed), True
+            self._kept, self._kept_bytes, self._in_full, changed = {}, 0, bool(self._closed), True
         if not changed:
             frame = json_text.escape_line_ends(block)
-        elif len(frame := encode(payload)) > 2 * len(block) + MAX_GROWTH_BYTES:
+        elif len(frame := encode(payload)) > room:
             raise ValueError("its repair would be many times its size")
         if calls != self._identity.calls_begun:
             # What follows may look the same, and yet belong to another call, or lack what this event was given.
@@ -176,7 +191,7 @@ class ChatReader:
         if not text:
             return Meaning(frame)
         self._identity.spoken.add(payload["choices"][0]["index"])
-        self._add(len(text.encode("utf-8", "surrogatepass")))
+        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
         if not is_first:
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=True)
@@ -203,10 +218,11 @@ class ChatReader:
                 return True
         return False
 
-    def _keep(self, payload: dict[str, Any]) -> None:
-        """Keep what an event tells beside its choices, since the event itself is not relayed."""
-        if payload.keys() <= _SHARED:
+    def _keep(self, payload: dict[str, Any], size: int) -> None:
+        """Keep what an event of this size tells beside its choices, since the event itself is not relayed."""
+        if payload.keys() <= _SHARED or self._kept_bytes + size > MAX_KEPT_BYTES:
             return
+        self._kept_bytes += size
         for key, value in payload.items():
             if value and key not in _SHARED and len(self._kept) < MAX_KEPT:
                 self._kept[key] = value
@@ -239,7 +255,9 @@ class ChatReader:
 
 def text_bytes(body: dict[str, Any]) -> int:
     """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included."""
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for _, text in _texts(body))
+    size = 0
+    for _, text in _texts(body):
+        size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     if isinstance(content := body.get("content"), list):
         size += len(text_of(content).encode("utf-8", "surrogatepass"))
     return size
@@ -247,7 +265,7 @@ def text_bytes(body: dict[str, Any]) -> int:
 
 def _with_nulls(data: bytes) -> Any:
     try:
-        return json_text.loads_with_nulls(data)
+        return json_text.loads_with_nulls(data, MAX_REPAIRED_BYTES)
     except ValueError:
         return None
 

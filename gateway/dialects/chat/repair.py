@@ -14,6 +14,7 @@ from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
+MAX_CALLS_OF_EVENT = 1024  # tool calls of all choices of one event, which take 6 us each
 MAX_CHOICES = 256  # choices of one event or completion; OpenAI's API allows 128
 
 # The members of a delta that a client waits for, and the kind of content that each is: several are names of one kind.
@@ -117,6 +118,7 @@ def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
         changed = True
         if isinstance(choices[0], dict):
             choices[0]["finish_reason"] = choices[0].get("finish_reason") or stray_finish
+    calls = 0
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise ValueError(f"choices[{position}] is not an object")
@@ -124,6 +126,9 @@ def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
             changed |= _take_message(choice, position, identity)
         changed |= _repair_choice(choice, position, "delta")
         if choice["delta"].get("tool_calls"):
+            calls += len(choice["delta"]["tool_calls"])
+            if calls > MAX_CALLS_OF_EVENT:
+                raise ValueError(f"more than {MAX_CALLS_OF_EVENT} tool calls in one event")
             changed |= _number_calls(choice, identity)
         changed |= _repair_role(choice, identity)
     return changed
