@@ -272,7 +272,7 @@ def _content(folder: Path, name: str, limit: int) -> bytes:
             content = file.read(limit + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a usable path"
-        place = "" if Path(name).is_absolute() else f" (looked in {folder})"
+        place = "" if Path(name).is_absolute() else f" (looked in {folder.absolute()})"
         absent = isinstance(error, FileNotFoundError | PermissionError)
         raise (_NoSecret if absent else ValueError)(f"cannot be read: {reason}{place}") from None
     if len(content) > limit:

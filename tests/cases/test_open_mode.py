@@ -113,14 +113,23 @@ def test_too_many_header_fields_are_refused_on_both_ways(gateway: LocalGateway, 
     assert fetch(gateway.port, body(QUICK, stream=stream), **many).status == 400
 
 
-def test_a_reload_takes_over_the_hosts(logs: Path, alpha: Upstream) -> None:
+def test_a_reload_takes_over_the_hosts_and_origins_on_both_ways_and_back(logs: Path, alpha: Upstream) -> None:
     gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
+    before = gateway.file.read_text()
+    lines = '[server]\nallowed_hosts = ["gateway.lan"]\ncors_origins = ["https://app.example"]'
+    asked = [{"Host": "gateway.lan"}, {"Host": "localhost", "Origin": "https://app.example"}]
+
+    def statuses() -> set[int]:
+        posts = {
+            fetch(gateway.port, body(QUICK, stream=s), **fields).status for s in (True, False) for fields in asked
+        }
+        return posts | {call(gateway, "GET", "/v1/models", **fields).status for fields in asked}
+
     try:
-        assert call(gateway, "GET", "/v1/models", Host="gateway.lan").status == 403
-        outcome = gateway.reload(
-            gateway.file.read_text().replace("[server]", '[server]\nallowed_hosts = ["gateway.lan"]')
-        )
-        assert outcome["needs_restart"] == []
-        assert call(gateway, "GET", "/v1/models", Host="gateway.lan").status == 200
+        assert statuses() == {403}
+        assert gateway.reload(before.replace("[server]", lines))["needs_restart"] == []
+        assert statuses() == {200}
+        gateway.reload(before)
+        assert statuses() == {403}
     finally:
         gateway.close()
