@@ -84,10 +84,13 @@ async def answer(completion: WholeCompletion, leaves_after: float | None) -> Non
         completion.stop(Ending.STOPPED)  # it is over
 
 
-async def play(balance: int, hedged: bool, scripts: list[dict[str, Any]], rounds: list[list[Visit]]) -> None:
+async def play(
+    balance: int, hedged: bool, patient: bool, scripts: list[dict[str, Any]], rounds: list[list[Visit]]
+) -> None:
     """Let clients come in rounds; after each round the gateway is stopped, and another one opens the same books."""
     ttft = {"hedge_after": 3, "hedge_max_share": 1.0} if hedged else {}
-    async with street(*map(Script.parse, scripts), balance=balance, ttft=ttft) as place:
+    limits = {} if patient else {"head_timeout_ms": 10, "first_content_timeout_ms": 10, "response_timeout_ms": 10}
+    async with street(*map(Script.parse, scripts), balance=balance, limits=limits, ttft=ttft) as place:
         excess = 0
         for number, visits in enumerate(rounds):
             house = place.house()
@@ -109,10 +112,11 @@ async def play(balance: int, hedged: bool, scripts: list[dict[str, Any]], rounds
 @given(
     balance=st.integers(0, 40_000),
     hedged=st.booleans(),
-    scripts=st.lists(TIMED, min_size=1, max_size=2),
+    patient=st.booleans(),
+    scripts=st.lists(TIMED, min_size=1, max_size=3),
     rounds=st.lists(st.lists(VISITS, min_size=1, max_size=6), min_size=1, max_size=3),
 )
 def test_the_records_are_what_the_balance_has_lost(
-    balance: int, hedged: bool, scripts: list[dict[str, Any]], rounds: list[list[Visit]]
+    balance: int, hedged: bool, patient: bool, scripts: list[dict[str, Any]], rounds: list[list[Visit]]
 ) -> None:
-    asyncio.run(play(balance, hedged, scripts, rounds))
+    asyncio.run(play(balance, hedged, patient, scripts, rounds))
