@@ -173,6 +173,10 @@ class DialectReader(Protocol):
     def finished(self) -> bool:
         """Whether the answer is whole as it stands: the body may end without a terminal event."""
 
+    @property
+    def last_words(self) -> UpstreamMessage | None:
+        """What the upstream said that was no event, if nothing came after it: perhaps why the answer breaks off."""
+
     def read(self, block: bytes) -> Meaning:
         """The meaning of a block: of the bytes of one event, its blank line included. Never raises."""
 
