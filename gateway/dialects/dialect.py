@@ -42,10 +42,15 @@ class ReportedFailure(UpstreamError):
 
     log_code = UpstreamError.code
 
-    def __init__(self, told: UpstreamMessage, code: str | None = None) -> None:
-        super().__init__("the upstream reported an error", quoted=told.text, code=code)
-        self.quote_details(told.details)
-        self.told = told
+    told = UpstreamMessage("")
+
+    @classmethod
+    def of(cls, told: UpstreamMessage, code: str | None = None) -> "ReportedFailure":
+        """The failure of which an upstream says this. `code`: what the client gets instead of `upstream_error`."""
+        failure = cls("the upstream reported an error", quoted=told.text, code=code)  # such errors can be copied
+        failure.told = told
+        failure.quote_details(told.details)
+        return failure
 
 
 @dataclass(frozen=True, slots=True)
