@@ -42,10 +42,15 @@ class ReportedFailure(UpstreamError):
 
     log_code = UpstreamError.code
 
-    def __init__(self, told: UpstreamMessage, code: str | None = None) -> None:
-        super().__init__("the upstream reported an error", quoted=told.text, code=code)
-        self.quote_details(told.details)
-        self.told = told
+    told = UpstreamMessage("")
+
+    @classmethod
+    def of(cls, told: UpstreamMessage, code: str | None = None) -> "ReportedFailure":
+        """The failure of which an upstream says this. `code`: what the client gets instead of `upstream_error`."""
+        failure = cls("the upstream reported an error", quoted=told.text, code=code)  # such errors can be copied
+        failure.told = told
+        failure.quote_details(told.details)
+        return failure
 
 
 class Meaning(NamedTuple):
@@ -170,6 +175,10 @@ class DialectReader(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the answer is whole as it stands: the body may end without a terminal event."""
+
+    @property
+    def last_words(self) -> UpstreamMessage | None:
+        """What the upstream said that was no event, if nothing came after it: perhaps why the answer breaks off."""
 
     def read(self, block: bytes) -> Meaning:
         """The meaning of a block: of the bytes of one event, its blank line included. Never raises."""

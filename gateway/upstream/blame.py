@@ -95,9 +95,9 @@ def blame_report(message: UpstreamMessage, *, begun: bool) -> RivergateError:
     if begun:
         is_word = isinstance(code, str) and _CODE.fullmatch(code) is not None and not code.isdigit()
         tells = is_word and any(plain(code) in fault.codes for fault in (LIMIT, MODERATION, TOO_LONG, BAD_REQUEST))
-        return ReportedFailure(message, code if tells else None)
+        return ReportedFailure.of(message, code if tells else None)
     if (status := told_status(message)) is None:
-        return ReportedFailure(message)
+        return ReportedFailure.of(message)
     wait = asked_wait({}, message, 0.0, limited=status == 429)
     return blame(ErrorAnswer(status, message, wait, is_inside=True))
 

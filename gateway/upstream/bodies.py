@@ -225,7 +225,9 @@ class StreamBody:
             self._complete()
         else:
             when = "in mid-stream" if self.content_seen else "before any content"
-            self._break(f"the upstream ended {when}, with {self._reader.unfinished}")
+            words = self._reader.last_words
+            reason = f"the upstream ended {when}, with {self._reader.unfinished}"
+            self._break(reason, "" if words is None else words.text)
 
     def stop(self) -> None:
         self.over = True
@@ -329,10 +331,10 @@ class StreamBody:
             self.over = True
             self._owner.on_complete()
 
-    def _break(self, message: str) -> None:
+    def _break(self, message: str, quoted: str = "") -> None:
         if not self.over:
             self.over = True
-            self._owner.on_broken(UpstreamError(message))
+            self._owner.on_broken(UpstreamError(message, quoted=quoted))
 
     def _break_as_told(self, message: UpstreamMessage) -> None:
         if not self.over:

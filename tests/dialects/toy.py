@@ -72,6 +72,7 @@ class ToyReader:
     """Reads the events of one streamed answer."""
 
     unfinished = "no end"
+    last_words = None
 
     def __init__(self, identity: AnswerIdentity) -> None:
         self._identity = identity

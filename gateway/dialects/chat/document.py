@@ -50,13 +50,13 @@ def read_document(content: bytes | bytearray, identity: Identity) -> ChatDocumen
     if not isinstance(completion, dict):
         raise UpstreamError("the upstream's answer is not a JSON object")
     if (message := read_event_error(completion)) is not None:
-        raise ReportedFailure(message)
+        raise ReportedFailure.of(message)
     try:
         repair_completion(completion, identity)
     except ValueError as problem:
         raise UpstreamError(f"the upstream's answer is not a completion: {problem}") from None
     if (message := read_choice_error(completion["choices"])) is not None:
-        raise ReportedFailure(message)
+        raise ReportedFailure.of(message)
     usage = SeenUsage()
     usage.take(completion, 0)
     completion.pop("usage", None)

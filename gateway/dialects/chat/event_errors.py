@@ -13,6 +13,7 @@ from gateway.dialects.dialect import UpstreamMessage
 _CODES = ("code", "error_code", "errorCode", "err_code", "status_code", "statusCode", "status")
 _WORDS = ("message", "msg", "error_msg", "errorMessage", "error_message", "err_msg", "status_msg", "Message", "title")
 _FINE = frozenset({"", "0", "200", "ok", "success", "succeeded", "normal", "true"})  # codes of events that went well
+_OVER = frozenset({"done", "completed", "complete", "finished", "end", "stop"})
 _FAILED = frozenset({"error", "failed", "failure"})
 EVENT_MARKS = frozenset({"error", "base_resp"})  # the members by which an event with choices may be an error
 # Finishes that tell of a failure of the upstream: OpenRouter's, Zhipu's, DeepSeek's.
@@ -25,6 +26,17 @@ def read_event_error(payload: Mapping[str, Any], *, named: bool = False) -> Upst
         return read_error(payload, named=named) or _status_error(payload)
     rest = {key: value for key, value in payload.items() if key != "choices"}
     return read_error(rest, named=named) or _status_error(rest) or _flat_error(rest)
+
+
+def read_words(payload: Mapping[str, Any]) -> UpstreamMessage | None:
+    """The message of an event that says neither that it is an error nor anything else; None if it has none.
+
+    Such an event is an error only if the answer ends behind it without a finish.
+    """
+    words = next((words for key in _WORDS if isinstance(words := payload.get(key), str) and words.strip()), None)
+    if words is None or words.strip().lower().rstrip(".!") in _FINE | _OVER:
+        return None
+    return read_error({"error": {"message": words, "type": payload.get("type")}})
 
 
 def read_choice_error(choices: list[dict[str, Any]]) -> UpstreamMessage | None:

@@ -11,7 +11,13 @@ from typing import Any
 from gateway.dialects.chat import closing
 from gateway.dialects.chat.content_parts import text_of
 from gateway.dialects.chat.errors import MAX_ERROR_TEXT
-from gateway.dialects.chat.event_errors import EVENT_MARKS, FAILED_FINISHES, read_choice_error, read_event_error
+from gateway.dialects.chat.event_errors import (
+    EVENT_MARKS,
+    FAILED_FINISHES,
+    read_choice_error,
+    read_event_error,
+    read_words,
+)
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
@@ -54,6 +60,7 @@ class ChatReader:
         "_kept_bytes",
         "_read_events",
         "_usage",
+        "_words",
         "counts",
         "shape",
     )
@@ -66,6 +73,7 @@ class ChatReader:
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
         self._kept_bytes = 0  # the size of these events
+        self._words: tuple[UpstreamMessage | None, int] = (None, 0)  # words of no event, behind how many with content
         self._usage: SeenUsage | None = None  # from the first report on
         self.counts = Counts()
         self.shape = LearnedShape(self.counts)
@@ -75,6 +83,12 @@ class ChatReader:
     def finished(self) -> bool:
         """Whether a finish was seen and no choice is left open."""
         return bool(self._closed) and self._closed.keys() >= self._identity.roles_seen
+
+    @property
+    def last_words(self) -> UpstreamMessage | None:
+        """What an upstream said in place of an event, if nothing came after it, and no finish before it."""
+        words, at = self._words
+        return words if words is not None and at == self.counts.events and not self.finished else None
 
     def read(self, block: bytes) -> Meaning:
         """The meaning of any block. Never raises: a block that cannot be understood becomes an `error`."""
@@ -89,7 +103,7 @@ class ChatReader:
             name, data = event.name, event.data
         if not _SHORT <= len(data) <= _MUCH:
             if data.strip() == b"[DONE]":
-                return _DONE
+                return _DONE if self.last_words is None else Meaning(error=_REPORTED, told=self.last_words)
             if len(data) > _MUCH and json_text.holds_more_than(data, MAX_EVENT_VALUES):
                 return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
         try:
@@ -149,6 +163,8 @@ class ChatReader:
         self._take_usage(payload)
         if is_chunk:
             self._keep(payload, len(block))
+        else:
+            self._words = (read_words(payload), self.counts.events)
         return _NOTHING
 
     def _read_payload(self, payload: dict[str, Any], block: bytes, *, plain: bool) -> Meaning:
