@@ -34,10 +34,10 @@ class TurnShare:
 
     def run(self, work: Callable[[], None]) -> None:
         """Do the work now, or in its order in one of the next turns; then an exception in it is logged."""
+        self._set()
         if self._waiting or self._left <= 0:
             self._waiting.append(work)
             return
-        self._set()
         began = self._now()
         try:
             work()
@@ -47,6 +47,7 @@ class TurnShare:
     def take_rest(self) -> None:
         """Leave nothing of this turn's share: the work that was begun goes on in the next turn, unmeasured."""
         self._left = 0.0
+        self._set()
 
     def _set(self) -> None:
         if not self._is_set:

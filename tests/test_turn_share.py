@@ -109,3 +109,12 @@ async def test_a_quiet_loop_is_not_woken(share: TurnShare) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert len(share) == 0
+
+
+async def test_a_share_that_is_taken_outside_of_its_queue_comes_back(share: TurnShare) -> None:
+    done: list[object] = []
+    share.take_rest()
+    share.run(lambda: done.append("behind it"))
+    assert done == []
+    await asyncio.sleep(0)
+    assert done == ["behind it"]

@@ -79,7 +79,7 @@ def _of_path(parts: SplitResult, host: str) -> Iterator[str]:
         yield f"is not OpenAI's format: write {_shown(f'{root}/v1')}"
     elif (behind := _BEHIND_VERSION.search(path)) is not None:
         right = _shown(root + path.removesuffix(behind[2]))
-        yield f"has more than a version at its end, and the path of the endpoint is added to it: write {right}"
+        yield f"must end in its version, since the path of each endpoint is added to it: write {right}"
     elif not _VERSIONED.search(path):
         yield f"has no version in its path: most providers want {_shown(f'{root}{path}/v1')}"
     if _REPEATED_VERSION.search(path):
