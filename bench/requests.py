@@ -1,11 +1,12 @@
 """Wiring: what does a short request cost, and how late are the tokens of everybody while requests come and go?
 
-    python -m bench.requests [--rounds 3] [--seconds 5] [--litellm PYTHON] [--peer NAME=COMMAND] [--only cost,loop]
+    python -m bench.requests [--rounds 3] [--seconds 4] [--litellm PYTHON] [--peer NAME=COMMAND] [--only cost,loop]
 
 Cost: the CPU of a request with five events, by connections. Loop: streams of 0.42 s, a token each 10 ms, each of
-which begins as soon as the stream before it on its connection has ended; how late tokens are, and the first of them.
-Silent: requests that come at once, with a budget, on an upstream that says nothing and a second that answers. Kept:
-660 short requests a second while ended streams pile up; the worst pause of the gateway, seen from outside; memory.
+which begins as soon as the stream before it on its connection has ended, the first ones evenly or by the dice; how
+late tokens are, and the first of them. Silent: requests that come at once, with a budget, on an upstream that says
+nothing and a second that answers. Kept: 660 short requests a second while ended streams pile up; the worst pause of
+the gateway, seen from outside, and the memory of a kept stream.
 
 `--peer` takes any OpenAI-compatible gateway by its shell command, which finds PORT, UPSTREAM_PORT, KEY and FOLDER in
 its environment; NAME@MODEL if it has a name of its own for the model `bench`.
@@ -13,6 +14,7 @@ its environment; NAME@MODEL if it has a name of its own for the model `bench`.
 
 import contextlib
 import math
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -42,6 +44,8 @@ from bench.kit.probe import Prober
 from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Check, Position, Script, script
 from bench.ttft import RefusalCheck
 
+EVEN, RANDOM = "even", "random"
+SEED = 1  # of the phases of random starts, which are the same for every peer
 COST, LOOP, SILENT, KEPT = "cost", "loop", "silent", "kept"
 GAP = 0.01  # between the tokens of every stream
 SHORT_TOKENS = 2  # five events
@@ -68,10 +72,11 @@ def short_plan(connections: int, period: float, seconds: float) -> Plan:
     return Plan(connections, SHORT_TOKENS, GAP, spread=period, turns=turns, window=window, period=period)
 
 
-def loop_plan(streams: int, seconds: float) -> Plan:
-    """Streams of 0.42 s, one behind the other on each connection; the first ones begin evenly."""
-    length = (LOOP_TOKENS + 1) * GAP
-    return Plan(streams, LOOP_TOKENS, GAP, spread=length, turns=1 + math.ceil(seconds / length))
+def loop_plan(streams: int, seconds: float, starts: str = EVEN) -> Plan:
+    """Streams of 0.42 s, one behind the other on each connection; the first ones begin evenly, or by the dice."""
+    length, dice = (LOOP_TOKENS + 1) * GAP, random.Random(SEED)
+    phases = tuple(dice.random() for _ in range(streams)) if starts == RANDOM else ()
+    return Plan(streams, LOOP_TOKENS, GAP, length, 1 + math.ceil(seconds / length), phases=phases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,19 @@ class Experiment:
     kind: str
     size: int
     seconds: float
+    starts: str = EVEN
+
+    @property
+    def name(self) -> str:
+        """What it is called among those of its kind."""
+        return f"{self.size}" if self.starts == EVEN else f"{self.size} {self.starts}"
 
     def plan(self, share: float) -> Plan:
         """`share`: of the load that the others get."""
         size = max(1, round(self.size * share))
-        return short_plan(size, SHORT_PERIOD, self.seconds) if self.kind == COST else loop_plan(size, self.seconds)
+        if self.kind == COST:
+            return short_plan(size, SHORT_PERIOD, self.seconds)
+        return loop_plan(size, self.seconds, self.starts)
 
     def figures(self, outcome: Outcome) -> Figures:
         """The first request of each connection opens it, and counts for no time."""
@@ -117,7 +130,7 @@ class RequestsRound:
             for number in range(1, COST_TURNS + 1):
                 for experiment in self.results:
                     if number == 1 or experiment.kind == COST:
-                        step = f"{self.label}: turn {number}, {experiment.kind} {experiment.size}"
+                        step = f"{self.label}: turn {number}, {experiment.kind} {experiment.name}"
                         take_turns(step, entries, partial(self._turn, experiment=experiment), self.failures)
                 entries = dict(reversed(entries.items()))
 
@@ -210,7 +223,7 @@ def _running(name: str, load: Load, core: int) -> Iterator[Server]:
 def experiments(given: Given) -> dict[Experiment, Results]:
     """What the rounds consist of, each with its results to come."""
     costs = [Experiment(COST, size, COST_SECONDS) for size in given.connections]
-    loops = [Experiment(LOOP, size, given.seconds) for size in given.streams]
+    loops = [Experiment(LOOP, size, given.seconds, starts) for size in given.streams for starts in given.starts]
     return {experiment: Results() for experiment in costs + loops if experiment.kind in (given.only or (COST, LOOP))}
 
 
@@ -228,7 +241,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
             silent(given, cores[0], burst)
     found: dict[str, Any] = {COST: {}, LOOP: {}, SILENT: {name: burst.spreads(name) for name in burst.rounds}}
     for experiment, each in results.items():
-        found[experiment.kind][f"{experiment.size}"] = {"peers": peers_json(experiment.kind, each)}
+        found[experiment.kind][experiment.name] = {"peers": peers_json(experiment.kind, each)}
     found[KEPT] = keeping(given, cores[0], failures) if KEPT in only else {}
     return {**found, "failures": failures}
 

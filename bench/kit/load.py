@@ -34,7 +34,8 @@ Probe = Callable[[], float]
 class Plan:
     """`streams` connections with `turns` requests each, in turn; a stream has `tokens` content events.
     `expected`: what other upstreams than the load's answer. `period`: the requests of a connection are due this many
-    seconds apart, whenever the answers come; one whose time has passed is sent as soon as the connection is free."""
+    seconds apart, whenever the answers come; one whose time has passed is sent as soon as the connection is free.
+    `phases`: where in `spread` each connection begins, 0 to 1; evenly if there are none."""
 
     streams: int
     tokens: int
@@ -49,12 +50,16 @@ class Plan:
     resets: tuple[bool, ...] = ()  # whether the client hangs up by RST or by FIN, by turns; (): it waits for the end
     expected: Script | None = None
     period: float = 0.0
+    phases: tuple[float, ...] = ()
 
     @property
     def seconds(self) -> float:
         """The schedule without any delay."""
         length = LEAVE_SECONDS if self.resets else (self.tokens + FRAMING_EVENTS) * self.gap
         return self.spread + self.turns * max(length + self.pause, self.period)
+
+    def phase(self, slot: int) -> float:
+        return self.phases[slot] if self.phases else slot * GOLDEN % 1.0
 
     def script(self, slot: int) -> Script:
         return self.expected or script(slot, self.tokens, self.text_bytes)
@@ -174,7 +179,7 @@ class Streams:
 
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
-            due = self._first_due[client] = now + (slot * GOLDEN) % 1.0 * self._plan.spread
+            due = self._first_due[client] = now + self._plan.phase(slot) * self._plan.spread
             self._loop.call_at(due, partial(self._ask, client))
 
     def close(self) -> None:

@@ -36,6 +36,14 @@ def test_streams_of_the_loop_last_0_42_seconds_and_begin_240_and_500_times_a_sec
     assert Experiment(LOOP, 100, 5.0).plan(share=0.02).streams == 2
 
 
+def test_random_starts_are_the_same_for_every_peer_and_lie_within_the_length_of_a_stream() -> None:
+    plans = [Experiment(LOOP, 100, 5.0, "random").plan(share=1.0) for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert len({plans[0].phase(slot) for slot in range(100)}) == 100
+    assert all(0 <= plans[0].phase(slot) < 1 for slot in range(100))
+    assert [Experiment(LOOP, 100, 5.0, starts).name for starts in ("even", "random")] == ["100", "100 random"]
+
+
 @pytest.mark.parametrize("cut", [1, 12, 13, len(REFUSAL) - 1])
 def test_a_request_is_answered_or_refused_however_the_bytes_are_cut(cut: int) -> None:
     refused: list[Script] = []
