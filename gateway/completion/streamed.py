@@ -53,7 +53,7 @@ class Plan:
 
 
 class StreamedCompletion(Completion):
-    """A completion that is read as it comes (`hub.Production`, `stream.Producer`)."""
+    """A completion that is read as it comes (`stream.production.Production`, `stream.stream.Producer`)."""
 
     stream: Stream
 
