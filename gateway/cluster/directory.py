@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import ServiceUnavailable
-from gateway.stream.hub import Production
+from gateway.stream.production import Production
 
 PEER_RETRY_SECONDS = 1  # Retry-After of a refusal because the stream is at a peer
 

@@ -42,17 +42,15 @@ class Record(NamedTuple):
 
 Settle = Callable[[Record], None]
 
-_NOTHING_TOLD = json_text.dumps(
-    {
-        "upstream": None,
-        "routing_strategy": None,
-        "ttft": {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None},
-        "inter_token_gap_ms": None,
-        "usage": None,
-        "cost_usd": None,
-        "attempts": [],
-    }
-)  # the description of an answer that cannot be described
+_NOTHING_TOLD: dict[str, Any] = {
+    "upstream": None,
+    "routing_strategy": None,
+    "ttft": {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None},
+    "inter_token_gap_ms": None,
+    "usage": None,
+    "cost_usd": None,
+    "attempts": [],
+}  # the description of an answer that cannot be described
 
 
 class Answer:
@@ -68,9 +66,8 @@ class Answer:
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
         self._last_gaps: Mapping[str, float] | None = None  # when the record was made
-        # Headers, and the description as JSON, once it is settled: two objects, since the garbage
-        # collector looks at every object, and answers are kept by the thousand.
-        self._settled: tuple[dict[str, str], bytes] | None = None
+        # Headers and description, once it is settled. Soon after they become an entry in the hub, if they are kept.
+        self._settled: tuple[dict[str, str], dict[str, Any]] | None = None
 
     @property
     def winner(self) -> Attempt | None:
@@ -162,8 +159,7 @@ class Answer:
     def describe(self) -> dict[str, Any]:
         """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""
         if self._settled is not None:
-            description: dict[str, Any] = json_text.loads(self._settled[1])
-            return description
+            return dict(self._settled[1])
         usage = self.usage()
         cost, attempts = _cost(usage, self._candidate), self._dispatcher.records()
         return self._description(usage, cost, attempts, self._gaps())
@@ -243,7 +239,7 @@ class Answer:
         try:
             headers = self.headers()
             usage, cost = record.usage, record.cost_usd
-            told = _encoded(self._description(usage, cost, record.attempts, self._last_gaps), usage)
+            told = _encodable(self._description(usage, cost, record.attempts, self._last_gaps), usage)
         finally:
             self._settled = (headers, told)
             self._winner = None
@@ -290,12 +286,12 @@ def _cost(usage: Usage | None, candidate: Candidate | None) -> Decimal | None:
     return cost_usd(usage, candidate.model.input_usd_per_mtok, candidate.model.output_usd_per_mtok)
 
 
-def _encoded(description: dict[str, Any], usage: Usage | None) -> bytes:
-    """The description as JSON; without the upstream's own details of the usage if no JSON can hold them."""
+def _encodable(description: dict[str, Any], usage: Usage | None) -> dict[str, Any]:
+    """The description, without the upstream's own details of the usage if no JSON can hold them."""
+    if usage is None or usage.reported is None:
+        return description
     try:
-        return json_text.dumps(description)
+        json_text.dumps(description["usage"])
     except ValueError:
-        if usage is None:
-            raise
-        counts = {**usage._replace(reported=None).as_json(), "estimated": usage.estimated}
-        return json_text.dumps({**description, "usage": counts})
+        description["usage"] = {**usage._replace(reported=None).as_json(), "estimated": usage.estimated}
+    return description

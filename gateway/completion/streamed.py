@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 class StreamedCompletion(Completion):
-    """A completion that is read as it comes (`hub.Production`, `stream.Producer`)."""
+    """A completion that is read as it comes (`stream.production.Production`, `stream.stream.Producer`)."""
 
     stream: Stream
 

@@ -33,7 +33,7 @@ class WholeAnswer:
 
 
 class WholeCompletion(Completion):
-    """A completion that is read to its end before any of it is passed on (`hub.Running`)."""
+    """A completion that is read to its end before any of it is passed on (`stream.production.Running`)."""
 
     def __init__(
         self,

@@ -92,6 +92,11 @@ class Fanout:
         self._bring(seq)
         self._straight.close()
 
+    def close(self) -> None:
+        """Let go of the owner of a log that has ended before it came here: nothing is published any more."""
+        self._on_progress = None
+        self._straight.close()
+
     def wake(self) -> None:
         """Begin a pass, since the log has grown or ended; a pass that is under way comes round again instead."""
         if self._pass is None:

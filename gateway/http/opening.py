@@ -26,6 +26,7 @@ from gateway.observe.trace import Span, Tracing
 from gateway.routing.call import Call
 from gateway.routing.router import Route
 from gateway.stream.hub import Hub
+from gateway.stream.production import Production
 from gateway.tasks import Tasks
 
 # How many times more tokens a prompt can have than its length suggests: no tokenizer makes more than one of a byte.
@@ -58,7 +59,7 @@ class Opening:
         self.plan = plan
         self.head = head
         self._account = head.account  # the account of the key that pays; None in open mode
-        self._joined: StreamedCompletion | None = None
+        self._joined: Production | None = None
         self._lease: Lease | None = None  # the lease on the key's money; None: nobody pays
         self._waiting: WaitingBody | None = None  # the share of a long body in the memory of those that wait
 
@@ -82,7 +83,7 @@ class Opening:
     def let_go(self, failure: RivergateError | None = None) -> None:
         """Forget the body: no further upstream will be asked. Idempotent.
 
-        The parameter is for `StreamedCompletion.when_decided`.
+        The parameter is for `Production.when_decided`.
         """
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -121,13 +122,13 @@ class Opening:
             headers=head.headers,
         )
 
-    def _joinable(self, place: Place) -> StreamedCompletion | None:
-        """The completion at this place of the directory, if a new subscriber would get all of it; else None.
+    def _joinable(self, place: Place) -> Production | None:
+        """The stream at this place of the directory, if a new subscriber would get all of it; else None.
 
         Raises `StreamKeyConflict`, `ServiceUnavailable`.
         """
         known = production_at(place)
-        if not isinstance(known, StreamedCompletion) or not _is_whole(known):
+        if known is None or not _is_whole(known):
             return None
         if known.fingerprint != self.plan.fingerprint:
             raise StreamKeyConflict("X-Stream-Key is in use for another request body", param="X-Stream-Key")
@@ -200,8 +201,8 @@ class Opening:
 
     # --- open
 
-    def open(self) -> StreamedCompletion:
-        """Start the completion and return it, or return the completion that is joined."""
+    def open(self) -> Production:
+        """Start the completion and return it, or return the stream that is joined."""
         plan = self.plan
         if self._joined is not None:
             if plan.policy.on_last_reader == "drain":
@@ -274,6 +275,6 @@ class Opening:
         return lambda record: book(record, lease, span)
 
 
-def _is_whole(completion: StreamedCompletion) -> bool:
+def _is_whole(known: Production) -> bool:
     """Whether a new subscriber would get the whole answer: it did not break off, and its beginning is still there."""
-    return completion.stream.ending in (None, Ending.COMPLETED) and completion.stream.log.first_seq == 0
+    return known.stream.ending in (None, Ending.COMPLETED) and known.stream.log.first_seq == 0

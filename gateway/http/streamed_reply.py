@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.completion.streamed import StreamedCompletion
 from gateway.delivery.sinks import TransportSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
@@ -23,6 +22,7 @@ from gateway.http.places import Leave, Places
 from gateway.http.refusals import Refusals
 from gateway.http.turns import Turns
 from gateway.http.waiting import WaitingBytes
+from gateway.stream.production import Production
 from gateway.wire import http1
 
 
@@ -54,7 +54,7 @@ class StreamedReply:
         "head_bytes",
     )
 
-    _completion: StreamedCompletion
+    _completion: Production
     _head: EventStreamHead
 
     def __init__(self, client: ClientProtocol, on_end: Callable[[Exception | None], None]) -> None:

@@ -101,7 +101,7 @@ class Service:
         self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
         self._tracing = trace.build(os.environ)
-        self._hub = Hub(settings.stream.retain_seconds, settings.stream.max_retained_bytes)
+        self._hub = Hub(settings.stream, lambda: self._in_force.config.stream)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
         self._discovery = Discovery(
             lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
@@ -234,7 +234,7 @@ class Service:
 
     def passes(self) -> Mapping[str, int]:
         """The streams with a delivery pass under way, by id, each with the number of sends of the pass so far."""
-        streams = [production.stream for production in (*self._hub.streams(), *self._feeds.values())]
+        streams = [*self._hub.open_streams(), *(feed.stream for feed in self._feeds.values())]
         return {stream.id: sends for stream in streams if (sends := stream.pass_under_way()) is not None}
 
     def reload(self, settings: config.Config) -> None:

@@ -82,9 +82,8 @@ class GatewayStatistics:
         """All statistics, as the dashboard and `rivergate top` read them."""
         sources, now = self._sources, clock.monotonic()
         hub = sources.hub.statistics()
-        newest = sources.hub.streams()[::-1]
-        running = [production for production in newest if production.stream.ending is None]
-        ended = [production for production in newest[:MAX_LISTED] if production.stream.ending is not None]
+        running = sources.hub.running()[::-1]
+        ended = sources.hub.newest_ended(MAX_LISTED)
         throttle = sources.in_force.router.throttle
         return {
             "at": round(clock.wall_time(), 3),
@@ -97,7 +96,7 @@ class GatewayStatistics:
             "connections": sources.capacity.connections,
             "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
             "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
-            "readers": sum(production.stream.subscribers for production in newest),
+            "readers": sum(stream.subscribers for stream in sources.hub.open_streams()),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
             "lagged_readers": hub.lagged_subscribers,
@@ -117,7 +116,7 @@ class GatewayStatistics:
         """All statistics, as Prometheus reads them at a scrape."""
         sources = self._sources
         hub = sources.hub.statistics()
-        streams = [production.stream.statistics() for production in sources.hub.streams()]
+        streams = [stream.statistics() for stream in sources.hub.open_streams()]
         feeds = {name: feed.stream.statistics() for name, feed in sources.feeds.items()}
         yield _single("rivergate_streams_running", "Completions that are running.", hub.running)
         yield _single("rivergate_streams_kept", "Ended streams that can still be read.", hub.kept)

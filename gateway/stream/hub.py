@@ -1,45 +1,31 @@
 """Shell: the hub: the streams of this process by their ids, running or kept for a while after their end.
 
-Completions that are not streamed are here only while they run, so that a drain waits for them too.
+Completions that are not streamed are here only while they run, so that a drain waits for them too. A stream is live
+while it runs or is read: it has all its parts. Without subscribers an ended stream is put away in the next turns of
+the loop: an entry is all that stays of it (`kept.py`), until somebody asks for it. Nothing here takes longer because
+many streams are kept: whatever has to do with many of them is done in slices.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from itertools import islice
 
+from gateway.config import StreamSettings
+from gateway.delivery.slices import run_slice
 from gateway.endings import Ending
+from gateway.stream.kept import KeptEntry, KeptStream, entry_of, key_of, log_bytes_of, owner_of
+from gateway.stream.packed_log import pack
+from gateway.stream.production import Production, Running
 from gateway.stream.stream import Stream, StreamStatistics
 
 DRAIN_LOOK_SECONDS = 0.02  # how often a drain looks whether the ended streams have been sent to all their subscribers
+FREED_FRAMES = 4096  # the frames of a long log are freed in steps of this many, which take 0.3 ms
 
 _log = logging.getLogger("rivergate.stream")
-
-
-class Running(Protocol):
-    """A completion or a feed that runs and can be ended."""
-
-    id: str
-
-    def stop(self, ending: Ending) -> None:
-        """End it for this reason."""
-
-
-class Production(Running, Protocol):
-    """A stream together with its producer."""
-
-    stream: Stream
-    owner: str  # whose it is: the id of an API key, "" for the machine's own users
-    key: str | None  # the X-Stream-Key of its request
-    fingerprint: bytes  # the digest of its request; another request with this key is refused
-    announced: bool  # a client was told its id, and may ask for it after its end
-
-    def headers(self) -> dict[str, str]:
-        """The response headers that say who answers; empty while that is not known."""
-
-    def describe(self) -> dict[str, Any]:
-        """The JSON object of `GET /v1/streams/{id}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +40,6 @@ class HubStatistics:
     sends: int
     lagged_subscribers: int
     orphan_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A stream that has ended and is kept for replay."""
-
-    until: float  # on the loop's clock
-    bytes: int  # the size of its log when it ended
 
 
 @dataclass(slots=True)
@@ -83,18 +61,26 @@ class _Sums:
 class Hub:
     """All streams of this process: each is known from its start on, kept for replay after its end, then forgotten."""
 
-    def __init__(self, retain_seconds: float, max_retained_bytes: int) -> None:
-        self._retain_seconds = retain_seconds
-        self._max_retained_bytes = max_retained_bytes
+    def __init__(self, settings: StreamSettings, in_force: Callable[[], StreamSettings] | None = None) -> None:
+        """Begin with no stream. `settings`: how much is kept, which no reload changes.
+
+        `in_force` gives the settings that a reload exchanges; None: it changes nothing.
+        """
+        self._settings = settings
+        self._limits = in_force or (lambda: settings)
         self._running: dict[str, Running] = {}
-        self._streams: dict[str, Production] = {}  # running and kept
-        self._by_key: dict[tuple[str, str], Production] = {}
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by stream id; what ended first stands first
-        self._kept_bytes = 0
+        self._live: dict[str, Production] = {}  # also those that cannot be found any more, but are still read
+        # All streams that can be found, the one that began first in front; None: it is live and was never put away.
+        self._streams: dict[str, KeptEntry | None] = {}
+        self._by_key: dict[tuple[str, str], str] = {}  # ids of streams, by owner and stream key
+        self._ends: deque[tuple[float, str]] = deque()  # until when, on the loop's clock, each ended stream is kept
+        self._kept_bytes = 0  # the size of the logs of all ended streams
         self._ended = 0
-        self._forgotten: list[Production] = []  # streams that can no longer be found, but still have subscribers
-        self._gone = _Sums()  # the sums of the streams that can no longer be found and have no subscribers
-        self._sweep: asyncio.TimerHandle | None = None
+        self._sums = _Sums()  # over all streams that have been put away or forgotten
+        self._unread: deque[str] = deque()  # streams to put away, if they have no subscribers
+        self._putting_away: Iterator[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._forgetting: asyncio.Handle | None = None  # the next slice, while more has to be forgotten
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -106,9 +92,10 @@ class Hub:
     def add_stream(self, production: Production) -> None:
         """Register a stream that begins; it can be found from now on."""
         self.add(production)
-        self._streams[production.id] = production
+        self._live[production.id] = production
+        self._streams[production.id] = None
         if production.key is not None:
-            self._by_key[production.owner, production.key] = production
+            self._by_key[production.owner, production.key] = production.id
 
     def end(self, running_id: str) -> None:
         """Take the end of a completion, and keep its stream for replay. A second end of the same id is ignored."""
@@ -117,22 +104,62 @@ class Hub:
         self._ended += 1
         if not self._running:
             self._empty.set()
-        if (production := self._streams.get(running_id)) is None:
+        if (production := self._live.get(running_id)) is None:
             return
-        if production.announced or production.key is not None:
-            self._keep(running_id)
+        if self._settings.retain_seconds > 0 and (production.announced or production.key is not None):
+            self._put_away_later(running_id)
+            self._keep(production)
         else:
-            self._forget(production)
+            self._forget(running_id)
 
     def find(self, stream_id: str) -> Production | None:
-        return self._streams.get(stream_id)
+        """The stream with this id. Who wants to subscribe does so in the same turn of the loop."""
+        found = self.peek(stream_id)
+        if isinstance(found, KeptStream):
+            self._live[stream_id] = found  # whoever else asks now gets the same object
+            self._put_away_later(stream_id)
+        return found
 
     def find_key(self, owner: str, key: str) -> Production | None:
-        return self._by_key.get((owner, key))
+        """The newest stream of this owner under this stream key; as `find` says."""
+        stream_id = self._by_key.get((owner, key))
+        return None if stream_id is None else self.find(stream_id)
 
-    def streams(self) -> list[Production]:
-        """All streams that can be found, oldest first."""
-        return list(self._streams.values())
+    def peek(self, stream_id: str) -> Production | None:
+        """The stream with this id, to be described only."""
+        if stream_id not in self._streams:
+            return None
+        if (live := self._live.get(stream_id)) is not None:
+            return live
+        entry = self._streams[stream_id]
+        assert entry is not None  # it is not live
+        return KeptStream(stream_id, entry, self._limits())
+
+    def owner(self, stream_id: str) -> str | None:
+        """The owner of a stream that can be found."""
+        entry = self._streams.get(stream_id)
+        if entry is not None:
+            return owner_of(entry)
+        return self._live[stream_id].owner if stream_id in self._streams else None
+
+    def ids(self) -> list[str]:
+        """The ids of all streams that can be found, oldest first: 1.5 ms for 100,000 of them."""
+        return list(self._streams)
+
+    def newest_ended(self, count: int) -> list[Production]:
+        """The ended ones among the newest `count` streams, the newest first, to be described only."""
+        newest = islice(reversed(self._streams), count)
+        shown = (self.peek(stream_id) for stream_id in newest if stream_id not in self._running)
+        return [production for production in shown if production is not None]
+
+    def running(self) -> list[Production]:
+        """The streams that run, oldest first."""
+        return [production for production in self._live.values() if production.id in self._running]
+
+    def open_streams(self) -> list[Stream]:
+        """The streams that run or have subscribers, and perhaps some more."""
+        opened = (_opened(production) for production in self._live.values())
+        return [stream for stream in opened if stream is not None]
 
     async def drain(self, seconds: float) -> None:
         """Wait until all streams have ended and been sent to their subscribers; after `seconds` end the rest."""
@@ -140,7 +167,7 @@ class Hub:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
                 # A look now and then instead of an event: no subscriber tells the hub that it has left.
-                while any(production.stream.subscribers for production in self._all()):  # noqa: ASYNC110
+                while any(stream.subscribers for stream in self.open_streams()):  # noqa: ASYNC110
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         except TimeoutError:
             for running in list(self._running.values()):
@@ -151,21 +178,21 @@ class Hub:
 
     def close(self) -> None:
         """Forget all streams that have ended."""
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
-        while self._kept:
+        for handle in (self._expiry, self._forgetting):
+            if handle is not None:
+                handle.cancel()
+        self._expiry = self._forgetting = None
+        while self._ends:
             self._forget_oldest()
 
     def statistics(self) -> HubStatistics:
-        productions = self._all()
-        sums = replace(self._gone)
-        for production in productions:
-            sums.add(production.stream.statistics())
+        sums = replace(self._sums)
+        for stream in self.open_streams():
+            sums.add(stream.statistics())
         return HubStatistics(
             running=len(self._running),
             ended=self._ended,
-            kept=len(self._kept),
+            kept=len(self._ends),
             kept_bytes=self._kept_bytes,
             deliveries=sums.deliveries,
             sends=sums.sends,
@@ -173,47 +200,122 @@ class Hub:
             orphan_seconds=sums.orphan_seconds,
         )
 
-    def _all(self) -> list[Production]:
-        """All streams that can be found, and all forgotten streams that still have subscribers."""
-        self._sum_up_forgotten()
-        return [*self._streams.values(), *self._forgotten]
+    # --- forgetting
 
-    def _sum_up_forgotten(self) -> None:
-        """Let go of the forgotten streams without subscribers, and add what they did to the sums."""
-        still_sent = []
-        for production in self._forgotten:
-            if production.stream.subscribers:
-                still_sent.append(production)
-            else:
-                self._gone.add(production.stream.statistics())
-        self._forgotten = still_sent
+    def _keep(self, production: Production) -> None:
+        until = asyncio.get_running_loop().time() + self._settings.retain_seconds
+        self._ends.append((until, production.id))
+        self._kept_bytes += production.stream.log.bytes
+        if self._forgetting is None and (
+            self._expiry is None or self._kept_bytes > self._settings.max_retained_bytes
+        ):
+            self._forget_due()
 
-    def _keep(self, stream_id: str) -> None:
-        now = asyncio.get_running_loop().time()
-        size = self._streams[stream_id].stream.log.bytes
-        self._kept[stream_id] = _Kept(now + self._retain_seconds, size)
-        self._kept_bytes += size
-        while self._kept and (self._kept_bytes > self._max_retained_bytes or self._retain_seconds <= 0):
-            self._forget_oldest()
-        if self._kept and self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(self._retain_seconds, self._forget_expired)
-
-    def _forget_expired(self) -> None:
-        self._sweep = None
+    def _forget_due(self) -> None:
+        """Forget what is due, a slice now and the others in later turns; then wait until the next is due."""
         loop = asyncio.get_running_loop()
-        while self._kept and next(iter(self._kept.values())).until <= loop.time() + 0.001:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = self._forgetting = None
+        if not run_slice(self._forget_each(loop.time() + 0.001)):
+            self._forgetting = loop.call_soon(self._forget_due)
+        elif self._ends:
+            self._expiry = loop.call_at(self._ends[0][0], self._forget_due)
+
+    def _forget_each(self, now: float) -> Iterator[None]:
+        while self._ends and (self._ends[0][0] <= now or self._kept_bytes > self._settings.max_retained_bytes):
             self._forget_oldest()
-        if self._kept:
-            self._sweep = loop.call_at(next(iter(self._kept.values())).until, self._forget_expired)
+            yield
 
     def _forget_oldest(self) -> None:
-        stream_id, kept = self._kept.popitem(last=False)
-        self._kept_bytes -= kept.bytes
-        self._forget(self._streams[stream_id])
+        _, stream_id = self._ends.popleft()
+        entry = self._streams[stream_id]
+        self._kept_bytes -= self._live[stream_id].stream.log.bytes if entry is None else log_bytes_of(entry)
+        self._forget(stream_id)
 
-    def _forget(self, production: Production) -> None:
-        del self._streams[production.id]
-        self._forgotten.append(production)
-        self._sum_up_forgotten()
-        if production.key is not None and self._by_key.get((production.owner, production.key)) is production:
-            del self._by_key[production.owner, production.key]
+    def _forget(self, stream_id: str) -> None:
+        entry, live = self._streams.pop(stream_id), self._live.get(stream_id)
+        if entry is not None:
+            owner, key = owner_of(entry), key_of(entry)
+        else:
+            assert live is not None  # it was never put away
+            owner, key = live.owner, live.key
+        if key is not None and self._by_key.get((owner, key)) == stream_id:
+            del self._by_key[owner, key]
+        if live is not None:
+            self._put_away_later(stream_id)
+
+    # --- putting away
+
+    def _put_away_later(self, stream_id: str) -> None:
+        """Put this live stream away in the next turn of the loop, or when its last subscriber has left."""
+        self._unread.append(stream_id)
+        if self._putting_away is None:
+            self._putting_away = self._put_away_each()
+            asyncio.get_running_loop().call_soon(self._put_away_slice)
+
+    def _put_away_slice(self) -> None:
+        assert self._putting_away is not None
+        if run_slice(self._putting_away):
+            self._putting_away = None
+        else:
+            asyncio.get_running_loop().call_soon(self._put_away_slice)
+
+    def _put_away_each(self) -> Iterator[None]:
+        while self._unread:
+            stream_id = self._unread.popleft()
+            try:
+                yield from self._put_away(stream_id)
+            except Exception:  # the stream stays live, and must not keep the others from being put away
+                _log.exception("a stream failed to be put away", extra={"fields": {"stream_id": stream_id}})
+            yield
+
+    def _put_away(self, stream_id: str) -> Iterator[None]:
+        production = self._live.get(stream_id)
+        if isinstance(production, KeptStream):
+            self._put_back(production)
+        elif production is not None:
+            yield from self._pack(production)
+
+    def _put_back(self, kept: KeptStream) -> None:
+        """Let go of a kept stream that somebody had asked for, unless it is read."""
+        if self._is_read(kept.id, kept.opened):
+            return
+        if kept.id in self._streams:
+            self._streams[kept.id] = kept.entry()
+        self._let_go(kept.id, kept.opened)
+
+    def _pack(self, production: Production) -> Iterator[None]:
+        """Let go of a stream that has ended, in steps, unless it is read; its entry stays if it can be found."""
+        stream_id, stream = production.id, production.stream
+        if self._is_read(stream_id, stream):
+            return
+        blocks: list[bytes] = []
+        if stream_id in self._streams:
+            for block in pack(stream.log):
+                blocks.append(block)
+                yield
+        if self._is_read(stream_id, stream):  # since the last step
+            return
+        if stream_id in self._streams:
+            self._streams[stream_id] = entry_of(production, blocks)
+        self._let_go(stream_id, stream)
+        while stream.free(FREED_FRAMES):
+            yield
+
+    def _is_read(self, stream_id: str, stream: Stream | None) -> bool:
+        """Whether the stream has subscribers; if so, it will be put away when the last one has left."""
+        if stream is None or not stream.is_read:
+            return False
+        stream.when_unread(partial(self._put_away_later, stream_id))
+        return True
+
+    def _let_go(self, stream_id: str, stream: Stream | None) -> None:
+        if stream is not None:
+            self._sums.add(stream.statistics())
+        del self._live[stream_id]
+
+
+def _opened(production: Production) -> Stream | None:
+    """The parts of a live stream that serve subscribers; None: nobody has asked for them."""
+    return production.opened if isinstance(production, KeptStream) else production.stream

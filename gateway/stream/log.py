@@ -69,8 +69,7 @@ class StreamLog:
 
         Raises `LookupError` for a position that was trimmed or does not exist yet.
         """
-        if not self.first_seq <= seq <= self.next_seq:
-            raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
+        self.check(seq)
         frames: list[bytes] = []
         for start in range(seq - self.first_seq, len(self._held), WINDOW):
             window = self._held[start : start + WINDOW]
@@ -80,6 +79,11 @@ class StreamLog:
             max_bytes -= size
             frames += window
         return frames
+
+    def check(self, seq: int) -> None:
+        """Raise `LookupError` for a position that was trimmed or does not exist yet."""
+        if not self.first_seq <= seq <= self.next_seq:
+            raise LookupError(f"position {seq} is not in {self.first_seq}..{self.next_seq}")
 
     def bytes_from(self, seq: int) -> int:
         """The size of the frames that a subscriber at `seq` has still to be sent."""

@@ -20,6 +20,7 @@ from gateway.observe import logs
 from gateway.stream.attendance import Attendance
 from gateway.stream.audience import Audience, Policy, policy_of
 from gateway.stream.log import StreamLog
+from gateway.stream.packed_log import PackedLog
 from gateway.stream.room import BoundedRoom, Ring, RingRoom, Room
 from gateway.stream.view import Framing
 from gateway.wire import sse
@@ -68,6 +69,7 @@ class Stream:
         "_is_paused",
         "_lagged",
         "_log",
+        "_on_unread",
         "_producer",
         "_room",
         "_subscribers",
@@ -90,15 +92,27 @@ class Stream:
         keepalive: bytes = sse.KEEPALIVE,
     ) -> None:
         """Make an empty stream. `terminal` and `keepalive` are the dialect's bytes, as `StreamLog` keeps them."""
+        log = StreamLog(epoch, first_seq, terminal, keepalive)
+        self._producer: Producer | None = producer  # None: the stream has ended
+        self._begin(stream_id, log, limits, policy, ring)
+
+    def _begin(
+        self,
+        stream_id: str,
+        log: StreamLog,
+        limits: StreamSettings,
+        policy: Policy | None = None,
+        ring: Ring | None = None,
+    ) -> None:
         self.id = stream_id
         self.singly = False  # `FrameReceiver`: takes any number of frames at once
-        log = self._log = StreamLog(epoch, first_seq, terminal, keepalive)
+        self._log = log
         limit = limits.max_log_bytes
         self._room: Room = BoundedRoom(log, limit) if ring is None else RingRoom(log, limit, ring)
-        self._producer: Producer | None = producer  # None: the stream has ended
         self._is_paused = False  # whether the producer is paused, because the log is full
         self._views: dict[tuple[Framing, bool], View] = {}
         self._subscribers: dict[Subscriber, None] = {}  # an ordered set; some may not be attached yet
+        self._on_unread: Callable[[], None] | None = None
         self._lagged = 0
         self._delivered = 0  # events that were sent to subscribers that have ended
         self._fanout = Fanout(log, self._make_room, self._room.looks_from_bytes)
@@ -122,6 +136,15 @@ class Stream:
     def subscribers(self) -> int:
         """How many subscribers there are now."""
         return self._audience.subscribers
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there is any subscriber now, one that does not count as audience included."""
+        return bool(self._subscribers)
+
+    def when_unread(self, call: Callable[[], None]) -> None:
+        """Call this whenever the last subscriber has left."""
+        self._on_unread = call
 
     def join(
         self, *, chunked: bool, framing: Framing = Framing.COMPLETION, seq: int = 0, is_audience: bool = True
@@ -194,6 +217,13 @@ class Stream:
         if self._producer is not None:
             self._producer.stop(ending)
 
+    def free(self, frames: int) -> bool:
+        """Forget the oldest frames of a log that nobody will read, if it holds more; returns whether it did."""
+        if len(self._log) <= frames:
+            return False
+        self._log.trim(self._log.first_seq + frames)
+        return True
+
     # --- statistics
 
     def statistics(self) -> StreamStatistics:
@@ -242,6 +272,8 @@ class Stream:
         finally:
             if subscriber.is_audience:
                 self._audience.leave()
+            if not self._subscribers and self._on_unread is not None:
+                self._on_unread()
         if self._is_paused:
             self._make_room()
         if not self._subscribers:
@@ -268,3 +300,15 @@ class Stream:
         if self._producer is not None and self._room.is_full != self._is_paused:
             self._is_paused = self._room.is_full
             (self._producer.pause if self._is_paused else self._producer.resume)()
+
+
+class EndedStream(Stream):
+    """A stream that has ended before, as it is opened for new subscribers. It counts only these."""
+
+    __slots__ = ()
+
+    def __init__(self, stream_id: str, log: PackedLog, limits: StreamSettings) -> None:
+        self._producer = None
+        self._begin(stream_id, log, limits)
+        self._audience.close()
+        self._fanout.close()

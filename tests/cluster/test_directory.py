@@ -9,14 +9,11 @@ from gateway.cluster.directory import Directory, Peer, Place, production_at
 from gateway.cluster.local_directory import LocalDirectory
 from gateway.config import StreamSettings
 from gateway.endings import Ending
-from gateway.errors import ServiceUnavailable
+from gateway.errors import RivergateError, ServiceUnavailable
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 
 from .peer_directory import PeerDirectory
-
-PLENTY = 1 << 30
-FOR_EVER = 3600.0
 
 
 class Talk:
@@ -38,6 +35,11 @@ class Talk:
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}
 
+    def announce(self) -> None: ...
+
+    def when_decided(self, call: Callable[[RivergateError | None], None]) -> None:
+        call(None)
+
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
@@ -49,7 +51,7 @@ class Talk:
 
 @pytest.fixture
 def hub() -> Hub:
-    return Hub(FOR_EVER, PLENTY)
+    return Hub(StreamSettings())
 
 
 @pytest.fixture(params=["local", "peers"])
@@ -68,7 +70,10 @@ async def test_a_stream_is_here_or_nowhere(directory: Directory, hub: Hub) -> No
     assert await directory.where("a") is talk
     assert await directory.where("b") is None
     talk.stop(Ending.COMPLETED)
-    assert await directory.where("a") is talk  # the ended stream is kept for replay
+    found = await directory.where("a")
+    assert not isinstance(found, Peer)
+    assert found is not None  # the ended stream is kept for replay
+    assert (found.id, found.stream.ending) == ("a", Ending.COMPLETED)
 
 
 async def test_a_key_is_granted_and_then_found_with_the_stream_that_has_it(directory: Directory, hub: Hub) -> None:
@@ -97,7 +102,7 @@ async def test_a_release_takes_nothing_from_a_stream_that_has_the_key(directory:
 
 def peers(hub: Hub) -> tuple[PeerDirectory, PeerDirectory]:
     claims: dict[tuple[str, str], str] = {}
-    return PeerDirectory("here", hub, claims), PeerDirectory("there", Hub(FOR_EVER, PLENTY), claims, {"a": "here"})
+    return PeerDirectory("here", hub, claims), PeerDirectory("there", Hub(StreamSettings()), claims, {"a": "here"})
 
 
 async def test_of_two_processes_one_is_granted_a_key_and_the_other_is_told_who_has_it(hub: Hub) -> None:

@@ -62,7 +62,7 @@ class House:
         keys = KeyRing(self._thread)
         keys.load()
         self.bank = LocalBank(self._thread, keys)
-        self.hub = Hub(60.0, 1 << 30)
+        self.hub = Hub(upstreams.settings.stream)
         self.tasks = Tasks()
         self.excess = 0  # micro-dollars that answers have cost beyond what they had reserved
         self._upstreams = upstreams

@@ -39,6 +39,7 @@ class Site:
     async def end_stream(self, trap: Trap) -> None:
         """Ask for a stream, and wait until it has ended; a silent upstream is stopped."""
         completion = self.house.opening(ask(stream=True)).open()
+        assert isinstance(completion, Completion)
         decided = asyncio.Event()
         completion.when_decided(lambda failure: decided.set())
         subscriber, sink = subscriber_of(completion.stream)

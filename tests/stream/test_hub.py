@@ -1,12 +1,14 @@
 """Streams are found while they run and for a while after; then time, or the bytes of newer streams, remove them."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gateway.config import StreamSettings
 from gateway.endings import Ending
+from gateway.errors import RivergateError
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
@@ -16,6 +18,10 @@ from tests.delivery.sockets import PATIENCE, until
 PLENTY = 1 << 30
 FOR_EVER = 3600.0
 SOON = 0.03  # seconds of retention that a test waits for
+
+
+def new_hub(retain_seconds: float, max_retained_bytes: int) -> Hub:
+    return Hub(StreamSettings(retain_seconds=retain_seconds, max_retained_bytes=max_retained_bytes))
 
 
 class Talk:
@@ -32,10 +38,25 @@ class Talk:
         self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
     def headers(self) -> dict[str, str]:
-        return {}
+        return {"x-upstream": "alpha"}
 
     def describe(self) -> dict[str, Any]:
-        return {"id": self.id}
+        numbers = self.stream.statistics()
+        return {
+            "id": self.id,
+            "readers": numbers.subscribers,
+            "readers_total": numbers.subscribers_total,
+            "lag_events": numbers.lag_events,
+            "lagged_readers": numbers.lagged_subscribers,
+            "deliveries": numbers.deliveries,
+            "sends": numbers.sends,
+        }
+
+    def announce(self) -> None:
+        self.announced = True
+
+    def when_decided(self, call: Callable[[RivergateError | None], None]) -> None:
+        call(None)
 
     def pause(self) -> None:
         """The log is full."""
@@ -74,7 +95,7 @@ def started(hub: Hub, name: str, **fields: Any) -> Talk:
 
 
 async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk = started(hub, "a")
     assert hub.find("a") is talk
     assert hub.statistics().running == 1
@@ -86,13 +107,13 @@ async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> No
 
 
 async def test_an_unknown_id_finds_nothing() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     assert hub.find("a") is None
     assert hub.find("") is None
 
 
 async def test_an_end_told_twice_or_of_somebody_unknown_counts_once() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk = started(hub, "a")
     talk.end()
     hub.end("a")
@@ -103,19 +124,19 @@ async def test_an_end_told_twice_or_of_somebody_unknown_counts_once() -> None:
 
 
 async def test_streams_are_told_oldest_first_running_ones_too() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talks = [started(hub, name) for name in "abc"]
     talks[1].end()
-    assert hub.streams() == talks
+    assert hub.ids() == [talk.id for talk in talks]
     hub.close()
 
 
 async def test_a_completion_that_is_not_streamed_is_only_here_while_it_runs() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     hub.add(Whole("w"))
     assert hub.statistics().running == 1
     assert hub.find("w") is None
-    assert hub.streams() == []
+    assert hub.ids() == []
     hub.end("w")
     assert hub.statistics().running == 0
     assert hub.statistics().kept == 0
@@ -125,28 +146,28 @@ async def test_a_completion_that_is_not_streamed_is_only_here_while_it_runs() ->
 
 
 async def test_a_stream_is_forgotten_when_its_time_is_over() -> None:
-    hub = Hub(SOON, PLENTY)
+    hub = new_hub(SOON, PLENTY)
     started(hub, "a").end()
     assert hub.find("a") is not None
     await until(lambda: hub.find("a") is None)
     assert hub.statistics().kept == 0
     assert hub.statistics().kept_bytes == 0
-    assert hub.streams() == []
+    assert hub.ids() == []
 
 
 async def test_each_stream_has_its_own_time_and_running_ones_have_no_end() -> None:
-    hub = Hub(SOON, PLENTY)
-    running = started(hub, "running")
+    hub = new_hub(SOON, PLENTY)
+    started(hub, "running")
     started(hub, "first").end()
     await until(lambda: hub.find("first") is None)
     started(hub, "second").end()
     assert hub.find("second") is not None
     await until(lambda: hub.find("second") is None)
-    assert hub.streams() == [running]
+    assert hub.ids() == ["running"]
 
 
 async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
-    hub = Hub(SOON, PLENTY)
+    hub = new_hub(SOON, PLENTY)
     talks = {name: started(hub, name) for name in "abcd"}
     for name in "cadb":
         talks[name].end()
@@ -160,7 +181,7 @@ async def test_many_are_forgotten_in_the_order_of_their_ends() -> None:
 
 
 async def test_with_no_retention_a_stream_leaves_with_its_end() -> None:
-    hub = Hub(0.0, PLENTY)
+    hub = new_hub(0.0, PLENTY)
     talk = started(hub, "a", key="k")
     assert hub.find("a") is talk
     talk.end(size=5)
@@ -170,7 +191,7 @@ async def test_with_no_retention_a_stream_leaves_with_its_end() -> None:
 
 
 async def test_a_subscriber_of_a_stream_that_is_forgotten_reads_on() -> None:
-    hub = Hub(FOR_EVER, 0)
+    hub = new_hub(FOR_EVER, 0)
     talk = started(hub, "a")
     sink = MemorySink(blocked=True)
     subscriber = talk.stream.join(chunked=False, framing=Framing.EVENTS)
@@ -187,37 +208,37 @@ async def test_a_subscriber_of_a_stream_that_is_forgotten_reads_on() -> None:
 
 
 async def test_bytes_at_the_limit_are_kept_and_one_more_takes_the_oldest() -> None:
-    hub = Hub(FOR_EVER, 100)
+    hub = new_hub(FOR_EVER, 100)
     talks = [started(hub, name) for name in "abc"]
     talks[1].end(size=60)
     talks[0].end(size=40)
-    assert {subscriber.id for subscriber in hub.streams()} == {"a", "b", "c"}
+    assert set(hub.ids()) == {"a", "b", "c"}
     assert hub.statistics().kept_bytes == 100
     talks[2].end(size=1)
-    assert {subscriber.id for subscriber in hub.streams()} == {"a", "c"}
+    assert set(hub.ids()) == {"a", "c"}
     assert hub.statistics().kept_bytes == 41
     hub.close()
 
 
 async def test_a_stream_larger_than_all_that_may_be_kept_takes_everything_and_itself() -> None:
-    hub = Hub(FOR_EVER, 100)
+    hub = new_hub(FOR_EVER, 100)
     started(hub, "small").end(size=10)
     started(hub, "large").end(size=101)
-    assert hub.streams() == []
+    assert hub.ids() == []
     assert hub.statistics().kept_bytes == 0
 
 
 async def test_running_streams_are_never_forgotten_for_their_bytes() -> None:
-    hub = Hub(FOR_EVER, 10)
+    hub = new_hub(FOR_EVER, 10)
     running = started(hub, "running")
     running.stream.on_frame(b"x" * 1000)
     started(hub, "small").end(size=10)
-    assert len(hub.streams()) == 2
+    assert len(hub.ids()) == 2
     hub.close()
 
 
 async def test_a_log_that_is_trimmed_after_its_end_leaves_no_bytes_in_the_count() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk = started(hub, "a", max_log_bytes=4096)
     sink = MemorySink(blocked=True)
     slow = talk.stream.join(chunked=False)
@@ -232,7 +253,7 @@ async def test_a_log_that_is_trimmed_after_its_end_leaves_no_bytes_in_the_count(
 
 
 async def test_a_kept_stream_can_be_replayed_after_a_slow_subscriber_has_read_it() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk = started(hub, "a", max_log_bytes=4096)
     sink = MemorySink(blocked=True)
     slow = talk.stream.join(chunked=False)
@@ -248,12 +269,12 @@ async def test_a_kept_stream_can_be_replayed_after_a_slow_subscriber_has_read_it
 
 
 async def test_close_forgets_everything_that_has_ended() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     for name in "abc":
         started(hub, name).end(size=3)
-    running = started(hub, "running")
+    started(hub, "running")
     hub.close()
-    assert hub.streams() == [running]
+    assert hub.ids() == ["running"]
     hub.close()
 
 
@@ -261,7 +282,7 @@ async def test_close_forgets_everything_that_has_ended() -> None:
 
 
 async def test_a_key_finds_the_stream_of_its_owner_only() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     mine = started(hub, "a", owner="me", key="k")
     yours = started(hub, "b", owner="you", key="k")
     assert hub.find_key("me", "k") is mine
@@ -271,7 +292,7 @@ async def test_a_key_finds_the_stream_of_its_owner_only() -> None:
 
 
 async def test_a_key_goes_with_its_stream() -> None:
-    hub = Hub(SOON, PLENTY)
+    hub = new_hub(SOON, PLENTY)
     talk = started(hub, "a", key="k")
     talk.end()
     assert hub.find_key("me", "k") is talk
@@ -279,7 +300,7 @@ async def test_a_key_goes_with_its_stream() -> None:
 
 
 async def test_the_key_of_a_newer_stream_stays_when_the_older_one_goes() -> None:
-    hub = Hub(FOR_EVER, 10)
+    hub = new_hub(FOR_EVER, 10)
     old = started(hub, "old", key="k")
     old.end(Ending.UPSTREAM_ERROR, size=10)
     new = started(hub, "new", key="k")
@@ -293,11 +314,11 @@ async def test_the_key_of_a_newer_stream_stays_when_the_older_one_goes() -> None
 
 
 async def test_a_drain_of_nothing_is_over_at_once() -> None:
-    await asyncio.wait_for(Hub(FOR_EVER, PLENTY).drain(FOR_EVER), PATIENCE)
+    await asyncio.wait_for(new_hub(FOR_EVER, PLENTY).drain(FOR_EVER), PATIENCE)
 
 
 async def test_a_drain_waits_for_all_to_end_by_themselves() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk, whole = started(hub, "a"), Whole("w")
     hub.add(whole)
     draining = asyncio.ensure_future(hub.drain(FOR_EVER))
@@ -312,7 +333,7 @@ async def test_a_drain_waits_for_all_to_end_by_themselves() -> None:
 
 
 async def test_a_drain_ends_the_rest_as_drained() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talks, whole = [started(hub, name) for name in "ab"], Whole("w")
     hub.add(whole)
     await asyncio.wait_for(hub.drain(0.0), PATIENCE)
@@ -322,7 +343,7 @@ async def test_a_drain_ends_the_rest_as_drained() -> None:
 
 
 async def test_what_begins_during_a_drain_is_waited_for_too() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     first = started(hub, "a")
     draining = asyncio.ensure_future(hub.drain(FOR_EVER))
     await asyncio.sleep(0)
@@ -337,14 +358,14 @@ async def test_what_begins_during_a_drain_is_waited_for_too() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, FOR_EVER])
 async def test_after_everything_has_ended_no_drain_waits(seconds: float) -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     started(hub, "a").end()
     await asyncio.wait_for(hub.drain(seconds), PATIENCE)
     hub.close()
 
 
 async def test_a_stream_whose_id_nobody_was_told_is_not_kept() -> None:
-    hub = Hub(FOR_EVER, PLENTY)
+    hub = new_hub(FOR_EVER, PLENTY)
     talk = started(hub, "a")
     talk.announced = False
     talk.end(Ending.UPSTREAM_ERROR)

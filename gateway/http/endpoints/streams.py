@@ -20,8 +20,9 @@ from gateway.http.stream_request import token_ttl
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.takeover import serve_events
 from gateway.http.viewing import position_of, prelude
-from gateway.stream.hub import Hub, Production
+from gateway.stream.hub import Hub
 from gateway.stream.position import start_of
+from gateway.stream.production import Production
 from gateway.stream.view import Framing
 
 VIEWER_SECONDS = 3600  # how long the viewer token in the answer of `POST /v1/streams` is valid
@@ -59,7 +60,7 @@ class StreamEndpoints:
     async def list(self, request: web.Request) -> web.Response:
         """A page of the caller's streams, newest first."""
         limit, after = page_of(request.query)
-        page = await read_page(self._hub.streams(), request[CALLER].may_see, limit, after, self._parts.turns)
+        page = await read_page(self._hub, request[CALLER].may_see, limit, after, self._parts.turns)
         return json_response({"object": "list", **page})
 
     async def get(self, request: web.Request) -> web.Response:
