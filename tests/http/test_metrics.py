@@ -427,6 +427,7 @@ def test_a_ledger_that_cannot_be_written_moves_its_metric_and_readiness_fails(
 
 def test_the_metrics_have_exactly_the_listed_families_and_labels(gateway: Gateway) -> None:
     fetch(gateway.port, body(stream=True))
+    fetch(gateway.port, body(model="nobody"))
     abandoned(gateway)
     scrape = wait_until(gateway, lambda now: now("rivergate_aborts_total") > 0, "an abort")
     found = {family.name: family for family in scrape.families}

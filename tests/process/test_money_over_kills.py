@@ -84,6 +84,7 @@ def test_over_kills_the_records_are_what_the_balance_has_lost(
         clients = [RandomClient(gateway, key, 1000 * seed + 10 * life + number) for number in range(CLIENTS)]
         try:
             wait_for(lambda: sum(client.asked for client in clients) >= requests, "requests")  # noqa: B023
+            wait_for(lambda: rows(keyring.path, _SPENT)[0][1] > 0, "a record")
         finally:
             gateway.process.send_signal(signal.SIGKILL)
             gateway.close()
