@@ -42,6 +42,8 @@ class Talk:
             "lagged_readers": numbers.lagged_subscribers,
             "deliveries": numbers.deliveries,
             "sends": numbers.sends,
+            "usage": None,
+            "cost_usd": None,
         }
 
     def announce(self) -> None:
