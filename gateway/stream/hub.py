@@ -73,7 +73,8 @@ class Hub:
         # All streams that can be found, the one that began first in front; None: it is live and was never put away.
         self._streams: dict[str, KeptEntry | None] = {}
         self._by_key: dict[tuple[str, str], str] = {}  # ids of streams, by owner and stream key
-        self._ends: deque[tuple[float, str]] = deque()  # until when, on the loop's clock, each ended stream is kept
+        self._ended_ids: deque[str] = deque()  # ended streams that can be found, the one that ended first in front
+        self._kept_until: deque[float] = deque()  # on the loop's clock; one for each id of `_ended_ids`
         self._kept_bytes = 0  # the size of the logs of all ended streams
         self._ended = 0
         self._sums = _Sums()  # over all streams that have been put away or forgotten
@@ -182,7 +183,7 @@ class Hub:
             if handle is not None:
                 handle.cancel()
         self._expiry = self._forgetting = None
-        while self._ends:
+        while self._ended_ids:
             self._forget_oldest()
 
     def statistics(self) -> HubStatistics:
@@ -192,7 +193,7 @@ class Hub:
         return HubStatistics(
             running=len(self._running),
             ended=self._ended,
-            kept=len(self._ends),
+            kept=len(self._ended_ids),
             kept_bytes=self._kept_bytes,
             deliveries=sums.deliveries,
             sends=sums.sends,
@@ -204,7 +205,8 @@ class Hub:
 
     def _keep(self, production: Production) -> None:
         until = asyncio.get_running_loop().time() + self._settings.retain_seconds
-        self._ends.append((until, production.id))
+        self._ended_ids.append(production.id)
+        self._kept_until.append(until)
         self._kept_bytes += production.stream.log.bytes
         if self._forgetting is None and (
             self._expiry is None or self._kept_bytes > self._settings.max_retained_bytes
@@ -219,16 +221,19 @@ class Hub:
         self._expiry = self._forgetting = None
         if not run_slice(self._forget_each(loop.time() + 0.001)):
             self._forgetting = loop.call_soon(self._forget_due)
-        elif self._ends:
-            self._expiry = loop.call_at(self._ends[0][0], self._forget_due)
+        elif self._ended_ids:
+            self._expiry = loop.call_at(self._kept_until[0], self._forget_due)
 
     def _forget_each(self, now: float) -> Iterator[None]:
-        while self._ends and (self._ends[0][0] <= now or self._kept_bytes > self._settings.max_retained_bytes):
+        while self._ended_ids and (
+            self._kept_until[0] <= now or self._kept_bytes > self._settings.max_retained_bytes
+        ):
             self._forget_oldest()
             yield
 
     def _forget_oldest(self) -> None:
-        _, stream_id = self._ends.popleft()
+        self._kept_until.popleft()
+        stream_id = self._ended_ids.popleft()
         entry = self._streams[stream_id]
         self._kept_bytes -= self._live[stream_id].stream.log.bytes if entry is None else log_bytes_of(entry)
         self._forget(stream_id)

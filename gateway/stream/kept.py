@@ -13,7 +13,7 @@ from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.stream.packed_log import PackedLog, size_of
 from gateway.stream.production import Production
-from gateway.stream.stream import EndedStream, Stream
+from gateway.stream.stream import EndedStream, Stream, StreamStatistics
 from gateway.wire import json_text
 
 # The owner, the stream key, the fingerprint of the request, the dialect's terminal and keep-alive bytes, the facts
@@ -22,8 +22,8 @@ from gateway.wire import json_text
 KeptEntry = tuple[str, str | None, bytes, bytes, bytes, bytes, *tuple[bytes, ...]]
 
 
-# The members of a description that follow from the id and the state of a stream without subscribers.
-_UNWRITTEN = ("id", "object", "state", "readers", "lag_events")
+# The members of a description that follow from the other facts, or are always the same without subscribers.
+_UNWRITTEN = ("id", "object", "state", "ending", "events", "readers", "lag_events")
 
 
 def entry_of(production: Production, blocks: Iterable[bytes]) -> KeptEntry:
@@ -111,14 +111,23 @@ class KeptStream:
 
     def describe(self) -> dict[str, Any]:
         """What the stream was when it was kept, with the subscribers that have come since."""
+        _, events, ending = self._log_facts
+        description = {
+            "id": self.id,
+            "object": "stream",
+            "state": "ended",
+            "ending": Ending[ending],
+            "events": events,
+            "readers": 0,
+            "lag_events": 0,
+            **self._description,
+        }
+        return description if self._stream is None else {**description, **self._counts(self._stream.statistics())}
+
+    def _counts(self, now: StreamStatistics) -> dict[str, int]:
+        """The counts of the description, with those of the subscribers that have come since."""
         before = self._description
-        fixed = {"id": self.id, "object": "stream", "state": "ended", "readers": 0, "lag_events": 0}
-        if self._stream is None:
-            return {**fixed, **before}
-        now = self._stream.statistics()
         return {
-            **fixed,
-            **before,
             "readers": now.subscribers,
             "readers_total": before["readers_total"] + now.subscribers_total,
             "lag_events": now.lag_events,

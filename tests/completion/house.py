@@ -81,7 +81,7 @@ class House:
             pace=upstreams.pace,
             started_at=0,
         )
-        statistics = GatewayStatistics(sources)
+        self.statistics = statistics = GatewayStatistics(sources)
         garbage = GarbagePolicy(lambda: False)
         self._bookkeeping = Bookkeeping(self.hub, self.bank, statistics, Metrics(statistics.readings), garbage)
         self._parts = OpeningParts(

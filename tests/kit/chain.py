@@ -108,6 +108,7 @@ class Chain:
             upstream, _ = await loop.sock_accept(self._listening)
             with upstream:
                 upstream.setblocking(False)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each answer takes 40 ms
                 await Client(upstream).until(b"messages")
                 await loop.sock_sendall(upstream, HEAD + chunk(0))
                 await client.until(b'"t0"')

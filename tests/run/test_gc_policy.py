@@ -1,4 +1,4 @@
-"""The collector takes young objects, never those again that it leaves, and everything in a quiet moment."""
+"""The collector takes young objects behind answers, old ones in a quiet moment, and those of the start never."""
 
 import asyncio
 import gc
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.run import gc_policy as garbage
-from gateway.run.gc_policy import YOUNG, GarbagePolicy
+from gateway.run.gc_policy import NEVER, YOUNG, YOUNG_COLLECTIONS, GarbagePolicy
 
 
 class Node:
@@ -18,12 +18,26 @@ class Node:
         self.me: Node | None = self
 
 
+def grow_old() -> None:
+    """Let all that is alive outlive two collections, so that only a full one covers it."""
+    gc.collect(0)
+    gc.collect(1)
+
+
+async def answer(control: GarbagePolicy) -> None:
+    """An answer that has made enough objects for a collection, which follows."""
+    made = [Node() for _ in range(YOUNG + 1)]
+    control.after_answer()
+    made.clear()
+    await asyncio.sleep(0)
+
+
 async def a_survivor_is_taken(count: int = 1) -> None:
-    """Make enough garbage that outlives a collection of young objects, and wait until the first of it is freed."""
+    """Make enough garbage that has become old, and wait until the first of it is freed."""
     taken = asyncio.Event()
     nodes = [Node() for _ in range(count)]
     gone = weakref.ref(nodes[0], lambda _: taken.set())
-    gc.collect(0)
+    grow_old()
     nodes.clear()
     await asyncio.wait_for(taken.wait(), 5)
     assert gone() is None
@@ -84,7 +98,9 @@ def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
     asyncio.run(main())
 
 
-def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_two_collections_have_left_is_looked_at_again_only_in_a_quiet_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(garbage, "PERIOD", 0.01)
     monkeypatch.setattr(garbage, "REST", 0.0)
 
@@ -94,16 +110,52 @@ def test_what_survives_is_looked_at_again_only_in_a_quiet_moment(monkeypatch: py
         control.start()
         try:
             node = Node()
-            gc.collect(0)
-            assert not any(known is node for known in gc.get_objects())  # it is settled: no collection looks at it
+            grow_old()
             taken = asyncio.Event()
             gone = weakref.ref(node, lambda _: taken.set())
             del node
-            gc.collect()
+            for _ in range(2 * YOUNG_COLLECTIONS):
+                await answer(control)
             await asyncio.sleep(0.05)
             assert gone() is not None
             quiet = True
             await asyncio.wait_for(taken.wait(), 5)
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_garbage_that_was_alive_at_one_collection_is_found_some_answers_later() -> None:
+    async def main() -> None:
+        control = GarbagePolicy(lambda: False)
+        control.start()
+        try:
+            node = Node()
+            gc.collect(0)
+            gone = weakref.ref(node)
+            del node
+            for _ in range(YOUNG_COLLECTIONS + 1):
+                await answer(control)
+            assert gone() is None
+        finally:
+            control.stop()
+
+    asyncio.run(main())
+
+
+def test_no_collection_walks_what_was_there_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "PERIOD", 0.01)
+    monkeypatch.setattr(garbage, "PATIENCE", 0.02)
+
+    async def main() -> None:
+        first = Node()
+        control = GarbagePolicy(lambda: False)
+        control.start()
+        try:
+            await a_survivor_is_taken()  # by a full collection
+            assert not any(known is first for known in gc.get_objects())
+            assert gc.get_threshold()[2] == NEVER  # the collector begins no full collection by itself
         finally:
             control.stop()
 

@@ -1,76 +1,19 @@
 """Streams are found while they run and for a while after; then time, or the bytes of newer streams, remove them."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from gateway.config import StreamSettings
 from gateway.endings import Ending
-from gateway.errors import RivergateError
-from gateway.stream.hub import Hub
-from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink
 from tests.delivery.sockets import PATIENCE, until
 
+from .talk import new_hub, started
+
 PLENTY = 1 << 30
 FOR_EVER = 3600.0
 SOON = 0.03  # seconds of retention that a test waits for
-
-
-def new_hub(retain_seconds: float, max_retained_bytes: int) -> Hub:
-    return Hub(StreamSettings(retain_seconds=retain_seconds, max_retained_bytes=max_retained_bytes))
-
-
-class Talk:
-    """A production: a stream, and its owner."""
-
-    def __init__(self, hub: Hub, name: str, *, owner: str = "me", key: str | None = None, **limits: Any) -> None:
-        self.id = name
-        self.owner = owner
-        self.key = key
-        self.fingerprint = b""
-        self.announced = True
-        self.stops: list[Ending] = []
-        self._hub = hub
-        self.stream = Stream(name, "e1", StreamSettings(**limits), self)
-
-    def headers(self) -> dict[str, str]:
-        return {"x-upstream": "alpha"}
-
-    def describe(self) -> dict[str, Any]:
-        numbers = self.stream.statistics()
-        return {
-            "id": self.id,
-            "readers": numbers.subscribers,
-            "readers_total": numbers.subscribers_total,
-            "lag_events": numbers.lag_events,
-            "lagged_readers": numbers.lagged_subscribers,
-            "deliveries": numbers.deliveries,
-            "sends": numbers.sends,
-        }
-
-    def announce(self) -> None:
-        self.announced = True
-
-    def when_decided(self, call: Callable[[RivergateError | None], None]) -> None:
-        call(None)
-
-    def pause(self) -> None:
-        """The log is full."""
-
-    def resume(self) -> None:
-        """There is room again."""
-
-    def stop(self, ending: Ending) -> None:
-        self.stops.append(ending)
-        self.end(ending)
-
-    def end(self, ending: Ending = Ending.COMPLETED, size: int = 0) -> None:
-        self.stream.close(ending, [b"x" * size] if size else [])
-        self._hub.end(self.id)
 
 
 class Whole:
@@ -86,12 +29,6 @@ class Whole:
 
 def is_past(time: float) -> bool:
     return asyncio.get_running_loop().time() > time
-
-
-def started(hub: Hub, name: str, **fields: Any) -> Talk:
-    talk = Talk(hub, name, **fields)
-    hub.add_stream(talk)
-    return talk
 
 
 async def test_a_stream_is_found_while_it_runs_and_is_kept_after_its_end() -> None:
