@@ -26,6 +26,7 @@ from tests.kit.turns import TurnWatch
 from tests.stream.talk import Talk
 
 WARM, COUNTED = 600, 1000
+MOST_TRACKED = COUNTED // 10  # objects that the collector walks
 MANY = 100_000
 LONGEST_TURN = 0.01  # seconds of processor time; 2 to 5 ms where this was written
 FRAMES = [b'data: {"choices": [{"delta": {"content": "token %d"}}]}\n\n' % number for number in range(5)]
@@ -46,6 +47,17 @@ def run() -> Iterator[Run]:
     gc.unfreeze()
 
 
+async def lowest(count: Callable[[], int], enough: int) -> int:
+    """The count, as soon as it is low enough: ended streams are put away in later turns. The last one, if it stays."""
+    found = count()
+    for _ in range(100):
+        gc.collect()
+        if (found := count()) < enough:
+            break
+        await asyncio.sleep(0.05)
+    return found
+
+
 def test_a_kept_stream_is_its_log_and_a_kibibyte_and_nothing_for_the_collector(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with Chain.open(tmp_path) as chain:
@@ -55,12 +67,11 @@ def test_a_kept_stream_is_its_log_and_a_kibibyte_and_nothing_for_the_collector(r
             try:
                 tracked, size = len(gc.get_objects()), tracemalloc.get_traced_memory()[0]
                 await chain.answer(POST, COUNTED)
-                gc.collect()
-                tracked = len(gc.get_objects()) - tracked
+                tracked = await lowest(lambda: len(gc.get_objects()) - tracked, MOST_TRACKED)
                 size = tracemalloc.get_traced_memory()[0] - size
             finally:
                 tracemalloc.stop()
-        assert tracked < 0.1 * COUNTED
+        assert tracked < MOST_TRACKED
         assert size < (1.3 * len(frame(0)) + 1024) * COUNTED
 
     run(main())
