@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import resource
 import sys
 import tracemalloc
@@ -38,17 +39,19 @@ MAX_RETAINED_BYTES = 4 * 16_000_000
 def run() -> Iterator[Run]:
     """Runs a coroutine in uvloop, as the gateway does, and undoes what a service changes in its process."""
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    logging.disable(logging.INFO)  # pytest would keep the lines of all answers
     gc.unfreeze()
     gc.collect()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner.run
     sys.setswitchinterval(interval)
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    logging.disable(logging.NOTSET)
     gc.unfreeze()
 
 
 async def lowest(count: Callable[[], int], enough: int) -> int:
-    """The count, as soon as it is low enough: ended streams are put away in later turns. The last one, if it stays."""
+    """The count, as soon as it is low enough, or else the last one: ended streams are put away in later turns."""
     found = count()
     for _ in range(100):
         gc.collect()
