@@ -183,7 +183,7 @@ def test_the_last_errors_of_upstreams_are_shown_with_reason_count_and_time(brows
         assert row.locator("[data-label=Error]").inner_text() == "upstream error (HTTP 507)"
         assert row.locator("[data-label=Reason]").inner_text() == "HTTP 507"
         assert row.locator("[data-label=Last]").inner_text().endswith(" s ago")
-        assert "failed attempts" in page.locator("#errors-about").inner_text()
+        assert "failed attempt" in page.locator("#errors-about").inner_text()
         assert figure(page, "Refused requests") == refused + 2
 
 

@@ -134,7 +134,8 @@ function showStreams() {
 
 function showErrors(rows) {
   const all = total(rows.map((row) => row.count));
-  setText(byId("errors-about"), all ? `${number(all)} failed attempts of ${number(rows.length)} kinds` : "none yet");
+  const [attempts, kinds] = [all === 1 ? "attempt" : "attempts", rows.length === 1 ? "kind" : "kinds"];
+  setText(byId("errors-about"), all ? `${number(all)} failed ${attempts} of ${number(rows.length)} ${kinds}` : "none yet");
   errors.show(rows, ({ upstream, model, outcome, status, reason }) => [upstream, model, outcome, status, reason].join(" "));
 }
 
