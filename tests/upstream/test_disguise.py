@@ -64,7 +64,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "question marks": lambda key: f"{key[:8]}????{key[-4:]}",
     "tildes": lambda key: f"{key[:8]}~~~{key[-4:]}",
     "blocks": lambda key: f"{key[:8]}\u2588\u2588\u2588{key[-4:]}",
-    "three letters": lambda key: f"{key[:8]}XXX{key[-4:]}",
+    "three letters": lambda key: f"{key[:8]}{3 * 'X'}{key[-4:]}",
     "a word in brackets": lambda key: f"{key[:8]}<hidden>{key[-4:]}",
     "dots in brackets": lambda key: f"{key[:8]}[...]{key[-4:]}",
     "dots between blanks": lambda key: f"{key[:8]} ... {key[-4:]}",
