@@ -110,6 +110,9 @@ class DialectRequest(Protocol):
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; at least one."""
 
+    def only_model(self) -> str | None:
+        """The model asked for, if that is all that the request says to the gateway; else None."""
+
     def models_field(self) -> str:
         """The path of the field that names the model, for the `param` of an error."""
 
