@@ -95,8 +95,8 @@ class PlainPlans:
     @classmethod
     def of(cls, limits: StreamSettings) -> "PlainPlans":
         """The plans under these limits."""
-        usage_events = tuple(_usage_event({}, limits.usage_event, wants_usage=wants) for wants in (False, True))
-        return cls(limits, _output_limits(limits, NO_OPTIONS), policy_of(limits), usage_events)
+        unasked, asked = (_usage_event({}, limits.usage_event, wants_usage=wants) for wants in (False, True))
+        return cls(limits, _output_limits(limits, NO_OPTIONS), policy_of(limits), (unasked, asked))
 
     def plan(self, checked: CheckedRequest, model_id: str) -> AnswerPlan:
         """What `plan_answer` makes of a request whose headers `asks_nothing` of, and whose `only_model` is this."""

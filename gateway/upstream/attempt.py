@@ -27,6 +27,7 @@ from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
 from gateway.upstream.patience import Patience, PatienceOver, WholePatience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
+from gateway.upstream.response_parser import EVENTS_HEAD
 from gateway.upstream.whole_body import WholeBody
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
@@ -134,6 +135,9 @@ class Attempt:
         self.marks.head, self.marks.status = clock.monotonic(), status
         if self._connection is not None:
             self._connection.set_urgent(True)
+        if headers is EVENTS_HEAD[1] and self._order.streamed:
+            self._enter(phases.HEAD)
+            return self._on_first_bytes
         if not 200 <= status < 300:
             if is_redirect(status, headers):
                 self._follow(status, headers["location"])
