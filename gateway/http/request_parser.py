@@ -20,8 +20,12 @@ REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
 MAX_CONTENT_BYTES = 262144  # a longer body comes in many reads, and only aiohttp joins those in linear time
 MAX_PLAIN_HEAD = 8000  # bytes of the fields; a request with more is not plain
 
-_FIELDS_START = len(REQUEST_LINE)
-_LENGTH = re.compile(rb"\r\nContent-Length:[ \t]*+([0-9]{1,7})[ \t]*+\r\n", re.IGNORECASE)
+_MAX_HEAD = len(REQUEST_LINE) + MAX_PLAIN_HEAD
+# The request line, then the field lines, in two parts around the digits of the length.
+_PLAIN = re.compile(
+    re.escape(REQUEST_LINE)
+    + rb"((?:[^\r\n]++\r\n)*?(?i:Content-Length):[ \t]*+)([0-9]{1,7})([ \t]*+\r\n(?:[^\r\n]++\r\n)*+)\r\n"
+)
 
 HeadFinder = Callable[[bytes], KnownHead | None]
 """Finds the head with these field lines, of which `Content-Length` has no value; None if the head is not plain."""
@@ -54,19 +58,22 @@ def parse_request(
     data: bytes, max_content_bytes: int = MAX_CONTENT_BYTES, find_head: HeadFinder = known_head
 ) -> PlainRequest | Unparsed:
     """The plain request that `data` begins with. A body of more than `max_content_bytes` is not plain."""
-    if not data.startswith(REQUEST_LINE):
-        return _INCOMPLETE if REQUEST_LINE.startswith(data) else _NOT_PLAIN
-    end = data.find(b"\r\n\r\n", _FIELDS_START - 2, _FIELDS_START + MAX_PLAIN_HEAD)
-    if end < 0:
-        return _INCOMPLETE if len(data) < _FIELDS_START + MAX_PLAIN_HEAD else _NOT_PLAIN
-    found = _LENGTH.search(data, _FIELDS_START - 2, end + 2)
+    found = _PLAIN.match(data, 0, _MAX_HEAD)
     if found is None:
-        return _NOT_PLAIN
+        return _unparsed(data)
     # Only the digits are left out: any other length in the head makes a field twice, and so a head that is not plain.
-    first, last = found.span(1)
-    head = find_head(data[_FIELDS_START:first] + data[last : end + 2])
-    start, length = end + 4, int(found[1])
-    if head is None or length > max_content_bytes:
+    before, digits, after = found.groups()
+    head = find_head(before + after)
+    if head is None or (length := int(digits)) > max_content_bytes:
         return _NOT_PLAIN
+    start = found.end()
     end = start + length
     return PlainRequest(head, data[start:end], data[end:]) if len(data) >= end else _INCOMPLETE
+
+
+def _unparsed(data: bytes) -> Unparsed:
+    """Why there is no plain head in these bytes."""
+    if not data.startswith(REQUEST_LINE):
+        return _INCOMPLETE if REQUEST_LINE.startswith(data) else _NOT_PLAIN
+    is_whole = data.find(b"\r\n\r\n", len(REQUEST_LINE) - 2, _MAX_HEAD) >= 0
+    return _NOT_PLAIN if is_whole or len(data) >= _MAX_HEAD else _INCOMPLETE

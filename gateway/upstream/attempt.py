@@ -16,7 +16,7 @@ from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.tasks import Tasks
 from gateway.upstream import attempt_phases as phases
-from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
+from gateway.upstream.attempt_phases import AS_IT_WAS, TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, Steps, StreamBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
@@ -29,12 +29,6 @@ from gateway.upstream.patience import Patience, PatienceOver, WholePatience, fir
 from gateway.upstream.redirect import is_redirect, redirected
 from gateway.upstream.response_parser import EVENTS_HEAD
 from gateway.upstream.whole_body import WholeBody
-
-LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
-# How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
-# would bill the answer twice.
-DEAD_ON_ARRIVAL_SECONDS = 1.0
-ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
 
 class Attempt:
@@ -168,7 +162,7 @@ class Attempt:
             return
         # A pooled connection that died as the request was written to it: the upstream has hardly read the request, so
         # to send it again is safe (RFC 9112 section 9.3.1). That happens only once, since the next connection is new.
-        young = clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS
+        young = clock.monotonic() - (self.marks.connected or 0.0) < phases.DEAD_ON_ARRIVAL_SECONDS
         if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
             self._start_dial()
         elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
@@ -312,12 +306,13 @@ class Attempt:
         if following is None:
             return False
         self._phase, timer = following
-        if timer is not phases.AS_IT_WAS:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if (arm := self._ARM.get(timer)) is not None:
-                arm(self)
+        if timer is AS_IT_WAS:
+            return True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (arm := self._ARM.get(timer)) is not None:
+            arm(self)
         if self._phase is phases.ENDED:
             self._body.stop()
         return True
@@ -328,7 +323,7 @@ class Attempt:
             patience = WholePatience(limits.response, self.marks.connected or 0.0)
             self._set_timer(first_look(limits.response, limits.response), self._await_content, patience)
         else:
-            self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
+            self._set_timer(limits.first_look, self._await_content, None)
 
     def _await_content(self, patience: Patience | WholePatience | None) -> None:
         """Look whether the upstream still lives, until its first content comes, or the whole answer is there."""
@@ -398,7 +393,7 @@ class Attempt:
     # What arms each timer.
     _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
         AttemptTimer.ANSWER: _await_answer,
-        AttemptTimer.ERROR_BODY: lambda self: self._set_timer(ERROR_BODY_SECONDS, self._finish_body),
+        AttemptTimer.ERROR_BODY: lambda self: self._set_timer(phases.ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,
-        AttemptTimer.LINGER: lambda self: self._set_timer(LINGER_SECONDS, self._stop),
+        AttemptTimer.LINGER: lambda self: self._set_timer(phases.LINGER_SECONDS, self._stop),
     }

@@ -163,13 +163,13 @@ class ResponseParser:
     def feed(self, data: bytes) -> None:
         """Take the bytes of one read."""
         self.reads += 1
-        if self._llhttp is None:
+        if (llhttp := self._llhttp) is None:
             if self.state is not _AWAITED:
                 self.state = TABLE[ResponseInput.MORE][self.state]
                 return
-            data = self._begin(data)
+            llhttp, data = self._begin(data)
         try:
-            self._llhttp.feed_data(data)
+            llhttp.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
             self._on_fault(_explain(problem))
         if not self.pieces:
@@ -231,17 +231,17 @@ class ResponseParser:
 
     # --- inside
 
-    def _begin(self, data: bytes) -> bytes:
-        """Make the llhttp for a response that begins with these bytes; returns what is left for it to parse."""
+    def _begin(self, data: bytes) -> tuple[httptools.HttpResponseParser, bytes]:
+        """Make the llhttp for a response that begins with these bytes; returns it with what is left for it."""
         found = _EVENTS_HEAD.match(data)
-        if found is None or found.end() > MAX_HEAD_BYTES:
-            self._llhttp = httptools.HttpResponseParser(self)
-            return data
-        self._llhttp = httptools.HttpResponseParser(_BodyCalls(self))
-        self._llhttp.feed_data(_CHUNKED_HEAD)
+        if found is None or (end := found.end()) > MAX_HEAD_BYTES:
+            llhttp = self._llhttp = httptools.HttpResponseParser(self)
+            return llhttp, data
+        llhttp = self._llhttp = httptools.HttpResponseParser(_BodyCalls(self))
+        llhttp.feed_data(_CHUNKED_HEAD)
         self.state = _FRAMED_HEAD[self.state]
         self.head = EVENTS_HEAD
-        return data[found.end() :]
+        return llhttp, data[end:]
 
     def _count_unparsed(self, size: int) -> None:
         """Count a read without a piece of a body: a head, or what stands between and behind transfer chunks."""
