@@ -157,6 +157,12 @@ class ClientProtocol(web.RequestHandler):
             self.transport.resume_reading()
             self._event_loop.call_soon(self._offer)
 
+    def let_go(self) -> None:
+        """Close the transport at once: the fast way goes on with a duplicate of its socket."""
+        self._become(Server.CLOSED)
+        if self.transport is not None:
+            self.transport.abort()
+
     # --- what the transport brings
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

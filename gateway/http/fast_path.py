@@ -19,6 +19,7 @@ from gateway.http.answer_plan import plan_answer
 from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
+from gateway.http.fast_subscription import FastSubscription
 from gateway.http.opening import Opening
 from gateway.http.request_id import request_id_in
 from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
@@ -34,6 +35,7 @@ class FastPath:
     def __init__(self, parts: ReplyParts, max_body_bytes: int) -> None:
         self._parts = parts
         self._max_content_bytes = min(max_body_bytes, MAX_CONTENT_BYTES)
+        self._subscription = FastSubscription(parts)
 
     def parse(self, data: bytes) -> PlainRequest | Unparsed:
         """The plain request that these bytes begin with."""
@@ -41,6 +43,8 @@ class FastPath:
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         """Answer the request, or refuse it with an error; False: aiohttp has to answer."""
+        if request.events is not None:
+            return self._subscription.answer(client, request, request.events)
         is_long = len(request.content) > KEPT_WHOLE_BYTES
         if not _STREAMED.search(request.content) or (is_long and not is_read_at_once(request.content)):
             return False

@@ -38,6 +38,7 @@ from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
 from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
+from gateway.http.subscriptions import Subscriptions
 from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
@@ -159,6 +160,7 @@ class Service:
         return ReplyParts(
             opening=opening,
             places=places,
+            subscriptions=Subscriptions(self._feeds, places, admission, in_force, self._capacity),
             admission=admission,
             in_force=in_force,
             refusals=self._refusals,
