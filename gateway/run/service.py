@@ -307,6 +307,7 @@ class Service:
     async def _listen(self) -> None:
         server, loop, count = self._runner.server, asyncio.get_running_loop(), self._capacity.held
         assert server is not None
+        passes_options_on = self._listeners.passes_options_on
 
         def build() -> ClientProtocol:
             return ClientProtocol(
@@ -316,6 +317,7 @@ class Service:
                 self._tasks.share,
                 loop=loop,
                 on_invalid=self._refusals.on_refused,
+                inherits_options=passes_options_on,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 access_log=None,
                 auto_decompress=False,  # `http/body.py` does it, once it is known who sends and what for

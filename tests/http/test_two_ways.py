@@ -1,24 +1,14 @@
 """Whichever way a request takes, the client gets the same: status, headers and body, byte for byte."""
 
 import asyncio
-import gc
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .corpus import GROUPS, Case, body, post
-from .two_ways import WAYS, Bench, masked
+from .two_ways import WAYS, Bench, as_it_was, masked
 
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """Undo, after the test, what a service changes in its process."""
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
-    gc.unfreeze()
+__all__ = ["as_it_was"]  # the fixture
 
 
 def test_the_corpus_is_large() -> None:

@@ -1,12 +1,9 @@
 """Whichever way a subscription takes, the client gets the same: status, headers and body, byte for byte."""
 
 import asyncio
-import gc
 import json
 import re
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +14,11 @@ from gateway.access.viewer_token import ViewerToken, mint
 
 from .corpus import Case, body, post
 from .events_corpus import ENDED, FEED, GROUPS, PRELUDE_ENDS, RUNNING, get
-from .two_ways import WAYS, Bench, Received, masked
+from .two_ways import WAYS, Bench, Received, as_it_was, masked
+
+__all__ = ["as_it_was"]  # the fixture
 
 Names = dict[str, str]  # what a case may name, and what it is on one way
-
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """Undo, after the test, what a service changes in its process."""
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
-    gc.unfreeze()
 
 
 async def names_of(bench: Bench, way: str, folder: Path) -> Names:

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import socket
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gateway.access import secret as key_secret
 from gateway.commands import key_orders
@@ -251,3 +255,12 @@ def masked(received: Received) -> Received:
         ]
         heads.append(tuple(same))
     return Received(tuple(heads), content, received.closed)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Undo, after the test, what a service changes in its process."""
+    interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval)
+    gc.unfreeze()
