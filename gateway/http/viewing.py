@@ -1,19 +1,18 @@
 """Shell: the beginning of event streams: the position at which a subscriber begins, and the first bytes for it."""
 
 import secrets
-
-from aiohttp import web
+from collections.abc import Mapping
 
 from gateway.errors import InvalidParameter
 from gateway.wire import http1, sse
 
 
-def position_of(request: web.Request) -> tuple[str | None, bool]:
+def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str | None, bool]:
     """The id of the last event that the client has seen, and whether it wants only events from now on."""
-    wanted = request.query.get("from", "start")
+    wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    last_event_id = headers.get("Last-Event-ID") or query.get("last_event_id")
     return last_event_id or None, wanted == "now"
 
 
