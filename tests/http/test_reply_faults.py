@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from multidict import CIMultiDict
+
 from gateway.config import Config
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import check
