@@ -44,6 +44,12 @@ class EventStreamHead:
         return http1.encode_ok(self._fields + fields, chunked=self.chunked, keep_alive=self.keep_alive)
 
 
+def encode_events_head(headers: Mapping[str, str], *, chunked: bool) -> bytes:
+    """The head of a subscription, whose connection serves no other request (RFC 9112 section 9.6)."""
+    fields = _FIELDS + http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
+    return http1.encode_ok(fields, chunked=chunked, keep_alive=False)
+
+
 def encode_no_content(answer_headers: Mapping[str, str]) -> bytes:
     """The bytes of an answer with status 204, after which an `EventSource` does not come again."""
     fields = {"Date": clock.http_date(int(clock.wall_time())), "Server": SERVER_NAME, **answer_headers}

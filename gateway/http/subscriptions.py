@@ -16,7 +16,7 @@ from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.capacity import Capacity
-from gateway.http.event_stream import EventStreamHead
+from gateway.http.event_stream import encode_events_head
 from gateway.http.in_force import InForce
 from gateway.http.places import Leave, Places
 from gateway.http.viewing import position_of, prelude
@@ -91,10 +91,11 @@ class Subscriptions:
         return _begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
-        """The head and the prelude. The connection serves no other request (RFC 9112 section 9.6)."""
-        answer_headers = {**self.admission.answer_headers(asked.head), **headers}
-        head = EventStreamHead(answer_headers, chunked=asked.chunked, keep_alive=False)
-        return head.encode({}) + prelude(stream.log.epoch if start.reset else None, chunked=asked.chunked)
+        """The head and the prelude."""
+        answer_headers = self.admission.answer_headers(asked.head)
+        answer_headers.update(headers)
+        reset_to = stream.log.epoch if start.reset else None
+        return encode_events_head(answer_headers, chunked=asked.chunked) + prelude(reset_to, chunked=asked.chunked)
 
     def _find_feed(self, name: str) -> SourceFeed | BuiltInFeed:
         feed = self.feeds.get(name)

@@ -1,6 +1,6 @@
 """Shell: the beginning of event streams: the position at which a subscriber begins, and the first bytes for it."""
 
-import secrets
+import random
 from collections.abc import Mapping
 
 from gateway.errors import InvalidParameter
@@ -21,7 +21,7 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
     `reset_to`: the epoch of the log, if the client's position was of another epoch, so that it has to begin anew.
     """
-    frames = sse.comment("connected") + b"retry: %d\n\n" % jittered_retry_ms()
+    frames = b": connected\n\nretry: %d\n\n" % jittered_retry_ms()
     if reset_to is not None:
         frames += sse.control("reset", {"epoch": reset_to})
     return http1.encode_chunk(frames) if chunked else frames
@@ -29,4 +29,4 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
 def jittered_retry_ms() -> int:
     """A random wait from 1 to 3 seconds, so that not all subscribers come back at once when a server restarts."""
-    return 1000 + secrets.randbelow(2000)
+    return 1000 + int(random.random() * 2000)
