@@ -124,6 +124,8 @@ class ChatReader:
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts once they have come, else our own estimate."""
+        if self._usage is not None and (told := self._usage.told(self.counts.events)) is not None:
+            return told
         own = estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
         return own if self._usage is None else self._usage.usage(own, self.counts.events)
 
