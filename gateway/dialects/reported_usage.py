@@ -34,7 +34,7 @@ _TOOLS = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
 _INNER = ("tokens", "billed_units")  # members of Cohere's object that hold the counts
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
-# The members of OpenAI's own object. Where there are no others, and the total is the sum, nothing is left to interpret.
+# OpenAI's own object. Where it has no other members, and its total is the sum, nothing is left to interpret.
 _OPENAI = frozenset({_PROMPT[0], _COMPLETION[0], _TOTAL[0], _PROMPT_DETAILS[0], _COMPLETION_DETAILS[0]})
 
 
@@ -108,9 +108,9 @@ def _summed_up(value: dict[str, Any]) -> ReportedUsage | None:
     if value.get("total_tokens") != prompt + completion or prompt + completion > MAX_TOKENS:
         return None
     details = value.get("completion_tokens_details")
-    if isinstance(details, dict) and (reasoning := details.get("reasoning_tokens")):
-        if type(reasoning) is not int or not 0 < reasoning <= completion:
-            return None  # it may have been counted beside the completion
+    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    if reasoning and not (type(reasoning) is int and 0 < reasoning <= completion):
+        return None  # it may have been counted beside the completion
     return ReportedUsage(prompt, completion, value)
 
 

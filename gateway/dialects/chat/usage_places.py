@@ -45,7 +45,11 @@ class SeenUsage:
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
         the beginning.
         """
-        earlier, self._whole, self._told = self._whole, found if self._whole is None else found.over(self._whole), None
+        earlier, self._whole, self._told = (
+            self._whole,
+            found if self._whole is None else found.over(self._whole),
+            None,
+        )
         had = (earlier.completion if earlier is not None else 0) or 0
         if found.completion and (found.completion > had or found.completion >= events):
             self._events = events
