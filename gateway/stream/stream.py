@@ -288,7 +288,7 @@ class Stream:
             "lag_events": self._log.next_seq - subscriber.position,
             "lag_bytes": self._log.bytes_from(subscriber.position),
         }
-        logs.write_ending(_log, "reader lagged", Ending.LAGGED, lag)
+        logs.write_ending(_log, "reader lagged", Ending.LAGGED, lambda: lag)
 
     def _make_room(self) -> None:
         """Keep the log within its limits; its producer pauses while there is no room."""

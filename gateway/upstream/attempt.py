@@ -30,9 +30,6 @@ from gateway.upstream.redirect import is_redirect, redirected
 from gateway.upstream.whole_body import WholeBody
 
 LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
-# How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
-# would bill the answer twice.
-DEAD_ON_ARRIVAL_SECONDS = 1.0
 ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
 
@@ -164,7 +161,7 @@ class Attempt:
             return
         # A pooled connection that died as the request was written to it: the upstream has hardly read the request, so
         # to send it again is safe (RFC 9112 section 9.3.1). That happens only once, since the next connection is new.
-        young = clock.monotonic() - (self.marks.connected or 0.0) < DEAD_ON_ARRIVAL_SECONDS
+        young = clock.monotonic() - (self.marks.connected or 0.0) < phases.DEAD_ON_ARRIVAL_SECONDS
         if untouched and young and self._enter(AttemptInput.DEAD_ON_ARRIVAL):
             self._start_dial()
         elif self._phase is AttemptPhase.ERROR_BODY or (self._order.streamed and self.stream.finished):
@@ -188,13 +185,16 @@ class Attempt:
     def on_complete(self) -> None:
         connection, self._untold = self._connection, True
         try:
-            self._untold = self._enter(AttemptInput.COMPLETE_AND_OVER if connection is None else phases.COMPLETE)
+            is_over = connection is None or connection.is_whole
+            self._untold = self._enter(phases.COMPLETE_AND_OVER if is_over else phases.COMPLETE)
             if not self._untold:
                 return
-            if connection is not None:
+            if connection is not None and not is_over:
                 connection.deliver_to(ignore)
                 connection.resume()  # a paused connection would not see the end of the body
             self._tasks.share.run(self._tell_complete)
+            if self._untold and self._order.streamed:
+                self.stream.deliver_last()
         except BaseException:
             if self._untold:
                 self._tell_fault()

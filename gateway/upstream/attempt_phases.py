@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+# How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
+# would bill the answer twice.
+DEAD_ON_ARRIVAL_SECONDS = 1.0
+
 
 class AttemptPhase(StrEnum):
     """How far an attempt has come."""
@@ -101,4 +105,5 @@ TABLE: Mapping[AttemptPhase, Mapping[AttemptInput, Transition]] = {
 # Members that every request needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
 CONNECTED, HEAD, CONTENT = AttemptInput.CONNECTED, AttemptInput.HEAD, AttemptInput.CONTENT
 RELAYED, COMPLETE, BODY_OVER = AttemptInput.RELAYED, AttemptInput.COMPLETE, AttemptInput.BODY_OVER
+COMPLETE_AND_OVER = AttemptInput.COMPLETE_AND_OVER
 LINGERING, ENDED, AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS

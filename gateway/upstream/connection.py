@@ -120,6 +120,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._parser.reads
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the end of the response is among the bytes that were read; it is told behind its body."""
+        return self._parser.state is _ENDED
+
+    @property
     def is_urgent(self) -> bool:
         """Whether the next read is acknowledged at once."""
         return self._is_urgent
