@@ -29,6 +29,27 @@ class Caller(NamedTuple):
         return self.everything or owner == self.id
 
 
+class CallerMemory:
+    """What the gate has found out from one head, for the next request with the same head."""
+
+    __slots__ = ("caller", "cors", "digest")
+
+    def __init__(self) -> None:
+        self.caller: Caller | None = None  # in open mode, while the rules are those of `cors`
+        self.cors: Cors | None = None
+        self.digest: bytes | None = None  # of the secret; b"": there is none that could be a key's
+
+    def serve(self, caller: Caller | None, cors: Cors) -> None:
+        """Remember who the caller is in open mode under these rules."""
+        self.caller, self.cors = caller, cors
+
+    def digest_of(self, headers: Mapping[str, str]) -> bytes:
+        """The digest of the secret in these headers, which are those of the head."""
+        secret = _bearer(headers.get("Authorization"))
+        self.digest = secrets.digest(secret) if 0 < len(secret) <= MAX_SECRET_BYTES else b""
+        return self.digest
+
+
 class Gate:
     """The gate: it finds out from the headers of a request who its caller is."""
 
@@ -73,6 +94,19 @@ class Gate:
         if secrets.is_mistyped(secret):
             raise AuthenticationFailed("this API key is mistyped: its check digit does not match")
         return None
+
+    def known_again(self, headers: Mapping[str, str], memory: CallerMemory) -> Caller | None:
+        """What `known` gives, for a head that may have come before; `memory` is the head's own.
+
+        A key is looked up for each request: it may have been revoked, and the rules of open mode exchanged.
+        """
+        if self._keys.is_open:
+            cors = self._open_to()[1]  # a reload makes a new object, whatever it changes
+            if memory.cors is not cors:
+                memory.serve(self.known(headers), cors)
+            return memory.caller
+        account = self._keys.known(memory.digest or memory.digest_of(headers))
+        return self._holder(account) if account is not None else self.known(headers)
 
     def check_open_mode(self, headers: Mapping[str, str], *, is_page: bool = False) -> None:
         """Refuse a request that does not come from this machine, if there is no API key.

@@ -101,6 +101,8 @@ class Fanout:
     def wake(self) -> None:
         """Begin a pass, since the log has grown or ended; a pass that is under way comes round again instead."""
         if self._pass is None:
+            if not (self._apart or self._in_step):
+                return  # as before the first subscriber, and after the last one
             self._pass = self._steps()
             try:
                 self._run(is_first=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.extension import StreamPolicy
-from gateway.dialects.learned_shape import Counts, LearnedShape
+from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
@@ -110,6 +110,9 @@ class DialectRequest(Protocol):
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; at least one."""
 
+    def only_model(self) -> str | None:
+        """The model asked for, if that is all that the request says to the gateway; else None."""
+
     def models_field(self) -> str:
         """The path of the field that names the model, for the `param` of an error."""
 
@@ -180,6 +183,13 @@ class DialectReader(Protocol):
     def last_words(self) -> UpstreamMessage | None:
         """What the upstream said that was no event, if nothing came after it: perhaps why the answer breaks off."""
 
+    def read_beginning(self, data: bytes) -> tuple[list[bytes], int] | None:
+        """The frames of the events with which answers of this upstream begin, as far as a read begins with them.
+
+        With the frames comes their length in the read, which has to be cut into blocks from there on. The events
+        count as read. A frame with content is the last one. None: the read begins in another way.
+        """
+
     def read(self, block: bytes) -> Meaning:
         """The meaning of a block: of the bytes of one event, its blank line included. Never raises."""
 
@@ -229,8 +239,11 @@ class Dialect(Protocol):
     def parse(self, content: Buffer | RequestBody) -> DialectRequest:
         """Check a request's body, as bytes or already read. Raises `ClientError` that names the field."""
 
-    def reader(self, identity: AnswerIdentity) -> DialectReader:
-        """A reader for one streamed answer, which has seen nothing yet."""
+    def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> DialectReader:
+        """A reader for one streamed answer, which has seen nothing yet.
+
+        `memory`: of the same upstream and model, which readers of earlier answers have written; None: there is none.
+        """
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> AnswerDocument:
         """Read a whole answer of status 2xx. Raises `UpstreamError` if the content is an error, or no answer."""

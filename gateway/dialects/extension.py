@@ -68,6 +68,10 @@ class ExtendedRequest:
             return [self.model]
         return list(self.gateway.models or ()) if self.gateway is not None else []
 
+    def only_model(self) -> str | None:
+        """The model asked for, if that is all that the request says to the gateway; else None."""
+        return self.model if self.gateway is None and self.routing is None else None
+
     def check_models(self) -> None:
         """Refuse a request that names its models in no place or in both. Raises `InvalidParameter`."""
         if not self.model_ids():

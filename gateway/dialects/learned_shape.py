@@ -61,6 +61,42 @@ class Counts:
         self.text_bytes = 0
 
 
+class AnswerMemory:
+    """What the readers of an upstream's answers remember for the next answer of the same model.
+
+    `beginning` is the dialect's own value: how answers begin; None: that is not known.
+    """
+
+    __slots__ = ("_doubts", "_misses", "beginning")
+
+    def __init__(self) -> None:
+        self.beginning: Any = None
+        self._misses = 0  # answers in a row that began in another way
+        self._doubts = 0  # answers from which nothing could be learned
+
+    @property
+    def wants_beginning(self) -> bool:
+        """Whether it is worth learning how an answer begins, which takes 0.5 ms."""
+        return self.beginning is None and self._doubts < MAX_USELESS
+
+    def learn(self, beginning: Any) -> None:
+        """Expect this beginning from now on; None: this answer leaves a doubt about its beginning."""
+        self.beginning = beginning
+        self._misses = 0
+        if beginning is None:
+            self._doubts += 1
+
+    def on_hit(self) -> None:
+        """Note that an answer began as it was expected."""
+        self._misses = 0
+
+    def on_miss(self) -> None:
+        """Note that an answer began in another way; the beginning is forgotten after some of them in a row."""
+        self._misses += 1
+        if self._misses >= MAX_USELESS:
+            self.beginning = None
+
+
 class Sample(NamedTuple):
     """An event that was read in full: its block, the frame made of it, and the path to the string that will change.
 
@@ -111,7 +147,10 @@ class LearnedShape:
         self.is_open = False  # the next byte begins a block
         # Takes a frame, and the transfer chunk that holds only this frame; b"" if the frame did not come so.
         self.on_frame: Callable[[bytes, bytes], None] = _drop
-        self._follow(None)
+        # No shape, as `_follow(None)` sets it: written out, since every answer begins so.
+        self._head, self._tail, self._around, self._same = _NO_BLOCK, b"", -1, False
+        self._out_head = self._out_tail = b""
+        self._chunk_heads, self._chunk_tail = {}, CRLF
 
     def send_to(self, on_frame: Callable[[bytes, bytes], None]) -> None:
         """Give frames to this receiver from now on."""
@@ -137,6 +176,13 @@ class LearnedShape:
         """
         self._sample = sample
         self._chunk_heads = {}  # so that `take` knows no size and learns first
+
+    def follow(self, head: bytes, tail: bytes) -> None:
+        """Expect these bytes around the text from now on, as an earlier answer has proven them."""
+        self._head = self._out_head = head
+        self._tail = self._out_tail = tail
+        self._around, self._same = len(head) + len(tail), True
+        self._chunk_heads, self._chunk_tail = {}, tail + CRLF
 
     def forget(self) -> None:
         """Forget the shape, so that the next event is read in full: its bytes mean something else from now on."""

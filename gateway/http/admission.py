@@ -32,6 +32,7 @@ from gateway.errors import ClientError, PermissionDenied
 from gateway.http.capacity import Capacity
 from gateway.http.errors import SERVER_NAME, Handler, tell_close
 from gateway.http.in_force import InForce
+from gateway.http.known_head import KnownHead
 from gateway.http.request_id import request_id_of
 from gateway.routing.router import Route
 from gateway.wire import http1
@@ -88,6 +89,14 @@ class Admission:
         Raises `AuthenticationFailed`, `PermissionDenied`.
         """
         return self._gate.known(headers)
+
+    def enter_again(self, head: KnownHead) -> Caller | None:
+        """Take the first two steps for a plain POST, which has no `Origin`; None if only the books know the key.
+
+        Raises as `enter` and `known_caller` do.
+        """
+        self._capacity.check("POST")
+        return self._gate.known_again(head.headers, head.caller)
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """The caller of a request, looked up in the books if necessary.

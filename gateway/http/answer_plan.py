@@ -6,7 +6,9 @@ stream is asked for anything.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from gateway.completion.meter import OutputLimits
@@ -14,7 +16,7 @@ from gateway.completion.streamed import UsageEvent
 from gateway.config import StreamSettings
 from gateway.dialects.dialect import CheckedRequest, Dialect, DialectRequest
 from gateway.errors import InvalidParameter
-from gateway.routing.options import RoutingOptions
+from gateway.routing.options import NO_OPTIONS, RoutingOptions
 from gateway.routing.options import parse as parse_options
 from gateway.routing.router import Ask
 from gateway.stream.audience import Policy, policy_of
@@ -24,6 +26,7 @@ MAX_KEY_CHARACTERS = 256  # the longest `X-Stream-Key`
 # whole answer comes at once, so what it may cost is reserved before: the longest answer of most models.
 STREAM_TOKENS, WHOLE_TOKENS = 1024, 16_384
 MAX_BUDGET_DIGITS = 8  # digits of `X-Max-TTFT-Ms`: about a day
+_ACTED_ON = ("X-Stream-Key", "X-Usage-Event", "X-Max-TTFT-Ms")  # headers that change a plan
 _USAGE_EVENTS = ("auto", "event", "finish", "none")
 
 
@@ -75,6 +78,48 @@ def plan_answer(
     )
 
 
+def asks_nothing(headers: Mapping[str, str]) -> bool:
+    """Whether these headers leave the plan of an answer as it is without them."""
+    return not (any(name in headers for name in _ACTED_ON) or _is_auriko(headers))
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPlans:
+    """The plans of streamed answers to requests that ask for a model and nothing else, under one configuration."""
+
+    limits: StreamSettings
+    output: OutputLimits
+    policy: Policy
+    usage_events: tuple[UsageEvent, UsageEvent]  # for a client that has not asked for its usage, and for one that has
+
+    @classmethod
+    def of(cls, limits: StreamSettings) -> "PlainPlans":
+        """The plans under these limits."""
+        unasked, asked = (_usage_event({}, limits.usage_event, wants_usage=wants) for wants in (False, True))
+        return cls(limits, _output_limits(limits, NO_OPTIONS), policy_of(limits), (unasked, asked))
+
+    def plan(self, checked: CheckedRequest, model_id: str) -> AnswerPlan:
+        """What `plan_answer` makes of a request whose headers `asks_nothing` of, and whose `only_model` is this."""
+        request = checked.request
+        return AnswerPlan(
+            checked.dialect,
+            request,
+            True,
+            _plain_ask(model_id),
+            request.max_output_tokens(STREAM_TOKENS),
+            self.usage_events[request.wants_usage()],
+            self.output,
+            self.policy,
+            None,
+            b"",
+        )
+
+
+@lru_cache(maxsize=128)
+def _plain_ask(model_id: str) -> Ask:
+    return Ask((model_id,), NO_OPTIONS, options_field="routing")
+
+
 def _fingerprint(checked: CheckedRequest) -> bytes:
     """The digest by which two requests under one `X-Stream-Key` are told apart."""
     digest = checked.digest or hashlib.sha256(checked.content).digest()
@@ -98,8 +143,11 @@ def _usage_event(headers: Mapping[str, str], default: str, *, wants_usage: bool)
         )
     if policy != "auto":
         return cast(UsageEvent, policy)
-    auriko = headers.get("User-Agent", "").lower().startswith("auriko")
-    return "event" if wants_usage or auriko else "none"
+    return "event" if wants_usage or _is_auriko(headers) else "none"
+
+
+def _is_auriko(headers: Mapping[str, str]) -> bool:
+    return headers.get("User-Agent", "").lower().startswith("auriko")
 
 
 def _output_limits(limits: StreamSettings, options: RoutingOptions) -> OutputLimits:

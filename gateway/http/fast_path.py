@@ -9,19 +9,18 @@ long to read.
 
 import re
 
-from multidict import CIMultiDict
-
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import check
+from gateway.dialects.dialect import CheckedRequest, check
 from gateway.dialects.request_body import KEPT_WHOLE_BYTES, is_read_at_once
 from gateway.http.admission import RequestHead
-from gateway.http.answer_plan import plan_answer
+from gateway.http.answer_plan import AnswerPlan, PlainPlans, plan_answer
 from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
+from gateway.http.known_head import KnownHead
 from gateway.http.opening import Opening
-from gateway.http.request_id import request_id_in
-from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
+from gateway.http.request_id import new_request_id
+from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, head_finder, parse_request
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
 from gateway.http.waiting import WaitingBody
 
@@ -34,44 +33,55 @@ class FastPath:
     def __init__(self, parts: ReplyParts, max_body_bytes: int) -> None:
         self._parts = parts
         self._max_content_bytes = min(max_body_bytes, MAX_CONTENT_BYTES)
+        self._find_head = head_finder()
+        self._plans: PlainPlans | None = None  # under the configuration in force
 
     def parse(self, data: bytes) -> PlainRequest | Unparsed:
         """The plain request that these bytes begin with."""
-        return parse_request(data, self._max_content_bytes)
+        return parse_request(data, self._max_content_bytes, self._find_head)
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         """Answer the request, or refuse it with an error; False: aiohttp has to answer."""
-        is_long = len(request.content) > KEPT_WHOLE_BYTES
-        if not _STREAMED.search(request.content) or (is_long and not is_read_at_once(request.content)):
+        known, content, _ = request
+        is_long = len(content) > KEPT_WHOLE_BYTES
+        if not _STREAMED.search(content) or (is_long and not is_read_at_once(content)):
             return False
-        headers: CIMultiDict[str] = CIMultiDict(request.fields)
         parts, caller = self._parts, None
         try:
-            parts.admission.enter("POST", headers)
-            caller = parts.admission.known_caller(headers)
+            caller = parts.admission.enter_again(known)
             if caller is None:
                 return False
             if caller.account is not None:
-                parts.admission.check_rate(caller, headers)
-            checked = check(CHAT, request.content)
+                parts.admission.check_rate(caller, known.headers)
+            checked = check(CHAT, content)
             if not checked.request.streamed:
                 return False
-            plan = plan_answer(headers, checked, parts.in_force.config.stream)
+            plan = self._plan(known, checked)
         except NoRoom:
             return False
         except Exception as error:
             parts.admission.count_refused(error, caller)
-            _FastReply(client, parts, RequestHead(headers, request_id_in(headers), caller)).refuse(error)
+            head = RequestHead(known.headers, known.request_id or new_request_id(), caller)
+            _FastReply(client, parts, head).refuse(error)
             return True
-        head = RequestHead(headers, request_id_in(headers), caller)
+        head = RequestHead(known.headers, known.request_id or new_request_id(), caller)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False
         reply = _FastReply(client, parts, head)
-        if is_long and not reply.holds(opening, len(request.content)):
+        if is_long and not reply.holds(opening, len(content)):
             return True
         reply.start(opening)
         return True
+
+    def _plan(self, known: KnownHead, checked: CheckedRequest) -> AnswerPlan:
+        """The plan of an answer. Raises `ClientError`."""
+        limits, plans = self._parts.in_force.config.stream, self._plans
+        if known.asks_nothing and (model_id := checked.request.only_model()) is not None:
+            if plans is None or plans.limits is not limits:  # a reload has exchanged the configuration
+                plans = self._plans = PlainPlans.of(limits)
+            return plans.plan(checked, model_id)
+        return plan_answer(known.headers, checked, limits)
 
 
 class _FastReply:

@@ -58,7 +58,8 @@ class Opening:
         self._parts = parts
         self.plan = plan
         self.head = head
-        self._account = head.account  # the account of the key that pays; None in open mode
+        caller = head.caller
+        self._account = None if caller is None else caller.account  # of the key that pays; None in open mode
         self._joined: Production | None = None
         self._lease: Lease | None = None  # the lease on the key's money; None: nobody pays
         self._waiting: WaitingBody | None = None  # the share of a long body in the memory of those that wait
@@ -102,22 +103,24 @@ class Opening:
             self._joined = self._joinable(parts.directory.find_key(head.owner, plan.key))
             if self._joined is not None:
                 return  # to join costs nothing, and does not depend on the state of upstreams
-        self._route = parts.in_force.router.route(plan.ask, clock.monotonic())
-        parts.admission.check_models(head.caller, self._route, plan.ask.models_field)
-        first = self._route.candidates[0]
-        model_id = first.model.id
-        name = f"{plan.dialect.operation} {model_id}"
-        self._span = parts.tracing.begin(name, head.headers.get("traceparent"), clock.wall_time())
+        route = self._route = parts.in_force.router.route(plan.ask, clock.monotonic())
+        if self._account is not None:
+            parts.admission.check_models(head.caller, route, plan.ask.models_field)
+        first = route.candidates[0]
+        model_id, now = first.model.id, clock.wall_time()
+        span = self._span = parts.tracing.begin(
+            plan.dialect.operation, model_id, head.headers.get("traceparent"), now
+        )
         self._call = Call(
             request_id=head.request_id,
             model_id=model_id,
             dialect=plan.dialect,
             request=plan.request,
             streamed=plan.streamed,
-            created=int(clock.wall_time()),
+            created=int(now),
             prompt_tokens=plan.request.estimate_prompt_tokens(),
             hold_finish=plan.usage_event == "finish",
-            traceparent=self._span.traceparent,
+            traceparent=span.traceparent,
             wildcard=first.wildcard,
             headers=head.headers,
         )

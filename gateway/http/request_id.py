@@ -17,8 +17,13 @@ def new_request_id() -> str:
 
 def request_id_in(headers: Mapping[str, str]) -> str:
     """The client's own `x-request-id` if it may stand in a log line, else a new id."""
+    return sent_request_id(headers) or new_request_id()
+
+
+def sent_request_id(headers: Mapping[str, str]) -> str | None:
+    """The client's own `x-request-id` if it may stand in a log line, else None."""
     sent = headers.get("x-request-id")
-    return sent if sent is not None and _ACCEPTED.fullmatch(sent) else new_request_id()
+    return sent if sent is not None and _ACCEPTED.fullmatch(sent) else None
 
 
 def request_id_of(request: web.Request) -> str:

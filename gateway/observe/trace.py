@@ -42,8 +42,11 @@ class Span(Protocol):
 class Tracing(Protocol):
     """Where spans come from."""
 
-    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
-        """A new span. `started`: Unix seconds. `traceparent`: the client's header, which may hold anything."""
+    def begin(self, operation: str, model_id: str, traceparent: str | None, started: float) -> Span:
+        """A new span of this operation with this model. `started`: Unix seconds.
+
+        `traceparent`: the client's header, which may hold anything.
+        """
 
     def shut(self) -> None:
         """Send the spans that are left; blocks for `SHUT_SECONDS` at most."""
@@ -57,11 +60,14 @@ class PassedOnTrace(NamedTuple):
     def end(self, describe: Callable[[], SpanRecord]) -> None: ...
 
 
+_NO_TRACE = PassedOnTrace(None)
+
+
 class NoTracing:
     """The tracing of a gateway whose spans are not collected."""
 
-    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
-        return PassedOnTrace(valid(traceparent))
+    def begin(self, operation: str, model_id: str, traceparent: str | None, started: float) -> Span:
+        return _NO_TRACE if traceparent is None else PassedOnTrace(valid(traceparent))
 
     def shut(self) -> None: ...
 
@@ -76,12 +82,14 @@ class OtelTracing:
         self._tracer = provider.get_tracer("rivergate")
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, name: str, traceparent: str | None, started: float) -> Span:
+    def begin(self, operation: str, model_id: str, traceparent: str | None, started: float) -> Span:
         from opentelemetry.trace import SpanKind
 
         parent = valid(traceparent)
         context = self._propagator.extract({"traceparent": parent} if parent else {})
-        span = self._tracer.start_span(name, context, kind=SpanKind.SERVER, start_time=int(started * _NANO))
+        span = self._tracer.start_span(
+            f"{operation} {model_id}", context, kind=SpanKind.SERVER, start_time=int(started * _NANO)
+        )
         own = span.get_span_context()
         header = f"00-{own.trace_id:032x}-{own.span_id:016x}-{int(own.trace_flags):02x}"
         return _OtelSpan(span, header, started)

@@ -6,7 +6,7 @@ error that says why there is none.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gateway.config import RoutingSettings, TtftSettings
@@ -58,6 +58,10 @@ class Route:
     throttle: Throttle
     incidents: Incidents
     warnings: tuple[Warning_, ...] = ()
+    names: tuple[str, ...] = field(init=False)  # of the candidates' upstreams
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(candidate.endpoint.name for candidate in self.candidates))
 
 
 class Router:

@@ -69,6 +69,8 @@ class StreamLog:
 
         Raises `LookupError` for a position that was trimmed or does not exist yet.
         """
+        if seq == self.first_seq and self.bytes <= max_bytes:
+            return self._held[:]  # as for the first piece of nearly every subscriber
         self.check(seq)
         frames: list[bytes] = []
         for start in range(seq - self.first_seq, len(self._held), WINDOW):

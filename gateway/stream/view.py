@@ -5,6 +5,7 @@ transfer chunk (RFC 9112 section 7.1), so that an event is never split over two 
 is over; the bytes that end a body belong to the owner of the connection.
 """
 
+import functools
 from enum import Enum
 
 from gateway.delivery.pieces import Piece
@@ -32,7 +33,7 @@ class CompletionView:
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
         self.relays_chunks = chunked
-        self.keepalive = _sendable(log.keepalive, chunked=chunked)
+        self.keepalive = _keepalive(log.keepalive, chunked)
 
     def framed(self, frame: bytes, seq: int) -> bytes:
         if not self.relays_chunks:
@@ -71,7 +72,7 @@ class EventsView:
         self._log = log
         self._chunked = chunked
         self._prefix = b"id: %b-" % log.epoch.encode()
-        self.keepalive = _sendable(log.keepalive, chunked=chunked)
+        self.keepalive = _keepalive(log.keepalive, chunked)
 
     def framed(self, frame: bytes, seq: int) -> bytes:
         return _sendable(self._event(frame, seq), chunked=self._chunked)
@@ -122,6 +123,11 @@ class Framing(Enum):
     COMPLETION = CompletionView
     EVENTS = EventsView
     SOURCE_EVENTS = SourceEventsView
+
+
+@functools.lru_cache(maxsize=32)  # each dialect has one keep-alive, and a view is made for each stream
+def _keepalive(frame: bytes, chunked: bool) -> bytes:
+    return _sendable(frame, chunked=chunked)
 
 
 def _sendable(data: bytes, *, chunked: bool) -> bytes:

@@ -16,7 +16,7 @@ from gateway.dialects.usage import Usage
 from gateway.errors import GatewayError, RivergateError, UpstreamError, UpstreamRefused, UpstreamStalled
 from gateway.tasks import Tasks
 from gateway.upstream import attempt_phases as phases
-from gateway.upstream.attempt_phases import TABLE, AttemptInput, AttemptPhase, AttemptTimer
+from gateway.upstream.attempt_phases import AS_IT_WAS, TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, Steps, StreamBody
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
@@ -27,10 +27,8 @@ from gateway.upstream.inflate import inflating
 from gateway.upstream.order import AttemptObserver, Marks, Order
 from gateway.upstream.patience import Patience, PatienceOver, WholePatience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
+from gateway.upstream.response_parser import EVENTS_HEAD
 from gateway.upstream.whole_body import WholeBody
-
-LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
-ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
 
 class Attempt:
@@ -131,6 +129,9 @@ class Attempt:
         self.marks.head, self.marks.status = clock.monotonic(), status
         if self._connection is not None:
             self._connection.set_urgent(True)
+        if headers is EVENTS_HEAD[1] and self._order.streamed:
+            self._enter(phases.HEAD)
+            return self._on_first_bytes
         if not 200 <= status < 300:
             if is_redirect(status, headers):
                 self._follow(status, headers["location"])
@@ -190,8 +191,7 @@ class Attempt:
             if not self._untold:
                 return
             if connection is not None and not is_over:
-                connection.deliver_to(ignore)
-                connection.resume()  # a paused connection would not see the end of the body
+                connection.ignore_rest()
             self._tasks.share.run(self._tell_complete)
             if self._untold and self._order.streamed:
                 self.stream.deliver_last()
@@ -308,12 +308,13 @@ class Attempt:
         if following is None:
             return False
         self._phase, timer = following
-        if timer is not phases.AS_IT_WAS:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if (arm := self._ARM.get(timer)) is not None:
-                arm(self)
+        if timer is AS_IT_WAS:
+            return True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (arm := self._ARM.get(timer)) is not None:
+            arm(self)
         if self._phase is phases.ENDED:
             self._body.stop()
         return True
@@ -324,7 +325,7 @@ class Attempt:
             patience = WholePatience(limits.response, self.marks.connected or 0.0)
             self._set_timer(first_look(limits.response, limits.response), self._await_content, patience)
         else:
-            self._set_timer(first_look(limits.head, limits.first_content), self._await_content, None)
+            self._set_timer(limits.first_look, self._await_content, None)
 
     def _await_content(self, patience: Patience | WholePatience | None) -> None:
         """Look whether the upstream still lives, until its first content comes, or the whole answer is there."""
@@ -351,8 +352,9 @@ class Attempt:
         elif body.finished:
             self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
-            limit = self._order.endpoint.limits.idle
-            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit * 1000:.0f})"))
+            self._fail(
+                UpstreamStalled(f"no byte for idle_timeout_ms ({self._order.endpoint.limits.idle * 1000:.0f})")
+            )
 
     def _sample_gap(self, body: StreamBody) -> None:
         if self._connection is not None and body.events and not self._is_compressed:
@@ -394,7 +396,7 @@ class Attempt:
     # What arms each timer.
     _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
         AttemptTimer.ANSWER: _await_answer,
-        AttemptTimer.ERROR_BODY: lambda self: self._set_timer(ERROR_BODY_SECONDS, self._finish_body),
+        AttemptTimer.ERROR_BODY: lambda self: self._set_timer(phases.ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,
-        AttemptTimer.LINGER: lambda self: self._set_timer(LINGER_SECONDS, self._stop),
+        AttemptTimer.LINGER: lambda self: self._set_timer(phases.LINGER_SECONDS, self._stop),
     }

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+LINGER_SECONDS = 1.0  # how long after the last event the body may still end properly, to keep the connection
 # How long after the request a lost connection is replaced. After that the upstream may have begun to generate, and
 # would bill the answer twice.
 DEAD_ON_ARRIVAL_SECONDS = 1.0
+ERROR_BODY_SECONDS = 5.0  # how long to wait for the body of an error whose status is known already
 
 
 class AttemptPhase(StrEnum):

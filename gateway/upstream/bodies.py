@@ -93,6 +93,7 @@ class StreamBody:
         "_held",
         "_held_bytes",
         "_hold_finish",
+        "_is_beginning",
         "_last",
         "_max_event_bytes",
         "_owner",
@@ -131,6 +132,7 @@ class StreamBody:
         self._shape.send_to(self._hold)
         self._read_events = 0  # frames that `_deliver` has taken; `counts.events` moves with all others
         self.counts = reader.counts
+        self._is_beginning = True  # all reads so far were found by `read_beginning`
         self.content_seen = False
         self.finish_frame: bytes | None = None  # the last finish, if it is held back to carry the usage
         self.over = False
@@ -155,6 +157,8 @@ class StreamBody:
         return self._reader.finished
 
     def feed(self, data: bytes) -> Steps:
+        if self._is_beginning and not (data := self._begin(data)):
+            return None
         # A read that is exactly one more event of the learned shape, as nearly all are, is not cut into blocks.
         shape, tried = self._shape, None
         if shape.is_open:
@@ -171,6 +175,26 @@ class StreamBody:
             shape.on_boundary(is_open=self._decoder.at_boundary)
         steps = self._take_blocks(blocks, tried, fault)
         return steps if next(steps, self) is not self else None
+
+    def _begin(self, data: bytes) -> bytes:
+        """Take the beginning of the answer, if it is known by its bytes; returns what is left of the read."""
+        found = self._reader.read_beginning(data) if len(data) <= self._max_event_bytes else None
+        if found is None:
+            self._is_beginning = False
+            return data
+        frames, end = found
+        self._decoder.pass_over()
+        self._shape.on_boundary(is_open=True)
+        self._read_events += len(frames)
+        self._held += frames
+        self._held_bytes += end
+        rest = data[end:]
+        if self.counts.events:
+            self._is_beginning, self.content_seen = False, True
+            self._owner.on_content()
+        elif rest:
+            self._is_beginning = False
+        return b"" if self.over else rest
 
     def _take_blocks(self, blocks: list[bytes], tried: bytes | None, fault: sse.EventFault | None) -> Iterator[None]:
         """Take the blocks of one read. A step ends before the block that would make it long."""

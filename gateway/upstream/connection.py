@@ -146,6 +146,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_held = False
         self._resume_reading()
 
+    def ignore_rest(self) -> None:
+        """Wait for the end of the body and drop what comes before it; a paused connection would not see the end."""
+        self.deliver_to(ignore)
+        self.resume()
+
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from gateway import __version__, config
 from gateway.dialects.body_changes import BodyChanges
+from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import Content
 from gateway.errors import RivergateError
 from gateway.upstream.dial import (
@@ -23,10 +24,12 @@ from gateway.upstream.dial import (
 )
 from gateway.upstream.long_request import LongRequest, Request
 from gateway.upstream.pace import Pace
+from gateway.upstream.patience import first_look
 from gateway.upstream.pool import Pool
 from gateway.upstream.redaction import Redactor
 from gateway.wire import http1
 
+MAX_REMEMBERED = 256  # models of one upstream whose answers are remembered; a wildcard may find any number of models
 SHORTEST_SECRET = 6  # characters of a header's value that is kept out of messages
 # Header fields whose values, written into a configuration, are no secrets and stand in many messages.
 _NO_SECRETS = frozenset(
@@ -49,6 +52,10 @@ class AttemptLimits:
     first_content: float
     response: float
     idle: float
+    first_look: float = field(init=False)  # from the request to the first look at a stream
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "first_look", first_look(self.head, self.first_content))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,18 @@ class Learned:
     """What the answers of an upstream have taught about it; it is known until the process ends or it is reconfigured.
 
     `refuses_usage`: it refuses the field that asks for the usage of a stream, and answers without the field.
+    `answers`: how its answers begin, by the model's id.
     """
 
     refuses_usage: bool = False
+    answers: dict[str, AnswerMemory] = field(default_factory=dict)
+
+    def memory_of(self, model_id: str) -> AnswerMemory | None:
+        """What is remembered of this model's answers; None for a model beyond `MAX_REMEMBERED`."""
+        memory = self.answers.get(model_id)
+        if memory is None and len(self.answers) < MAX_REMEMBERED:
+            memory = self.answers[model_id] = AnswerMemory()
+        return memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _FIELD_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*\r\n)+")
-MAX_PLAIN_HEAD = 8000  # bytes; a request with a longer head is not plain
 _TARGET = re.compile(r"[\x21-\x7e]+")
 _ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
@@ -46,30 +45,31 @@ def is_field(name: str, value: str) -> bool:
 def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     """Field lines. Raises `ValueError` as `encode_request` does."""
     fields = list(fields)
-    names, values = [name for name, _ in fields], [value for _, value in fields]
-    # All names and all values are joined and checked at once: five fields take 1.8 us, checked one by one 4.2 us.
-    if fields and not (all(names) and is_field("".join(names), "".join(values))):
+    if not fields:
+        return b""
+    # All is joined and checked at once, without a step of Python for each field: three fields take 40 bytecodes.
+    lines = "\r\n".join(map(": ".join, fields)) + "\r\n"
+    names = dict(fields)
+    if not (
+        "" not in names
+        and _TOKEN.fullmatch("".join(names))
+        and _FIELD_VALUE.fullmatch(lines.replace("\r\n", ""))
+        and lines.count("\r\n") == len(fields)
+    ):
         name = next(name for name, value in fields if not is_field(name, value))
         raise ValueError(f"the header {name!r} holds a character that HTTP does not allow")
-    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+    return lines.encode("latin-1")
 
 
-def parse_fields(data: bytes, start: int) -> tuple[list[tuple[str, str]], int] | None:
-    """The fields of a request head whose lines begin at `start`, and where its body begins; None for half a head.
+def parse_fields(lines: bytes) -> list[tuple[str, str]]:
+    """The fields of a request head, each line with its end; only ASCII, a part of what RFC 9112 section 5 allows.
 
-    Only plain heads are taken, a part of what RFC 9112 section 5 allows. Raises `ValueError` for all others: bytes
-    beyond ASCII, more than `MAX_PLAIN_HEAD` bytes, no field at all.
+    Raises `ValueError` for all other lines, and for no field at all.
     """
-    end = data.find(b"\r\n\r\n", start - 2, start + MAX_PLAIN_HEAD)
-    if end < 0:
-        if len(data) >= start + MAX_PLAIN_HEAD:
-            raise ValueError("a long head")
-        return None
-    lines = data[start : end + 2]
     if not _FIELD_LINES.fullmatch(lines):
         raise ValueError("not a plain head")
     split = [line.partition(":") for line in lines.decode("ascii").split("\r\n")[:-1]]
-    return [(name, value.strip(" \t")) for name, _, value in split], end + 4
+    return [(name, value.strip(" \t")) for name, _, value in split]
 
 
 def encode_response(status: int, reason: str, fields: Iterable[tuple[str, str]]) -> bytes:

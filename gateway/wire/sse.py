@@ -93,6 +93,11 @@ class BlockDecoder:
         self.at_boundary = not self._tail and not self._after_cr and self._start is None
         return blocks
 
+    def pass_over(self) -> None:
+        """Note that a read of whole events was not given to the decoder; it must have held nothing before."""
+        self._start = None
+        self.at_boundary = True
+
     def finish(self) -> bytes:
         """The unterminated rest at the end of the stream (WHATWG: an incomplete event is discarded)."""
         rest = (self._start or b"") + bytes(self._tail)

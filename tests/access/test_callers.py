@@ -1,6 +1,7 @@
 """The caller of a request: in open mode any secret names an owner; with keys in the ledger only their secrets do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.access.books_thread import BooksThread
-from gateway.access.callers import MAX_SECRET_BYTES, Caller, Gate, open_caller
+from gateway.access.callers import MAX_SECRET_BYTES, Caller, CallerMemory, Gate, open_caller
+from gateway.access.cors import Cors
 from gateway.access.key_ring import KeyRing
 from gateway.access.sqlite_books import SqliteBooks
-from gateway.errors import AuthenticationFailed
+from gateway.errors import AuthenticationFailed, PermissionDenied
 
 from .books import NOW, new_key, new_secret
 
@@ -163,6 +165,51 @@ async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: Sqlit
     assert mine.may_see(mine.id)
     assert not mine.may_see(yours.id)
     assert not mine.may_see("")
+
+
+async def test_a_head_that_came_before_gives_no_revoked_key(gate: Gate, beside: SqliteBooks) -> None:
+    secret = new_secret()
+    key = new_key(secret)
+    beside.create(key)
+    keys = KeyRing(BooksThread(beside))
+    keys.load()
+    gate, headers, memory = Gate(keys, lambda: NOW), asking(f"Bearer {secret}"), CallerMemory()
+    assert [gate.known_again(headers, memory) for _ in range(2)] == [gate.known(headers)] * 2
+    account = keys.account(key.id)
+    assert account is not None
+    account.on_key(replace(key, revoked_at=int(NOW)), NOW)
+    with pytest.raises(AuthenticationFailed, match="revoked"):
+        gate.known_again(headers, memory)
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer ", "Bearer unknown", f"Bearer {'x' * 2000}", "Basic abc"])
+async def test_a_head_that_came_before_is_refused_as_it_was(
+    gate: Gate, beside: SqliteBooks, authorization: str | None
+) -> None:
+    beside.create(new_key(new_secret()))
+    gate, headers, memory = await reopened(gate, beside), asking(authorization), CallerMemory()
+    known = answer_of(gate.known, headers)
+    assert [answer_of(gate.known_again, headers, memory) for _ in range(2)] == [known] * 2
+    assert known is None or isinstance(known, str)
+
+
+def answer_of(find: Callable[..., Caller | None], *arguments: object) -> Caller | str | None:
+    """What the gate answers, or the words of its refusal."""
+    try:
+        return find(*arguments)
+    except AuthenticationFailed as error:
+        return str(error)
+
+
+def test_a_head_that_was_served_is_refused_when_the_rules_of_open_mode_have_changed(keys: KeyRing) -> None:
+    rules: list[tuple[list[str], Cors]] = [(["gateway.lan"], Cors(()))]
+    gate, memory = Gate(keys, lambda: NOW, lambda: rules[-1]), CallerMemory()
+    headers = {"Host": "gateway.lan"}
+    assert [gate.known_again(headers, memory) for _ in range(2)] == [open_caller("")] * 2
+    rules.append(([], Cors(())))
+    for _ in range(2):
+        with pytest.raises(PermissionDenied, match="neither localhost"):
+            gate.known_again(headers, memory)
 
 
 async def reopened(gate: Gate, ledger: SqliteBooks) -> Gate:

@@ -19,7 +19,7 @@ import orjson
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
-from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
+from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample
 from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.dialects.usage import Usage, estimate, text_tokens
 from gateway.errors import InvalidParameter, RivergateError, UpstreamError
@@ -73,6 +73,9 @@ class ToyReader:
 
     unfinished = "no end"
     last_words = None
+
+    def read_beginning(self, data: bytes) -> None:
+        return None
 
     def __init__(self, identity: AnswerIdentity) -> None:
         self._identity = identity
@@ -156,7 +159,7 @@ class ToyDialect:
             raise InvalidParameter("ask: must be a string", param="ask")
         return ToyRequest(body["model"], None, None, body.get("live", False), body["ask"])
 
-    def reader(self, identity: AnswerIdentity) -> ToyReader:
+    def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> ToyReader:
         return ToyReader(identity)
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> ToyDocument:

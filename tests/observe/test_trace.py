@@ -26,12 +26,12 @@ PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 )
 def test_what_is_no_traceparent_goes_nowhere(text: str) -> None:
     assert valid(text) is None
-    assert NoTracing().begin("chat", text, 0.0).traceparent is None
+    assert NoTracing().begin("chat", "m", text, 0.0).traceparent is None
 
 
 def test_without_a_collector_the_clients_header_goes_on_as_it_came() -> None:
     tracing = build({})
-    span = tracing.begin("chat", PARENT, 0.0)
+    span = tracing.begin("chat", "m", PARENT, 0.0)
     assert span.traceparent == PARENT
     span.end(lambda: SpanRecord({}))
     tracing.shut()
@@ -42,7 +42,7 @@ def test_a_span_is_the_child_of_the_clients_and_the_parent_of_the_upstreams() ->
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = OtelTracing(provider)
-    span = tracing.begin("chat m", PARENT, 1000.0)
+    span = tracing.begin("chat", "m", PARENT, 1000.0)
     traced = SpanRecord({"gen_ai.request.model": "m"}, "the upstream failed", {"first content": 0.25})
     span.end(lambda: traced)
     [found] = exporter.get_finished_spans()

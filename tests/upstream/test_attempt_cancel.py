@@ -8,7 +8,7 @@ import pytest
 from gateway import clock
 from gateway.errors import UpstreamStalled
 from gateway.simulate import Provider
-from gateway.upstream.attempt import LINGER_SECONDS
+from gateway.upstream.attempt_phases import LINGER_SECONDS
 from gateway.upstream.pool import PoolStatistics
 
 from .faults import FAST

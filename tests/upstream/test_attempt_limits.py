@@ -7,8 +7,7 @@ import pytest
 from gateway import clock
 from gateway.errors import UpstreamStalled
 from gateway.simulate import Provider
-from gateway.upstream import attempt as attempts
-from gateway.upstream import idle_watch
+from gateway.upstream import attempt_phases, idle_watch
 
 from .faults import FAST
 from .kit import (
@@ -131,7 +130,7 @@ async def test_a_loss_after_the_finish_is_a_clean_end(server: Server) -> None:
 
 
 async def test_an_error_body_that_never_ends_is_cut(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "ERROR_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(attempt_phases, "ERROR_BODY_SECONDS", 0.1)
     to = endpoint(server.base_url)
     trial = Trial(to)
     peer = await server.peer()

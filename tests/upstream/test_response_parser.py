@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.response_parser import (
     BEFORE_BODY,
+    EVENTS_HEAD,
     IN_BODY,
     MAX_HEAD_BYTES,
     TABLE,
@@ -61,6 +62,82 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 def bytes_of(data: bytes) -> list[bytes]:
     return [data[place : place + 1] for place in range(len(data))]
+
+
+# --- the head of an event stream, which is read past llhttp
+
+EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\n"
+CHUNKS = b"transfer-encoding: Chunked \r\n"
+BODY = b"5\r\nhello\r\n0\r\n\r\n"
+BESIDE = [b"Date: a, b\r\n", b"x-request-id:1\r\n", b"Connection: Keep-Alive\r\n", b"Set-Cookie: \r\n", b"Via: a\r\n"]
+# Lines that change what the head means, or that llhttp refuses.
+ODD = [
+    *(b"Connection: close\r\n", b"Connection: keep-alive, close\r\n", b"Proxy-Connection: close\r\n"),
+    *(b"Content-Length: 5\r\n", b"Content-Encoding: gzip\r\n", b"Upgrade: x\r\n", b"no colon\r\n", b"a: b\nc: d\r\n"),
+    *(b"a : b\r\n", b"a: \x00\r\n", b"a: \xe9\r\n", b"a: b\r\n folded\r\n", b": a\r\n"),
+    *(
+        EVENTS,
+        CHUNKS,
+        b"Content-Type: text/plain\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+    ),
+]
+
+
+def outcome(data: bytes, *, singly: bool = False) -> tuple[object, ...]:
+    """All that the parser makes of a response, from one read or from a read for each byte of its head."""
+    parser = awaiting()
+    at = data.index(b"\r\n\r\n") + 4 if singly else 0
+    head, body = None, b""
+    for piece in [*bytes_of(data[:at]), data[at:]]:
+        if parser.state is not ResponseState.BROKEN:  # nothing more is read from a connection that is broken
+            parser.feed(piece)
+            head, body = parser.take_head() or head, body + parser.take_body()
+    told = head and (head[0], head[1].get("transfer-encoding", "").lower().strip())
+    kind = head and head[1].get("content-type", "")[:17]
+    return told, kind, body, parser.state, parser.error and parser.error.reason
+
+
+@given(st.permutations([EVENTS, CHUNKS, *BESIDE]))
+def test_the_head_of_an_event_stream_is_known_at_one_look_in_any_order_of_its_fields(lines: list[bytes]) -> None:
+    data = b"HTTP/1.1 200 OK\r\n" + b"".join(lines) + b"\r\n" + BODY
+    parser = awaiting()
+    parser.feed(data)
+    assert parser.take_head() is EVENTS_HEAD
+    assert outcome(data) == outcome(data, singly=True)
+    assert parser.state is ResponseState.ENDED
+
+
+@given(
+    st.lists(st.sampled_from([EVENTS, CHUNKS, *BESIDE, *ODD]), max_size=6), st.sampled_from(["OK", "", "\t", "\xe9"])
+)
+def test_whatever_stands_in_a_head_one_look_finds_what_llhttp_finds(lines: list[bytes], reason: str) -> None:
+    data = b"HTTP/1.1 200 %b\r\n%b\r\n%b" % (reason.encode("latin-1"), b"".join(lines), BODY)
+    assert outcome(data) == outcome(data, singly=True)
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_a_head_with_an_odd_line_is_not_known_at_one_look(line: bytes) -> None:
+    parser = awaiting()
+    parser.feed(b"HTTP/1.1 200 OK\r\n" + EVENTS + line + CHUNKS + b"\r\n" + BODY)
+    assert parser.head is not EVENTS_HEAD
+
+
+@pytest.mark.parametrize("line", [b"http/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 201 Created", b"HTTP/1.1 200"])
+def test_a_status_line_that_is_not_the_usual_one_is_left_to_llhttp(line: bytes) -> None:
+    data = line + b"\r\n" + EVENTS + CHUNKS + b"\r\n" + BODY
+    assert outcome(data) == outcome(data, singly=True)
+    parser = awaiting()
+    parser.feed(data)
+    assert parser.head is not EVENTS_HEAD
+
+
+def test_bytes_behind_an_event_stream_that_is_over_belong_to_no_response() -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + EVENTS + CHUNKS + b"\r\n"
+    parser = awaiting()
+    assert read(parser, [head + BODY + head + BODY]) == (EVENTS_HEAD, b"hello")
+    assert parser.state is ResponseState.ENDED_LAST
 
 
 # --- the response, wherever the reads are cut

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from gateway.wire.http1 import (
     LAST_CHUNK,
-    MAX_PLAIN_HEAD,
     encode_chunk,
     encode_fields,
     encode_ok,
@@ -142,12 +141,9 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size
 def test_a_head_is_read_as_a_parser_of_http_reads_it(fields: list[tuple[str, str]], rest: bytes) -> None:
     lines = "".join(f"x-{name}:{value}\r\n" for name, value in fields).encode()
     parsed, _ = parsed_request(LINE + lines + b"\r\n")
-    read = parse_fields(LINE + lines + b"\r\n" + rest, len(LINE))
-    assert read is not None
-    assert [(name.encode(), value.encode()) for name, value in read[0]] == [
+    assert [(name.encode(), value.encode()) for name, value in parse_fields(lines)] == [
         (name, value.strip(b" ")) for name, value in parsed.headers
     ]
-    assert read[1] == len(LINE + lines) + 2
 
 
 @given(
@@ -156,43 +152,35 @@ def test_a_head_is_read_as_a_parser_of_http_reads_it(fields: list[tuple[str, str
     )
 )
 def test_what_is_read_from_any_bytes_a_parser_of_http_reads_too(pieces: list[bytes]) -> None:
-    data = LINE + b"".join(pieces)
+    lines = b"".join(pieces)
     try:
-        read = parse_fields(data, len(LINE))
+        read = parse_fields(lines)
     except ValueError:
         return
-    if read is not None:
-        parsed, _ = parsed_request(data[: read[1]])
-        assert [(name.encode(), value.encode()) for name, value in read[0]] == [
-            (name, value.strip(b" \t")) for name, value in parsed.headers
-        ]
-
-
-def test_a_head_is_read_when_it_is_whole_at_whatever_byte_it_was_cut() -> None:
-    head = LINE + b"Host: a\r\nContent-Length: 2\r\n\r\n"
-    for end in range(len(LINE), len(head)):
-        assert parse_fields(head[:end], len(LINE)) is None
-    assert parse_fields(head, len(LINE)) == ([("Host", "a"), ("Content-Length", "2")], len(head))
+    parsed, _ = parsed_request(LINE + lines + b"\r\n")
+    assert [(name.encode(), value.encode()) for name, value in read] == [
+        (name, value.strip(b" \t")) for name, value in parsed.headers
+    ]
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        pytest.param(b"a: b\r\n folded\r\n\r\n", id="a folded line"),
-        pytest.param(b"a : b\r\n\r\n", id="a blank before the colon"),
-        pytest.param(b"a\r\n\r\n", id="no colon"),
-        pytest.param(b": b\r\n\r\n", id="no name"),
-        pytest.param(b"a: b\n\r\n\r\n", id="a bare line feed"),
-        pytest.param(b"a: b\rc\r\n\r\n", id="a bare carriage return"),
-        pytest.param(b"a: \x00\r\n\r\n", id="a zero"),
-        pytest.param(b"a: \xc3\xa9\r\n\r\n", id="beyond ASCII"),
-        pytest.param(b"\r\n", id="no field"),
-        pytest.param(b"a: " + b"b" * MAX_PLAIN_HEAD, id="too long"),
+        pytest.param(b"a: b\r\n folded\r\n", id="a folded line"),
+        pytest.param(b"a : b\r\n", id="a blank before the colon"),
+        pytest.param(b"a\r\n", id="no colon"),
+        pytest.param(b": b\r\n", id="no name"),
+        pytest.param(b"a: b\n\r\n", id="a bare line feed"),
+        pytest.param(b"a: b\rc\r\n", id="a bare carriage return"),
+        pytest.param(b"a: \x00\r\n", id="a zero"),
+        pytest.param(b"a: \xc3\xa9\r\n", id="beyond ASCII"),
+        pytest.param(b"", id="no field"),
+        pytest.param(b"a: b", id="half a line"),
     ],
 )
 def test_a_head_that_is_not_plain_is_not_read(lines: bytes) -> None:
     with pytest.raises(ValueError, match="head"):
-        parse_fields(LINE + lines, len(LINE))
+        parse_fields(lines)
 
 
 def test_a_response_is_read_back_as_it_was_meant() -> None:

@@ -9,6 +9,7 @@ from gateway.dialects.chat.media_count import MediaCount
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
@@ -33,9 +34,9 @@ class ChatDialect:
         """Check a request's body. Raises `ClientError` that names the field."""
         return request.parse(content)
 
-    def reader(self, identity: AnswerIdentity) -> ChatReader:
+    def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> ChatReader:
         """A reader for one streamed completion."""
-        return ChatReader(_identity(identity))
+        return ChatReader(_identity(identity), memory)
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
         """Read a whole completion. Raises `UpstreamError` if the content is no completion, or an error object."""

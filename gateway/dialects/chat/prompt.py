@@ -45,7 +45,7 @@ _PARAMETERS = frozenset(
     )
 )
 _SHORT_CHARACTERS = 64  # a text that is the value of a parameter, and is longer, is counted
-_NUMBERS = (int, float, bool, type(None))
+_NUMBERS = frozenset((int, float, bool, type(None)))
 _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
 _CALLS = ("tool_calls", "function_call")  # members of a message that hold no media
 _SHORT_NAME = 32  # characters; the name of a member that is null, and is longer, is counted
@@ -69,12 +69,13 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     count, text_bytes = _Count(), 0
     for message in messages:
         text = message.get("content") if isinstance(message, dict) else None
-        if isinstance(text, str) and len(message) == 2 and message.get("role") in _ROLES:
-            text_bytes += len(text.encode("utf-8", "surrogatepass"))
+        if type(text) is str and len(message) == 2 and message.get("role") in _ROLES:
+            text_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         else:
             count.add_message(message)
     for name, value in body.items():
-        if name in _PARAMETERS and (type(value) in _NUMBERS or _is_short(value)):
+        kind = type(value)
+        if name in _PARAMETERS and (kind in _NUMBERS or (kind is str and len(value) <= _SHORT_CHARACTERS)):
             continue
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
@@ -211,10 +212,6 @@ def _every_member(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         found[_LOST] = [{name: value} for name, value in pairs if value is not found[name]]
     return found
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _SHORT_CHARACTERS
 
 
 def _dumps(value: Any, limit: int) -> bytes:

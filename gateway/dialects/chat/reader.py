@@ -5,10 +5,12 @@ what the relay acts on: content, finish, error, `[DONE]`. The reader takes the u
 client gets it once, at the end, in the closing frames.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from gateway.dialects.chat import closing
+from gateway.dialects.chat.beginning import learn_beginning
 from gateway.dialects.chat.content_parts import text_of
 from gateway.dialects.chat.errors import MAX_ERROR_TEXT
 from gateway.dialects.chat.event_errors import (
@@ -22,7 +24,7 @@ from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
-from gateway.dialects.learned_shape import Counts, LearnedShape, Sample
+from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample, learn
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
@@ -54,10 +56,12 @@ class ChatReader:
 
     __slots__ = (
         "_closed",
+        "_first",
         "_identity",
         "_in_full",
         "_kept",
         "_kept_bytes",
+        "_memory",
         "_read_events",
         "_usage",
         "_words",
@@ -67,8 +71,10 @@ class ChatReader:
 
     unfinished = closing.UNFINISHED
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, memory: AnswerMemory | None = None) -> None:
         self._identity = identity
+        self._memory = memory  # shared with the readers of other answers; None: nothing is remembered
+        self._first: bytes | None = None  # the event with the role, if the first event was one, and no text
         self._closed: dict[int, str] = {}  # choices that have finished, and why
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
@@ -89,6 +95,34 @@ class ChatReader:
         """What an upstream said in place of an event, if nothing came after it, and no finish before it."""
         words, at = self._words
         return words if words is not None and at == self.counts.events and not self.finished else None
+
+    def read_beginning(self, data: bytes) -> tuple[list[bytes], int] | None:
+        """The frames of the role and of the first text, as far as a read begins with them, and their length.
+
+        They are found as an earlier answer had them. None: the read begins in another way.
+        """
+        memory = self._memory
+        if memory is None or (beginning := memory.beginning) is None:
+            return None
+        identity, at, frames = self._identity, 0, []
+        if self._first is None:
+            role = beginning.role.match(data)
+            if role is None:
+                memory.on_miss()
+                return None
+            memory.on_hit()
+            at = role.end()
+            self._first = data[:at]
+            frames.append(self._first)
+            identity.begin(role["id"].decode(), int(role["created"]), beginning.model, beginning.choice)
+        text = beginning.text.match(data, at)
+        if text is not None and text["id"].decode() == identity.id:
+            begun, (start, end), at = at, text.span("text"), text.end()
+            self.shape.follow(data[begun:start], data[end:at])
+            self._add(end - start)
+            identity.spoken.add(beginning.choice)
+            frames.append(data[begun:at])
+        return frames, at
 
     def read(self, block: bytes) -> Meaning:
         """The meaning of any block. Never raises: a block that cannot be understood becomes an `error`."""
@@ -207,6 +241,8 @@ class ChatReader:
         """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
         frame = json_text.escape_line_ends(block)
         if not text:
+            if is_first and not self.counts.events:
+                self._first = block
             return Meaning(frame)
         self._identity.spoken.add(payload["choices"][0]["index"])
         self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
@@ -267,8 +303,11 @@ class ChatReader:
 
     def _keep_sample(self, payload: dict[str, Any], block: bytes, frame: bytes) -> None:
         if len(payload["choices"]) == 1 and self.shape.wants_samples and len(block) <= MAX_SAMPLE_BYTES:
-            hits = self.counts.events - self._read_events
-            self.shape.learn_from(partial(_sample, payload, block, frame, hits))
+            hits, memory, first = self.counts.events - self._read_events, self._memory, self._first
+            give = partial(_sample, payload, block, frame, hits)
+            if self.counts.events == 1 and first is not None and memory is not None and memory.wants_beginning:
+                give = partial(_remembered, memory, first, give)
+            self.shape.learn_from(give)
 
 
 def text_bytes(body: dict[str, Any]) -> int:
@@ -306,6 +345,14 @@ def _sample(payload: dict[str, Any], block: bytes, frame: bytes, hits: int) -> S
     """The sample that a shape learns from; None if this event has not exactly one string that may change."""
     texts = _texts(payload["choices"][0]["delta"])
     return Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits) if len(texts) == 1 else None
+
+
+def _remembered(memory: AnswerMemory, first: bytes, give: Callable[[], Sample | None]) -> Sample | None:
+    """The sample of the first text of an answer; the memory learns from it, and from the event with the role."""
+    sample = give()
+    shape = None if sample is None or sample.frame != sample.block else learn(sample)
+    memory.learn(None if shape is None else learn_beginning(first, shape[0]))
+    return sample
 
 
 def _texts(delta: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:

@@ -46,6 +46,12 @@ class Identity:
     tool_calls: dict[int, ToolCalls] = field(default_factory=dict)  # by the choice
     calls_begun: int = 0  # tool calls of all choices
 
+    def begin(self, answer_id: str, created: int, model: str, index: int) -> None:
+        """Take the values of a first event, which brings the role of this choice."""
+        self.id_seen = True
+        self.id, self.created, self.model = answer_id, created, model
+        self.roles_seen.add(index)
+
     def note_spoken(self, index: int, delta: dict[str, Any]) -> None:
         """Remember what kinds of content a choice has brought."""
         for key, value in delta.items():

@@ -122,12 +122,10 @@ class ChatRequest(ExtendedRequest):
 
         `takes_models`: the list `models` goes upstream, too. `changes` are made last.
         """
-        source = self.source
+        source, place = self.source, None
         adds_usage = streamed and include_usage and not self.asks_usage
-        changes_options = (adds_usage or self.drops_usage) and "stream_options" in source.document
-        place = None
-        if not (self.is_extended or streamed is not self.streamed or changes_options or changes is not None):
-            place = place_of_model(source)
+        if not (self.is_extended or changes is not None or streamed is not self.streamed):
+            place = place_of_model(source, changes_options=adds_usage or self.drops_usage)
         if place is None:
             own = self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
             return source.exchange(own) if changes is None else source.rewrite(own, changes)
@@ -164,17 +162,20 @@ class ChatRequest(ExtendedRequest):
         return own
 
 
-def place_of_model(source: RequestBody) -> tuple[int, int] | None:
+def place_of_model(source: RequestBody, *, changes_options: bool = False) -> tuple[int, int] | None:
     """Where the value of the member `model` stands in a short body; None if a look at its bytes leaves a doubt.
 
+    `changes_options`: the upstream gets other `stream_options`, so the body must not hold any.
     `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
     stands there once, and no name is written in escapes, it is the member of the body itself.
     """
     content = source.content
     if source.outline is not None or content.count(b'"model"') != 1 or b"\\u00" in content:
         return None
-    found = _MODEL.search(content) if "model" in source.document else None
-    return found.span(1) if found is not None else None
+    if (changes_options and "stream_options" in source.document) or "model" not in source.document:
+        return None
+    found = _MODEL.search(content)
+    return None if found is None else found.span(1)
 
 
 def parse(content: Buffer | RequestBody) -> ChatRequest:

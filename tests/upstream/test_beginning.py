@@ -1,0 +1,180 @@
+"""Answers that begin as an earlier one did, read with a memory of that answer and without: there is no difference."""
+
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerIdentity, AnswerReport
+from gateway.dialects.learned_shape import MAX_USELESS, AnswerMemory
+from gateway.dialects.usage import Usage
+from gateway.upstream.bodies import StreamBody
+
+from .body_owner import Owner
+
+IDENTITY = AnswerIdentity("1", 1, "m")
+DONE = b"data: [DONE]\n\n"
+
+
+def event(
+    delta: dict[str, Any],
+    answer_id: Any = "chatcmpl-1",
+    created: Any = 1_750_000_000,
+    finish: Any = None,
+    **more: Any,
+) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    payload = {
+        "id": answer_id,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": "gpt",
+        "choices": [choice],
+    }
+    return b"data: " + orjson.dumps({**payload, **more}) + b"\n\n"
+
+
+def role(**more: Any) -> bytes:
+    return event({"role": "assistant", "content": ""}, **more)
+
+
+def word(text: str, **more: Any) -> bytes:
+    return event({"content": text}, **more)
+
+
+def answer(answer_id: str = "chatcmpl-1", created: int = 1_750_000_000) -> list[bytes]:
+    own = {"answer_id": answer_id, "created": created}
+    return [role(**own), word("one", **own), word(" two", **own), event({}, finish="stop", **own), DONE]
+
+
+class Whole:
+    """One answer that is read, and all that came of it."""
+
+    def __init__(self, reads: list[bytes], memory: AnswerMemory | None) -> None:
+        owner = Owner()
+        owner.body = body = StreamBody(owner, CHAT.reader(IDENTITY, memory))
+        for data in reads:
+            if not body.over:
+                for _ in body.feed(data) or ():
+                    pass
+        body.finish()
+        report = AnswerReport(Usage(1, 2, estimated=False), {})
+        self.seen = (
+            (owner.calls, owner.frames, owner.error and owner.error.reason),
+            (body.counts.events, body.counts.text_bytes, body.events, body.usage(7), body.finished),
+            body.closing_frames(report),
+        )
+
+
+def warm(events: list[bytes] | None = None) -> AnswerMemory:
+    """The memory after one answer."""
+    memory = AnswerMemory()
+    Whole(events or answer(), memory)
+    return memory
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(edges) if end > start]
+
+
+def test_a_second_answer_is_found_by_the_bytes_of_the_first() -> None:
+    memory = warm()
+    reader = CHAT.reader(IDENTITY, memory)
+    first, second, *_ = answer("gen-2", 1_760_000_000)
+    assert reader.read_beginning(first + second + b"data:") == ([first, second], len(first + second))
+    assert (reader.counts.events, reader.counts.text_bytes) == (1, 3)
+    assert reader.shape.fit(word("x", answer_id="gen-2", created=1_760_000_000)) is not None
+
+
+def test_the_role_may_come_in_a_read_of_its_own() -> None:
+    reader = CHAT.reader(IDENTITY, warm())
+    first, second, *_ = answer("gen-2")
+    assert reader.read_beginning(first) == ([first], len(first))
+    assert reader.read_beginning(second) == ([second], len(second))
+
+
+NESTED_ID = role().replace(b'"finish_reason"', b'"logprobs":{"id":"x"},"finish_reason"')
+EVENTS = [
+    NESTED_ID,
+    *(role(), role(answer_id="other"), role(created=0), role(created=1.5), role(created="1"), role(answer_id="")),
+    *(role(answer_id='a"b'), role(answer_id="\u00e9"), role(model="other"), role(usage=None), role(id2="x")),
+    *(word("one"), word("two", answer_id="other"), word(""), word('"'), word("\\"), word("\u00e9"), word("\u2028")),
+    *(word("a\nb"), word("x" * 300), word("one", created=2), word("one", created=True), word("one", model="other")),
+    event({"role": "assistant", "content": "at once"}),
+    event({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}),
+    event({"reasoning_content": "hm"}),
+    event({}, finish="stop"),
+    *(
+        DONE,
+        b": comment\n\n",
+        b"\n",
+        b"data: {}\n\n",
+        b"data: \xff\n\n",
+        b"\xef\xbb\xbf",
+        b'data: {"error": "x"}\n\n',
+    ),
+    *(role().replace(b"\n\n", b"\r\n\r\n"), word("x").replace(b":", b": ")),
+    word("one").replace(b'"finish_reason":null', b'"finish_reason":null,"finish_reason":"stop"'),
+    role().replace(b'"created":1750000000', b'"created":01750000000'),
+]
+
+
+@given(st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6), st.lists(st.integers(0, 2000), max_size=6))
+@example(answer(), [])
+def test_any_answer_means_the_same_with_a_memory(events: list[bytes], cuts: list[int]) -> None:
+    reads = cut(b"".join(events), cuts)
+    assert Whole(reads, warm()).seen == Whole(reads, None).seen
+
+
+@given(st.integers(0, len(role() + word("one")) - 1), st.integers(0, 255))
+def test_a_byte_that_is_wrong_means_the_same_with_a_memory(place: int, byte: int) -> None:
+    data = bytearray(b"".join(answer()))
+    data[place] = byte
+    assert Whole([bytes(data)], warm()).seen == Whole([bytes(data)], None).seen
+
+
+@given(st.lists(st.sampled_from(EVENTS), min_size=1, max_size=5))
+def test_whatever_an_answer_teaches_the_next_answers_mean_the_same(events: list[bytes]) -> None:
+    memory = AnswerMemory()
+    for events_of_next in ([*events, word("a"), word("b"), DONE], answer(), [*events, DONE], answer("gen-3")):
+        reads = [b"".join(events_of_next)]
+        assert Whole(reads, memory).seen == Whole(reads, None).seen
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param([role(system_fingerprint="chatcmpl-1", id2=1)], id="a member that is not plain"),
+        pytest.param([role(answer_id="a b"), word("one", answer_id="a b")], id="an id with a blank"),
+        pytest.param([NESTED_ID, word("one")], id="two ids"),
+        pytest.param([role(service_tier="\u00e9"), word("one"), word("two")], id="beyond ASCII"),
+    ],
+)
+def test_nothing_is_learned_from_an_answer_that_leaves_a_doubt(odd: list[bytes]) -> None:
+    memory = AnswerMemory()
+    for _ in range(2):
+        Whole([*odd, word("a"), word("b")], memory)
+    assert memory.beginning is None
+
+
+def test_a_beginning_that_does_not_come_again_is_forgotten_and_another_is_learned() -> None:
+    memory = warm()
+    other = [piece.replace(b'"gpt"', b'"gpt-5"') for piece in answer()]
+    for _ in range(MAX_USELESS):
+        assert memory.beginning.model == "gpt"
+        Whole(other, memory)
+    Whole(other, memory)
+    assert memory.beginning.model == "gpt-5"
+
+
+def test_an_event_over_the_limit_is_refused_with_a_memory_too() -> None:
+    long = word("x" * 5000)
+    owner = Owner()
+    owner.body = body = StreamBody(owner, CHAT.reader(IDENTITY, warm()), max_event_bytes=4096)
+    body.feed(role() + long)
+    assert owner.calls == ["broken"]
