@@ -184,6 +184,27 @@ class Answer:
             paid, usage = others[0].candidate, self._usage_of(others[0].attempt)
             del others[0]
         gaps = self._last_gaps = self._gaps()
+        return self._record(
+            (record_id, ending, error),
+            paid,
+            usage,
+            hedge_cost_usd=self._cost_of(others),
+            strategy=self._strategy,
+            ttft_ms=self._ttft_ms(),
+            gap_p50_ms=(gaps or {}).get("p50"),
+            duration_ms=self._elapsed_ms(),
+            attempts=self._dispatcher.records(),
+        )
+
+    def bare_record(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """The record of an answer that cannot be read: it has cost the prompt, if an upstream has answered."""
+        usage = Usage(self._call.prompt_tokens, 0, estimated=True) if self._candidate is not None else None
+        return self._record((record_id, ending, error), self._candidate, usage)
+
+    def _record(
+        self, end: tuple[str, Ending, str | None], paid: Candidate | None, usage: Usage | None, **more: Any
+    ) -> Record:
+        record_id, ending, error = end
         return Record(
             id=record_id,
             request_id=self._call.request_id,
@@ -194,30 +215,8 @@ class Answer:
             error=error,
             usage=usage,
             cost_usd=_cost(usage, paid),
-            hedge_cost_usd=self._cost_of(others),
-            strategy=self._strategy,
-            ttft_ms=self._ttft_ms(),
-            gap_p50_ms=(gaps or {}).get("p50"),
-            duration_ms=self._elapsed_ms(),
-            attempts=self._dispatcher.records(),
             wildcard=paid.wildcard if paid else self._call.wildcard,
-        )
-
-    def bare_record(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        """The record of an answer that cannot be read: it has cost the prompt, if an upstream has answered."""
-        candidate = self._candidate
-        usage = Usage(self._call.prompt_tokens, 0, estimated=True) if candidate is not None else None
-        return Record(
-            id=record_id,
-            request_id=self._call.request_id,
-            operation=self._call.dialect.operation,
-            model_id=candidate.model.id if candidate else self._call.model_id,
-            upstream=candidate.endpoint.name if candidate else None,
-            ending=ending,
-            error=error,
-            usage=usage,
-            cost_usd=_cost(usage, candidate),
-            wildcard=candidate.wildcard if candidate else self._call.wildcard,
+            **more,
         )
 
     def release(self, record: Record) -> None:
