@@ -49,9 +49,9 @@ def test_only_a_subscriber_that_takes_nothing_is_not_told() -> None:
 def test_the_line_of_an_ending_has_its_level(ending: Ending, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("rivergate.test")
     caplog.set_level(logging.INFO, logger.name)
-    logs.write_ending(logger, "something ended", ending, {"ending": ending})
+    logs.write_ending(logger, "something ended", ending, lambda: {"ending": ending})
     caplog.set_level(logging.ERROR, logger.name)
-    logs.write_ending(logger, "something ended", ending, {"ending": ending})
+    logs.write_ending(logger, "something ended", ending, lambda: {"ending": ending})
     [line] = caplog.records
     fields = json.loads(logs.JsonFormatter().format(line))
     assert (fields["level"], fields["event"], fields["ending"]) == (ending.log_level, "something ended", ending.value)

@@ -15,6 +15,7 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.options import Warning_, warning
 from gateway.routing.router import Route
+from gateway.stream.description import AnswerFacts, answer_headers
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
 
@@ -42,16 +43,6 @@ class Record(NamedTuple):
 
 Settle = Callable[[Record], None]
 
-_NOTHING_TOLD: dict[str, Any] = {
-    "upstream": None,
-    "routing_strategy": None,
-    "ttft": {"first_byte_ms": None, "first_event_ms": None, "first_content_ms": None},
-    "inter_token_gap_ms": None,
-    "usage": None,
-    "cost_usd": None,
-    "attempts": [],
-}  # the description of an answer that cannot be described
-
 
 class Answer:
     """The answer to one call, as far as it has come."""
@@ -66,8 +57,7 @@ class Answer:
         self._winner: Attempt | None = None
         self._candidate: Candidate | None = None
         self._last_gaps: Mapping[str, float] | None = None  # when the record was made
-        # Headers and description, once it is settled. Soon after they become an entry in the hub, if they are kept.
-        self._settled: tuple[dict[str, str], dict[str, Any]] | None = None
+        self._told: AnswerFacts | None = None  # what is told of it, once it is settled
 
     @property
     def winner(self) -> Attempt | None:
@@ -80,8 +70,8 @@ class Answer:
 
     def headers(self) -> dict[str, str]:
         """The response headers that tell who answered, how fast and at which try."""
-        if self._settled is not None:
-            return self._settled[0]
+        if self._told is not None:
+            return answer_headers(self._told)
         if self._candidate is None:
             return {}
         return {
@@ -156,35 +146,32 @@ class Answer:
             for field in self._call.request.untaken_fields(takes_models=candidate.endpoint.takes_models)
         ]
 
-    def describe(self) -> dict[str, Any]:
-        """The upstream, the times, the usage, the cost and the attempts so far, as fields of the stream's JSON."""
-        if self._settled is not None:
-            return dict(self._settled[1])
+    def facts(self) -> AnswerFacts:
+        """The upstream, the times, the usage, the cost and the attempts so far, as the stream's JSON tells them."""
+        if self._told is not None:
+            return self._told
         usage = self.usage()
-        cost, attempts = _cost(usage, self._candidate), self._dispatcher.records()
-        return self._description(usage, cost, attempts, self._gaps())
+        return self._facts(usage, _cost(usage, self._candidate), self._dispatcher.records(), self._gaps())
 
-    def _description(
+    def _facts(
         self,
         usage: Usage | None,
         cost: Decimal | None,
         attempts: tuple[AttemptRecord, ...],
         gaps: Mapping[str, float] | None,
-    ) -> dict[str, Any]:
+    ) -> AnswerFacts:
         marks = self._winner.marks if self._winner is not None else None
-        return {
-            "upstream": self._candidate.endpoint.name if self._candidate else None,
-            "routing_strategy": self._strategy,
-            "ttft": {
-                "first_byte_ms": self._since_start(marks.first_byte if marks else None),
-                "first_event_ms": self._since_start(marks.first_event if marks else None),
-                "first_content_ms": self._ttft_ms(),
-            },
-            "inter_token_gap_ms": gaps,
-            "usage": {**usage.as_json(), "estimated": usage.estimated} if usage else None,
-            "cost_usd": None if cost is None else float(cost),
-            "attempts": [record.as_json() for record in attempts],
-        }
+        return AnswerFacts(
+            upstream=self._candidate.endpoint.name if self._candidate else None,
+            strategy=self._strategy,
+            first_byte_ms=self._since_start(marks.first_byte) if marks else None,
+            first_event_ms=self._since_start(marks.first_event) if marks else None,
+            first_content_ms=self._ttft_ms(),
+            gaps_ms=gaps,
+            usage=_usage_json(usage) if usage else None,
+            cost_usd=None if cost is None else float(cost),
+            attempts=[record.as_json() for record in attempts],
+        )
 
     def record(self, record_id: str, ending: Ending, error: str | None) -> Record:
         """The record of the answer, which is over.
@@ -197,6 +184,27 @@ class Answer:
             paid, usage = others[0].candidate, self._usage_of(others[0].attempt)
             del others[0]
         gaps = self._last_gaps = self._gaps()
+        return self._record(
+            (record_id, ending, error),
+            paid,
+            usage,
+            hedge_cost_usd=self._cost_of(others),
+            strategy=self._strategy,
+            ttft_ms=self._ttft_ms(),
+            gap_p50_ms=(gaps or {}).get("p50"),
+            duration_ms=self._elapsed_ms(),
+            attempts=self._dispatcher.records(),
+        )
+
+    def bare_record(self, record_id: str, ending: Ending, error: str | None) -> Record:
+        """The record of an answer that cannot be read: it has cost the prompt, if an upstream has answered."""
+        usage = Usage(self._call.prompt_tokens, 0, estimated=True) if self._candidate is not None else None
+        return self._record((record_id, ending, error), self._candidate, usage)
+
+    def _record(
+        self, end: tuple[str, Ending, str | None], paid: Candidate | None, usage: Usage | None, **more: Any
+    ) -> Record:
+        record_id, ending, error = end
         return Record(
             id=record_id,
             request_id=self._call.request_id,
@@ -207,41 +215,18 @@ class Answer:
             error=error,
             usage=usage,
             cost_usd=_cost(usage, paid),
-            hedge_cost_usd=self._cost_of(others),
-            strategy=self._strategy,
-            ttft_ms=self._ttft_ms(),
-            gap_p50_ms=(gaps or {}).get("p50"),
-            duration_ms=self._elapsed_ms(),
-            attempts=self._dispatcher.records(),
             wildcard=paid.wildcard if paid else self._call.wildcard,
-        )
-
-    def bare_record(self, record_id: str, ending: Ending, error: str | None) -> Record:
-        """The record of an answer that cannot be read: it has cost the prompt, if an upstream has answered."""
-        candidate = self._candidate
-        usage = Usage(self._call.prompt_tokens, 0, estimated=True) if candidate is not None else None
-        return Record(
-            id=record_id,
-            request_id=self._call.request_id,
-            operation=self._call.dialect.operation,
-            model_id=candidate.model.id if candidate else self._call.model_id,
-            upstream=candidate.endpoint.name if candidate else None,
-            ending=ending,
-            error=error,
-            usage=usage,
-            cost_usd=_cost(usage, candidate),
-            wildcard=candidate.wildcard if candidate else self._call.wildcard,
+            **more,
         )
 
     def release(self, record: Record) -> None:
         """Let go of the attempts, and keep what is told of them: a kept stream keeps neither prompt nor attempts."""
-        headers, told = {}, _NOTHING_TOLD
+        told = AnswerFacts()
         try:
-            headers = self.headers()
             usage, cost = record.usage, record.cost_usd
-            told = _encodable(self._description(usage, cost, record.attempts, self._last_gaps), usage)
+            told = _encodable(self._facts(usage, cost, record.attempts, self._last_gaps), usage)
         finally:
-            self._settled = (headers, told)
+            self._told = told
             self._winner = None
             try:
                 self._dispatcher.release()
@@ -286,12 +271,16 @@ def _cost(usage: Usage | None, candidate: Candidate | None) -> Decimal | None:
     return cost_usd(usage, candidate.model.input_usd_per_mtok, candidate.model.output_usd_per_mtok)
 
 
-def _encodable(description: dict[str, Any], usage: Usage | None) -> dict[str, Any]:
-    """The description, without the upstream's own details of the usage if no JSON can hold them."""
+def _usage_json(usage: Usage) -> dict[str, Any]:
+    return {**usage.as_json(), "estimated": usage.estimated}
+
+
+def _encodable(facts: AnswerFacts, usage: Usage | None) -> AnswerFacts:
+    """The facts, without the upstream's own details of the usage if no JSON can hold them."""
     if usage is None or usage.reported is None:
-        return description
+        return facts
     try:
-        json_text.dumps(description["usage"])
+        json_text.dumps(facts.usage)
     except ValueError:
-        description["usage"] = {**usage._replace(reported=None).as_json(), "estimated": usage.estimated}
-    return description
+        return facts._replace(usage=_usage_json(usage._replace(reported=None)))
+    return facts

@@ -22,6 +22,7 @@ from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
 from gateway.routing.router import Route
 from gateway.stream.audience import Policy
+from gateway.stream.description import StreamFacts, describe
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
@@ -80,23 +81,10 @@ class StreamedCompletion(Completion):
         """The stream as `GET /v1/streams/{id}` tells it; times in milliseconds from the request."""
         numbers = self.stream.statistics()
         state = "ended" if numbers.ending else "streaming" if self.answer.winner else "pending"
-        return {
-            "id": self.id,
-            "object": "stream",
-            "created": self.created,
-            "model": self._model_id,
-            "state": state,
-            "ending": numbers.ending,
-            "readers": numbers.subscribers,
-            "readers_total": numbers.subscribers_total,
-            "lag_events": numbers.lag_events,
-            "lagged_readers": numbers.lagged_subscribers,
-            "events": numbers.events,
-            "bytes": numbers.bytes,
-            "deliveries": numbers.deliveries,
-            "sends": numbers.sends,
-            **self.answer.describe(),
-        }
+        return describe(self.id, state, numbers, self.facts())
+
+    def facts(self) -> StreamFacts:
+        return StreamFacts(self.created, self._model_id, self.answer.facts())
 
     def headers(self) -> dict[str, str]:
         """Who answers, how fast and at which try, as response headers; nothing while that is not known."""

@@ -63,7 +63,8 @@ class Fanout:
     @property
     def sends(self) -> int:
         """Pieces handed to sinks."""
-        return self._sends + self._straight.sends + sum(group.sends for group in self._in_step.values())
+        alone = self._sends + self._straight.sends
+        return alone + sum(group.sends for group in self._in_step.values()) if self._in_step else alone
 
     @property
     def is_passing(self) -> bool:

@@ -34,6 +34,8 @@ _TOOLS = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
 _INNER = ("tokens", "billed_units")  # members of Cohere's object that hold the counts
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
+# OpenAI's own object. Where it has no other members, and its total is the sum, nothing is left to interpret.
+_OPENAI = frozenset({_PROMPT[0], _COMPLETION[0], _TOTAL[0], _PROMPT_DETAILS[0], _COMPLETION_DETAILS[0]})
 
 
 class ReportedUsage(NamedTuple):
@@ -79,6 +81,8 @@ def read_usage(value: Any) -> ReportedUsage | None:
             return None
     if not isinstance(value, dict):
         return None
+    if value.keys() <= _OPENAI and (plain := _summed_up(value)) is not None:
+        return plain
     if isinstance(inner := _first(value, _INNER), dict):
         value = {**inner, **value}
     prompt, completion, total = _first(value, _PROMPT), _first(value, _COMPLETION), _first(value, _TOTAL)
@@ -93,6 +97,20 @@ def read_usage(value: Any) -> ReportedUsage | None:
         return None
     if prompt is not None and completion is not None:
         prompt, completion = _with_uncounted(value, prompt, completion, total)
+    return ReportedUsage(prompt, completion, value)
+
+
+def _summed_up(value: dict[str, Any]) -> ReportedUsage | None:
+    """The counts of OpenAI's own object, as nearly every upstream sends it; None: it has to be interpreted."""
+    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return None
+    if value.get("total_tokens") != prompt + completion or prompt + completion > MAX_TOKENS:
+        return None
+    details = value.get("completion_tokens_details")
+    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    if reasoning and not (type(reasoning) is int and 0 < reasoning <= completion):
+        return None  # it may have been counted beside the completion
     return ReportedUsage(prompt, completion, value)
 
 

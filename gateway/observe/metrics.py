@@ -4,7 +4,7 @@ Nothing here is touched per token. Label values are names of the configuration, 
 Source of names and buckets: OpenTelemetry semantic conventions for generative AI, metrics.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +20,7 @@ TTFT_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75
 PER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+MAX_UNCOUNTED = 256  # values of one series that wait to be counted, which takes 20 us
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LABELS = ("gen_ai_request_model", "gen_ai_provider_name", "gen_ai_operation_name")
@@ -53,27 +54,56 @@ class Reading:
 
 
 class Distribution:
-    """One series of a histogram: how many values lie at or below each bound, and their sum."""
+    """One series of a histogram: how many values lie at or below each bound, and their sum.
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    Values are collected, and many are counted at once, by a sort: that takes a tenth of a search for each.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_new", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._new: list[float] = []  # not counted yet
 
     def add(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        new = self._new
+        new.append(value)
+        if len(new) >= MAX_UNCOUNTED:
+            self._count()
+
+    @property
+    def counts(self) -> list[int]:
+        """How many values lie at or below each bound but above the one before it, and above the last bound."""
+        self._count()
+        return list(self._counts)
+
+    @property
+    def total(self) -> int:
+        """How many values there are."""
+        return sum(self._counts) + len(self._new)
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add the series to its family, with these values of its labels; one without a value has no samples."""
         count, buckets = 0, []
-        for bound, more in zip((*self._bounds, float("inf")), self._counts, strict=True):
+        for bound, more in zip((*self._bounds, float("inf")), self.counts, strict=True):
             count += more
             buckets.append((floatToGoString(bound), float(count)))  # type: ignore[no-untyped-call]
         if count:
             family.add_metric(labels, buckets, self._sum)
+
+    def _count(self) -> None:
+        new, before = sorted(self._new), 0
+        if not new:
+            return
+        for place, bound in enumerate(self._bounds):
+            below = bisect_right(new, bound)
+            self._counts[place] += below - before
+            before = below
+        self._counts[-1] += len(new) - before
+        self._sum += sum(new)
+        self._new.clear()
 
 
 class _Series:
@@ -89,7 +119,7 @@ class _Series:
         self.output_tokens = Distribution(TOKEN_BUCKETS)
 
     def add(self, done: EndedCompletion) -> None:
-        """Count a completion."""
+        """Take a completion."""
         ttft, tokens = done.ttft, done.completion_tokens
         if ttft is not None:
             self.ttft.add(ttft)
@@ -111,7 +141,6 @@ class Metrics:
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
         self._registry = CollectorRegistry()
         self._series: dict[tuple[str, str, str], _Series] = {}
-        self._endings: dict[Ending, int] = {}
         self._aborts: dict[Ending, int] = {}
         self._hedges = 0
         self._hedge_cost_usd = 0.0
@@ -124,19 +153,28 @@ class Metrics:
         if series is None:
             series = self._series[key] = _Series()
         series.add(done)
-        self._endings[done.ending] = self._endings.get(done.ending, 0) + 1
         if done.aborted:
             self._aborts[done.ending] = self._aborts.get(done.ending, 0) + 1
-        self._hedges += done.hedges
-        self._hedge_cost_usd += done.hedge_cost_usd
+        if done.hedges or done.hedge_cost_usd:
+            self._hedges += done.hedges
+            self._hedge_cost_usd += done.hedge_cost_usd
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self._registry)
 
+    def _endings(self) -> dict[Ending, int]:
+        """How many completions have ended so: each of them has a duration."""
+        found: dict[Ending, int] = {}
+        for series in self._series.values():
+            for ending, durations in series.durations.items():
+                found[ending] = found.get(ending, 0) + durations.total
+        return found
+
     def _families(self) -> Iterator[Metric]:
         """What completions have added up to."""
         all_series = self._series.items()
+        endings = self._endings()
         ttft = _histogram("gen_ai_server_time_to_first_token", "Seconds from a request to its first content.")
         per_token = _histogram("gen_ai_server_time_per_output_token", "Seconds per token after the first one.")
         durations = _histogram(
@@ -155,11 +193,11 @@ class Metrics:
             series.input_tokens.add_to(tokens, (*labels, "input"))
             series.output_tokens.add_to(tokens, (*labels, "output"))
         yield from (ttft, per_token, durations, tokens)
-        yield _counter("rivergate_streams", "Completions that have ended.", "ending", self._endings)
+        yield _counter("rivergate_streams", "Completions that have ended.", "ending", endings)
         yield _counter(
             "rivergate_aborts", "Completions whose upstream was closed early, by ending.", "reason", self._aborts
         )
-        misses = self._endings.get(Ending.TTFT_BUDGET_EXCEEDED, 0)
+        misses = endings.get(Ending.TTFT_BUDGET_EXCEEDED, 0)
         yield CounterMetricFamily(
             "rivergate_ttft_budget_misses", "Completions without a token in their TTFT budget.", value=misses
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.errors import ClientError, RateLimited, RivergateError
-from gateway.observe.quantiles import Quantiles
+from gateway.observe.quantiles import FadingCount, Quantiles
 
 HALF_LIFE = 300.0  # seconds until a measurement counts half: good and bad times of an upstream change within minutes
 KNOWN = 5.0  # with fewer measurements an upstream is cold: they say nothing yet
@@ -82,8 +82,8 @@ class Health:
         self._ttft = Quantiles(0.001, 300.0, HALF_LIFE)
         self._tps = Quantiles(0.1, 100_000.0, HALF_LIFE)
         # Two counts that fade at one rate: all answers, and the failures among them.
-        self._answers = Quantiles(1.0, 1.0, HALF_LIFE)
-        self._failures = Quantiles(1.0, 1.0, HALF_LIFE)
+        self._answers = FadingCount(HALF_LIFE)
+        self._failures = FadingCount(HALF_LIFE)
         self._in_a_row = 0
         self._open_for = self._rules.seconds
         self._open_until = 0.0
@@ -150,7 +150,7 @@ class Health:
         """
         self.in_flight -= 1
         self._in_a_row = 0
-        self._answers.add(1.0, now)
+        self._answers.count_one(now)
         if tps is not None:
             self._tps.add(tps, now)
 
@@ -165,8 +165,8 @@ class Health:
             if self._is_probe(attempt):
                 self._close()  # the upstream answers
             return
-        self._answers.add(1.0, now)
-        self._failures.add(1.0, now)
+        self._answers.count_one(now)
+        self._failures.count_one(now)
         self._in_a_row += 1
         if self._is_probe(attempt):
             self._open_for = min(self._open_for * 2, LONGEST_OPEN)

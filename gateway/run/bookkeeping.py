@@ -37,7 +37,9 @@ class Bookkeeping:
                 self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
             finally:
                 try:
-                    logs.write_ending(_log, "completion ended", record.ending, settlement.log_fields(record, lease))
+                    logs.write_ending(
+                        _log, "completion ended", record.ending, lambda: settlement.log_fields(record, lease)
+                    )
                 finally:
                     self._measure(record, span)
 

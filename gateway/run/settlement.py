@@ -91,6 +91,6 @@ def completion(record: Record) -> EndedCompletion:
         duration=record.duration_ms / 1000,
         prompt_tokens=used.prompt_tokens if used else None,
         completion_tokens=used.completion_tokens if used else None,
-        hedges=sum(attempt.hedge for attempt in record.attempts),
+        hedges=sum(attempt.hedge for attempt in record.attempts) if len(record.attempts) > 1 else 0,
         hedge_cost_usd=float(record.hedge_cost_usd),
     )

@@ -22,7 +22,7 @@ from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.http.refusals import Refusals
 from gateway.observe.loop_lag import LoopLag
-from gateway.observe.metrics import Reading
+from gateway.observe.metrics import Distribution, Reading
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.stream.hub import Hub, HubStatistics
@@ -58,10 +58,9 @@ class GatewayStatistics:
 
     def __init__(self, sources: StatisticsSources) -> None:
         self._sources = sources
-        self._endings: Counter[str] = Counter()
-        self._budget_misses = 0
-        self._ttft = [0] * (len(TTFT_BOUNDS_MS) + 1)
-        self._gaps = [0] * (len(GAP_BOUNDS_MS) + 1)
+        self._endings: Counter[Ending] = Counter()
+        self._ttft = Distribution(TTFT_BOUNDS_MS)
+        self._gaps = Distribution(GAP_BOUNDS_MS)
 
     def feed(self) -> BuiltInFeed:
         """The built-in feed of these statistics."""
@@ -71,12 +70,11 @@ class GatewayStatistics:
 
     def on_record(self, record: Record) -> None:
         """Count a completion that has ended."""
-        self._endings[record.ending.value] += 1
-        self._budget_misses += record.ending is Ending.TTFT_BUDGET_EXCEEDED
+        self._endings[record.ending] += 1
         if record.ttft_ms is not None:
-            self._ttft[_bucket(TTFT_BOUNDS_MS, record.ttft_ms)] += 1
+            self._ttft.add(record.ttft_ms)
         if record.gap_p50_ms is not None:
-            self._gaps[_bucket(GAP_BOUNDS_MS, record.gap_p50_ms)] += 1
+            self._gaps.add(record.gap_p50_ms)
 
     def snapshot(self) -> dict[str, Any]:
         """All statistics, as the dashboard and `rivergate top` read them."""
@@ -95,18 +93,23 @@ class GatewayStatistics:
             "open_fds": open_fds(),
             "connections": sources.capacity.connections,
             "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
-            "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(self._endings)},
+            "streams": {
+                "running": hub.running,
+                "kept": hub.kept,
+                "ended": hub.ended,
+                "endings": {ending.value: count for ending, count in self._endings.items()},
+            },
             "readers": sum(stream.subscribers for stream in sources.hub.open_streams()),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
             "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
-            "budget_misses": self._budget_misses,
+            "budget_misses": self._endings[Ending.TTFT_BUDGET_EXCEEDED],
             "hedges": throttle.hedges,
             "requests": throttle.requests,
             "refusals": sources.refusals.total,
-            "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": list(self._ttft)},
-            "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": list(self._gaps)},
+            "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": self._ttft.counts},
+            "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": self._gaps.counts},
             "errors": sources.in_force.router.incidents.errors.as_json(),
             "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
             "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
@@ -237,10 +240,6 @@ def _labels(candidate: Candidate) -> tuple[str, str]:
 def _single(name: str, text: str, value: float, *, counts: bool = False) -> Reading:
     """The reading of a metric without labels."""
     return Reading(name, text, {(): float(value)}, counts=counts)
-
-
-def _bucket(bounds: tuple[int, ...], value: float) -> int:
-    return next((place for place, bound in enumerate(bounds) if value <= bound), len(bounds))
 
 
 def _listed(described: dict[str, Any]) -> dict[str, Any]:

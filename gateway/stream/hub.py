@@ -288,7 +288,7 @@ class Hub:
             return
         if kept.id in self._streams:
             self._streams[kept.id] = kept.entry()
-        self._let_go(kept.id, kept.opened)
+        self._let_go(kept.id, None if kept.opened is None else kept.opened.statistics())
 
     def _pack(self, production: Production) -> Iterator[None]:
         """Let go of a stream that has ended, in steps, unless it is read; its entry stays if it can be found."""
@@ -302,9 +302,10 @@ class Hub:
                 yield
         if self._is_read(stream_id, stream):  # since the last step
             return
+        numbers = stream.statistics()
         if stream_id in self._streams:
-            self._streams[stream_id] = entry_of(production, blocks)
-        self._let_go(stream_id, stream)
+            self._streams[stream_id] = entry_of(production, numbers, blocks)
+        self._let_go(stream_id, numbers)
         while stream.free(FREED_FRAMES):
             yield
 
@@ -315,9 +316,9 @@ class Hub:
         stream.when_unread(partial(self._put_away_later, stream_id))
         return True
 
-    def _let_go(self, stream_id: str, stream: Stream | None) -> None:
-        if stream is not None:
-            self._sums.add(stream.statistics())
+    def _let_go(self, stream_id: str, numbers: StreamStatistics | None) -> None:
+        if numbers is not None:
+            self._sums.add(numbers)
         del self._live[stream_id]
 
 

@@ -11,29 +11,25 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.stream.description import AnswerFacts, StreamFacts, answer_headers, describe
 from gateway.stream.packed_log import PackedLog, size_of
 from gateway.stream.production import Production
 from gateway.stream.stream import EndedStream, Stream, StreamStatistics
 from gateway.wire import json_text
 
 # The owner, the stream key, the fingerprint of the request, the dialect's terminal and keep-alive bytes, the facts
-# (JSON: the epoch, the end and the ending of the log, the response headers, the description), and the blocks of the
-# log (`packed_log.py`).
+# (JSON: the epoch, the end and the ending of the log, five counts, and `StreamFacts`), and the blocks of the log
+# (`packed_log.py`).
 KeptEntry = tuple[str, str | None, bytes, bytes, bytes, bytes, *tuple[bytes, ...]]
 
 
-# The members of a description that follow from the other facts, or are always the same without subscribers.
-_UNWRITTEN = ("id", "object", "state", "ending", "events", "readers", "lag_events")
-
-
-def entry_of(production: Production, blocks: Iterable[bytes]) -> KeptEntry:
+def entry_of(production: Production, numbers: StreamStatistics, blocks: Iterable[bytes]) -> KeptEntry:
     """The entry of a stream that has ended and has no subscriber. `blocks`: its packed log."""
     log = production.stream.log
     assert log.ending is not None
-    description = production.describe()
-    for name in _UNWRITTEN:
-        description.pop(name, None)
-    facts = json_text.dumps_to_keep([log.epoch, log.next_seq, log.ending.name, production.headers(), description])
+    created, model, answer = production.facts()
+    counts = numbers.subscribers_total, numbers.lagged_subscribers, numbers.bytes, numbers.deliveries, numbers.sends
+    facts = json_text.dumps_to_keep([log.epoch, log.next_seq, log.ending.name, *counts, created, model, *answer])
     owner, key, fingerprint = production.owner, production.key, production.fingerprint
     return owner, key, fingerprint, log.terminal, log.keepalive, facts, *blocks
 
@@ -57,7 +53,7 @@ def log_bytes_of(entry: KeptEntry) -> int:
 class KeptStream:
     """A stream that is kept (`Production`). The parts that serve subscribers are made when they are asked for."""
 
-    __slots__ = ("_description", "_entry", "_headers", "_limits", "_log_facts", "_stream", "id")
+    __slots__ = ("_counts", "_entry", "_facts", "_limits", "_log_facts", "_stream", "id")
 
     announced = True
 
@@ -67,10 +63,11 @@ class KeptStream:
         self._entry = entry
         self._limits = limits
         self._stream: Stream | None = None
-        self._log_facts: list[Any]
-        self._headers: dict[str, str]
-        self._description: dict[str, Any]
-        *self._log_facts, self._headers, self._description = json_text.loads(entry[5])
+        epoch, next_seq, ending, *counts = json_text.loads(entry[5])
+        self._log_facts: tuple[str, int, Ending] = epoch, next_seq, Ending[ending]
+        self._counts: list[int] = counts[:5]
+        created, model, *answer = counts[5:]
+        self._facts = StreamFacts(created, model, AnswerFacts(*answer))
 
     @property
     def owner(self) -> str:
@@ -90,7 +87,7 @@ class KeptStream:
         if self._stream is None:
             _, _, _, terminal, keepalive, _, *blocks = self._entry
             epoch, next_seq, ending = self._log_facts
-            log = PackedLog(epoch, next_seq, terminal, keepalive, blocks, Ending[ending])
+            log = PackedLog(epoch, next_seq, terminal, keepalive, blocks, ending)
             self._stream = EndedStream(self.id, log, self._limits)
         return self._stream
 
@@ -104,37 +101,34 @@ class KeptStream:
         if self._stream is None or not self._stream.statistics().subscribers_total:
             return self._entry
         _, _, _, _, _, _, *blocks = self._entry
-        return entry_of(self, blocks)
+        return entry_of(self, self._numbers(), blocks)
 
     def headers(self) -> dict[str, str]:
-        return self._headers
+        return answer_headers(self._facts.answer)
+
+    def facts(self) -> StreamFacts:
+        return self._facts
 
     def describe(self) -> dict[str, Any]:
         """What the stream was when it was kept, with the subscribers that have come since."""
-        _, events, ending = self._log_facts
-        description = {
-            "id": self.id,
-            "object": "stream",
-            "state": "ended",
-            "ending": Ending[ending],
-            "events": events,
-            "readers": 0,
-            "lag_events": 0,
-            **self._description,
-        }
-        return description if self._stream is None else {**description, **self._counts(self._stream.statistics())}
+        return describe(self.id, "ended", self._numbers(), self._facts)
 
-    def _counts(self, now: StreamStatistics) -> dict[str, int]:
-        """The counts of the description, with those of the subscribers that have come since."""
-        before = self._description
-        return {
-            "readers": now.subscribers,
-            "readers_total": before["readers_total"] + now.subscribers_total,
-            "lag_events": now.lag_events,
-            "lagged_readers": before["lagged_readers"] + now.lagged_subscribers,
-            "deliveries": before["deliveries"] + now.deliveries,
-            "sends": before["sends"] + now.sends,
-        }
+    def _numbers(self) -> StreamStatistics:
+        """The counts of the stream, with those of the subscribers that have come since it was kept."""
+        _, events, ending = self._log_facts
+        total, lagged, size, deliveries, sends = self._counts
+        before = StreamStatistics(0, total, events, size, 0, lagged, deliveries, sends, 0, 0.0, ending)
+        if self._stream is None:
+            return before
+        now = self._stream.statistics()
+        return before._replace(
+            subscribers=now.subscribers,
+            subscribers_total=total + now.subscribers_total,
+            lag_events=now.lag_events,
+            lagged_subscribers=lagged + now.lagged_subscribers,
+            deliveries=deliveries + now.deliveries,
+            sends=sends + now.sends,
+        )
 
     def stop(self, ending: Ending) -> None:
         """Nothing: the stream has ended."""

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.stream.description import StreamFacts
 from gateway.stream.stream import Stream
 
 
@@ -50,6 +51,9 @@ class Production(Running, Protocol):
 
     def headers(self) -> dict[str, str]:
         """The response headers that say who answers; empty while that is not known."""
+
+    def facts(self) -> StreamFacts:
+        """What is told of it beside the counts of its stream."""
 
     def describe(self) -> dict[str, Any]:
         """The JSON object of `GET /v1/streams/{id}`, a new one for each call."""

@@ -7,8 +7,7 @@ stays is sent all of it.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.config import StreamSettings
 from gateway.delivery.fanout import Fanout
@@ -41,8 +40,7 @@ class Producer(Protocol):
         """End the production for this reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStatistics:
+class StreamStatistics(NamedTuple):
     """A snapshot of one stream: its state, and counts of what it has done."""
 
     subscribers: int
@@ -227,21 +225,23 @@ class Stream:
     # --- statistics
 
     def statistics(self) -> StreamStatistics:
-        log = self._log
-        positions = [subscriber.position for subscriber in self._subscribers]
-        oldest = min(positions, default=log.next_seq)
-        first = sum(subscriber.first_seq for subscriber in self._subscribers)
+        log, audience = self._log, self._audience
+        oldest, deliveries = log.next_seq, self._delivered
+        for subscriber in self._subscribers:
+            position = subscriber.position
+            deliveries += position - subscriber.first_seq
+            oldest = min(oldest, position)
         return StreamStatistics(
-            subscribers=self._audience.subscribers,
-            subscribers_total=self._audience.total,
+            subscribers=audience.subscribers,
+            subscribers_total=audience.total,
             events=log.next_seq,
             bytes=log.forgotten_bytes + log.bytes,
             lag_events=log.next_seq - oldest,
             lagged_subscribers=self._lagged,
-            deliveries=self._delivered + sum(positions) - first,
+            deliveries=deliveries,
             sends=self._fanout.sends,
-            lag_bytes=log.bytes_from(oldest),
-            orphan_seconds=self._audience.orphan_seconds,
+            lag_bytes=log.bytes_from(oldest) if oldest < log.next_seq else 0,
+            orphan_seconds=audience.orphan_seconds,
             ending=log.ending,
         )
 
@@ -288,7 +288,7 @@ class Stream:
             "lag_events": self._log.next_seq - subscriber.position,
             "lag_bytes": self._log.bytes_from(subscriber.position),
         }
-        logs.write_ending(_log, "reader lagged", Ending.LAGGED, lag)
+        logs.write_ending(_log, "reader lagged", Ending.LAGGED, lambda: lag)
 
     def _make_room(self) -> None:
         """Keep the log within its limits; its producer pauses while there is no room."""

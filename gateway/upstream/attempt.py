@@ -186,13 +186,15 @@ class Attempt:
     def on_complete(self) -> None:
         connection, self._untold = self._connection, True
         try:
-            self._untold = self._enter(AttemptInput.COMPLETE_AND_OVER if connection is None else phases.COMPLETE)
+            is_over = connection is None or connection.is_whole
+            self._untold = self._enter(phases.COMPLETE_AND_OVER if is_over else phases.COMPLETE)
             if not self._untold:
                 return
-            if connection is not None:
-                connection.deliver_to(ignore)
-                connection.resume()  # a paused connection would not see the end of the body
+            if connection is not None and not is_over:
+                connection.ignore_rest()
             self._tasks.share.run(self._tell_complete)
+            if self._untold and self._order.streamed:
+                self.stream.deliver_last()
         except BaseException:
             if self._untold:
                 self._tell_fault()
@@ -350,8 +352,9 @@ class Attempt:
         elif body.finished:
             self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
-            limit = self._order.endpoint.limits.idle
-            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit * 1000:.0f})"))
+            self._fail(
+                UpstreamStalled(f"no byte for idle_timeout_ms ({self._order.endpoint.limits.idle * 1000:.0f})")
+            )
 
     def _sample_gap(self, body: StreamBody) -> None:
         if self._connection is not None and body.events and not self._is_compressed:

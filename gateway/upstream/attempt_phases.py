@@ -107,4 +107,5 @@ TABLE: Mapping[AttemptPhase, Mapping[AttemptInput, Transition]] = {
 # Members that every request needs are constants: CPython 3.11 takes 0.4 us to find the member of an Enum by its name.
 CONNECTED, HEAD, CONTENT = AttemptInput.CONNECTED, AttemptInput.HEAD, AttemptInput.CONTENT
 RELAYED, COMPLETE, BODY_OVER = AttemptInput.RELAYED, AttemptInput.COMPLETE, AttemptInput.BODY_OVER
+COMPLETE_AND_OVER = AttemptInput.COMPLETE_AND_OVER
 LINGERING, ENDED, AS_IT_WAS = AttemptPhase.LINGERING, AttemptPhase.ENDED, AttemptTimer.AS_IT_WAS

@@ -55,7 +55,7 @@ class BodyOwner(Protocol):
         """The first event with content came: something that a client waits for."""
 
     def on_complete(self) -> None:
-        """The answer is over and whole."""
+        """The answer is over and whole; the last frames of a stream have to be asked for, by `closing_frames`."""
 
     def on_broken(self, error: RivergateError) -> None:
         """The answer is an error, or cannot be used."""
@@ -94,6 +94,7 @@ class StreamBody:
         "_held_bytes",
         "_hold_finish",
         "_is_beginning",
+        "_last",
         "_max_event_bytes",
         "_owner",
         "_read_events",
@@ -125,6 +126,7 @@ class StreamBody:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._hold_finish = hold_finish
+        self._last: list[bytes] = []  # frames that go out with the end, in one send
         self._reader = reader
         self._shape = reader.shape
         self._shape.send_to(self._hold)
@@ -260,12 +262,16 @@ class StreamBody:
         return self._reader.usage(prompt_tokens)
 
     def closing_frames(self, report: AnswerReport | None) -> list[bytes]:
-        """The frames between the last event and the dialect's terminal event, with the finish if it was held back."""
-        return self._reader.closing_frames(report, self.finish_frame)
+        """The frames before the dialect's terminal event: those that came with it, and those that the reader adds."""
+        return self._take_last() + self._reader.closing_frames(report, self.finish_frame)
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
         """The frames that end the stream here with an error."""
-        return self._reader.break_frames(error)
+        return self._take_last() + self._reader.break_frames(error)
+
+    def deliver_last(self) -> None:
+        """Give the receiver the frames that came with the end, since the end itself has to wait."""
+        self._deliver(self._take_last())
 
     def release(self) -> None:
         del self._owner
@@ -302,7 +308,10 @@ class StreamBody:
             if not self.over:  # it is over if the frames before the content were too many to be held
                 self._owner.on_content()
         if meaning.done and not self.over:
-            self._deliver(frames)
+            if self._receiver is None or self._singly:
+                self._deliver(frames)
+            else:
+                self._last = frames
             frames = []
             self._end()
         return frames
@@ -332,6 +341,10 @@ class StreamBody:
             return
         for frame in frames:
             self._hold(frame)
+
+    def _take_last(self) -> list[bytes]:
+        last, self._last = self._last, []
+        return last
 
     def _hold(self, frame: bytes, chunk: bytes = b"") -> None:
         self._held.append(frame)

@@ -120,6 +120,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._parser.reads
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the end of the response is among the bytes that were read; it is told behind its body."""
+        return self._parser.state is _ENDED
+
+    @property
     def is_urgent(self) -> bool:
         """Whether the next read is acknowledged at once."""
         return self._is_urgent
@@ -140,6 +145,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Read again after `pause`."""
         self._is_held = False
         self._resume_reading()
+
+    def ignore_rest(self) -> None:
+        """Wait for the end of the body and drop what comes before it; a paused connection would not see the end."""
+        self.deliver_to(ignore)
+        self.resume()
 
     # --- asyncio.Protocol
 

@@ -10,6 +10,7 @@ from gateway.cluster.local_directory import LocalDirectory
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError, ServiceUnavailable
+from gateway.stream.description import AnswerFacts, StreamFacts
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 
@@ -31,6 +32,9 @@ class Talk:
 
     def headers(self) -> dict[str, str]:
         return {}
+
+    def facts(self) -> StreamFacts:
+        return StreamFacts(1, "m", AnswerFacts())
 
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}

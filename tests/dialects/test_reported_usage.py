@@ -1,5 +1,6 @@
 """The counts that upstreams report, whatever they call them; nonsense is not believed."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -115,3 +116,23 @@ def test_alternatives_share_one_prompt() -> None:
     assert total is not None
     assert (total.prompt, total.completion) == (3, 9)
     assert summed([]) is None
+
+
+NUMBERS = (0, 1, 4, 9, 13, -1, True, 13.0, None, MAX_TOKENS, MAX_TOKENS + 1)
+DETAILS: tuple[Any, ...] = (
+    None,
+    {},
+    {"reasoning_tokens": 3},
+    {"reasoning_tokens": 40},
+    {"reasoning_tokens": True},
+    7,
+)
+
+
+@pytest.mark.parametrize("details", DETAILS)
+def test_an_object_in_openais_own_words_is_read_as_one_with_other_words_beside_them(details: Any) -> None:
+    for prompt, completion, total in itertools.product(NUMBERS, repeat=3):
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+        usage |= {"completion_tokens_details": details}
+        plain, searched = read_usage(usage), read_usage({**usage, "note": None})
+        assert (plain and plain[:2]) == (searched and searched[:2]), usage

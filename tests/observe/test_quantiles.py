@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.observe.quantiles import GROWTH, Quantiles
+from gateway.observe.quantiles import GROWTH, FadingCount, Quantiles
 
 LOW, HIGH = 0.001, 300.0
 NEAR = math.sqrt(GROWTH) * (1 + 1e-9)  # from the middle of a bucket to its edge
@@ -73,10 +73,10 @@ def test_what_is_too_large_counts_as_the_highest_bucket(value: float) -> None:
     assert quantiles.quantile(1.0) == quantiles_of([HIGH]).quantile(1.0)
 
 
-def test_a_range_of_one_value_only_counts() -> None:
-    counter = Quantiles(1.0, 1.0, HALF_LIFE)
+def test_a_count_fades_too() -> None:
+    counter = FadingCount(HALF_LIFE)
     for _ in range(3):
-        counter.add(1.0, 0.0)
+        counter.count_one(0.0)
     assert counter.count(0.0) == 3.0
     assert counter.count(HALF_LIFE) == 1.5
 

@@ -6,6 +6,7 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError
+from gateway.stream.description import AnswerFacts, StreamFacts, answer_headers, describe
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 
@@ -28,23 +29,14 @@ class Talk:
         self.stream = Stream(name, "e1", StreamSettings(**limits), self)
 
     def headers(self) -> dict[str, str]:
-        return {"x-upstream": "alpha"}
+        return answer_headers(self.facts().answer)
 
     def describe(self) -> dict[str, Any]:
-        numbers = self.stream.statistics()
-        return {
-            "id": self.id,
-            "readers": numbers.subscribers,
-            "readers_total": numbers.subscribers_total,
-            "ending": numbers.ending,
-            "events": numbers.events,
-            "lag_events": numbers.lag_events,
-            "lagged_readers": numbers.lagged_subscribers,
-            "deliveries": numbers.deliveries,
-            "sends": numbers.sends,
-            "usage": None,
-            "cost_usd": None,
-        }
+        state = "streaming" if self.stream.ending is None else "ended"
+        return describe(self.id, state, self.stream.statistics(), self.facts())
+
+    def facts(self) -> StreamFacts:
+        return StreamFacts(1, "m", AnswerFacts("alpha"))
 
     def announce(self) -> None:
         self.announced = True

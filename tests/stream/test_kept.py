@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.endings import Ending
+from gateway.stream.description import StreamFacts
 from gateway.stream.hub import Hub
 from gateway.stream.kept import KeptStream
 from gateway.stream.production import Production
@@ -40,7 +41,7 @@ def found(hub: Hub, name: str = "a") -> Production:
     return production
 
 
-def fail() -> dict[str, Any]:
+def fail() -> StreamFacts:
     raise ValueError("there is nothing to tell")
 
 
@@ -82,7 +83,7 @@ async def test_it_is_whose_it_was_and_found_by_its_key_and_described_as_before()
     assert (again.id, again.owner, again.key, again.fingerprint) == ("a", "me", "k", b"f" * 32)
     assert again.announced
     assert again.headers() == talk.headers()
-    assert again.describe() == {**described, "object": "stream", "state": "ended"}
+    assert again.describe() == described
     assert (again.stream.log.epoch, again.stream.log.next_seq) == ("e1", 5)
     hub.close()
 
@@ -177,7 +178,7 @@ async def test_a_stream_that_cannot_be_described_stays_as_it_is_and_keeps_no_oth
 ) -> None:
     hub = new_hub(FOR_EVER, PLENTY)
     broken = started(hub, "a")
-    broken.describe = fail  # type: ignore[method-assign]
+    broken.facts = fail  # type: ignore[method-assign]
     broken.end(size=3)
     started(hub, "b").end(size=4)
     await until(lambda: isinstance(hub.peek("b"), KeptStream))

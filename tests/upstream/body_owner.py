@@ -23,6 +23,8 @@ class Owner:
 
     def on_complete(self) -> None:
         self.calls.append("complete")
+        if isinstance(self.body, StreamBody):
+            self.body.deliver_last()
 
     def on_broken(self, error: RivergateError) -> None:
         self.calls.append("broken")

@@ -203,6 +203,8 @@ class Observer:
         self._told("frames")
 
     def on_complete(self, attempt: Attempt) -> None:
+        if self.frames:
+            attempt.stream.deliver_last()
         self._told("complete")
 
     def on_failed(self, attempt: Attempt, error: RivergateError) -> None:

@@ -124,6 +124,56 @@ EVENTS = [
 ]
 
 
+OTHER_FINISHES = [
+    *(event({}, finish=reason) for reason in ("stop", "length", "error", "tool_calls", "", 7)),
+    *(
+        event({}, finish="stop", **more)
+        for more in ({"answer_id": "x"}, {"created": 2}, {"created": True}, {"model": 1})
+    ),
+    *(event(delta, finish="stop") for delta in ({"content": "."}, {"content": ""}, {"role": "assistant"}, {"x": 1})),
+    *(event({}, finish="stop", **more) for more in ({"usage": {"prompt_tokens": 3}}, {"usage": None}, {"note": "n"})),
+    event({}, finish="stop").replace(b'"index":0', b'"index":1'),
+    event({}, finish="stop").replace(b'"choices":[', b'"choices":[{"index":1,"delta":{},"finish_reason":"stop"},'),
+    event({}, usage={"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}),
+    *(word("late"), DONE),
+]
+ENDS = st.lists(st.sampled_from(OTHER_FINISHES), min_size=1, max_size=5)
+
+
+@given(st.sampled_from(OTHER_FINISHES), ENDS, st.sampled_from(["chatcmpl-1", "chatcmpl-2"]))
+@example(event({}, finish="stop"), [event({}, finish="stop"), DONE], "chatcmpl-2")
+def test_any_end_of_an_answer_means_the_same_with_a_memory_of_any_other(
+    learned: bytes, ends: list[bytes], answer_id: str
+) -> None:
+    memory = warm([*answer()[:3], learned, DONE])
+    own = {"answer_id": answer_id, "created": 1_760_000_000}
+    events = [role(**own), word("one", **own), *(end.replace(b"chatcmpl-1", answer_id.encode()) for end in ends)]
+    assert Whole(events, memory).seen == Whole(events, None).seen
+    assert Whole([b"".join(events)], memory).seen == Whole([b"".join(events)], None).seen
+
+
+@given(st.integers(0, len(answer()[3]) - 1), st.integers(0, 255))
+def test_a_wrong_byte_in_the_finish_means_the_same_with_a_memory(place: int, byte: int) -> None:
+    *first, finish, done = answer()
+    data = bytearray(finish)
+    data[place] = byte
+    assert Whole([*first, bytes(data), done], warm()).seen == Whole([*first, bytes(data), done], None).seen
+
+
+def test_a_finish_is_found_by_the_bytes_of_an_earlier_one_and_no_more_learned_where_each_is_another() -> None:
+    memory = warm()
+    known = memory.finish
+    Whole(answer("gen-2", 1_760_000_000), memory)
+    assert known is not None
+    assert memory.finish is known
+    assert known.answer_id(event({}, answer_id="gen-3", finish="stop")) == "gen-3"
+    assert known.answer_id(event({}, answer_id="gen-3", finish="length")) is None
+    for number in range(2 * MAX_USELESS):
+        Whole([*answer()[:3], event({}, finish=f"reason-{number}"), DONE], memory)
+    assert memory.finish.reason == f"reason-{MAX_USELESS - 1}"
+    assert not memory.wants_finish
+
+
 @given(st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6), st.lists(st.integers(0, 2000), max_size=6))
 @example(answer(), [])
 def test_any_answer_means_the_same_with_a_memory(events: list[bytes], cuts: list[int]) -> None:

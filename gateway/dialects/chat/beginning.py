@@ -38,15 +38,18 @@ def learn_beginning(role: bytes, around: Around) -> Beginning | None:
     Both were read as plain text (`repair.plain_text`), and are frames as they stand. None: there is a doubt.
     """
     head, tail = around
-    role_pattern, text_pattern = _pattern(role, b""), _pattern(head, tail)
+    role_pattern, text_pattern = pattern_of(role), pattern_of(head, tail)
     if role_pattern is None or text_pattern is None or not (role.isascii() and head.isascii() and tail.isascii()):
         return None
     payload = orjson.loads(role[6:-2])
     return Beginning(role_pattern, text_pattern, payload["model"], payload["choices"][0]["index"])
 
 
-def _pattern(before: bytes, after: bytes) -> "re.Pattern[bytes] | None":
-    """The pattern of an event with this beginning and end, with any id and time, and any text between the two."""
+def pattern_of(before: bytes, after: bytes = b"") -> "re.Pattern[bytes] | None":
+    """The pattern of an event with this beginning and end, with any id and time, and any text between the two.
+
+    None: there is a doubt. Without an end, the beginning is the whole event.
+    """
     whole = before + after
     found_id, found_created = _FIND_ID.search(before), _FIND_CREATED.search(before)
     if found_id is None or found_created is None or whole.count(b'"id"') != 1 or whole.count(b'"created"') != 1:

@@ -21,6 +21,7 @@ from gateway.dialects.chat.event_errors import (
     read_words,
 )
 from gateway.dialects.chat.frames import encode
+from gateway.dialects.chat.known_finish import learn_finish
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
@@ -135,6 +136,8 @@ class ChatReader:
             if event.data is None:
                 return self._read_without_data(block)
             name, data = event.name, event.data
+        elif not self._in_full and (finish := self._read_known_finish(block)) is not None:
+            return finish
         if not _SHORT <= len(data) <= _MUCH:
             if data.strip() == b"[DONE]":
                 return _DONE if self.last_words is None else Meaning(error=_REPORTED, told=self.last_words)
@@ -158,6 +161,8 @@ class ChatReader:
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts once they have come, else our own estimate."""
+        if self._usage is not None and (told := self._usage.told(self.counts.events)) is not None:
+            return told
         own = estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
         return own if self._usage is None else self._usage.usage(own, self.counts.events)
 
@@ -226,6 +231,8 @@ class ChatReader:
             self._kept, self._kept_bytes, self._in_full, changed = {}, 0, bool(self._closed), True
         if not changed:
             frame = json_text.escape_line_ends(block)
+            if finish and not content and not over and len(payload["choices"]) == 1:
+                self._remember_finish(payload, block)
         elif len(frame := encode(payload)) > room:
             raise ValueError("its repair would be many times its size")
         if calls != self._identity.calls_begun:
@@ -234,6 +241,10 @@ class ChatReader:
         elif content and not finish and plain and roles == len(self._identity.roles_seen):
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=content, finish=finish)
+
+    def _remember_finish(self, payload: dict[str, Any], block: bytes) -> None:
+        if (memory := self._memory) is not None and memory.wants_finish:
+            memory.learn_finish(learn_finish(block, payload))
 
     def _read_plain(self, payload: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Meaning:
         """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
@@ -247,6 +258,17 @@ class ChatReader:
         if not is_first:
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=True)
+
+    def _read_known_finish(self, block: bytes) -> Meaning | None:
+        """The meaning of the event by which an earlier answer has finished; None: it is another event."""
+        memory, identity = self._memory, self._identity
+        if memory is None or (known := memory.finish) is None or known.choice not in identity.roles_seen:
+            return None
+        if known.answer_id(block) != identity.id:
+            return None
+        memory.on_known_finish()
+        self._closed[known.choice], self._in_full = known.reason, True
+        return Meaning(block, finish=True)
 
     def _add(self, text_bytes: int) -> None:
         """Count one more event, with `text_bytes` bytes of text."""

@@ -73,9 +73,9 @@ def has_content(delta: dict[str, Any]) -> bool:
 
 
 # The keys that an event with nothing but text may have, and the keys of its only choice and of its delta.
-_PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
-_PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
-_PLAIN_DELTA = frozenset({"role", "content"})
+PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
+PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
+PLAIN_DELTA = frozenset({"role", "content"})
 
 
 def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
@@ -88,7 +88,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
         (choice,) = payload["choices"]
         delta, created = choice["delta"], payload["created"]
         if (
-            not (payload.keys() <= _PLAIN_EVENT and choice.keys() <= _PLAIN_CHOICE and delta.keys() <= _PLAIN_DELTA)
+            not (payload.keys() <= PLAIN_EVENT and choice.keys() <= PLAIN_CHOICE and delta.keys() <= PLAIN_DELTA)
             or choice["finish_reason"] is not None
             or payload["object"] != CHUNK_OBJECT
             or not (type(created) is int and type(choice["index"]) is int)

@@ -11,18 +11,20 @@ _PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocatio
 _WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
 _OLLAMA = ("prompt_eval_count", "eval_count")
 _TIMINGS = "timings"
+_NO_ESTIMATE = Usage(0, 0, estimated=True)
 OTHER_PLACES = frozenset((*_PLACES[1:], *_WRAPPERS, *_OLLAMA, _TIMINGS))  # all but OpenAI's own
 
 
 class SeenUsage:
     """The usage of one answer, as far as its upstream has reported it."""
 
-    __slots__ = ("_by_choice", "_events", "_whole")
+    __slots__ = ("_by_choice", "_events", "_told", "_whole")
 
     def __init__(self) -> None:
         self._whole: ReportedUsage | None = None
         self._by_choice: dict[int, ReportedUsage] = {}  # Moonshot reports the usage inside of each choice
         self._events = 0  # how many events with content had come when it was reported
+        self._told: Usage | None = None  # the usage that `told` has made of `_whole`
 
     def take(self, payload: dict[str, Any], events: int) -> None:
         """Remember what an object reports whose choices were repaired.
@@ -43,7 +45,11 @@ class SeenUsage:
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
         the beginning.
         """
-        earlier, self._whole = self._whole, found if self._whole is None else found.over(self._whole)
+        earlier, self._whole, self._told = (
+            self._whole,
+            found if self._whole is None else found.over(self._whole),
+            None,
+        )
         had = (earlier.completion if earlier is not None else 0) or 0
         if found.completion and (found.completion > had or found.completion >= events):
             self._events = events
@@ -53,6 +59,15 @@ class SeenUsage:
         if found is not None:
             self._by_choice[choice["index"]] = found
             self._events = events
+
+    def told(self, events: int) -> Usage | None:
+        """The usage after this many events with content, if the upstream has told all of it; it needs no estimate."""
+        whole = self._whole
+        if whole is None or not whole.prompt or not whole.completion or events > self._events:
+            return None
+        if self._told is None:
+            self._told = whole.usage(_NO_ESTIMATE)
+        return self._told
 
     def usage(self, own: Usage, events: int) -> Usage:
         """The usage after this many events with content; `own` is the gateway's estimate of it."""

@@ -1,0 +1,134 @@
+"""What a request costs, as counts of bytecodes and wake-ups, never as times: a cost that was removed stays away.
+
+Each bound is the value that was reached and 2 %. Whoever brings a count down brings its bound down, too.
+"""
+
+import asyncio
+import logging
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import uvloop
+
+from gateway.access.settling import GATHER_SECONDS
+from gateway.config import Config
+from gateway.run.service import Service
+from tests.kit.bytecodes import Bytecodes
+from tests.kit.chain import HEAD, POST, Client, Run
+from tests.kit.completions import MODEL
+
+WARM, COUNTED = 20, 40
+PAUSE = 0.002  # seconds, in which all that is due in the next turns of the loop is done
+BEHIND_THE_FIRST, ENDING = "the tokens behind the first", "the ending"
+BOUNDS = {BEHIND_THE_FIRST: 1, ENDING: 1}  # bytecodes of one request
+# What works by the clock, so that its share differs from run to run.
+BY_THE_CLOCK = ("access/settling.py", "access/books_thread.py", "observe/loop_lag.py", "upstream/pace.py")
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Runs a coroutine in uvloop, as the gateway does, and undoes what a service changes in its process."""
+    interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    logging.disable(logging.INFO)  # pytest would keep the lines of all answers
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        yield runner.run
+    sys.setswitchinterval(interval)
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    logging.disable(logging.NOTSET)
+
+
+def settings(folder: Path, port: int) -> Config:
+    model = {"id": MODEL, "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}
+    upstream = {"name": "a", "base_url": f"http://127.0.0.1:{port}/v1", "models": [model]}
+    storage = {"path": str(folder / "s.db")}
+    return Config.model_validate({"server": {"listen": "127.0.0.1:0"}, "storage": storage, "upstreams": [upstream]})
+
+
+def chunk(data: bytes) -> bytes:
+    """An event in a transfer chunk of its own."""
+    event = b"data: %b\n\n" % data
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def event(number: int, *choices: dict[str, Any], **more: Any) -> bytes:
+    """An event of answer `number`, as OpenAI writes it."""
+    head = {"id": f"chatcmpl-{number:06d}", "object": "chat.completion.chunk", "created": 1_700_000_000 + number}
+    return chunk(orjson.dumps({**head, "model": MODEL, "choices": choices, **more}))
+
+
+def choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": finish}
+
+
+USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+
+
+class Scene:
+    """A gateway between one client and one upstream, both of which keep their connections."""
+
+    def __init__(self, client: Client, upstream: socket.socket) -> None:
+        self.counts = Bytecodes()
+        self._client = client
+        self._upstream = upstream
+
+    async def answer(self, number: int) -> None:
+        """Answer one request with four tokens, each of which is a read of its own, and an end that is one read."""
+        loop, counts = asyncio.get_running_loop(), self.counts
+        counts.begin("the first token")
+        if number:
+            await loop.sock_sendall(self._client.socket, POST)
+        await Client(self._upstream).until(b"messages")
+        await loop.sock_sendall(self._upstream, HEAD + event(number, choice({"role": "assistant", "content": ""})))
+        await asyncio.sleep(PAUSE)
+        for token in range(4):
+            await loop.sock_sendall(self._upstream, event(number, choice({"content": f"t{token}"})))
+            await self._client.until(b'"t%d"' % token)
+            await asyncio.sleep(PAUSE)
+            counts.begin(BEHIND_THE_FIRST)
+        counts.begin(ENDING)
+        last = event(number, choice({}, "stop")) + event(number, usage=USAGE) + chunk(b"[DONE]") + b"0\r\n\r\n"
+        await loop.sock_sendall(self._upstream, last)
+        await self._client.until(b"0\r\n\r\n")
+        await asyncio.sleep(PAUSE)
+
+
+async def counted(folder: Path) -> tuple[Bytecodes, float]:
+    """The counts of `COUNTED` requests, and the seconds that they took."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        service = Service(settings(folder, listening.getsockname()[1]))
+        await service.start()
+        client = await Client.open(service.port, POST)
+        upstream, _ = await loop.sock_accept(listening)
+        with client.socket, upstream:
+            upstream.setblocking(False)
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            scene = Scene(client, upstream)
+            for number in range(WARM):
+                await scene.answer(number)
+            scene.counts, began = Bytecodes(), loop.time()
+            with scene.counts.counting():
+                for number in range(WARM, WARM + COUNTED):
+                    await scene.answer(number)
+            seconds = loop.time() - began
+        await service.stop()
+    return scene.counts, seconds
+
+
+def test_a_request_executes_no_more_bytecodes_and_wakes_the_ledger_no_more_often(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        counts, seconds = await counted(tmp_path)
+        found = {phase: counts.executed(phase, BY_THE_CLOCK) / COUNTED for phase in BOUNDS}
+        print(found, counts.calls("access/books_thread.py:BooksThread._call"), seconds)
+        assert all(found[phase] <= bound for phase, bound in BOUNDS.items()), found
+        # However many requests there are, their records are written in batches.
+        assert counts.calls("access/books_thread.py:BooksThread._call") <= seconds / GATHER_SECONDS + 1
+
+    run(main())
