@@ -231,7 +231,7 @@ class Dispatcher:
     def _race(self) -> Race:
         """The race. With one candidate and no limit of time, it is made when that candidate's attempt has failed.
 
-        Until then it would have nothing to decide, and take 250 bytecodes.
+        Until then it would have nothing to decide, and take 300 bytecodes.
         """
         if self._begun is None:
             self._begun = self._new_race()

@@ -352,9 +352,8 @@ class Attempt:
         elif body.finished:
             self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
-            self._fail(
-                UpstreamStalled(f"no byte for idle_timeout_ms ({self._order.endpoint.limits.idle * 1000:.0f})")
-            )
+            limit = f"{self._order.endpoint.limits.idle * 1000:.0f}"
+            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit})"))
 
     def _sample_gap(self, body: StreamBody) -> None:
         if self._connection is not None and body.events and not self._is_compressed:
@@ -393,8 +392,7 @@ class Attempt:
         if connection is not None:
             connection.abort()
 
-    # What arms each timer.
-    _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
+    _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {  # what arms each timer
         AttemptTimer.ANSWER: _await_answer,
         AttemptTimer.ERROR_BODY: lambda self: self._set_timer(phases.ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,
