@@ -73,7 +73,7 @@ class AnswerMemory:
     def __init__(self) -> None:
         self.beginning: Any = None
         self._misses = 0  # answers in a row that began in another way
-        self._doubts = 0  # answers from which nothing could be learned
+        self._doubts = 0  # beginnings in a row that could not be learned, or did not come again
         self.finish: Any = None
         self._unknown_finishes = 0  # answers in a row that finished in another way
 
@@ -106,13 +106,14 @@ class AnswerMemory:
 
     def on_hit(self) -> None:
         """Note that an answer began as it was expected."""
-        self._misses = 0
+        self._misses = self._doubts = 0
 
     def on_miss(self) -> None:
         """Note that an answer began in another way; the beginning is forgotten after some of them in a row."""
         self._misses += 1
         if self._misses >= MAX_USELESS:
             self.beginning = None
+            self._doubts += 1
 
 
 class Sample(NamedTuple):

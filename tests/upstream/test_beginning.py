@@ -222,6 +222,14 @@ def test_a_beginning_that_does_not_come_again_is_forgotten_and_another_is_learne
     assert memory.beginning.model == "gpt-5"
 
 
+def test_beginnings_that_never_come_again_are_not_learned_for_ever() -> None:
+    memory = AnswerMemory()
+    for _ in range(MAX_USELESS * (MAX_USELESS + 1)):
+        Whole([b": comment\n\n" + b"".join(answer())], memory)
+    assert memory.beginning is None
+    assert not memory.wants_beginning
+
+
 def test_an_event_over_the_limit_is_refused_with_a_memory_too() -> None:
     long = word("x" * 5000)
     owner = Owner()
