@@ -4,7 +4,7 @@
 store that many machines share. Which calls may wait follows from where they are made: `find_key` never waits and
 tells what this process knows; `claim` answers with an awaitable only where the directory is elsewhere, so that the
 fast way of a request, which has no place to wait, takes a request with a stream key only if `answers_at_once`;
-`where` is for aiohttp's way and always awaited.
+`where` is for aiohttp's way and always awaited; the fast way asks `here`, and leaves what is not to aiohttp's way.
 
 Every other directory has to pass `tests/cluster/test_directory.py`.
 """
@@ -47,6 +47,9 @@ class Directory(Protocol):
 
     def release(self, owner: str, key: str) -> None:
         """Give back a grant under which no stream was opened; nothing happens if there is no grant."""
+
+    def here(self, stream_id: str) -> Production | None:
+        """The stream if this process has it. Never waits."""
 
     async def where(self, stream_id: str) -> Place:
         """The place of a stream."""

@@ -2,6 +2,7 @@
 
 from gateway.cluster.directory import Place
 from gateway.stream.hub import Hub
+from gateway.stream.production import Production
 
 
 class LocalDirectory:
@@ -22,6 +23,9 @@ class LocalDirectory:
         return self._hub.find_key(owner, key)
 
     def release(self, owner: str, key: str) -> None: ...
+
+    def here(self, stream_id: str) -> Production | None:
+        return self._hub.find(stream_id)
 
     async def where(self, stream_id: str) -> Place:
         return self._hub.find(stream_id)

@@ -123,6 +123,12 @@ class Fanout:
         if self._pass is not None:
             self._is_behind = True
             return
+        log, sink = self._log, subscriber.sink
+        if subscriber.seq == log.next_seq and log.ending is None and sink is not None and not sink.blocked:
+            self._settle(
+                subscriber, sink
+            )  # there is nothing to send: most subscribers join so, at the end of the log
+            return
         self._is_behind = False
         self._serve((subscriber,))
         if self._is_behind:

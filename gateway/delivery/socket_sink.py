@@ -44,13 +44,16 @@ class SocketSink:
         self.steady = True
         self.blocked = False
         self.direct: socket.socket | None = taken
-        taken.setblocking(False)
+        if taken.gettimeout() != 0:
+            taken.setblocking(False)  # a system call
 
     def start(self, owner: SinkOwner) -> None:
         """Watch the socket for its owner. Raises `OSError` if the kernel watches no more sockets."""
         assert self.direct is not None
         self._owner = owner
         self._watch.add(self.direct.fileno(), self)
+        if self.blocked:
+            self._watch.await_room(self.direct.fileno())
 
     def write(self, data: bytes) -> None:
         assert self.direct is not None
@@ -62,6 +65,8 @@ class SocketSink:
         self.blocked = True
         if sent >= 0:
             self._rest, self._sent = data, sent  # with -1 the client is gone: the watch is about to say so
+            if self.direct is not None:
+                self._watch.await_room(self.direct.fileno())
 
     def unsent_bytes(self) -> int:
         return len(self._rest) - self._sent
@@ -85,7 +90,7 @@ class SocketSink:
 
     def on_room(self) -> None:
         if not self.unsent_bytes():
-            return  # the first edge, which only says that the socket is writable
+            return  # an edge for room that nobody waits for
         rest, self._rest, sent = self._rest, b"", self._sent
         self._sent = 0
         self.blocked = False

@@ -4,8 +4,28 @@ aiohttp may change these members in any release. `tests/http/test_aiohttp_seam.p
 and `pyproject.toml` admits only the versions that passed them.
 """
 
+import asyncio
+
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
+
+
+def connect(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    """Take a new connection as `RequestHandler.connection_made` does, but without a task.
+
+    `begin` starts the task, so that a connection that only the fast way serves has none. The options of the socket
+    are the caller's business, but for `TCP_NODELAY`, which the event loop sets.
+    """
+    handler.transport = transport
+    assert handler._manager is not None
+    handler._manager.connection_made(handler, transport)
+    start_keepalive_timer(handler)
+
+
+def begin(handler: web.RequestHandler) -> None:
+    """Start the task in which aiohttp answers the requests that it is given, unless it runs."""
+    if handler._task_handler is None:
+        handler._task_handler = handler._loop.create_task(handler.start())
 
 
 def is_closing(handler: web.RequestHandler) -> bool:
@@ -45,4 +65,13 @@ def start_keepalive_timer(handler: web.RequestHandler) -> None:
     """Close the connection after the keep-alive time unless another request comes. `keep_alive(True)` stops it."""
     loop = handler._loop
     handler._next_keepalive_close_time = loop.time() + handler._keepalive_timeout
-    handler._keepalive_handle = loop.call_at(handler._next_keepalive_close_time, handler._process_keepalive)
+    handler._keepalive_handle = loop.call_at(handler._next_keepalive_close_time, _close_idle, handler)
+
+
+def _close_idle(handler: web.RequestHandler) -> None:
+    """Close a connection that has been idle for the keep-alive time; aiohttp knows so only while its task runs."""
+    if handler._task_handler is not None:
+        handler._process_keepalive()
+    else:
+        handler._keepalive_handle = None
+        handler.force_close()

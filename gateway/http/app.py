@@ -44,8 +44,8 @@ def build_app(parts: AppParts) -> web.Application:
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.extend([admission.add_headers, reply.refusals.on_prepare])
     opening = reply.opening
-    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.capacity, parts.dialects[0])
-    feeds = FeedEndpoints(parts.feeds, reply.in_force, admission, reply.places, parts.capacity)
+    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.dialects[0])
+    feeds = FeedEndpoints(parts.feeds, reply.subscriptions)
     admission.admit_viewers_to(frozenset([streams.get, streams.get_events, feeds.get_events]))
     for dialect in parts.dialects:
         app.router.add_post(dialect.path, CompletionEndpoints(reply, dialect).create, expect_handler=on_expect)

@@ -7,9 +7,10 @@ aiohttp is given all of its bytes, from the first to the last.
 
 import asyncio
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, web
 
@@ -32,6 +33,15 @@ MAX_UNSENT_IN_KERNEL = 65536
 MAX_SENT_AHEAD = 1 << 20
 MAX_PIECES = 16  # a request that comes in more reads goes to aiohttp, which puts it together in linear time
 PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
+
+
+def set_options(connected: socket.socket | TransportSocket | None) -> None:
+    """Set the options of a client's socket. On Linux a connection inherits those of its listening socket (tcp(7))."""
+    if connected is None:
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if connected.family in (socket.AF_INET, socket.AF_INET6):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
 
 
 class Server(StrEnum):
@@ -72,6 +82,7 @@ class ClientProtocol(web.RequestHandler):
         "_event_loop",
         "_fast_way",
         "_found_before",
+        "_inherits_options",
         "_is_queued",
         "_on_gone",
         "_on_invalid",
@@ -94,9 +105,13 @@ class ClientProtocol(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         on_invalid: Callable[[int, str], None] | None = None,
+        inherits_options: bool = False,
         **options: Any,
     ) -> None:
-        """Make the protocol of a new connection. `on_invalid` gets status and code of bytes that are no request."""
+        """Make the protocol of a new connection. `on_invalid` gets status and code of bytes that are no request.
+
+        `inherits_options`: the listening socket has the options of `set_options`, and connections inherit them.
+        """
         super().__init__(server, loop=loop, **options)
         self._event_loop = loop
         self._count = count
@@ -104,6 +119,7 @@ class ClientProtocol(web.RequestHandler):
         self._share = share
         self._is_queued = False  # a request waits for its share of a turn
         self._on_invalid = on_invalid
+        self._inherits_options = inherits_options
         self._served_by = Server.NOBODY
         self._unread = b""  # the bytes that came and were given to neither way yet
         self._pieces = 0  # the number of reads that have brought the beginning of a request
@@ -157,14 +173,19 @@ class ClientProtocol(web.RequestHandler):
             self.transport.resume_reading()
             self._event_loop.call_soon(self._offer)
 
+    def let_go(self) -> None:
+        """Close the transport at once: the fast way goes on with a duplicate of its socket."""
+        self._become(Server.CLOSED)
+        if self.transport is not None:
+            self.transport.abort()
+
     # --- what the transport brings
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._count.on_made()
-        super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
+        seam.connect(self, cast(asyncio.Transport, transport))
+        if not self._inherits_options:
+            set_options(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client. aiohttp calls this too, with no bytes, when it wants its parser to go on."""
@@ -288,6 +309,7 @@ class ClientProtocol(web.RequestHandler):
         """Give aiohttp the request that the unread bytes begin, and all that comes until aiohttp is done."""
         self._stop_waiting()
         self._become(Server.AIOHTTP)
+        seam.begin(self)
         self._share.take_rest()  # aiohttp answers in a task of its own, which starts in the next turn
         self._boundary, self._found_before = RequestBoundary(), seam.requests_found(self)
         data, self._unread = self._unread, b""

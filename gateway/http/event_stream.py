@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from gateway import clock
+from gateway.http.errors import SERVER_NAME
 from gateway.wire import http1
 
 _FIELDS = http1.encode_fields(
@@ -41,6 +42,18 @@ class EventStreamHead:
         """The bytes of the head, with these headers added; once they are written, no error can be told any more."""
         fields = http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
         return http1.encode_ok(self._fields + fields, chunked=self.chunked, keep_alive=self.keep_alive)
+
+
+def encode_events_head(headers: Mapping[str, str], *, chunked: bool) -> bytes:
+    """The head of a subscription, whose connection serves no other request (RFC 9112 section 9.6)."""
+    fields = _FIELDS + http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
+    return http1.encode_ok(fields, chunked=chunked, keep_alive=False)
+
+
+def encode_no_content(answer_headers: Mapping[str, str]) -> bytes:
+    """The bytes of an answer with status 204, after which an `EventSource` does not come again."""
+    fields = {"Date": clock.http_date(int(clock.wall_time())), "Server": SERVER_NAME, **answer_headers}
+    return http1.encode_response(204, "No Content", fields.items())
 
 
 class FinishedResponse(web.StreamResponse):

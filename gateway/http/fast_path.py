@@ -17,6 +17,7 @@ from gateway.http.answer_plan import AnswerPlan, PlainPlans, plan_answer
 from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
+from gateway.http.fast_subscription import FastSubscription
 from gateway.http.known_head import KnownHead
 from gateway.http.opening import Opening
 from gateway.http.request_id import new_request_id
@@ -35,6 +36,7 @@ class FastPath:
         self._max_content_bytes = min(max_body_bytes, MAX_CONTENT_BYTES)
         self._find_head = head_finder()
         self._plans: PlainPlans | None = None  # under the configuration in force
+        self._subscription = FastSubscription(parts)
 
     def parse(self, data: bytes) -> PlainRequest | Unparsed:
         """The plain request that these bytes begin with."""
@@ -42,7 +44,9 @@ class FastPath:
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
         """Answer the request, or refuse it with an error; False: aiohttp has to answer."""
-        known, content, _ = request
+        known, content = request.head, request.content
+        if known is None:
+            return request.events is not None and self._subscription.answer(client, request, request.events)
         is_long = len(content) > KEPT_WHOLE_BYTES
         if not _STREAMED.search(content) or (is_long and not is_read_at_once(content)):
             return False

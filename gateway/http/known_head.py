@@ -18,6 +18,8 @@ MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a requ
 
 # Fields of requests that need more than their fields and body: a decoder, an interim answer, another protocol.
 _NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade", "sec-websocket-key1"})
+# A subscription may come from a page of another site (`Origin`): `EventSource` sends no preflight. It has no body.
+_NOT_PLAIN_SUBSCRIPTION = (_NOT_PLAIN - {"origin"}) | {"content-length"}
 
 
 class KnownHead:
@@ -35,16 +37,25 @@ class KnownHead:
 
 def known_head(lines: bytes) -> KnownHead | None:
     """The head with these field lines, of which `Content-Length` has no value; None if the head is not plain."""
+    fields = _plain_fields(lines, _NOT_PLAIN)
+    return None if fields is None else KnownHead(fields)
+
+
+def plain_subscription_fields(lines: bytes) -> list[tuple[str, str]] | None:
+    """The fields in these lines of a request for events; None if the head is not plain."""
+    return _plain_fields(lines, _NOT_PLAIN_SUBSCRIPTION)
+
+
+def _plain_fields(lines: bytes, not_plain: frozenset[str]) -> list[tuple[str, str]] | None:
     try:
         fields = http1.parse_fields(lines)
     except ValueError:
         return None
     known = {name.lower(): value for name, value in fields}
     is_plain = (
-        len(known) == len(fields)
-        and len(known) <= MAX_PLAIN_FIELDS
+        len(known) == len(fields) <= MAX_PLAIN_FIELDS
         and "host" in known
-        and _NOT_PLAIN.isdisjoint(known)
+        and not_plain.isdisjoint(known)
         and known.get("connection", "keep-alive").lower() == "keep-alive"
     )
-    return KnownHead(fields) if is_plain else None
+    return fields if is_plain else None

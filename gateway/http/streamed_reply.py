@@ -20,6 +20,7 @@ from gateway.http.in_force import InForce
 from gateway.http.opening import Opening, OpeningParts
 from gateway.http.places import Leave, Places
 from gateway.http.refusals import Refusals
+from gateway.http.subscriptions import Subscriptions
 from gateway.http.turns import Turns
 from gateway.http.waiting import WaitingBytes
 from gateway.stream.production import Production
@@ -32,6 +33,7 @@ class ReplyParts:
 
     opening: OpeningParts
     places: Places
+    subscriptions: Subscriptions
     admission: Admission
     in_force: InForce
     refusals: Refusals

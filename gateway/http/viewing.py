@@ -1,19 +1,18 @@
 """Shell: the beginning of event streams: the position at which a subscriber begins, and the first bytes for it."""
 
-import secrets
-
-from aiohttp import web
+import random
+from collections.abc import Mapping
 
 from gateway.errors import InvalidParameter
 from gateway.wire import http1, sse
 
 
-def position_of(request: web.Request) -> tuple[str | None, bool]:
+def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str | None, bool]:
     """The id of the last event that the client has seen, and whether it wants only events from now on."""
-    wanted = request.query.get("from", "start")
+    wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    last_event_id = headers.get("Last-Event-ID") or query.get("last_event_id")
     return last_event_id or None, wanted == "now"
 
 
@@ -22,7 +21,7 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
     `reset_to`: the epoch of the log, if the client's position was of another epoch, so that it has to begin anew.
     """
-    frames = sse.comment("connected") + b"retry: %d\n\n" % jittered_retry_ms()
+    frames = b": connected\n\nretry: %d\n\n" % jittered_retry_ms()
     if reset_to is not None:
         frames += sse.control("reset", {"epoch": reset_to})
     return http1.encode_chunk(frames) if chunked else frames
@@ -30,4 +29,4 @@ def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
 
 def jittered_retry_ms() -> int:
     """A random wait from 1 to 3 seconds, so that not all subscribers come back at once when a server restarts."""
-    return 1000 + secrets.randbelow(2000)
+    return 1000 + int(random.random() * 2000)

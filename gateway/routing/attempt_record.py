@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.routing.catalog import Candidate
+from gateway.routing.race import CancelReason
 from gateway.upstream.attempt import Attempt
 from gateway.upstream.order import Marks
 
@@ -72,6 +73,26 @@ class AttemptEntry:
             head_ms=_since_start(marks, marks.head),
             first_content_ms=_since_start(marks, marks.first_content),
         )
+
+    def tps(self, now: float) -> float | None:
+        """Tokens a second of a stream after its first content; None if there were too few to measure by."""
+        first_content = self.attempt.marks.first_content
+        if first_content is None:
+            return None
+        usage = self.attempt.usage(0)
+        tokens = self.attempt.counts.events if usage.estimated else usage.completion_tokens
+        seconds = now - first_content
+        return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
+
+    def waited(self, reason: CancelReason, winner: "AttemptEntry | None", now: float) -> float | None:
+        """Seconds for which the content of a stream was waited for; None if the end says nothing about its speed."""
+        started = self.attempt.marks.started
+        if reason is CancelReason.TIMED_OUT:
+            return now - started
+        if reason is CancelReason.LOST and winner is not None and not self.hedge:
+            # The attempt counts as slow only for the wait before the hedge; the time after that is the hedge's.
+            return winner.attempt.marks.started - started
+        return None
 
 
 def _since_start(marks: Marks, at: float | None) -> float | None:

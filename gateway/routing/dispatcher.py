@@ -35,6 +35,7 @@ from gateway.upstream.long_request import Request
 from gateway.upstream.order import Order
 from gateway.upstream.patience import PatienceOver
 
+_ONLY = 0  # the number of the first attempt in a race
 LOOP_GRAIN = 0.0005  # seconds: half of the smallest difference between two of uvloop's timers
 _GIVEN_UP = frozenset(reason.value for reason in CancelReason)
 
@@ -63,7 +64,8 @@ class Dispatcher:
         self._owner = owner
         self._tasks = tasks
         self._rules = route.rules
-        self._race = Race(len(route.names), route.rules, route.throttle, route.names)
+        self._route = route
+        self._begun: Race | None = None  # the race, once there is something to decide
         self._money = money
         self._incidents = route.incidents
         self._is_open = True  # until `release`
@@ -75,13 +77,19 @@ class Dispatcher:
 
     def start(self) -> None:
         """Send the first request."""
-        self._obey(self._race.on_go(clock.monotonic()))
+        if self._route.has_choice:
+            race = self._begun = self._new_race()
+            self._obey(race.on_go(clock.monotonic()))
+        else:
+            self._route.throttle.on_request()
+            self._start(_ONLY, self._candidates[0], False)
 
     def cancel(self) -> None:
         """Cancel every attempt, the winner too; the owner hears nothing of it. A fault in one spares no other."""
         self._clear_timer()
         try:
-            self._obey(self._race.on_stop())
+            if self._begun is not None or (self._winner is None and self._entries):
+                self._obey(self._race.on_stop())
         finally:
             winner = self._winner
             for entry in self._entries.values():
@@ -128,7 +136,10 @@ class Dispatcher:
     def on_content(self, attempt: Attempt) -> None:
         entry, marks = self._entries[attempt], attempt.marks
         now = clock.monotonic()
-        self._decide(self._race.on_content, entry.number)
+        if self._begun is None:
+            self._winner = entry
+        else:
+            self._decide(self._begun.on_content, entry.number)
         if entry is self._winner:
             self._commit(entry)
         if entry.number in self._without_usage:
@@ -146,7 +157,7 @@ class Dispatcher:
         try:
             self._end(entry, "won")
             self._clear_timer()
-            tps = self._tps(attempt)
+            tps = entry.tps(clock.monotonic()) if self._call.streamed else None
         finally:
             try:
                 entry.candidate.health.on_complete(tps, clock.monotonic())
@@ -215,6 +226,21 @@ class Dispatcher:
         return True
 
     # --- commands
+
+    @property
+    def _race(self) -> Race:
+        """The race. With one candidate and no limit of time, it is made when that candidate's attempt has failed.
+
+        Until then it would have nothing to decide, and take 300 bytecodes.
+        """
+        if self._begun is None:
+            self._begun = self._new_race()
+            self._begun.on_go(self.began, is_counted=True)  # its one command was obeyed by `start`
+        return self._begun
+
+    def _new_race(self) -> Race:
+        route = self._route
+        return Race(len(route.names), route.rules, route.throttle, route.names)
 
     def _decide(self, decide: Callable[..., list[Command]], *arguments: Any) -> None:
         """Obey the commands that `decide` gives. A fault ends the request, since nobody else would tell its owner."""
@@ -350,40 +376,19 @@ class Dispatcher:
             try:
                 entry.attempt.cancel()
             finally:
-                entry.candidate.health.on_given_up(entry.health_number, self._waited(entry, reason, now), now)
+                waited = entry.waited(reason, self._winner, now) if self._call.streamed else None
+                entry.candidate.health.on_given_up(entry.health_number, waited, now)
         if reason is CancelReason.TIMED_OUT:
             error = UpstreamTimeout(reason.sentence)
             if (status := entry.attempt.marks.status) is not None:
                 error.answered_with(status)
             self._incidents.on_failed(entry.candidate, error, self._call.request_id, reached_client=gives_up)
 
-    def _waited(self, entry: AttemptEntry, reason: CancelReason, now: float) -> float | None:
-        """Seconds for which the attempt's content was waited for; None if its end says nothing about its speed.
-
-        The end of a whole answer says nothing, since such an answer has no TTFT.
-        """
-        started = entry.attempt.marks.started
-        if self._call.streamed and reason is CancelReason.TIMED_OUT:
-            return now - started
-        if self._call.streamed and reason is CancelReason.LOST and self._winner is not None and not entry.hedge:
-            # The attempt counts as slow only for the wait before the hedge; the time after that is the hedge's.
-            return self._winner.attempt.marks.started - started
-        return None
-
     def _entry(self, number: int) -> AttemptEntry:
         for entry in reversed(self._entries.values()):
             if entry.number == number:
                 return entry
         raise LookupError(f"no attempt has the number {number}")
-
-    def _tps(self, attempt: Attempt) -> float | None:
-        """Tokens a second after the first content; None if there were too few to measure by."""
-        if not self._call.streamed or attempt.marks.first_content is None:
-            return None
-        usage = attempt.usage(0)
-        tokens = attempt.counts.events if usage.estimated else usage.completion_tokens
-        seconds = clock.monotonic() - attempt.marks.first_content
-        return (tokens - 1) / seconds if tokens > 1 and seconds > 0 else None
 
 
 def _gives_up(commands: list[Command]) -> bool:

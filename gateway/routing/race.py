@@ -134,12 +134,13 @@ class Race:
         limits += [running.times_out_at for running in self._running.values()]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def on_go(self, now: float) -> list[Command]:
-        """Begin the race."""
+    def on_go(self, now: float, *, is_counted: bool = False) -> list[Command]:
+        """Begin the race. `is_counted`: the throttle has counted the request already."""
         rules = self.rules
         self._budget_ends = None if rules.budget is None else now + rules.budget
         self._deadline = None if rules.deadline is None else now + rules.deadline
-        self.throttle.on_request()
+        if not is_counted:
+            self.throttle.on_request()
         return self._start_next(now)
 
     def on_content(self, attempt: int) -> list[Command]:

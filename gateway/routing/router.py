@@ -59,9 +59,11 @@ class Route:
     incidents: Incidents
     warnings: tuple[Warning_, ...] = ()
     names: tuple[str, ...] = field(init=False)  # of the candidates' upstreams
+    has_choice: bool = field(init=False)  # the race may have to decide something before an attempt fails
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(candidate.endpoint.name for candidate in self.candidates))
+        object.__setattr__(self, "has_choice", len(self.candidates) > 1 or self.rules.is_timed)
 
 
 class Router:

@@ -8,11 +8,13 @@ import asyncio
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.config import Listen, ServerSettings
 from gateway.errors import ConfigError
+from gateway.http.client_connection import set_options
 from gateway.run import certificate
 
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn
@@ -48,6 +50,14 @@ class Listeners:
         if listen.path is not None:
             return str(listen)
         return str(listen).rpartition(":")[0] + f":{self.port}"
+
+    @property
+    def passes_options_on(self) -> bool:
+        """Whether every connection has the socket options of `set_options` from its listening socket (tcp(7)).
+
+        Not on sockets that were handed over: clients may have connected before the options were set.
+        """
+        return sys.platform == "linux" and not self._handed_over
 
     def check_loopback(self) -> None:
         """Make sure that only this machine can connect; raises `ConfigError` if others could."""
@@ -96,8 +106,21 @@ class Listeners:
             ]
         if listen.path is not None:
             _remove_stale_socket(listen.path)
-            return [await loop.create_unix_server(build, listen.path, backlog=BACKLOG, ssl=tls)]
-        return [await loop.create_server(build, listen.host or None, listen.port, backlog=BACKLOG, ssl=tls)]
+            server: asyncio.Server = await loop.create_unix_server(
+                build, listen.path, backlog=BACKLOG, ssl=tls, start_serving=False
+            )
+        else:
+            server = await loop.create_server(
+                build, listen.host or None, listen.port, backlog=BACKLOG, ssl=tls, start_serving=False
+            )
+        try:
+            for listener in server.sockets:
+                set_options(listener)
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+        return [server]
 
 
 def _listen_of(listener: socket.socket) -> Listen:

@@ -38,6 +38,7 @@ from gateway.http.opening import OpeningParts
 from gateway.http.places import Places
 from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
+from gateway.http.subscriptions import Subscriptions
 from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
@@ -159,6 +160,7 @@ class Service:
         return ReplyParts(
             opening=opening,
             places=places,
+            subscriptions=Subscriptions(self._feeds, places, admission, in_force, self._capacity),
             admission=admission,
             in_force=in_force,
             refusals=self._refusals,
@@ -305,6 +307,7 @@ class Service:
     async def _listen(self) -> None:
         server, loop, count = self._runner.server, asyncio.get_running_loop(), self._capacity.held
         assert server is not None
+        passes_options_on = self._listeners.passes_options_on
 
         def build() -> ClientProtocol:
             return ClientProtocol(
@@ -314,6 +317,7 @@ class Service:
                 self._tasks.share,
                 loop=loop,
                 on_invalid=self._refusals.on_refused,
+                inherits_options=passes_options_on,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 access_log=None,
                 auto_decompress=False,  # `http/body.py` does it, once it is known who sends and what for

@@ -72,10 +72,11 @@ class Audience:
 
     def join(self) -> None:
         """Count a subscriber that has come."""
-        self._stop_alone()
         self.subscribers += 1
         self.total += 1
-        self._cancel()
+        if self._alone_since is not None or self._timer is not None:
+            self._stop_alone()
+            self._cancel()
 
     def leave(self) -> None:
         """Count a subscriber that has left; without any, the policy decides what follows."""

@@ -391,8 +391,7 @@ class Attempt:
         if connection is not None:
             connection.abort()
 
-    # What arms each timer.
-    _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {
+    _ARM: ClassVar[Mapping[AttemptTimer, Callable[["Attempt"], None]]] = {  # what arms each timer
         AttemptTimer.ANSWER: _await_answer,
         AttemptTimer.ERROR_BODY: lambda self: self._set_timer(phases.ERROR_BODY_SECONDS, self._finish_body),
         AttemptTimer.IDLE: _await_events,

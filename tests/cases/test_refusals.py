@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.observe.line_limit import BURST
 from tests.http.corpus import Case, post
-from tests.http.test_two_ways import WAYS, Bench, as_it_was
+from tests.http.two_ways import WAYS, Bench, as_it_was
 from tests.kit.completions import MODEL, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway

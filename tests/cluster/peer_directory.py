@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 
 from gateway.cluster.directory import Peer, Place
 from gateway.stream.hub import Hub
+from gateway.stream.production import Production
 
 
 class PeerDirectory:
@@ -33,6 +34,9 @@ class PeerDirectory:
     def release(self, owner: str, key: str) -> None:
         if self._claims.get((owner, key)) == self._name and self._hub.find_key(owner, key) is None:
             del self._claims[owner, key]
+
+    def here(self, stream_id: str) -> Production | None:
+        return self._hub.find(stream_id)
 
     async def where(self, stream_id: str) -> Place:
         await asyncio.sleep(0)

@@ -72,7 +72,9 @@ async def claimed(directory: Directory, owner: str, key: str) -> Place:
 async def test_a_stream_is_here_or_nowhere(directory: Directory, hub: Hub) -> None:
     talk = Talk(hub, "a")
     assert await directory.where("a") is talk
+    assert directory.here("a") is talk
     assert await directory.where("b") is None
+    assert directory.here("b") is None
     talk.stop(Ending.COMPLETED)
     found = await directory.where("a")
     assert not isinstance(found, Peer)

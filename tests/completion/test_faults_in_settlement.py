@@ -114,7 +114,7 @@ ENTRIES: dict[str, tuple[Script, Callable[..., object], int]] = {
     "complete": (ONE_TOKEN, Attempt.on_complete, 100),
     "stopped": (SILENT, Completion.stop, 100),
     "failed": (REFUSING, Attempt.on_broken, 100),
-    "begun": (ONE_TOKEN, Attempt.on_content, 15),
+    "begun": (ONE_TOKEN, Attempt.on_content, 10),
     "answered": (ONE_TOKEN, Attempt.on_head, 3),
     "read": (ONE_TOKEN, UpstreamConnection.data_received, 15),
 }

@@ -28,8 +28,10 @@ class Seen:
 
 
 def watched(watch: Watch, ours: socket.socket) -> Seen:
+    """Watch a socket for hang-ups and for room."""
     seen = Seen()
     watch.add(ours.fileno(), seen)
+    watch.await_room(ours.fileno())
     return seen
 
 
@@ -115,6 +117,29 @@ def test_room_is_told_when_a_full_socket_can_be_written_again(run: Run, pair: ty
         watch.close()
         ours.close()
         client.close()
+
+    run(main())
+
+
+def test_a_socket_that_was_never_full_is_told_of_no_room_and_one_that_was_is_even_if_it_has_room_by_then(
+    run: Run,
+) -> None:
+    async def main() -> None:
+        watch, (ours, client) = Watch(), tcp_pair(SMALL)
+        seen = Seen()
+        watch.add(ours.fileno(), seen)
+        await passes()
+        assert seen.rooms == 0
+        assert len(await receive(client, size := fill(ours))) == size
+        await passes()
+        assert seen.rooms == 0
+        watch.await_room(ours.fileno())
+        await until(lambda: seen.rooms == 1)
+        leave(client, "fin")
+        await until(lambda: seen.hang_ups)
+        watch.await_room(ours.fileno())  # nothing: it is not watched any more
+        watch.close()
+        ours.close()
 
     run(main())
 

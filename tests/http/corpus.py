@@ -25,6 +25,7 @@ class Case:
     length: str | None = None  # the Content-Length that is sent; None: the true length
     authorization_first: bool = False
     tail: tuple[str, ...] = field(default=())
+    mark: bytes = b""  # a body that does not end is read up to these bytes
 
     def encode(self, secret: str | None) -> bytes:
         lines = [*self.fields, *([] if secret is None else [f"Authorization: Bearer {secret}"])]

@@ -208,6 +208,49 @@ async def test_the_keepalive_timer_leaves_a_request_alone_that_is_served() -> No
         assert b"answered" in await peer.until(b"answered")
 
 
+class WithoutTask(web.RequestHandler):
+    """A connection that begins without aiohttp's task."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        seam.connect(self, transport)
+
+
+def without_task(server: web.Server) -> WithoutTask:
+    return WithoutTask(server, loop=asyncio.get_running_loop(), keepalive_timeout=0.05)
+
+
+async def test_a_connection_without_a_task_has_none_until_it_begins_and_then_answers() -> None:
+    before = len(asyncio.all_tasks())
+    async with connected(without_task, reads_its_body) as (peer, protocol):
+        assert len(asyncio.all_tasks()) == before
+        assert not seam.is_idle(protocol)
+        for _ in range(2):
+            seam.begin(protocol)
+            assert len(asyncio.all_tasks()) == before + 1
+        protocol.data_received(GET)
+        assert b"200 OK" in await peer.until(b"\r\n\r\n")
+        await until(lambda: seam.is_idle(protocol))
+        assert await peer.rest() == b""  # the keep-alive time holds for aiohttp, too
+
+
+async def test_a_connection_without_a_task_is_closed_after_the_keepalive_time() -> None:
+    async with connected(without_task, reads_its_body) as (peer, protocol):
+        assert await peer.rest() == b""
+        assert seam.is_closing(protocol)
+
+
+async def test_a_connection_without_a_task_is_closed_when_its_server_shuts_down() -> None:
+    async with connected(lambda server: WithoutTask(server, loop=asyncio.get_running_loop()), reads_its_body) as (
+        peer,
+        protocol,
+    ):
+        await protocol.shutdown(0.1)
+        assert await peer.rest() == b""
+
+
 # --- public members whose meaning the gateway relies on beyond what is documented
 
 

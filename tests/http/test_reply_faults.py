@@ -1,9 +1,11 @@
 """A fault of the gateway's own in mid-reply: the client is let go of, and nothing runs on for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from multidict import CIMultiDict
 
 from gateway.config import Config
 from gateway.dialects.chat.dialect import CHAT
@@ -52,7 +54,7 @@ class HeadlessWay:
         return parse_request(data)
 
     def answer(self, client: ClientProtocol, request: PlainRequest) -> bool:
-        headers = request.head.headers
+        headers: Mapping[str, str] = CIMultiDict(request.fields)
         parts = self._parts
         plan = plan_answer(headers, check(CHAT, request.content), parts.in_force.config.stream)
         opening = Opening(parts.opening, plan, RequestHead(headers, "req", parts.admission.known_caller(headers)))

@@ -9,7 +9,9 @@ from gateway.http.known_head import MAX_PLAIN_FIELDS
 from gateway.http.request_parser import (
     MAX_CONTENT_BYTES,
     MAX_PLAIN_HEAD,
+    MAX_SUBSCRIPTION_LINE,
     REQUEST_LINE,
+    EventsTarget,
     PlainRequest,
     Unparsed,
     head_finder,
@@ -55,7 +57,7 @@ def by_httptools(data: bytes) -> Oracle:
 def test_a_plain_request_is_found_with_its_fields_its_body_and_nothing_behind_it() -> None:
     parsed = parse_request(request("X-A:  1 \t"))
     assert isinstance(parsed, PlainRequest)
-    assert parsed.head.fields == [("Host", "gateway"), ("X-A", "1"), ("Content-Length", "")]
+    assert parsed.fields == [("Host", "gateway"), ("X-A", "1"), ("Content-Length", "")]
     assert (parsed.content, parsed.rest) == (CONTENT, b"")
 
 
@@ -75,6 +77,7 @@ def test_requests_with_any_other_byte_in_their_heads_share_none(other: str) -> N
     assert isinstance(first, PlainRequest)
     assert isinstance(second, PlainRequest)
     assert first.head is not second.head
+    assert second.head is not None
     assert second.head.headers.get("X-B" if "B" in other else "X-A") == other.partition(":")[2].strip()
 
 
@@ -191,7 +194,7 @@ def test_whatever_is_plain_httptools_reads_alike(fields: list[tuple[str, str, st
     if isinstance(parsed, PlainRequest):
         oracle = by_httptools(data)
         assert (oracle.whole, oracle.content) == (1, parsed.content)
-        assert without_length(oracle.fields) == without_length(parsed.head.fields)
+        assert without_length(oracle.fields) == without_length(parsed.fields)
 
 
 @given(position=st.integers(0, len(REQUEST_LINE) + 60), byte=st.integers(0, 255))
@@ -202,4 +205,79 @@ def test_a_head_with_one_wrong_byte_is_not_plain_or_read_alike_by_httptools(posi
     if isinstance(parsed, PlainRequest):
         oracle = by_httptools(bytes(data))
         assert oracle.content == parsed.content
-        assert without_length(oracle.fields) == without_length(parsed.head.fields)
+        assert without_length(oracle.fields) == without_length(parsed.fields)
+
+
+# --- subscriptions
+
+EVENTS = b"GET /v1/streams/st_1/events?from=now&token=rgv_x HTTP/1.1\r\nHost: a\r\nLast-Event-ID: e-1\r\n\r\n"
+
+
+def subscription(target: bytes, fields: bytes = b"Host: a\r\n", version: bytes = b"HTTP/1.1") -> bytes:
+    return b"GET %b %b\r\n%b\r\n" % (target, version, fields)
+
+
+def test_a_plain_subscription_is_found_with_its_target_its_fields_and_what_follows() -> None:
+    target = EventsTarget("streams", "st_1", {"from": "now", "token": "rgv_x"})
+    fields = [("Host", "a"), ("Last-Event-ID", "e-1")]
+    assert parse_request(EVENTS + b"rest") == PlainRequest(fields, b"", b"rest", target)
+    assert target.path == "/v1/streams/st_1/events"
+
+
+def test_a_subscription_to_a_feed_needs_no_query() -> None:
+    parsed = parse_request(subscription(b"/v1/feeds/news/events"))
+    assert isinstance(parsed, PlainRequest)
+    assert parsed.events == EventsTarget("feeds", "news", {})
+
+
+def test_every_beginning_of_a_plain_subscription_is_incomplete() -> None:
+    assert {parse_request(EVENTS[:end]) for end in range(len(EVENTS))} == {Unparsed.INCOMPLETE}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(subscription(b"/v1/streams"), id="the list"),
+        pytest.param(subscription(b"/v1/streams/a"), id="a description"),
+        pytest.param(subscription(b"/v1/streams//events"), id="no name"),
+        pytest.param(subscription(b"/v1/streams/../events"), id="dots"),
+        pytest.param(subscription(b"/v1/streams/a%41/events"), id="an escape in the path"),
+        pytest.param(subscription(b"/v1/streams/a/events?"), id="an empty query"),
+        pytest.param(subscription(b"/v1/streams/a/events?from"), id="no value"),
+        pytest.param(subscription(b"/v1/streams/a/events?from=n%6fw"), id="an escape in the query"),
+        pytest.param(subscription(b"/v1/streams/a/events?from=a+b"), id="a blank in the query"),
+        pytest.param(subscription(b"/v1/streams/a/events?from=now&from=start"), id="a name twice"),
+        pytest.param(subscription(b"/v1/streams/a/events#b"), id="a fragment"),
+        pytest.param(subscription(b"http://a/v1/streams/a/events"), id="the absolute form"),
+        pytest.param(subscription(b"/v1/streams/a/events", version=b"HTTP/1.0"), id="HTTP/1.0"),
+        pytest.param(EVENTS.replace(b"GET", b"HEAD"), id="HEAD"),
+        pytest.param(subscription(b"/v1/streams/a/events", b""), id="no field"),
+        pytest.param(subscription(b"/v1/streams/a/events", b"X-A: 1\r\n"), id="no Host"),
+        pytest.param(subscription(b"/v1/streams/a/events", b"Host: a\r\nhost: a\r\n"), id="two Hosts"),
+        pytest.param(subscription(b"/v1/streams/a/events", b"Host: a\r\nContent-Length: 0\r\n"), id="a length"),
+        pytest.param(subscription(b"/v1/streams/a/events", b"Host: a\r\nConnection: close\r\n"), id="the last"),
+        pytest.param(subscription(b"/v1/streams/a/events", b"Host: a\r\nUpgrade: h2c\r\n"), id="an upgrade"),
+        pytest.param(subscription(b"/v1/streams/%b/events" % (b"a" * MAX_SUBSCRIPTION_LINE)), id="a long target"),
+        pytest.param(b"GET /v1/streams/" + b"a" * MAX_SUBSCRIPTION_LINE, id="a long target without an end"),
+    ],
+)
+def test_a_subscription_that_needs_more_than_its_target_and_fields_is_not_plain(data: bytes) -> None:
+    assert parse_request(data) is Unparsed.NOT_PLAIN
+
+
+def test_a_subscription_at_the_limits_is_plain_wherever_its_page_is() -> None:
+    fields = b"Host: a\r\nOrigin: http://b\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(MAX_PLAIN_FIELDS - 2))
+    assert isinstance(parse_request(subscription(b"/v1/streams/a/events", fields)), PlainRequest)
+    rest = len(b"GET /v1/streams//events HTTP/1.1\r\n")
+    assert isinstance(
+        parse_request(subscription(b"/v1/streams/%b/events" % (b"a" * (MAX_SUBSCRIPTION_LINE - rest)))), PlainRequest
+    )
+
+
+@given(position=st.integers(0, len(EVENTS) - 1), byte=st.integers(0, 255))
+def test_a_subscription_with_one_wrong_byte_is_not_plain_or_read_alike_by_httptools(position: int, byte: int) -> None:
+    data = bytearray(EVENTS)
+    data[position] = byte
+    parsed = parse_request(bytes(data))
+    if isinstance(parsed, PlainRequest):
+        assert by_httptools(bytes(data)).fields == parsed.fields

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .corpus import body, post
-from .test_two_ways import WAYS, Bench, Exchange, as_it_was
+from .two_ways import WAYS, Bench, Exchange, as_it_was
 
 __all__ = ["as_it_was"]  # the fixture
 

@@ -13,8 +13,10 @@ from gateway.delivery.watch import Watch
 from gateway.endings import Ending
 from gateway.http.capacity import ConnectionCount
 from gateway.http.client_connection import ClientProtocol
+from gateway.http.event_stream import EventStreamHead
 from gateway.http.request_parser import PlainRequest, Unparsed
-from gateway.http.takeover import serve_events
+from gateway.http.subscriptions import Subscription
+from gateway.http.takeover import serve
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
 from gateway.turn_share import TurnShare
@@ -79,7 +81,8 @@ class Served:
         subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS)
         self.subscribers.append(subscriber)
         first = http1.encode_chunk(PRELUDE) if chunked else PRELUDE
-        return await serve_events(request, {"x-stream-id": "s"}, subscriber, first, self.watch)  # type: ignore[arg-type]
+        head = EventStreamHead({"x-stream-id": "s"}, chunked=chunked, keep_alive=False).encode({})
+        return await serve(request, Subscription(subscriber, head + first), self.watch)  # type: ignore[arg-type]
 
 
 def subscription(version: str = "1.1") -> bytes:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config import Listen, ServerSettings
 from gateway.errors import ConfigError
+from gateway.http.client_connection import MAX_UNSENT_IN_KERNEL
 from gateway.run.listeners import Listeners
 
 
@@ -52,6 +53,32 @@ async def test_a_port_that_the_kernel_chose_is_known() -> None:
     opened.close()
     with pytest.raises(ConnectionRefusedError):
         await greeting(port)
+
+
+async def test_a_connection_has_the_options_of_its_listening_socket() -> None:
+    found: list[list[int]] = []
+
+    class Looker(Greeter):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            connected = transport.get_extra_info("socket")
+            options = [
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT),
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+            ]
+            found.append([connected.getsockopt(*option) for option in options])
+            super().connection_made(transport)
+
+    opened = listeners("127.0.0.1:0")
+    await opened.open(Looker)
+    assert await greeting(opened.port) == b"welcome"
+    opened.close()
+    assert opened.passes_options_on
+    assert found == [[1, MAX_UNSENT_IN_KERNEL, 1]]
+
+
+def test_a_socket_that_was_handed_over_may_have_connections_from_before_its_options(listening: socket.socket) -> None:
+    assert not listeners("127.0.0.1:1", listening).passes_options_on
 
 
 async def test_sockets_that_were_handed_over_win_and_stay_open(listening: socket.socket) -> None:

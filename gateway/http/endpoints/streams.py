@@ -2,28 +2,24 @@
 
 import math
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from gateway import clock
-from gateway.access.viewer_token import ViewerToken, mint, verify
+from gateway.access.viewer_token import ViewerToken, mint
 from gateway.cluster.directory import Directory, production_at
 from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
-from gateway.errors import NotFound
 from gateway.http.admission import CALLER, head_of
 from gateway.http.body import SMALL_BODY_BYTES, read_body
-from gateway.http.capacity import Capacity
 from gateway.http.errors import json_response
 from gateway.http.reception import receive
 from gateway.http.stream_pages import page_of, read_page
 from gateway.http.stream_request import token_ttl
 from gateway.http.streamed_reply import ReplyParts
-from gateway.http.takeover import serve_events
-from gateway.http.viewing import position_of, prelude
+from gateway.http.subscriptions import readable
+from gateway.http.takeover import events_request, serve
 from gateway.stream.hub import Hub
-from gateway.stream.position import start_of
 from gateway.stream.production import Production
-from gateway.stream.view import Framing
 
 VIEWER_SECONDS = 3600  # how long the viewer token in the answer of `POST /v1/streams` is valid
 
@@ -31,16 +27,13 @@ VIEWER_SECONDS = 3600  # how long the viewer token in the answer of `POST /v1/st
 class StreamEndpoints:
     """The endpoints of streams."""
 
-    def __init__(
-        self, parts: ReplyParts, hub: Hub, directory: Directory, capacity: Capacity, dialect: Dialect
-    ) -> None:
+    def __init__(self, parts: ReplyParts, hub: Hub, directory: Directory, dialect: Dialect) -> None:
         """Serve the streams of this hub. `dialect` is the dialect of the answers that are started here."""
         self._parts = parts
         self._directory = directory
         self._dialect = dialect
         self._in_force = parts.in_force
         self._hub = hub
-        self._capacity = capacity  # holds the watch over sockets that are taken over
 
     async def create(self, request: web.Request) -> web.Response:
         """Start an answer without a subscriber."""
@@ -88,20 +81,9 @@ class StreamEndpoints:
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """The log as server-sent events: from the start, from now on, or after the last event that was seen."""
         production, token = await self._readable(request)
-        stream = production.stream
-        start = start_of(stream.log, *position_of(request), oldest=0)
-        if start is None:
-            return web.Response(status=204)
-        chunked = request.version >= HttpVersion11
-        leave = self._parts.places.take(stream, production.owner)
-        subscriber = stream.join(chunked=chunked, framing=Framing.EVENTS, seq=start.seq)
-        subscriber.when_ended(leave)
-        if token is not None:
-            subscriber.expire_in(token.expires_at - clock.wall_time())
-        first = prelude(stream.log.epoch if start.reset else None, chunked=chunked)
-        answer_headers = self._parts.admission.answer_headers(head_of(request))
-        headers = {**answer_headers, "x-stream-id": production.id, **production.headers()}
-        return await serve_events(request, headers, subscriber, first, self._capacity.watch)
+        subscriptions = self._parts.subscriptions
+        asked = events_request(request, production.id)
+        return await serve(request, subscriptions.to_stream(asked, production, token), subscriptions.capacity.watch)
 
     def _mint(self, stream_id: str, ttl_seconds: int) -> tuple[str, int]:
         """A viewer token, and the Unix second at which it expires."""
@@ -110,23 +92,15 @@ class StreamEndpoints:
 
     async def _owned(self, request: web.Request) -> Production:
         """The stream that the request names, if the caller owns it. Raises `NotFound`."""
-        production = production_at(await self._directory.where(request.match_info["id"]))
-        if production is None or not request[CALLER].may_see(production.owner):
-            raise _not_found(request)
-        return production
+        return await self._find(request, None)
 
     async def _readable(self, request: web.Request) -> tuple[Production, ViewerToken | None]:
         """The stream that the request names, for its owner or for the bearer of a viewer token. Raises `NotFound`."""
-        text = request.query.get("token")
-        if text is None:
-            return await self._owned(request), None
+        audience = f"stream:{request.match_info['id']}"
+        token = self._parts.subscriptions.token_for(audience, request.query)
+        return await self._find(request, token), token
+
+    async def _find(self, request: web.Request, token: ViewerToken | None) -> Production:
         stream_id = request.match_info["id"]
-        token = verify(text, self._in_force.signing_keys, f"stream:{stream_id}", clock.wall_time())
         production = production_at(await self._directory.where(stream_id))
-        if production is None:
-            raise _not_found(request)
-        return production, token
-
-
-def _not_found(request: web.Request) -> NotFound:
-    return NotFound(f"there is no stream {request.match_info['id'][:100]!r} (any more)", param="id")
+        return readable(production, token, head_of(request), stream_id)

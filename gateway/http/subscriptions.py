@@ -1,0 +1,131 @@
+"""Shell: the subscriptions to streams and feeds, which both ways (the fast way and aiohttp's) open alike.
+
+In: who asks, for whose events, and from where on. Out: a subscriber that counts from then on, with the beginning of
+its answer; the caller gives it a sink, or ends it. The invariant: whoever is refused has taken no place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gateway import clock
+from gateway.access.viewer_token import ViewerToken, verify
+from gateway.delivery.subscriber import Subscriber
+from gateway.errors import InvalidParameter, NotFound
+from gateway.feeds.built_in import BuiltInFeed
+from gateway.feeds.source import SourceFeed
+from gateway.http.admission import Admission, RequestHead
+from gateway.http.capacity import Capacity
+from gateway.http.event_stream import encode_events_head
+from gateway.http.in_force import InForce
+from gateway.http.places import Leave, Places
+from gateway.http.viewing import position_of, prelude
+from gateway.stream.position import StartPoint, start_of
+from gateway.stream.production import Production
+from gateway.stream.stream import Stream
+from gateway.stream.view import Framing
+
+
+class EventsRequest(NamedTuple):
+    """A request for the events of a stream or a feed, whichever way it takes."""
+
+    name: str  # the id of the stream, or the name of the feed
+    query: Mapping[str, str]
+    head: RequestHead
+    chunked: bool  # HTTP/1.1
+
+
+class Subscription(NamedTuple):
+    """A subscriber that has no sink yet, and the beginning of its answer."""
+
+    subscriber: Subscriber
+    first: bytes  # the head, and the first bytes of the body
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """Opens subscriptions. `capacity` holds the watch over sockets that are taken over."""
+
+    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    places: Places
+    admission: Admission
+    in_force: InForce
+    capacity: Capacity
+
+    def token_for(self, audience: str, query: Mapping[str, str]) -> ViewerToken | None:
+        """The viewer token in a query, if there is one. Raises `AuthenticationFailed`, `PermissionDenied`."""
+        text = query.get("token")
+        return None if text is None else verify(text, self.in_force.signing_keys, audience, clock.wall_time())
+
+    def to_stream(
+        self, asked: EventsRequest, production: Production, token: ViewerToken | None
+    ) -> Subscription | None:
+        """A subscription to a stream that the caller may read; None if it has been sent everything, the end included.
+
+        Raises `InvalidParameter`, `ServiceUnavailable`, `RateLimited`.
+        """
+        stream = production.stream
+        start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=0)
+        if start is None:
+            return None
+        first = self._first(asked, start, stream, {"x-stream-id": production.id, **production.headers()})
+        leave = self.places.take(stream, production.owner)
+        subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
+        return _begun(subscriber, leave, token, first)
+
+    def to_feed(self, asked: EventsRequest) -> Subscription | None:
+        """A subscription to a feed: the newest events, then each as it comes; the first one connects the source.
+
+        None if the client has been sent everything. Raises `NotFound`, and what `token_for` and `to_stream` raise.
+        """
+        feed = self._find_feed(asked.name)
+        token = self.token_for(feed.id, asked.query)
+        source_ids = _wants_source_ids(asked.query)
+        stream = feed.stream
+        start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=stream.log.first_seq)
+        if start is None:
+            return None
+        first = self._first(asked, start, stream, {})
+        leave = self.places.take(stream, asked.head.owner if token is None else "")
+        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids)
+        return _begun(subscriber, leave, token, first)
+
+    def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
+        """The head and the prelude."""
+        answer_headers = self.admission.answer_headers(asked.head)
+        answer_headers.update(headers)
+        reset_to = stream.log.epoch if start.reset else None
+        return encode_events_head(answer_headers, chunked=asked.chunked) + prelude(reset_to, chunked=asked.chunked)
+
+    def _find_feed(self, name: str) -> SourceFeed | BuiltInFeed:
+        feed = self.feeds.get(name)
+        if feed is None:
+            known = ", ".join(self.feeds) or "none"
+            raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
+        return feed
+
+
+def readable(
+    production: Production | None, token: ViewerToken | None, head: RequestHead, stream_id: str
+) -> Production:
+    """The stream, if it is there and its owner or the bearer of a viewer token asks for it. Raises `NotFound`."""
+    caller = head.caller
+    if production is not None and (token is not None or (caller is not None and caller.may_see(production.owner))):
+        return production
+    raise NotFound(f"there is no stream {stream_id[:100]!r} (any more)", param="id")
+
+
+def _begun(subscriber: Subscriber, leave: Leave | None, token: ViewerToken | None, first: bytes) -> Subscription:
+    """The subscription of a subscriber that has joined; its place is given back when it ends."""
+    subscriber.when_ended(leave)
+    if token is not None:
+        subscriber.expire_in(token.expires_at - clock.wall_time())
+    return Subscription(subscriber, first)
+
+
+def _wants_source_ids(query: Mapping[str, str]) -> bool:
+    """Whether the query has `ids=source`: the source's ids follow the gateway's, for clients that read only `id`."""
+    wanted = query.get("ids", "position")
+    if wanted not in ("position", "source"):
+        raise InvalidParameter("ids must be position or source", param="ids")
+    return wanted == "source"
