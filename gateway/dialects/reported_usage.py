@@ -114,6 +114,12 @@ def _summed_up(value: dict[str, Any]) -> ReportedUsage | None:
     return ReportedUsage(prompt, completion, value)
 
 
+def is_plain_usage(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether this is OpenAI's own object, whose counts mean what they say, whatever numbers they are."""
+    zeros = {_PROMPT[0]: 0, _COMPLETION[0]: 0, _TOTAL[0]: 0}
+    return isinstance(value, dict) and value.keys() <= _OPENAI and _summed_up({**value, **zeros}) is not None
+
+
 def summed(reports: Iterable[ReportedUsage]) -> ReportedUsage | None:
     """The usage of an answer whose alternatives report their own: one prompt, and the sum of the completions."""
     reports = list(reports)

@@ -92,8 +92,7 @@ class Attempt:
     def start(self) -> None:
         """Send the request, on an idle connection at once or on a new one as soon as it is there."""
         order = self._order
-        connection = order.endpoint.pool.take_nowait()
-        if connection is not None:
+        if (connection := order.endpoint.pool.take_nowait()) is not None:
             self._send(connection)
         else:
             self._start_dial()
@@ -352,8 +351,8 @@ class Attempt:
         elif body.finished:
             self._finish_body()  # the answer is whole; only the end of its body is missing
         else:
-            limit = f"{self._order.endpoint.limits.idle * 1000:.0f}"
-            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({limit})"))
+            idle_ms = self._order.endpoint.limits.idle * 1000
+            self._fail(UpstreamStalled(f"no byte for idle_timeout_ms ({idle_ms:.0f})"))
 
     def _sample_gap(self, body: StreamBody) -> None:
         if self._connection is not None and body.events and not self._is_compressed:

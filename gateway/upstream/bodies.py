@@ -165,6 +165,9 @@ class StreamBody:
             if (frame := shape.fit(data)) is not None:
                 shape.on_frame(frame, b"")
                 return None
+            if self.content_seen and (finish := self._reader.read_ending(data)) is not None:
+                self._take_ending(finish)
+                return None
             tried = data
         fault: sse.EventFault | None = None
         try:
@@ -315,6 +318,17 @@ class StreamBody:
             frames = []
             self._end()
         return frames
+
+    def _take_ending(self, finish: bytes) -> None:
+        """Take a read that is the finish, the usage and the terminal event."""
+        if self._hold_finish:
+            self.finish_frame = finish
+        elif self._singly or self._receiver is None:
+            self._deliver([finish])
+        else:
+            self._last = [finish]
+        if not self.over:
+            self._end()
 
     def _count_empty(self) -> None:
         """Count a block that tells nothing, and end an upstream that floods us with such blocks."""

@@ -77,6 +77,9 @@ class ToyReader:
     def read_beginning(self, data: bytes) -> None:
         return None
 
+    def read_ending(self, data: bytes) -> None:
+        return None
+
     def __init__(self, identity: AnswerIdentity) -> None:
         self._identity = identity
         self._prompt_tokens: int | None = None

@@ -25,8 +25,11 @@ from tests.kit.completions import MODEL
 
 WARM, COUNTED = 20, 40
 PAUSE = 0.002  # seconds, in which all that is due in the next turns of the loop is done
-BEHIND_THE_FIRST, ENDING = "the tokens behind the first", "the ending"
-BOUNDS = {BEHIND_THE_FIRST: 1, ENDING: 1}  # bytecodes of one request
+FIRST, BEHIND_THE_FIRST, ENDING = "the first token", "the tokens behind the first", "the ending"
+PHASES = (FIRST, BEHIND_THE_FIRST, ENDING)
+WHOLE = "the whole request"
+BOUNDS = {BEHIND_THE_FIRST: 790, ENDING: 4_945, WHOLE: 12_340}  # bytecodes of one request with CPython 3.11
+MARGIN = 1.0 if sys.version_info[:2] == (3, 11) else 1.25  # other versions have other bytecodes
 # What works by the clock, so that its share differs from run to run.
 BY_THE_CLOCK = ("access/settling.py", "access/books_thread.py", "observe/loop_lag.py", "upstream/pace.py")
 
@@ -80,7 +83,7 @@ class Scene:
     async def answer(self, number: int) -> None:
         """Answer one request with four tokens, each of which is a read of its own, and an end that is one read."""
         loop, counts = asyncio.get_running_loop(), self.counts
-        counts.begin("the first token")
+        counts.begin(FIRST)
         if number:
             await loop.sock_sendall(self._client.socket, POST)
         await Client(self._upstream).until(b"messages")
@@ -125,10 +128,10 @@ async def counted(folder: Path) -> tuple[Bytecodes, float]:
 def test_a_request_executes_no_more_bytecodes_and_wakes_the_ledger_no_more_often(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         counts, seconds = await counted(tmp_path)
-        found = {phase: counts.executed(phase, BY_THE_CLOCK) / COUNTED for phase in BOUNDS}
-        print(found, counts.calls("access/books_thread.py:BooksThread._call"), seconds)
-        assert all(found[phase] <= bound for phase, bound in BOUNDS.items()), found
+        found = {phase: counts.executed(phase, BY_THE_CLOCK) / COUNTED for phase in PHASES}
+        found[WHOLE] = sum(found.values())
+        assert all(found[phase] <= bound * MARGIN for phase, bound in BOUNDS.items()), found
         # However many requests there are, their records are written in batches.
-        assert counts.calls("access/books_thread.py:BooksThread._call") <= seconds / GATHER_SECONDS + 1
+        assert counts.calls("access/books_thread.py:BooksThread.settle") <= seconds / GATHER_SECONDS + 1
 
     run(main())

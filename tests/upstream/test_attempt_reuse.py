@@ -15,6 +15,7 @@ from .kit import (
     LAST_CHUNK,
     ROLE,
     STREAM_HEAD,
+    Observer,
     Server,
     Trial,
     close,
@@ -63,6 +64,39 @@ async def test_what_follows_done_is_not_relayed(server: Server) -> None:
     await until(lambda: to.pool.statistics().idle == 1)
     assert trial.observer.outcome == ["content", "complete"]
     assert trial.observer.text == "a"
+    await close(to)
+
+
+async def test_the_last_events_do_not_wait_with_an_end_that_has_no_share_of_its_turn(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trials: list[Trial] = []
+
+    def spend(call: str) -> None:
+        if call == "content":
+            trials[0].tasks.share.take_rest()
+
+    trials.append(Trial(to, observer=Observer(spend)))
+    peer, observer = await server.peer(), trials[0].observer
+    await peer.request()
+    peer.events(ROLE, word("a"), FINISH, DONE)
+    await observer.over()
+    assert observer.calls == ["content", "frames", "frames", "complete"]
+    assert observer.frames == [ROLE, word("a"), FINISH]
+    await close(to)
+
+
+async def test_a_connection_is_free_for_the_next_request_when_the_end_came_with_done(server: Server) -> None:
+    to = endpoint(server.base_url)
+    trial = Trial(to)
+    peer = await server.peer()
+    await peer.request()
+    peer.events(ROLE, word("a"))
+    await until(lambda: trial.observer.frames != [])
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in (FINISH, DONE))
+    peer.send(chunks + LAST_CHUNK)
+    await trial.observer.over()
+    assert to.pool.statistics().idle == 1
+    assert trial.observer.frames == [ROLE, word("a"), FINISH]
     await close(to)
 
 

@@ -149,7 +149,79 @@ def test_any_end_of_an_answer_means_the_same_with_a_memory_of_any_other(
     own = {"answer_id": answer_id, "created": 1_760_000_000}
     events = [role(**own), word("one", **own), *(end.replace(b"chatcmpl-1", answer_id.encode()) for end in ends)]
     assert Whole(events, memory).seen == Whole(events, None).seen
-    assert Whole([b"".join(events)], memory).seen == Whole([b"".join(events)], None).seen
+    for reads in ([b"".join(events)], [*events[:2], b"".join(events[2:])]):
+        assert Whole(reads, memory).seen == Whole(reads, None).seen
+
+
+USAGES: list[dict[str, Any]] = [
+    {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+    {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 20},
+    {"prompt_tokens": 9_999_999, "completion_tokens": 99_999_999, "total_tokens": 109_999_998},
+    {
+        "prompt_tokens": 9,
+        "completion_tokens": 3,
+        "total_tokens": 12,
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    },
+    {
+        "prompt_tokens": 9,
+        "completion_tokens": 3,
+        "total_tokens": 12,
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    },
+    {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 4}},
+    {"completion_tokens": 3, "prompt_tokens": 9, "total_tokens": 12},
+    {"input_tokens": 9, "output_tokens": 3},
+]
+
+
+def ending(usage: dict[str, Any] | None, finish: str = "stop", answer_id: str = "chatcmpl-1") -> bytes:
+    told = event({}, answer_id=answer_id, usage=usage)
+    told = told.replace(b'[{"index":0,"delta":{},"finish_reason":null}]', b"[]") if usage is not None else b""
+    return event({}, answer_id=answer_id, finish=finish) + told + DONE
+
+
+@pytest.mark.parametrize("learned", [None, *USAGES])
+@pytest.mark.parametrize("usage", [None, *USAGES])
+@pytest.mark.parametrize("singly", [False, True])
+def test_a_rest_in_one_read_means_the_same_with_a_memory_of_any_other(
+    learned: dict[str, Any] | None, usage: dict[str, Any] | None, singly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Owner, "singly", singly)
+    memory = warm([*answer()[:3], ending(learned)])
+    for finish, answer_id in (("stop", "chatcmpl-1"), ("length", "chatcmpl-1"), ("stop", "other")):
+        reads = [*answer()[:3], ending(usage, finish, answer_id)]
+        assert Whole(reads, memory).seen == Whole(reads, None).seen
+
+
+@pytest.mark.parametrize("usage", [None, USAGES[0], USAGES[4]])
+def test_the_rest_of_an_answer_is_found_by_the_bytes_of_an_earlier_rest(usage: dict[str, Any] | None) -> None:
+    memory = warm([*answer()[:3], ending(usage)])
+    reader = CHAT.reader(IDENTITY, memory)
+    first, second, *_ = answer("gen-2")
+    reader.read_beginning(first + second)
+    more = usage and {**usage, "prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+    assert reader.read_ending(ending(more, answer_id="gen-2")) == event({}, answer_id="gen-2", finish="stop")
+    assert reader.finished
+    if more is not None:
+        assert reader.usage(7) == Usage(100, 50, estimated=False, reported=more)
+
+
+@given(st.integers(0, len(ending(USAGES[0])) - 1), st.integers(0, 255))
+def test_a_wrong_byte_in_the_rest_means_the_same_with_a_memory(place: int, byte: int) -> None:
+    rest = bytearray(ending(USAGES[0]))
+    rest[place] = byte
+    reads = [*answer()[:3], bytes(rest)]
+    assert Whole(reads, warm([*answer()[:3], ending(USAGES[0])])).seen == Whole(reads, None).seen
+
+
+def test_an_end_that_leaves_a_doubt_is_not_learned_from_again_and_again() -> None:
+    memory = AnswerMemory()
+    for _ in range(2 * MAX_USELESS):
+        Whole([*answer()[:4], b": comment\n\n", DONE], memory)
+    assert memory.ending is None
+    assert not memory.wants_ending
 
 
 @given(st.integers(0, len(answer()[3]) - 1), st.integers(0, 255))

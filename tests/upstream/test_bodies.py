@@ -313,3 +313,31 @@ def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> 
     assert owner.calls == ["content", "broken"]  # the content is reported, so that the answer is billed
     assert isinstance(owner.error, CostExceeded)
     assert body.usage(0).completion_tokens == 13  # 50 bytes at four bytes a token
+
+
+class Unasking(Owner):
+    """An owner that hears of the end, and has not asked for the last frames."""
+
+    def on_complete(self) -> None:
+        self.calls.append("complete")
+
+
+def ended() -> tuple[StreamBody, Owner]:
+    owner = Unasking()
+    owner.body = body = StreamBody(owner, CHAT.reader(IDENTITY))
+    take(body, ROLE + word("a"))
+    take(body, word("b") + FINISH + DONE)
+    assert (owner.calls, owner.frames) == (["content", "complete"], [ROLE, word("a")])
+    return body, owner
+
+
+def test_frames_that_came_with_the_end_are_given_once_with_what_closes_or_breaks_the_stream() -> None:
+    body, _ = ended()
+    assert body.closing_frames(None) == [word("b"), FINISH]
+    assert body.closing_frames(None) == []
+    body, _ = ended()
+    assert body.break_frames(UpstreamError("broken"))[:2] == [word("b"), FINISH]
+    body, owner = ended()
+    body.deliver_last()
+    assert owner.frames == [ROLE, word("a"), word("b"), FINISH]
+    assert body.closing_frames(None) == []

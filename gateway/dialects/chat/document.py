@@ -3,8 +3,9 @@
 from typing import Any
 
 from gateway.dialects.chat.event_errors import read_choice_error, read_event_error
-from gateway.dialects.chat.reader import MAX_EVENT_VALUES, text_bytes
+from gateway.dialects.chat.reader import MAX_EVENT_VALUES
 from gateway.dialects.chat.repair import Identity, has_content, repair_completion
+from gateway.dialects.chat.samples import text_bytes
 from gateway.dialects.chat.usage_places import SeenUsage
 from gateway.dialects.dialect import AnswerReport, ReportedFailure
 from gateway.dialects.usage import Usage, estimate

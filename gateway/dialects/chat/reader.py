@@ -5,13 +5,10 @@ what the relay acts on: content, finish, error, `[DONE]`. The reader takes the u
 client gets it once, at the end, in the closing frames.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from gateway.dialects.chat import closing
-from gateway.dialects.chat.beginning import learn_beginning
-from gateway.dialects.chat.content_parts import text_of
 from gateway.dialects.chat.errors import MAX_ERROR_TEXT
 from gateway.dialects.chat.event_errors import (
     EVENT_MARKS,
@@ -21,11 +18,12 @@ from gateway.dialects.chat.event_errors import (
     read_words,
 )
 from gateway.dialects.chat.frames import encode
-from gateway.dialects.chat.known_finish import learn_finish
+from gateway.dialects.chat.known_ending import DONE, MAX_EVENTS, FoundEnding, learn_ending, learn_finish
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
+from gateway.dialects.chat.samples import remembered, sample_of, text_bytes
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
-from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample, learn
+from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
@@ -39,7 +37,6 @@ MAX_KEPT_BYTES = 1 << 20  # of events without choices that are together larger n
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
-_TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
 _NOTHING = Meaning()
 _DONE = Meaning(done=True)
 _NO_OBJECT = "the upstream sent an event that is not a JSON object"
@@ -64,6 +61,7 @@ class ChatReader:
         "_kept_bytes",
         "_memory",
         "_read_events",
+        "_tail",
         "_usage",
         "_words",
         "counts",
@@ -77,6 +75,9 @@ class ChatReader:
         self._memory = memory  # shared with the readers of other answers; None: nothing is remembered
         self._first: bytes | None = None  # the event with the role, if the first event was one, and no text
         self._closed: dict[int, str] = {}  # choices that have finished, and why
+        self._tail: tuple[
+            bytes, ...
+        ] = ()  # the finish, and the blocks behind it, while the memory may learn from them
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
         self._kept_bytes = 0  # the size of these events
@@ -125,8 +126,28 @@ class ChatReader:
             frames.append(data[begun:at])
         return frames, at
 
+    def read_ending(self, data: bytes) -> bytes | None:
+        """The finish in a read that is all the rest of an answer, as the rest of an earlier answer was.
+
+        None: the read is something else. With the finish, the usage and the terminal event count as read.
+        """
+        memory, identity = self._memory, self._identity
+        if memory is None or (known := memory.ending) is None or self._in_full or not data.endswith(DONE):
+            return None
+        found = FoundEnding.find(known, data, identity.id)
+        if found is None or identity.roles_seen != {known.finish.choice}:
+            return None
+        memory.on_known_finish()
+        self._closed[known.finish.choice], self._in_full = known.finish.reason, True
+        if found.usage is not None:
+            self._usage = self._usage or SeenUsage()
+            self._usage.take_whole(found.usage, self.counts.events)
+        return found.finish
+
     def read(self, block: bytes) -> Meaning:
         """The meaning of any block. Never raises: a block that cannot be understood becomes an `error`."""
+        if self._tail:
+            self._on_tail(block)
         name, data = None, block[6:-2]
         plain = sse.is_frame(block)
         if not plain:
@@ -243,8 +264,16 @@ class ChatReader:
         return Meaning(frame, content=content, finish=finish)
 
     def _remember_finish(self, payload: dict[str, Any], block: bytes) -> None:
-        if (memory := self._memory) is not None and memory.wants_finish:
-            memory.learn_finish(learn_finish(block, payload))
+        if (memory := self._memory) is not None and memory.wants_finish and (known := learn_finish(block, payload)):
+            memory.learn_finish(known)
+            self._tail = (block,) if memory.wants_ending else ()
+
+    def _on_tail(self, block: bytes) -> None:
+        """Take one more block behind the finish; the memory learns from all of them."""
+        tail, memory = (*self._tail, block), self._memory
+        self._tail = tail if len(tail) < MAX_EVENTS and block != DONE else ()
+        if block == DONE and memory is not None and memory.finish is not None:
+            memory.learn_ending(learn_ending(memory.finish, tail))
 
     def _read_plain(self, payload: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Meaning:
         """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
@@ -268,6 +297,8 @@ class ChatReader:
             return None
         memory.on_known_finish()
         self._closed[known.choice], self._in_full = known.reason, True
+        if memory.ending is None and memory.wants_ending:
+            self._tail = (block,)
         return Meaning(block, finish=True)
 
     def _add(self, text_bytes: int) -> None:
@@ -324,20 +355,10 @@ class ChatReader:
     def _keep_sample(self, payload: dict[str, Any], block: bytes, frame: bytes) -> None:
         if len(payload["choices"]) == 1 and self.shape.wants_samples and len(block) <= MAX_SAMPLE_BYTES:
             hits, memory, first = self.counts.events - self._read_events, self._memory, self._first
-            give = partial(_sample, payload, block, frame, hits)
+            give = partial(sample_of, payload, block, frame, hits)
             if self.counts.events == 1 and first is not None and memory is not None and memory.wants_beginning:
-                give = partial(_remembered, memory, first, give)
+                give = partial(remembered, memory, first, give)
             self.shape.learn_from(give)
-
-
-def text_bytes(body: dict[str, Any]) -> int:
-    """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included."""
-    size = 0
-    for _, text in _texts(body):
-        size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    if isinstance(content := body.get("content"), list):
-        size += len(text_of(content).encode("utf-8", "surrogatepass"))
-    return size
 
 
 def _with_nulls(data: bytes) -> Any:
@@ -359,29 +380,3 @@ def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:
         words = ""  # half an object has no words for a client
     told = UpstreamMessage(words.encode("utf-8", "replace").decode()) if words else None
     return Meaning(error=_REPORTED if named else _NO_OBJECT, told=told)
-
-
-def _sample(payload: dict[str, Any], block: bytes, frame: bytes, hits: int) -> Sample | None:
-    """The sample that a shape learns from; None if this event has not exactly one string that may change."""
-    texts = _texts(payload["choices"][0]["delta"])
-    return Sample(block, frame, ("choices", 0, "delta", *texts[0][0]), hits) if len(texts) == 1 else None
-
-
-def _remembered(memory: AnswerMemory, first: bytes, give: Callable[[], Sample | None]) -> Sample | None:
-    """The sample of the first text of an answer; the memory learns from it, and from the event with the role."""
-    sample = give()
-    shape = None if sample is None or sample.frame != sample.block else learn(sample)
-    memory.learn(None if shape is None else learn_beginning(first, shape[0]))
-    return sample
-
-
-def _texts(delta: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """The strings of a delta, with their paths, that may change from one event to the next; empty ones left out."""
-    found: list[tuple[tuple[str | int, ...], str]] = [
-        ((key,), text) for key in _TEXT_KEYS if isinstance(text := delta.get(key), str) and text
-    ]
-    for position, call in enumerate(delta.get("tool_calls") or ()):
-        arguments = (call.get("function") or {}).get("arguments")
-        if arguments:
-            found.append((("tool_calls", position, "function", "arguments"), arguments))
-    return found

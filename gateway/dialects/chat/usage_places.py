@@ -33,13 +33,13 @@ class SeenUsage:
         """
         found = _at_top(payload) if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) else None
         if found is not None:
-            self._take_whole(found, events)
+            self.take_whole(found, events)
         for choice in payload["choices"]:
             body = choice["delta"] if "delta" in choice else choice["message"]
             if "usage" in choice or "usage" in body:
                 self._take_of_choice(choice, body, events)
 
-    def _take_whole(self, found: ReportedUsage, events: int) -> None:
+    def take_whole(self, found: ReportedUsage, events: int) -> None:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
