@@ -9,6 +9,7 @@ import gc
 import resource
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -113,30 +114,37 @@ def test_a_join_and_an_end_execute_so_many_bytecodes(run: Run, tmp_path: Path, k
     )
 
 
+def own_objects() -> Counter[str]:
+    """The objects of the gateway's own classes, by class."""
+    kinds = (type(found) for found in gc.get_objects())
+    return Counter(kind.__name__ for kind in kinds if kind.__module__.startswith("gateway."))
+
+
 @pytest.mark.parametrize("kind", BOUNDS)
-def test_an_idle_subscriber_holds_so_many_blocks_and_leaves_none(run: Run, tmp_path: Path, kind: str) -> None:
+def test_an_idle_subscriber_is_two_objects_and_a_socket_and_leaves_nothing(
+    run: Run, tmp_path: Path, kind: str
+) -> None:
     async def main() -> None:
         async with Scene.open(tmp_path) as scene:
             staying = await scene.join(kind, WARM)
             for _ in range(WARM_ROUNDS):
                 await scene.leave(await scene.join(kind, COUNTED))
             gc.collect()
-            before, found = sys.getallocatedblocks(), []
+            objects, blocks, found = own_objects(), sys.getallocatedblocks(), []
             gc.callbacks.append(lambda phase, details: found.append(details.get("collected", 0)))
             try:
                 joined = await scene.join(kind, COUNTED)
                 gc.collect()
-                held = sys.getallocatedblocks() - before
+                held = sys.getallocatedblocks() - blocks
+                assert own_objects() - objects == {"Subscriber": COUNTED, "SocketSink": COUNTED}
                 await scene.leave(joined)
-                joined.clear()
                 gc.collect()
-                left = sys.getallocatedblocks() - before
             finally:
                 gc.callbacks.pop()
+            assert own_objects() == objects
             await scene.leave(staying)
         assert sum(found) < COUNTED / 10  # objects that the collector of cyclic garbage had to free
         assert held / COUNTED <= BLOCKS
-        assert left < COUNTED
 
     run(main())
 
