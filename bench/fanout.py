@@ -1,11 +1,11 @@
 """Wiring: what does it cost to bring one stream to a hundred, a thousand, ten thousand subscribers?
 
-    python -m bench.fanout [--subscribers 100,1000,10000] [--rounds 2] [--only gateway,nchan,c,aiohttp]
+    python -m bench.fanout [--subscribers 100,1000,10000] [--rounds 2] [--only gateway,feed,nchan,c]
 
-The gateway beside Nchan, a C loop of send() and aiohttp with a queue per subscriber: CPU per delivery with one event
-at a time and with bursts, latency at the largest size, memory per idle subscriber. All peers run on one core, the
-load on another. Peers whose subscribers fit into the limit of open files together take turns of a second; those whose
-subscribers do not, turns of one life each.
+The gateway with a completion and with a feed, beside Nchan, a C loop of send() and aiohttp with a queue per
+subscriber: CPU per delivery with one event at a time and with bursts, latency at the largest size, memory per idle
+subscriber. All peers run on one core, the load on another. Peers whose subscribers fit into the limit of open files
+together take turns of a second; those whose subscribers do not, turns of one life each.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.kit.channel import PEERS, Channel, LineUp, channel, most_subscribers
+from bench.kit.channel import WITH_FEED, Channel, LineUp, channel, most_subscribers
 from bench.kit.command import Bench, Given, reporting, say, take_turns
 from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample, times_ms
 from bench.kit.loop import clock, undisturbed
@@ -70,7 +70,7 @@ class FanoutRound:
     given: Given
     results: dict[int, Results]
     core: int
-    line_up: LineUp = field(default_factory=lambda: PEERS)
+    line_up: LineUp = field(default_factory=lambda: WITH_FEED)
 
     def play(self, names: list[str]) -> None:
         for size in self.given.subscribers:
@@ -108,12 +108,12 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     given.subscribers = sorted({min(size, most_subscribers()) for size in given.subscribers})
     results: dict[int, Results] = {}
     for number in range(1, given.rounds + 1):
-        FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or PEERS))
+        FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or WITH_FEED))
     return {"sizes": {str(size): _size_json(each) for size, each in results.items()}}
 
 
 def _size_json(results: Results) -> dict[str, object]:
-    ratios = [(other, f"{kind}_per_cpu_s") for other in (C, NCHAN, AIOHTTP) for kind in ("single", "burst")]
+    ratios = [(other, f"{kind}_per_cpu_s") for other in (C, NCHAN, AIOHTTP, GATEWAY) for kind in ("single", "burst")]
     peers = {
         name: results.spreads(name) | {f"{key}_vs_{other}": results.ratio(name, other, key) for other, key in ratios}
         for name in results.rounds

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from bench.kit.figures import Figures, Sample
 from bench.kit.loop import clock
 from bench.kit.machine import memory_kib, raise_open_files
-from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C, Peer, PeerFailure, Server, ask, started
+from bench.kit.peers import AIOHTTP, FEED, GATEWAY, NCHAN, C, Peer, PeerFailure, Server, ask, started
 from bench.kit.script import MODEL, STREAM_HEAD, Script, chunk
 from bench.kit.subscribers import Subscribers
 
@@ -70,8 +70,8 @@ class Publisher:
         self.sock = sock
 
 
-class Provider(Publisher):
-    """The gateway's: a model provider behind a detached stream."""
+class Upstream(Publisher):
+    """What the gateway calls, over one connection."""
 
     def __init__(self, script: Script) -> None:
         super().__init__(script, STREAM_HEAD)
@@ -79,19 +79,37 @@ class Provider(Publisher):
         self._listener.settimeout(TIMEOUT)
         self.upstream_port = self._listener.getsockname()[1]
 
-    def open(self, port: int) -> None:
-        body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]}
-        url = urlsplit(ask(port, "/v1/streams", body)["events_url"])  # a path alone, or a whole URL
-        self.path = f"{url.path}?{url.query}" if url.query else url.path
+    def accept(self, request_ends: bytes) -> None:
+        """Take the gateway's call, and answer it with the head of a stream."""
         sock, _ = self._listener.accept()
         request = b""
-        while b"\r\n\r\n" not in request or not request.endswith(b"}"):
+        while b"\r\n\r\n" not in request or not request.endswith(request_ends):
             request += sock.recv(1 << 16)
         self._use(sock)
 
     def close(self) -> None:
         super().close()
         self._listener.close()
+
+
+class Provider(Upstream):
+    """A model provider behind a detached stream."""
+
+    def open(self, port: int) -> None:
+        body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Tell."}]}
+        url = urlsplit(ask(port, "/v1/streams", body)["events_url"])  # a path alone, or a whole URL
+        self.path = f"{url.path}?{url.query}" if url.query else url.path
+        self.accept(b"}")
+
+
+class Source(Upstream):
+    """The source of a feed, which the gateway calls when somebody subscribes."""
+
+    def open(self, port: int) -> None:
+        self.path = "/v1/feeds/bench/events"
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as first:
+            first.sendall(f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            self.accept(b"\r\n\r\n")
 
 
 def _with_id(script: Script, number: int) -> bytes:
@@ -112,6 +130,7 @@ PEERS: LineUp = {
     C: (Peer(C), partial(Publisher, piece=_with_id)),
     AIOHTTP: (Peer(AIOHTTP, "queues"), Publisher),
 }
+WITH_FEED: LineUp = {**PEERS, FEED: (Peer(FEED), Source)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,11 @@ def fanout(single_vs_c: float = 0.9) -> dict[str, Any]:
         "burst_per_cpu_s_vs_nchan": spread(30),
     }
     most = {"latency_p99_ms": spread(75)}
-    sizes = {"1000": {"peers": {"gateway": crowd}}, "10000": {"peers": {"gateway": most}, "faults": 0.0}}
+    feed = {"single_per_cpu_s_vs_gateway": spread(0.99)}
+    sizes = {
+        "1000": {"peers": {"gateway": crowd}},
+        "10000": {"peers": {"gateway": most, "feed": feed}, "faults": 0.0},
+    }
     return {"bench": "fanout", "options": {"rate": 20.0}, "sizes": sizes}
 
 
@@ -58,7 +62,7 @@ def test_a_figure_at_its_limit_has_met_it(value: float, word: str) -> None:
 
 
 def test_all_figures_of_a_whole_fanout_report_are_found() -> None:
-    assert [found.word for found in of_bench("fanout", fanout())] == [MET] * 6
+    assert [found.word for found in of_bench("fanout", fanout())] == [MET] * 7
 
 
 def test_a_missing_peer_is_named() -> None:

@@ -64,11 +64,12 @@ class Chain:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, folder: Path) -> AsyncIterator["Chain"]:
+    async def open(cls, folder: Path, **sections: Any) -> AsyncIterator["Chain"]:
+        """A gateway with one completion that runs; `sections` are added to its configuration."""
         loop = asyncio.get_running_loop()
         with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as opened:
             listening.setblocking(False)
-            service = Service(settings(folder, listening.getsockname()[1]))
+            service = Service(settings(folder, listening.getsockname()[1], **sections))
             await service.start()
             try:
                 client = await Client.open(service.port, POST)
@@ -126,8 +127,19 @@ class Chain:
                 await loop.sock_sendall(upstream, LAST)
                 await client.until(b"0\r\n\r\n")
 
-    async def join(self, count: int) -> None:
-        path = f"/v1/streams/{self._stream_id}/events?from=now"
+    @property
+    def upstream(self) -> socket.socket:
+        """The upstream's socket of the completion that runs."""
+        return self._upstream
+
+    @property
+    def events_path(self) -> str:
+        """Where the events of the stream that runs are."""
+        return f"/v1/streams/{self._stream_id}/events?from=now"
+
+    async def join(self, count: int, path: str = "") -> None:
+        """Let `count` subscribers join the stream, or the feed at this path."""
+        path = path or self.events_path
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
         for _ in range(count):
             self._subscribers.append(await Client.open(self._service.port, request))
@@ -151,12 +163,13 @@ POST = (
 )
 
 
-def settings(folder: Path, port: int) -> Config:
+def settings(folder: Path, port: int, **sections: Any) -> Config:
     return Config.model_validate(
         {
             "server": {"listen": "127.0.0.1:0"},
             "storage": {"path": str(folder / "s.db")},
             "upstreams": [{"name": "a", "base_url": f"http://127.0.0.1:{port}/v1", "models": [{"id": MODEL}]}],
+            **sections,
         }
     )
 
