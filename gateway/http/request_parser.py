@@ -2,13 +2,15 @@
 
 In: all bytes since the last request. Out: a `PlainRequest` with the bytes that follow it, or the reason why there is
 none. A request is plain if its answer depends on its fields and its body alone: `POST /v1/chat/completions` by
-HTTP/1.1, one `Host`, no field twice, a short body of a known length. The parser accepts part of what RFC 9112 allows,
-and never more than aiohttp accepts, so that both ways answer a request alike.
+HTTP/1.1, one `Host`, one field for the key at most, no field twice, a short body of a known length. The parser
+accepts part of what RFC 9112 allows, and never more than aiohttp accepts, so that both ways answer a request alike.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
+from gateway.access.secret import BARE_FIELDS
 from gateway.dialects.chat.dialect import CHAT
 from gateway.wire import http1
 
@@ -18,6 +20,8 @@ MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a requ
 
 # Fields of requests that need more than their fields and body: a decoder, an interim answer, another protocol.
 _NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade", "sec-websocket-key1"})
+_KEYS = frozenset({"authorization", *BARE_FIELDS})
+_ODD = _NOT_PLAIN | {*BARE_FIELDS}  # fields that most plain requests have none of
 _MAX_LENGTH_DIGITS = 7
 
 
@@ -64,9 +68,14 @@ def _plain_length(fields: list[tuple[str, str]]) -> int | None:
         len(known) != len(fields)
         or len(known) > MAX_PLAIN_FIELDS
         or "host" not in known
-        or not _NOT_PLAIN.isdisjoint(known)
+        or not (_ODD.isdisjoint(known) or _differs_by_key_alone(known))
         or known.get("connection", "keep-alive").lower() != "keep-alive"
         or not (length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS)
     ):
         return None
     return int(length)
+
+
+def _differs_by_key_alone(known: Mapping[str, str]) -> bool:
+    """Whether the only odd field is a key that is not in `Authorization`, and the request has no other key."""
+    return _NOT_PLAIN.isdisjoint(known) and len(_KEYS & known.keys()) == 1
