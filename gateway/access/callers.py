@@ -127,19 +127,17 @@ def open_caller(secret: str) -> Caller:
 
 
 def _secret_in(headers: Mapping[str, str]) -> str:
-    """The key in these headers; "" if there is none."""
-    return _bearer(headers.get("Authorization")) or _bare(headers)
-
-
-def _bare(headers: Mapping[str, str]) -> str:
-    """The key in a header field that holds nothing else; "" if there is none."""
-    first, second = secrets.BARE_FIELDS
-    return (headers.get(first) or headers.get(second) or "").strip()
+    """The key in these headers, which hold one at most; "" if there is none."""
+    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and (secret := secret.strip()):
+        return secret
+    return (headers.get("x-api-key") or headers.get("api-key") or "").strip()
 
 
 def _check_one_key(headers: Mapping[str, str]) -> None:
     """Refuse a request with two keys, since either could be the one that pays. Raises `AuthenticationFailed`."""
-    found = {_bearer(headers.get("Authorization")): "Authorization"}
+    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    found = {secret.strip(): "Authorization"} if scheme.lower() == "bearer" else {}
     for name, value in headers.items():
         if name.lower() in secrets.BARE_FIELDS:
             found.setdefault(value.strip(), name.lower())
@@ -147,8 +145,3 @@ def _check_one_key(headers: Mapping[str, str]) -> None:
     if len(found) > 1:
         names = " and ".join(sorted(set(found.values())))
         raise AuthenticationFailed(f"this request holds different API keys, in {names}: send one")
-
-
-def _bearer(authorization: str | None) -> str:
-    scheme, _, secret = (authorization or "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""
