@@ -37,10 +37,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, first: ScriptedUpstream, s
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, keyring: Keyring) -> Iterator[LocalGateway]:
-    keyring.create()
-    gateway = keyring.start(logs)
-    yield gateway
-    gateway.close()
+    with keyring.serving(logs) as gateway:
+        yield gateway
 
 
 def test_the_answer_is_told_with_its_terminal_event_although_the_connection_stays_open(

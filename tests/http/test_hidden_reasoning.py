@@ -45,10 +45,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
-    keyring.create()
-    gateway = keyring.start(logs)
-    yield gateway
-    gateway.close()
+    with keyring.serving(logs) as gateway:
+        yield gateway
 
 
 AT_THE_END = ROLE + WORD + FINISH + told() + DONE
