@@ -157,6 +157,17 @@ def test_a_flood_of_events_in_the_place_of_a_whole_answer_is_told_too(stage: Sta
     assert stage.longest_turn < LONGEST_TURN
 
 
+@pytest.mark.parametrize("levels", [300, 900])
+@pytest.mark.parametrize("brackets", [('{"data":', "}"), ("[", "]"), ('{"tool_calls":', "}")])
+def test_events_that_are_nested_deeply_in_the_place_of_a_whole_answer_are_joined(
+    stage: Stage, levels: int, brackets: tuple[str, str]
+) -> None:
+    deep = delta(f'"audio":{brackets[0] * levels}1{brackets[1] * levels}')
+    answer = stage.play(Played((HI + deep + STOP + DONE).encode()), stream=False)
+    assert (answer.status, b'"content":"hia"' in answer.body) == (200, True)
+    assert stage.gateway.ending(answer.headers["x-request-id"])["ending"] == "completed"
+
+
 @pytest.mark.parametrize("flood", WHOLE_FLOODS)
 def test_a_flood_in_a_whole_answer_is_told_as_an_error_of_the_upstream(stage: Stage, flood: str) -> None:
     content, words = WHOLE_FLOODS[flood]

@@ -11,6 +11,7 @@ from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
 
+MAX_LEVELS = 4  # of objects whose texts come in pieces: a choice, its message, a call, its function
 _TEXTS = frozenset(  # the members whose strings come in pieces
     {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
 )
@@ -36,11 +37,12 @@ class JoinedCompletion:
 class ChatJoiner:
     """Joins the events of one completion. Texts are collected in pieces, and joined at the end."""
 
-    __slots__ = ("_choices", "_members")
+    __slots__ = ("_calls", "_choices", "_members")
 
     def __init__(self) -> None:
         self._members: dict[str, Any] = {}  # what stands beside the choices; the last event counts
         self._choices: dict[int, dict[str, Any]] = {}
+        self._calls: dict[int, dict[int, dict[str, Any]]] = {}  # the tool calls of each choice, by their indexes
 
     def add(self, frame: bytes) -> None:
         """Add the next frame."""
@@ -53,6 +55,9 @@ class ChatJoiner:
     def document(self, usage: Callable[[int], Usage]) -> JoinedCompletion:
         """The completion; nothing is added after that."""
         choices = [_joined(self._choices[index]) for index in sorted(self._choices)]
+        for choice in choices:
+            if calls := self._calls.get(choice["index"]):
+                choice["message"]["tool_calls"] = [_joined(calls[index]) for index in sorted(calls)]
         return JoinedCompletion({**self._members, "object": COMPLETION_OBJECT, "choices": choices}, usage)
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
@@ -61,6 +66,9 @@ class ChatJoiner:
         if whole is None:
             message = {"role": "assistant", "content": None}
             whole = self._choices[index] = {"index": index, "message": message, "finish_reason": None}
+        for fragment in delta.pop("tool_calls", None) or ():
+            _merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
+        choice.pop("message", None)
         _merge(whole["message"], delta)
         _merge(whole, {name: value for name, value in choice.items() if value is not None})
 
@@ -73,29 +81,29 @@ class _Parts(list[Any]):
     """A list that grows with the events."""
 
 
-def _merge(whole: dict[str, Any], part: dict[str, Any]) -> None:
-    """Add a part to what has come before: texts and lists grow, all else is replaced."""
+def _merge(whole: dict[str, Any], part: dict[str, Any], levels: int = MAX_LEVELS) -> None:
+    """Add a part to what has come before: texts, lists and objects grow, all else is replaced.
+
+    Objects below so many levels are replaced, too.
+    """
     for name, value in part.items():
         known = whole.get(name)
-        if name == "tool_calls" and isinstance(value, list):
-            _merge_calls(whole.setdefault(name, {}), value)
-        elif isinstance(value, str) and name in _TEXTS and not isinstance(known, _Parts):
+        if isinstance(value, str) and name in _TEXTS and not isinstance(known, _Parts):
             if isinstance(known, _Pieces):
                 known.append(value)
             else:
                 whole[name] = _Pieces([value])
         elif isinstance(value, list) or isinstance(known, _Parts):
             whole[name] = _grown(known, value)
-        elif isinstance(value, dict) and isinstance(known, dict):
-            _merge(known, value)
-        elif isinstance(value, dict):
-            whole[name] = {}
-            _merge(whole[name], value)
+        elif isinstance(value, dict) and levels:
+            if not isinstance(known, dict):
+                known = whole[name] = {}
+            _merge(known, value, levels - 1)
         elif value is not None or name not in whole:
             whole[name] = value
 
 
-def _grown(known: Any, value: Any) -> "_Parts":
+def _grown(known: Any, value: Any) -> _Parts:
     """The list with what follows it; a text before or behind it becomes a part of it."""
     before = known if isinstance(known, _Parts) else _Parts()
     if isinstance(known, _Pieces) and any(known):
@@ -107,17 +115,10 @@ def _grown(known: Any, value: Any) -> "_Parts":
     return before
 
 
-def _merge_calls(calls: dict[int, dict[str, Any]], fragments: list[dict[str, Any]]) -> None:
-    for fragment in fragments:
-        _merge(calls.setdefault(fragment.pop("index"), {}), fragment)
-
-
-def _joined(value: Any, name: str = "") -> Any:
-    """The value with its texts joined, and its tool calls as a list."""
+def _joined(value: Any, levels: int = MAX_LEVELS + 1) -> Any:
+    """The value with its texts joined."""
     if isinstance(value, _Pieces):
         return "".join(value)
-    if isinstance(value, dict):
-        if name == "tool_calls":
-            return [_joined(value[index]) for index in sorted(value)]
-        return {key: _joined(inner, key) for key, inner in value.items()}
+    if isinstance(value, dict) and levels:
+        return {name: _joined(inner, levels - 1) for name, inner in value.items()}
     return value

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +122,16 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(N
 @given(st.lists(st.dictionaries(NAMES, VALUES), min_size=1))
 def test_whatever_deltas_hold_they_are_joined(deltas: list[dict[str, Any]]) -> None:
     assert message(*deltas)["role"] == "assistant"
+
+
+@pytest.mark.parametrize("name", ["audio", "x", "function_call"])
+@pytest.mark.parametrize("levels", [5, 200])
+def test_what_is_nested_deeply_is_kept_as_it_came(name: str, levels: int) -> None:
+    deep: Any = "a"
+    for _ in range(levels):
+        deep = {"data": deep, "tool_calls": [1]}
+    found = message({"content": "a"}, {name: deep})[name]
+    for _ in range(levels):
+        assert found["tool_calls"] == [1]
+        found = found["data"]
+    assert found == "a"
