@@ -199,6 +199,11 @@ class ExpectationFailed(ClientError):
     status = 417
 
 
+class VersionNotSupported(ClientError):
+    status = 505
+    code = "http_version_not_supported"
+
+
 class RateLimited(RivergateError):
     """A limit of the key, or of every upstream that could have answered, is exceeded."""
 
@@ -355,14 +360,8 @@ class StreamAborted(GatewayError):
 
 # Codes that an error of the gateway may have instead of the code of its class.
 MORE_CODES = frozenset(
-    {
-        "expired_api_key",
-        "cost_constraint_exceeded",
-        "latency_constraint_exceeded",
-        "throughput_constraint_not_met",
-        "provider_not_in_allowlist",
-        "provider_blocked",
-    }
+    {"expired_api_key", "cost_constraint_exceeded", "latency_constraint_exceeded", "throughput_constraint_not_met"}
+    | {"provider_not_in_allowlist", "provider_blocked"}
 )
 
 

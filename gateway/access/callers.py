@@ -45,7 +45,7 @@ class CallerMemory:
 
     def digest_of(self, headers: Mapping[str, str]) -> bytes:
         """The digest of the secret in these headers, which are those of the head."""
-        secret = _bearer(headers.get("Authorization"))
+        secret = _secret_in(headers)
         self.digest = secrets.digest(secret) if 0 < len(secret) <= MAX_SECRET_BYTES else b""
         return self.digest
 
@@ -67,10 +67,11 @@ class Gate:
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """The caller; the books are asked if this process does not know the key. Raises `AuthenticationFailed`."""
+        _check_one_key(headers)
         known = self.known(headers)
         if known is not None:
             return known
-        account = await self._keys.find(secrets.digest(_bearer(headers.get("Authorization"))))
+        account = await self._keys.find(secrets.digest(_secret_in(headers)))
         if account is None:
             raise AuthenticationFailed("this API key does not exist")
         return self._holder(account)
@@ -78,14 +79,16 @@ class Gate:
     def known(self, headers: Mapping[str, str]) -> Caller | None:
         """The caller as far as this process knows; None: only the books can tell.
 
-        Raises `AuthenticationFailed`, and `PermissionDenied` in open mode.
+        The headers hold one key at most. Raises `AuthenticationFailed`, and `PermissionDenied` in open mode.
         """
-        secret = _bearer(headers.get("Authorization"))
+        secret = _secret_in(headers)
         if self._keys.is_open:
             self.check_open_mode(headers)
             return open_caller(secret)
         if not secret:
-            raise AuthenticationFailed("an API key is needed: Authorization: Bearer rg_...")
+            raise AuthenticationFailed(
+                "an API key is needed: Authorization: Bearer rg_... (or x-api-key, or api-key)"
+            )
         if len(secret) > MAX_SECRET_BYTES:
             raise AuthenticationFailed("this API key is mistyped: it is too long")
         account = self._keys.known(secrets.digest(secret))
@@ -157,6 +160,22 @@ def open_caller(secret: str) -> Caller:
     return Caller("open_" + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:24])
 
 
-def _bearer(authorization: str | None) -> str:
-    scheme, _, secret = (authorization or "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""
+def _secret_in(headers: Mapping[str, str]) -> str:
+    """The key in these headers, which hold one at most; "" if there is none."""
+    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and (secret := secret.strip()):
+        return secret
+    return (headers.get("x-api-key") or headers.get("api-key") or "").strip()
+
+
+def _check_one_key(headers: Mapping[str, str]) -> None:
+    """Refuse a request with two keys, since either could be the one that pays. Raises `AuthenticationFailed`."""
+    scheme, _, secret = headers.get("Authorization", "").partition(" ")
+    found = {secret.strip(): "Authorization"} if scheme.lower() == "bearer" else {}
+    for name, value in headers.items():
+        if name.lower() in secrets.BARE_FIELDS:
+            found.setdefault(value.strip(), name.lower())
+    found.pop("", None)
+    if len(found) > 1:
+        names = " and ".join(sorted(set(found.values())))
+        raise AuthenticationFailed(f"this request holds different API keys, in {names}: send one")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 PREFIX = "rg_"
 LENGTH = 32  # 190 bits
+# Header fields that hold a key alone, as the clients of Anthropic and of Azure send it.
+BARE_FIELDS = ("x-api-key", "api-key")
 SHOWN = 9  # characters of a secret that lists show: `rg_` and six more
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BASE = len(_ALPHABET)

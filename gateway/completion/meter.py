@@ -77,8 +77,8 @@ class Meter:
 
     def on_frames(self, frames: list[bytes]) -> None:
         self._stream.on_frames(frames)
-        counts = self._counts
-        if counts.events > self._most_events or counts.text_bytes > self._most_bytes:
+        counts, most = self._counts, self._most_events
+        if counts.events > most or counts.text_bytes > self._most_bytes or counts.reported > most:
             self._check()
 
     def _check(self) -> None:
@@ -89,13 +89,18 @@ class Meter:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_tokens ({limits.tokens})"))
         elif limits.text_bytes and text_bytes > limits.text_bytes:
             self._on_exceeded(OutputExceeded(f"the answer is longer than max_output_bytes ({limits.text_bytes})"))
-        elif self._affordable is not None and tokens > self._affordable:
-            self._on_exceeded(CostExceeded(f"the answer has cost max_cost_usd ({limits.cost_usd})"))
+        else:
+            self._check_cost(max(tokens, counts.reported))
+        self._set_marks()
+
+    def _check_cost(self, tokens: int) -> None:
+        """Check what has to be paid, tokens among it of which no text has come."""
+        if self._affordable is not None and tokens > self._affordable:
+            self._on_exceeded(CostExceeded(f"the answer has cost max_cost_usd ({self._limits.cost_usd})"))
         elif self._spending is not None and self._paid is not None and tokens > self._paid:
             self._paid = self._spending.paid_tokens(tokens)
             if self._paid is not None and tokens > self._paid:
                 self._on_exceeded(CostExceeded(BALANCE_SPENT))
-        self._set_marks()
 
     def _set_marks(self) -> None:
         """Compute the counts up to which no limit is exceeded: only these are compared for each token."""

@@ -8,7 +8,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 `chat/` and a line in `registry.py`; gateway/README.md has the steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -229,6 +229,16 @@ class AnswerDocument(Protocol):
         """
 
 
+class AnswerJoiner(Protocol):
+    """Joins the frames of one streamed answer to the whole answer that they tell."""
+
+    def add(self, frame: bytes) -> None:
+        """Add the next frame of the dialect's reader."""
+
+    def document(self, usage: Callable[[int], Usage]) -> AnswerDocument:
+        """The whole answer. `usage`: the reader's, which its document tells."""
+
+
 class Dialect(Protocol):
     """One API, as a value without state."""
 
@@ -253,6 +263,9 @@ class Dialect(Protocol):
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> AnswerDocument:
         """Read a whole answer of status 2xx. Raises `UpstreamError` if the content is an error, or no answer."""
+
+    def joiner(self) -> AnswerJoiner:
+        """A joiner for one answer that came as events, although a whole one was asked for."""
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message in the JSON object of an error answer, in any of the usual shapes; None: it holds no words."""

@@ -1,19 +1,29 @@
-"""Pure: how many tokens an image in a prompt costs, by the rule that OpenAI documents for its tiles.
+"""Pure: how many tokens an image in a prompt costs, by the rules that three providers document.
 
-An image of low detail costs 85 tokens. Any other one is scaled down into a square of 2,048 pixels, and then until its
-shorter side has at most 768; it costs 85 tokens, and 170 for each tile of 512 pixels (OpenAI, "Images and vision").
-The size stands in the first bytes of an image that is sent as a data URL; where it is not known, the ceiling counts.
+- OpenAI ("Images and vision"): 85 at low detail. Any other image is scaled down into a square of 2,048 pixels, and
+  then until its shorter side has at most 768; it costs 85, and 170 for each tile of 512 pixels.
+- Anthropic ("Vision"): width times height by 750, of an image that is scaled down until its longer side has at most
+  2,576 pixels (1,568 for older models) and it costs at most 4,784. It knows no detail.
+- Google ("Image understanding"): 258 up to 384 pixels a side. A larger image is cut into tiles whose side is its
+  shorter side by 1.5, at least 256 and at most 768; each costs 258. Its sides are scaled down to 3,072 before.
+
+The name of a model tells whose rule holds. Where it does not, the dearest one holds, so that the estimate is not
+below the bill. The size stands in the first bytes of an image that is sent as a data URL; where it is not known, the
+ceiling of the rule counts.
 """
 
 import base64
 import binascii
+import re
 import struct
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 BASE_TOKENS, TILE_TOKENS = 85, 170
 MAX_SIDE, MAX_SHORT_SIDE, TILE = 2048, 768, 512  # pixels
-# The most that an image costs, 1,445 tokens: eight tiles. It counts for every image whose size is not known.
-MAX_IMAGE_TOKENS = BASE_TOKENS + TILE_TOKENS * (MAX_SIDE // TILE) * -(-MAX_SHORT_SIDE // TILE)
+ANTHROPIC_SIDE, ANTHROPIC_PIXELS, ANTHROPIC_TOKENS = 2576, 750, 4784  # longest side, pixels a token, the most
+GOOGLE_SIDE, GOOGLE_SMALL, GOOGLE_TOKENS = 3072, 384, 258  # longest side, side of a small image, tokens of a tile
+GOOGLE_TILE_LEAST, GOOGLE_TILE_MOST = 256, 768  # pixels
 HEAD_CHARACTERS = 65_536  # of base64: the size of a JPEG stands behind its metadata, which may hold a thumbnail
 
 MAX_SEGMENTS = 500  # of a JPEG before its frame header, fill bytes included; a photograph has some dozens
@@ -21,19 +31,65 @@ MAX_SEGMENTS = 500  # of a JPEG before its frame header, fill bytes included; a 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def image_tokens(url: str, detail: Any = None) -> int:
+_OPENAI = re.compile(r"(?:^|[/:.@_-])(?:chatgpt|gpt|o[1-9])[.-]?\d*", re.IGNORECASE)
+
+
+class ImageTokens(NamedTuple):
+    """The tokens of images by each rule."""
+
+    openai: int = 0
+    anthropic: int = 0
+    google: int = 0
+
+    def plus(self, other: "ImageTokens", times: int = 1) -> "ImageTokens":
+        """The sum with other images, each of which stands there so many times."""
+        return ImageTokens(*(own + times * more for own, more in zip(self, other, strict=True)))
+
+    def of(self, models: Iterable[str]) -> int:
+        """The most that these images cost if any of these models answers."""
+        return max((self._of(model) for model in models), default=max(self))
+
+    def _of(self, model: str) -> int:
+        name = model.lower()
+        if "claude" in name:
+            return self.anthropic
+        if "gemini" in name:
+            return self.google
+        return self.openai if _OPENAI.search(name) else max(self)
+
+
+_OPENAI_MOST = BASE_TOKENS + TILE_TOKENS * (MAX_SIDE // TILE) * -(-MAX_SHORT_SIDE // TILE)
+# The most that an image costs: eight tiles of OpenAI's, and 24 of Google's, which are two rows of the smallest.
+MAX_IMAGE_TOKENS = ImageTokens(_OPENAI_MOST, ANTHROPIC_TOKENS, GOOGLE_TOKENS * 2 * (GOOGLE_SIDE // GOOGLE_TILE_LEAST))
+
+
+def image_tokens(url: str, detail: Any = None) -> ImageTokens:
     """The tokens of an image at `url`, which may be a data URL, at the `detail` that the request asks for."""
-    if detail == "low":
-        return BASE_TOKENS
     size = _size(_head(url))
-    return MAX_IMAGE_TOKENS if size is None else _tile_tokens(*size)
+    found = MAX_IMAGE_TOKENS if size is None else ImageTokens(_openai(*size), _anthropic(*size), _google(*size))
+    return found._replace(openai=BASE_TOKENS) if detail == "low" else found
 
 
-def _tile_tokens(width: int, height: int) -> int:
+def _openai(width: int, height: int) -> int:
     scale = min(1.0, MAX_SIDE / max(width, height))
     scale = min(scale, MAX_SHORT_SIDE / min(width, height))
     across, down = (-(-max(round(side * scale), 1) // TILE) for side in (width, height))
-    return min(BASE_TOKENS + TILE_TOKENS * across * down, MAX_IMAGE_TOKENS)
+    return min(BASE_TOKENS + TILE_TOKENS * across * down, _OPENAI_MOST)
+
+
+def _anthropic(width: int, height: int) -> int:
+    scale = min(1.0, ANTHROPIC_SIDE / max(width, height))
+    pixels = max(int(width * scale * height * scale), 1)
+    return min(-(-pixels // ANTHROPIC_PIXELS), ANTHROPIC_TOKENS)
+
+
+def _google(width: int, height: int) -> int:
+    if max(width, height) <= GOOGLE_SMALL:
+        return GOOGLE_TOKENS
+    scale = min(1.0, GOOGLE_SIDE / max(width, height))
+    width, height = (max(round(side * scale), 1) for side in (width, height))
+    tile = min(max(min(width, height) * 2 // 3, GOOGLE_TILE_LEAST), GOOGLE_TILE_MOST)
+    return GOOGLE_TOKENS * -(-width // tile) * -(-height // tile)
 
 
 def _head(url: str) -> bytes:

@@ -53,10 +53,12 @@ def is_safe_text(text: bytes) -> bool:
 class Counts:
     """What an answer has brought so far, in plain numbers, since they change with every token."""
 
-    __slots__ = ("events", "text_bytes")
+    __slots__ = ("events", "reported", "text_bytes")
 
     def __init__(self) -> None:
         self.events = 0  # events with content
+        # The tokens of the answer that its upstream has reported before its finish, hidden reasoning among them.
+        self.reported = 0
         # The bytes of their text; JSON escapes are counted as they stand, unless the event was parsed.
         self.text_bytes = 0
 

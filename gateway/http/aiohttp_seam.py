@@ -5,9 +5,14 @@ and `pyproject.toml` admits only the versions that passed them.
 """
 
 import asyncio
+import re
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
+
+# What aiohttp's parser says of a request line with a version that it does not know or cannot read, and of the preface
+# of HTTP/2 (RFC 9113 section 3.4).
+_OTHER_VERSION = re.compile(r"Invalid HTTP version|Expected dot:|Pause on PRI|Expected HTTP/2 Connection Preface")
 
 
 def connect(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -75,3 +80,14 @@ def _close_idle(handler: web.RequestHandler) -> None:
     else:
         handler._keepalive_handle = None
         handler.force_close()
+
+
+def is_about_version(message: str) -> bool:
+    """Whether an error of the parser, with this message, is about the version of HTTP that the request names."""
+    return _OTHER_VERSION.search(message) is not None
+
+
+def answer_as_http11(request: web.BaseRequest) -> None:
+    """Let the status line of the answer say HTTP/1.1, whatever version the request line has named."""
+    request._version = HttpVersion11
+    request._cache.pop("version", None)  # what was read of it before

@@ -65,6 +65,7 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
+    app.router.add_get("/", pages.get_root)
     app.router.add_get("/dashboard", pages.get_page)
     app.router.add_get("/dashboard/{name}", pages.get_file)
     return app

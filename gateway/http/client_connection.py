@@ -15,10 +15,10 @@ from typing import Any, Protocol, cast
 from aiohttp import StreamReader, web
 
 from gateway.delivery.sinks import Sink
-from gateway.errors import ClientError
+from gateway.errors import ClientError, VersionNotSupported
 from gateway.http import aiohttp_seam as seam
 from gateway.http.capacity import ConnectionCount
-from gateway.http.errors import render
+from gateway.http.errors import WRONG_VERSION, render
 from gateway.http.request_boundary import RequestBoundary
 from gateway.http.request_id import new_request_id
 from gateway.http.request_parser import PlainRequest, Unparsed
@@ -259,7 +259,11 @@ class ClientProtocol(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: an error can no longer be told")
         text = (message or "it cannot be parsed").splitlines()[0]
-        error = ClientError(f"this is not a valid HTTP request: {text}")
+        if seam.is_about_version(message or ""):
+            seam.answer_as_http11(request)
+            error: ClientError = VersionNotSupported(WRONG_VERSION)
+        else:
+            error = ClientError(f"this is not a valid HTTP request: {text}")
         refused = render(error, {"x-request-id": new_request_id()})
         if self._on_invalid is not None:
             self._on_invalid(refused.status, refused.code)

@@ -9,11 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway import clock
 from gateway.dialects.dialect import Dialect, Refusal
-from gateway.errors import ClientError, MethodNotAllowed, NotFound, PayloadTooLarge, RivergateError, closed_code
+from gateway.errors import (
+    ClientError,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RivergateError,
+    VersionNotSupported,
+    closed_code,
+)
+from gateway.http import aiohttp_seam as seam
 from gateway.http.capacity import NoRoom
 from gateway.http.request_id import request_id_of
 from gateway.wire import http1, json_text
@@ -23,6 +32,7 @@ _log = logging.getLogger("rivergate.api")
 SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
 ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
+WRONG_VERSION = "this server speaks HTTP/1.1 and HTTP/1.0"
 _CLOSES = web.RequestKey("closes", bool)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -108,6 +118,8 @@ def json_response(body: object, *, status: int = 200, headers: dict[str, str] | 
 @web.middleware
 async def envelope_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every failure of a handler, and of aiohttp, into the envelope."""
+    if request.version not in (HttpVersion11, HttpVersion10):
+        return _refuse_version(request)
     try:
         return await handler(request)
     except web.HTTPException as problem:
@@ -126,6 +138,13 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
         if isinstance(error, NoRoom):
             response.force_close()
         return response
+
+
+def _refuse_version(request: web.Request) -> web.Response:
+    """The answer to a request of another version, whose next bytes nobody here would understand."""
+    seam.answer_as_http11(request)
+    close_after(request)
+    return error_response(VersionNotSupported(WRONG_VERSION))
 
 
 def _translated(request: web.Request, problem: web.HTTPException) -> RivergateError:

@@ -9,6 +9,7 @@ rates and the capacity, is no part of it.
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.access.callers import CallerMemory
+from gateway.access.secret import BARE_FIELDS
 from gateway.http.answer_plan import asks_nothing
 from gateway.http.request_id import sent_request_id
 from gateway.wire import http1
@@ -20,6 +21,7 @@ MAX_PLAIN_FIELDS = 100  # a browser sends 20; from 129 on aiohttp refuses a requ
 _NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "origin", "upgrade", "sec-websocket-key1"})
 # A subscription may come from a page of another site (`Origin`): `EventSource` sends no preflight. It has no body.
 _NOT_PLAIN_SUBSCRIPTION = (_NOT_PLAIN - {"origin"}) | {"content-length"}
+_KEYS = frozenset({"authorization", *BARE_FIELDS})  # with two of them, the gate has to see whether they differ
 
 
 class KnownHead:
@@ -56,6 +58,7 @@ def _plain_fields(lines: bytes, not_plain: frozenset[str]) -> list[tuple[str, st
         len(known) == len(fields) <= MAX_PLAIN_FIELDS
         and "host" in known
         and not_plain.isdisjoint(known)
+        and len(_KEYS & known.keys()) <= 1
         and known.get("connection", "keep-alive").lower() == "keep-alive"
     )
     return fields if is_plain else None

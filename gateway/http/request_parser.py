@@ -3,8 +3,8 @@
 In: all bytes since the last request. Out: a plain request with the bytes that follow it, or the reason why there is
 none. A request is plain if its answer depends on its target, its fields and its body alone, and it asks for a
 completion (`POST /v1/chat/completions` with a short body of a known length) or for the events of a stream or a feed
-(a `GET` without a body): by HTTP/1.1, with one `Host` and no field twice. The parser accepts part of what RFC 9112
-allows, and never more than aiohttp accepts, so that both ways answer a request alike.
+(a `GET` without a body): by HTTP/1.1, with one `Host`, one field for the key at most, and no field twice. The parser
+accepts part of what RFC 9112 allows, and never more than aiohttp accepts, so that both ways answer a request alike.
 """
 
 import re

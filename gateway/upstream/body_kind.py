@@ -9,7 +9,7 @@ from gateway.upstream.bodies import Steps
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
-_ENOUGH = 65536  # bytes of nothing but blanks, which some servers send to keep a connection alive
+ENOUGH = 65536  # bytes of nothing but blanks, which some servers send to keep a connection alive
 _FIELDS = (b"data", b"event", b"id", b"retry")  # WHATWG HTML, section 9.2.6
 
 
@@ -24,6 +24,11 @@ def begins_events(head: bytes) -> bool | None:
     if colon:
         return name in _FIELDS
     return None if any(field.startswith(head) for field in _FIELDS) else False
+
+
+def begins_events_alone(head: bytes) -> bool | None:
+    """Whether a body that begins with these bytes is events, and no JSON; None: more bytes have to tell."""
+    return False if head.removeprefix(_BOM).lstrip(_BLANKS).startswith(b"{") else begins_events(head)
 
 
 class UndecidedBody:
@@ -43,7 +48,7 @@ class UndecidedBody:
         """Take the next bytes of the body."""
         if self._take is None:
             self._head += data
-            if (are_events := begins_events(bytes(self._head[:_ENOUGH]))) is None and len(self._head) < _ENOUGH:
+            if (are_events := begins_events(bytes(self._head[:ENOUGH]))) is None and len(self._head) < ENOUGH:
                 return None
             self._take, data = self._decide(bool(are_events)), bytes(self._head)
         return self._take(data)

@@ -50,7 +50,8 @@ class Order(NamedTuple):
     def new_body(self, owner: BodyOwner) -> BodyReader:
         """The reader of the answer, which tells this owner."""
         if not self.streamed:
-            return WholeBody(owner, self.dialect, self.identity, self.is_spent)
+            max_event_bytes = self.endpoint.max_event_bytes
+            return WholeBody(owner, self.dialect, self.identity, self.is_spent, max_event_bytes)
         return StreamBody(
             owner,
             self.dialect.reader(self.identity, self.endpoint.learned.memory_of(self.identity.model)),

@@ -20,9 +20,9 @@ DOLLAR_A_TOKEN = (1e6, 1e6)
 
 
 def answer(request: bytes) -> bytes:
-    """The answer of the case whose number stands in `user`."""
+    """The answer of the case whose number stands in `user`; the other kind of answer if `crossed` is asked for."""
     asked = json.loads(request.partition(b"\r\n\r\n")[2])
-    return CASES[int(asked["user"])].response(streamed=bool(asked.get("stream")))
+    return CASES[int(asked["user"])].response(streamed=bool(asked.get("stream")) != bool(asked.get("crossed")))
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,33 @@ def name(case: AnswerCase) -> str:
     return f"{case.kind} {case.name}"
 
 
-def ask(gateway: LocalGateway, case: AnswerCase, *, stream: bool) -> Answer:
+def ask(gateway: LocalGateway, case: AnswerCase, *, stream: bool, crossed: bool = False) -> Answer:
     more: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-    return fetch(gateway.port, body(user=str(CASES.index(case)), **more))
+    return fetch(gateway.port, body(user=str(CASES.index(case)), crossed=crossed, **more))
+
+
+def seen_of(answer: Answer) -> Seen:
+    """What a client sees of an answer, streamed or whole."""
+    seen = Seen()
+    if answer.status != 200:
+        assert answer.status == 502
+        seen.error = answer.error()["message"]
+    elif answer.headers["content-type"].startswith("text/event-stream"):
+        *events, last = answer.events()
+        assert last == "[DONE]"
+        for event in events:
+            if "error" in event:
+                seen.error = event["error"]["message"]
+            else:
+                seen.add(event)
+    else:
+        seen.add(json.loads(answer.body))
+    return seen
+
+
+def meaning(expected: dict[str, Any]) -> dict[str, Any]:
+    """The expectations of what an answer means, without those of its bytes."""
+    return {name: value for name, value in expected.items() if name not in ("has", "lacks")}
 
 
 def check(gateway: LocalGateway, answer: Answer, seen: Seen, expected: dict[str, Any]) -> None:
@@ -72,30 +96,30 @@ def check(gateway: LocalGateway, answer: Answer, seen: Seen, expected: dict[str,
 
 @pytest.mark.parametrize("case", STREAMED, ids=name)
 def test_a_streamed_answer_is_told_as_it_was_meant(gateway: LocalGateway, case: AnswerCase) -> None:
-    answer, seen = ask(gateway, case, stream=True), Seen()
-    if answer.status == 200:
-        *events, last = answer.events()
-        assert last == "[DONE]"
-        for event in events:
-            if "error" in event:
-                seen.error = event["error"]["message"]
-            else:
-                seen.add(event)
-    else:
-        assert answer.status == 502
-        seen.error = answer.error()["message"]
-    check(gateway, answer, seen, case.expected(streamed=True))
+    answer = ask(gateway, case, stream=True)
+    check(gateway, answer, seen_of(answer), case.expected(streamed=True))
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=name)
 def test_a_whole_answer_is_told_as_it_was_meant(gateway: LocalGateway, case: AnswerCase) -> None:
-    answer, seen = ask(gateway, case, stream=False), Seen()
-    if answer.status == 200:
-        seen.add(json.loads(answer.body))
-    else:
-        assert answer.status == 502
-        seen.error = answer.error()["message"]
-    check(gateway, answer, seen, case.expected(streamed=False))
+    answer = ask(gateway, case, stream=False)
+    check(gateway, answer, seen_of(answer), case.expected(streamed=False))
+
+
+@pytest.mark.parametrize("case", STREAMED, ids=name)
+def test_events_in_the_place_of_a_whole_answer_are_joined_to_what_they_mean(
+    gateway: LocalGateway, case: AnswerCase
+) -> None:
+    answer = ask(gateway, case, stream=False, crossed=True)
+    check(gateway, answer, seen_of(answer), meaning(case.expected(streamed=bool(case.document))))
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=name)
+def test_a_whole_answer_in_the_place_of_events_is_told_as_it_was_meant(
+    gateway: LocalGateway, case: AnswerCase
+) -> None:
+    answer = ask(gateway, case, stream=True, crossed=True)
+    check(gateway, answer, seen_of(answer), meaning(case.expected(streamed=False)))
 
 
 def test_every_kind_of_case_has_three_neighbours() -> None:

@@ -149,6 +149,25 @@ def test_a_flood_is_told_as_an_error_of_the_upstream(stage: Stage, flood: str) -
     assert stage.gateway.ending(answer.headers["x-request-id"])["ending"] == "upstream_error"
 
 
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_events_in_the_place_of_a_whole_answer_is_told_too(stage: Stage, flood: str) -> None:
+    content, words = FLOODS[flood]
+    answer = stage.play(Played((HI + content + DONE).encode()), stream=False)
+    assert (answer.status, words in told(answer)) == (502, True)
+    assert stage.longest_turn < LONGEST_TURN
+
+
+@pytest.mark.parametrize("levels", [300, 900])
+@pytest.mark.parametrize("brackets", [('{"data":', "}"), ("[", "]"), ('{"tool_calls":', "}")])
+def test_events_that_are_nested_deeply_in_the_place_of_a_whole_answer_are_joined(
+    stage: Stage, levels: int, brackets: tuple[str, str]
+) -> None:
+    deep = delta(f'"audio":{brackets[0] * levels}1{brackets[1] * levels}')
+    answer = stage.play(Played((HI + deep + STOP + DONE).encode()), stream=False)
+    assert (answer.status, b'"content":"hia"' in answer.body) == (200, True)
+    assert stage.gateway.ending(answer.headers["x-request-id"])["ending"] == "completed"
+
+
 @pytest.mark.parametrize("flood", WHOLE_FLOODS)
 def test_a_flood_in_a_whole_answer_is_told_as_an_error_of_the_upstream(stage: Stage, flood: str) -> None:
     content, words = WHOLE_FLOODS[flood]
@@ -195,6 +214,14 @@ def test_much_work_is_done_in_short_turns(stage: Stage, work: str) -> None:
     answer = stage.play(Played((HI + LONG_WORK[work] + STOP + DONE).encode()), stream=True)
     assert answer.events()[-1] == "[DONE]"
     assert "error" not in answer.events()[-2]
+    assert stage.longest_turn < LONGEST_TURN
+
+
+@pytest.mark.parametrize("work", LONG_WORK)
+def test_much_work_of_events_in_the_place_of_a_whole_answer_is_done_in_short_turns(stage: Stage, work: str) -> None:
+    answer = stage.play(Played((HI + LONG_WORK[work] + STOP + DONE).encode()), stream=False)
+    assert answer.status == 200
+    assert json.loads(answer.body)["choices"][0]["message"]["content"].startswith("hi")
     assert stage.longest_turn < LONGEST_TURN
 
 

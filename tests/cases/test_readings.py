@@ -12,7 +12,7 @@ import pytest
 from tests.kit.completions import MODEL, body
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import call, fetch
-from tests.kit.keyring import Keyring
+from tests.kit.keyring import Keyring, fetch_json
 from tests.kit.raw_upstream import RawUpstream
 from tests.kit.waiting import wait_for
 
@@ -50,12 +50,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, upstream: RawUpstream) -> 
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, keyring: Keyring) -> Iterator[LocalGateway]:
-    keyring.create("the first one")
-    gateway = keyring.start(logs)
-    try:
+    with keyring.serving(logs) as gateway:
         yield gateway
-    finally:
-        gateway.close()
 
 
 @pytest.mark.parametrize("place", range(len(CASES)), ids=[case["name"] for case in CASES])
@@ -72,5 +68,6 @@ def test_an_answer_that_cannot_be_read_is_told_and_settled_once(
     [first, second] = keyring.records(key, 2)
     assert keyring.balance(key) == 1_000_000 - first["cost"] - second["cost"]
     wait_for(lambda: json.loads(call(gateway, "GET", "/readyz").body)["streams"] == 0, "the end of all answers")
-    me = json.loads(call(gateway, "GET", "/v1/me", Authorization=key.bearer).body)
-    assert me["balance_usd"] == pytest.approx(1 - (first["cost"] + second["cost"]) / 1_000_000)
+    assert fetch_json(gateway, "/v1/me", key)["balance_usd"] == pytest.approx(
+        1 - (first["cost"] + second["cost"]) / 1_000_000
+    )

@@ -8,8 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.chat.request import LISTS_OF_OBJECTS, ChatRequest, parse
+from gateway.dialects.chat.prompt import MESSAGE_TOKENS
+from gateway.dialects.chat.request import LISTS_OF_OBJECTS, NOT_SENT, ChatRequest, parse
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
+from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
 
 CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "requests.toml").read_text())["case"]
@@ -68,7 +70,9 @@ def test_a_request_that_is_read_in_steps_says_the_same(case: Mapping[str, Any]) 
     at_once, in_steps = parse(content), parse(read_in_steps(content))
     same = ("model", "streamed", "max_tokens", "choices", "listed", "has_own_models", "is_extended")
     assert [getattr(in_steps, name) for name in same] == [getattr(at_once, name) for name in same]
-    assert in_steps.estimate_prompt_tokens() <= len(content)
+    own = sum(member.end - member.at for member in in_steps.source.members() if member.name in NOT_SENT)
+    assert in_steps.estimate_prompt_tokens() == text_tokens(len(content) - own)
+    assert in_steps.estimate_prompt_tokens() >= at_once.estimate_prompt_tokens() - MESSAGE_TOKENS
     assert places(content, in_steps) == places(content, at_once)
 
 

@@ -1,7 +1,6 @@
 """API keys as the SDKs see them: who is admitted, limits, money, and what a key can ask about itself."""
 
 import importlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from tests.access.books import NOW, new_key, new_secret
 from tests.kit.completions import ENDLESS, MODEL, QUICK, ask, text
 from tests.kit.gateway import Gateway
 from tests.kit.http_client import call
-from tests.kit.keyring import FREE, QUICK_COST, TOKEN_COST, UNPRICED, Keyring, MadeKey
+from tests.kit.keyring import FREE, QUICK_COST, TOKEN_COST, UNPRICED, Keyring, MadeKey, mistyped
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 
@@ -27,12 +26,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyrin
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
-    keyring.create("the first one, so that the gate is closed")
-    gateway = keyring.start(logs)
-    try:
+    with keyring.serving(logs) as gateway:
         yield gateway
-    finally:
-        gateway.close()
 
 
 @pytest.fixture
@@ -83,16 +78,6 @@ def sdk(gateway: Gateway) -> Iterator[SdkOf]:
 
 
 BOTH = pytest.mark.parametrize("name", ["auriko", "openai"])
-
-
-def fetch_json(gateway: Gateway, path: str, key: MadeKey) -> Any:
-    answer = call(gateway, "GET", path, Authorization=key.bearer)
-    assert answer.status == 200, answer.body
-    return json.loads(answer.body)
-
-
-def mistyped(secret: str) -> str:
-    return secret[:12] + ("a" if secret[12] != "a" else "b") + secret[13:]
 
 
 # --- who is let in

@@ -185,6 +185,13 @@ async def test_a_whole_answer_is_read_and_told_by_its_dialect(gateway: Gateway) 
     assert orjson.loads(body) == {"text": "much", "in": 3, "out": 1, "by": "alpha"}
 
 
+async def test_events_in_the_place_of_a_whole_answer_are_joined_by_its_dialect(gateway: Gateway) -> None:
+    gateway.upstreams[0].serve = streamed(*ANSWER)
+    response, body = await gateway.post(live=False)
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert orjson.loads(body) == {"text": "one two three", "in": 3, "out": 2, "by": "alpha"}
+
+
 async def test_a_refusal_has_the_envelope_of_its_dialect(gateway: Gateway) -> None:
     response, body = await gateway.post(ask=7)
     assert response.status == 400

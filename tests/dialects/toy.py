@@ -10,7 +10,7 @@ A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
 A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or an event `failure`: `{"reason": "…"}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,20 @@ class ToyDocument:
         return orjson.dumps({**self.answer, "by": report.metadata["provider"]})
 
 
+class ToyJoiner:
+    """Joins the texts of a streamed answer."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def add(self, frame: bytes) -> None:
+        self._text += orjson.loads(sse.decode(frame).data or b"{}").get("text", "")
+
+    def document(self, usage: Callable[[int], Usage]) -> ToyDocument:
+        used = usage(0)
+        return ToyDocument({"text": self._text, "in": used.prompt_tokens, "out": used.completion_tokens})
+
+
 class ToyDialect:
     """The dialect as the gateway sees it."""
 
@@ -170,6 +184,9 @@ class ToyDialect:
         if "reason" in answer:
             raise UpstreamError("the upstream reported an error", quoted=answer["reason"])
         return ToyDocument(answer)
+
+    def joiner(self) -> ToyJoiner:
+        return ToyJoiner()
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         return UpstreamMessage(body["reason"]) if "reason" in body else None

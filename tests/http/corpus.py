@@ -235,7 +235,13 @@ def keys() -> Iterator[Case]:
     for value in ("Basic YTpi", "Bearer", "bearer x", "Bearer\tx", "x", "", "Bearer caf\u00e9"):
         yield post(f"Authorization: {value}", None, f"Authorization: {value}", key=None)
     yield post("two keys", None, "Authorization: Bearer x")
-    yield post("the key in x-api-key", None, "x-api-key: x", key=None)
+    for name in ("x-api-key", "api-key", "X-API-Key"):
+        for value in ("x", "", "x" * 2000, "caf\u00e9", "Bearer x"):
+            yield post(f"{name}: {value}", None, f"{name}: {value}", key=None)
+        yield post(f"a key and another one in {name}", None, f"{name}: x")
+        yield post(f"a key and nothing in {name}", None, f"{name}:")
+    yield post("x-api-key and api-key", None, "x-api-key: x", "api-key: x", key=None)
+    yield post("x-api-key twice", None, "x-api-key: x", "x-api-key: y", key=None)
 
 
 # --- the upstream

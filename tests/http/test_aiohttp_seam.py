@@ -251,6 +251,59 @@ async def test_a_connection_without_a_task_is_closed_when_its_server_shuts_down(
         assert await peer.rest() == b""
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET / HTTP/2",
+        b"GET / HTTP/3.0",
+        b"GET / HTTP/1.2",
+        b"PRI * HTTP/2.0",
+        b"PRI * HTTP/2.0\r\n\r\nSM",
+    ],
+)
+async def test_an_error_of_the_parser_about_a_version_is_known(line: bytes) -> None:
+    messages = await parser_messages(line)
+    assert [seam.is_about_version(message) for message in messages] == [True]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"nonsense", b"GET / HTTP/1.1\r\nHost : a", b"GET / FTP/1.1", b"GET / HTTP/1.1\r\nX: Invalid HTTP version"],
+)
+async def test_any_other_error_of_the_parser_is_not_about_a_version(line: bytes) -> None:
+    assert [message for message in await parser_messages(line) if seam.is_about_version(message)] == []
+
+
+async def parser_messages(line: bytes) -> list[str]:
+    """What aiohttp's parser says of a request that begins with this line."""
+    messages: list[str] = []
+
+    class Protocol(web.RequestHandler):
+        def handle_error(self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None,
+                         message: str | None = None) -> web.StreamResponse:  # fmt: skip
+            messages.append(message or "")
+            return web.Response(status=400)
+
+    def build(server: web.Server) -> Protocol:
+        return Protocol(server, loop=asyncio.get_running_loop())
+
+    async with connected(build, reads_its_body) as (peer, _):
+        await peer.send(line + b"\r\nHost: a\r\n\r\n")
+        await peer.until(b"\r\n\r\n")
+    return messages
+
+
+async def test_an_answer_says_http11_whatever_the_request_has_said() -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        assert request.version != (1, 1)
+        seam.answer_as_http11(request)
+        return web.Response(status=505)
+
+    async with connected(handler, refuse) as (peer, _):
+        await peer.send(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")
+        assert (await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 505 ")
+
+
 # --- public members whose meaning the gateway relies on beyond what is documented
 
 

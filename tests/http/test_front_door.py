@@ -72,6 +72,54 @@ def test_every_coding_that_is_understood_is_read(gateway: Gateway, coding: str) 
     assert fetch(gateway.port, coded, Content_Encoding=name).text() == text(8)
 
 
+# --- where a browser begins
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_root_leads_to_the_dashboard(gateway: Gateway, guarded: Gateway, method: str) -> None:
+    for server in (gateway, guarded):
+        with RawClient(server.port) as client:
+            client.request(method, "/")
+            head = client.head()
+            assert (head.status, head.headers["location"]) == (302, "dashboard")
+        assert call(server, "GET", f"/{head.headers['location']}").status == 200
+        assert call(server, "POST", "/").status == 405
+
+
+def test_the_root_is_not_for_a_page_under_another_name(gateway: Gateway) -> None:
+    assert call(gateway, "GET", "/", Host="evil.example").status == 403
+
+
+# --- which versions of HTTP are spoken
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/healthz", "/nothing"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("version", ["2.0", "0.9", "1.2", "2", "3.0", "9.9"])
+def test_another_version_of_http_is_refused_in_http11(
+    gateway: Gateway, guarded: Gateway, method: str, path: str, version: str
+) -> None:
+    for server in (gateway, guarded):
+        with RawClient(server.port) as client:
+            client.request(method, path, GOOD if method == "POST" else b"", version=version)
+            answer = client.rest()
+        head, _, content = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 505 ")
+        assert b"\r\nConnection: close" in head
+        assert json.loads(content)["error"]["code"] == "http_version_not_supported"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /v1/models HTTP/2\r\n\r\n"]
+)
+def test_a_client_of_another_version_gets_an_answer_that_it_can_read(gateway: Gateway, sent: bytes) -> None:
+    with RawClient(gateway.port) as client:
+        client.socket.sendall(sent)
+        head, _, content = client.rest().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 505 ")
+    assert json.loads(content)["error"]["type"] == "invalid_request_error"
+
+
 # --- what is closed is told before
 
 

@@ -271,12 +271,8 @@ def keyring(tmp_path: Path, rivals: Rivals) -> Keyring:
 
 @pytest.fixture
 def with_keys(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
-    keyring.create("the first one, so that the gate is closed")
-    gateway = keyring.start(logs)
-    try:
+    with keyring.serving(logs) as gateway:
         yield gateway
-    finally:
-        gateway.close()
 
 
 LONG_PROMPT = [{"role": "user", "content": "heron " * 2000}]

@@ -16,7 +16,16 @@ from tests.access.books import new_secret
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.gateway import Gateway
 from tests.kit.http_client import Answer, RawClient, call, fetch
-from tests.kit.keyring import FREE, QUICK_COST, TOKEN_COST, UNPRICED, Keyring, MadeKey, prompt_cost
+from tests.kit.keyring import (
+    FREE,
+    QUICK_COST,
+    TOKEN_COST,
+    UNPRICED,
+    Keyring,
+    MadeKey,
+    fetch_json,
+    prompt_cost,
+)
 from tests.kit.sse_client import Subscriber, text_of
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
@@ -34,28 +43,14 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, alpha: Upstream) -> Keyrin
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, keyring: Keyring) -> Iterator[Gateway]:
-    keyring.create("the first one, so that the gate is closed")
-    gateway = keyring.start(logs)
-    try:
+    with keyring.serving(logs) as gateway:
         yield gateway
-    finally:
-        gateway.close()
 
 
 @pytest.fixture
 def key(keyring: Keyring) -> MadeKey:
     """A key without any limit."""
     return keyring.create()
-
-
-def fetch_json(gateway: Gateway, path: str, key: MadeKey) -> Any:
-    answer = call(gateway, "GET", path, Authorization=key.bearer)
-    assert answer.status == 200, answer.body
-    return json.loads(answer.body)
-
-
-def mistyped(secret: str) -> str:
-    return secret[:12] + ("a" if secret[12] != "a" else "b") + secret[13:]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/streams"])

@@ -1,6 +1,8 @@
 """A gateway with a ledger of its own, keys in it, and what the ledger says of them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.access.books import rows
 
 from .configuration import KEYS, ORDERED, Served, configuration
 from .gateway import LocalGateway
+from .http_client import Listening, call
 from .waiting import wait_for
 
 # Micro-dollars, at the prices of `configuration`.
@@ -38,6 +41,18 @@ class MadeKey:
     @property
     def bearer(self) -> str:
         return f"Bearer {self.secret}"
+
+
+def mistyped(secret: str) -> str:
+    """The secret with another character in the midst."""
+    return secret[:12] + ("a" if secret[12] != "a" else "b") + secret[13:]
+
+
+def fetch_json(gateway: Listening, path: str, key: MadeKey) -> Any:
+    """What the gateway tells this key at a path."""
+    answer = call(gateway, "GET", path, Authorization=key.bearer)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
 
 
 class Keyring:
@@ -64,6 +79,16 @@ class Keyring:
 
     def start(self, logs: Path) -> LocalGateway:
         return LocalGateway(logs, self.configuration, KEYS)
+
+    @contextmanager
+    def serving(self, logs: Path) -> Iterator[LocalGateway]:
+        """A gateway with this ledger, which holds one key at least, so that the gate is closed."""
+        self.create("the first one")
+        gateway = self.start(logs)
+        try:
+            yield gateway
+        finally:
+            gateway.close()
 
     def balance(self, key: MadeKey) -> int | None:
         """The balance in micro-dollars, read from the ledger's file."""

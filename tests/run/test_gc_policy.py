@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +17,33 @@ class Node:
 
     def __init__(self) -> None:
         self.me: Node | None = self
+
+
+@contextmanager
+def running(*, is_quiet: Callable[[], bool] = lambda: False) -> Iterator[GarbagePolicy]:
+    """A policy from its start to its stop, in the midst of traffic unless a test says otherwise."""
+    control = GarbagePolicy(is_quiet)
+    control.start()
+    try:
+        yield control
+    finally:
+        control.stop()
+
+
+@contextmanager
+def noted() -> Iterator[list[int]]:
+    """The generations of the collections that are made meanwhile."""
+    looks: list[int] = []
+
+    def note(phase: str, details: dict[str, int]) -> None:
+        if phase == "start":
+            looks.append(details["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        yield looks
+    finally:
+        gc.callbacks.remove(note)
 
 
 def grow_old() -> None:
@@ -54,47 +82,35 @@ def collector() -> Iterator[None]:
 
 
 def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
-    looks: list[int] = []
-
-    def note(phase: str, details: dict[str, int]) -> None:
-        looks.append(details["generation"])
-
     async def main() -> None:
-        control = GarbagePolicy(lambda: False)
-        gc.callbacks.append(note)
-        before = gc.get_objects()
-        control.start()
-        try:
-            looked_at = set(map(id, gc.get_objects()))
-            assert [known for known in before if id(known) in looked_at] == []
-            assert 2 not in looks
-        finally:
-            gc.callbacks.remove(note)
-            control.stop()
+        with noted() as looks:
+            before = gc.get_objects()
+            with running():
+                looked_at = set(map(id, gc.get_objects()))
+                assert [known for known in before if id(known) in looked_at] == []
+                assert 2 not in looks
 
     asyncio.run(main())
 
 
 def test_the_youngest_are_looked_at_behind_an_answer_if_they_are_many() -> None:
-    async def is_found() -> bool:
+    async def is_found(control: GarbagePolicy) -> bool:
         gone = weakref.ref(Node())
         control.after_answer()
         await asyncio.sleep(0)
         assert gone() is not None  # too few of them
         many = [[] for _ in range(YOUNG + 1)]  # type: ignore[var-annotated]
-        control.after_answer()
-        await asyncio.sleep(0)
+        with noted() as looks:
+            control.after_answer()
+            await asyncio.sleep(0)
+        assert looks == [0]
         many.clear()
         return gone() is None
 
     async def main() -> None:
-        control.start()
-        try:
-            assert await is_found()
-        finally:
-            control.stop()
+        with running() as control:
+            assert await is_found(control)
 
-    control = GarbagePolicy(lambda: False)
     asyncio.run(main())
 
 
@@ -106,9 +122,7 @@ def test_what_two_collections_have_left_is_looked_at_again_only_in_a_quiet_momen
 
     async def main() -> None:
         quiet = False
-        control = GarbagePolicy(lambda: quiet)
-        control.start()
-        try:
+        with running(is_quiet=lambda: quiet) as control:
             node = Node()
             grow_old()
             taken = asyncio.Event()
@@ -120,17 +134,13 @@ def test_what_two_collections_have_left_is_looked_at_again_only_in_a_quiet_momen
             assert gone() is not None
             quiet = True
             await asyncio.wait_for(taken.wait(), 5)
-        finally:
-            control.stop()
 
     asyncio.run(main())
 
 
 def test_garbage_that_was_alive_at_one_collection_is_found_some_answers_later() -> None:
     async def main() -> None:
-        control = GarbagePolicy(lambda: False)
-        control.start()
-        try:
+        with running() as control:
             node = Node()
             gc.collect(0)
             gone = weakref.ref(node)
@@ -138,8 +148,6 @@ def test_garbage_that_was_alive_at_one_collection_is_found_some_answers_later() 
             for _ in range(YOUNG_COLLECTIONS + 1):
                 await answer(control)
             assert gone() is None
-        finally:
-            control.stop()
 
     asyncio.run(main())
 
@@ -150,29 +158,10 @@ def test_no_collection_walks_what_was_there_at_the_start(monkeypatch: pytest.Mon
 
     async def main() -> None:
         first = Node()
-        control = GarbagePolicy(lambda: False)
-        control.start()
-        try:
-            await a_survivor_is_taken()  # by a full collection
+        with running():
+            await a_survivor_is_taken()  # by a full collection, which is not put off for ever
             assert not any(known is first for known in gc.get_objects())
             assert gc.get_threshold()[2] == NEVER  # the collector begins no full collection by itself
-        finally:
-            control.stop()
-
-    asyncio.run(main())
-
-
-def test_it_is_not_put_off_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "PERIOD", 0.01)
-    monkeypatch.setattr(garbage, "PATIENCE", 0.02)
-
-    async def main() -> None:
-        control = GarbagePolicy(lambda: False)
-        control.start()
-        try:
-            await a_survivor_is_taken()
-        finally:
-            control.stop()
 
     asyncio.run(main())
 
@@ -183,11 +172,7 @@ def test_many_survivors_are_looked_at_in_the_midst_of_traffic(monkeypatch: pytes
     monkeypatch.setattr(garbage, "MORE", 5000)
 
     async def main() -> None:
-        control = GarbagePolicy(lambda: False)
-        control.start()
-        try:
+        with running():
             await a_survivor_is_taken(10_000)
-        finally:
-            control.stop()
 
     asyncio.run(main())

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.dialects.chat import document, errors, request
 from gateway.dialects.chat.frames import DONE
+from gateway.dialects.chat.joining import ChatJoiner
 from gateway.dialects.chat.media_count import MediaCount
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
@@ -41,6 +42,10 @@ class ChatDialect:
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
         """Read a whole completion. Raises `UpstreamError` if the content is no completion, or an error object."""
         return document.read_document(content, _identity(identity))
+
+    def joiner(self) -> ChatJoiner:
+        """A joiner for one completion that came as events."""
+        return ChatJoiner()
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message of an error answer, which may have any of the usual shapes; None if it holds no words."""

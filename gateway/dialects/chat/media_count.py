@@ -6,9 +6,10 @@ whose size is not known by the most that an image costs.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from gateway.dialects.images import BASE_TOKENS, HEAD_CHARACTERS, MAX_IMAGE_TOKENS, image_tokens
+from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
 
@@ -46,23 +47,36 @@ _SOURCE_BEFORE = _json(rb'"type" : "image" , "source" : { (?:"type" : "url" , )?
 _BEFORE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : \Z')
 
 
+class Media(NamedTuple):
+    """What was found: the tokens of images and of what is elsewhere, and the bytes that the images take."""
+
+    images: ImageTokens = ImageTokens()
+    references: int = 0  # tokens
+    covered: int = 0
+
+    def tokens(self, models: Iterable[str]) -> int:
+        """The tokens of all of it, if one of these models answers."""
+        return self.images.of(models) + self.references
+
+
 class MediaCount:
     """Watches one body (`StringObserver` of wire/json_outline.py)."""
 
-    __slots__ = ("_elsewhere", "_image_end", "_measured", "_references", "_tokens", "covered")
+    __slots__ = ("_covered", "_elsewhere", "_image_end", "_images", "_measured", "_references")
 
     def __init__(self) -> None:
-        self.covered = 0  # the bytes of images, which their tokens stand for
-        self._tokens = 0  # of the images that the body holds
+        self._covered = 0  # the bytes of images, which their tokens stand for
+        self._images = ImageTokens()  # of the images that the body holds
         self._measured = 0  # the number of these images
         self._elsewhere = 0  # images that the body does not hold, or not in a way that is surely understood
         self._image_end: int | None = None  # where the name of the last member ends that names an image
         self._references = 0
 
     @property
-    def tokens(self) -> int:
-        """The tokens of all images, and of the files that are elsewhere."""
-        return self._tokens + self._elsewhere * MAX_IMAGE_TOKENS + self._references * REFERENCED_TOKENS
+    def found(self) -> Media:
+        """All images, and the files that are elsewhere."""
+        images = self._images.plus(MAX_IMAGE_TOKENS, self._elsewhere)
+        return Media(images, self._references * REFERENCED_TOKENS, self._covered)
 
     def on_string(self, data: Buffer, start: int, end: int, member: str, brackets: bytes | bytearray) -> None:
         """Look at the string from `start` to `end`, its quotes included, in this member and inside these brackets."""
@@ -103,11 +117,8 @@ class MediaCount:
             self._add(end - start, lambda: b"data:;base64," + data[start + 1 : min(end - 1, start + HEAD_CHARACTERS)])
 
     def _add(self, size: int, url: Callable[[], Buffer], *, low: bool = False) -> None:
-        self.covered += size - 2  # without the quotes
+        self._covered += size - 2  # without the quotes
         self._measured += 1
-        if low:
-            self._tokens += BASE_TOKENS
-        elif self._measured > MAX_MEASURED:
-            self._tokens += MAX_IMAGE_TOKENS
-        else:
-            self._tokens += image_tokens(url().decode("latin-1").replace("\\/", "/"))
+        is_measured = self._measured <= MAX_MEASURED
+        head = url().decode("latin-1").replace("\\/", "/") if is_measured else ""
+        self._images = self._images.plus(image_tokens(head, "low" if low else None))

@@ -6,7 +6,7 @@ upstream counts, but for the short values of the usual parameters.
 
 - Text counts by its bytes, four a token, and each message by four tokens beside its text.
 - Tools, tool calls, names, formats and every member that is not known here count by the bytes of their JSON.
-- An image counts by OpenAI's rule (`gateway/dialects/images.py`).
+- An image counts by the rule of its model's provider (`gateway/dialects/images.py`).
 - Audio and files count by their bytes as they are sent; what is only referred to, by a ceiling.
 - A body of more than `LARGE_BYTES` or `MANY_OBJECTS`, or one in which a name stands twice, counts by its own length,
   but for its images and references, those in members that stand twice included. Those of a body that was read in
@@ -24,9 +24,10 @@ from gateway.dialects.chat.media_count import (
     MAX_MEASURED,
     REFERENCE_NAMES,
     REFERENCED_TOKENS,
+    Media,
     MediaCount,
 )
-from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, image_tokens
+from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
@@ -57,15 +58,14 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     body, content = source.document, source.content
     if source.outline is not None:
         media = source.observer
-        found = (media.tokens, media.covered) if isinstance(media, MediaCount) else (0, 0)
-        return _by_size(source, own, *found)
+        return _by_size(source, own, media.found if isinstance(media, MediaCount) else Media())
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
     if _repeats_names(body, content):
-        return _by_size(source, own, *media_of(_with_every_member(content)))
+        return _by_size(source, own, media_of(_with_every_member(content)))
     if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
-        return _by_size(source, own, *media_of(messages))
+        return _by_size(source, own, media_of(messages))
     count, text_bytes = _Count(), 0
     for message in messages:
         text = message.get("content") if isinstance(message, dict) else None
@@ -79,12 +79,21 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
             continue
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
-    return text_tokens(text_bytes + count.bytes) + count.tokens + MESSAGE_TOKENS * len(messages)
+    tokens = text_tokens(text_bytes + count.bytes) + MESSAGE_TOKENS * len(messages)
+    return tokens + sum(found.tokens(_models(body)) for found in count.media) if count.media else tokens
 
 
-def _by_size(source: RequestBody, own: Collection[str], tokens: int, covered: int) -> int:
-    """The tokens of a body by its length, with those of its media, which stand for `covered` bytes of it."""
-    size = len(source.content) - covered
+def _models(body: Mapping[str, Any]) -> list[str]:
+    """The names of all models that the request asks for."""
+    extension = body.get("gateway")
+    lists = [body.get("models"), extension.get("models") if isinstance(extension, dict) else None]
+    listed = [name for names in lists if isinstance(names, list) for name in names]
+    return [name for name in [body.get("model"), *listed] if isinstance(name, str)]
+
+
+def _by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
+    """The tokens of a body by its length, with those of its media, which stand for some bytes of it."""
+    size, tokens = len(source.content) - media.covered, media.tokens(_models(source.document))
     if source.outline is not None or not source.document.keys().isdisjoint(own):
         size -= sum(member.end - member.at for member in source.members() if member.name in own)
     return text_tokens(max(size, 0)) + tokens
@@ -103,13 +112,13 @@ def _repeats_names(body: Mapping[str, Any], content: bytes | bytearray) -> bool:
 
 
 class _Count:
-    """What has been counted: bytes of text and JSON, and the tokens of what is not counted by its bytes."""
+    """What has been counted: bytes of text and JSON, and the media that are not counted by their bytes."""
 
-    __slots__ = ("bytes", "tokens")
+    __slots__ = ("bytes", "media")
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.tokens = 0
+        self.media: list[Media] = []
 
     def add(self, value: Any) -> None:
         """Count a value by its JSON."""
@@ -140,15 +149,15 @@ class _Count:
             self._add_with_media(part)
 
     def _add_with_media(self, value: Any) -> None:
-        tokens, covered = media_of(value)
+        found = media_of(value)
         self.add(value)
-        self.tokens += tokens
-        self.bytes -= covered
+        self.media.append(found)
+        self.bytes -= found.covered
 
 
-def media_of(value: Any) -> tuple[int, int]:
-    """The tokens of the images and references anywhere in a value, and the bytes of it that they stand for."""
-    tokens = covered = measured = 0
+def media_of(value: Any) -> Media:
+    """The images and references anywhere in a value."""
+    tokens, references, covered, measured = ImageTokens(), 0, 0, 0
     waiting = [value] if isinstance(value, (dict, list)) else []
     while waiting:
         found = waiting.pop()
@@ -159,14 +168,14 @@ def media_of(value: Any) -> tuple[int, int]:
         for name in images:
             measured += 1
             more, bytes_of_image = _image(found[name], found.get("detail"), is_measured=measured <= MAX_MEASURED)
-            tokens, covered = tokens + more, covered + bytes_of_image
+            tokens, covered = tokens.plus(more), covered + bytes_of_image
         if not REFERENCE_NAMES.isdisjoint(found):
             names = REFERENCE_NAMES.intersection(found)
-            tokens += REFERENCED_TOKENS * any(_refers(found[name]) for name in names)
+            references += REFERENCED_TOKENS * any(_refers(found[name]) for name in names)
         for name, inner in found.items():
             if inner and isinstance(inner, (dict, list)) and name not in images:
                 waiting.append(inner)
-    return tokens, covered
+    return Media(tokens, references, covered)
 
 
 def _image_names(part: Mapping[str, Any]) -> Collection[str]:
@@ -177,7 +186,7 @@ def _image_names(part: Mapping[str, Any]) -> Collection[str]:
     return ("source",) if is_image else ()
 
 
-def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[int, int]:
+def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[ImageTokens, int]:
     """The tokens of an image: an object with its URL, the URL itself, or a `source` with bytes in base64.
 
     `is_measured`: its size is looked up; else it counts by the ceiling.
@@ -186,7 +195,7 @@ def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[int, int]:
     if isinstance(data := image.get("data"), str):
         is_image = str(image.get("media_type", "image/"))[:6].lower() == "image/"
         head = data[:HEAD_CHARACTERS] if is_measured else ""
-        return (image_tokens(f"data:;base64,{head}"), len(data)) if is_image else (0, 0)
+        return (image_tokens(f"data:;base64,{head}"), len(data)) if is_image else (ImageTokens(), 0)
     if isinstance(url := image.get("url"), str):
         # A data URL of another type is a file, which some upstreams take in the place of an image.
         covered = len(url) if url[:11].lower() == "data:image/" else 0

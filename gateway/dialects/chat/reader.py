@@ -311,6 +311,8 @@ class ChatReader:
         if self._usage is None:
             self._usage = SeenUsage()
         self._usage.take(payload, self.counts.events)
+        if not self._closed:  # an answer that is whole is not cut any more, whatever it has cost
+            self.counts.reported = max(self.counts.reported, self._usage.completion)
 
     def _tells_more(self, choices: list[dict[str, Any]]) -> bool:
         """Whether choices tell more than that they go on, or that they have finished as it is known."""

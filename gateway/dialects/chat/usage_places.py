@@ -39,6 +39,12 @@ class SeenUsage:
             if "usage" in choice or "usage" in body:
                 self._take_of_choice(choice, body, events)
 
+    @property
+    def completion(self) -> int:
+        """The tokens of the answer, as far as they are reported."""
+        whole = self._whole.completion if self._whole is not None else None
+        return whole or sum(report.completion or 0 for report in self._by_choice.values())
+
     def take_whole(self, found: ReportedUsage, events: int) -> None:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 

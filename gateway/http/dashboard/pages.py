@@ -28,6 +28,14 @@ async def get_page(request: web.Request) -> web.Response:
     return _served(PAGE)
 
 
+async def get_root(request: web.Request) -> web.Response:
+    """The way from `/` to the page.
+
+    The `Location` is relative, so that it also leads there behind a proxy that serves the gateway below a path.
+    """
+    return web.Response(status=302, headers={"Location": "dashboard", "Cache-Control": "no-cache"})
+
+
 async def get_file(request: web.Request) -> web.Response:
     """A script or the styles of the page."""
     name = request.match_info["name"]

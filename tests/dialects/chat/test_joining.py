@@ -1,0 +1,137 @@
+"""The events of a chat completion, joined: the document is what a client would have joined itself."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import AnswerReport
+from gateway.dialects.usage import Usage
+from gateway.wire import sse
+
+USED = Usage(3, 2, estimated=False)
+
+
+def joined(*choices: dict[str, Any], **members: Any) -> dict[str, Any]:
+    """The document of events with one choice each, whose index is 0 unless it has another."""
+    joiner = CHAT.joiner()
+    for choice in choices:
+        event = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, **choice}]}
+        joiner.add(sse.frame(orjson.dumps({**event, **members})))
+    document = joiner.document(lambda prompt_tokens: USED)
+    assert document.usage(0) == USED
+    answer: dict[str, Any] = orjson.loads(document.encode(AnswerReport(USED, {"provider": "x"})))
+    assert (answer["object"], answer["routing_metadata"]) == ("chat.completion", {"provider": "x"})
+    assert answer["usage"] == USED.as_json()
+    return answer
+
+
+def message(*deltas: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = joined(*({"delta": delta} for delta in deltas))["choices"][0]["message"]
+    return found
+
+
+@given(st.lists(st.text(max_size=5), min_size=1))
+def test_a_text_in_pieces_is_the_text(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    deltas = [{"content": piece, "reasoning_content": piece, "refusal": piece} for piece in pieces]
+    assert message({"role": "assistant"}, *deltas) == {
+        "role": "assistant", "content": text, "reasoning_content": text, "refusal": text,
+    }  # fmt: skip
+
+
+def test_a_message_without_text_has_none() -> None:
+    assert message({"role": "assistant", "content": None}) == {"role": "assistant", "content": None}
+    assert joined({"finish_reason": "stop"})["choices"] == [
+        {"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": "stop"}
+    ]
+
+
+def test_tool_calls_are_told_apart_by_their_index_and_lose_it() -> None:
+    def fragment(index: int, arguments: str, **more: Any) -> dict[str, Any]:
+        function = {"arguments": arguments, **({"name": more.pop("name")} if "name" in more else {})}
+        return {"tool_calls": [{"index": index, "function": function, **more}]}
+
+    assert message(
+        fragment(0, "", id="a", type="function", name="f"),
+        fragment(0, '{"x"'),
+        fragment(1, "{}", id="b", type="function", name="g"),
+        fragment(0, ":1}"),
+    )["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+    ]
+
+
+def test_choices_stand_in_their_order_with_their_own_finish() -> None:
+    choices = joined(
+        {"index": 1, "delta": {"content": "b"}},
+        {"delta": {"content": "a"}},
+        {"index": 1, "finish_reason": "length"},
+        {"finish_reason": "stop"},
+    )["choices"]
+    assert [(c["index"], c["message"]["content"], c["finish_reason"]) for c in choices] == [
+        (0, "a", "stop"),
+        (1, "b", "length"),
+    ]
+
+
+def test_probabilities_images_and_unknown_members_are_kept() -> None:
+    first, second = {"token": "a"}, {"token": "b"}
+    choice = joined(
+        {"delta": {"content": "a", "images": [1]}, "logprobs": {"content": [first]}, "filter": {"hate": "safe"}},
+        {"delta": {"content": "b", "images": [2], "citation": "x"}, "logprobs": {"content": [second]}},
+        {"delta": {}, "logprobs": None},
+        system_fingerprint="fp",
+    )
+    assert choice["system_fingerprint"] == "fp"
+    assert choice["choices"][0] == {
+        "index": 0,
+        "message": {"role": "assistant", "content": "ab", "images": [1, 2], "citation": "x"},
+        "finish_reason": None,
+        "logprobs": {"content": [first, second]},
+        "filter": {"hate": "safe"},
+    }
+
+
+def test_a_sound_is_joined_and_content_of_parts_grows() -> None:
+    assert message({"audio": {"id": "s", "data": "AA"}}, {"audio": {"data": "BB", "transcript": "x"}})["audio"] == {
+        "id": "s", "data": "AABB", "transcript": "x",
+    }  # fmt: skip
+    parts = [{"type": "text", "text": "a"}], [{"type": "image_url", "image_url": {"url": "u"}}]
+    assert message(*({"content": part} for part in parts))["content"] == [*parts[0], *parts[1]]
+
+
+def test_a_text_before_or_behind_parts_becomes_a_part() -> None:
+    image = {"type": "image_url", "image_url": {"url": "u"}}
+    assert message({"content": "a"}, {"content": "b"}, {"content": [image]}, {"content": "c"})["content"] == [
+        {"type": "text", "text": "ab"},
+        image,
+        {"type": "text", "text": "c"},
+    ]
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3)
+NAMES = st.sampled_from(["content", "refusal", "audio", "data", "x"])
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=6)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES), min_size=1))
+def test_whatever_deltas_hold_they_are_joined(deltas: list[dict[str, Any]]) -> None:
+    assert message(*deltas)["role"] == "assistant"
+
+
+@pytest.mark.parametrize("name", ["audio", "x", "function_call"])
+@pytest.mark.parametrize("levels", [5, 200])
+def test_what_is_nested_deeply_is_kept_as_it_came(name: str, levels: int) -> None:
+    deep: Any = "a"
+    for _ in range(levels):
+        deep = {"data": deep, "tool_calls": [1]}
+    found = message({"content": "a"}, {name: deep})[name]
+    for _ in range(levels):
+        assert found["tool_calls"] == [1]
+        found = found["data"]
+    assert found == "a"
