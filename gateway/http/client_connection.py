@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import StreamReader, web
 
+from gateway.borrowed_socket import BorrowedSocket
 from gateway.delivery.sinks import Sink
 from gateway.errors import ClientError
 from gateway.http import aiohttp_seam as seam
@@ -67,6 +68,7 @@ class ClientProtocol(web.RequestHandler):
 
     __slots__ = (
         "_awaited_body",
+        "_borrowed",
         "_boundary",
         "_count",
         "_event_loop",
@@ -99,6 +101,9 @@ class ClientProtocol(web.RequestHandler):
         """Make the protocol of a new connection. `on_invalid` gets status and code of bytes that are no request."""
         super().__init__(server, loop=loop, **options)
         self._event_loop = loop
+        self._borrowed: BorrowedSocket | None = (
+            None  # the transport's socket, from the beginning of the connection on
+        )
         self._count = count
         self._fast_way = fast_way
         self._share = share
@@ -120,6 +125,13 @@ class ClientProtocol(web.RequestHandler):
     def served_by(self) -> Server:
         """The way that serves the connection now."""
         return self._served_by
+
+    @property
+    def borrowed(self) -> BorrowedSocket:
+        """The transport's socket, for bytes that go past the transport. The connection has to be made."""
+        if self._borrowed is None:
+            raise RuntimeError("the connection is not made yet")
+        return self._borrowed
 
     # --- what an answer asks of its connection
 
@@ -162,8 +174,9 @@ class ClientProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._count.on_made()
         super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+        borrowed = self._borrowed = BorrowedSocket(transport)
+        is_tcp = borrowed.family in (socket.AF_INET, socket.AF_INET6)
+        if is_tcp and (connected := borrowed.take()) is not None:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
 
     def data_received(self, data: bytes) -> None:
@@ -199,6 +212,8 @@ class ClientProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._count.on_lost()
+        if self._borrowed is not None:
+            self._borrowed.give_back()
         self._stop_waiting()
         self._become(Server.CLOSED)
         self._unread, self._boundary = b"", None

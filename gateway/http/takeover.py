@@ -90,7 +90,7 @@ async def _take(transport: asyncio.Transport, watch: Watch) -> SocketSink | None
 async def _serve_on_transport(
     client: ClientProtocol, transport: asyncio.Transport, subscriber: Subscriber, first: bytes, chunked: bool
 ) -> None:
-    sink = TransportSink(transport, body_end=http1.LAST_CHUNK if chunked else b"")
+    sink = TransportSink(transport, client.borrowed, body_end=http1.LAST_CHUNK if chunked else b"")
     client.feed_sink(sink, subscriber.on_writable)
     sink.write(first)
     subscriber.attach(sink)
