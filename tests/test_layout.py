@@ -10,7 +10,7 @@ import gateway
 
 ROOT = Path(gateway.__file__).parent
 RANKS = {
-    **dict.fromkeys(("errors", "endings", "clock", "tasks", "turn_share"), 0),
+    **dict.fromkeys(("errors", "endings", "clock", "tasks", "turn_share", "borrowed_socket"), 0),
     **dict.fromkeys(("config", "wire", "observe"), 1),
     **dict.fromkeys(("dialects", "delivery", "access", "simulate"), 2),
     **dict.fromkeys(("upstream", "stream"), 3),

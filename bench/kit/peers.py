@@ -156,9 +156,13 @@ def _command(peer: Peer, folder: Path, values: Mapping[str, object]) -> list[str
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a peer that runs in `home`: the packages that stand there come first."""
+    """The environment of a peer that runs in `home`: the packages that stand there come first.
+
+    A program of Python keeps what it has compiled, as an installed one does, whatever the bench itself was told.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    return {**os.environ, **local, "PYTHONPATH": str(home)}
+    return {**inherited, **local, "PYTHONPATH": str(home)}
 
 
 def _wait_until_open(

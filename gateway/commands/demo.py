@@ -15,7 +15,8 @@ def demo(
     log_format: LogFormat = "text",
 ) -> None:
     """Run the gateway in front of two simulated providers: no key, no network, no configuration."""
-    from gateway.commands import demo_gateway, demo_lines
+    with running.authorities_unread():
+        from gateway.commands import demo_gateway, demo_lines
 
     running.configure_logs(log_level, log_format)
     demo_lines.show_requests(sys.stdout)

@@ -19,8 +19,9 @@ def serve(config_file: ConfigOption = None, log_level: LogLevel = "info", log_fo
     path = running.find_file(config_file)
     loaded = running.load(path)
     running.configure_logs(log_level, log_format)
-    from gateway.run import supervision, systemd
-    from gateway.run.service import Service
+    with running.authorities_unread():
+        from gateway.run import supervision, systemd
+        from gateway.run.service import Service
 
     async def serving() -> None:
         service = Service(loaded, systemd.take_sockets(os.environ))

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, web
 
+from gateway.borrowed_socket import BorrowedSocket
 from gateway.delivery.sinks import Sink
 from gateway.errors import ClientError, VersionNotSupported
 from gateway.http import aiohttp_seam as seam
@@ -77,6 +78,7 @@ class ClientProtocol(web.RequestHandler):
 
     __slots__ = (
         "_awaited_body",
+        "_borrowed",
         "_boundary",
         "_count",
         "_event_loop",
@@ -114,6 +116,9 @@ class ClientProtocol(web.RequestHandler):
         """
         super().__init__(server, loop=loop, **options)
         self._event_loop = loop
+        self._borrowed: BorrowedSocket | None = (
+            None  # the transport's socket, from the beginning of the connection on
+        )
         self._count = count
         self._fast_way = fast_way
         self._share = share
@@ -136,6 +141,13 @@ class ClientProtocol(web.RequestHandler):
     def served_by(self) -> Server:
         """The way that serves the connection now."""
         return self._served_by
+
+    @property
+    def borrowed(self) -> BorrowedSocket:
+        """The transport's socket, for bytes that go past the transport. The connection has to be made."""
+        if self._borrowed is None:
+            raise RuntimeError("the connection is not made yet")
+        return self._borrowed
 
     # --- what an answer asks of its connection
 
@@ -184,8 +196,9 @@ class ClientProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._count.on_made()
         seam.connect(self, cast(asyncio.Transport, transport))
+        borrowed = self._borrowed = BorrowedSocket(transport)
         if not self._inherits_options:
-            set_options(transport.get_extra_info("socket"))
+            set_options(borrowed.take())
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client. aiohttp calls this too, with no bytes, when it wants its parser to go on."""
@@ -220,6 +233,8 @@ class ClientProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._count.on_lost()
+        if self._borrowed is not None:
+            self._borrowed.give_back()
         self._stop_waiting()
         self._become(Server.CLOSED)
         self._unread, self._boundary = b"", None

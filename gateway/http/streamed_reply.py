@@ -108,7 +108,8 @@ class StreamedReply:
         answer_headers = {**parts.admission.answer_headers(opening.head), "x-stream-id": completion.id}
         self._head = EventStreamHead(answer_headers, chunked=chunked, keep_alive=keep_alive)
         end = http1.LAST_CHUNK if chunked else b""
-        self._sink = TransportSink(client.transport, body_end=end) if client.transport is not None else None
+        if client.transport is not None:
+            self._sink = TransportSink(client.transport, client.borrowed, body_end=end)
         client.watch(self._on_gone)
         patience = parts.in_force.config.stream.commit_after_ms / 1000
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_quiet)

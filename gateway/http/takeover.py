@@ -79,7 +79,7 @@ async def _serve_on_transport(
     client: ClientProtocol, transport: asyncio.Transport, subscription: Subscription, *, chunked: bool
 ) -> None:
     subscriber, first = subscription
-    sink = TransportSink(transport, body_end=http1.LAST_CHUNK if chunked else b"")
+    sink = TransportSink(transport, client.borrowed, body_end=http1.LAST_CHUNK if chunked else b"")
     client.feed_sink(sink, subscriber.on_writable)
     sink.write(first)
     subscriber.attach(sink)

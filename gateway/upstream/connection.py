@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, cast
 
+from gateway.borrowed_socket import BorrowedSocket
 from gateway.errors import GatewayError, RivergateError, UpstreamError
 from gateway.upstream.acknowledgement import acknowledge
 from gateway.upstream.bodies import Steps
@@ -44,6 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_borrowed",
         "_chunks",
         "_exchange",
         "_is_held",
@@ -70,6 +72,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._pace = pace or Pace()
         self._transport: asyncio.Transport | None = None
+        self._borrowed: BorrowedSocket | None = (
+            None  # the transport's socket, from the beginning of the connection on
+        )
         self._exchange: ResponseReceiver | None = None
         self._parser = ResponseParser()
         self._body: BodyHandler = ignore
@@ -155,6 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass of it
+        self._borrowed = BorrowedSocket(transport)
 
     def data_received(self, data: bytes) -> None:
         pace = self._pace
@@ -181,6 +187,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._borrowed is not None:
+            self._borrowed.give_back()
         if self._work is None:
             self._on_closed()
         else:
@@ -303,8 +311,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _acknowledge(self) -> None:
         self._is_urgent = False
-        if self.is_open and self._transport is not None:
-            acknowledge(self._transport)
+        if self.is_open and self._borrowed is not None:
+            acknowledge(self._borrowed)
 
     def _break(self) -> None:
         """Close a connection that cannot be trusted: it brought no answer, or bytes that no request asked for."""

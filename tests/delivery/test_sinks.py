@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import socket
 import ssl
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.delivery.sinks import MAX_UNSENT_BYTES, TransportSink
+from gateway.borrowed_socket import BorrowedSocket
+from gateway.delivery.sinks import MAX_UNSENT_BYTES, TransportSink, send_nowait
 from tests.delivery.sockets import PATIENCE, SMALL, Run, passes, receive_all, tcp_pair, unix_pair
 from tests.kit.certificates import Certificates, server_context
 
@@ -24,6 +24,10 @@ class Served(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.borrowed = BorrowedSocket(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.borrowed.give_back()
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -58,7 +62,7 @@ async def connected_by_tcp(certificates: Certificates | None) -> tuple[Served, s
 def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_write_returns(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert client.recv(100) == b"head first "
@@ -74,7 +78,7 @@ def test_the_head_goes_out_with_the_first_bytes_and_both_are_on_the_wire_when_wr
 def test_nothing_is_written_before_there_is_something_behind_the_head(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head")
         sink.close()
         served.transport.close()
@@ -89,7 +93,7 @@ def test_what_the_transport_still_holds_goes_out_before_the_head(run: Run) -> No
         before = b"b" * (4 * MAX_UNSENT_BYTES)
         served.transport.write(before)
         assert served.transport.get_write_buffer_size()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert sink.direct is None
@@ -112,7 +116,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
             while not served.is_paused:  # an earlier answer fills the transport
                 served.transport.write(b"b" * MAX_UNSENT_BYTES)
                 await passes()
-            sink = TransportSink(served.transport, body_end=b"")
+            sink = TransportSink(served.transport, served.borrowed, body_end=b"")
             sink.write(b"first ")
             unsent, in_kernel = sink.unsent_bytes(), sink.kernel_bytes()
             assert unsent
@@ -133,7 +137,7 @@ def test_a_client_that_reads_slowly_is_seen_to_read_while_the_transport_waits_fo
 def test_of_a_transport_that_is_closed_the_kernel_holds_nothing(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.write(b"first ")
         assert sink.kernel_bytes()
         served.transport.abort()
@@ -153,7 +157,7 @@ def test_a_first_send_for_which_the_kernel_has_no_room_waits_in_the_transport(ru
                 filled += os.write(own.fileno(), b"b" * 4096)
         except BlockingIOError:
             assert not served.transport.get_write_buffer_size()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         sink.write(b"first ")
         assert not sink.blocked
@@ -168,7 +172,7 @@ def test_a_first_send_for_which_the_kernel_has_no_room_waits_in_the_transport(ru
 def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         pieces = [bytes([65 + number]) * (2 * MAX_UNSENT_BYTES) for number in range(8)]
         for piece in pieces:
@@ -185,7 +189,7 @@ def test_what_the_kernel_does_not_take_waits_in_the_transport_and_stays_in_order
 def test_a_client_that_is_gone_blocks_the_sink_and_raises_nothing(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         client.close()
         sink.write(b"first ")
@@ -200,23 +204,21 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: Run) -> None:
+def test_no_answer_of_a_connection_opens_a_descriptor(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
         before = open_files()
-        sink = TransportSink(served.transport, body_end=b"")
-        sink.begin_with(b"head ")
-        assert open_files() == before  # a stream that waits for its first token holds no descriptor of its own
-        sink.write(b"first ")
-        assert open_files() == before + 1
-        sink.write(b"second ")
-        assert open_files() == before + 1
-        sink.close()
-        assert open_files() == before
-        sink.write(b"late")  # is written through the transport, and opens no descriptor
-        assert open_files() == before
+        for word in (b"first ", b"second "):
+            sink = TransportSink(served.transport, served.borrowed, body_end=b"")
+            sink.begin_with(b"head ")
+            sink.write(word)
+            assert sink.direct is served.borrowed.take()
+            assert open_files() == before
+            sink.close()
+            assert open_files() == before
+        sink.write(b"late")  # is written through the transport
         served.transport.close()
-        assert await receive_all(client) == b"head first second late"
+        assert await receive_all(client) == b"head first head second late"
 
     run(main())
 
@@ -224,7 +226,7 @@ def test_a_descriptor_of_its_own_is_held_from_the_first_bytes_to_the_close(run: 
 def test_nothing_is_sent_to_the_descriptor_of_a_transport_that_is_closed(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
         sink.begin_with(b"head ")
         served.transport.abort()
         sink.write(b"first ")
@@ -236,25 +238,25 @@ def test_nothing_is_sent_to_the_descriptor_of_a_transport_that_is_closed(run: Ru
     run(main())
 
 
-def test_without_room_for_a_descriptor_the_transport_does_it_alone(run: Run) -> None:
+def test_what_is_sent_behind_the_end_of_a_connection_reaches_nobody(run: Run) -> None:
     async def main() -> None:
         served, client = await connected()
-        sink = TransportSink(served.transport, body_end=b"")
-        sink.begin_with(b"head ")
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        highest = max(map(int, os.listdir("/proc/self/fd")))
-        fillers = [os.dup(0) for _ in range(highest)]  # so that no number below the limit is free
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
-        try:
-            sink.write(b"first ")
-            assert sink.direct is None
-            sink.write(b"second ")
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for filler in fillers:
-                os.close(filler)
+        sink = TransportSink(served.transport, served.borrowed, body_end=b"")
+        sink.write(b"first ")
+        direct = sink.direct
+        assert direct is not None
+        descriptor = direct.fileno()
+        served.transport.abort()
+        await passes()
+        ours, theirs = unix_pair()  # the next client gets the number
+        assert descriptor in (ours.fileno(), theirs.fileno())
+        assert send_nowait(direct, b"late ") == -1
+        sink.write(b"later ")
+        assert sink.blocked
+        assert sink.kernel_bytes() == 0
         sink.close()
-        served.transport.close()
-        assert await receive_all(client) == b"head first second "
+        ours.close()
+        assert await receive_all(theirs) == b""
+        assert await receive_all(client) == b"first "
 
     run(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.chain import PATIENCE
-from tests.kit.completions import MODEL
+from tests.kit.completions import MODEL, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.http_client import RawClient, call
 from tests.kit.process import GatewayProcess
@@ -32,21 +32,25 @@ def gateway(logs: Path, tmp_path: Path, alpha: Upstream) -> Iterator[GatewayProc
 
 TOKENS = 200
 TOGETHER = 100
+REQUESTS = 50
 MEMORY_CROWD = 2000
 WARM_CROWD = 500  # the first subscribers cause memory that all later subscribers share
 MAX_BYTES = 4096  # user-space memory of an idle subscriber; bench/fanout.py measures 500 to 600 bytes
 
 
+SENDING = ("write", "writev", "sendto", "sendmsg")
+ABOUT_SOCKETS = ("accept4", "close", "dup", "epoll_ctl", "getsockname", "getsockopt", "ioctl", "socket")
+
+
 class SystemCalls:
-    """Counts, by strace(1), the calls of a process that send, as long as the block lasts."""
+    """Counts, by strace(1), the calls of these names that a process makes."""
 
-    SENDING = ("write", "writev", "sendto", "sendmsg")
-
-    def __init__(self, pid: int, folder: Path) -> None:
+    def __init__(self, pid: int, folder: Path, names: tuple[str, ...]) -> None:
         if STRACE is None:
             pytest.skip("strace is not installed")
+        self._names = names
         self._told = folder / "strace"
-        command = [STRACE, "-f", "-c", "-e", f"trace={','.join(self.SENDING)}", "-o", f"{self._told}", "-p", f"{pid}"]
+        command = [STRACE, "-f", "-c", "-e", f"trace={','.join(names)}", "-o", f"{self._told}", "-p", f"{pid}"]
         self._strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._strace.stderr is not None
         line = self._strace.stderr.readline()
@@ -59,12 +63,12 @@ class SystemCalls:
         self._strace.send_signal(signal.SIGINT)
         self._strace.communicate(timeout=PATIENCE)
         rows = [line.split() for line in self._told.read_text().splitlines()]
-        return sum(int(row[3]) for row in rows if row and row[-1] in self.SENDING)
+        return sum(int(row[3]) for row in rows if row and row[-1] in self._names)
 
 
 def test_an_event_to_a_subscriber_is_one_system_call_at_most(gateway: GatewayProcess, tmp_path: Path) -> None:
     stream = create(gateway, {"ttft_ms": 1000, "gap_ms": 20, "tokens": TOKENS})
-    calls = SystemCalls(gateway.process.pid, tmp_path)
+    calls = SystemCalls(gateway.process.pid, tmp_path, SENDING)
     crowd = Crowd(gateway.port, [stream["events_url"]] * TOGETHER)
     crowd.bodies()
     sent = calls.total()
@@ -76,6 +80,20 @@ def test_an_event_to_a_subscriber_is_one_system_call_at_most(gateway: GatewayPro
     )  # each subscriber is sent an end, which is no delivery
     assert sent >= described["sends"], "strace has not seen them all"
     assert sent <= 1.02 * described["sends"] + 5 * TOGETHER  # 5 calls: a subscriber's head and prelude
+
+
+def test_a_request_on_a_kept_connection_opens_and_asks_for_no_socket(gateway: GatewayProcess, tmp_path: Path) -> None:
+    with RawClient(gateway.port) as client:
+
+        def ask(requests: int) -> None:
+            for _ in range(requests):
+                client.post(body({"ttft_ms": 5, "gap_ms": 5, "tokens": 4}, stream=True))
+                assert client.answer().body.endswith(b"[DONE]\n\n")
+
+        ask(3)
+        calls = SystemCalls(gateway.process.pid, tmp_path, ABOUT_SOCKETS)
+        ask(REQUESTS)
+        assert calls.total() <= 5  # none by the requests; some room for timers of the process
 
 
 def private_bytes(gateway: GatewayProcess) -> int:

@@ -1,10 +1,10 @@
 """What the kernel is told about acknowledgements, read back from the socket of a real connection."""
 
-import asyncio
 import socket
 
 import pytest
 
+from gateway.borrowed_socket import BorrowedSocket
 from gateway.upstream import connection
 from gateway.upstream.acknowledgement import acknowledge
 
@@ -31,7 +31,7 @@ async def test_the_kernel_can_be_told_not_to_wait() -> None:
     async with Line.open() as line:
         hold_back(line)
         assert holds_back(line)
-        acknowledge(line.transport)
+        acknowledge(BorrowedSocket(line.transport))
         assert not holds_back(line)
         line.ask()  # the descriptor was borrowed, not closed
         assert line.peer.recv(3) == b"GET"
@@ -73,7 +73,7 @@ async def test_a_connection_that_was_given_up_is_told_nothing() -> None:
 async def test_an_attempt_hurries_its_upstream_if_the_head_comes_without_content(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[asyncio.BaseTransport] = []
+    found: list[BorrowedSocket] = []
     monkeypatch.setattr(connection, "acknowledge", found.append)
     to = endpoint(server.base_url)
     for first, hurries in ((STREAM_HEAD, 1), (STREAM_HEAD + HELLO, 0)):
