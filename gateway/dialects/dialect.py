@@ -190,7 +190,7 @@ class DialectReader(Protocol):
         count as read. A frame with content is the last one. None: the read begins in another way.
         """
 
-    def read_ending(self, data: bytes) -> bytes | None:
+    def read_rest(self, data: bytes) -> bytes | None:
         """The finish in a read that is all the rest of the answer, as it was in an earlier answer of this upstream.
 
         All events of the read count as read, its terminal event too. None: the read is something else.

@@ -66,20 +66,20 @@ class Counts:
 class AnswerMemory:
     """What the readers of an upstream's answers remember for the next answer of the same model.
 
-    `beginning`, `finish` and `ending` are the dialect's own values: how answers begin, the event by which the last
+    `beginning`, `finish` and `rest` are the dialect's own values: how answers begin, the event by which the last
     one has finished, and all that followed its last token; None: that is not known.
     """
 
-    __slots__ = ("_doubts", "_misses", "_unknown_finishes", "_vague_endings", "beginning", "ending", "finish")
+    __slots__ = ("_doubts", "_misses", "_unknown_finishes", "_vague_rests", "beginning", "finish", "rest")
 
     def __init__(self) -> None:
         self.beginning: Any = None
         self._misses = 0  # answers in a row that began in another way
         self._doubts = 0  # beginnings in a row that could not be learned, or did not come again
         self.finish: Any = None
-        self.ending: Any = None
+        self.rest: Any = None
         self._unknown_finishes = 0  # answers in a row that finished in another way
-        self._vague_endings = 0  # answers from whose ending nothing could be learned
+        self._vague_rests = 0  # answers from whose rest nothing could be learned
 
     @property
     def wants_beginning(self) -> bool:
@@ -99,21 +99,21 @@ class AnswerMemory:
         return self._unknown_finishes < MAX_USELESS
 
     @property
-    def wants_ending(self) -> bool:
+    def wants_rest(self) -> bool:
         """Whether it is worth learning how an answer ends behind its finish, which takes 0.5 ms."""
-        return self._vague_endings < MAX_USELESS
+        return self._vague_rests < MAX_USELESS
 
     def learn_finish(self, finish: Any) -> None:
         """Expect this finish from now on, since an answer has finished in another way than was expected."""
         self._unknown_finishes += 1
         self.finish = finish
 
-    def learn_ending(self, ending: Any) -> None:
-        """Expect this ending from now on; None: this answer leaves a doubt about its ending."""
-        if ending is None:
-            self._vague_endings += 1
+    def learn_rest(self, rest: Any) -> None:
+        """Expect this rest from now on; None: this answer leaves a doubt about its rest."""
+        if rest is None:
+            self._vague_rests += 1
         else:
-            self.ending = ending
+            self.rest = rest
 
     def on_known_finish(self) -> None:
         """Note that an answer has finished as it was expected."""

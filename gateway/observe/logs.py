@@ -20,7 +20,7 @@ from gateway.observe import log_text
 
 LogFormat = Literal["json", "text"]
 
-BATCH_SECONDS = 0.05  # how long a line may wait for others
+BATCH_SECONDS = 0.01  # how long a line may wait for others
 MAX_BATCH = 500  # lines that wait
 
 _LEVELS = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical", "INFO": "info", "DEBUG": "debug"}

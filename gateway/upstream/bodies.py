@@ -165,8 +165,8 @@ class StreamBody:
             if (frame := shape.fit(data)) is not None:
                 shape.on_frame(frame, b"")
                 return None
-            if self.content_seen and (finish := self._reader.read_ending(data)) is not None:
-                self._take_ending(finish)
+            if self.content_seen and (finish := self._reader.read_rest(data)) is not None:
+                self._take_known_rest(finish)
                 return None
             tried = data
         fault: sse.EventFault | None = None
@@ -319,7 +319,7 @@ class StreamBody:
             self._end()
         return frames
 
-    def _take_ending(self, finish: bytes) -> None:
+    def _take_known_rest(self, finish: bytes) -> None:
         """Take a read that is the finish, the usage and the terminal event."""
         if self._hold_finish:
             self.finish_frame = finish

@@ -77,7 +77,7 @@ class ToyReader:
     def read_beginning(self, data: bytes) -> None:
         return None
 
-    def read_ending(self, data: bytes) -> None:
+    def read_rest(self, data: bytes) -> None:
         return None
 
     def __init__(self, identity: AnswerIdentity) -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,13 @@ def test_clients_that_left_leave_nothing_behind(logs: Path, upstreams: Upstreams
             origin.wait_for_counts("all aborts", aborted=total)
         wait_for(lambda: gateway.open_files() <= files, "as many open files as before")
         assert origin.statistics().streams_running == 0
-        endings = [line for line in gateway.lines() if line["event"] == "completion ended"]
-        assert len(endings) == LEAVERS + 1
-        assert [line["ending"] for line in endings[1:]] == ["abandoned"] * LEAVERS
+
+        def endings() -> list[dict[str, Any]]:
+            return [line for line in gateway.lines() if line["event"] == "completion ended"]
+
+        wait_for(lambda: len(endings()) >= LEAVERS + 1, "the lines of all endings")
+        assert len(endings()) == LEAVERS + 1
+        assert [line["ending"] for line in endings()[1:]] == ["abandoned"] * LEAVERS
         asked_at = time.monotonic()
         assert gateway.terminate() == 0
         assert time.monotonic() - asked_at < 5  # nothing is left that a drain would wait for

@@ -176,7 +176,7 @@ USAGES: list[dict[str, Any]] = [
 ]
 
 
-def ending(usage: dict[str, Any] | None, finish: str = "stop", answer_id: str = "chatcmpl-1") -> bytes:
+def rest_of(usage: dict[str, Any] | None, finish: str = "stop", answer_id: str = "chatcmpl-1") -> bytes:
     told = event({}, answer_id=answer_id, usage=usage)
     told = told.replace(b'[{"index":0,"delta":{},"finish_reason":null}]', b"[]") if usage is not None else b""
     return event({}, answer_id=answer_id, finish=finish) + told + DONE
@@ -189,39 +189,39 @@ def test_a_rest_in_one_read_means_the_same_with_a_memory_of_any_other(
     learned: dict[str, Any] | None, usage: dict[str, Any] | None, singly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Owner, "singly", singly)
-    memory = warm([*answer()[:3], ending(learned)])
+    memory = warm([*answer()[:3], rest_of(learned)])
     for finish, answer_id in (("stop", "chatcmpl-1"), ("length", "chatcmpl-1"), ("stop", "other")):
-        reads = [*answer()[:3], ending(usage, finish, answer_id)]
+        reads = [*answer()[:3], rest_of(usage, finish, answer_id)]
         assert Whole(reads, memory).seen == Whole(reads, None).seen
 
 
 @pytest.mark.parametrize("usage", [None, USAGES[0], USAGES[4]])
 def test_the_rest_of_an_answer_is_found_by_the_bytes_of_an_earlier_rest(usage: dict[str, Any] | None) -> None:
-    memory = warm([*answer()[:3], ending(usage)])
+    memory = warm([*answer()[:3], rest_of(usage)])
     reader = CHAT.reader(IDENTITY, memory)
     first, second, *_ = answer("gen-2")
     reader.read_beginning(first + second)
     more = usage and {**usage, "prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-    assert reader.read_ending(ending(more, answer_id="gen-2")) == event({}, answer_id="gen-2", finish="stop")
+    assert reader.read_rest(rest_of(more, answer_id="gen-2")) == event({}, answer_id="gen-2", finish="stop")
     assert reader.finished
     if more is not None:
         assert reader.usage(7) == Usage(100, 50, estimated=False, reported=more)
 
 
-@given(st.integers(0, len(ending(USAGES[0])) - 1), st.integers(0, 255))
+@given(st.integers(0, len(rest_of(USAGES[0])) - 1), st.integers(0, 255))
 def test_a_wrong_byte_in_the_rest_means_the_same_with_a_memory(place: int, byte: int) -> None:
-    rest = bytearray(ending(USAGES[0]))
+    rest = bytearray(rest_of(USAGES[0]))
     rest[place] = byte
     reads = [*answer()[:3], bytes(rest)]
-    assert Whole(reads, warm([*answer()[:3], ending(USAGES[0])])).seen == Whole(reads, None).seen
+    assert Whole(reads, warm([*answer()[:3], rest_of(USAGES[0])])).seen == Whole(reads, None).seen
 
 
 def test_an_end_that_leaves_a_doubt_is_not_learned_from_again_and_again() -> None:
     memory = AnswerMemory()
     for _ in range(2 * MAX_USELESS):
         Whole([*answer()[:4], b": comment\n\n", DONE], memory)
-    assert memory.ending is None
-    assert not memory.wants_ending
+    assert memory.rest is None
+    assert not memory.wants_rest
 
 
 @given(st.integers(0, len(answer()[3]) - 1), st.integers(0, 255))

@@ -18,7 +18,7 @@ from gateway.dialects.chat.event_errors import (
     read_words,
 )
 from gateway.dialects.chat.frames import encode
-from gateway.dialects.chat.known_ending import DONE, MAX_EVENTS, FoundEnding, learn_ending, learn_finish
+from gateway.dialects.chat.known_end import DONE, MAX_EVENTS, FoundRest, learn_finish, learn_rest
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.samples import remembered, sample_of, text_bytes
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
@@ -126,15 +126,15 @@ class ChatReader:
             frames.append(data[begun:at])
         return frames, at
 
-    def read_ending(self, data: bytes) -> bytes | None:
+    def read_rest(self, data: bytes) -> bytes | None:
         """The finish in a read that is all the rest of an answer, as the rest of an earlier answer was.
 
         None: the read is something else. With the finish, the usage and the terminal event count as read.
         """
         memory, identity = self._memory, self._identity
-        if memory is None or (known := memory.ending) is None or self._in_full or not data.endswith(DONE):
+        if memory is None or (known := memory.rest) is None or self._in_full or not data.endswith(DONE):
             return None
-        found = FoundEnding.find(known, data, identity.id)
+        found = FoundRest.find(known, data, identity.id)
         if found is None or identity.roles_seen != {known.finish.choice}:
             return None
         memory.on_known_finish()
@@ -266,14 +266,14 @@ class ChatReader:
     def _remember_finish(self, payload: dict[str, Any], block: bytes) -> None:
         if (memory := self._memory) is not None and memory.wants_finish and (known := learn_finish(block, payload)):
             memory.learn_finish(known)
-            self._tail = (block,) if memory.wants_ending else ()
+            self._tail = (block,) if memory.wants_rest else ()
 
     def _on_tail(self, block: bytes) -> None:
         """Take one more block behind the finish; the memory learns from all of them."""
         tail, memory = (*self._tail, block), self._memory
         self._tail = tail if len(tail) < MAX_EVENTS and block != DONE else ()
         if block == DONE and memory is not None and memory.finish is not None:
-            memory.learn_ending(learn_ending(memory.finish, tail))
+            memory.learn_rest(learn_rest(memory.finish, tail))
 
     def _read_plain(self, payload: dict[str, Any], text: str, block: bytes, *, is_first: bool) -> Meaning:
         """The meaning of an event that is plain text; `is_first`: it is the first event of its choice."""
@@ -297,7 +297,7 @@ class ChatReader:
             return None
         memory.on_known_finish()
         self._closed[known.choice], self._in_full = known.reason, True
-        if memory.ending is None and memory.wants_ending:
+        if memory.rest is None and memory.wants_rest:
             self._tail = (block,)
         return Meaning(block, finish=True)
 

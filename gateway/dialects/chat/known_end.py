@@ -1,7 +1,7 @@
 """Pure: the end of an answer, known by its bytes: the event with the finish, the event with the usage, and `[DONE]`.
 
 In: these events of an answer that was read in full. Out: a `KnownFinish`, which finds the finish in a later answer of
-the same upstream and model, where only the id and the time differ; and a `KnownEnding`, which finds all three in one
+the same upstream and model, where only the id and the time differ; and a `KnownRest`, which finds all three in one
 read, where the counts of the usage differ too. To read them in full takes 1,800 bytecodes. The invariant: what
 differs is proven by a parse with probes in its place. What does not match byte by byte is read in full.
 """
@@ -50,7 +50,7 @@ def learn_finish(block: bytes, payload: Mapping[str, Any]) -> KnownFinish | None
     return None if pattern is None else KnownFinish(pattern, choice["index"], reason)
 
 
-class KnownEnding(NamedTuple):
+class KnownRest(NamedTuple):
     """The pattern of all that follows the last token. `usage`: the object with other counts; None: there is none."""
 
     pattern: "re.Pattern[bytes]"
@@ -58,14 +58,14 @@ class KnownEnding(NamedTuple):
     usage: Mapping[str, Any] | None
 
 
-class FoundEnding(NamedTuple):
+class FoundRest(NamedTuple):
     """The end of an answer: the event with its finish, and what its upstream reports."""
 
     finish: bytes
     usage: ReportedUsage | None
 
     @classmethod
-    def find(cls, known: KnownEnding, data: bytes, answer_id: str) -> "FoundEnding | None":
+    def find(cls, known: KnownRest, data: bytes, answer_id: str) -> "FoundRest | None":
         """The end of the answer with this id, if a read is that and nothing else."""
         found = known.pattern.fullmatch(data)
         if found is None or found["id"].decode() != answer_id:
@@ -80,7 +80,7 @@ class FoundEnding(NamedTuple):
         return cls(finish, ReportedUsage(prompt, completion, {**known.usage, **counts}))
 
 
-def learn_ending(finish: KnownFinish, events: Sequence[bytes]) -> KnownEnding | None:
+def learn_rest(finish: KnownFinish, events: Sequence[bytes]) -> KnownRest | None:
     """The end that these events are, of which the first is this finish. None: they may mean more than that."""
     usage, parts = None, [b"(?P<finish>%b)" % finish.pattern.pattern]
     if len(events) == MAX_EVENTS:
@@ -90,7 +90,7 @@ def learn_ending(finish: KnownFinish, events: Sequence[bytes]) -> KnownEnding | 
         usage = learned[1]
     if finish.answer_id(events[0]) is None or events[-1] != DONE or not 2 <= len(events) <= MAX_EVENTS:
         return None
-    return KnownEnding(re.compile(b"".join([*parts, re.escape(DONE)])), finish, usage)
+    return KnownRest(re.compile(b"".join([*parts, re.escape(DONE)])), finish, usage)
 
 
 def _learn_usage(block: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
