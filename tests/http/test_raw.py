@@ -159,7 +159,7 @@ def test_any_other_request_id_is_replaced(gateway: Gateway, bad: str) -> None:
 
 REFUSALS: list[tuple[str, str, str, Any, int, str, str]] = [
     ("an unknown path", "GET", "/v1/nothing", b"", 404, "not_found_error", "resource_not_found"),
-    ("the root", "GET", "/", b"", 404, "not_found_error", "resource_not_found"),
+    ("an unknown page", "GET", "/nothing", b"", 404, "not_found_error", "resource_not_found"),
     ("an unknown model", "GET", "/v1/models/no/such", b"", 404, "not_found_error", "model_not_found"),
     ("a wrong method", "GET", "/v1/chat/completions", b"", 405, "invalid_request_error", "method_not_allowed"),
     ("another wrong method", "PUT", "/v1/models", b"", 405, "invalid_request_error", "method_not_allowed"),
