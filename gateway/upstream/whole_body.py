@@ -5,14 +5,15 @@ dialect's business (dialects/dialect.py).
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, Dialect, ReportedFailure
 from gateway.dialects.learned_shape import Counts
+from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import BALANCE_SPENT, CostExceeded, UpstreamError
 from gateway.upstream.blame import blame_report
-from gateway.upstream.bodies import BodyOwner
+from gateway.upstream.bodies import BodyOwner, Steps
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
 
@@ -54,25 +55,45 @@ class WholeBody:
             owner.on_content()  # the bytes that have come are the answer, and are paid for
             owner.on_broken(CostExceeded(BALANCE_SPENT))
 
-    def finish(self) -> None:
+    def finish(self) -> Steps:
         if self.over:
-            return
-        self.over = True
+            return None
+        if len(self._data) > LONG_BYTES:
+            return self._finish_in_steps()
         try:
-            self.document = self._dialect.read_document(self._data, self._identity)
-        except ReportedFailure as failure:
-            self._owner.on_broken(blame_report(failure.told, begun=False))
-            return
-        except UpstreamError as error:
-            self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
-            return
-        except RecursionError:
-            self._owner.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
-            return
-        self._data = bytearray()
+            document = self._dialect.read_document(self._data, self._identity)
+        except (UpstreamError, RecursionError) as error:
+            self._break(error)
+        else:
+            self._complete(document)
+        return None
+
+    def _finish_in_steps(self) -> Iterator[None]:
+        reading = self._dialect.read_long_document(self._data, self._identity)
+        while not self.over:
+            try:
+                next(reading)
+            except StopIteration as end:
+                self._complete(end.value)
+            except (UpstreamError, RecursionError) as error:
+                self._break(error)
+            else:
+                yield
+
+    def _complete(self, document: AnswerDocument) -> None:
+        self.over, self.document, self._data = True, document, bytearray()
         owner = self._owner  # the first call may release this body
         owner.on_content()
         owner.on_complete()
+
+    def _break(self, error: UpstreamError | RecursionError) -> None:
+        self.over = True
+        if isinstance(error, ReportedFailure):
+            self._owner.on_broken(blame_report(error.told, begun=False))
+        elif isinstance(error, UpstreamError):
+            self._owner.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
+        else:
+            self._owner.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
 
     def stop(self) -> None:
         self.over = True

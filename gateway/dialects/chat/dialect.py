@@ -1,6 +1,6 @@
 """Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions`."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from gateway.dialects.chat import document, errors, request
@@ -40,6 +40,12 @@ class ChatDialect:
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
         """Read a whole completion. Raises `UpstreamError` if the content is no completion, or an error object."""
         return document.read_document(content, _identity(identity))
+
+    def read_long_document(
+        self, content: bytes | bytearray, identity: AnswerIdentity
+    ) -> Generator[None, None, document.ChatDocument]:
+        """Read a whole completion in steps. Raises `UpstreamError` as `read_document` does."""
+        return document.read_long_document(content, _identity(identity))
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message of an error answer, which may have any of the usual shapes; None if it holds no words."""
