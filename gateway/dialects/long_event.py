@@ -72,9 +72,12 @@ class LongEvent:
         return text if self._abridged is None else without_stand_ins(self._abridged, text)
 
     def value(self, short: object) -> object:
-        """A whole value for one that was read in the short block. It is for short events: it takes one step."""
+        """A whole value for one that was read in the short block, in one step; None if it cannot be written."""
         assert self._abridged is not None
-        return json_text.loads(b"".join(filled(self._abridged, json_text.dumps(short))))
+        try:
+            return json_text.loads(b"".join(filled(self._abridged, json_text.dumps(short))))
+        except ValueError:  # it is nested too deeply
+            return None
 
     def _find_data(self) -> Generator[None, None, tuple[bytes, Buffer, int, int]]:
         """What stands before the data in the short block, and where the data stands in which bytes."""

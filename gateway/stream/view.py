@@ -7,6 +7,7 @@ is over; the bytes that end a body belong to the owner of the connection.
 
 from enum import Enum
 
+from gateway.delivery.long_piece import LONG_PIECE_BYTES, LongPiece, Sendable
 from gateway.delivery.pieces import Piece
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
@@ -32,15 +33,15 @@ class CompletionView:
     def __init__(self, log: StreamLog, *, chunked: bool) -> None:
         self._log = log
         self.relays_chunks = chunked
-        self.keepalive = _sendable(log.keepalive, chunked=chunked)
+        self.keepalive = http1.encode_chunk(log.keepalive) if chunked else log.keepalive
 
-    def framed(self, frame: bytes, seq: int) -> bytes:
+    def framed(self, frame: bytes, seq: int) -> Sendable:
         if not self.relays_chunks:
             return frame
         size = len(frame)
         if size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # what `encode_chunk` does, without the cost of a call
-        return http1.encode_chunk(frame)
+        return _sendable([frame], chunked=True)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -49,7 +50,7 @@ class CompletionView:
         over = log.ending is not None and next_seq == log.next_seq
         if over:
             frames.append(log.terminal)
-        return _sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over
+        return _sendable(frames, chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """No bytes: a POST client that is sent away sees its connection close, never a false terminal event."""
@@ -71,10 +72,13 @@ class EventsView:
         self._log = log
         self._chunked = chunked
         self._prefix = b"id: %b-" % log.epoch.encode()
-        self.keepalive = _sendable(log.keepalive, chunked=chunked)
+        self.keepalive = http1.encode_chunk(log.keepalive) if chunked else log.keepalive
 
-    def framed(self, frame: bytes, seq: int) -> bytes:
-        return _sendable(self._event(frame, seq), chunked=self._chunked)
+    def framed(self, frame: bytes, seq: int) -> Sendable:
+        if len(frame) > LONG_PIECE_BYTES:
+            return _sendable(self._parts(frame, seq), chunked=self._chunked)
+        event = self._event(frame, seq)
+        return http1.encode_chunk(event) if self._chunked else event
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -86,16 +90,24 @@ class EventsView:
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
         for frame in log.read(seq, MAX_PIECE_BYTES):
-            parts.append(self._event(frame, seq))
+            parts += self._parts(frame, seq)
             seq += 1
         over = log.ending is not None and seq == next_seq
         if over:
             parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
-        return _sendable(b"".join(parts), chunked=self._chunked), seq, over
+        return _sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
-        return _sendable(end, chunked=self._chunked)
+        return http1.encode_chunk(end) if self._chunked else end
+
+    def _parts(self, frame: bytes, seq: int) -> list[bytes]:
+        """The event of a frame; a long frame is not copied."""
+        if len(frame) <= LONG_PIECE_BYTES:
+            return [self._event(frame, seq)]
+        if frame.startswith(SOURCE_ID):
+            frame = frame.partition(b"\n")[2]
+        return [self._event(b"", seq), frame]
 
     def _event(self, frame: bytes, seq: int) -> bytes:
         return b"%b%d\n%b" % (self._prefix, seq, frame)
@@ -124,5 +136,11 @@ class Framing(Enum):
     SOURCE_EVENTS = SourceEventsView
 
 
-def _sendable(data: bytes, *, chunked: bool) -> bytes:
+def _sendable(parts: list[bytes], *, chunked: bool) -> Sendable:
+    """The parts as one piece; on HTTP/1.1 it is one transfer chunk."""
+    size = sum(map(len, parts))
+    if size > LONG_PIECE_BYTES:
+        before, behind = http1.around_chunk(size) if chunked else (b"", b"")
+        return LongPiece([before, *parts, behind])
+    data = b"".join(parts)
     return http1.encode_chunk(data) if chunked else data

@@ -6,7 +6,8 @@ a tool call's arguments. Out: the long text, in parts of `PART_BYTES`, or some t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from gateway.wire import json_text
 from gateway.wire.json_abridged import Abridged, Range
@@ -27,6 +28,9 @@ class FilledText:
     def __init__(self, abridged: Abridged, text: bytes) -> None:
         self._abridged = abridged
         self._text = text
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts())
 
     @property
     def size(self) -> int | None:
@@ -68,6 +72,16 @@ def without_stand_ins(abridged: Abridged, words: str) -> str:
     """Words without the stand-ins in them, for words that are not filled."""
     first, second = (mark.decode("unicode-escape") for mark in abridged.marks)
     return re.sub(f"[SLO]{first}{second}[0-9]+{first}", "", words)
+
+
+def object_of(abridged: Abridged, short: Mapping[str, Any]) -> bytes | None:
+    """The object that was cut, for an object with nothing but its stand-in; None for any other object."""
+    first, second = (mark.decode("unicode-escape") for mark in abridged.marks)
+    found = re.fullmatch(f"O{first}{second}([0-9]{{1,{MAX_DIGITS}}}){first}", next(iter(short), ""))
+    if found is None or (number := int(found[1])) >= len(abridged.cuts):
+        return None
+    inner = [piece for part in abridged.cuts[number].ranges for piece in _pieces(abridged.data, part)]
+    return b"{%b}" % b"".join(inner)
 
 
 def _parts(abridged: Abridged, text: bytes) -> Iterator[tuple[bytes | Range, int]]:

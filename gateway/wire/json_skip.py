@@ -204,6 +204,8 @@ def _place_of_end(run: bytes, stack: bytearray) -> int:
         bracket = run[token.start()]
         if token[1]:
             stack.append(bracket)
+            if len(stack) > MAX_DEPTH:
+                raise TooDeep("it is nested too deeply")
         elif bracket != _QUOTE:
             if stack.pop() + 2 != bracket:
                 raise ValueError("a bracket has another partner")
