@@ -29,6 +29,7 @@ from bench.kit.load import Load, Outcome, Plan
 from bench.kit.machine import memory_kib
 from bench.kit.peers import (
     AIOHTTP,
+    BARE,
     DIRECT,
     GATEWAY,
     LITELLM,
@@ -229,7 +230,7 @@ def experiments(given: Given) -> dict[Experiment, Results]:
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     results, failures, only = experiments(given), dict[str, str](), given.only or (SILENT, KEPT)
-    line_up = [Peer(name) for name in (NGINX, AIOHTTP, GATEWAY, WITH_KEY)]
+    line_up = [Peer(name) for name in (NGINX, BARE, AIOHTTP, GATEWAY, WITH_KEY)]
     line_up += [Peer(LITELLM, values={"litellm": given.litellm})] * bool(given.litellm)
     with contextlib.closing(Load()) as load:
         for number in range(1, given.rounds + 1) if results else ():
@@ -249,7 +250,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 def peers_json(kind: str, results: Results) -> dict[str, Any]:
     """The figures of every peer, and those that are compared with another peer's in the same turn."""
     ratio, beyond = results.ratio, results.beyond
-    key, others = ("us", (NGINX, AIOHTTP, LITELLM, GATEWAY)) if kind == COST else ("late_p99_ms", (NGINX,))
+    key, others = ("us", (NGINX, BARE, AIOHTTP, LITELLM, GATEWAY)) if kind == COST else ("late_p99_ms", (NGINX,))
     found: dict[str, Any] = {}
     for name in results.rounds:
         compared = {f"{key}_vs_{other}": ratio(name, other, key) for other in others if name != DIRECT}
