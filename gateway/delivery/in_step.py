@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from itertools import repeat
 
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.modes import Cause
 from gateway.delivery.pieces import View, next_piece
 from gateway.delivery.sinks import send_nowait
@@ -99,7 +100,7 @@ class SubscribersInStep:
             yield
         self._reached, self.seq = 0, self._next_seq
 
-    def _let_go(self, served: list[tuple[Subscriber, int]], data: bytes, over: bool) -> None:
+    def _let_go(self, served: list[tuple[Subscriber, int]], data: Sendable, over: bool) -> None:
         """Let go of subscribers whose sockets took less than the piece, or who are at the end of the log.
 
         `served` holds each subscriber with the number of bytes that its socket took.
@@ -122,16 +123,16 @@ class SubscribersInStep:
         return source
 
 
-def _send_all(sockets: list[socket.socket], data: bytes) -> list[int]:
+def _send_all(sockets: list[socket.socket], data: Sendable) -> list[int]:
     """Send the piece to every socket; the result is how many bytes each took, or -1 where the peer is gone.
 
     The loop runs in C, which saves 50 ns a delivery. `send` costs 180 ns less than `os.write` on the descriptor.
     """
     sent: list[int] = []
-    sending = map(socket.socket.send, sockets, repeat(data))
+    sending = map(socket.socket.send, sockets, repeat(data))  # type: ignore[arg-type]  # see below
     while len(sent) < len(sockets):
         try:
             sent.extend(sending)
-        except OSError:
+        except (OSError, TypeError):  # a long piece cannot be sent by `send`
             sent.append(send_nowait(sockets[len(sent)], data))  # tells a full socket from a lost peer
     return sent

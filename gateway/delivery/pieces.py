@@ -7,6 +7,7 @@ very same object of bytes.
 
 from typing import Protocol
 
+from gateway.delivery.long_piece import Sendable
 from gateway.endings import Ending
 
 MAX_SHARED_PIECES = 4  # pieces of up to 64 KiB, for subscribers that follow one another through a long log
@@ -15,7 +16,7 @@ MAX_SHARED_PIECES = 4  # pieces of up to 64 KiB, for subscribers that follow one
 # The bytes of one send (empty: there is nothing new for the subscriber), the position behind them, and whether the
 # stream is over, so that nothing follows them. A plain tuple: a frame to two subscribers takes 6 us, to which a
 # `NamedTuple` would add 0.6 us.
-Piece = tuple[bytes, int, bool]
+Piece = tuple[Sendable, int, bool]
 
 
 class View(Protocol):
@@ -25,7 +26,7 @@ class View(Protocol):
     relays_chunks: bool  # subscribers are sent a frame as the transfer chunk in which it came from upstream
     resumable: bool  # a subscriber that is cut off can come again and go on where it was
 
-    def framed(self, frame: bytes, seq: int) -> bytes:
+    def framed(self, frame: bytes, seq: int) -> Sendable:
         """The bytes of one frame, which stands at `seq`."""
 
     def piece(self, seq: int) -> Piece:

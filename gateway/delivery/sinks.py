@@ -6,21 +6,35 @@ sink. The invariant: bytes reach the client in the order in which they were writ
 
 import asyncio
 import fcntl
+import os
 import socket
 import struct
 import termios
 from typing import Protocol
 
 from gateway.borrowed_socket import BorrowedSocket
+from gateway.delivery.long_piece import LongPiece, Sendable, rest_of
 
 # Bytes for one client that may wait in this process. With more the sink is blocked, and the subscriber only lags.
 MAX_UNSENT_BYTES = 65536
 
 
-def send_nowait(direct: socket.socket, data: bytes) -> int:
+def send_nowait(direct: socket.socket, data: Sendable) -> int:
     """Send without waiting; return how many bytes the kernel took, or -1 if the peer is gone."""
     try:
-        return direct.send(data)
+        return direct.send(data)  # type: ignore[arg-type]  # a long piece raises a `TypeError`
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return -1
+    except TypeError:
+        return send_rest(direct, data, 0)
+
+
+def send_rest(direct: socket.socket, data: Sendable, sent: int) -> int:
+    """Send what follows the first `sent` bytes; return how many bytes more the kernel took, or -1."""
+    try:
+        return os.writev(direct.fileno(), rest_of(data, sent))
     except BlockingIOError:
         return 0
     except OSError:
@@ -46,10 +60,10 @@ class Sink(Protocol):
     direct: socket.socket | None  # the socket that bytes may go to past `write`, as long as the sink is not blocked
     blocked: bool  # true: write nothing until the owner of the sink says that there is room again
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         """Hand over bytes; may set `blocked`."""
 
-    def on_short_write(self, data: bytes, sent: int) -> None:
+    def on_short_write(self, data: Sendable, sent: int) -> None:
         """Take the bytes of which the kernel, at `direct`, took only `sent`; -1: the peer is gone.
 
         A steady sink is blocked after this call.
@@ -96,13 +110,16 @@ class TransportSink:
         """Send this head in front of the first bytes that are written, in one piece with them."""
         self._head = head
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         if self._head:
             data, self._head = self._head + data, b""
         borrowed = self._borrowed
         if borrowed is None or self._by_transport or self._transport.get_write_buffer_size():
             self.direct = None
-            self._transport.write(data)
+            if isinstance(data, LongPiece):
+                self._write_rest(data, 0)
+            else:
+                self._transport.write(data)
             return
         # The transport holds no bytes, so these and later bytes may go past it.
         direct = self.direct = None if self._transport.is_closing() else borrowed.take()
@@ -110,13 +127,17 @@ class TransportSink:
         if sent != len(data):
             self.on_short_write(data, sent)
 
-    def on_short_write(self, data: bytes, sent: int) -> None:
+    def on_short_write(self, data: Sendable, sent: int) -> None:
         self.direct = None
         if sent >= 0:
-            self._transport.write(data[sent:])
+            self._write_rest(data, sent)
         else:
             self.blocked = True  # the client is gone
             self._transport.abort()  # so the transport's protocol hears of the loss, even while it reads nothing
+
+    def _write_rest(self, data: Sendable, sent: int) -> None:
+        for buffer in rest_of(data, sent):
+            self._transport.write(buffer)
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()

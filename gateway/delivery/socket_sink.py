@@ -11,7 +11,8 @@ import contextlib
 import socket
 from typing import Protocol
 
-from gateway.delivery.sinks import queued_bytes, send_nowait
+from gateway.delivery.long_piece import Sendable
+from gateway.delivery.sinks import queued_bytes, send_nowait, send_rest
 from gateway.delivery.watch import Watch
 
 MAX_UNREAD_BYTES = 8 << 20  # what is read from a client before its socket is closed: more than a receive buffer holds
@@ -37,7 +38,7 @@ class SocketSink:
         """`body_end`: the last chunk, or nothing where the body ends with the connection."""
         self._watch = watch
         self._owner: SinkOwner | None = None  # None before the start and after the close
-        self._rest = b""  # the piece that was sent in part
+        self._rest: Sendable = b""  # the piece that was sent in part
         self._sent = 0  # how many bytes of `_rest` the kernel has taken
         self._close_timer: asyncio.TimerHandle | None = None
         self.body_end = body_end
@@ -55,13 +56,13 @@ class SocketSink:
         if self.blocked:
             self._watch.await_room(self.direct.fileno())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         assert self.direct is not None
         sent = send_nowait(self.direct, data)
         if sent != len(data):
             self.on_short_write(data, sent)
 
-    def on_short_write(self, data: bytes, sent: int) -> None:
+    def on_short_write(self, data: Sendable, sent: int) -> None:
         self.blocked = True
         if sent >= 0:
             self._rest, self._sent = data, sent  # with -1 the client is gone: the watch is about to say so
@@ -94,8 +95,9 @@ class SocketSink:
         rest, self._rest, sent = self._rest, b"", self._sent
         self._sent = 0
         self.blocked = False
-        self.write(rest[sent:])
-        if self.blocked:
+        assert self.direct is not None
+        if (more := send_rest(self.direct, rest, sent)) != len(rest) - sent:
+            self.on_short_write(rest, sent + more if more >= 0 else -1)
             return
         if self._owner is not None:
             self._owner.on_writable()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.modes import Cause, Mode, next_mode
 from gateway.delivery.pieces import View
 from gateway.delivery.sinks import Sink
@@ -101,7 +102,7 @@ class Subscriber:
         """Give the subscriber a cursor of its own, at `seq`."""
         self.cursor, self.seq = None, seq
 
-    def send(self, data: bytes, next_seq: int) -> None:
+    def send(self, data: Sendable, next_seq: int) -> None:
         """Write the next piece to the sink, and move the cursor behind it, to `next_seq`."""
         self.seq = next_seq
         if data and self.sink is not None:

@@ -8,7 +8,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 `chat/` and a line in `registry.py`; gateway/README.md has the steps.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
+from gateway.wire.json_filling import FilledText
 from gateway.wire.json_members import Buffer
 
 
@@ -199,6 +200,9 @@ class DialectReader(Protocol):
     def read(self, block: bytes) -> Meaning:
         """The meaning of a block: of the bytes of one event, its blank line included. Never raises."""
 
+    def read_in_steps(self, block: bytes) -> Generator[None, None, Meaning]:
+        """The meaning of a long block, found in steps of some milliseconds. Never raises."""
+
     def is_terminal(self, rest: bytes) -> bool:
         """Whether the last bytes of a body, which lack their blank line, are the terminal event without a frame."""
 
@@ -222,7 +226,7 @@ class AnswerDocument(Protocol):
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
 
-    def encode(self, report: AnswerReport) -> bytes:
+    def encode(self, report: AnswerReport) -> bytes | FilledText:
         """The JSON for the client, with the parts of the report that the dialect has a place for.
 
         Raises `ValueError` if it is nested too deeply.
@@ -266,6 +270,11 @@ class Dialect(Protocol):
 
     def joiner(self) -> AnswerJoiner:
         """A joiner for one answer that came as events, although a whole one was asked for."""
+
+    def read_long_document(
+        self, content: bytes | bytearray, identity: AnswerIdentity
+    ) -> Generator[None, None, AnswerDocument]:
+        """Read a long answer as `read_document` does, in steps of some milliseconds. Raises `UpstreamError`."""
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message in the JSON object of an error answer, in any of the usual shapes; None: it holds no words."""

@@ -51,6 +51,7 @@ from gateway.run.bookkeeping import Bookkeeping
 from gateway.run.discovery import Discovery
 from gateway.run.gc_policy import GarbagePolicy
 from gateway.run.listeners import Listeners
+from gateway.run.long_blocks import keep_long_blocks_apart
 from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
@@ -229,6 +230,7 @@ class Service:
         self._lag.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
+        keep_long_blocks_apart()
         if self._tunes_collector:
             self._garbage.start()
         self._capacity.ready = True

@@ -8,6 +8,7 @@ is over; the bytes that end a body belong to the owner of the connection.
 import functools
 from enum import Enum
 
+from gateway.delivery.long_piece import LONG_PIECE_BYTES, LongPiece, Sendable
 from gateway.delivery.pieces import Piece
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
@@ -35,13 +36,13 @@ class CompletionView:
         self.relays_chunks = chunked
         self.keepalive = _keepalive(log.keepalive, chunked)
 
-    def framed(self, frame: bytes, seq: int) -> bytes:
+    def framed(self, frame: bytes, seq: int) -> Sendable:
         if not self.relays_chunks:
             return frame
         size = len(frame)
         if size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # what `encode_chunk` does, without the cost of a call
-        return http1.encode_chunk(frame)
+        return _sendable([frame], chunked=True)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -50,7 +51,7 @@ class CompletionView:
         over = log.ending is not None and next_seq == log.next_seq
         if over:
             frames.append(log.terminal)
-        return _sendable(b"".join(frames), chunked=self.relays_chunks), next_seq, over
+        return _sendable(frames, chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """No bytes: a POST client that is sent away sees its connection close, never a false terminal event."""
@@ -74,8 +75,11 @@ class EventsView:
         self._prefix = b"id: %b-" % log.epoch.encode()
         self.keepalive = _keepalive(log.keepalive, chunked)
 
-    def framed(self, frame: bytes, seq: int) -> bytes:
-        return _sendable(self._event(frame, seq), chunked=self._chunked)
+    def framed(self, frame: bytes, seq: int) -> Sendable:
+        if len(frame) > LONG_PIECE_BYTES:
+            return _sendable(self._parts(frame, seq), chunked=self._chunked)
+        event = self._event(frame, seq)
+        return http1.encode_chunk(event) if self._chunked else event
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -87,16 +91,23 @@ class EventsView:
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
         for frame in log.read(seq, MAX_PIECE_BYTES):
-            parts.append(self._event(frame, seq))
+            parts += self._parts(frame, seq)
             seq += 1
         over = log.ending is not None and seq == next_seq
         if over:
             parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
-        return _sendable(b"".join(parts), chunked=self._chunked), seq, over
+        return _sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
-        return _sendable(end, chunked=self._chunked)
+        return http1.encode_chunk(end) if self._chunked else end
+
+    def _parts(self, frame: bytes, seq: int) -> list[bytes]:
+        """The event of a frame; a long frame is not copied."""
+        if len(frame) <= LONG_PIECE_BYTES:
+            return [self._event(frame, seq)]
+        first = frame.partition(b"\n")[0] + b"\n" if frame.startswith(SOURCE_ID) else b""
+        return [self._event(first, seq), frame[len(first) :]]
 
     def _event(self, frame: bytes, seq: int) -> bytes:
         return b"%b%d\n%b" % (self._prefix, seq, frame)
@@ -127,8 +138,14 @@ class Framing(Enum):
 
 @functools.lru_cache(maxsize=32)  # each dialect has one keep-alive, and a view is made for each stream
 def _keepalive(frame: bytes, chunked: bool) -> bytes:
-    return _sendable(frame, chunked=chunked)
+    return http1.encode_chunk(frame) if chunked else frame
 
 
-def _sendable(data: bytes, *, chunked: bool) -> bytes:
+def _sendable(parts: list[bytes], *, chunked: bool) -> Sendable:
+    """The parts as one piece; on HTTP/1.1 it is one transfer chunk."""
+    size = sum(map(len, parts))
+    if size > LONG_PIECE_BYTES:
+        before, behind = http1.around_chunk(size) if chunked else (b"", b"")
+        return LongPiece([before, *parts, behind])
+    data = b"".join(parts)
     return http1.encode_chunk(data) if chunked else data

@@ -18,6 +18,7 @@ from gateway.tasks import Tasks
 from gateway.upstream import attempt_phases as phases
 from gateway.upstream.attempt_phases import AS_IT_WAS, TABLE, AttemptInput, AttemptPhase, AttemptTimer
 from gateway.upstream.bodies import BodyReader, Steps, StreamBody
+from gateway.upstream.body_end import finish_in_turns
 from gateway.upstream.body_kind import UndecidedBody
 from gateway.upstream.connection import BodyHandler, UpstreamConnection, ignore
 from gateway.upstream.error_body import ErrorBody, ErrorHead
@@ -293,11 +294,10 @@ class Attempt:
         return steps
 
     def _finish_body(self) -> None:
-        try:
-            self._body.finish()
-        except Exception:  # the connection has let go of this attempt, and would not report the fault
-            self._fail(GatewayError("the gateway failed to relay the answer"))
-            raise  # the event loop logs the fault
+        finish_in_turns(self._body, self._order.endpoint.pool.later, self._on_fault)
+
+    def _on_fault(self) -> None:
+        self._fail(GatewayError("the gateway failed to relay the answer"))
 
     # --- phases and their timer
 

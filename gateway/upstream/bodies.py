@@ -14,6 +14,7 @@ from gateway.dialects.dialect import (
     UpstreamMessage,
 )
 from gateway.dialects.learned_shape import Counts
+from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.blame import blame_report
@@ -23,9 +24,6 @@ MAX_HELD_BYTES = 9437184  # the events before the first content
 # How much work one step is, in objects of JSON that are read in full: 5 ms. Half a kilobyte counts as one more.
 STEP_WEIGHT = 128
 _WEIGHED_BYTES = 9  # as a shift
-LARGE_BLOCK_BYTES = (
-    1 << 20
-)  # to cut off, to read and to relay a larger event are steps of their own: 2 ms each for 1 MiB
 MAX_EMPTY_BLOCKS = 10_000  # comments and events that tell nothing, in a row; more are a flood, and no sign of life
 
 
@@ -70,8 +68,8 @@ class BodyReader(Protocol):
     def feed(self, data: bytes) -> Steps:
         """Take the next bytes. Whoever gets steps has to do them before the next bytes or the end are told."""
 
-    def finish(self) -> None:
-        """Take the end of the body, or of the connection."""
+    def finish(self) -> Steps:
+        """Take the end of the body, or of the connection. Whoever gets steps has to do them."""
 
     def stop(self) -> None:
         """Tell the owner nothing more, and relay nothing more, not even the rest of a read."""
@@ -204,13 +202,15 @@ class StreamBody:
         shape, weight = self._shape, 0
         frames: list[bytes] = []
         for block in blocks:
-            if is_large := len(block) > LARGE_BLOCK_BYTES:
+            if len(block) > LONG_BYTES:
                 self._deliver(frames)
-                frames = []
+                frames, weight = [], 0
+                meaning = yield from self._reader.read_in_steps(block)
                 yield
                 if self.over:
                     return
-            if block is not tried and (frame := shape.fit(block)) is not None:
+                frames = self._act_on(meaning, frames)
+            elif block is not tried and (frame := shape.fit(block)) is not None:
                 frames.append(frame)
             else:
                 weight += block.count(b"{") + (len(block) >> _WEIGHED_BYTES)
@@ -221,10 +221,6 @@ class StreamBody:
                     if self.over:
                         return
                 meaning = self._reader.read(block)
-                if is_large:
-                    yield
-                    if self.over:
-                        return
                 frames = self._act_on(meaning, frames)
             if self._singly and frames:
                 self._deliver(frames)
@@ -240,17 +236,21 @@ class StreamBody:
         """Takes a whole transfer chunk if it is one more event of the learned shape; returns whether it was."""
         return self._shape.take
 
-    def finish(self) -> None:
+    def finish(self) -> Steps:
         if self.over:
-            return
-        rest = self._decoder.finish()
-        if (b"error" in rest or rest.lstrip().startswith(b"{")) and not self._reader.finished:
-            self._read_rest(rest)
+            return None
+        steps = self._finish_in_steps(self._decoder.finish())
+        return steps if next(steps, self) is not self else None
+
+    def _finish_in_steps(self, rest: bytes) -> Iterator[None]:
+        begins = rest[:LONG_BYTES]
+        if (b"error" in begins or begins.lstrip().startswith(b"{")) and not self._reader.finished:
+            yield from self._read_rest(rest)
             if self.over:
                 return
         # Two incomplete ends are clean ends: a finish without the terminal event, and a terminal event that lacks its
         # blank line.
-        if (self.content_seen and self._reader.is_terminal(rest)) or self._reader.finished:
+        if (self.content_seen and self._reader.is_terminal(begins)) or self._reader.finished:
             self._complete()
         else:
             when = "in mid-stream" if self.content_seen else "before any content"
@@ -281,12 +281,17 @@ class StreamBody:
         self._receiver = None
         self._shape.close()
 
-    def _read_rest(self, rest: bytes) -> None:
+    def _read_rest(self, rest: bytes) -> Iterator[None]:
         """Take what stands behind the last whole event: a JSON object in place of events, or an error cut short."""
-        meaning = self._reader.read(rest + b"\n\n")
+        if len(rest) <= LONG_BYTES:
+            meaning = self._reader.read(rest + b"\n\n")
+        else:
+            meaning = yield from self._reader.read_in_steps(rest)
+        if self.over:
+            return
         if meaning.told is not None:
             self._break_as_told(meaning.told)
-        elif rest.lstrip().startswith(b"{") and meaning.frame is not None:
+        elif rest[:LONG_BYTES].lstrip().startswith(b"{") and meaning.frame is not None:
             self.content_seen = True
             self._deliver([meaning.frame])
             self._owner.on_content()

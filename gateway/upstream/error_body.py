@@ -14,7 +14,7 @@ from gateway.dialects.learned_shape import Counts
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.blame import ErrorAnswer, blame, blame_report, told_status
-from gateway.upstream.bodies import BodyOwner
+from gateway.upstream.bodies import BodyOwner, Steps
 from gateway.upstream.retry_wait import asked_wait
 from gateway.wire import json_text
 
@@ -60,10 +60,11 @@ class ErrorBody:
         if len(self._data) > MAX_ERROR_BYTES:
             self.finish()
 
-    def finish(self) -> None:
+    def finish(self) -> Steps:
         if not self.over:
             self.over = True
             self._owner.on_broken(self._error())
+        return None
 
     def stop(self) -> None:
         self.over = True

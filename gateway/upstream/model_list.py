@@ -5,7 +5,7 @@ nothing of an answer but the ids of models is handed out.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,14 @@ from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.connection import BodyHandler, ignore
 from gateway.upstream.endpoint import Endpoint
 from gateway.wire import json_text
+from gateway.wire.json_abridged import Abridger, Shape
+from gateway.wire.json_filling import object_of
 
 PATH = "/models"
 MAX_LIST_BYTES = 1 << 23  # OpenRouter's list, the longest that we know, has 700 KB
+_MAX_ENTRY_BYTES = 65536  # what a list says of one model; OpenRouter says 2 KB
+_ENTRIES_OF_STEP = 10
+_LIST = Shape({"data": Shape(elements=Shape()), "models": Shape(elements=Shape())}, elements=Shape())
 MAX_ID_CHARACTERS = 256  # as of an id in the configuration; no longer one can be the id of a configured model
 
 
@@ -43,7 +48,8 @@ async def ask_models(endpoint: Endpoint, seconds: float) -> ModelList:
     finally:
         if connection is not None:
             connection.abort()
-    return ModelList(exchange.status, exchange.ids(), clock.monotonic() - began)
+    answered = clock.monotonic()
+    return ModelList(exchange.status, await exchange.ids(), answered - began)
 
 
 class _Exchange:
@@ -66,17 +72,42 @@ class _Exchange:
         if not self.ended.done():
             self.ended.set_exception(error)
 
-    def ids(self) -> frozenset[str] | None:
+    async def ids(self) -> frozenset[str] | None:
         """The ids in the body; None if it is no list of models."""
-        try:
-            return model_ids(json_text.loads(self._body))
-        except ValueError:
-            return None
+        reading = read_ids(self._body)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                ids: frozenset[str] | None = end.value
+                return ids
+            await asyncio.sleep(0)
 
     def _take(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > MAX_LIST_BYTES and not self.ended.done():
             self.ended.set_exception(UpstreamError(f"its list of models is over {MAX_LIST_BYTES} bytes"))
+
+
+def read_ids(body: bytes | bytearray) -> Generator[None, None, frozenset[str] | None]:
+    """The ids in the JSON of a list of models, read in steps of some milliseconds; None if it is none."""
+    abridger = Abridger(body, _LIST)
+    try:
+        yield from abridger.steps()
+        abridged = abridger.abridged()
+        value = json_text.loads(abridged.text)
+    except ValueError:
+        return None
+    if (ids := model_ids(value)) is None:
+        return None
+    found = set(ids)
+    for number, entry in enumerate(_entries(value)):
+        if isinstance(entry, dict) and (text := object_of(abridged, entry)) is not None:
+            if len(text) <= _MAX_ENTRY_BYTES:
+                found |= model_ids([json_text.loads(text)]) or set()
+            if number % _ENTRIES_OF_STEP == 0:
+                yield
+    return frozenset(found)
 
 
 def model_ids(body: Any) -> frozenset[str] | None:
@@ -85,9 +116,13 @@ def model_ids(body: Any) -> frozenset[str] | None:
     OpenAI and most others answer `{"data": [{"id"}]}`, Together a bare list, Gemini and Ollama
     `{"models": [{"name"}]}`; Gemini's names begin with `models/`, which requests may leave out.
     """
-    entries = body.get("data", body.get("models")) if isinstance(body, dict) else body
+    entries = _entries(body)
     if not isinstance(entries, list):
         return None
     named = [entry.get("id", entry.get("name")) for entry in entries if isinstance(entry, dict)]
     ids = {name for name in named if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARACTERS}
     return frozenset(ids | {name.removeprefix("models/") for name in ids})
+
+
+def _entries(body: Any) -> Any:
+    return body.get("data", body.get("models")) if isinstance(body, dict) else body

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gateway.errors import UpstreamError
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.dial import Dialer
+from gateway.upstream.later_turns import LaterTurns
 from gateway.upstream.pace import Pace
 
 
@@ -29,7 +30,7 @@ class Pool:
 
     def __init__(self, dialer: Dialer, *, max_idle: int, idle_seconds: float, pace: Pace | None = None) -> None:
         self._dialer = dialer
-        self._pace = pace
+        self._pace = pace or Pace()
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._idle: deque[tuple[UpstreamConnection, float]] = deque()  # oldest first, with the time it came to rest
@@ -38,6 +39,11 @@ class Pool:
         self._dialled = 0
         self._reused = 0
         self._closed = False
+
+    @property
+    def later(self) -> LaterTurns:
+        """The later turns of the event loop for long work on what the connections have brought."""
+        return self._pace.later
 
     def take_nowait(self) -> UpstreamConnection | None:
         """A connection that is idle and, as far as can be known, alive; None if a new one has to be dialled."""

@@ -5,10 +5,11 @@ dialect's business (dialects/dialect.py).
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, Dialect, ReportedFailure
 from gateway.dialects.learned_shape import Counts
+from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import BALANCE_SPENT, CostExceeded, RivergateError, UpstreamError
 from gateway.upstream.blame import blame_report
@@ -80,23 +81,44 @@ class WholeBody:
             self._spend()
         return steps
 
-    def finish(self) -> None:
+    def finish(self) -> Steps:
         if self.over:
-            return
+            return None
         if self._events is not None:
-            self._events.body.finish()
-            return
+            return self._events.body.finish()
+        if len(self._data) > LONG_BYTES:
+            return self._finish_in_steps()
         try:
             document = self._dialect.read_document(self._data, self._identity)
-        except ReportedFailure as failure:
-            self.on_broken(blame_report(failure.told, begun=False))
-        except UpstreamError as error:
-            self.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
-        except RecursionError:
-            self.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
+        except (UpstreamError, RecursionError) as error:
+            self._break(error)
         else:
-            self._data = bytearray()
-            self.on_document(document)
+            self._complete(document)
+        return None
+
+    def _finish_in_steps(self) -> Iterator[None]:
+        reading = self._dialect.read_long_document(self._data, self._identity)
+        while not self.over:
+            try:
+                next(reading)
+            except StopIteration as end:
+                self._complete(end.value)
+            except (UpstreamError, RecursionError) as error:
+                self._break(error)
+            else:
+                yield
+
+    def _complete(self, document: AnswerDocument) -> None:
+        self._data = bytearray()
+        self.on_document(document)
+
+    def _break(self, error: UpstreamError | RecursionError) -> None:
+        if isinstance(error, ReportedFailure):
+            self.on_broken(blame_report(error.told, begun=False))
+        elif isinstance(error, UpstreamError):
+            self.on_broken(error.with_traceback(None))  # the traceback would keep this body in memory
+        else:
+            self.on_broken(UpstreamError("the upstream's answer is nested too deeply"))
 
     def stop(self) -> None:
         self.over = True

@@ -102,6 +102,11 @@ def _lines_by_chunk_size() -> list[bytes]:
 CHUNK_LINES = _lines_by_chunk_size()
 
 
+def around_chunk(size: int) -> tuple[bytes, bytes]:
+    """The bytes before and behind the `size` bytes of one transfer chunk."""
+    return b"%x\r\n" % size, CRLF
+
+
 def encode_chunk(data: bytes) -> bytes:
     """One transfer chunk; no bytes for empty data, since an empty chunk would end the body."""
     size = len(data)

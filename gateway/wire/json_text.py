@@ -60,7 +60,7 @@ def loads_with_nulls(data: bytes | bytearray, max_bytes: int = _MAX_REPAIRED_BYT
     """The value of a JSON text in which NaN, infinity and `1e999` stand for null. Raises `ValueError`."""
     if len(data) > max_bytes:
         raise ValueError("it is too large to be repaired")
-    for text in (bytes(data), _STRING_OR_NO_NUMBER.sub(_null_for_no_number, data)):
+    for text in (bytes(data), with_nulls(data)):
         try:
             return json.loads(text.decode(), parse_constant=_null, parse_float=_finite_or_null, parse_int=_short)
         except RecursionError:
@@ -68,6 +68,11 @@ def loads_with_nulls(data: bytes | bytearray, max_bytes: int = _MAX_REPAIRED_BYT
         except json.JSONDecodeError:
             pass
     raise ValueError("it is not JSON")
+
+
+def with_nulls(text: bytes | bytearray) -> bytes:
+    """A part of a JSON text, cut between two values or names, with null in place of NaN and infinity."""
+    return _STRING_OR_NO_NUMBER.sub(_null_for_no_number, text)
 
 
 def holds_more_than(data: bytes | bytearray, values: int) -> bool:

@@ -5,6 +5,7 @@ including its blank line. A block in the canonical form (`data: <one line>\\n\\n
 the very bytes that came. Source: WHATWG HTML, section 9.2.5 and 9.2.6 (server-sent events).
 """
 
+import io
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ TINY_BYTES = 32  # a smaller block is a comment or an empty event
 MAX_TINY_BLOCKS = 500  # blocks of one read or slice of a read that are smaller on the average; more are a flood
 MAX_RETRY_DIGITS = 15  # digits of a `retry` in milliseconds: 30,000 years; int() itself refuses thousands of digits
 
+_LONG_BYTES = 1 << 20  # bytes of an unfinished event; a shorter one is copied, which takes less than a millisecond
 _SMALL_READ = 16384  # bytes: a few events in one read, as in a burst or at the end of an answer
 _MANY_COMMENTS = 64  # from this number in one read on, comments are dropped in bulk: 30 ns each instead of 4 us
 # Blocks that hold nothing but comments.
@@ -61,7 +63,7 @@ class BlockDecoder:
     [b'data: a\\n\\n', b'data: b\\n\\n']
     """
 
-    __slots__ = ("_after_cr", "_comments", "_max_bytes", "_start", "_tail", "_tiny_bytes", "at_boundary")
+    __slots__ = ("_after_cr", "_comments", "_long", "_max_bytes", "_start", "_tail", "_tiny_bytes", "at_boundary")
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES, *, tiny_bytes: int = 0) -> None:
         """`tiny_bytes`: a block of fewer bytes tells nothing; 0: even the smallest may."""
@@ -69,6 +71,8 @@ class BlockDecoder:
         self._tiny_bytes = tiny_bytes
         self._comments = 0  # how many comments were dropped in bulk since the last block
         self._tail = bytearray()
+        # The beginning of a long event, all but its last byte, which is the tail. Its bytes are handed out uncopied.
+        self._long: io.BytesIO | None = None
         self._start: bytes | None = b""  # the first bytes, held until they are known to be a BOM or not; then None
         self._after_cr = False
         self.at_boundary = False  # nothing is held between two events: the next byte begins a block
@@ -102,7 +106,10 @@ class BlockDecoder:
         """The unterminated rest at the end of the stream (WHATWG: an incomplete event is discarded)."""
         rest = (self._start or b"") + bytes(self._tail)
         self._tail.clear()
-        return rest
+        if self._long is None:
+            return rest
+        self._long.write(rest)
+        return self._take_long()
 
     def _strip_bom(self, data: bytes) -> bytes:
         data = (self._start or b"") + data
@@ -130,6 +137,8 @@ class BlockDecoder:
             if found := [block + b"\n\n" for part in parts if (block := part.lstrip(b"\n"))]:
                 self._comments = 0
             return found
+        if self._long is not None:
+            return self._cut_long(data)
         search_from = max(len(tail) - 1, 0)  # a blank line may lie half in one read and half in the next
         tail += data
         if len(data) > _MANY_COMMENTS and (data.count(b"\n\n") > _MANY_COMMENTS):
@@ -152,7 +161,39 @@ class BlockDecoder:
             del tail[: len(tail) - len(tail.lstrip(b"\n"))]
         if len(tail) > self._max_bytes:
             raise EventTooLarge(self._max_bytes, blocks)
+        if len(tail) > _LONG_BYTES:
+            self._long = io.BytesIO()
+            self._long.write(tail[:-1])
+            del tail[:-1]
         return blocks
+
+    def _cut_long(self, data: bytes) -> list[bytes]:
+        """Go on with a long event; what follows it is cut as usual."""
+        assert self._long is not None
+        tail = self._tail
+        tail += data
+        end = tail.find(b"\n\n") + 2
+        is_over = end > 1
+        if self._long.tell() + (end if is_over else len(tail)) > self._max_bytes:
+            raise EventTooLarge(self._max_bytes, [])
+        self._long.write(tail[: end if is_over else -1])
+        if not is_over:
+            del tail[:-1]
+            return []
+        rest = bytes(tail[end:])
+        tail.clear()
+        self._comments = 0
+        block = self._take_long()
+        try:
+            return [block, *self._cut(rest)]
+        except EventFault as fault:
+            fault.blocks.insert(0, block)
+            raise
+
+    def _take_long(self) -> bytes:
+        assert self._long is not None
+        block, self._long = self._long.getvalue(), None
+        return block
 
     def _thin_out(self, tail: bytearray) -> None:
         """Drop the comments among many blocks. Raises `EventFlood` if there are too many, or too many tiny blocks."""

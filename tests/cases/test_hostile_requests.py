@@ -1,7 +1,6 @@
 """No request holds the event loop, whatever it holds, and none takes more memory than about three times its bytes."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +16,12 @@ from tests.kit.process import GatewayProcess
 from tests.kit.upstreams import Upstream
 
 from .hostile import CASES, HostileRequest, built
+from .memory_use import memory, reset_peak
 
 # The longest turn of the loop in processor time. A turn takes 8 ms at most on the machine where this was written; the
 # bound leaves room for slower ones. Without the steps in which bodies are read it is exceeded a hundredfold.
-LONGEST_TURN = 0.06
+LONGEST_TURN = 0.02
+TRIES = 3  # another program may slow any turn down, but not the same turn three times
 LONGEST_TURN_TOGETHER = 0.15  # one turn may read from nine connections, and free the bodies of several
 MAX_BODY_BYTES = 67_108_864  # the default of `server.max_body_bytes`
 MEMORY_SHARE = 3.0  # of the bytes of a body
@@ -51,14 +52,16 @@ def answered(port: int, request: HostileRequest) -> Answer:
 def test_a_hostile_request_gets_its_answer_and_holds_up_nobody(
     gateway: LocalGateway, case: Mapping[str, Any]
 ) -> None:
-    request = built(case)
-    with gateway.watched() as watch:
-        answer = answered(gateway.port, request)
-    assert answer.status == request.status
-    assert answer.error()["message"]
-    assert len(answer.body) < 2000
-    assert watch.turns > 3
-    assert watch.longest < LONGEST_TURN
+    request, longest = built(case), list[float]()
+    while not longest or (min(longest) >= LONGEST_TURN and len(longest) < TRIES):
+        with gateway.watched() as watch:
+            answer = answered(gateway.port, request)
+        assert answer.status == request.status
+        assert answer.error()["message"]
+        assert len(answer.body) < 2000
+        assert watch.turns > 3
+        longest.append(watch.longest)
+    assert min(longest) < LONGEST_TURN
 
 
 def test_nine_hostile_requests_at_once_hold_up_nobody(gateway: LocalGateway) -> None:
@@ -103,22 +106,9 @@ def test_no_hostile_request_takes_more_memory_than_three_times_its_bytes(process
         request = built(case)
         size = MAX_BODY_BYTES if request.headers else len(request.content)  # a compressed body may become this long
         limit = int(MEMORY_SHARE * size) + MEMORY_BESIDE
-        before = _reset_peak(process.process.pid)
+        before = reset_peak(process.process.pid)
         answered(process.port, request)
-        growth = _memory(process.process.pid, "VmHWM") - before
+        growth = memory(process.process.pid, "VmHWM") - before
         if growth > limit:
             grown[request.name] = (growth, limit)
     assert grown == {}
-
-
-def _memory(pid: int, name: str) -> int:
-    """A figure of `/proc/PID/status` in bytes."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
-
-
-def _reset_peak(pid: int) -> int:
-    """Let the peak of the memory begin anew (proc(5), clear_refs); returns the memory in use."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-    return _memory(pid, "VmRSS")

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.observe.logs import JsonFormatter
 from tests.http.corpus import Case, body, post
-from tests.http.test_two_ways import WAYS, Bench, as_it_was
+from tests.http.two_ways import WAYS, Bench, as_it_was
 
 from .cases import cases
 

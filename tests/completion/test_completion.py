@@ -58,7 +58,7 @@ async def test_a_whole_answer_has_usage_and_metadata_and_is_settled_once() -> No
         completion = at.whole()
         completion.start()
         answer = await completion.wait_answer()
-        document = json.loads(answer.content)
+        document = json.loads(bytes(answer.content))
         assert document["usage"]["completion_tokens"] == 4
         assert document["routing_metadata"]["provider"] == "alpha"
         assert answer.headers["x-upstream"] == "alpha"

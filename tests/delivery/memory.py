@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from gateway.config import StreamSettings
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.subscriber import Subscriber
 from gateway.dialects.chat.frames import DONE
@@ -37,16 +38,16 @@ class MemorySink:
     def body(self) -> bytes:
         return b"".join(self.writes)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         assert not self.blocked
         assert not self.closed
-        self.writes.append(data)
+        self.writes.append(bytes(data))
         self.written.set()
         if self.room is not None:
             self.room -= len(data)
             self.blocked = self.room <= 0
 
-    def on_short_write(self, data: bytes, sent: int) -> None:
+    def on_short_write(self, data: Sendable, sent: int) -> None:
         raise AssertionError("written to directly")
 
     def unsent_bytes(self) -> int:
@@ -65,7 +66,7 @@ class MemorySink:
 class SlowSink(MemorySink):
     """Takes longer than a slice to be written to."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         until = time.perf_counter() + 1.2 * SLICE_SECONDS
         while time.perf_counter() < until:
             pass

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.config import StreamSettings
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
@@ -33,9 +34,9 @@ class Lane(MemorySink):
         super().__init__(body_end=b"")
         self._connection = connection
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         super().write(data)
-        self._connection.wire += data
+        self._connection.wire += bytes(data)
 
     def close(self) -> None:
         super().close()

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.in_step import STEP
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.subscriber import Subscriber
 from gateway.dialects.chat.frames import DONE
 from gateway.endings import Ending
@@ -23,7 +24,7 @@ COSTLY = 0.0001  # seconds that a slow sink takes for one write, so that MANY of
 class CostlySink(MemorySink):
     """A sink whose `write` takes `COSTLY` seconds, like a send to a kernel under load."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         super().write(data)
         until = time.perf_counter() + COSTLY
         while time.perf_counter() < until:
@@ -166,7 +167,7 @@ async def test_a_subscriber_that_ends_others_while_it_is_served_confuses_nobody(
     subscribers = crowd(stream, sinks)
 
     class Ender(MemorySink):
-        def write(self, data: bytes) -> None:
+        def write(self, data: Sendable) -> None:
             super().write(data)
             for subscriber in subscribers[::3]:
                 subscriber.end()

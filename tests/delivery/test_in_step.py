@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.in_step import STEP, SubscribersInStep
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.modes import Cause
 from gateway.delivery.pieces import Piece
 from gateway.delivery.socket_sink import SocketSink
@@ -233,7 +234,7 @@ async def test_full_and_gone_subscribers_leave_with_the_step_and_the_others_get_
 
 async def test_all_are_sent_one_piece_of_memory_and_keep_no_copy_of_it() -> None:
     class Noting(SocketSink):
-        def on_short_write(self, data: bytes, sent: int) -> None:
+        def on_short_write(self, data: Sendable, sent: int) -> None:
             self.short = data
             super().on_short_write(data, sent)
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from gateway.delivery.fanout import Fanout
+from gateway.delivery.long_piece import Sendable
 from gateway.delivery.modes import Cause, Mode
 from gateway.delivery.pieces import Piece
 from gateway.delivery.sinks import send_nowait
@@ -36,16 +37,16 @@ class DirectSink:
         self.is_gone = False
         self.is_closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Sendable) -> None:
         assert self.direct is not None
         self.writes += 1
         if (sent := send_nowait(self.direct, data)) != len(data):
             self.on_short_write(data, sent)
 
-    def on_short_write(self, data: bytes, sent: int) -> None:
+    def on_short_write(self, data: Sendable, sent: int) -> None:
         self.blocked = True
         self.is_gone = sent < 0
-        self.rest = data[max(sent, 0) :]
+        self.rest = bytes(data)[max(sent, 0) :]
 
     def unsent_bytes(self) -> int:
         return len(self.rest)
@@ -102,7 +103,7 @@ async def test_a_chunk_goes_to_the_socket_as_it_came_and_past_the_sink() -> None
 
 
 async def test_no_bytes_are_kept_for_the_only_subscriber() -> None:
-    made: list[bytes] = []
+    made: list[Sendable] = []
 
     class Noting(CompletionView):
         def piece(self, seq: int) -> Piece:

@@ -107,7 +107,7 @@ def test_a_whole_answer_is_read_by_its_dialect() -> None:
     assert owner.calls == ["content", "complete"]
     assert body.document is not None
     assert body.usage(0).completion_tokens == 1
-    assert body.document.encode(AnswerReport(body.usage(0), {"provider": "x"})).endswith(b'"by":"x"}')
+    assert bytes(body.document.encode(AnswerReport(body.usage(0), {"provider": "x"}))).endswith(b'"by":"x"}')
 
 
 def test_every_registered_dialect_has_a_name_and_paths_of_its_own() -> None:

@@ -10,7 +10,7 @@ A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
 A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or an event `failure`: `{"reason": "…"}`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,10 @@ class ToyReader:
                 return Meaning(error="the upstream reported an error", told=UpstreamMessage(data["reason"]))
         return Meaning()
 
+    def read_in_steps(self, block: bytes) -> Generator[None, None, Meaning]:
+        yield
+        return self.read(block)
+
     def is_terminal(self, rest: bytes) -> bool:
         return False
 
@@ -187,6 +191,12 @@ class ToyDialect:
 
     def joiner(self) -> ToyJoiner:
         return ToyJoiner()
+
+    def read_long_document(
+        self, content: bytes | bytearray, identity: AnswerIdentity
+    ) -> Generator[None, None, ToyDocument]:
+        yield
+        return self.read_document(content, identity)
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         return UpstreamMessage(body["reason"]) if "reason" in body else None

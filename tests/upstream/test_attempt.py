@@ -113,7 +113,7 @@ async def test_a_whole_answer_is_there_when_it_is_complete(provider: Provider) -
     assert trial.observer.outcome == ["content", "complete"]
     usage, document = trial.attempt.usage(0), trial.attempt.whole.document
     assert document is not None
-    completion = orjson.loads(document.encode(AnswerReport(usage, {})))
+    completion = orjson.loads(bytes(document.encode(AnswerReport(usage, {}))))
     assert completion["choices"][0]["message"]["role"] == "assistant"
     assert not usage.estimated
     await until(lambda: to.pool.statistics().idle == 1)

@@ -239,8 +239,9 @@ def whole(data: bytes) -> Owner:
     owner.body = WholeBody(owner, CHAT, IDENTITY)
     for start in range(0, len(data), 7):
         owner.body.feed(data[start : start + 7])
-    owner.body.finish()
-    owner.body.finish()
+    for _ in range(2):
+        for _ in owner.body.finish() or ():
+            pass
     return owner
 
 

@@ -247,3 +247,31 @@ def test_a_comment_is_no_event_for_anyone() -> None:
     assert sse.comment("keepalive") == sse.KEEPALIVE == b": keepalive\n\n"
     assert events_of(sse.KEEPALIVE) == []
     assert sse.decode(sse.KEEPALIVE) == sse.Event(None)
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_long_events_are_cut_like_short_ones_wherever_the_reads_fall(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(sse, "_LONG_BYTES", 8)
+    stream = b"data: a\n\n: x\n\ndata: " + b"b" * 50 + b"\n\n\n\ndata: c\ndata: d\n\ndata: " + b"e" * 30
+    decoder, blocks = sse.BlockDecoder(60), list[bytes]()
+    for start in range(0, len(stream), size):
+        blocks += decoder.feed(stream[start : start + size])
+    assert blocks == [b"data: a\n\n", b": x\n\n", b"data: " + b"b" * 50 + b"\n\n", b"data: c\ndata: d\n\n"]
+    assert decoder.finish() == b"data: " + b"e" * 30
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_a_long_event_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPatch, more: int, fits: bool) -> None:
+    monkeypatch.setattr(sse, "_LONG_BYTES", 8)
+    block = b"data: " + b"b" * (32 + more) + b"\n\n"
+    decoder, blocks = sse.BlockDecoder(40), list[bytes]()
+    try:
+        for start in range(0, len(block), 3):
+            blocks += decoder.feed(block[start : start + 3])
+    except sse.EventTooLarge:
+        assert not fits
+    else:
+        assert blocks == [block]
+        assert fits

@@ -6,6 +6,7 @@ from typing import Any
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.repair import CHUNK_OBJECT, Identity
 from gateway.dialects.dialect import AnswerReport
+from gateway.dialects.long_event import LONG_BYTES
 from gateway.errors import RivergateError
 from gateway.wire import json_text
 
@@ -17,24 +18,28 @@ def closing_frames(
 ) -> list[bytes]:
     """The report as members of the finish that was held back for it, else as an event of its own without choices.
 
+    A finish that came in one event with a long text is not read again: the report follows it.
+
     An event without choices breaks clients that read the first choice unasked, so it is sent only with a report.
     `kept`: what upstreams told in events without choices, and no later event has carried.
     """
     if report is None:
         return _without_report(identity, finish_frame, kept)
     members = {**(kept or {}), "usage": report.usage.as_json(), "routing_metadata": report.metadata}
-    if finish_frame is not None:
+    if finish_frame is not None and len(finish_frame) <= LONG_BYTES:
         return [encode({**json_text.loads(finish_frame[6:]), **members})]
-    return [encode({**_shared(identity), "choices": [], **members})]
+    event = encode({**_shared(identity), "choices": [], **members})
+    return [event] if finish_frame is None else [finish_frame, event]
 
 
 def _without_report(identity: Identity, finish_frame: bytes | None, kept: Mapping[str, Any] | None) -> list[bytes]:
     """The finish, and what upstreams told at length beside the usage, such as timings: in an event without text."""
     members = {name: value for name, value in (kept or {}).items() if isinstance(value, (dict, list))}
-    if finish_frame is not None:
+    if finish_frame is not None and len(finish_frame) <= LONG_BYTES:
         return [encode({**json_text.loads(finish_frame[6:]), **members}) if members else finish_frame]
     choice = {"index": 0, "delta": {}, "finish_reason": None}
-    return [encode({**_shared(identity), "choices": [choice], **members})] if members else []
+    event = [encode({**_shared(identity), "choices": [choice], **members})] if members else []
+    return event if finish_frame is None else [finish_frame, *event]
 
 
 def _shared(identity: Identity) -> dict[str, Any]:

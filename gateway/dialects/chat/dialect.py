@@ -1,6 +1,6 @@
 """Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions`."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from gateway.dialects.chat import document, errors, request
@@ -46,6 +46,12 @@ class ChatDialect:
     def joiner(self) -> ChatJoiner:
         """A joiner for one completion that came as events."""
         return ChatJoiner()
+
+    def read_long_document(
+        self, content: bytes | bytearray, identity: AnswerIdentity
+    ) -> Generator[None, None, document.ChatDocument]:
+        """Read a whole completion in steps. Raises `UpstreamError` as `read_document` does."""
+        return document.read_long_document(content, _identity(identity))
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message of an error answer, which may have any of the usual shapes; None if it holds no words."""

@@ -5,6 +5,8 @@ what the relay acts on: content, finish, error, `[DONE]`. The reader takes the u
 client gets it once, at the end, in the closing frames.
 """
 
+from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,12 +23,16 @@ from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.known_end import DONE, MAX_EVENTS, FoundRest, learn_finish, learn_rest
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.samples import remembered, sample_of, text_bytes
+from gateway.dialects.chat.shapes import EVENT
 from gateway.dialects.chat.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
+from gateway.dialects.long_event import LongEvent, TooManyLines
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
+from gateway.wire.json_abridged import TooManyEntries
+from gateway.wire.json_outline import TooDeep
 
 MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event loop for over 20 ms
 MAX_REPAIRED_BYTES = 1 << 18  # of an event with NaN in it, which takes 20 ms to read
@@ -59,6 +65,7 @@ class ChatReader:
         "_in_full",
         "_kept",
         "_kept_bytes",
+        "_long",
         "_memory",
         "_read_events",
         "_tail",
@@ -81,6 +88,7 @@ class ChatReader:
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
         self._kept_bytes = 0  # the size of these events
+        self._long: LongEvent | None = None  # the event that is being read in short
         self._words: tuple[UpstreamMessage | None, int] = (None, 0)  # words of no event, behind how many with content
         self._usage: SeenUsage | None = None  # from the first report on
         self.counts = Counts()
@@ -175,6 +183,33 @@ class ChatReader:
             if (text := plain_text(payload, self._identity)) is not None:
                 return self._read_plain(payload, text, block, is_first=roles != len(self._identity.roles_seen))
         return self._read_object(payload, block, plain=plain, named=name == b"error")
+
+    def read_in_steps(self, block: bytes) -> Generator[None, None, Meaning]:
+        """The meaning of a long block: its short block is read as any other, and the frame filled with the rest."""
+        event = LongEvent(block, EVENT, MAX_LINES)
+        try:
+            short = yield from event.shortened()
+        except TooManyLines:
+            return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
+        except (TooManyEntries, TooDeep) as problem:
+            return Meaning(error=f"the upstream sent an event that cannot be read: {problem}")
+        except ValueError:
+            return self.read(event.beginning())
+        yield
+        kept, self._long = self._kept_bytes, event
+        meaning = self.read(short) if short else _NOTHING
+        self._long = None
+        if meaning.content:
+            self.counts.text_bytes += event.hidden_text_bytes
+        if self._kept_bytes > kept:
+            self._kept = {name: event.value(value) for name, value in self._kept.items()}
+        if meaning.told is not None:
+            return meaning._replace(told=replace(meaning.told, text=event.words(meaning.told.text)))
+        if meaning.frame is None:
+            return meaning
+        yield
+        frame = yield from event.frame(meaning.frame)
+        return meaning._replace(frame=frame)
 
     def is_terminal(self, rest: bytes) -> bool:
         """Whether the last bytes of a body are `[DONE]` without its blank line."""
@@ -327,6 +362,8 @@ class ChatReader:
 
     def _keep(self, payload: dict[str, Any], size: int) -> None:
         """Keep what an event of this size tells beside its choices, since the event itself is not relayed."""
+        if self._long is not None:
+            size = self._long.size
         if payload.keys() <= _SHARED or self._kept_bytes + size > MAX_KEPT_BYTES:
             return
         self._kept_bytes += size
@@ -355,7 +392,9 @@ class ChatReader:
         return content, finish, suspect
 
     def _keep_sample(self, payload: dict[str, Any], block: bytes, frame: bytes) -> None:
-        if len(payload["choices"]) == 1 and self.shape.wants_samples and len(block) <= MAX_SAMPLE_BYTES:
+        if self._long is not None or len(payload["choices"]) != 1 or len(block) > MAX_SAMPLE_BYTES:
+            return
+        if self.shape.wants_samples:
             hits, memory, first = self.counts.events - self._read_events, self._memory, self._first
             give = partial(sample_of, payload, block, frame, hits)
             if self.counts.events == 1 and first is not None and memory is not None and memory.wants_beginning:

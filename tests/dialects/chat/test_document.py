@@ -19,7 +19,7 @@ def test_the_report_replaces_what_the_upstream_said_of_usage_and_routing() -> No
         b'{"choices": [%b], "usage": {"total_tokens": 9}, "routing_metadata": {"provider": "x"}}' % MESSAGE
     )
     report = AnswerReport(document.usage(5), {"provider": "alpha"})
-    completion = orjson.loads(document.encode(report))
+    completion = orjson.loads(bytes(document.encode(report)))
     assert (completion["id"], completion["model"]) == ("chatcmpl-1", "gpt-x")
     assert completion["usage"] == report.usage.as_json()
     assert completion["routing_metadata"] == {"provider": "alpha"}
