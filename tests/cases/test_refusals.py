@@ -78,17 +78,24 @@ async def test_a_refusal_is_one_line_and_one_count(
             assert SECRET_WORD not in caplog.text + str(lines(caplog))
 
 
-@pytest.mark.parametrize("content", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400", "invalid_request"),
+        (b"GET / FTP/1.1\r\n\r\n", "400", "invalid_request"),
+        (b"GET / HTTP/9.9\r\n\r\n", "505", "http_version_not_supported"),
+    ],
+)
 async def test_bytes_that_are_no_request_are_a_line_and_a_count(
-    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    content: bytes, status: str, code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     async with Bench.open(tmp_path) as bench:
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.service.port)
         writer.write(content)
-        assert b" 400 " in await reader.readline()
+        assert f" {status} ".encode() in await reader.readline()
         writer.close()
-        assert await counts(bench) == {("400", "invalid_request"): 1}
+        assert await counts(bench) == {(status, code): 1}
     [(level, fields)] = lines(caplog)
     assert (level, fields["request"], fields["key"]) == ("info", None, None)
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from gateway.dialects.chat import closing
-from gateway.dialects.chat.errors import MAX_ERROR_TEXT
 from gateway.dialects.chat.event_errors import (
     EVENT_MARKS,
     FAILED_FINISHES,
@@ -21,6 +20,7 @@ from gateway.dialects.chat.event_errors import (
 )
 from gateway.dialects.chat.frames import encode
 from gateway.dialects.chat.known_end import DONE, MAX_EVENTS, FoundRest, learn_finish, learn_rest
+from gateway.dialects.chat.odd_events import REPORTED, loads_with_nulls, read_odd
 from gateway.dialects.chat.repair import Identity, has_content, plain_text, repair_event
 from gateway.dialects.chat.samples import remembered, sample_of, text_bytes
 from gateway.dialects.chat.shapes import EVENT
@@ -35,7 +35,6 @@ from gateway.wire.json_abridged import TooManyEntries
 from gateway.wire.json_outline import TooDeep
 
 MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event loop for over 20 ms
-MAX_REPAIRED_BYTES = 1 << 18  # of an event with NaN in it, which takes 20 ms to read
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
@@ -45,8 +44,6 @@ _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
 _NOTHING = Meaning()
 _DONE = Meaning(done=True)
-_NO_OBJECT = "the upstream sent an event that is not a JSON object"
-_REPORTED = "the upstream reported an error"
 # The members that events share or that no later event needs, and those of a choice that tell nothing new alone.
 _SHARED = frozenset(
     {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "obfuscation"}
@@ -169,15 +166,15 @@ class ChatReader:
             return finish
         if not _SHORT <= len(data) <= _MUCH:
             if data.strip() == b"[DONE]":
-                return _DONE if self.last_words is None else Meaning(error=_REPORTED, told=self.last_words)
+                return _DONE if self.last_words is None else Meaning(error=REPORTED, told=self.last_words)
             if len(data) > _MUCH and json_text.holds_more_than(data, MAX_EVENT_VALUES):
                 return Meaning(error=f"the upstream sent an event of more than {MAX_EVENT_VALUES} values")
         try:
             payload = json_text.loads(data)
         except ValueError:
-            payload, plain = _with_nulls(data), False
+            payload, plain = loads_with_nulls(data), False
         if not isinstance(payload, dict):
-            return _read_odd(payload, data, named=name == b"error")
+            return read_odd(payload, data, named=name == b"error")
         if plain and not self._in_full:
             roles = len(self._identity.roles_seen)
             if (text := plain_text(payload, self._identity)) is not None:
@@ -243,7 +240,7 @@ class ChatReader:
         if not (payload.get("choices") or payload.get("usage")) or not EVENT_MARKS.isdisjoint(payload):
             message = read_event_error(payload, named=named)
             if message is not None:
-                return Meaning(error=_REPORTED, told=message)
+                return Meaning(error=REPORTED, told=message)
         if not isinstance(payload.get("choices"), list):
             is_chunk = "choices" in payload
             payload["choices"] = []
@@ -269,7 +266,7 @@ class ChatReader:
         tells = over and self._tells_more(payload["choices"])
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
-            return Meaning(error=_REPORTED, told=failure)
+            return Meaning(error=REPORTED, told=failure)
         if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
             self._take_usage(payload)
         members = len(payload)
@@ -400,24 +397,3 @@ class ChatReader:
             if self.counts.events == 1 and first is not None and memory is not None and memory.wants_beginning:
                 give = partial(remembered, memory, first, give)
             self.shape.learn_from(give)
-
-
-def _with_nulls(data: bytes) -> Any:
-    try:
-        return json_text.loads_with_nulls(data, MAX_REPAIRED_BYTES)
-    except ValueError:
-        return None
-
-
-def _read_odd(value: Any, data: bytes, *, named: bool) -> Meaning:
-    """The meaning of an event whose data is no JSON object: an error, in the upstream's words if it has any."""
-    if isinstance(value, list) and value and isinstance(first := value[0], dict):  # Gemini sends its errors in a list
-        message = read_event_error(first, named=named)
-        if message is not None:
-            return Meaning(error=_REPORTED, told=message)
-    words = value if isinstance(value, str) else data[: 4 * MAX_ERROR_TEXT].decode("utf-8", "replace")
-    words = words[:MAX_ERROR_TEXT].strip() if isinstance(value, str | None) else ""
-    if words.startswith(("{", "[", '"')) or not words.isprintable():
-        words = ""  # half an object has no words for a client
-    told = UpstreamMessage(words.encode("utf-8", "replace").decode()) if words else None
-    return Meaning(error=_REPORTED if named else _NO_OBJECT, told=told)
