@@ -21,6 +21,7 @@ from gateway.observe.metrics import Reading
 MAX_PATH_CHARACTERS = 200  # what a line repeats of a path: the longest of ours, with the id of a model, is shorter
 SUM_SECONDS = 10.0  # how long after the first unwritten line their number is told
 _SUSPICIOUS = frozenset({401, 403})  # somebody may be trying keys; the gateway's own faults are 500 and above
+_OTHER_VERSION = 505  # of HTTP: the fault of the client alone, unlike the other errors from 500 on
 # What looks like an API key or a viewer token, of ours or of a provider, and was put into a path by mistake.
 _SECRET = re.compile(r"\b(rg|rgv|sk|gsk|xai)[_-][A-Za-z0-9_.-]{8,}")
 
@@ -41,7 +42,7 @@ class Refusals:
         if self._limit.allow(str(status), clock.monotonic()):
             request = _SECRET.sub("[redacted]", line[:MAX_PATH_CHARACTERS])
             fields = {"status": status, "code": code, "request": request or None, **_known(head)}
-            if status >= 500 or status in _SUSPICIOUS:
+            if (status >= 500 and status != _OTHER_VERSION) or status in _SUSPICIOUS:
                 _log.warning("request refused", extra={"fields": fields})
             else:
                 _log.info("request refused", extra={"fields": fields})
