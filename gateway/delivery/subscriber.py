@@ -166,10 +166,10 @@ class Subscriber:
             return False
         unsent += self.sink.kernel_bytes()  # a slow client takes the kernel's bytes before the sink has room
         position = self.position
-        if before is None or position != before[0] or unsent < before[1]:
+        if before is not None and (position != before[0] or unsent < before[1]):
             self._last_look = (position, unsent, None)
             return False
-        stalled_since = now if before[2] is None else before[2]
+        stalled_since = now if before is None or before[2] is None else before[2]
         self._last_look = (position, unsent, stalled_since)
         return now - stalled_since >= limit
 
