@@ -18,8 +18,8 @@ from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
-from gateway.wire.json_filling import FilledText
 from gateway.wire.json_members import Buffer
+from gateway.wire.json_pieces import LongText
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class AnswerDocument(Protocol):
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
 
-    def encode(self, report: AnswerReport) -> bytes | FilledText:
+    def encode(self, report: AnswerReport) -> bytes | LongText:
         """The JSON for the client, with the parts of the report that the dialect has a place for.
 
         Raises `ValueError` if it is nested too deeply.
@@ -237,7 +237,10 @@ class AnswerJoiner(Protocol):
     """Joins the frames of one streamed answer to the whole answer that they tell."""
 
     def add(self, frame: bytes) -> None:
-        """Add the next frame of the dialect's reader."""
+        """Add the next frame of the dialect's reader. Raises `ValueError` if the answer is too much."""
+
+    def add_in_steps(self, frame: bytes) -> Generator[None, None, None]:
+        """Add the next frame, a long one, in steps of some milliseconds. Raises `ValueError` as `add` does."""
 
     def document(self, usage: Callable[[int], Usage]) -> AnswerDocument:
         """The whole answer. `usage`: the reader's, which its document tells."""

@@ -200,6 +200,11 @@ LONG_WORK: dict[str, str] = {
         f'data: {{"choices":[],"k{number}":"{"v" * 900_000}"}}\n\n' for number in range(32)
     ),
     "a million fractions in small events": event(f'{{"delta":{{"content":"a","x":[{many("0.1", 10_000)}]}}}}') * 100,
+    "thousands of members": delta(",".join(f'"k{number}":0' for number in range(9_000))) * 9,
+    "texts of sixty kilobytes": word("A" * 60_000) * 600,
+    "texts of one letter": HI * 9
+    + 'data: {"choices":[{"delta":{"content":"x","y":[1],"refusal":"z"}}]}\n\n' * 40_000,
+    "a sound of nine mebibytes": delta(f'"audio":{{"id":"s","data":"{"A" * 9 * MIB}"}}') * 2,
     "millions of lists": delta(f'"x":[{many("[]", 2_000_000)}]'),
     "lists in lists": delta(f'"x":[{many("[" * 90 + "]" * 90, 30_000)}]'),
     "millions of numbers": delta(f'"x":[{many("1", 3_000_000)}]'),

@@ -156,6 +156,10 @@ class ToyJoiner:
     def add(self, frame: bytes) -> None:
         self._text += orjson.loads(sse.decode(frame).data or b"{}").get("text", "")
 
+    def add_in_steps(self, frame: bytes) -> Generator[None, None, None]:
+        yield
+        self.add(frame)
+
     def document(self, usage: Callable[[int], Usage]) -> ToyDocument:
         used = usage(0)
         return ToyDocument({"text": self._text, "in": used.prompt_tokens, "out": used.completion_tokens})

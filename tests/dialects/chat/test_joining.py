@@ -23,7 +23,7 @@ def joined(*choices: dict[str, Any], **members: Any) -> dict[str, Any]:
         joiner.add(sse.frame(orjson.dumps({**event, **members})))
     document = joiner.document(lambda prompt_tokens: USED)
     assert document.usage(0) == USED
-    answer: dict[str, Any] = orjson.loads(document.encode(AnswerReport(USED, {"provider": "x"})))
+    answer: dict[str, Any] = orjson.loads(bytes(document.encode(AnswerReport(USED, {"provider": "x"}))))
     assert (answer["object"], answer["routing_metadata"]) == ("chat.completion", {"provider": "x"})
     assert answer["usage"] == USED.as_json()
     return answer
