@@ -8,7 +8,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 `chat/` and a line in `registry.py`; gateway/README.md has the steps.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -239,7 +239,7 @@ class AnswerJoiner(Protocol):
     def add(self, frame: bytes) -> None:
         """Add the next frame of the dialect's reader. Raises `ValueError` if the answer is too much."""
 
-    def add_in_steps(self, frame: bytes) -> Generator[None, None, None]:
+    def add_in_steps(self, frame: bytes) -> Iterator[None]:
         """Add the next frame, a long one, in steps of some milliseconds. Raises `ValueError` as `add` does."""
 
     def document(self, usage: Callable[[int], Usage]) -> AnswerDocument:

@@ -103,6 +103,8 @@ class JoinedEvents:
         for _ in reading or ():
             yield from self._join()
             yield
+            if self._is_over:
+                return
         yield from self._join()
         if self._is_whole and not self._is_over:
             self._is_over = True
@@ -120,7 +122,10 @@ class JoinedEvents:
                     size = 0
                     yield
                 if len(frame) > LONG_BYTES:
-                    yield from self._joiner.add_in_steps(frame)
+                    for _ in self._joiner.add_in_steps(frame):
+                        yield
+                        if self._is_over:
+                            return
                 else:
                     size += len(frame)
                     self._joiner.add(frame)

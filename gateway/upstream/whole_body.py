@@ -174,7 +174,7 @@ class WholeBody:
     def _spend(self) -> None:
         if self.over:
             return
-        self.over = True
+        self.stop()
         owner = self._owner  # the first call may release this body
         owner.on_content()  # what has come is the answer, and is paid for
         owner.on_broken(CostExceeded(BALANCE_SPENT))

@@ -4,7 +4,7 @@ In: frames as the reader of the dialect gives them, repaired. Out: the document 
 invariant: what events hold is kept as JSON, not as values, so that it takes no more memory than the events did.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.dialects.chat.repair import COMPLETION_OBJECT
@@ -17,12 +17,15 @@ from gateway.wire.json_pieces import Elements, JoinedText, LongText, Members, No
 
 MAX_LEVELS = 4  # of objects whose texts come in pieces: a choice, its message, a call, its function
 MAX_MEMBERS = 100_000  # of all choices, calls and objects whose texts come in pieces
-_CHOICE = 8  # counts as so many members
+_MEMBERS_OF_CHOICE = 8  # as which a choice counts
+_MEMBERS_OF_STEP = 1000  # 4 ms
 _AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
 _TEXTS = frozenset(  # the members whose strings come in pieces
     {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
 )
 _PLAIN = PieceWriter()
+
+Steps = Iterator[None]
 
 
 class JoinedCompletion:
@@ -60,9 +63,10 @@ class ChatJoiner:
     def add(self, frame: bytes) -> None:
         """Add the next frame. Raises `ValueError` if it is too much."""
         self._size += len(frame)
-        self._add(json_text.loads(frame[6:]))
+        for _ in self._add(json_text.loads(frame[6:])):
+            pass
 
-    def add_in_steps(self, frame: bytes) -> Generator[None, None, None]:
+    def add_in_steps(self, frame: bytes) -> Steps:
         """Add the next frame, a long one: the pieces of its event are filled when they are written."""
         self._size += len(frame)
         abridger = Abridger(frame, JOINED_EVENT, len(b"data: "), len(frame) - len(b"\n\n"))
@@ -70,7 +74,7 @@ class ChatJoiner:
         abridged = abridger.abridged()
         yield
         self._writer = PieceWriter(abridged)
-        self._add(json_text.loads(abridged.text))
+        yield from self._add(json_text.loads(abridged.text))
         self._writer = _PLAIN
 
     def document(self, usage: Callable[[int], Usage]) -> JoinedCompletion:
@@ -84,35 +88,37 @@ class ChatJoiner:
         completion: Members = {**self._members, "object": _PLAIN.write(COMPLETION_OBJECT), "choices": choices}
         return JoinedCompletion(completion, usage, is_short=self._size <= _AT_ONCE)
 
-    def _add(self, event: dict[str, Any]) -> None:
+    def _add(self, event: dict[str, Any]) -> Steps:
         choices = event.pop("choices")
         for name, value in event.items():
             self._set(self._members, name, value)
         for choice in choices:
-            self._add_choice(choice)
+            yield from self._add_choice(choice)
 
-    def _add_choice(self, choice: dict[str, Any]) -> None:
+    def _add_choice(self, choice: dict[str, Any]) -> Steps:
         index, delta = choice.pop("index"), choice.pop("delta")
         if (known := self._choices.get(index)) is None:
-            self._count_more(_CHOICE)
+            self._count_more(_MEMBERS_OF_CHOICE)
             null = _PLAIN.write(None)
             message: Members = {"role": _PLAIN.write("assistant"), "content": null}
             begun: Members = {"index": _PLAIN.write(index), "message": message, "finish_reason": null}
             known = self._choices[index] = begun, message
         for fragment in delta.pop("tool_calls", None) or ():
             self._count_more(1)
-            self._merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
+            yield from self._merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
         choice.pop("message", None)
         whole, message = known
-        self._merge(message, delta)
-        self._merge(whole, {name: value for name, value in choice.items() if value is not None})
+        yield from self._merge(message, delta)
+        yield from self._merge(whole, {name: value for name, value in choice.items() if value is not None})
 
-    def _merge(self, whole: Members, part: dict[str, Any], levels: int = MAX_LEVELS) -> None:
+    def _merge(self, whole: Members, part: dict[str, Any], levels: int = MAX_LEVELS) -> Steps:
         """Add a part to what has come before: texts, lists and objects grow, all else is replaced.
 
         Objects below so many levels are replaced, too.
         """
-        for name, value in part.items():
+        for number, (name, value) in enumerate(part.items(), 1):
+            if number % _MEMBERS_OF_STEP == 0:
+                yield
             known = whole.get(name)
             if isinstance(value, str) and name in _TEXTS and not isinstance(known, Elements):
                 if not isinstance(known, Text):
@@ -125,7 +131,7 @@ class ChatJoiner:
                 if not isinstance(known, dict):
                     known = {}
                     self._put(whole, name, known)
-                self._merge(known, value, levels - 1)
+                yield from self._merge(known, value, levels - 1)
             elif value is not None or name not in whole:
                 self._set(whole, name, value)
 
