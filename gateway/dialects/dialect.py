@@ -144,6 +144,9 @@ class DialectRequest(Protocol):
     def without_usage(self) -> "DialectRequest":
         """The same request without the field that asks for the usage, for an upstream that refuses the field."""
 
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        """Look in short steps for what is dropped from a long body, so that `upstream_body` takes no time for it."""
+
     def upstream_body(
         self,
         model: str,

@@ -49,6 +49,9 @@ class ToyRequest(ExtendedRequest):
     def without_usage(self) -> "ToyRequest":
         return self
 
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        return iter(())
+
     def upstream_body(
         self,
         model: str,
