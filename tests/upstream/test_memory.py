@@ -169,10 +169,11 @@ WAYS = st.builds(Way, *(st.booleans() for _ in Way._fields))
 
 @st.composite
 def reads(draw: st.DrawFn, events: list[bytes]) -> list[bytes]:
-    """These events as reads: each alone, or the end in one read, or cut anywhere."""
-    how = draw(st.sampled_from(["alone", "end", "all", "cut"]))
-    if how == "end":
-        at = draw(st.integers(0, len(events)))
+    """These events as reads: each alone, or all behind a place or from the finish on in one, or cut anywhere."""
+    how = draw(st.sampled_from(["alone", "rest", "rest", "end", "all", "cut"]))
+    if how in ("rest", "end"):
+        finishes = [place for place, data in enumerate(events) if b'"finish_reason":"' in data]
+        at = finishes[0] if finishes and how == "rest" else draw(st.integers(0, len(events)))
         return [*events[:at], *filter(None, [b"".join(events[at:])])]
     if how == "alone" or not (data := b"".join(events)):
         return events
