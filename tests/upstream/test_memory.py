@@ -144,13 +144,15 @@ def likely(draw: st.DrawFn) -> list[bytes]:
     events.append(DONE)
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         place = draw(st.integers(0, len(events)))
-        kind = draw(st.sampled_from(["put", "drop", "twice", "byte"]))
+        kind = draw(st.sampled_from(["put", "drop", "twice", "byte", "ends"]))
         if kind == "put":
             events.insert(place, draw(chunk(ids) | told_usage(ids) | st.sampled_from(ODD)))
         elif place < len(events) and kind == "byte":
             data = bytearray(events[place])
             data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
             events[place] = bytes(data)
+        elif place < len(events) and kind == "ends":
+            events[place] = events[place].replace(b"\n", draw(st.sampled_from([b"\r\n", b"\r"])))
         elif place < len(events):
             events[place : place + 1] = [events[place]] * 2 if kind == "twice" else []
     return events
