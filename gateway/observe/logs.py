@@ -5,6 +5,7 @@ exceptions are logged by type and place, without their arguments' reprs beyond t
 """
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -40,7 +41,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # orjson refuses lone surrogates and integers over 64 bits, which upstreams send
+            return json.dumps(line, default=str, separators=(",", ":"))
 
 
 class TextFormatter(logging.Formatter):

@@ -2,12 +2,13 @@
 
 import asyncio
 import io
+import json
 import logging
 
 import pytest
 
 from gateway.endings import Ending
-from gateway.observe.logs import BATCH_SECONDS, MAX_BATCH, BatchedHandler, write_ending
+from gateway.observe.logs import BATCH_SECONDS, MAX_BATCH, BatchedHandler, JsonFormatter, write_ending
 
 
 class Out(io.StringIO):
@@ -97,3 +98,11 @@ def test_the_fields_of_an_ending_are_not_made_for_a_line_that_is_not_written(log
     log.logger.setLevel(logging.WARNING)
     write_ending(log.logger, "one", Ending.COMPLETED, fail)
     assert log.out.writes == []
+
+
+@pytest.mark.parametrize("value", ["half of a pair: \ud83d", 1 << 70, {"deep": ["\udfff"]}])
+def test_what_orjson_refuses_is_written_all_the_same(log: Log, value: object) -> None:
+    log.handler.setFormatter(JsonFormatter())
+    write_ending(log.logger, "one", Ending.COMPLETED, lambda: {"told": value})
+    (lines,) = log.out.writes
+    assert json.loads("".join(lines))["told"] == value

@@ -1,85 +1,18 @@
 """Answers that begin as an earlier one did, read with a memory of that answer and without: there is no difference."""
 
-from itertools import pairwise
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import AnswerIdentity, AnswerReport
 from gateway.dialects.learned_shape import MAX_USELESS, AnswerMemory
 from gateway.dialects.usage import Usage
 from gateway.upstream.bodies import StreamBody
 
 from .body_owner import Owner
-
-IDENTITY = AnswerIdentity("1", 1, "m")
-DONE = b"data: [DONE]\n\n"
-
-
-def event(
-    delta: dict[str, Any],
-    answer_id: Any = "chatcmpl-1",
-    created: Any = 1_750_000_000,
-    finish: Any = None,
-    **more: Any,
-) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    payload = {
-        "id": answer_id,
-        "object": "chat.completion.chunk",
-        "created": created,
-        "model": "gpt",
-        "choices": [choice],
-    }
-    return b"data: " + orjson.dumps({**payload, **more}) + b"\n\n"
-
-
-def role(**more: Any) -> bytes:
-    return event({"role": "assistant", "content": ""}, **more)
-
-
-def word(text: str, **more: Any) -> bytes:
-    return event({"content": text}, **more)
-
-
-def answer(answer_id: str = "chatcmpl-1", created: int = 1_750_000_000) -> list[bytes]:
-    own = {"answer_id": answer_id, "created": created}
-    return [role(**own), word("one", **own), word(" two", **own), event({}, finish="stop", **own), DONE]
-
-
-class Whole:
-    """One answer that is read, and all that came of it."""
-
-    def __init__(self, reads: list[bytes], memory: AnswerMemory | None) -> None:
-        owner = Owner()
-        owner.body = body = StreamBody(owner, CHAT.reader(IDENTITY, memory))
-        for data in reads:
-            if not body.over:
-                for _ in body.feed(data) or ():
-                    pass
-        body.finish()
-        report = AnswerReport(Usage(1, 2, estimated=False), {})
-        self.seen = (
-            (owner.calls, owner.frames, owner.error and owner.error.reason),
-            (body.counts.events, body.counts.text_bytes, body.events, body.usage(7), body.finished),
-            body.closing_frames(report),
-        )
-
-
-def warm(events: list[bytes] | None = None) -> AnswerMemory:
-    """The memory after one answer."""
-    memory = AnswerMemory()
-    Whole(events or answer(), memory)
-    return memory
-
-
-def cut(data: bytes, cuts: list[int]) -> list[bytes]:
-    edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in pairwise(edges) if end > start]
+from .read_answer import DONE, IDENTITY, Whole, answer, cut, event, role, warm, word
 
 
 def test_a_second_answer_is_found_by_the_bytes_of_the_first() -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gateway.dialects.chat.repair import PLAIN_CHOICE, PLAIN_DELTA, PLAIN_EVENT, Identity
 from gateway.dialects.learned_shape import Around
 
 _ID = rb"(?P<id>[A-Za-z0-9._:-]{1,128})"
@@ -21,6 +22,7 @@ _TEXT = rb"(?P<text>[ !#-\[\]-\x7f]++)"  # the inside of a JSON string without e
 _FIND_ID = re.compile(rb'"id": ?"(%b)"' % _ID)
 _FIND_CREATED = re.compile(rb'"created": ?(%b),' % _CREATED)
 _PROBE_ID, _PROBE_CREATED = "hole", 1
+_TEXT_DELTA = PLAIN_DELTA | {"reasoning_content", "reasoning"}
 
 
 class Beginning(NamedTuple):
@@ -30,19 +32,34 @@ class Beginning(NamedTuple):
     text: "re.Pattern[bytes]"
     model: str
     choice: int  # its index
+    spoken: int | tuple[int, str]  # the kind of the text, as `Identity.spoken` has it
 
 
 def learn_beginning(role: bytes, around: Around) -> Beginning | None:
     """The beginning of which these are the event with the role and the bytes around the text of the next event.
 
-    Both were read as plain text (`repair.plain_text`), and are frames as they stand. None: there is a doubt.
+    The first was read as plain text (`repair.plain_text`), and both are frames as they stand. None: there is a doubt.
     """
     head, tail = around
     role_pattern, text_pattern = pattern_of(role), pattern_of(head, tail)
     if role_pattern is None or text_pattern is None or not (role.isascii() and head.isascii() and tail.isascii()):
         return None
-    payload = orjson.loads(role[6:-2])
-    return Beginning(role_pattern, text_pattern, payload["model"], payload["choices"][0]["index"])
+    first = orjson.loads(role[6:-2])
+    model, choice = first["model"], first["choices"][0]["index"]
+    spoken = _spoken(orjson.loads((head + b"." + tail)[6:-2]), choice)
+    if not model or len(spoken) != 1:
+        return None
+    return Beginning(role_pattern, text_pattern, model, choice, *spoken)
+
+
+def _spoken(payload: Mapping[str, Any], index: int) -> set[int | tuple[int, str]]:
+    """What the choice with this index has brought after this event; nothing if the event may mean more than text."""
+    (choice,) = payload["choices"]
+    delta, seen = choice["delta"], Identity("", 0, "")
+    plain = payload.keys() <= PLAIN_EVENT and choice.keys() <= PLAIN_CHOICE and delta.keys() <= _TEXT_DELTA
+    if plain and choice["index"] == index:
+        seen.note_spoken(index, delta)
+    return seen.spoken
 
 
 def pattern_of(before: bytes, after: bytes = b"") -> "re.Pattern[bytes] | None":
@@ -69,8 +86,8 @@ def pattern_of(before: bytes, after: bytes = b"") -> "re.Pattern[bytes] | None":
 def _holds(whole: bytes, probed: bytes) -> bool:
     """Whether the probes stand in place of the id and of the time, and change nothing else."""
     try:
-        expected: Mapping[str, Any] = orjson.loads(whole[6:])
-        found: Mapping[str, Any] = orjson.loads(probed[6:])
+        expected: Any = orjson.loads(whole[6:])
+        found: Any = orjson.loads(probed[6:])
     except ValueError:
         return False
-    return found == {**expected, "id": _PROBE_ID, "created": _PROBE_CREATED}
+    return isinstance(expected, dict) and found == {**expected, "id": _PROBE_ID, "created": _PROBE_CREATED}

@@ -95,13 +95,15 @@ def learn_rest(finish: KnownFinish, events: Sequence[bytes]) -> KnownRest | None
 
 def _learn_usage(block: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
     """The pattern of an event that brings nothing but the usage, and its usage object; None: it may bring more."""
-    pattern, counts = pattern_of(block) if block.startswith(b"data: ") else None, _FIND_COUNTS.findall(block)
-    if pattern is None or len(counts) != 1 or len(block) > MAX_FINISH_BYTES or not block.isascii():
+    if len(block) > MAX_FINISH_BYTES or not block.startswith(b"data: ") or not block.isascii():
+        return None
+    pattern = pattern_of(block)
+    if pattern is None or len(_FIND_COUNTS.findall(block)) != 1:
         return None
     payload, told = orjson.loads(block[6:]), _FIND_COUNTS.search(block)
     assert told is not None
     usage = payload.get("usage")
-    if payload.keys() - PLAIN_EVENT != {"usage"} or payload["choices"] != [] or not is_plain_usage(usage):
+    if payload.keys() - PLAIN_EVENT != {"usage"} or payload.get("choices") != [] or not is_plain_usage(usage):
         return None
     probed = block[: told.start()] + b'"prompt_tokens":1,"completion_tokens":2,"total_tokens":3' + block[told.end() :]
     if orjson.loads(probed[6:]) != {**payload, "usage": {**usage, **dict(zip(_COUNT_NAMES, (1, 2, 3), strict=True))}}:

@@ -127,7 +127,7 @@ class ChatReader:
             begun, (start, end), at = at, text.span("text"), text.end()
             self.shape.follow(data[begun:start], data[end:at])
             self._add(end - start)
-            identity.spoken.add(beginning.choice)
+            identity.spoken.add(beginning.spoken)
             frames.append(data[begun:at])
         return frames, at
 
