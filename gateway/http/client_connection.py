@@ -312,6 +312,7 @@ class ClientProtocol(web.RequestHandler):
         if request is Unparsed.INCOMPLETE and self._pieces < MAX_PIECES:
             self._pieces += 1
             if self._patience is None:
+                self.keep_alive(True)  # the connection is not idle: its timer must not cut the request off
                 self._patience = self._event_loop.call_later(PIECES_SECONDS, self._leave_to_aiohttp)
             return
         self._stop_waiting()
@@ -353,3 +354,4 @@ class ClientProtocol(web.RequestHandler):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+            seam.start_keepalive_timer(self)  # it ends a head that aiohttp waits for in vain, too

@@ -220,6 +220,30 @@ async def test_a_request_whose_rest_is_long_in_coming_goes_to_aiohttp(monkeypatc
         await case.exchange(plain(2), "fast 2")
 
 
+async def test_the_keepalive_time_does_not_end_a_request_that_comes_in_pieces() -> None:
+    async with Opened(keepalive_timeout=0.05) as case:
+        await case.exchange(plain(1), "fast 1")
+        await asyncio.sleep(0.03)
+        await case.peer.send(plain(2)[:-1])
+        await asyncio.sleep(0.04)
+        await case.exchange(plain(2)[-1:], "fast 2")
+        assert await case.peer.rest() == b""
+
+
+@pytest.mark.parametrize("before", [[], [plain(1)], [GET % 1]])
+async def test_the_beginning_of_a_head_does_not_keep_a_connection_for_ever(
+    before: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_connection, "PIECES_SECONDS", 0.02)
+    async with Opened(keepalive_timeout=0.05) as case:
+        for request in before:
+            await case.peer.send(request)
+            await case.peer.until(b">")
+        await case.peer.send(plain(2)[:-12])
+        await until(lambda: case.connection.served_by is Server.AIOHTTP)
+        assert await case.peer.rest() == b""
+
+
 # --- the end
 
 
