@@ -112,6 +112,16 @@ async def test_a_subscriber_beyond_a_limit_is_refused_on_both_ways_alike(tmp_pat
         assert not answers[0].closed
 
 
+@pytest.mark.parametrize("token", ["x", "{expired}", "{token}", "{feed_token}"])
+async def test_a_token_that_is_refused_learns_no_name_of_a_feed(tmp_path: Path, token: str) -> None:
+    async with Bench.open(tmp_path) as bench:
+        names = {way: await names_of(bench, way, tmp_path) for way in WAYS}
+        fast, slow = await both(bench, get("no feed", f"/v1/feeds/nothing/events?token={token}", key=None), names)
+        assert fast == slow
+        assert fast.status in (401, 403)
+        assert b"quiet" not in fast.body
+
+
 async def test_a_key_that_only_the_books_know_subscribes_by_aiohttps_way_and_then_by_the_fast_one(
     tmp_path: Path,
 ) -> None:
