@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.http import client_connection
 from gateway.http.capacity import ConnectionCount
-from gateway.http.client_connection import MAX_PIECES, MAX_SENT_AHEAD, ClientProtocol, Server
+from gateway.http.client_connection import MAX_PIECES, MAX_READS_AHEAD, MAX_SENT_AHEAD, ClientProtocol, Server
 from gateway.http.request_parser import REQUEST_LINE, PlainRequest, Unparsed, parse_request
 from gateway.turn_share import TurnShare
 
@@ -197,6 +197,24 @@ async def test_more_than_is_held_stops_reading_until_the_answer_is_there(case: C
     while received.count(b"<fast 2>") < ahead:
         received += await case.peer.until(b"<fast 2>")
     await sending
+
+
+async def test_a_client_that_sends_ahead_byte_by_byte_is_read_no_further(case: Case) -> None:
+    case.way.at_once = False
+    await case.peer.send(plain(1))
+    await until(lambda: case.way.waiting)
+    transport = cast(asyncio.Transport, case.connection.transport)
+    ahead = plain(2, b"x" * (MAX_READS_AHEAD - len(plain(2)) - 10))
+    for place in range(len(ahead)):
+        case.connection.data_received(ahead[place : place + 1])
+    assert transport.is_reading()
+    for _ in range(MAX_READS_AHEAD - len(ahead)):
+        case.connection.data_received(b"\n")
+    assert not transport.is_reading()
+    case.way.at_once = True
+    case.way.waiting.pop()()
+    await case.expect("fast 2")
+    assert transport.is_reading()
 
 
 # --- the rest of a request
