@@ -87,6 +87,21 @@ async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
     assert differences == {}
 
 
+async def test_both_ways_count_the_same_refusals(tmp_path: Path) -> None:
+    async with Bench.open(tmp_path) as bench:
+        names = {way: await names_of(bench, way, tmp_path) for way in WAYS}
+        await asyncio.sleep(1.1)  # until the key that expires has expired
+        counts = [await bench.refusals()]
+        for way in WAYS:
+            for case in GROUPS["tokens"]():
+                async with bench.connection(way) as exchange:
+                    await exchange(filled(case, names[way]))
+            counts.append(await bench.refusals())
+    fast, slow = counts[1] - counts[0], counts[2] - counts[1]
+    assert fast == slow
+    assert fast.total() > 30
+
+
 async def test_a_full_gateway_refuses_on_both_ways_alike_and_closes(tmp_path: Path) -> None:
     async with Bench.open(tmp_path, max_connections=1) as bench, bench.connection("fast") as other:
         assert (await other(post("alone"))).status == 200
