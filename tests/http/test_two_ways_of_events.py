@@ -127,6 +127,21 @@ async def test_a_subscriber_beyond_a_limit_is_refused_on_both_ways_alike(tmp_pat
         assert not answers[0].closed
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_subscriber_that_comes_while_draining_gives_its_place_back(tmp_path: Path, way: str) -> None:
+    case = get("a feed", FEED, mark=PRELUDE_ENDS)
+    async with (
+        Bench.open(tmp_path, {"max_subscribers_per_key": 1}) as bench,
+        bench.connection(way) as first,
+        bench.connection(way) as second,
+    ):
+        for exchange in (first, second):
+            assert (await exchange(post("before"))).status == 200
+        await bench.service.drain()
+        for exchange in (first, second):
+            assert (await exchange(case)).status == 200
+
+
 @pytest.mark.parametrize("token", ["x", "{expired}", "{token}", "{feed_token}"])
 async def test_a_token_that_is_refused_learns_no_name_of_a_feed(tmp_path: Path, token: str) -> None:
     async with Bench.open(tmp_path) as bench:
