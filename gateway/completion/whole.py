@@ -17,7 +17,7 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.router import Route
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
-from gateway.wire.json_filling import FilledText
+from gateway.wire.json_pieces import LongText
 
 ENVELOPE_BYTES = 1024  # the part of an answer's JSON that holds no text
 # The most bytes of JSON that one token takes: four of text, the rest for escapes and tool calls. An answer on its way
@@ -29,7 +29,7 @@ MAX_JSON_BYTES_PER_TOKEN = 16
 class WholeAnswer:
     """A completion as JSON with `usage` and `routing_metadata` added, and the headers that go with it."""
 
-    content: bytes | FilledText
+    content: bytes | LongText
     headers: dict[str, str]
 
 

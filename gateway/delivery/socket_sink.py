@@ -32,7 +32,9 @@ class SinkOwner(Protocol):
 class SocketSink:
     """The way to one taken-over socket (`Sink`, `Watched`)."""
 
-    __slots__ = ("_close_timer", "_owner", "_rest", "_sent", "_watch", "blocked", "body_end", "direct", "steady")
+    __slots__ = ("_close_timer", "_owner", "_rest", "_sent", "_watch", "blocked", "body_end", "direct")
+
+    steady = True  # of the class, since an idle subscriber is to take little memory
 
     def __init__(self, taken: socket.socket, watch: Watch, *, body_end: bytes) -> None:
         """`body_end`: the last chunk, or nothing where the body ends with the connection."""
@@ -42,7 +44,6 @@ class SocketSink:
         self._sent = 0  # how many bytes of `_rest` the kernel has taken
         self._close_timer: asyncio.TimerHandle | None = None
         self.body_end = body_end
-        self.steady = True
         self.blocked = False
         self.direct: socket.socket | None = taken
         if taken.gettimeout() != 0:

@@ -43,16 +43,14 @@ class Subscriber:
     """A client that receives a stream: counted from its creation on, sent bytes from `attach` on."""
 
     __slots__ = (
-        "_at_check",
         "_expiry",
         "_host",
+        "_last_look",
         "_on_end",
-        "_stalled_since",
         "_waiter",
         "cursor",
         "ending",
         "first_seq",
-        "is_audience",
         "mode",
         "seq",
         "sink",
@@ -60,15 +58,16 @@ class Subscriber:
         "view",
     )
 
-    def __init__(self, host: Host, view: View, seq: int, *, is_audience: bool = True) -> None:
+    is_audience = True  # it counts as audience, so it is a reason for the stream to go on
+
+    def __init__(self, host: Host, view: View, seq: int) -> None:
         self._host = host
         self._waiter: asyncio.Future[None] | None = None
-        self._stalled_since: float | None = None
+        # While bytes wait for the client: the position, the unsent bytes, and since when a look found them unchanged.
+        self._last_look: tuple[int, int, float | None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._on_end: Callable[[], None] | None = None
-        self._at_check = (seq, 0)  # the position and the unsent bytes at the last look for a stall
         self.mode = Mode.DETACHED
-        self.is_audience = is_audience  # it counts as audience, so it is a reason for the stream to go on
         self.view = view
         self.sink: Sink | None = None
         self.first_seq = seq  # where it began
@@ -124,7 +123,7 @@ class Subscriber:
 
     def on_writable(self) -> None:
         """The sink has room again."""
-        self._stalled_since = None
+        self._last_look = None
         if self.sink is not None:
             self._host.on_ready(self)
 
@@ -164,15 +163,18 @@ class Subscriber:
         """Whether the client has taken no byte for `limit` seconds although bytes waited for it."""
         if self.sink is None:
             return False
-        unsent, before = self.sink.unsent_bytes(), self._at_check
-        if unsent:
-            unsent += self.sink.kernel_bytes()  # a slow client takes the kernel's bytes before the sink has room
-        self._at_check = (self.position, unsent)
-        if not unsent or self.position != before[0] or unsent < before[1]:
-            self._stalled_since = None
-        elif self._stalled_since is None:
-            self._stalled_since = now
-        return self._stalled_since is not None and now - self._stalled_since >= limit
+        unsent, before = self.sink.unsent_bytes(), self._last_look
+        if not unsent:
+            self._last_look = None
+            return False
+        unsent += self.sink.kernel_bytes()  # a slow client takes the kernel's bytes before the sink has room
+        position = self.position
+        if before is not None and (position != before[0] or unsent < before[1]):
+            self._last_look = (position, unsent, None)
+            return False
+        stalled_since = now if before is None or before[2] is None else before[2]
+        self._last_look = (position, unsent, stalled_since)
+        return now - stalled_since >= limit
 
     def send_away(self, ending: Ending, retry_ms: int | None = None) -> None:
         """End the subscriber before its stream ends. If there is room, tell the client so, or when to come again.
@@ -204,3 +206,11 @@ class Subscriber:
             finally:
                 if self._on_end is not None:
                     self._on_end()
+
+
+class Onlooker(Subscriber):
+    """A subscriber that does not count as audience: the stream does not go on for its sake."""
+
+    __slots__ = ()
+
+    is_audience = False

@@ -4,14 +4,21 @@ In: the members of a body. Out: members for the upstream; the body that came sta
 to another upstream. An upstream that needs no change has no `BodyChanges` at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.wire import json_text
 from gateway.wire.json_members import Piece
 
 _Value = TypeVar("_Value")
+
+
+class Inner(NamedTuple):
+    """The value of a member, and the paths into it that lead to what is dropped."""
+
+    place: Piece
+    paths: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +50,43 @@ class BodyChanges:
             changed = _without(changed, path)
         return changed
 
-    def apply_to_pieces(self, members: Mapping[str, Piece], read: Callable[[Piece], Any]) -> dict[str, Piece]:
+    def apply_to_pieces(
+        self, members: Mapping[str, Piece], read: Callable[[Piece], Any], found: Mapping[Inner, list[Piece]]
+    ) -> dict[str, Piece | list[Piece]]:
         """The same for members whose values are places in a JSON text, or JSON texts of their own.
 
-        `read` makes the value of a place. Only a member into which a path of `drop` leads is read, and only if the
-        path leads to something there it is written anew.
+        `found`: what is left of members whose drops were looked for before. `read` makes the value of a place. Only
+        a member into which a path of `drop` leads is read, and only if the path leads to something there it is
+        written anew.
         """
         defaults = {name: json_text.dumps(value) for name, value in self.defaults.items()}
-        changed = self._named(members, defaults)
-        for name, *rest in self.drop:
-            if name not in changed:
+        named = self._named(members, defaults)
+        changed: dict[str, Piece | list[Piece]] = {**named}
+        for name, inner in self._inner_drops(named):
+            if inner in found:
+                changed[name] = found[inner]
                 continue
-            if not rest:
-                del changed[name]
-                continue
-            value = read(changed[name])
-            if (kept := _without(value, tuple(rest))) != value:
+            value = kept = read(inner.place)
+            for path in inner.paths:
+                kept = _without(kept, path)
+            if kept != value:
                 changed[name] = json_text.dumps(kept)
+        for name, *rest in self.drop:
+            if not rest:
+                changed.pop(name, None)
         return changed
+
+    def inner_places(self, members: Mapping[str, tuple[int, int]]) -> list[Inner]:
+        """The members into which paths of `drop` lead."""
+        return [inner for _, inner in self._inner_drops(self._named(members, {}))]
+
+    def _inner_drops(self, members: Mapping[str, Piece]) -> Iterator[tuple[str, Inner]]:
+        paths: dict[str, list[tuple[str, ...]]] = {}
+        for name, *rest in self.drop:
+            if rest and name in members:
+                paths.setdefault(name, []).append(tuple(rest))
+        for name, inner in paths.items():
+            yield name, Inner(members[name], tuple(inner))
 
     def _named(self, body: Mapping[str, _Value], defaults: Mapping[str, _Value]) -> dict[str, _Value]:
         """The members under the upstream's names, and the defaults of those that are not there."""

@@ -8,7 +8,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 `chat/` and a line in `registry.py`; gateway/README.md has the steps.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -18,8 +18,8 @@ from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
-from gateway.wire.json_filling import FilledText
 from gateway.wire.json_members import Buffer
+from gateway.wire.json_pieces import LongText
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,9 @@ class DialectRequest(Protocol):
     def without_usage(self) -> "DialectRequest":
         """The same request without the field that asks for the usage, for an upstream that refuses the field."""
 
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        """Look in short steps for what is dropped from a long body, so that `upstream_body` takes no time for it."""
+
     def upstream_body(
         self,
         model: str,
@@ -226,7 +229,7 @@ class AnswerDocument(Protocol):
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens: as the upstream counts them, else our own estimate, which contains `prompt_tokens`."""
 
-    def encode(self, report: AnswerReport) -> bytes | FilledText:
+    def encode(self, report: AnswerReport) -> bytes | LongText:
         """The JSON for the client, with the parts of the report that the dialect has a place for.
 
         Raises `ValueError` if it is nested too deeply.
@@ -237,7 +240,10 @@ class AnswerJoiner(Protocol):
     """Joins the frames of one streamed answer to the whole answer that they tell."""
 
     def add(self, frame: bytes) -> None:
-        """Add the next frame of the dialect's reader."""
+        """Add the next frame of the dialect's reader. Raises `ValueError` if the answer is too much."""
+
+    def add_in_steps(self, frame: bytes) -> Iterator[None]:
+        """Add the next frame, a long one, in steps of some milliseconds. Raises `ValueError` as `add` does."""
 
     def document(self, usage: Callable[[int], Usage]) -> AnswerDocument:
         """The whole answer. `usage`: the reader's, which its document tells."""

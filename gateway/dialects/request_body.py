@@ -5,14 +5,16 @@ one in steps (`BodyReading`), between which other work can be done, and its long
 (wire/json_outline.py).
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from gateway.dialects.body_changes import BodyChanges
+from gateway.dialects.body_changes import BodyChanges, Inner
 from gateway.errors import ClientError, InvalidParameter
 from gateway.wire import json_text
+from gateway.wire.json_dropping import kept_pieces
 from gateway.wire.json_members import Buffer, Member, Piece, exchange, joined, members_of, object_of, size
 from gateway.wire.json_outline import (
     MAX_MEMBERS,
@@ -39,7 +41,7 @@ class RequestBody:
     `document` is its value; of a long body, what its outline holds of it.
     """
 
-    __slots__ = ("_members", "content", "document", "observer", "outline")
+    __slots__ = ("_found", "_members", "content", "document", "observer", "outline")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class RequestBody:
         self.outline = outline  # of a long body
         self.observer = observer  # saw all strings of a long body
         self._members: Sequence[Member] | None = None
+        self._found: dict[Inner, list[Piece]] = {}  # what is left of long members
 
     @classmethod
     def read(cls, content: Buffer) -> "RequestBody":
@@ -102,7 +105,17 @@ class RequestBody:
                 values[name] = value
             else:
                 values.pop(name, None)
-        return self.content_of(object_of(changes.apply_to_pieces(values, self._value_of)))
+        return self.content_of(object_of(changes.apply_to_pieces(values, self._value_of, self._found)))
+
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        """Look in short steps for what an upstream's changes drop inside of long members, before `rewrite`."""
+        members = self.outline.members if self.outline is not None else ()
+        places = {member.name: (member.start, member.end) for member in members}
+        for inner in changes.inner_places(places):
+            place = inner.place
+            if inner not in self._found and isinstance(place, tuple) and place[1] - place[0] > SHORT_BYTES:
+                with contextlib.suppress(ValueError):  # then it is read in one step
+                    self._found[inner] = yield from kept_pieces(self.content, *place, inner.paths)
 
     def _value_of(self, piece: Piece) -> Any:
         text = piece if isinstance(piece, bytes) else self.content[piece[0] : piece[1]]
@@ -117,6 +130,7 @@ class RequestBody:
     def release(self) -> None:
         """Forget the bytes and the value: no further upstream will be asked."""
         self.content, self.document, self.outline, self.observer, self._members = b"", {}, None, None, ()
+        self._found = {}
 
 
 class LongContent:

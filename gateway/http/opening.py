@@ -4,7 +4,7 @@ It has three steps: `prepare` finds a stream to join, or the upstreams to ask; `
 place and money, and the directory for the stream key; `open` sends the request.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from gateway import clock
@@ -124,6 +124,12 @@ class Opening:
             wildcard=first.wildcard,
             headers=head.headers,
         )
+
+    def work_on_body(self) -> Iterator[None]:
+        """The work on a long body for all upstreams that may be asked, in short steps; after `prepare`."""
+        if self._joined is None:
+            for changes in {id(c): c for each in self._route.candidates if (c := each.endpoint.changes)}.values():
+                yield from self.plan.request.look_for_drops(changes)
 
     def _joinable(self, place: Place) -> Production | None:
         """The stream at this place of the directory, if a new subscriber would get all of it; else None.

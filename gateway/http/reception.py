@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.request_body import SHORT_BYTES
 from gateway.errors import ClientError
 from gateway.http.admission import head_of
 from gateway.http.answer_plan import plan_answer
@@ -10,6 +11,7 @@ from gateway.http.body import read_checked
 from gateway.http.opening import Opening
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.waiting import WaitingBody
+from gateway.upstream.read_work import ReadWork
 
 
 async def receive(request: web.Request, parts: ReplyParts, dialect: Dialect, *, detached: bool = False) -> Opening:
@@ -26,6 +28,10 @@ async def receive(request: web.Request, parts: ReplyParts, dialect: Dialect, *, 
             opening = Opening(parts.opening, plan, head)
             opening.hold(waiting)
             opening.prepare()
+            if len(checked.content) > SHORT_BYTES:
+                work = ReadWork(opening.work_on_body())
+                while not await parts.turns.run(work.run):
+                    pass
         except ClientError as error:
             parts.admission.count_refused(error, head.caller)
             raise

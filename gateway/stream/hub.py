@@ -18,7 +18,7 @@ from gateway.config import StreamSettings
 from gateway.delivery.slices import run_slice
 from gateway.endings import Ending
 from gateway.stream.kept import KeptEntry, KeptStream, entry_of, key_of, log_bytes_of, owner_of
-from gateway.stream.packed_log import pack
+from gateway.stream.packed_log import Block, pack
 from gateway.stream.production import Production, Running
 from gateway.stream.stream import Stream, StreamStatistics
 
@@ -295,7 +295,7 @@ class Hub:
         stream_id, stream = production.id, production.stream
         if self._is_read(stream_id, stream):
             return
-        blocks: list[bytes] = []
+        blocks: list[Block] = []
         if stream_id in self._streams:
             for block in pack(stream.log):
                 blocks.append(block)

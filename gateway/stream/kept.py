@@ -12,7 +12,7 @@ from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.stream.description import AnswerFacts, StreamFacts, answer_headers, describe
-from gateway.stream.packed_log import PackedLog, size_of
+from gateway.stream.packed_log import Block, PackedLog, size_of
 from gateway.stream.production import Production
 from gateway.stream.stream import EndedStream, Stream, StreamStatistics
 from gateway.wire import json_text
@@ -20,10 +20,10 @@ from gateway.wire import json_text
 # The owner, the stream key, the fingerprint of the request, the dialect's terminal and keep-alive bytes, the facts
 # (JSON: the epoch, the end and the ending of the log, five counts, and `StreamFacts`), and the blocks of the log
 # (`packed_log.py`).
-KeptEntry = tuple[str, str | None, bytes, bytes, bytes, bytes, *tuple[bytes, ...]]
+KeptEntry = tuple[str, str | None, bytes, bytes, bytes, bytes, *tuple[Block, ...]]
 
 
-def entry_of(production: Production, numbers: StreamStatistics, blocks: Iterable[bytes]) -> KeptEntry:
+def entry_of(production: Production, numbers: StreamStatistics, blocks: Iterable[Block]) -> KeptEntry:
     """The entry of a stream that has ended and has no subscriber. `blocks`: its packed log."""
     log = production.stream.log
     assert log.ending is not None

@@ -13,7 +13,7 @@ from gateway.config import StreamSettings
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.modes import Cause
 from gateway.delivery.pieces import View
-from gateway.delivery.subscriber import Subscriber
+from gateway.delivery.subscriber import Onlooker, Subscriber
 from gateway.endings import Ending
 from gateway.observe import logs
 from gateway.stream.attendance import Attendance
@@ -151,7 +151,7 @@ class Stream:
         view = self._views.get((framing, chunked))
         if view is None:
             view = self._views[framing, chunked] = framing.value(self._log, chunked=chunked)
-        subscriber = Subscriber(self, view, seq, is_audience=is_audience)
+        subscriber = (Subscriber if is_audience else Onlooker)(self, view, seq)
         self._subscribers[subscriber] = None
         if is_audience:
             self._audience.join()

@@ -16,8 +16,10 @@ import time
 from gateway.upstream.later_turns import LaterTurns
 
 PERIOD = 0.25  # seconds between two looks at the load
-WORTH = 4  # with this many reads in the time of a rest, resting begins: fewer save less than the rest costs
-ENOUGH = 2  # with this many reads in the time of a rest, resting goes on; below WORTH, so that it does not flutter
+# With this many reads in the time of a rest, resting begins. From half as many on a rest saves something, but the
+# core has time to spare then, and a token that comes at once is worth more (bench/README.md).
+WORTH = 8
+ENOUGH = 4  # with this many reads in the time of a rest, resting goes on; below WORTH, so that it does not flutter
 
 
 class Pace:

@@ -75,7 +75,7 @@ class WholeBody:
             return None
         if not self._is_decided:
             data = self._decide()
-        steps = self._events.body.feed(data) if self._events is not None else None
+        steps = self._events.feed(data) if self._events is not None else None
         # Events take many more bytes than their text, which is all that is sure to have cost something.
         if self._is_spent is not None and self._is_spent(self.counts.text_bytes if self._events else self._size):
             self._spend()
@@ -85,7 +85,7 @@ class WholeBody:
         if self.over:
             return None
         if self._events is not None:
-            return self._events.body.finish()
+            return self._events.finish()
         if len(self._data) > LONG_BYTES:
             return self._finish_in_steps()
         try:
@@ -123,12 +123,12 @@ class WholeBody:
     def stop(self) -> None:
         self.over = True
         if self._events is not None:
-            self._events.body.stop()
+            self._events.stop()
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The tokens of the answer; an estimate by the bytes that came if it was cut, or is nested too deeply."""
         if self._events is not None:
-            return self._events.body.usage(prompt_tokens)
+            return self._events.usage(prompt_tokens)
         if self.document is not None:
             with contextlib.suppress(ValueError, RecursionError):
                 return self.document.usage(prompt_tokens)
@@ -167,14 +167,14 @@ class WholeBody:
         if not are_events:
             return b""
         self._events = JoinedEvents(self, self._dialect, self._identity, self._max_event_bytes)
-        self.counts = self._events.body.counts
+        self.counts = self._events.counts
         data, self._data = bytes(self._data), bytearray()
         return data
 
     def _spend(self) -> None:
         if self.over:
             return
-        self.over = True
+        self.stop()
         owner = self._owner  # the first call may release this body
         owner.on_content()  # what has come is the answer, and is paid for
         owner.on_broken(CostExceeded(BALANCE_SPENT))

@@ -105,6 +105,7 @@ class Abridger:
         yield from self._outer_blanks()
         if self._at < self._end:
             raise ValueError("something follows the value")
+        yield  # the result takes a step of its own
 
     def abridged(self) -> Abridged:
         """The text in short, after the last step."""

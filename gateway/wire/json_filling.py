@@ -88,11 +88,13 @@ def _parts(abridged: Abridged, text: bytes) -> Iterator[tuple[bytes | Range, int
     """The parts of the text, and the ranges that fill it; with each range the level at which it stands."""
     first, second = (mark[1:] for mark in abridged.marks)
     pattern = rb"([SLO])(\\{1,2})%b\2%b([0-9]+)\2%b" % (first, second, first)
-    at, left = 0, dict(enumerate(abridged.cuts))
+    at, filled_before = 0, set[int]()
     for found in re.finditer(pattern, text):
         # Each is filled once: what looks like another is not ours, and could make a text of any length.
-        if len(found[3]) > MAX_DIGITS or (cut := left.pop(int(found[3]), None)) is None:
+        if len(found[3]) > MAX_DIGITS or (number := int(found[3])) in filled_before or number >= len(abridged.cuts):
             continue
+        filled_before.add(number)
+        cut = abridged.cuts[number]
         level = len(found[2]) - 1
         start, end = found.span()
         if cut.kind != b"S":

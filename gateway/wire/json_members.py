@@ -84,11 +84,11 @@ def exchange(length: int, members: Iterable[Member], changes: Mapping[str, bytes
     return [b"{", *pieces[:-1], b"}"]
 
 
-def object_of(values: Mapping[str, Piece]) -> list[Piece]:
-    """The pieces of an object with these members."""
+def object_of(values: Mapping[str, Piece | list[Piece]]) -> list[Piece]:
+    """The pieces of an object with these members, each of one piece or of some."""
     pieces: list[Piece] = []
     for name, value in values.items():
-        pieces += [json_text.dumps(name) + b":", value, b","]
+        pieces += [json_text.dumps(name) + b":", *(value if isinstance(value, list) else [value]), b","]
     return [b"{", *pieces[:-1], b"}"]
 
 

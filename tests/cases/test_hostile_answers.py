@@ -200,6 +200,13 @@ LONG_WORK: dict[str, str] = {
         f'data: {{"choices":[],"k{number}":"{"v" * 900_000}"}}\n\n' for number in range(32)
     ),
     "a million fractions in small events": event(f'{{"delta":{{"content":"a","x":[{many("0.1", 10_000)}]}}}}') * 100,
+    "thousands of members": delta(",".join(f'"k{number}":0' for number in range(9_000))) * 9,
+    "thousands of long members": delta(",".join(f'"k{number}":"{"v" * 90}"' for number in range(6_000))) * 9,
+    "thousands of long names": delta(",".join(f'"{"k" * 99}{number}":0' for number in range(6_000))) * 9,
+    "texts of sixty kilobytes": word("A" * 60_000) * 600,
+    "texts of one letter": HI * 9
+    + 'data: {"choices":[{"delta":{"content":"x","y":[1],"refusal":"z"}}]}\n\n' * 40_000,
+    "a sound of nine mebibytes": delta(f'"audio":{{"id":"s","data":"{"A" * 9 * MIB}"}}') * 2,
     "millions of lists": delta(f'"x":[{many("[]", 2_000_000)}]'),
     "lists in lists": delta(f'"x":[{many("[" * 90 + "]" * 90, 30_000)}]'),
     "millions of numbers": delta(f'"x":[{many("1", 3_000_000)}]'),
@@ -221,6 +228,16 @@ def test_much_work_of_events_in_the_place_of_a_whole_answer_is_done_in_short_tur
     answer = stage.play(Played((HI + LONG_WORK[work] + STOP + DONE).encode()), stream=False)
     assert answer.status == 200
     assert json.loads(answer.body)["choices"][0]["message"]["content"].startswith("hi")
+    assert stage.longest_turn < LONGEST_TURN
+
+
+def test_events_of_too_many_members_in_the_place_of_a_whole_answer_are_refused(stage: Stage) -> None:
+    events = "".join(
+        delta(",".join(f'"{n}":0' for n in range(start, start + 5_000))) for start in range(0, 10**5, 5000)
+    )
+    answer = stage.play(Played((HI + events + STOP + DONE).encode()), stream=False)
+    assert answer.status == 502
+    assert "cannot be joined to one answer: more than 100000 members" in told(answer)
     assert stage.longest_turn < LONGEST_TURN
 
 

@@ -87,6 +87,23 @@ def test_a_large_good_request_reaches_its_upstream_and_holds_up_nobody(gateway: 
     assert watch.longest < LONGEST_TURN
 
 
+def test_what_an_upstream_drops_inside_of_a_large_request_holds_up_nobody(logs: Path, alpha: Upstream) -> None:
+    written = configuration([(alpha, [MODEL])]).replace(
+        "[[upstreams.models]]", 'drop = ["messages.name"]\n[[upstreams.models]]'
+    )
+    messages = [{"role": "user", "content": "A" * 20_000_000, "name": "n"}] * 2 + [
+        {"role": "user", "name": "n"}
+    ] * 9000
+    gateway = LocalGateway(logs, written, KEYS)
+    try:
+        with gateway.watched() as watch:
+            answer = fetch(gateway.port, body(QUICK, stream=True, messages=messages))
+    finally:
+        gateway.close()
+    assert answer.status == 200
+    assert watch.longest < LONGEST_TURN
+
+
 def test_ten_lists_of_streams_at_once_hold_up_nobody_though_a_thousand_are_kept(gateway: LocalGateway) -> None:
     with RawClient(gateway.port) as client:
         for _ in range(1000):

@@ -19,8 +19,6 @@ from tests.kit.told_errors import (
     Pair,
     ToldError,
     answered,
-    by_auriko,
-    by_openai,
     play_all,
     reported,
     told_by,
@@ -72,7 +70,7 @@ def as_told(request: pytest.FixtureRequest, sdk: str, urls: tuple[str, str], cas
     if sdk in ("openai", "openai-6"):
         pairs = request.getfixturevalue("node")("told_errors.mjs", sdk, str(len(cases)), *urls)
         return [(ToldError(**straight), ToldError(**through)) for straight, through in pairs]
-    return told_by(by_auriko if sdk == "auriko" else by_openai, urls, len(cases))
+    return told_by(sdk, urls, len(cases))
 
 
 @pytest.fixture(scope="module", params=SDKS)

@@ -79,6 +79,6 @@ def test_pieces_are_read_only_where_a_path_leads_into_them() -> None:
 
     changes = BodyChanges.build({"old": "new"}, {"z": 1}, ["new.c", "b", "absent.x"])
     assert changes is not None
-    after = changes.apply_to_pieces({"a": (0, 5), "b": (5, 9), "old": (9, 20)}, value_of)
+    after = changes.apply_to_pieces({"a": (0, 5), "b": (5, 9), "old": (9, 20)}, value_of, {})
     assert after == {"a": (0, 5), "new": b'{"d":2}', "z": b"1"}
     assert places == [(9, 20)]

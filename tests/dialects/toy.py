@@ -10,7 +10,7 @@ A request: `{"model": "m", "ask": "…", "live": true}`. A streamed answer:
 A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or an event `failure`: `{"reason": "…"}`.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,9 @@ class ToyRequest(ExtendedRequest):
 
     def without_usage(self) -> "ToyRequest":
         return self
+
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        return iter(())
 
     def upstream_body(
         self,
@@ -155,6 +158,10 @@ class ToyJoiner:
 
     def add(self, frame: bytes) -> None:
         self._text += orjson.loads(sse.decode(frame).data or b"{}").get("text", "")
+
+    def add_in_steps(self, frame: bytes) -> Iterator[None]:
+        yield
+        self.add(frame)
 
     def document(self, usage: Callable[[int], Usage]) -> ToyDocument:
         used = usage(0)

@@ -316,6 +316,46 @@ def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> 
     assert body.usage(0).completion_tokens == 13  # 50 bytes at four bytes a token
 
 
+LONG = [ROLE, word("A" * 100_000), word("B" * 100_000), FINISH, DONE]
+
+
+def test_long_events_in_the_place_of_a_completion_are_joined_in_steps() -> None:
+    owner = Owner()
+    owner.body = body = WholeBody(owner, CHAT, IDENTITY)
+    steps = body.feed(b"".join(LONG))
+    assert steps is not None
+    assert owner.calls == []
+    assert len(list(steps)) > 3
+    assert owner.calls == ["content", "complete"]
+    assert body.document is not None
+    answer = orjson.loads(bytes(body.document.encode(AnswerReport(body.usage(0), {}))))
+    assert answer["choices"][0]["message"]["content"] == "A" * 100_000 + "B" * 100_000
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_events_that_nobody_waits_for_any_more_are_not_joined_on(done: int) -> None:
+    owner = Owner()
+    owner.body = body = WholeBody(owner, CHAT, IDENTITY)
+    steps = body.feed(b"".join(LONG))
+    assert steps is not None
+    for _ in range(done):
+        next(steps)
+    body.stop()
+    body.release()
+    assert len(list(steps)) < 3
+    assert owner.calls == []
+
+
+def test_events_that_cost_too_much_are_the_answer_and_are_not_joined_on() -> None:
+    owner = Owner()
+    owner.body = body = WholeBody(owner, CHAT, IDENTITY, lambda size: size > 3)
+    for _ in body.feed(ROLE + word("one ") + word("A" * 100_000)) or ():
+        pass
+    assert body.feed(word("x")) is None
+    assert owner.calls == ["content", "broken"]
+    assert isinstance(owner.error, CostExceeded)
+
+
 class Unasking(Owner):
     """An owner that hears of the end, and has not asked for the last frames."""
 

@@ -1,124 +1,166 @@
 """Pure: joins the chunk objects of a streamed chat completion to the whole completion that they tell.
 
-In: frames as the reader of the dialect gives them, repaired. Out: the document of an answer that is not streamed.
+In: frames as the reader of the dialect gives them, repaired. Out: the document of an answer that is not streamed. The
+invariant: what events hold is kept as JSON, not as values, so that it takes no more memory than the events did.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.dialects.chat.repair import COMPLETION_OBJECT
+from gateway.dialects.chat.shapes import JOINED_EVENT
 from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
+from gateway.wire.json_abridged import Abridger
+from gateway.wire.json_pieces import Elements, JoinedText, LongText, Members, Node, PieceWriter, Text
 
 MAX_LEVELS = 4  # of objects whose texts come in pieces: a choice, its message, a call, its function
+MAX_MEMBERS = 100_000  # of all choices, calls and objects whose texts come in pieces
+_MEMBERS_OF_CHOICE = 8  # as which a choice counts
+_MEMBERS_OF_STEP = 1000  # 4 ms
+_AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
 _TEXTS = frozenset(  # the members whose strings come in pieces
     {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
 )
+_PLAIN = PieceWriter()
+
+Steps = Iterator[None]
 
 
 class JoinedCompletion:
     """The whole completion, and the usage as the reader of its events tells it."""
 
-    __slots__ = ("_completion", "_usage")
+    __slots__ = ("_completion", "_is_short", "_usage")
 
-    def __init__(self, completion: dict[str, Any], usage: Callable[[int], Usage]) -> None:
+    def __init__(self, completion: Members, usage: Callable[[int], Usage], *, is_short: bool) -> None:
         self._completion = completion
         self._usage = usage
+        self._is_short = is_short
 
     def usage(self, prompt_tokens: int) -> Usage:
         return self._usage(prompt_tokens)
 
-    def encode(self, report: AnswerReport) -> bytes:
+    def encode(self, report: AnswerReport) -> bytes | LongText:
         members = {"usage": report.usage.as_json(), "routing_metadata": report.metadata}
-        return json_text.dumps_line({**self._completion, **members})
+        text = JoinedText(self._completion | {name: _PLAIN.write(value) for name, value in members.items()})
+        return bytes(text) if self._is_short else text
 
 
 class ChatJoiner:
-    """Joins the events of one completion. Texts are collected in pieces, and joined at the end."""
+    """Joins the events of one completion. Texts and lists are collected in pieces, which are never joined here."""
 
-    __slots__ = ("_calls", "_choices", "_members")
+    __slots__ = ("_calls", "_choices", "_count", "_members", "_size", "_writer")
 
     def __init__(self) -> None:
-        self._members: dict[str, Any] = {}  # what stands beside the choices; the last event counts
-        self._choices: dict[int, dict[str, Any]] = {}
-        self._calls: dict[int, dict[int, dict[str, Any]]] = {}  # the tool calls of each choice, by their indexes
+        self._members: Members = {}  # what stands beside the choices; the last event counts
+        self._choices: dict[int, tuple[Members, Members]] = {}  # with the message of each
+        self._calls: dict[int, dict[int, Members]] = {}  # the tool calls of each choice, by their indexes
+        self._count = 0  # of members
+        self._size = 0  # of all frames
+        self._writer = _PLAIN  # of the event that is being added
 
     def add(self, frame: bytes) -> None:
-        """Add the next frame."""
-        event = json_text.loads(frame[6:])
-        choices = event.pop("choices")
-        self._members.update(event)
-        for choice in choices:
-            self._add_choice(choice)
+        """Add the next frame. Raises `ValueError` if it is too much."""
+        self._size += len(frame)
+        for _ in self._add(json_text.loads(frame[6:])):
+            pass
+
+    def add_in_steps(self, frame: bytes) -> Steps:
+        """Add the next frame, a long one: the pieces of its event are filled when they are written."""
+        self._size += len(frame)
+        abridger = Abridger(frame, JOINED_EVENT, len(b"data: "), len(frame) - len(b"\n\n"))
+        yield from abridger.steps()
+        abridged = abridger.abridged()
+        yield
+        self._writer = PieceWriter(abridged)
+        yield from self._add(json_text.loads(abridged.text))
+        self._writer = _PLAIN
 
     def document(self, usage: Callable[[int], Usage]) -> JoinedCompletion:
         """The completion; nothing is added after that."""
-        choices = [_joined(self._choices[index]) for index in sorted(self._choices)]
+        choices = Elements()
+        for index in sorted(self._choices):
+            choice, message = self._choices[index]
+            if calls := self._calls.get(index):
+                message["tool_calls"] = Elements(calls[number] for number in sorted(calls))
+            choices.append(choice)
+        completion: Members = {**self._members, "object": _PLAIN.write(COMPLETION_OBJECT), "choices": choices}
+        return JoinedCompletion(completion, usage, is_short=self._size <= _AT_ONCE)
+
+    def _add(self, event: dict[str, Any]) -> Steps:
+        choices = event.pop("choices")
+        for name, value in event.items():
+            self._set(self._members, name, value)
         for choice in choices:
-            if calls := self._calls.get(choice["index"]):
-                choice["message"]["tool_calls"] = [_joined(calls[index]) for index in sorted(calls)]
-        return JoinedCompletion({**self._members, "object": COMPLETION_OBJECT, "choices": choices}, usage)
+            yield from self._add_choice(choice)
 
-    def _add_choice(self, choice: dict[str, Any]) -> None:
+    def _add_choice(self, choice: dict[str, Any]) -> Steps:
         index, delta = choice.pop("index"), choice.pop("delta")
-        whole = self._choices.get(index)
-        if whole is None:
-            message = {"role": "assistant", "content": None}
-            whole = self._choices[index] = {"index": index, "message": message, "finish_reason": None}
+        if (known := self._choices.get(index)) is None:
+            self._count_more(_MEMBERS_OF_CHOICE)
+            null = _PLAIN.write(None)
+            message: Members = {"role": _PLAIN.write("assistant"), "content": null}
+            begun: Members = {"index": _PLAIN.write(index), "message": message, "finish_reason": null}
+            known = self._choices[index] = begun, message
         for fragment in delta.pop("tool_calls", None) or ():
-            _merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
+            self._count_more(1)
+            yield from self._merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
         choice.pop("message", None)
-        _merge(whole["message"], delta)
-        _merge(whole, {name: value for name, value in choice.items() if value is not None})
+        whole, message = known
+        yield from self._merge(message, delta)
+        yield from self._merge(whole, {name: value for name, value in choice.items() if value is not None})
 
+    def _merge(self, whole: Members, part: dict[str, Any], levels: int = MAX_LEVELS) -> Steps:
+        """Add a part to what has come before: texts, lists and objects grow, all else is replaced.
 
-class _Pieces(list[str]):
-    """A text that is not joined yet."""
+        Objects below so many levels are replaced, too.
+        """
+        for number, (name, value) in enumerate(part.items(), 1):
+            if number % _MEMBERS_OF_STEP == 0:
+                yield
+            known = whole.get(name)
+            if isinstance(value, str) and name in _TEXTS and not isinstance(known, Elements):
+                if not isinstance(known, Text):
+                    known = Text()
+                    self._put(whole, name, known)
+                known.append(self._writer.write_inner(value))
+            elif isinstance(value, list) or isinstance(known, Elements):
+                self._put(whole, name, self._grown(known, value))
+            elif isinstance(value, dict) and levels:
+                if not isinstance(known, dict):
+                    known = {}
+                    self._put(whole, name, known)
+                yield from self._merge(known, value, levels - 1)
+            elif value is not None or name not in whole:
+                self._set(whole, name, value)
 
+    def _grown(self, known: Node | None, value: Any) -> Elements:
+        """The list with what follows it; a text before or behind it becomes a part of it."""
+        before = known if isinstance(known, Elements) else Elements()
+        if isinstance(known, Text) and any(known):
+            before.append({"type": _PLAIN.write("text"), "text": known})
+        if isinstance(value, list):
+            if value:
+                before.append(self._writer.write_inner(value))
+        elif value:
+            before.append(self._writer.write({"type": "text", "text": value} if isinstance(value, str) else value))
+        return before
 
-class _Parts(list[Any]):
-    """A list that grows with the events."""
+    def _set(self, whole: Members, name: str, value: Any) -> None:
+        """Replace a member; members that were left out of a long event get a number of their own."""
+        if self._writer.is_left_out(name):
+            whole[len(whole)] = self._writer.write_inner({name: value})
+            self._count_more(1)
+        else:
+            self._put(whole, name, self._writer.write(value))
 
+    def _put(self, whole: Members, name: str, node: Node) -> None:
+        if name not in whole:
+            self._count_more(1)
+        whole[name] = node
 
-def _merge(whole: dict[str, Any], part: dict[str, Any], levels: int = MAX_LEVELS) -> None:
-    """Add a part to what has come before: texts, lists and objects grow, all else is replaced.
-
-    Objects below so many levels are replaced, too.
-    """
-    for name, value in part.items():
-        known = whole.get(name)
-        if isinstance(value, str) and name in _TEXTS and not isinstance(known, _Parts):
-            if isinstance(known, _Pieces):
-                known.append(value)
-            else:
-                whole[name] = _Pieces([value])
-        elif isinstance(value, list) or isinstance(known, _Parts):
-            whole[name] = _grown(known, value)
-        elif isinstance(value, dict) and levels:
-            if not isinstance(known, dict):
-                known = whole[name] = {}
-            _merge(known, value, levels - 1)
-        elif value is not None or name not in whole:
-            whole[name] = value
-
-
-def _grown(known: Any, value: Any) -> _Parts:
-    """The list with what follows it; a text before or behind it becomes a part of it."""
-    before = known if isinstance(known, _Parts) else _Parts()
-    if isinstance(known, _Pieces) and any(known):
-        before.append({"type": "text", "text": "".join(known)})
-    if isinstance(value, list):
-        before.extend(value)
-    elif value:
-        before.append({"type": "text", "text": value} if isinstance(value, str) else value)
-    return before
-
-
-def _joined(value: Any, levels: int = MAX_LEVELS + 1) -> Any:
-    """The value with its texts joined."""
-    if isinstance(value, _Pieces):
-        return "".join(value)
-    if isinstance(value, dict) and levels:
-        return {name: _joined(inner, levels - 1) for name, inner in value.items()}
-    return value
+    def _count_more(self, members: int) -> None:
+        self._count += members
+        if self._count > MAX_MEMBERS:
+            raise ValueError(f"more than {MAX_MEMBERS} members")

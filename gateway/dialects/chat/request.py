@@ -6,7 +6,7 @@ client in the upstream's words. The first fault ends the check, so that a body o
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -108,6 +108,10 @@ class ChatRequest(ExtendedRequest):
     def without_usage(self) -> "ChatRequest":
         """The request without `stream_options`, whose other members say nothing without a usage."""
         return replace(self, drops_usage=True)
+
+    def look_for_drops(self, changes: BodyChanges) -> Iterator[None]:
+        """Look in short steps for what is dropped from a long body, so that `upstream_body` takes no time for it."""
+        return self.source.look_for_drops(changes)
 
     def upstream_body(
         self,

@@ -22,3 +22,7 @@ _MEMBERS = {"choices": Shape(elements=_CHOICE), "error": Shape({}), "errors": Sh
 _OBJECT = Shape(_MEMBERS)
 
 EVENT = COMPLETION = Shape(_MEMBERS, elements=_OBJECT)  # Google lists the object of an error
+
+_JOINED_BODY = Shape({**(_BODY.members or {}), "audio": Shape({})})
+_JOINED_CHOICE = Shape({"delta": _JOINED_BODY, "logprobs": Shape({})})
+JOINED_EVENT = Shape({"choices": Shape(elements=_JOINED_CHOICE)})  # and all that grows with the events, to be joined

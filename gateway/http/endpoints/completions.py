@@ -17,7 +17,7 @@ from gateway.http.opening import Opening
 from gateway.http.reception import receive
 from gateway.http.request_id import request_id_of
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
-from gateway.wire.json_filling import FilledText
+from gateway.wire.json_pieces import LongText
 
 
 class CompletionEndpoints:
@@ -76,18 +76,18 @@ class CompletionEndpoints:
             client.unwatch()
             opening.let_go()
         content = answer.content
-        if isinstance(content, FilledText):
+        if not isinstance(content, bytes):
             return _long_response(content, answer.headers)
         return web.Response(body=content, content_type="application/json", headers=answer.headers)
 
 
-def _long_response(content: FilledText, headers: dict[str, str]) -> web.Response:
+def _long_response(content: LongText, headers: dict[str, str]) -> web.Response:
     """The response of a long answer, which is sent part by part as fast as its client takes it."""
     length = {} if (size := content.size) is None else {"Content-Length": str(size)}
     return web.Response(body=_parts(content), content_type="application/json", headers=headers | length)
 
 
-async def _parts(content: FilledText) -> AsyncIterator[bytes]:
+async def _parts(content: LongText) -> AsyncIterator[bytes]:
     for part in content.parts():
         yield part
         await asyncio.sleep(0)  # a client that is quick enough is never waited for

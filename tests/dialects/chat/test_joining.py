@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.chat.joining import MAX_MEMBERS
 from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage
 from gateway.wire import sse
@@ -15,22 +16,28 @@ from gateway.wire import sse
 USED = Usage(3, 2, estimated=False)
 
 
-def joined(*choices: dict[str, Any], **members: Any) -> dict[str, Any]:
+def joined(*choices: dict[str, Any], in_steps: bool = False, **members: Any) -> dict[str, Any]:
     """The document of events with one choice each, whose index is 0 unless it has another."""
     joiner = CHAT.joiner()
     for choice in choices:
         event = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, **choice}]}
-        joiner.add(sse.frame(orjson.dumps({**event, **members})))
+        frame = sse.frame(orjson.dumps({**event, **members}))
+        if in_steps:
+            for _ in joiner.add_in_steps(frame):
+                pass
+        else:
+            joiner.add(frame)
     document = joiner.document(lambda prompt_tokens: USED)
     assert document.usage(0) == USED
-    answer: dict[str, Any] = orjson.loads(document.encode(AnswerReport(USED, {"provider": "x"})))
+    answer: dict[str, Any] = orjson.loads(bytes(document.encode(AnswerReport(USED, {"provider": "x"}))))
     assert (answer["object"], answer["routing_metadata"]) == ("chat.completion", {"provider": "x"})
     assert answer["usage"] == USED.as_json()
     return answer
 
 
-def message(*deltas: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = joined(*({"delta": delta} for delta in deltas))["choices"][0]["message"]
+def message(*deltas: dict[str, Any], in_steps: bool = False) -> dict[str, Any]:
+    answer = joined(*({"delta": delta} for delta in deltas), in_steps=in_steps)
+    found: dict[str, Any] = answer["choices"][0]["message"]
     return found
 
 
@@ -135,3 +142,58 @@ def test_what_is_nested_deeply_is_kept_as_it_came(name: str, levels: int) -> Non
         assert found["tool_calls"] == [1]
         found = found["data"]
     assert found == "a"
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES), min_size=1))
+def test_long_events_are_joined_as_short_ones_are(deltas: list[dict[str, Any]]) -> None:
+    assert message(*deltas, in_steps=True) == message(*deltas)
+
+
+@pytest.mark.parametrize("text", ["A", '"\\', "é\u2028", "😀"])
+def test_what_is_left_out_of_long_events_comes_back(text: str) -> None:
+    text *= 9000
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
+    delta = {
+        "content": text,
+        "audio": {"data": text},
+        "images": [{"url": text}],
+        "x": {"y": [text, {"z": text}]},
+        text: text,
+        "tool_calls": [call],
+    }
+    choices = [{"delta": delta, "logprobs": {"content": [{"token": text}] * 2}}] * 3
+    answer = joined(*choices, in_steps=True, system_fingerprint=text)
+    choice = answer["choices"][0]
+    message = choice["message"]
+    assert answer["system_fingerprint"] == text
+    assert (message["content"], message["audio"], message[text]) == (text * 3, {"data": text * 3}, text)
+    assert message["images"] == [{"url": text}] * 3
+    assert message["x"] == {"y": [text, {"z": text}]}
+    assert message["tool_calls"][0]["function"]["arguments"] == text * 3
+    assert choice["logprobs"] == {"content": [{"token": text}] * 6}
+
+
+def test_a_long_answer_is_written_in_parts() -> None:
+    joiner, frame = (
+        CHAT.joiner(),
+        sse.frame(b'{"choices":[{"index":0,"delta":{"content":"%b","x":[1]}}]}' % (b"a" * 9000)),
+    )
+    for _ in range(100):
+        joiner.add(frame)
+    text = joiner.document(lambda prompt_tokens: USED).encode(AnswerReport(USED, {}))
+    assert not isinstance(text, bytes)
+    parts = list(text.parts())
+    assert max(map(len, parts)) < 150_000
+    message = orjson.loads(b"".join(parts))["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "a" * 900_000, "x": [1] * 100}
+
+
+def test_too_many_members_are_refused() -> None:
+    names = (str(number) for number in range(MAX_MEMBERS))
+    with pytest.raises(ValueError, match=f"more than {MAX_MEMBERS} members"):
+        message(dict.fromkeys(names, 0))
+
+
+def test_too_many_choices_are_refused() -> None:
+    with pytest.raises(ValueError, match="members"):
+        joined(*({"index": number} for number in range(MAX_MEMBERS // 8 + 1)))
