@@ -133,11 +133,14 @@ class Subscriber:
 
     def expire_in(self, seconds: float) -> None:
         """Send the subscriber away as expired when `seconds` have passed, if it has not ended before."""
-        self._expiry = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.send_away, Ending.EXPIRED)
+        if self.ending is None:
+            self._expiry = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.send_away, Ending.EXPIRED)
 
     def when_ended(self, call: Callable[[], None] | None) -> None:
-        """Call this once, when the subscriber has ended, for whatever reason."""
+        """Call this once, when the subscriber has ended, for whatever reason; at once if it has ended before."""
         self._on_end = call
+        if self.ending is not None and call is not None:
+            call()
 
     async def wait_closed(self) -> Ending:
         """Wait for the subscriber's ending and return it; only one caller may wait."""

@@ -32,6 +32,7 @@ MAX_UNSENT_IN_KERNEL = 65536
 # How many bytes of later requests are held while the fast way answers. When more come, reading stops; from then on
 # the gateway notices only at its next write that the client has hung up.
 MAX_SENT_AHEAD = 1 << 20
+MAX_READS_AHEAD = 1024  # in how many reads they may come: each read copies all that is held
 MAX_PIECES = 16  # a request that comes in more reads goes to aiohttp, which puts it together in linear time
 PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
 
@@ -127,7 +128,7 @@ class ClientProtocol(web.RequestHandler):
         self._inherits_options = inherits_options
         self._served_by = Server.NOBODY
         self._unread = b""  # the bytes that came and were given to neither way yet
-        self._pieces = 0  # the number of reads that have brought the beginning of a request
+        self._pieces = 0  # the number of reads that have brought the unread bytes
         self._patience: asyncio.TimerHandle | None = None  # runs while the rest of a request is waited for
         self._boundary: RequestBoundary | None = None  # reads the bytes given to aiohttp, while aiohttp serves
         self._found_before = 0  # the number of requests that aiohttp had found when it began to serve
@@ -180,6 +181,7 @@ class ClientProtocol(web.RequestHandler):
             self.force_close()
             return
         self._become(Server.NOBODY)
+        self._pieces = 0
         seam.start_keepalive_timer(self)
         if self._unread:
             self.transport.resume_reading()
@@ -218,7 +220,10 @@ class ClientProtocol(web.RequestHandler):
         self._unread += data
         if self._served_by is Server.NOBODY:
             self._offer()
-        elif len(self._unread) > MAX_SENT_AHEAD and self.transport is not None:
+            return
+        self._pieces += 1
+        is_much = len(self._unread) > MAX_SENT_AHEAD or self._pieces >= MAX_READS_AHEAD
+        if is_much and self.transport is not None:
             self.transport.pause_reading()
 
     def eof_received(self) -> None:
@@ -312,6 +317,7 @@ class ClientProtocol(web.RequestHandler):
         if request is Unparsed.INCOMPLETE and self._pieces < MAX_PIECES:
             self._pieces += 1
             if self._patience is None:
+                self.keep_alive(True)  # the connection is not idle: its timer must not cut the request off
                 self._patience = self._event_loop.call_later(PIECES_SECONDS, self._leave_to_aiohttp)
             return
         self._stop_waiting()
@@ -353,3 +359,4 @@ class ClientProtocol(web.RequestHandler):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+            seam.start_keepalive_timer(self)  # it ends a head that aiohttp waits for in vain, too

@@ -29,6 +29,9 @@ _PLAIN = re.compile(
     + rb"((?:[^\r\n]++\r\n)*?(?i:Content-Length):[ \t]*+)([0-9]{1,7})([ \t]*+\r\n(?:[^\r\n]++\r\n)*+)\r\n"
 )
 
+# An end of a line that is not CR LF: aiohttp refuses the head at once, so the rest of it is not waited for.
+_WRONG_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+
 _GET = b"GET /v1/"
 _SUBSCRIPTIONS = (b"GET /v1/streams/", b"GET /v1/feeds/")
 # A target that means what it says: no escape, no dot segment, no pair of the query without a value.
@@ -105,7 +108,7 @@ def _unparsed(data: bytes) -> Unparsed:
     if not data.startswith(REQUEST_LINE):
         return _INCOMPLETE if REQUEST_LINE.startswith(data) or _GET.startswith(data) else _NOT_PLAIN
     is_whole = data.find(b"\r\n\r\n", len(REQUEST_LINE) - 2, _MAX_HEAD) >= 0
-    return _NOT_PLAIN if is_whole or len(data) >= _MAX_HEAD else _INCOMPLETE
+    return _NOT_PLAIN if is_whole or len(data) >= _MAX_HEAD or _WRONG_END.search(data) else _INCOMPLETE
 
 
 def _parse_subscription(data: bytes) -> PlainRequest | Unparsed:
@@ -117,7 +120,8 @@ def _parse_subscription(data: bytes) -> PlainRequest | Unparsed:
     start = line.end()
     end = data.find(b"\r\n\r\n", start - 2, start + MAX_PLAIN_HEAD)
     if end < 0:
-        return _INCOMPLETE if len(data) < start + MAX_PLAIN_HEAD else _NOT_PLAIN
+        is_wrong = len(data) >= start + MAX_PLAIN_HEAD or _WRONG_END.search(data)
+        return _NOT_PLAIN if is_wrong else _INCOMPLETE
     fields = plain_subscription_fields(data[start : end + 2])
     kind, name, text = line.groups(b"")
     pairs = [pair.split("=", 1) for pair in text.decode("ascii").split("&")] if text else []

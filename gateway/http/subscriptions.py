@@ -78,8 +78,8 @@ class Subscriptions:
 
         None if the client has been sent everything. Raises `NotFound`, and what `token_for` and `to_stream` raise.
         """
+        token = self.token_for(f"feed:{asked.name}", asked.query)  # first: a refusal of its bearer names no feed
         feed = self._find_feed(asked.name)
-        token = self.token_for(feed.id, asked.query)
         source_ids = _wants_source_ids(asked.query)
         stream = feed.stream
         start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=stream.log.first_seq)

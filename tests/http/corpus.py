@@ -157,7 +157,13 @@ def heads() -> Iterator[Case]:
     ):
         yield case(f"blanks: {blanks!r}", blanks, kind)
     for line in ("X-A", "X-A:", ": 1", "X A: 1", "X-A: 1\r\n folded", "X-A: caf\u00e9", "X-A: \x00", "X-A: \x7f",
-                 "X-A: a\nX-B: b", "X-A: a\rb", "X(A: 1", "X-A: \udcff", "Sec-WebSocket-Key1: 1"):  # fmt: skip
+                 "X-A: a\nX-B: b", "X-A: a\rb", "X(A: 1", "X-A: \udcff", "Sec-WebSocket-Key1: 1",
+                 "Content-Length : 5", "Content_Length: 5", "Transfer_Encoding: chunked",
+                 "Transfer-Encoding : chunked",
+                 "X-A: Content-Length: 5", "X-A: a\r", "X-A: a\n", "X\x00A: 1", "\tX-A: 1", "Transfer-Encoding:",
+                 "Content-Encoding:", "Expect:", "Connection:", "Connection: Content-Length", "Trailer: X-A",
+                 "Keep-Alive: timeout=0", "X-Forwarded-For: 1", "X-HTTP-Method-Override: DELETE", "__proto__: x",
+                 "Host : localhost", "HOST: localhost"):  # fmt: skip
         yield case(f"a line {line!r}", host, kind, line)
     for count in (60, 95, 96, 97, 98, 120, 124, 125, 126, 140, 200):
         yield case(f"{count} more fields", host, kind, *[f"X-{number}: 1" for number in range(count)])
@@ -172,6 +178,8 @@ def heads() -> Iterator[Case]:
     for value in ("100-continue", "100-Continue", "something"):
         yield case(f"Expect: {value}", host, kind, f"Expect: {value}")
     for value in ("", "x", "-1", "+5", "0x5", "5, 5", "1e3", "00000000000000000000005", "99999999999999999999999"):
+        yield case(f"Content-Length: {value!r}", host, kind, length="", tail=(f"Content-Length: {value}",))
+    for value in ("\x0b5", "5;", '"5"', "-0", "5\r\n 5", "0005 \t", "\u0665"):
         yield case(f"Content-Length: {value!r}", host, kind, length="", tail=(f"Content-Length: {value}",))
     yield case("two lengths", host, kind, tail=(f"Content-Length: {len(content)}",))
     yield case("a length with noughts", host, kind, length=f"000{len(content)}")
@@ -189,9 +197,26 @@ def lines() -> Iterator[Case]:
         yield post(f"method {method!r}", line=f"{method} {PATH} HTTP/1.1")
     for target in (f"{PATH}?a=b", f"{PATH}#a", f"{PATH}/", f"/{PATH}", "/v1/chat//completions", "/v1/chat/completion",
                    "/v1/nothing", "/", "*", f"http://gateway{PATH}", "/v1/chat/%63ompletions", f"{PATH}?token=x", "x",
-                   "", f"{PATH} x", "/v1/chat/completions\x7f"):  # fmt: skip
+                   "", f"{PATH} x", "/v1/chat/completions\x7f", f"{PATH}?", f"{PATH};a=b", "/v1/./chat/completions",
+                   "/v1/x/../chat/completions", "/v1/chat%2fcompletions", f"http://evil.example{PATH}"):  # fmt: skip
         yield post(f"target {target!r}", line=f"POST {target} HTTP/1.1")
-    for version in ("HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "HTTP/0.9", "http/1.1", "HTTP/1.", "HTTP/11", ""):
+    for version in (
+        "HTTP/1.0",
+        "HTTP/1.2",
+        "HTTP/2.0",
+        "HTTP/0.9",
+        "http/1.1",
+        "HTTP/1.",
+        "HTTP/11",
+        "",
+        "HTTP/1.10",
+        "HTTP/01.1",
+        "HTTP/3",
+        "HTTP/1.1x",
+        "HTTP/1.1 ",
+        " HTTP/1.1",
+        "SIP/2.0",
+    ):
         yield post(f"version {version!r}", line=f"POST {PATH} {version}")
     for path in ("/v1/models", "/v1/models/nobody/knows", "/v1/feeds", "/healthz", "/readyz", "/v1/streams/x",
                  "/v1/streams/x/events", "/v1/usage?group_by=x"):  # fmt: skip

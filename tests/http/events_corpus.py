@@ -37,7 +37,25 @@ def positions() -> Iterator[Case]:
     for value in ("position", "source", "", "both"):
         yield get(f"ids={value}", f"{FEED}?ids={value}", mark=PRELUDE_ENDS)
         yield get(f"a stream, ids={value}", f"{ENDED}?ids={value}")
-    for value in ("?", "?&", "?from", "?=now", "?a=b", "?view=x", "?a=b&c=d&e=", "?a=b&", "?&a=b", "?a=b=c", "?a b"):
+    for value in (
+        "?",
+        "?&",
+        "?from",
+        "?=now",
+        "?a=b",
+        "?view=x",
+        "?a=b&c=d&e=",
+        "?a=b&",
+        "?&a=b",
+        "?a=b=c",
+        "?a b",
+        "?from=now?x=1",
+        "?TOKEN=x",
+        "?token",
+        "?_=1",
+        "?a=http://x/y",
+        "?from=start&from=now",
+    ):
         yield get(f"query {value}", f"{ENDED}{value}")
 
 
@@ -48,6 +66,8 @@ def tokens() -> Iterator[Case]:
             yield get(f"a feed, token={value} with key {key}", f"{FEED}?token={value}", key=key, mark=PRELUDE_ENDS)
     yield get("a token for another stream", f"{RUNNING}?token={{token}}", key=None, mark=PRELUDE_ENDS)
     yield get("a token, and a position", f"{ENDED}?token={{token}}&last_event_id={{epoch}}-{{last}}", key=None)
+    yield get("a wrong token for no feed", "/v1/feeds/nothing/events?token=x", key=None)
+    yield get("another feed's token for no feed", "/v1/feeds/nothing/events?token={feed_token}", key=None)
     yield get("a token for no stream", "/v1/streams/st_nothing/events?token={token}", key=None)
     for key in ("revoked", "expired", "narrow", "poor", "empty", "slow", "unknown", "mistyped", "long", "blank"):
         yield get(f"key {key}", ENDED, key=key)
@@ -91,8 +111,13 @@ def fields() -> Iterator[Case]:
     for line in ("Connection: close", "Connection: keep-alive", "Connection: Keep-Alive", "Upgrade: websocket",
                  "Content-Length: 0", "Transfer-Encoding: chunked", "Expect: 100-continue", "Content-Encoding: gzip",
                  "X-A: 1\r\n folded", "X-A: \x00", "Host: a", "X-A", "Accept-Encoding: gzip", "TE: trailers",
-                 "Accept: */*", "X-Stream-Key: k", "Sec-Fetch-Mode: cors", "Cache-Control: no-cache"):  # fmt: skip
-        chunks = b"0\r\n\r\n" if line.startswith("Transfer") else b""
+                 "Accept: */*", "X-Stream-Key: k", "Content-Length: 00", "Content-Length:", "Transfer-Encoding:",
+                 "Connection:", "Connection: Content-Length", "TE: chunked", "Expect:", "X : 1", "X: a\rY: b",
+                 "X: caf\u00e9", "X: \x7f", "Transfer_Encoding: chunked", "x-api-key: x", "api-key:",
+                 "Last-Event-ID: {epoch}-1\r\nLast-Event-ID: {epoch}-2", "Range: bytes=0-1", "If-None-Match: *",
+                 "X-Forwarded-For: 1", "Cookie: token=x", "Keep-Alive: timeout=0",
+                 "Sec-Fetch-Mode: cors", "Cache-Control: no-cache"):  # fmt: skip
+        chunks = b"0\r\n\r\n" if line == "Transfer-Encoding: chunked" else b""
         yield Case(f"line {line!r}", chunks, "plain", ("Host: localhost", line), f"GET {ENDED} HTTP/1.1", length="")
     for count in (60, 96, 97, 98, 99, 126, 140):
         yield get(f"{count} more fields", ENDED, *[f"X-{number}: 1" for number in range(count)])

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.http import client_connection
 from gateway.http.capacity import ConnectionCount
-from gateway.http.client_connection import MAX_PIECES, MAX_SENT_AHEAD, ClientProtocol, Server
+from gateway.http.client_connection import MAX_PIECES, MAX_READS_AHEAD, MAX_SENT_AHEAD, ClientProtocol, Server
 from gateway.http.request_parser import REQUEST_LINE, PlainRequest, Unparsed, parse_request
 from gateway.turn_share import TurnShare
 
@@ -199,6 +199,24 @@ async def test_more_than_is_held_stops_reading_until_the_answer_is_there(case: C
     await sending
 
 
+async def test_a_client_that_sends_ahead_byte_by_byte_is_read_no_further(case: Case) -> None:
+    case.way.at_once = False
+    await case.peer.send(plain(1))
+    await until(lambda: case.way.waiting)
+    transport = cast(asyncio.Transport, case.connection.transport)
+    ahead = plain(2, b"x" * (MAX_READS_AHEAD - len(plain(2)) - 10))
+    for place in range(len(ahead)):
+        case.connection.data_received(ahead[place : place + 1])
+    assert transport.is_reading()
+    for _ in range(MAX_READS_AHEAD - len(ahead)):
+        case.connection.data_received(b"\n")
+    assert not transport.is_reading()
+    case.way.at_once = True
+    case.way.waiting.pop()()
+    await case.expect("fast 2")
+    assert transport.is_reading()
+
+
 # --- the rest of a request
 
 
@@ -218,6 +236,30 @@ async def test_a_request_whose_rest_is_long_in_coming_goes_to_aiohttp(monkeypatc
         await until(lambda: case.connection.served_by is Server.AIOHTTP)
         await case.exchange(plain(1)[-1:], "aiohttp 1")
         await case.exchange(plain(2), "fast 2")
+
+
+async def test_the_keepalive_time_does_not_end_a_request_that_comes_in_pieces() -> None:
+    async with Opened(keepalive_timeout=0.05) as case:
+        await case.exchange(plain(1), "fast 1")
+        await asyncio.sleep(0.03)
+        await case.peer.send(plain(2)[:-1])
+        await asyncio.sleep(0.04)
+        await case.exchange(plain(2)[-1:], "fast 2")
+        assert await case.peer.rest() == b""
+
+
+@pytest.mark.parametrize("before", [[], [plain(1)], [GET % 1]])
+async def test_the_beginning_of_a_head_does_not_keep_a_connection_for_ever(
+    before: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_connection, "PIECES_SECONDS", 0.02)
+    async with Opened(keepalive_timeout=0.05) as case:
+        for request in before:
+            await case.peer.send(request)
+            await case.peer.until(b">")
+        await case.peer.send(plain(2)[:-12])
+        await until(lambda: case.connection.served_by is Server.AIOHTTP)
+        assert await case.peer.rest() == b""
 
 
 # --- the end

@@ -265,6 +265,14 @@ def test_a_subscription_that_needs_more_than_its_target_and_fields_is_not_plain(
     assert parse_request(data) is Unparsed.NOT_PLAIN
 
 
+@pytest.mark.parametrize("line", [REQUEST_LINE, EVENTS[: EVENTS.index(b"Host")]])
+@pytest.mark.parametrize(
+    "lines", ["Host: a\n", "Host: a\n\n", "Host: a\rX: b", "Host: a\r\r\n", "\n", "Host: a\r\nX\n"]
+)
+def test_the_rest_of_a_head_with_a_wrong_end_of_a_line_is_not_waited_for(line: bytes, lines: str) -> None:
+    assert parse_request(line + lines.encode()) is Unparsed.NOT_PLAIN
+
+
 def test_a_subscription_at_the_limits_is_plain_wherever_its_page_is() -> None:
     fields = b"Host: a\r\nOrigin: http://b\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(MAX_PLAIN_FIELDS - 2))
     assert isinstance(parse_request(subscription(b"/v1/streams/a/events", fields)), PlainRequest)

@@ -33,6 +33,21 @@ async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
     assert differences == {}
 
 
+@pytest.mark.parametrize("group", ["keys", "lines"])
+async def test_both_ways_count_the_same_refusals(tmp_path: Path, group: str) -> None:
+    async with Bench.open(tmp_path) as bench:
+        await asyncio.sleep(1.1)  # until the key that expires has expired
+        counts = [await bench.refusals()]
+        for way in WAYS:
+            for case in GROUPS[group]():
+                async with bench.connection(way) as exchange:
+                    await exchange(case)
+            counts.append(await bench.refusals())
+    fast, slow = counts[1] - counts[0], counts[2] - counts[1]
+    assert fast == slow
+    assert fast.total() > 10
+
+
 @pytest.mark.parametrize(
     ("case", "word"),
     [

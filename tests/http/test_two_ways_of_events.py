@@ -87,6 +87,21 @@ async def test_both_ways_give_the_same(tmp_path: Path, group: str) -> None:
     assert differences == {}
 
 
+async def test_both_ways_count_the_same_refusals(tmp_path: Path) -> None:
+    async with Bench.open(tmp_path) as bench:
+        names = {way: await names_of(bench, way, tmp_path) for way in WAYS}
+        await asyncio.sleep(1.1)  # until the key that expires has expired
+        counts = [await bench.refusals()]
+        for way in WAYS:
+            for case in GROUPS["tokens"]():
+                async with bench.connection(way) as exchange:
+                    await exchange(filled(case, names[way]))
+            counts.append(await bench.refusals())
+    fast, slow = counts[1] - counts[0], counts[2] - counts[1]
+    assert fast == slow
+    assert fast.total() > 30
+
+
 async def test_a_full_gateway_refuses_on_both_ways_alike_and_closes(tmp_path: Path) -> None:
     async with Bench.open(tmp_path, max_connections=1) as bench, bench.connection("fast") as other:
         assert (await other(post("alone"))).status == 200
@@ -110,6 +125,31 @@ async def test_a_subscriber_beyond_a_limit_is_refused_on_both_ways_alike(tmp_pat
         assert answers[0] == answers[1]
         assert answers[0].status in (429, 503)
         assert not answers[0].closed
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_subscriber_that_comes_while_draining_gives_its_place_back(tmp_path: Path, way: str) -> None:
+    case = get("a feed", FEED, mark=PRELUDE_ENDS)
+    async with (
+        Bench.open(tmp_path, {"max_subscribers_per_key": 1}) as bench,
+        bench.connection(way) as first,
+        bench.connection(way) as second,
+    ):
+        for exchange in (first, second):
+            assert (await exchange(post("before"))).status == 200
+        await bench.service.drain()
+        for exchange in (first, second):
+            assert (await exchange(case)).status == 200
+
+
+@pytest.mark.parametrize("token", ["x", "{expired}", "{token}", "{feed_token}"])
+async def test_a_token_that_is_refused_learns_no_name_of_a_feed(tmp_path: Path, token: str) -> None:
+    async with Bench.open(tmp_path) as bench:
+        names = {way: await names_of(bench, way, tmp_path) for way in WAYS}
+        fast, slow = await both(bench, get("no feed", f"/v1/feeds/nothing/events?token={token}", key=None), names)
+        assert fast == slow
+        assert fast.status in (401, 403)
+        assert b"quiet" not in fast.body
 
 
 async def test_a_key_that_only_the_books_know_subscribes_by_aiohttps_way_and_then_by_the_fast_one(

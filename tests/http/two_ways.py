@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -121,6 +122,13 @@ class Bench:
             answer = await exchange(post("ready", b"", line="GET /readyz HTTP/1.1", length=""))
         streams: int = json.loads(answer.body)["streams"]
         return streams
+
+    async def refusals(self) -> Counter[str]:
+        """How many requests were answered with an error, by status and code."""
+        async with self.connection("aiohttp") as exchange:
+            answer = await exchange(post("metrics", b"", line="GET /metrics HTTP/1.1", length=""))
+        rows = re.findall(r"^rivergate_refusals_total(\{.*\}) (\d+)", answer.body.decode(), re.MULTILINE)
+        return Counter({labels: int(count) for labels, count in rows})
 
     def make_key(self, way: str, name: str) -> None:
         """Make another key, which the gateway has not read from the books yet."""
