@@ -29,7 +29,8 @@ async def run(
     loop = asyncio.get_running_loop()
     signals = asyncio.Queue[signal.Signals]()
     # The handlers stand before anybody can know that the service runs; an early signal waits in the queue.
-    for number in (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ())):
+    handled = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if reload is not None else ()))
+    for number in handled:
         loop.add_signal_handler(number, signals.put_nowait, number)
     await service.start()
     on_started()
@@ -48,6 +49,9 @@ async def run(
         await service.stop()
     finally:
         watchdog.stop()
+        for number in handled:  # the process ends in a moment: one more signal must not make it look killed
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _wait_stop(

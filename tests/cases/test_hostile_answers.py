@@ -105,11 +105,8 @@ class Stage:
         return self._ask(stream=True)
 
     def _ask(self, *, stream: bool) -> Answer:
-        with self.gateway.watched() as watch:
-            answer = fetch(
-                self.gateway.port, body(stream=stream, stream_options={"include_usage": True} if stream else None)
-            )
-        self.longest_turn = watch.longest
+        content = body(stream=stream, stream_options={"include_usage": True} if stream else None)
+        answer, self.longest_turn = self.gateway.watch(lambda: fetch(self.gateway.port, content), LONGEST_TURN)
         return answer
 
     def close(self) -> None:

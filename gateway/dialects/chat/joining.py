@@ -23,6 +23,7 @@ _AT_ONCE = 1 << 18  # bytes of events from which a document is written in one st
 _TEXTS = frozenset(  # the members whose strings come in pieces
     {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
 )
+_SAYS_NOTHING = (None, "")  # such a value replaces none that came before
 _PLAIN = PieceWriter()
 
 Steps = Iterator[None]
@@ -53,7 +54,7 @@ class ChatJoiner:
     __slots__ = ("_calls", "_choices", "_count", "_members", "_size", "_writer")
 
     def __init__(self) -> None:
-        self._members: Members = {}  # what stands beside the choices; the last event counts
+        self._members: Members = {}  # what stands beside the choices; the last event that says something counts
         self._choices: dict[int, tuple[Members, Members]] = {}  # with the message of each
         self._calls: dict[int, dict[int, Members]] = {}  # the tool calls of each choice, by their indexes
         self._count = 0  # of members
@@ -91,7 +92,8 @@ class ChatJoiner:
     def _add(self, event: dict[str, Any]) -> Steps:
         choices = event.pop("choices")
         for name, value in event.items():
-            self._set(self._members, name, value)
+            if value not in _SAYS_NOTHING or name not in self._members:
+                self._set(self._members, name, value)
         for choice in choices:
             yield from self._add_choice(choice)
 
@@ -124,7 +126,9 @@ class ChatJoiner:
                 if not isinstance(known, Text):
                     known = Text()
                     self._put(whole, name, known)
-                known.append(self._writer.write_inner(value))
+                piece = self._writer.write_inner(value)
+                if name != "name" or known != [piece]:  # some upstreams repeat the whole name in each event
+                    known.append(piece)
             elif isinstance(value, list) or isinstance(known, Elements):
                 self._put(whole, name, self._grown(known, value))
             elif isinstance(value, dict) and levels:
@@ -132,7 +136,7 @@ class ChatJoiner:
                     known = {}
                     self._put(whole, name, known)
                 yield from self._merge(known, value, levels - 1)
-            elif value is not None or name not in whole:
+            elif value not in _SAYS_NOTHING or name not in whole:
                 self._set(whole, name, value)
 
     def _grown(self, known: Node | None, value: Any) -> Elements:

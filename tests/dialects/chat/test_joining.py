@@ -197,3 +197,16 @@ def test_too_many_members_are_refused() -> None:
 def test_too_many_choices_are_refused() -> None:
     with pytest.raises(ValueError, match="members"):
         joined(*({"index": number} for number in range(MAX_MEMBERS // 8 + 1)))
+
+
+def test_what_says_nothing_replaces_nothing_and_a_name_that_is_repeated_is_one() -> None:
+    first = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":'}}
+    again = {"id": "", "type": None, "function": {"name": "f", "arguments": "1}"}}
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "content": "a", "tool_calls": [{"index": 0, **first}]},
+        {"role": "", "content": "b", "tool_calls": [{"index": 0, **again}]},
+    ]
+    told = message(*deltas)
+    assert (told["role"], told["content"]) == ("assistant", "ab")
+    [call] = told["tool_calls"]
+    assert call == {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
