@@ -6,9 +6,10 @@ from gateway.wire.json_abridged import Shape
 _TEXT = Shape(is_text=True)
 _READ = Shape(is_read_only=True)
 _DETAIL = Shape({}, elements=_READ, others=_READ, is_read_only=True)
-_ERROR = _USAGE = Shape({}, elements=_READ, others=_DETAIL, is_read_only=True)
+_ERROR = _USAGE = Shape({}, elements=_DETAIL, others=_DETAIL, is_read_only=True)
+_FAULTS = Shape({}, elements=Shape({}, others=Shape({})), others=Shape({}))
 _THOUGHTS = Shape(elements=Shape({"text": _TEXT}), is_text=True)
-_PART = Shape({"text": _TEXT, "thinking": _THOUGHTS})
+_PART = Shape({"text": _TEXT, "thinking": _THOUGHTS}, is_text=True)
 _CALL = Shape({"function": Shape({"name": Shape(), "arguments": _TEXT})})
 _BODY = Shape(
     {
@@ -27,8 +28,8 @@ _MEMBERS = {
     "model": _READ,
     "choices": Shape(elements=_CHOICE),
     "error": _ERROR,
-    "errors": Shape(elements=Shape({}, others=Shape({}))),
-    "detail": Shape(elements=Shape({})),
+    "errors": _FAULTS,
+    "detail": _FAULTS,
     "base_resp": Shape({}),
     "timings": Shape({}),
     **dict.fromkeys(PLACES, _USAGE),
