@@ -22,6 +22,8 @@ from gateway.wire.json_skip import Skipper
 Steps = Generator[None, None, None]
 
 MAX_ENTRIES = 20_000  # members and elements that are looked at: 15 ms in one step for whoever reads the short text
+_ENTRIES_OF_CUT = 4  # as which each value counts that is cut
+MAX_SHORT_BYTES = 1 << 20  # of the short text: 10 ms in that step
 KEPT_OF_STRING = 4096  # characters of a long string that are kept: more than an error message may have
 _KEPT_OF_VALUE = 4096  # bytes; a shorter list or object is kept, with all that is in it
 _ROOM = 98304  # the size of the short text from which on less is kept
@@ -38,10 +40,10 @@ _QUOTE, _LIST, _OBJECT, _COMMA, _COLON, _END_OF_LIST, _END_OF_OBJECT = b'"[{,:]}
 
 
 class TooManyEntries(ValueError):
-    """The error for more members and elements than are looked at."""
+    """The error for more to be looked at than one step could read."""
 
     def __init__(self) -> None:
-        super().__init__(f"more than {MAX_ENTRIES} values")
+        super().__init__(f"more than {MAX_ENTRIES} values, or {MAX_SHORT_BYTES} bytes of short ones")
 
 
 class Shape(NamedTuple):
@@ -103,7 +105,7 @@ class Abridger:
         self._kept: list[bytes | int] = []  # parts of the short text, and the numbers of cuts
         self._kept_bytes = 0
         self._cuts: list[LeftOut] = []
-        self._entries = 0
+        self._entries = self._step_entries = 0  # of the text, and of this step
 
     def steps(self) -> Steps:
         """The steps of the work, after which `abridged` has its result."""
@@ -253,6 +255,7 @@ class Abridger:
 
     def _cut(self, kind: bytes, ranges: list[Range], text_bytes: int = 0) -> None:
         """Cut what has so many bytes of text."""
+        self._count_more(_ENTRIES_OF_CUT)
         number = len(self._cuts)
         self._kept.append(number)
         self._cuts.append(LeftOut(kind, tuple(ranges), text_bytes and text_bytes - len(_stand_in(kind, number))))
@@ -267,10 +270,17 @@ class Abridger:
     def _counts_one_more(self) -> bool:
         """Count an entry; returns whether a step is over. Blanks before the entry are left out."""
         self._inner_blanks()
-        self._entries += 1
-        if self._entries > MAX_ENTRIES:
+        self._count_more(1)
+        self._step_entries += 1
+        if self._step_entries < _ENTRIES_OF_STEP:
+            return False
+        self._step_entries = 0
+        return True
+
+    def _count_more(self, entries: int) -> None:
+        self._entries += entries
+        if self._entries > MAX_ENTRIES or self._kept_bytes > MAX_SHORT_BYTES:
             raise TooManyEntries
-        return self._entries % _ENTRIES_OF_STEP == 0
 
     def _is_empty(self, closing: int) -> bool:
         """Whether an object or a list ends where it has begun; then its end is kept."""

@@ -75,9 +75,7 @@ def hidden_text_bytes(abridged: Abridged, text: bytes) -> int:
 
 def without_stand_ins(abridged: Abridged, words: str) -> str:
     """Words without the stand-ins in them, for words that are not filled, and may be a JSON text."""
-    first, second = (
-        f"(?:{mark.decode('unicode-escape')}|{re.escape(mark.decode())})" for mark in abridged.marks
-    )
+    first, second = (f"(?:{mark.decode('unicode-escape')}|{re.escape(mark.decode())})" for mark in abridged.marks)
     return re.sub(f"[SLO]{first}{second}[0-9]+{first}", "", words)
 
 

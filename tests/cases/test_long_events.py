@@ -26,7 +26,10 @@ LONG = {
 def chunk(case: Mapping[str, Any]) -> str:
     """The chunk object of a case, or the object that is all of its event."""
     delta, choice, event = (f",{case[key]}" if key in case else "" for key in ("delta", "choice", "event"))
-    text = case.get("alone") or CHUNK % (f'{{"index":0,"delta":{{"content":"a"{delta}}},"finish_reason":null{choice}}}', event)
+    text = case.get("alone") or CHUNK % (
+        f'{{"index":0,"delta":{{"content":"a"{delta}}},"finish_reason":null{choice}}}',
+        event,
+    )
     for mark, long in LONG.items():
         text = text.replace(mark, long)
     return text

@@ -128,6 +128,14 @@ def test_entries_that_are_looked_at_have_a_limit() -> None:
         abridge(f"[{items},1]".encode())
 
 
+@pytest.mark.parametrize(("size", "count"), [(5000, 4001), (60, 17_300)], ids=["cuts", "bytes"])
+def test_what_is_cut_and_what_is_kept_have_limits(size: int, count: int) -> None:
+    text = f'"{"x" * size}"'
+    assert abridge(f"[{','.join([text] * (count * 9 // 10))}]".encode()).text
+    with pytest.raises(TooManyEntries):
+        abridge(f"[{','.join([text] * count)}]".encode())
+
+
 @pytest.mark.parametrize(("levels", "fits"), [(json_skip.MAX_DEPTH, True), (json_skip.MAX_DEPTH + 1, False)])
 def test_nesting_has_a_limit(monkeypatch: pytest.MonkeyPatch, levels: int, fits: bool) -> None:
     monkeypatch.setattr(json_skip, "_FIRST_WINDOW", 1024)
