@@ -5,7 +5,7 @@ from gateway.wire.json_abridged import Shape
 
 _TEXT = Shape(is_text=True)
 _READ = Shape(is_read_only=True)
-_DETAIL = Shape({}, elements=_READ, others=_READ, is_read_only=True)
+_DETAIL = Shape({}, others=_READ, is_read_only=True)
 _ERROR = _USAGE = Shape({}, elements=_DETAIL, others=_DETAIL, is_read_only=True)
 _FAULTS = Shape({}, elements=Shape({}, others=Shape({})), others=Shape({}))
 _THOUGHTS = Shape(elements=Shape({"text": _TEXT}), is_text=True)
