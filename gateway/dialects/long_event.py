@@ -8,9 +8,9 @@ that the reader did not change is relayed as the very object of bytes that came.
 import io
 from collections.abc import Generator
 
-from gateway.wire import json_text
+from gateway.wire import json_text, sse
 from gateway.wire.json_abridged import Abridged, Abridger, Shape
-from gateway.wire.json_filling import filled, without_stand_ins
+from gateway.wire.json_filling import filled, hidden_text_bytes, without_stand_ins
 from gateway.wire.json_members import Buffer
 
 LONG_BYTES = 65536  # a longer event or answer is read in steps; this one takes 5 ms at most
@@ -35,11 +35,6 @@ class LongEvent:
         self._short = b""
         self.size = len(block)
 
-    @property
-    def hidden_text_bytes(self) -> int:
-        """How many bytes of text the event has more than its short block shows."""
-        return self._abridged.hidden_text_bytes if self._abridged is not None else 0
-
     def shortened(self) -> Generator[None, None, bytes]:
         """The short block; empty if the event has no data. Raises `ValueError` if its data is no JSON."""
         head, data, start, end = yield from self._find_data()
@@ -59,13 +54,18 @@ class LongEvent:
         """The frame for subscribers, made of the frame that a reader made of the short block."""
         abridged = self._abridged
         assert abridged is not None
-        if frame == self._short and not (abridged.has_line_ends or abridged.is_repaired):
+        is_changed = abridged.has_line_ends or abridged.is_repaired or frame != self._short
+        if not is_changed and sse.is_frame(self._block):  # with no comment, `id` or `retry` beside its data
             return self._block
         out = io.BytesIO()  # its bytes are handed out without being copied
         for part in filled(abridged, frame):
             out.write(part)
             yield
         return out.getvalue()
+
+    def hidden_text_bytes(self, frame: bytes) -> int:
+        """How many bytes of text the frame of the event has more than the frame made of the short block shows."""
+        return hidden_text_bytes(self._abridged, frame) if self._abridged is not None else 0
 
     def words(self, text: str) -> str:
         """Words from the short block as a client may read them."""

@@ -22,6 +22,8 @@ from gateway.wire.json_skip import Skipper
 Steps = Generator[None, None, None]
 
 MAX_ENTRIES = 20_000  # members and elements that are looked at: 15 ms in one step for whoever reads the short text
+_ENTRIES_OF_CUT = 2  # as which each value counts beside itself that is cut
+MAX_SHORT_BYTES = 1 << 20  # of the short text: 10 ms in that step
 KEPT_OF_STRING = 4096  # characters of a long string that are kept: more than an error message may have
 _KEPT_OF_VALUE = 4096  # bytes; a shorter list or object is kept, with all that is in it
 _ROOM = 98304  # the size of the short text from which on less is kept
@@ -38,18 +40,23 @@ _QUOTE, _LIST, _OBJECT, _COMMA, _COLON, _END_OF_LIST, _END_OF_OBJECT = b'"[{,:]}
 
 
 class TooManyEntries(ValueError):
-    """The error for more members and elements than are looked at."""
+    """The error for more to be looked at than one step could read."""
 
     def __init__(self) -> None:
-        super().__init__(f"more than {MAX_ENTRIES} values")
+        super().__init__(f"more than {MAX_ENTRIES} values, or {MAX_SHORT_BYTES} bytes of short ones")
 
 
 class Shape(NamedTuple):
-    """What is looked at of a value: members of an object, elements of a list. `is_text`: a string counts as text."""
+    """What is looked at of a value: members of an object, elements of a list; `others` is for all other members.
+
+    `is_text`: it counts as text. `is_read_only`: it is not written again, so that nothing stands in for what is cut.
+    """
 
     members: "Mapping[str, Shape] | None" = None
     elements: "Shape | None" = None
+    others: "Shape | None" = None
     is_text: bool = False
+    is_read_only: bool = False
 
 
 _ANY = Shape()
@@ -64,21 +71,24 @@ class Range(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """What a stand-in stands for. Its `kind` is S for a part of a string, L for elements of a list, O for members."""
+    """What a stand-in stands for. Its `kind` is S for a part of a string, L for elements of a list, O for members.
+
+    `hidden_text_bytes`: how many bytes of text it has more than its stand-in.
+    """
 
     kind: bytes
     ranges: tuple[Range, ...]
+    hidden_text_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Abridged:
-    """A long text in short. `hidden_text_bytes`: how many bytes of text it has more than the short text shows."""
+    """A long text in short."""
 
     data: Buffer
     text: bytes
     marks: tuple[bytes, bytes]  # control characters, as escapes: both begin a stand-in, and the first ends it
     cuts: tuple[LeftOut, ...]
-    hidden_text_bytes: int
     has_line_ends: bool  # U+0085, U+2028 or U+2029 stand somewhere in it, not as escapes
     is_repaired: bool  # null takes the place of NaN or infinity
 
@@ -95,8 +105,7 @@ class Abridger:
         self._kept: list[bytes | int] = []  # parts of the short text, and the numbers of cuts
         self._kept_bytes = 0
         self._cuts: list[LeftOut] = []
-        self._entries = 0
-        self._hidden = 0
+        self._entries = self._step_entries = 0  # of the text, and of this step
 
     def steps(self) -> Steps:
         """The steps of the work, after which `abridged` has its result."""
@@ -110,7 +119,7 @@ class Abridger:
     def abridged(self) -> Abridged:
         """The text in short, after the last step."""
         plain = b"".join([part for part in self._kept if isinstance(part, bytes)])
-        marks = next((pair for pair in _PAIRS if b"".join(pair) not in plain), None)
+        marks = next((pair for pair in _PAIRS if not _holds(plain, pair)), None)
         if marks is None:
             raise ValueError("it holds all control characters")
         self._skipper.note_line_ends(plain)
@@ -120,7 +129,6 @@ class Abridger:
             text=text,
             marks=marks,
             cuts=tuple(self._cuts),
-            hidden_text_bytes=self._hidden,
             has_line_ends=self._skipper.has_line_ends,
             is_repaired=any(part.other is not None for cut in self._cuts for part in cut.ranges),
         )
@@ -131,20 +139,22 @@ class Abridger:
         self._inner_blanks()
         first = self._first()
         if first == _OBJECT and shape.members is not None:
-            yield from self._object(shape.members)
+            yield from self._object(shape.members, shape.others or _ANY)
         elif first == _LIST and shape.elements is not None:
             yield from self._list(shape.elements)
-        elif (scalar := _SCALAR.match(self._data, self._at, self._end)) and self._has_room_for(scalar):
+        elif (scalar := _SCALAR.match(self._data, self._at, self._end)) and (
+            scalar.end() - scalar.start() <= _LITTLE or self._has_room_for(shape)
+        ):
             self._keep(scalar[0])
             self._at = scalar.end()
         elif first == _QUOTE:
-            yield from self._string(is_text=shape.is_text)
+            yield from self._string(shape)
         elif first in (_OBJECT, _LIST):
-            yield from self._container()
+            yield from self._container(shape)
         else:
             raise ValueError(f"no value stands at byte {self._at}")
 
-    def _object(self, members: Mapping[str, Shape]) -> Steps:
+    def _object(self, members: Mapping[str, Shape], others: Shape) -> Steps:
         self._at += 1
         self._keep(b"{")
         if self._is_empty(_END_OF_OBJECT):
@@ -159,7 +169,7 @@ class Abridger:
                 self._at = name.end()
                 self._expect_colon()
                 self._keep(name[0] + b":")
-                yield from self._value(members.get(json_text.loads_numbers(name[0]), _ANY))
+                yield from self._value(members.get(json_text.loads_numbers(name[0]), others))
             if self._is_end(_END_OF_OBJECT):
                 return
 
@@ -177,11 +187,11 @@ class Abridger:
 
     # --- values that are gone past
 
-    def _string(self, *, is_text: bool) -> Steps:
+    def _string(self, shape: Shape) -> Steps:
         """Keep the beginning of a long string, and cut the rest."""
         start = self._at
         self._at = end = yield from self._skipper.string(start)
-        most = _LITTLE if self._kept_bytes > _ROOM else end
+        most = end if self._has_room_for(shape) else _LITTLE
         match = _KEPT.match(self._data, start + 1, min(start + 1 + most, end - 1))
         assert match is not None
         kept = match.end()
@@ -189,28 +199,28 @@ class Abridger:
             kept -= 1
         beginning = bytes(self._data[start + 1 : kept])
         self._keep(b'"' + beginning)
-        if kept < end - 1:
-            if is_text:
+        if kept < end - 1 and not shape.is_read_only:
+            hidden = 0
+            if shape.is_text:
                 shown: str = json_text.loads_numbers(b'"%b"' % beginning)
-                size_of_stand_in = len(b"S123") + len(str(len(self._cuts)))
-                self._hidden += self._skipper.text_bytes - len(shown.encode()) - size_of_stand_in
-            self._cut(b"S", [Range(kept, end - 1)])
+                hidden = self._skipper.text_bytes - len(shown.encode())
+            self._cut(b"S", [Range(kept, end - 1)], hidden)
         self._keep(b'"')
 
-    def _container(self) -> Steps:
+    def _container(self, shape: Shape) -> Steps:
         """Keep a short list or object, and cut what is in a long one."""
         start, repairs = self._at, len(self._skipper.repairs)
         self._at = end = yield from self._skipper.container(start)
         opening, closing = self._data[start : start + 1], self._data[end - 1 : end]
         blanks = _BLANKS.match(self._data, start + 1, end)
-        if end - start <= (_LITTLE if self._kept_bytes > _ROOM else _KEPT_OF_VALUE):
+        if end - start <= (_KEPT_OF_VALUE if self._has_room_for(shape) else _LITTLE):
             self._keep(self._data[start:end])
-        elif blanks is not None and blanks.end() == end - 1:
+        elif shape.is_read_only or (blanks is not None and blanks.end() == end - 1):
             self._keep(opening + closing)
         else:
             self._keep(opening + b'"')
             ranges = _with_repairs(Range(start + 1, end - 1), self._skipper.repairs[repairs:])
-            self._cut(b"O" if opening == b"{" else b"L", ranges)
+            self._cut(b"O" if opening == b"{" else b"L", ranges, end - start - 2 if shape.is_text else 0)
             self._keep(b'":0}' if opening == b"{" else b'"]')
 
     def _odd_member(self) -> Steps:
@@ -243,23 +253,34 @@ class Abridger:
         self._kept.append(bytes(part))
         self._kept_bytes += len(part)
 
-    def _cut(self, kind: bytes, ranges: list[Range]) -> None:
-        self._kept.append(len(self._cuts))
-        self._cuts.append(LeftOut(kind, tuple(ranges)))
+    def _cut(self, kind: bytes, ranges: list[Range], text_bytes: int = 0) -> None:
+        """Cut what has so many bytes of text."""
+        self._count_more(_ENTRIES_OF_CUT)
+        number = len(self._cuts)
+        self._kept.append(number)
+        self._cuts.append(LeftOut(kind, tuple(ranges), text_bytes and text_bytes - len(_stand_in(kind, number))))
 
     def _stand_in(self, number: int, marks: tuple[bytes, bytes]) -> bytes:
-        return b"%b%b%b%d%b" % (self._cuts[number].kind, *marks, number, marks[0])
+        return _stand_in(self._cuts[number].kind, number, *marks)
 
-    def _has_room_for(self, scalar: re.Match[bytes]) -> bool:
-        return self._kept_bytes <= _ROOM or scalar.end() - scalar.start() <= _LITTLE
+    def _has_room_for(self, shape: Shape) -> bool:
+        """Whether more than a little is kept of a value; what is never written again has a room of its own."""
+        return self._kept_bytes <= (2 * _ROOM if shape.is_read_only else _ROOM)
 
     def _counts_one_more(self) -> bool:
         """Count an entry; returns whether a step is over. Blanks before the entry are left out."""
         self._inner_blanks()
-        self._entries += 1
-        if self._entries > MAX_ENTRIES:
+        self._count_more(1)
+        self._step_entries += 1
+        if self._step_entries < _ENTRIES_OF_STEP:
+            return False
+        self._step_entries = 0
+        return True
+
+    def _count_more(self, entries: int) -> None:
+        self._entries += entries
+        if self._entries > MAX_ENTRIES or self._kept_bytes > MAX_SHORT_BYTES:
             raise TooManyEntries
-        return self._entries % _ENTRIES_OF_STEP == 0
 
     def _is_empty(self, closing: int) -> bool:
         """Whether an object or a list ends where it has begun; then its end is kept."""
@@ -300,6 +321,17 @@ class Abridger:
         """Go past blanks before or behind the value: some upstreams send them while they work."""
         while self._blanks() == _MAX_BLANKS:
             yield
+
+
+def _stand_in(kind: bytes, number: int, first: bytes = b"\1", second: bytes = b"\2") -> bytes:
+    """The stand-in, in a JSON text, or by default as the value has it."""
+    return b"%b%b%b%d%b" % (kind, first, second, number, first)
+
+
+def _holds(plain: bytes, marks: tuple[bytes, bytes]) -> bool:
+    """Whether both marks stand together, as escapes, or in a JSON text that is itself a string."""
+    together = b"".join(marks)
+    return together in plain or together.replace(b"\\", b"\\\\") in plain
 
 
 def _with_repairs(whole: Range, repairs: list[tuple[int, int, bytes]]) -> list[Range]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridged, Range
+from gateway.wire.json_abridged import Abridged, LeftOut, Range
 from gateway.wire.json_members import Buffer
 
 MAX_DIGITS = 9  # of the number of a stand-in
@@ -68,9 +68,14 @@ def filled_size(abridged: Abridged, text: bytes) -> int | None:
     return size
 
 
+def hidden_text_bytes(abridged: Abridged, text: bytes) -> int:
+    """How many bytes of text stand behind the stand-ins that are left in the text."""
+    return sum(cut.hidden_text_bytes for _, cut, _ in _stand_ins(abridged, text))
+
+
 def without_stand_ins(abridged: Abridged, words: str) -> str:
-    """Words without the stand-ins in them, for words that are not filled."""
-    first, second = (mark.decode("unicode-escape") for mark in abridged.marks)
+    """Words without the stand-ins in them, for words that are not filled, and may be a JSON text."""
+    first, second = (f"(?:{mark.decode('unicode-escape')}|{re.escape(mark.decode())})" for mark in abridged.marks)
     return re.sub(f"[SLO]{first}{second}[0-9]+{first}", "", words)
 
 
@@ -86,25 +91,29 @@ def object_of(abridged: Abridged, short: Mapping[str, Any]) -> bytes | None:
 
 def _parts(abridged: Abridged, text: bytes) -> Iterator[tuple[bytes | Range, int]]:
     """The parts of the text, and the ranges that fill it; with each range the level at which it stands."""
-    first, second = (mark[1:] for mark in abridged.marks)
-    pattern = rb"([SLO])(\\{1,2})%b\2%b([0-9]+)\2%b" % (first, second, first)
-    at, filled_before = 0, set[int]()
-    for found in re.finditer(pattern, text):
-        # Each is filled once: what looks like another is not ours, and could make a text of any length.
-        if len(found[3]) > MAX_DIGITS or (number := int(found[3])) in filled_before or number >= len(abridged.cuts):
-            continue
-        filled_before.add(number)
-        cut = abridged.cuts[number]
-        level = len(found[2]) - 1
-        start, end = found.span()
+    at = 0
+    for (start, end), cut, level in _stand_ins(abridged, text):
         if cut.kind != b"S":
-            quote = 1 + level  # `"`, or `\"` in a string
+            quote = 1 + level  # `"`, or `\\"` in a string
             start, end = start - quote, end + quote + (len(":0") if cut.kind == b"O" else 0)
         yield text[at:start], 0
         for part in cut.ranges:
             yield part, level
         at = end
     yield text[at:], 0
+
+
+def _stand_ins(abridged: Abridged, text: bytes) -> Iterator[tuple[tuple[int, int], LeftOut, int]]:
+    """Where the stand-ins of the text are, what each stands for, and the level at which it stands."""
+    first, second = (mark[1:] for mark in abridged.marks)
+    pattern = rb"([SLO])(\\{1,2})%b\2%b([0-9]+)\2%b" % (first, second, first)
+    filled_before = set[int]()
+    for found in re.finditer(pattern, text):
+        # Each is filled once: what looks like another is not ours, and could make a text of any length.
+        if len(found[3]) > MAX_DIGITS or (number := int(found[3])) in filled_before or number >= len(abridged.cuts):
+            continue
+        filled_before.add(number)
+        yield found.span(), abridged.cuts[number], len(found[2]) - 1
 
 
 def _pieces(data: Buffer, part: Range) -> Iterator[bytes]:

@@ -3,7 +3,9 @@
 import gzip
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,21 @@ from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import Answer, fetch
 from tests.kit.process import GatewayProcess
-from tests.kit.raw_upstream import RawUpstream
+from tests.kit.raw_upstream import RawUpstream, json_answer
+from tests.kit.waiting import wait_for
 
 from .memory_use import memory, reset_peak
 
-CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "long_answers.toml").read_text())["case"]
+FILE: dict[str, list[Mapping[str, Any]]] = tomllib.loads((Path(__file__).parent / "long_answers.toml").read_text())
+CASES, LISTS = FILE["case"], FILE["list"]
 # The longest turn of the loop in processor time: most take 5 ms. Read in one go, an answer takes up to 600 ms.
 LONGEST_TURN = 0.02
 MEMORY_SHARE = 3.0  # of the bytes of an answer
 MEMORY_BESIDE = 48 << 20  # for what is read at a time, for the kernel's buffers, and for what the allocator keeps
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": partial(gzip.compress, compresslevel=1),
+    "deflate": partial(zlib.compress, level=1),
+}
 HI = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -41,10 +49,10 @@ class Stage:
         content = b"".join(text.encode() * times for text, times in case["event" if streamed else "whole"])
         content = HI + b"data: " + content + b"\n\n" + STOP if streamed else content
         size, kind, more = len(content), "text/event-stream" if streamed else "application/json", ""
-        if case.get("coding") == "gzip":
-            content, more = gzip.compress(content, 1), "Content-Encoding: gzip\r\n"
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n{more}\r\n"
-        self._response = head.encode() + content
+        if (coding := case.get("coding")) is not None:
+            content, more = CODINGS[coding](content), f"Content-Encoding: {coding}\r\n"
+        more += f"Content-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n"
+        self._response = f"HTTP/1.1 {case.get('status', 200)} Told\r\n{more}".encode() + content
         return fetch(gateway.port, body(stream=streamed)), size
 
 
@@ -77,6 +85,35 @@ def test_a_long_answer_is_told_and_holds_up_nobody(
         assert json.loads(answer.body)["choices"][0]["finish_reason"] == "stop"
         assert len(answer.body) >= min(size, 500)
     assert longest < LONGEST_TURN
+
+
+@pytest.mark.parametrize("case", LISTS, ids=[case["name"] for case in LISTS])
+def test_a_long_list_of_models_is_read_and_holds_up_nobody(logs: Path, case: Mapping[str, Any]) -> None:
+    rest = [
+        ",".join([text % number if "%" in text else text for number in range(times)]) for text, times in case["of"]
+    ]
+    question = json_answer(case.get("status", 200), f'{{"data":[{",".join(rest)}]}}'.encode())
+    upstream = RawUpstream(lambda request: question, "listing")
+    off = configuration([(upstream, [MODEL])])
+    gateway, longest = LocalGateway(logs, off, KEYS), list[float]()
+    try:
+        while not longest or (min(longest) >= LONGEST_TURN and len(longest) < TRIES):
+            gateway.reload(off)
+            before = len(gateway.lines())
+            with gateway.watched() as watch:
+                gateway.reload(off.replace("[[upstreams.models]]", 'discover = "on"\n[[upstreams.models]]'))
+                line = wait_for(partial(_told_of_models, gateway, before), "a line about models")
+            longest.append(watch.longest)
+    finally:
+        gateway.close()
+        upstream.close()
+    assert line.get("listed", line.get("reason")) == case["told"]
+    assert min(longest) < LONGEST_TURN
+
+
+def _told_of_models(gateway: LocalGateway, before: int) -> Mapping[str, Any] | None:
+    lines = gateway.lines()[before:]
+    return next((line for line in lines if line["event"] in ("models discovered", "models not discovered")), None)
 
 
 def test_no_long_answer_takes_more_memory_than_three_times_its_bytes(stage: Stage, logs: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.wire import json_abridged, json_skip, json_text
 from gateway.wire.json_abridged import Abridged, Abridger, Shape, TooManyEntries
-from gateway.wire.json_filling import FilledText, filled, without_stand_ins
+from gateway.wire.json_filling import FilledText, filled, hidden_text_bytes, without_stand_ins
 from gateway.wire.json_outline import TooDeep
 from gateway.wire.json_skip import Skipper
 
@@ -81,7 +81,7 @@ def test_the_hidden_bytes_of_text_are_counted(value: Any) -> None:
     if not _is_readable(text):
         return
     abridged = abridge(text)
-    assert _size(value) == _size(json_text.loads(abridged.text)) + abridged.hidden_text_bytes
+    assert _size(value) == _size(json_text.loads(abridged.text)) + hidden_text_bytes(abridged, abridged.text)
 
 
 @settings(deadline=None)
@@ -126,6 +126,14 @@ def test_entries_that_are_looked_at_have_a_limit() -> None:
     assert not abridge(f"[{items}]".encode()).cuts
     with pytest.raises(TooManyEntries):
         abridge(f"[{items},1]".encode())
+
+
+@pytest.mark.parametrize(("size", "count"), [(5000, 6700), (60, 17_300)], ids=["cuts", "bytes"])
+def test_what_is_cut_and_what_is_kept_have_limits(size: int, count: int) -> None:
+    text = f'"{"x" * size}"'
+    assert abridge(f"[{','.join([text] * (count * 9 // 10))}]".encode()).text
+    with pytest.raises(TooManyEntries):
+        abridge(f"[{','.join([text] * count)}]".encode())
 
 
 @pytest.mark.parametrize(("levels", "fits"), [(json_skip.MAX_DEPTH, True), (json_skip.MAX_DEPTH + 1, False)])

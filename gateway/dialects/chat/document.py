@@ -15,7 +15,7 @@ from gateway.dialects.usage import Usage, estimate
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
 from gateway.wire.json_abridged import Abridged, Abridger, TooManyEntries
-from gateway.wire.json_filling import FilledText, without_stand_ins
+from gateway.wire.json_filling import FilledText, hidden_text_bytes, without_stand_ins
 from gateway.wire.json_outline import TooDeep
 
 # The limit of an answer with the probabilities of its tokens: twenty alternatives for each of 4,000 tokens fit.
@@ -40,7 +40,7 @@ class ChatDocument:
         bodies = [choice["message"] for choice in self._completion["choices"]]
         spoken, size = sum(map(has_content, bodies)), sum(map(text_bytes, bodies))
         if self._abridged is not None:
-            size += self._abridged.hidden_text_bytes
+            size += hidden_text_bytes(self._abridged, json_text.dumps(bodies))
         return self._usage.usage(estimate(prompt_tokens, spoken, size), 0)
 
     def encode(self, report: AnswerReport) -> bytes | FilledText:

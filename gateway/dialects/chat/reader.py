@@ -196,8 +196,8 @@ class ChatReader:
         kept, self._long = self._kept_bytes, event
         meaning = self.read(short) if short else _NOTHING
         self._long = None
-        if meaning.content:
-            self.counts.text_bytes += event.hidden_text_bytes
+        if meaning.content and meaning.frame is not None:
+            self.counts.text_bytes += event.hidden_text_bytes(meaning.frame)
         if self._kept_bytes > kept:
             self._kept = {name: event.value(value) for name, value in self._kept.items()}
         if meaning.told is not None:

@@ -1,10 +1,15 @@
 """Pure: what is looked at of a long chunk object or completion: all that the reader acts on and repairs."""
 
+from gateway.dialects.chat.usage_places import PLACES, WRAPPERS
 from gateway.wire.json_abridged import Shape
 
 _TEXT = Shape(is_text=True)
-_THOUGHTS = Shape(elements=Shape({"text": Shape()}))  # they stand in the text a second time once they are joined
-_PART = Shape({"text": _TEXT, "thinking": _THOUGHTS})
+_READ = Shape(is_read_only=True)
+_DETAIL = Shape({}, others=_READ, is_read_only=True)
+_ERROR = _USAGE = Shape({}, elements=_DETAIL, others=_DETAIL, is_read_only=True)
+_FAULTS = Shape({}, elements=Shape({}, others=Shape({})), others=Shape({}))
+_THOUGHTS = Shape(elements=Shape({"text": _TEXT}), is_text=True)
+_PART = Shape({"text": _TEXT, "thinking": _THOUGHTS}, is_text=True)
 _CALL = Shape({"function": Shape({"name": Shape(), "arguments": _TEXT})})
 _BODY = Shape(
     {
@@ -13,12 +18,23 @@ _BODY = Shape(
         "reasoning": _TEXT,
         "refusal": _TEXT,
         "tool_calls": Shape(elements=_CALL),
-        "error": Shape({}),
-        "usage": Shape({}),
+        "error": _ERROR,
+        "usage": _USAGE,
     }
 )
-_CHOICE = Shape({"delta": _BODY, "message": _BODY, "error": Shape({}), "usage": Shape({})})
-_MEMBERS = {"choices": Shape(elements=_CHOICE), "error": Shape({}), "errors": Shape(elements=Shape({}))}
+_CHOICE = Shape({"delta": _BODY, "message": _BODY, "error": _ERROR, "usage": _USAGE})
+_MEMBERS = {
+    "id": _READ,
+    "model": _READ,
+    "choices": Shape(elements=_CHOICE),
+    "error": _ERROR,
+    "errors": _FAULTS,
+    "detail": _FAULTS,
+    "base_resp": Shape({}),
+    "timings": Shape({}),
+    **dict.fromkeys(PLACES, _USAGE),
+    **dict.fromkeys(WRAPPERS, Shape({"usage": _USAGE})),
+}
 _OBJECT = Shape(_MEMBERS)
 
 EVENT = COMPLETION = Shape(_MEMBERS, elements=_OBJECT)  # Google lists the object of an error

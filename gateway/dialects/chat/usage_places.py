@@ -7,12 +7,12 @@ from gateway.dialects.reported_usage import ReportedUsage, read_usage, summed
 from gateway.dialects.usage import Usage
 
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
-_PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
-_WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
+PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
+WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
 _OLLAMA = ("prompt_eval_count", "eval_count")
 _TIMINGS = "timings"
 _NO_ESTIMATE = Usage(0, 0, estimated=True)
-OTHER_PLACES = frozenset((*_PLACES[1:], *_WRAPPERS, *_OLLAMA, _TIMINGS))  # all but OpenAI's own
+OTHER_PLACES = frozenset((*PLACES[1:], *WRAPPERS, *_OLLAMA, _TIMINGS))  # all but OpenAI's own
 
 
 class SeenUsage:
@@ -104,8 +104,8 @@ def _at_top(payload: Mapping[str, Any]) -> ReportedUsage | None:
 
 def _values(payload: Mapping[str, Any]) -> Iterator[Any]:
     """What stands in the places of a usage object, the likeliest first."""
-    yield from (payload.get(place) for place in _PLACES)
-    yield from (inner.get("usage") for wrapper in _WRAPPERS if isinstance(inner := payload.get(wrapper), dict))
+    yield from (payload.get(place) for place in PLACES)
+    yield from (inner.get("usage") for wrapper in WRAPPERS if isinstance(inner := payload.get(wrapper), dict))
     yield {name: payload[name] for name in _OLLAMA if name in payload}
     if isinstance(timings := payload.get(_TIMINGS), dict):
         yield _of_timings(timings)
