@@ -27,10 +27,12 @@ class TooManyLines(ValueError):
 class LongEvent:
     """One long event. `size`: the bytes of its block."""
 
-    def __init__(self, block: bytes, shape: Shape, max_lines: int) -> None:
+    def __init__(self, block: bytes, shape: Shape, max_lines: int, beside: bytes = b"") -> None:
+        """`beside`: a JSON text of what a reader may add to the event."""
         self._block = block
         self._shape = shape
         self._max_lines = max_lines
+        self._beside = beside
         self._abridged: Abridged | None = None
         self._short = b""
         self.size = len(block)
@@ -40,7 +42,7 @@ class LongEvent:
         head, data, start, end = yield from self._find_data()
         if start == end:
             return b""
-        abridger = Abridger(data, self._shape, start, end)
+        abridger = Abridger(data, self._shape, start, end, self._beside)
         yield from abridger.steps()
         self._abridged = abridger.abridged()
         self._short = head + self._abridged.text + b"\n\n"

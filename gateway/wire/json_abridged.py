@@ -96,9 +96,11 @@ class Abridged:
 class Abridger:
     """Makes one text short. Every step may raise `ValueError`: the text is not JSON."""
 
-    def __init__(self, data: Buffer, shape: Shape, start: int = 0, end: int | None = None) -> None:
-        """`start` and `end`: where the text stands in `data`."""
-        self._data = data
+    def __init__(
+        self, data: Buffer, shape: Shape, start: int = 0, end: int | None = None, beside: bytes = b""
+    ) -> None:
+        """`start` and `end`: where the text stands in `data`; `beside`: a JSON text that may be added to it later."""
+        self._data, self._beside = data, beside
         self._at, self._end = start, len(data) if end is None else end
         self._shape = shape
         self._skipper = Skipper(data, self._end)
@@ -118,7 +120,7 @@ class Abridger:
 
     def abridged(self) -> Abridged:
         """The text in short, after the last step."""
-        plain = b"".join([part for part in self._kept if isinstance(part, bytes)])
+        plain = b"".join([part for part in self._kept if isinstance(part, bytes)] + [self._beside])
         marks = next((pair for pair in _PAIRS if not _holds(plain, pair)), None)
         if marks is None:
             raise ValueError("it holds all control characters")

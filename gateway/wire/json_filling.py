@@ -93,9 +93,6 @@ def _parts(abridged: Abridged, text: bytes) -> Iterator[tuple[bytes | Range, int
     """The parts of the text, and the ranges that fill it; with each range the level at which it stands."""
     at = 0
     for (start, end), cut, level in _stand_ins(abridged, text):
-        if cut.kind != b"S":
-            quote = 1 + level  # `"`, or `\\"` in a string
-            start, end = start - quote, end + quote + (len(":0") if cut.kind == b"O" else 0)
         yield text[at:start], 0
         for part in cut.ranges:
             yield part, level
@@ -112,8 +109,13 @@ def _stand_ins(abridged: Abridged, text: bytes) -> Iterator[tuple[tuple[int, int
         # Each is filled once: what looks like another is not ours, and could make a text of any length.
         if len(found[3]) > MAX_DIGITS or (number := int(found[3])) in filled_before or number >= len(abridged.cuts):
             continue
-        filled_before.add(number)
-        yield found.span(), abridged.cuts[number], len(found[2]) - 1
+        cut, level = abridged.cuts[number], len(found[2]) - 1
+        quote = b'"' if level == 0 else b'\\"'
+        before, behind = {b"S": (b"", b""), b"L": (quote, quote), b"O": (quote, quote + b":0")}[cut.kind]
+        start, end = found.start() - len(before), found.end() + len(behind)
+        if found[1] == cut.kind and text.startswith(before, start) and text.endswith(behind, 0, end):
+            filled_before.add(number)
+            yield (start, end), cut, level
 
 
 def _pieces(data: Buffer, part: Range) -> Iterator[bytes]:

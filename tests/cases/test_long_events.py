@@ -51,10 +51,12 @@ def in_steps(reader: ChatReader, block: bytes) -> Meaning:
             return meaning
 
 
-def read(block: bytes, *, at_once: bool) -> tuple[Meaning, Any, list[bytes]]:
-    """What an event means behind another one, the usage, and the frames at the end."""
+def read(block: bytes, earlier: str, *, at_once: bool) -> tuple[Meaning, Any, list[bytes]]:
+    """What an event means behind others, the usage, and the frames at the end."""
     reader = ChatReader(Identity("chatcmpl-1", 1, "m"))
     reader.read(b"data: " + (CHUNK % ('{"index":0,"delta":{"content":"hi"}}', "")).encode() + b"\n\n")
+    if earlier:
+        reader.read(f"data: {earlier}\n\n".encode())
     meaning = reader.read(block) if at_once else in_steps(reader, block)
     usage = reader.usage(10)
     return meaning, usage, reader.closing_frames(AnswerReport(usage, {}), None)
@@ -64,8 +66,8 @@ def read(block: bytes, *, at_once: bool) -> tuple[Meaning, Any, list[bytes]]:
 def test_a_long_event_means_the_same_in_steps(case: Mapping[str, Any]) -> None:
     event = block(case)
     assert len(event) > LONG_BYTES or "¥" in str(case)
-    once, usage, closing = read(event, at_once=True)
-    steps, other_usage, other_closing = read(event, at_once=False)
+    once, usage, closing = read(event, case.get("earlier", ""), at_once=True)
+    steps, other_usage, other_closing = read(event, case.get("earlier", ""), at_once=False)
     if once.frame is None:
         assert steps == once
         return

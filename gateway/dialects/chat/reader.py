@@ -183,7 +183,7 @@ class ChatReader:
 
     def read_in_steps(self, block: bytes) -> Generator[None, None, Meaning]:
         """The meaning of a long block: its short block is read as any other, and the frame filled with the rest."""
-        event = LongEvent(block, EVENT, MAX_LINES)
+        event = LongEvent(block, EVENT, MAX_LINES, json_text.dumps(self._kept) if self._kept else b"")
         try:
             short = yield from event.shortened()
         except TooManyLines:
