@@ -15,8 +15,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, fetch
 from tests.kit.raw_upstream import RawUpstream
 
-# The longest turn of the loop in processor time, as of hostile requests: most of these take 10 ms, and an event of
-# nine mebibytes 35 ms. Without the slices in which answers are read it is exceeded up to twentyfold.
+# The longest turn of the loop in processor time: most of these take 10 ms, thousands of long members 11. Without the
+# slices in which answers are read it is exceeded up to twentyfold.
 LONGEST_TURN = 0.02
 CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]}'
 DONE = "data: [DONE]\n\n"
