@@ -16,7 +16,7 @@ import base64
 import binascii
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 BASE_TOKENS, TILE_TOKENS = 85, 170
@@ -26,6 +26,7 @@ GOOGLE_SIDE, GOOGLE_SMALL, GOOGLE_TOKENS = 3072, 384, 258  # longest side, side 
 GOOGLE_TILE_LEAST, GOOGLE_TILE_MOST = 256, 768  # pixels
 HEAD_CHARACTERS = 65_536  # of base64: the size of a JPEG stands behind its metadata, which may hold a thumbnail
 
+MANY_MODELS = 64  # above this number their names are not looked at
 MAX_SEGMENTS = 500  # of a JPEG before its frame header, fill bytes included; a photograph has some dozens
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,9 +46,12 @@ class ImageTokens(NamedTuple):
         """The sum with other images, each of which stands there so many times."""
         return ImageTokens(*(own + times * more for own, more in zip(self, other, strict=True)))
 
-    def of(self, models: Iterable[str]) -> int:
-        """The most that these images cost if any of these models answers."""
-        return max((self._of(model) for model in models), default=max(self))
+    def of(self, models: Collection[str]) -> int:
+        """The most that these images cost if any of these models answers; by the dearest rule if they are many."""
+        most = max(self)
+        if not most or not 0 < len(models) <= MANY_MODELS:
+            return most
+        return max(map(self._of, models))
 
     def _of(self, model: str) -> int:
         name = model.lower()

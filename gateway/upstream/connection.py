@@ -103,6 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(request)
         else:
             self._sender = LongRequestSender(request, self._transport)
+            self._sender.start()
 
     def abort(self) -> None:
         """Close the socket at once, and tell the exchange nothing, since its owner gives it up."""

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from gateway.dialects.dialect import AnswerDocument, AnswerIdentity, Dialect
 from gateway.dialects.learned_shape import Counts
-from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.usage import Usage
 from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.bodies import Steps, StreamBody
 
 _STEP_BYTES = 32768  # of the frames that are joined in one step, and one frame more
+_LONG_FRAME_BYTES = 16384  # a longer frame is joined in steps of its own; this one takes 5 ms at most
 
 
 class DocumentOwner(Protocol):
@@ -121,7 +121,7 @@ class JoinedEvents:
                 if size > _STEP_BYTES:
                     size = 0
                     yield
-                if len(frame) > LONG_BYTES:
+                if len(frame) > _LONG_FRAME_BYTES:
                     for _ in self._joiner.add_in_steps(frame):
                         yield
                         if self._is_over:

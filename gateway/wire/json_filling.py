@@ -14,6 +14,8 @@ from gateway.wire.json_abridged import Abridged, LeftOut, Range
 from gateway.wire.json_members import Buffer
 
 MAX_DIGITS = 9  # of the number of a stand-in
+# What stands around a stand-in, by the level and by what it stands for.
+_AROUND = [{b"S": (b"", b""), b"L": (quote, quote), b"O": (quote, quote + b":0")} for quote in (b'"', b'\\"')]
 PART_BYTES = 131072  # 0.1 ms to copy, 1 ms to escape
 
 _ESCAPES = ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t"))
@@ -70,6 +72,8 @@ def filled_size(abridged: Abridged, text: bytes) -> int | None:
 
 def hidden_text_bytes(abridged: Abridged, text: bytes) -> int:
     """How many bytes of text stand behind the stand-ins that are left in the text."""
+    if not any(cut.hidden_text_bytes for cut in abridged.cuts):
+        return 0
     return sum(cut.hidden_text_bytes for _, cut, _ in _stand_ins(abridged, text))
 
 
@@ -110,8 +114,7 @@ def _stand_ins(abridged: Abridged, text: bytes) -> Iterator[tuple[tuple[int, int
         if len(found[3]) > MAX_DIGITS or (number := int(found[3])) in filled_before or number >= len(abridged.cuts):
             continue
         cut, level = abridged.cuts[number], len(found[2]) - 1
-        quote = b'"' if level == 0 else b'\\"'
-        before, behind = {b"S": (b"", b""), b"L": (quote, quote), b"O": (quote, quote + b":0")}[cut.kind]
+        before, behind = _AROUND[level][cut.kind]
         start, end = found.start() - len(before), found.end() + len(behind)
         if found[1] == cut.kind and text.startswith(before, start) and text.endswith(behind, 0, end):
             filled_before.add(number)

@@ -198,8 +198,8 @@ LONG_WORK: dict[str, str] = {
     ),
     "a million fractions in small events": event(f'{{"delta":{{"content":"a","x":[{many("0.1", 10_000)}]}}}}') * 100,
     "thousands of members": delta(",".join(f'"k{number}":0' for number in range(9_000))) * 9,
-    "thousands of long members": delta(",".join(f'"k{number}":"{"v" * 90}"' for number in range(4_500))) * 9,
-    "thousands of long names": delta(",".join(f'"{"k" * 99}{number}":0' for number in range(4_500))) * 9,
+    "thousands of long members": delta(",".join(f'"k{number}":"{"v" * 90}"' for number in range(3_300))) * 9,
+    "thousands of long names": delta(",".join(f'"{"k" * 99}{number}":0' for number in range(3_300))) * 9,
     "texts of sixty kilobytes": word("A" * 60_000) * 600,
     "texts of one letter": HI * 9
     + 'data: {"choices":[{"delta":{"content":"x","y":[1],"refusal":"z"}}]}\n\n' * 40_000,

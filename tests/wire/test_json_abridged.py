@@ -128,12 +128,15 @@ def test_entries_that_are_looked_at_have_a_limit() -> None:
         abridge(f"[{items},1]".encode())
 
 
-@pytest.mark.parametrize(("size", "count"), [(5000, 6700), (60, 17_300)], ids=["cuts", "bytes"])
-def test_what_is_cut_and_what_is_kept_have_limits(size: int, count: int) -> None:
-    text = f'"{"x" * size}"'
-    assert abridge(f"[{','.join([text] * (count * 9 // 10))}]".encode()).text
+@pytest.mark.parametrize(
+    ("form", "entry", "count"),
+    [("[%b]", f'"{"x" * 5000}"', 3550), ("{%b}", f'"{"k" * 98}":{"1" * 60}', 6900)],
+    ids=["cuts", "bytes"],
+)
+def test_what_is_cut_and_what_is_kept_have_limits(form: str, entry: str, count: int) -> None:
+    assert abridge(form.encode() % ",".join([entry] * (count * 9 // 10)).encode()).text
     with pytest.raises(TooManyEntries):
-        abridge(f"[{','.join([text] * count)}]".encode())
+        abridge(form.encode() % ",".join([entry] * count).encode())
 
 
 @pytest.mark.parametrize(("levels", "fits"), [(json_skip.MAX_DEPTH, True), (json_skip.MAX_DEPTH + 1, False)])

@@ -6,7 +6,7 @@ whose size is not known by the most that an image costs.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
@@ -54,7 +54,11 @@ class Media(NamedTuple):
     references: int = 0  # tokens
     covered: int = 0
 
-    def tokens(self, models: Iterable[str]) -> int:
+    def plus(self, other: "Media") -> "Media":
+        """The sum of both."""
+        return Media(self.images.plus(other.images), self.references + other.references, self.covered + other.covered)
+
+    def tokens(self, models: Collection[str]) -> int:
         """The tokens of all of it, if one of these models answers."""
         return self.images.of(models) + self.references
 

@@ -50,6 +50,7 @@ _NUMBERS = frozenset((int, float, bool, type(None)))
 _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
 _CALLS = ("tool_calls", "function_call")  # members of a message that hold no media
 _SHORT_NAME = 32  # characters; the name of a member that is null, and is longer, is counted
+_NO_MEDIA = Media()
 _LOST = "\0"  # the member that holds what other members of the same names have replaced
 
 
@@ -80,7 +81,7 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
     tokens = text_tokens(text_bytes + count.bytes) + MESSAGE_TOKENS * len(messages)
-    return tokens + sum(found.tokens(_models(body)) for found in count.media) if count.media else tokens
+    return tokens + count.media.tokens(_models(body)) if count.media != _NO_MEDIA else tokens
 
 
 def _models(body: Mapping[str, Any]) -> list[str]:
@@ -118,7 +119,7 @@ class _Count:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.media: list[Media] = []
+        self.media = _NO_MEDIA
 
     def add(self, value: Any) -> None:
         """Count a value by its JSON."""
@@ -151,7 +152,7 @@ class _Count:
     def _add_with_media(self, value: Any) -> None:
         found = media_of(value)
         self.add(value)
-        self.media.append(found)
+        self.media = self.media.plus(found)
         self.bytes -= found.covered
 
 
