@@ -65,10 +65,10 @@ def test_the_words_are_found_where_they_are_at_home() -> None:
     assert all(any(word in text for text in at_home) for word in (*WORDS, *EXACT))
 
 
-def test_only_the_registry_and_the_fast_way_import_a_dialect_by_its_name() -> None:
+def test_only_the_registry_imports_a_dialect_by_its_name() -> None:
     importing = {
         name
         for name in MODULES
         if not name.startswith("dialects/chat/") and b"gateway.dialects.chat" in (ROOT / name).read_bytes()
     }
-    assert importing == {"dialects/registry.py", "http/fast_path.py", "http/request_parser.py"}
+    assert importing == {"dialects/registry.py"}
