@@ -23,8 +23,8 @@ def raised(call: Callable[[], object]) -> BaseException:
     [
         (lambda: int(SECRET), "ValueError: invalid literal for int() with base 10: '...'"),
         (lambda: int(SECRET.encode() + b"'"), "ValueError: invalid literal for int() with base 10: '...'"),
-        (lambda: {}[SECRET], "KeyError"),
-        (lambda: [].index(SECRET), "ValueError: '...' is not in list"),
+        (lambda: {"a": 1}[SECRET], "KeyError"),
+        (lambda: ["a"].index(SECRET), "ValueError: '...' is not in list"),
         (lambda: json.loads(SECRET), "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
         (lambda: None.secret, "AttributeError: 'NoneType' object has no attribute 'secret'"),  # type: ignore[attr-defined]
         (lambda: SECRET + 1, 'TypeError: can only concatenate str (not "int") to str'),  # type: ignore[operator]
