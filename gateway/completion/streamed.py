@@ -196,9 +196,10 @@ class StreamedCompletion(Completion):
         self.stop_with(DurationExceeded("the stream ran longer than max_duration_seconds"))
 
     def _close(self, ending: Ending, last_frames: list[bytes]) -> None:
-        for limit in (self._duration_limit, self._usage_limit):
-            if limit is not None:
-                limit.cancel()
+        if self._duration_limit is not None:
+            self._duration_limit.cancel()
+        if self._usage_limit is not None:
+            self._usage_limit.cancel()
         self.stream.close(ending, last_frames)
 
     def _closing_frames(self) -> list[bytes]:

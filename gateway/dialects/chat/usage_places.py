@@ -51,7 +51,7 @@ class SeenUsage:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
-        the beginning.
+        the beginning, and so is one of far less than a token for each event.
         """
         earlier, self._whole, self._told = (
             self._whole,
@@ -59,9 +59,11 @@ class SeenUsage:
             None,
         )
         had = (earlier.completion if earlier is not None else 0) or 0
-        if found.total and not found.completion:
-            self._events = events
-        if found.completion and not is_part and (found.completion > had or found.completion >= events):
+        if completion := found.completion:
+            grows = completion > had or completion >= events
+            if grows and not is_part and completion * _MAX_EVENTS_OF_TOKEN >= events:
+                self._events = events
+        elif found.total:
             self._events = events
 
     def _take_of_choice(self, choice: dict[str, Any], body: dict[str, Any], events: int) -> None:
@@ -73,7 +75,7 @@ class SeenUsage:
     def told(self, events: int) -> Usage | None:
         """The usage after this many events with content, if the upstream has told all of it; it needs no estimate."""
         whole = self._whole
-        if whole is None or not whole.prompt or not whole.completion or self._is_stale(whole, events):
+        if whole is None or not whole.prompt or not whole.completion or events > self._events:
             return None
         if self._told is None:
             self._told = whole.usage(_NO_ESTIMATE)
@@ -84,11 +86,7 @@ class SeenUsage:
         reported = self._whole
         if reported is None or not reported.tells:
             reported = summed(self._by_choice.values()) or reported
-        return own if reported is None else reported.usage(own, stale=self._is_stale(reported, events))
-
-    def _is_stale(self, reported: ReportedUsage, events: int) -> bool:
-        """Whether more has come than this report can count."""
-        return events > self._events or events > _MAX_EVENTS_OF_TOKEN * (reported.completion or events)
+        return own if reported is None else reported.usage(own, stale=events > self._events)
 
 
 def has_inner_usage(payload: Mapping[str, Any]) -> bool:
