@@ -17,8 +17,8 @@ from gateway.wire.json_members import Buffer
 REFERENCED_TOKENS = 131_072
 MAX_MEASURED = 64  # the images whose size is looked up: each takes 0.1 ms at most
 _ELSEWHERE = ("url", "file")  # the types of sources that hold no bytes
-_LOOK_BACK = 512  # bytes
 _SHORT = 80  # bytes of a string that is no image
+_LOOK_BACK = 512  # bytes before a string, in which the names stand that tell what it is
 
 
 def _json(pattern: bytes) -> re.Pattern[bytes]:
@@ -26,9 +26,10 @@ def _json(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(pattern.replace(b" ", rb"[ \t\n\r]{0,64}+"))
 
 
-_BEFORE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : \Z')
+_TO_THE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : ')
 _BEHIND_BYTES = _json(rb' , (?:"type" : "base64" , )?"media_type" : "image/[a-z]{1,16}+"')
-_BEFORE_TYPE = _json(rb'(?:"type" : "(image|document)" , )?"source" : { "type" : \Z')
+_TO_THE_TYPE = _json(rb'"source" : { "type" : ')
+_TO_THE_SOURCE = _json(rb'"type" : "(image|document)" , ')
 
 
 class Sources(NamedTuple):
@@ -55,21 +56,27 @@ class SourceCount:
         """Look at the string from `start` to `end`, its quotes included, in this member of the body."""
         if member not in ("messages", "system"):
             return
-        if end - start <= _SHORT:
-            if end - start <= 6 and data[start + 1 : end - 1] in (b"url", b"file"):
-                found = _BEFORE_TYPE.search(bytes(data[max(start - _LOOK_BACK, 0) : start]))
-                if found is not None:
-                    self.found = self.found.plus(_elsewhere((found[1] or b"").decode()))
-        elif (
-            _BEFORE_BYTES.search(bytes(data[max(start - _LOOK_BACK, 0) : start])) is not None
-            or _BEHIND_BYTES.match(data, end) is not None
-        ):
-            self._measured += 1
-            head = data[start + 1 : min(end - 1, start + HEAD_CHARACTERS)]
-            is_measured = self._measured <= MAX_MEASURED
-            self.found = self.found.plus(
-                _image(lambda: head.decode("latin-1"), end - start - 2, is_measured=is_measured)
-            )
+        if end - start > _SHORT:
+            at = data.rfind(b'"media_type"', max(start - _LOOK_BACK, 0), start)
+            if (at >= 0 and _TO_THE_BYTES.fullmatch(data, at, start)) or _BEHIND_BYTES.match(data, end):
+                self._add_image(data, start, end)
+        elif data[start + 1 : end - 1] in (b"url", b"file"):
+            at = data.rfind(b'"source"', max(start - _LOOK_BACK, 0), start)
+            if at >= 0 and _TO_THE_TYPE.fullmatch(data, at, start):
+                self.found = self.found.plus(_elsewhere(_kind_before(data, at)))
+
+    def _add_image(self, data: Buffer, start: int, end: int) -> None:
+        self._measured += 1
+        head = data[start + 1 : min(end - 1, start + HEAD_CHARACTERS)]
+        is_measured = self._measured <= MAX_MEASURED
+        self.found = self.found.plus(_image(lambda: head.decode("latin-1"), end - start - 2, is_measured=is_measured))
+
+
+def _kind_before(data: Buffer, at: int) -> str:
+    """The type of the block whose source stands here, if it is told before that; else ""."""
+    start = data.rfind(b'"type"', max(at - _LOOK_BACK, 0), at)
+    found = _TO_THE_SOURCE.fullmatch(data, start, at) if start >= 0 else None
+    return "" if found is None else found[1].decode()
 
 
 def sources_of(value: Any) -> Sources:
