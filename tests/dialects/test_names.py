@@ -24,8 +24,12 @@ AT_HOME = ("dialects/chat/", "simulate/chat.py", "simulate/likeness/")
 # Modules that may name the words, in texts for people (a configuration key, the demo's example) or a script's JSON.
 TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
 
+# The events of messages have a member of the same name as those of chat completions; their other words are their own.
+MESSAGES_AT_HOME = ("dialects/messages/", "dialects/count_tokens/", "simulate/messages.py")
+MESSAGES_WORDS = ("content_block", "message_start", "message_stop", "message_delta", "text_delta", "input_json")
+
 MODULES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]
-FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *TEXTS))]
+FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *MESSAGES_AT_HOME, *TEXTS))]
 
 
 def constants(tree: ast.Module) -> Iterator[str]:
@@ -54,6 +58,12 @@ def named_in(name: str) -> list[str]:
 @pytest.mark.parametrize("name", FOREIGN)
 def test_no_module_names_what_only_chat_completions_have(name: str) -> None:
     assert named_in(name) == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(MESSAGES_AT_HOME)])
+def test_no_module_names_what_only_messages_have(name: str) -> None:
+    found = constants(ast.parse((ROOT / name).read_bytes()))
+    assert [text for text in found if any(word in text for word in MESSAGES_WORDS)] == []
 
 
 def test_the_files_that_may_name_them_are_there() -> None:
