@@ -3,9 +3,11 @@
 from collections.abc import Container, Mapping
 
 from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.count_tokens.dialect import COUNT_TOKENS
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.messages.dialect import MESSAGES
 
-DIALECTS: tuple[Dialect, ...] = (CHAT,)  # the first is used where a request names none
+DIALECTS: tuple[Dialect, ...] = (CHAT, MESSAGES, COUNT_TOKENS)  # the first: where a request names none
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 
