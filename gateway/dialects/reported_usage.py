@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
 
-MAX_TOKENS = 1 << 27  # tokens of one answer; no model comes near it, so a larger count is nonsense
+MAX_TOKENS = 1 << 24  # tokens of one answer; the longest contexts have ten million, so a larger count is nonsense
 _MAX_TEXT = 65536  # characters of a usage object that came as a string
 
 # The names of the counts: OpenAI's, Anthropic's and responses', Bedrock's, Gemini's, Ollama's.

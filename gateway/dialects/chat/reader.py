@@ -266,8 +266,7 @@ class ChatReader:
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=REPORTED, told=failure)
-        inner = bool(self._closed) and has_inner_usage(payload)
-        if inner or payload.get("usage") or not OTHER_PLACES.isdisjoint(payload):
+        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or has_inner_usage(payload):
             self._take_usage(payload)
         members = len(payload)
         payload.pop("usage", None)
