@@ -10,11 +10,10 @@ accepts part of what RFC 9112 allows, and never more than aiohttp accepts, so th
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.http.known_head import MAX_KNOWN_HEADS, KnownHead, known_head, plain_subscription_fields
+from gateway.http.known_head import KnownHead, known_head, plain_subscription_fields
 from gateway.wire import http1
 
 REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
@@ -79,11 +78,6 @@ class PlainRequest(NamedTuple):
     rest: bytes
     events: EventsTarget | None = None
     head: KnownHead | None = None
-
-
-def head_finder() -> HeadFinder:
-    """A finder that remembers the heads that it found last."""
-    return lru_cache(maxsize=MAX_KNOWN_HEADS)(known_head)
 
 
 def parse_request(
