@@ -11,16 +11,22 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import itemgetter
 
 PIECE = 8  # letters and digits of a secret, one of them a digit, that are no accident
 WORD_PIECE = 12  # as `PIECE`, for letters alone
 SHORTEST = 6  # a shorter secret is not looked for in disguise
 MAX_DEPTH = 3  # encodings inside of each other
+MAX_TOKENS = 50  # encoded tokens that are looked at one by one; a longer text of which one holds a secret is left out
+_APART = "!"  # stands in no encoded token
 
 _TERMINAL = r"\x1b\[[0-9;?]*[ -/]*[@-~]"
+# An escape with its backslashes, which each encoding in another doubles. A text of nothing else would take 30 ms if
+# more of them were looked at.
 _ESCAPE = re.compile(
-    rf"(?P<drop>{_TERMINAL})|(?:%|=|\\+x)(?P<byte>[0-9a-fA-F]{{2}})|\\+u\{{?(?P<code>[0-9a-fA-F]{{4}})\}}?"
-    r"|&#[xX](?P<hex>[0-9a-fA-F]{1,6});?|&#(?P<number>\d{1,7});?|\\+[nrt]"
+    rf"(?P<drop>{_TERMINAL})|(?:%|=|\\{{1,16}}+x)(?P<byte>[0-9a-fA-F]{{2}})"
+    r"|\\{1,16}+u\{?(?P<code>[0-9a-fA-F]{4})\}?"
+    r"|&#[xX](?P<hex>[0-9a-fA-F]{1,6});?|&#(?P<number>\d{1,7});?|\\{1,16}+[nrt]"
 )
 _BEGINS_ESCAPE = re.compile(r"[\x1b%=&\\]")
 _NO_LETTERS = re.compile(r"[^a-z0-9]+")
@@ -49,9 +55,29 @@ class Disguises:
             return text
         if self._shows(text):
             text = self._without_shown(text, mark)
-        for pattern, decode in _ENCODINGS:
-            text = pattern.sub(partial(self._without_encoded, mark, decode), text)
+        if self._may_hold(text):
+            if sum(len(pattern.findall(text)) for pattern, _ in _ENCODINGS) > MAX_TOKENS:
+                return mark
+            for pattern, decode in _ENCODINGS:
+                text = pattern.sub(partial(self._without_encoded, mark, decode), text)
         return mark if self._shows(text) else text
+
+    def _may_hold(self, text: str, depth: int = 1) -> bool:
+        """Whether any encoded token may hold a secret: all that they hold is searched at once, which is quick."""
+        for pattern, decode in _ENCODINGS:
+            tokens = [
+                token
+                for token in map(itemgetter(0), pattern.finditer(text))
+                if depth == 1 or len(token) >= WORD_PIECE
+            ]
+            held = [inner for token in tokens for inner in decode(token)]
+            if held and self._shows(_APART.join(held)):
+                return True
+            if depth < MAX_DEPTH and held:
+                printable = _APART.join(filter(str.isprintable, held))
+                if self._may_hold(printable, depth + 1):
+                    return True
+        return False
 
     def _without_encoded(self, mark: str, decode: _Decode, found: re.Match[str]) -> str:
         return mark if self._holds(decode(found[0]), 1) else found[0]
