@@ -23,7 +23,10 @@ _CALLS_OF_STEP = 100  # fragments of tool calls: 2 ms
 # Bytes of events, and members, of which a document is written in one step: 3 ms.
 _AT_ONCE, _MEMBERS_AT_ONCE = 1 << 18, 1000
 _TEXTS = frozenset(  # the members whose strings come in pieces
-    {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
+    (
+        *("content", "text", "reasoning_content", "reasoning", "refusal", "transcript", "data"),
+        *("name", "arguments", "input"),
+    )
 )
 _SAYS_NOTHING = (None, "")  # such a value replaces none that came before
 _PLAIN = PieceWriter()
