@@ -2,5 +2,6 @@
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.responses.dialect import RESPONSES
 
-DIALECTS: tuple[Dialect, ...] = (CHAT,)  # the first is used where a request names none
+DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES)  # the first is used where a request names none

@@ -10,6 +10,7 @@ from gateway.dialects.responses import document, errors, request
 from gateway.dialects.responses.joining import ResponseJoiner
 from gateway.dialects.responses.prompt import MediaOfInput
 from gateway.dialects.responses.reader import ResponsesReader
+from gateway.dialects.responses.state import KEPT
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
 from gateway.wire.json_members import Buffer
@@ -29,6 +30,7 @@ class ResponsesDialect:
     forwarded: tuple[str, ...] = ()
     forwards_query = False
     id_field: str | None = None
+    keeping = KEPT
 
     def begin_reading(self, content: Buffer) -> BodyReading:
         """Begin to read a long body in steps."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gateway.wire import json_text, sse
+from gateway.wire.json_members import members_of
 
 NUMBER = "sequence_number"
 ERROR = "error"
@@ -79,6 +80,16 @@ def frame_of(data: bytes, name: bytes | None) -> bytes:
 def frame(members: Mapping[str, Any]) -> bytes:
     """The frame of an event that the gateway writes. Raises `ValueError` for nesting that no client could read."""
     return sse.frame(json_text.dumps_line(members), str(members["type"]).encode())
+
+
+def response_in(data: bytes) -> bytes:
+    """The response in the data of a terminal event, as it came."""
+    try:
+        places = [(member.start, member.end) for member in members_of(data) if member.name == "response"]
+    except ValueError:  # it is nested too deeply for Python's own reader
+        return json_text.dumps(json_text.loads(data)["response"])
+    start, end = places[-1]
+    return data[start:end]
 
 
 def is_content(kind: str, payload: Mapping[str, Any]) -> bool:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from gateway.dialects.dialect import AnswerReport
-from gateway.dialects.responses.events import taken_apart
+from gateway.dialects.responses.events import response_in, taken_apart
 from gateway.dialects.responses.shapes import JOINED_EVENT
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
 from gateway.wire.json_abridged import Abridged, Abridger
 from gateway.wire.json_filling import FilledText
-from gateway.wire.json_members import members_of
 from gateway.wire.json_pieces import LongText
 
 
@@ -52,16 +51,6 @@ class ResponseJoiner:
         """The response; nothing is added after that."""
         last = self._last
         if isinstance(last, bytes):
-            return JoinedResponse(_response_in(taken_apart(last).data or b""), usage)
+            return JoinedResponse(response_in(taken_apart(last).data or b""), usage)
         response = json_text.loads(last.text)["response"]
         return JoinedResponse(FilledText(last, json_text.dumps(response)), usage)
-
-
-def _response_in(data: bytes) -> bytes:
-    """The response in the data of a terminal event, as it came."""
-    try:
-        places = [(member.start, member.end) for member in members_of(data) if member.name == "response"]
-    except ValueError:  # it is nested too deeply for Python's own reader
-        return json_text.dumps(json_text.loads(data)["response"])
-    start, end = places[-1]
-    return data[start:end]

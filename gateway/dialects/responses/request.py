@@ -61,6 +61,10 @@ class ResponsesRequest(RelayedRequest):
         found = value.get("id") if isinstance(value, dict) else value
         return found if isinstance(found, str) and found else None
 
+    def previous_answer(self) -> str | None:
+        """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
+        return self.previous_id
+
     def length_tells_tokens(self) -> bool:
         """Whether the answer is hardly longer than its text."""
         return not any(self.body.get(name) for name in _LENGTHENING)

@@ -1,6 +1,7 @@
 """Pure: what is remembered of a response by its frames: its id, and the numbers by which clients ask for the rest.
 
-In: frames as the reader of the dialect gives them, whose numbers go up. Out: an id, a number, the place of a frame.
+In: frames as the reader of the dialect gives them, whose numbers go up. Out: an id, a number, the place of a frame,
+or the response as far as the frames tell it.
 """
 
 import re
@@ -9,15 +10,49 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.dialects.long_event import LONG_BYTES
-from gateway.dialects.responses.events import NUMBER, number_in, taken_apart
+from gateway.dialects.responses.events import ITEM_DONE, NUMBER, TERMINAL, number_in, response_in, taken_apart
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
 
-MAX_ID_BYTES = 512
-_HEAD = 4096  # bytes of a long event in which its id is looked for
+MAX_ID_CHARACTERS = 512
+_HEAD = 4096  # bytes of a long event, or of a document that has only begun, in which the id is looked for
 _KEY = b'"%b"' % NUMBER.encode()
 _NUMBER = re.compile(rb'"%b"[ \t\n\r]*:[ \t\n\r]*([0-9]{1,18})[ \t\n\r]*[,}]' % NUMBER.encode())
-_ID = re.compile(rb'"response"[ \t\n\r]*:[ \t\n\r]*\{[ \t\n\r]*"id"[ \t\n\r]*:[ \t\n\r]*"([!#-\[\]-~]{1,512})"')
+_MEMBER = rb'[ \t\n\r]*\{[ \t\n\r]*"id"[ \t\n\r]*:[ \t\n\r]*"([!#-\[\]-~]{1,%d})"' % MAX_ID_CHARACTERS
+_ID = re.compile(rb'"response"[ \t\n\r]*:' + _MEMBER)
+_ID_OF_DOCUMENT = re.compile(_MEMBER)
+
+
+class KeptResponses:
+    """What the gateway has to know of responses that clients ask for again, or go on from."""
+
+    def answer_id(self, first: bytes) -> str | None:
+        """The id in the first frame of a stream, or in the first bytes of a whole answer; None: it has none."""
+        if first[:_HEAD].lstrip().startswith(b"{"):
+            return response_id_of(first)
+        return response_id_in(first)
+
+    def number(self, frame: bytes) -> int | None:
+        """The number that the frame's event has in its answer; None: it has none."""
+        return number_of(frame)
+
+    def document(self, frames: Sequence[bytes]) -> bytes | None:
+        """The JSON of the answer as far as these frames tell it: the whole answer, or that it is on its way."""
+        if not frames:
+            return None
+        last = taken_apart(frames[-1]).data or b""
+        if _payload(last).get("type") in TERMINAL:
+            return response_in(last)
+        begun = _payload(taken_apart(frames[0]).data).get("response")
+        if not isinstance(begun, dict):
+            return None
+        mark = ITEM_DONE.encode()
+        told = [_payload(taken_apart(frame).data) for frame in frames if mark in frame]
+        items = [event["item"] for event in told if event.get("type") == ITEM_DONE and "item" in event]
+        return json_text.dumps({**begun, "output": items})
+
+
+KEPT = KeptResponses()
 
 
 def response_id_in(frame: bytes) -> str | None:
@@ -30,8 +65,10 @@ def response_id_in(frame: bytes) -> str | None:
 
 
 def response_id_of(document: Buffer) -> str | None:
-    """The id of a whole response, a short one; None: it has none."""
-    return _id_of(_payload(document))
+    """The id of a whole response, or of one that has only begun, if the id comes first; None: it has none."""
+    if (found := _ID_OF_DOCUMENT.match(document)) is not None:
+        return found[1].decode()
+    return _id_of(_payload(document)) if len(document) <= LONG_BYTES else None
 
 
 def number_of(frame: bytes) -> int | None:
@@ -64,4 +101,4 @@ def _payload(data: Buffer | None) -> dict[str, Any]:
 
 def _id_of(response: dict[str, Any]) -> str | None:
     found = response.get("id")
-    return found if isinstance(found, str) and 0 < len(found) <= MAX_ID_BYTES else None
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_ID_CHARACTERS else None

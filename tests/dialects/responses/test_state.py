@@ -3,7 +3,14 @@
 import orjson
 import pytest
 
-from gateway.dialects.responses.state import first_behind, frames_behind, number_of, response_id_in, response_id_of
+from gateway.dialects.responses.state import (
+    KEPT,
+    first_behind,
+    frames_behind,
+    number_of,
+    response_id_in,
+    response_id_of,
+)
 from gateway.wire import sse
 
 from .events import answer, completed, created, delta, event, response
@@ -73,3 +80,24 @@ def test_few_of_many_frames_are_looked_at() -> None:
     frames = Frames(delta(number, "a") for number in range(4096))
     assert first_behind(frames, 3000) == 3001
     assert len(looked) < 15
+
+
+def test_the_id_of_a_stream_and_of_a_document_that_has_only_begun() -> None:
+    whole = orjson.dumps(response(output=[LONG]))
+    assert KEPT.answer_id(answer("a")[0]) == KEPT.answer_id(whole) == KEPT.answer_id(whole[:100]) == "resp_1"
+    assert KEPT.answer_id(b'{"object":"response","id":"resp_2"}') == "resp_2"
+    assert KEPT.answer_id(b'{"object":"response","id":"re') is None
+    assert KEPT.answer_id(sse.KEEPALIVE) is None
+
+
+def test_the_response_as_far_as_its_frames_tell_it() -> None:
+    frames = answer("Hel", "lo")
+    whole = orjson.loads(KEPT.document(frames) or b"")
+    assert (whole["status"], whole["output"][0]["content"][0]["text"]) == ("completed", "Hello")
+    half = orjson.loads(KEPT.document(frames[:-1]) or b"")
+    assert (half["id"], half["status"], half["output"]) == ("resp_1", "in_progress", whole["output"])
+    begun = orjson.loads(KEPT.document(frames[:5]) or b"")
+    assert (begun["id"], begun["output"]) == ("resp_1", [])
+    assert KEPT.document([]) is None
+    assert KEPT.document([delta(1, "a")]) is None
+    assert KEPT.number(frames[3]) == 3
