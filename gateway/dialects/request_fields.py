@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from gateway.dialects.request_body import RequestBody
@@ -22,17 +23,17 @@ _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.D
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # by which a name can be written in another way
 
 
-def place_of_model(source: RequestBody, *, changes_options: bool = False) -> tuple[int, int] | None:
+def place_of_model(source: RequestBody, *, without: str | None = None) -> tuple[int, int] | None:
     """Where the value of the member `model` stands in a short body; None if a look at its bytes leaves a doubt.
 
-    `changes_options`: the upstream gets other `stream_options`, so the body must not hold any.
+    `without`: a member that the body must not hold, since the upstream gets another value of it.
     `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
     stands there once, and no name is written in escapes, it is the member of the body itself.
     """
     content = source.content
     if source.outline is not None or content.count(b'"model"') != 1 or b"\\u00" in content:
         return None
-    if (changes_options and "stream_options" in source.document) or "model" not in source.document:
+    if (without is not None and without in source.document) or "model" not in source.document:
         return None
     found = _MODEL.search(content)
     return None if found is None else found.span(1)
@@ -49,6 +50,18 @@ def largest_count(source: RequestBody, names: Collection[str]) -> int | None:
     if sum(content.count(b'"%b"' % name.encode()) for name in names) > 1 or _ESCAPED_LETTER.search(content):
         values += [json_text.loads_numbers(content[at:end]) for name, _, at, end in source.members() if name in names]
     return max((count for value in values if (count := _count(value)) is not None), default=None)
+
+
+def repeats_names(source: RequestBody) -> bool:
+    """Whether an object of a short body may have a name twice: then more goes upstream than the value that was read.
+
+    A member that was lost to another one of its name takes its quotes along, unless they were written as escapes.
+    """
+    try:
+        quotes = orjson.dumps(source.document).count(b'"')
+    except TypeError:
+        return True  # half a surrogate pair, or a number beyond 64 bits
+    return source.content.count(b'"') + source.content.count(b"\\u0022") != quotes
 
 
 def _count(value: Any) -> int | None:

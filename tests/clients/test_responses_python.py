@@ -102,6 +102,8 @@ def test_calls_of_tools_and_a_summary_of_the_reasoning_are_items_of_their_own(cl
         final = stream.get_final_response()
     assert [item.type for item in final.output] == ["reasoning", "function_call", "function_call"]
     whole = client.responses.create(**ask(behaviour, tools=tools))
+    streamed: Any
+    item: Any
     for streamed, item in zip(final.output[1:], whole.output[1:], strict=True):
         assert (streamed.type, streamed.name, streamed.call_id) == (item.type, "lookup", item.call_id)
         assert json.loads(streamed.arguments) == json.loads(item.arguments)

@@ -21,7 +21,10 @@ _MEMBERS_OF_CHOICE = 8  # as which a choice counts
 _MEMBERS_OF_STEP = 1000  # 4 ms
 _AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
 _TEXTS = frozenset(  # the members whose strings come in pieces
-    {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
+    (
+        *("content", "text", "reasoning_content", "reasoning", "refusal", "transcript", "data"),
+        *("name", "arguments", "input"),
+    )
 )
 _SAYS_NOTHING = (None, "")  # such a value replaces none that came before
 _PLAIN = PieceWriter()

@@ -17,8 +17,8 @@ from gateway.dialects.relayed_request import (
     NOT_SENT,
     RelayedFields,
     RelayedRequest,
+    check_list_of_objects,
     checked_fields,
-    fault_of_list,
     read_source,
     with_model,
     without_own_fields,
@@ -106,7 +106,7 @@ class ChatRequest(RelayedRequest):
         source, place = self.source, None
         adds_usage = streamed and include_usage and not self.asks_usage
         if not (self.is_extended or changes is not None or streamed is not self.streamed):
-            place = place_of_model(source, changes_options=adds_usage or self.drops_usage)
+            place = place_of_model(source, without="stream_options" if adds_usage or self.drops_usage else None)
         if place is None:
             own = self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
             return source.exchange(own) if changes is None else source.rewrite(own, changes)
@@ -139,11 +139,7 @@ def parse(content: Buffer | RequestBody) -> ChatRequest:
     source = read_source(content, ACTED_ON)
     document = source.document
     fields = checked_fields(ChatFields, document)
-    messages = document.get("messages")
-    if type(messages) is not list or set(map(type, messages)) != {dict}:
-        fault = fault_of_list(document, "messages")
-        if fault is not None:
-            raise fault
+    check_list_of_objects(document, "messages")
     return _checked(fields, source)
 
 

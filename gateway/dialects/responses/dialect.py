@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.dialects.responses import document, errors, request
@@ -30,7 +30,7 @@ class ResponsesDialect:
     forwarded: tuple[str, ...] = ()
     forwards_query = False
     id_field: str | None = None
-    keeping = KEPT
+    keeping: AnswerKeeping | None = KEPT
 
     def begin_reading(self, content: Buffer) -> BodyReading:
         """Begin to read a long body in steps."""

@@ -8,15 +8,18 @@ parameters and the JSON around texts.
 - Tools, calls and every member that is not known here count by the bytes of their JSON.
 - An image in the body counts by the rule of its model's provider (`gateway/dialects/images.py`), one that is
   elsewhere by the most that an image costs, and a file that is elsewhere by a ceiling.
-- A body of more than `LARGE_BYTES` or `MANY_OBJECTS` counts by its own length, but for its images.
+- A body of more than `LARGE_BYTES` or `MANY_OBJECTS`, or one in which a name stands twice, counts by its own length,
+  but for its images.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
+from gateway.dialects.image_size import HEAD_CHARACTERS
+from gateway.dialects.images import MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_fields import repeats_names
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
@@ -42,6 +45,11 @@ _SHORT_NAME = 16  # bytes, quotes included
 _IMAGE = re.compile(rb'"data:image/[^"\\]*+"', re.IGNORECASE)
 _IMAGE_BEGINS = b"data:image/"
 _ELSEWHERE = re.compile(rb'"image_url"[ \t\n\r]{0,64}+:[ \t\n\r]{0,64}+"(?!data:)', re.IGNORECASE)
+_DETAIL_BEHIND = re.compile(
+    rb'[ \t\n\r]{0,64}+,[ \t\n\r]{0,64}+"detail"[ \t\n\r]{0,64}+:[ \t\n\r]{0,64}+"([a-z_]{1,16}+)"'
+)
+_LOOK_BACK = 128  # bytes
+_DOUBT = "unknown"  # the detail of an image whose detail is not surely understood, which is taken for the dearest
 _REFERENCE = re.compile(rb'"(?:file_id|file_url)"[ \t\n\r]{0,64}+:[ \t\n\r]{0,64}+"', re.IGNORECASE)
 
 
@@ -83,12 +91,20 @@ class MediaOfInput:
             self._measured += 1
             head = data[start + 1 : min(end - 1, start + 257 + HEAD_CHARACTERS)].decode("latin-1")
             is_measured = self._measured <= MAX_MEASURED
-            self._images = self._images.plus(image_tokens(head.replace("\\/", "/") if is_measured else ""))
+            url = head.replace("\\/", "/") if is_measured else ""
+            self._images = self._images.plus(image_tokens(url, _detail(data, start, end)))
 
     def tokens(self, body: Mapping[str, Any]) -> int:
         """The tokens of all of it, if the model that the body names answers."""
         model = body.get("model")
         return self._images.of([model] if isinstance(model, str) else []) + self.references
+
+
+def _detail(data: Buffer, start: int, end: int) -> str | None:
+    """The detail of the image whose URL stands from `start` to `end`; None: it has none."""
+    if (behind := _DETAIL_BEHIND.match(data, end)) is not None:
+        return behind[1].decode()
+    return _DOUBT if b'"detail"' in data[max(start - _LOOK_BACK, 0) : start] else None
 
 
 def estimate(source: RequestBody, own: frozenset[str]) -> int:
@@ -98,7 +114,7 @@ def estimate(source: RequestBody, own: frozenset[str]) -> int:
         media = source.observer if isinstance(source.observer, MediaOfInput) else MediaOfInput()
         return _by_size(source, own, media)
     media = MediaOfInput.of(content)
-    if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
+    if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS or repeats_names(source):
         return _by_size(source, own, media)
     size, items = _of_input(body.get("input"))
     for name, value in body.items():

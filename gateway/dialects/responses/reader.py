@@ -36,8 +36,7 @@ MAX_LINES = 20_000  # lines of one event; one that is printed prettily has fewer
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
 _NO_EVENT = "the upstream sent an event that is not a JSON object"
 _OTHER_API = "the upstream answered in another API than /v1/responses"
-_FOREIGN = ("choices", "candidates", "content_block")  # members of the events of other APIs
-_FOREIGN_KINDS = frozenset({"message_start"})
+_FOREIGN = ("choices", "candidates")  # members of the events of other APIs
 _IDENTITY = ("id", "object", "created_at", "model")  # members of a long response that a break repeats
 _NOTHING = Meaning()
 
@@ -187,7 +186,7 @@ class ResponsesReader:
             missing["type"] = kind = named
         if events.ERROR in (kind, named):
             return Meaning(error=REPORTED, told=read_event_error(payload))
-        if kind in _FOREIGN_KINDS:
+        if "." not in kind and self.response_id is None and isinstance(payload.get("message"), dict):
             return Meaning(error=_OTHER_API)
         number = events.number_in(payload)
         if number is None or number < self.shape.next_number:

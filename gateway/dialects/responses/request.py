@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import StrictBool, StrictStr
 
+from gateway.dialects.extension import StreamPolicy
 from gateway.dialects.relayed_request import (
     NOT_SENT,
     RelayedFields,
     RelayedRequest,
+    check_list_of_objects,
     checked_fields,
-    fault_of_list,
     read_source,
     without_own_fields,
 )
@@ -61,6 +62,17 @@ class ResponsesRequest(RelayedRequest):
         found = value.get("id") if isinstance(value, dict) else value
         return found if isinstance(found, str) and found else None
 
+    def only_model(self) -> str | None:
+        """The model asked for, if that is all that the request says to the gateway; else None."""
+        return None if self.background else RelayedRequest.only_model(self)
+
+    def stream_policy(self) -> StreamPolicy:
+        """The policy for this stream when it has no subscribers: in the background it runs on."""
+        policy = RelayedRequest.stream_policy(self)
+        if not self.background or policy.on_last_reader is not None:
+            return policy
+        return policy.model_copy(update={"on_last_reader": "drain"})
+
     def previous_answer(self) -> str | None:
         """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
         return self.previous_id
@@ -75,8 +87,8 @@ def parse(content: Buffer | RequestBody) -> ResponsesRequest:
     source = read_source(content, ACTED_ON)
     document = source.document
     fields = checked_fields(ResponsesFields, document)
-    if not isinstance(document.get("input"), str) and (fault := _fault_of_input(document)) is not None:
-        raise fault
+    if not isinstance(document.get("input"), str):
+        _check_input(document)
     if fields.background and not fields.stream:
         reason = "background: a response runs in the background only if it is streamed; add stream: true"
         raise InvalidParameter(reason, param="background")
@@ -101,16 +113,14 @@ def parse(content: Buffer | RequestBody) -> ResponsesRequest:
     return request
 
 
-def _fault_of_input(document: dict[str, Any]) -> InvalidParameter | None:
-    """What is wrong with an input that is no text."""
+def _check_input(document: dict[str, Any]) -> None:
+    """Refuse a body whose input, which is no text, is no list of objects either. Raises `InvalidParameter`."""
     value = document.get("input")
     if value is None:
-        if any(document.get(name) for name in _WITHOUT_INPUT):
-            return None
-        hint = " (messages belong to /v1/chat/completions)" if "messages" in document else ""
-        return InvalidParameter(f"input: is required{hint}", param="input")
-    if isinstance(value, list) and set(map(type, value)) <= {dict}:
-        return None
-    if not isinstance(value, list):
-        return InvalidParameter("input: must be a text or a list of items", param="input")
-    return fault_of_list(document, "input")
+        if not any(document.get(name) for name in _WITHOUT_INPUT):
+            hint = " (messages belong to /v1/chat/completions)" if "messages" in document else ""
+            raise InvalidParameter(f"input: is required{hint}", param="input")
+    elif not isinstance(value, list):
+        raise InvalidParameter("input: must be a text or a list of items", param="input")
+    elif value:
+        check_list_of_objects(document, "input")

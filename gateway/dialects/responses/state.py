@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.responses.events import ITEM_DONE, NUMBER, TERMINAL, number_in, response_in, taken_apart
+from gateway.errors import StreamAborted
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
 
@@ -41,8 +42,8 @@ class KeptResponses:
         if not frames:
             return None
         last = taken_apart(frames[-1]).data or b""
-        if _payload(last).get("type") in TERMINAL:
-            return response_in(last)
+        if (event := _payload(last)).get("type") in TERMINAL:
+            return _cancelled(event.get("response")) or response_in(last)
         begun = _payload(taken_apart(frames[0]).data).get("response")
         if not isinstance(begun, dict):
             return None
@@ -53,6 +54,14 @@ class KeptResponses:
 
 
 KEPT = KeptResponses()
+
+
+def _cancelled(response: Any) -> bytes | None:
+    """The JSON of a response that somebody has stopped at the gateway; None: it has ended in another way."""
+    error = response.get("error") if isinstance(response, dict) else None
+    if not isinstance(error, dict) or error.get("code") != StreamAborted.code:
+        return None
+    return json_text.dumps({**response, "status": "cancelled", "error": None})
 
 
 def response_id_in(frame: bytes) -> str | None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.chat.request import MAX_FAULT_TEXT, ChatFields, ChatRequest, parse
+from gateway.dialects.chat.request import ChatFields, ChatRequest, parse
 from gateway.dialects.extension import GATEWAY_FIELDS
+from gateway.dialects.request_fields import MAX_FAULT_TEXT
 from gateway.errors import ClientError, InvalidParameter
 
 MESSAGES = [{"role": "user", "content": "hi"}]

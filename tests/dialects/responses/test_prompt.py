@@ -50,15 +50,27 @@ def test_parameters_do_not_count_and_everything_else_does() -> None:
 def test_an_image_counts_by_the_rule_of_its_provider_and_not_by_its_bytes(in_steps: bool) -> None:
     without = tokens(input=message({"type": "input_image", "image_url": "data:,"}), in_steps=in_steps)
     found = tokens(input=message({"type": "input_image", "image_url": IMAGE}), in_steps=in_steps)
-    expected = image_tokens(IMAGE).openai
+    expected = image_tokens(IMAGE).of(["gpt-5"])
     assert expected < found - without + 20 < expected + 40
+
+
+@pytest.mark.parametrize("in_steps", [False, True])
+@pytest.mark.parametrize("order", [("image_url", "detail"), ("detail", "image_url")])
+def test_the_detail_of_an_image_counts(in_steps: bool, order: tuple[str, ...]) -> None:
+    def of(detail: str) -> int:
+        values = {"image_url": IMAGE, "detail": detail}
+        part = {"type": "input_image", **{name: values[name] for name in order}}
+        return tokens(input=message(part), model="gpt-4o", in_steps=in_steps)
+
+    assert of("low") <= of("high") <= of("original")
+    assert order[0] == "detail" or of("low") < of("high")
 
 
 @pytest.mark.parametrize("in_steps", [False, True])
 def test_what_is_elsewhere_counts_by_a_ceiling(in_steps: bool) -> None:
     plain = tokens(input=message(), in_steps=in_steps)
     image = tokens(input=message({"type": "input_image", "image_url": "https://x/y.png"}), in_steps=in_steps)
-    assert image >= plain + MAX_IMAGE_TOKENS.openai
+    assert image >= plain + MAX_IMAGE_TOKENS.of(["gpt-5"])
     file = tokens(input=message({"type": "input_file", "file_id": "file-1"}), in_steps=in_steps)
     assert file >= plain + REFERENCED_TOKENS
 

@@ -55,11 +55,23 @@ def test_what_the_gateway_acts_on_is_known() -> None:
     body = {**GOOD, "stream": True, "background": True, "store": True, "previous_response_id": "resp_0"}
     request = parse(orjson.dumps({**body, "max_output_tokens": 40, "conversation": {"id": "conv_1"}}))
     assert (request.streamed, request.background, request.stores) == (True, True, True)
-    assert (request.previous_id, request.conversation_id) == ("resp_0", "conv_1")
-    assert (request.max_output_tokens(9000), request.only_model()) == (40, "openai/gpt-5")
+    assert (request.previous_answer(), request.conversation_id) == ("resp_0", "conv_1")
+    assert request.max_output_tokens(9000) == 40
     plain = parse(orjson.dumps(GOOD))
     assert (plain.streamed, plain.background, plain.stores, plain.previous_id) == (False, False, None, None)
     assert (plain.max_output_tokens(9000), plain.conversation_id) == (9000, None)
+    assert plain.only_model() == "openai/gpt-5"
+
+
+def test_a_response_in_the_background_runs_on_without_a_subscriber() -> None:
+    body = {**GOOD, "stream": True}
+    assert parse(orjson.dumps(body)).stream_policy().on_last_reader is None
+    background = parse(orjson.dumps({**body, "background": True}))
+    assert background.stream_policy().on_last_reader == "drain"
+    assert background.only_model() is None, "it says more to the gateway than its model"
+    own = {"stream": {"on_last_reader": "abort"}}
+    asked = parse(orjson.dumps({**body, "background": True, "gateway": own}))
+    assert asked.stream_policy().on_last_reader == "abort"
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(-1, 77), (0, 77), (100.0, 100), ("100", 100), (None, 77)])

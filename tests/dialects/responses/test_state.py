@@ -11,9 +11,10 @@ from gateway.dialects.responses.state import (
     response_id_in,
     response_id_of,
 )
+from gateway.errors import StreamAborted, UpstreamError
 from gateway.wire import sse
 
-from .events import answer, completed, created, delta, event, response
+from .events import answer, completed, created, delta, event, reader, response
 
 LONG = "A" * 100_000
 
@@ -101,3 +102,14 @@ def test_the_response_as_far_as_its_frames_tell_it() -> None:
     assert KEPT.document([]) is None
     assert KEPT.document([delta(1, "a")]) is None
     assert KEPT.number(frames[3]) == 3
+
+
+def test_a_response_that_was_stopped_is_cancelled_and_one_that_broke_off_has_failed() -> None:
+    found = reader()
+    frames = [created(0), delta(1, "a")]
+    for frame in frames:
+        found.read(frame)
+    stopped = orjson.loads(KEPT.document([*frames, *found.break_frames(StreamAborted("stopped"))]) or b"")
+    assert (stopped["id"], stopped["status"], stopped["error"]) == ("resp_1", "cancelled", None)
+    failed = orjson.loads(KEPT.document([*frames, *found.break_frames(UpstreamError("gone"))]) or b"")
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "upstream_error")
