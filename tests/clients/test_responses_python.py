@@ -188,3 +188,73 @@ def test_a_close_aborts_the_provider(client: openai.OpenAI, alpha: Upstream) -> 
             break
     stream.close()
     alpha.wait_for_abort(before)
+
+
+# --- responses that are asked for again
+
+
+def begun(client: openai.OpenAI, simulate: dict[str, Any], count: int, **fields: Any) -> tuple[str, list[Any]]:
+    """The id of a response, of which this many events are read before its client leaves."""
+    seen: list[Any] = []
+    with client.responses.create(**ask(simulate, stream=True, **fields)) as stream:
+        for event in stream:
+            seen.append(event)
+            if len(seen) == count:
+                break
+    return seen[0].response.id, seen
+
+
+@pytest.mark.parametrize("count", range(1, 16))
+def test_a_response_in_the_background_goes_on_wherever_its_reader_left(client: openai.OpenAI, count: int) -> None:
+    behaviour = {**QUICK, "seed": 900 + count}
+    response_id, seen = begun(client, behaviour, count, background=True, store=False)
+    rest = list(client.responses.retrieve(response_id, stream=True, starting_after=seen[-1].sequence_number))
+    events = [*seen, *rest]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == "".join(
+        event.delta for event in events if event.type == "response.output_text.delta"
+    )
+
+
+def test_a_response_that_has_ended_is_told_again_as_a_whole_and_from_any_event(client: openai.OpenAI) -> None:
+    events = list(client.responses.create(**ask({**QUICK, "seed": 950}, stream=True)))
+    response_id = events[0].response.id
+    assert client.responses.retrieve(response_id).output_text == events[-1].response.output_text
+    for count in range(len(events)):
+        again = list(client.responses.retrieve(response_id, stream=True, starting_after=count))
+        assert [event.sequence_number for event in again] == list(range(count + 1, len(events)))
+
+
+def test_many_readers_get_the_same_events(client: openai.OpenAI) -> None:
+    behaviour = {**QUICK, "seed": 951, "gap_ms": 20, "tokens": 20}
+    response_id, _ = begun(client, behaviour, 7, background=True)
+    readers = [client.responses.retrieve(response_id, stream=True) for _ in range(3)]
+    whole = [[event.sequence_number for event in reader] for reader in readers]
+    assert whole[0] == whole[1] == whole[2] == list(range(len(whole[0])))
+
+
+def test_a_cancel_stops_a_response_in_the_background_and_its_provider(client: openai.OpenAI, alpha: Upstream) -> None:
+    before = alpha.statistics()
+    response_id, _ = begun(client, {**ENDLESS, "seed": 952}, 6, background=True)
+    assert client.responses.cancel(response_id).status == "cancelled"
+    alpha.wait_for_abort(before)
+    assert client.responses.retrieve(response_id).status == "cancelled"
+
+
+def test_a_response_that_nobody_has_made_is_not_found(client: openai.OpenAI) -> None:
+    for call in (
+        lambda: client.responses.retrieve("resp_of_nobody"),
+        lambda: client.responses.cancel("resp_of_nobody"),
+        lambda: client.responses.create(**ask(QUICK, previous_response_id="resp_of_nobody")),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            call()
+
+
+def test_a_response_in_the_background_that_is_not_streamed_is_refused(counted: Counted, alpha: Upstream) -> None:
+    before = alpha.statistics().requests
+    with pytest.raises(openai.BadRequestError) as caught:
+        counted.client.responses.create(**ask(QUICK, background=True))
+    assert caught.value.param == "background"
+    assert alpha.statistics().requests == before
