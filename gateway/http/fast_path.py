@@ -11,7 +11,6 @@ import asyncio
 import re
 from functools import lru_cache
 
-from gateway.access.callers import Caller
 from gateway.dialects.dialect import CheckedRequest, Dialect, check
 from gateway.dialects.request_body import KEPT_WHOLE_BYTES, is_read_at_once
 from gateway.http.admission import RequestHead
@@ -69,10 +68,11 @@ class FastPath:
             return False
         except Exception as error:
             parts.admission.count_refused(error, caller)
-            head = _head_of(request, known, caller)
+            head = RequestHead(known.headers, _id_of(known), caller, request.query, request.dialect)
             _FastReply(client, parts, head, request.dialect).refuse(error)
             return True
-        head = _head_of(request, known, caller)
+        request_id = known.request_id or new_request_id()
+        head = RequestHead(known.headers, request_id, caller, request.query, request.dialect)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False
@@ -90,10 +90,6 @@ class FastPath:
                 plans = self._plans = PlainPlans.of(limits)
             return plans.plan(checked, model_id)
         return plan_answer(known.headers, checked, limits)
-
-
-def _head_of(request: PlainRequest, known: KnownHead, caller: Caller | None) -> RequestHead:
-    return RequestHead(known.headers, known.request_id or new_request_id(), caller, request.query, request.dialect)
 
 
 class _KnownHeads:

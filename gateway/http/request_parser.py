@@ -108,7 +108,9 @@ def parse_request(
     if len(data) < end:
         return _INCOMPLETE
     dialect = _PATHS[path]
-    return PlainRequest(head.fields, data[start:end], data[end:], None, head, dialect, (query or b"").decode("ascii"))
+    return PlainRequest(
+        head.fields, data[start:end], data[end:], None, head, dialect, query.decode() if query else ""
+    )
 
 
 def _unparsed(data: bytes) -> Unparsed:
