@@ -68,7 +68,8 @@ class FastPath:
             return False
         except Exception as error:
             parts.admission.count_refused(error, caller)
-            head = RequestHead(known.headers, _id_of(known), caller, request.query, request.dialect)
+            request_id = known.request_id or new_request_id()
+            head = RequestHead(known.headers, request_id, caller, request.query, request.dialect)
             _FastReply(client, parts, head, request.dialect).refuse(error)
             return True
         request_id = known.request_id or new_request_id()
