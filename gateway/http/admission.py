@@ -20,7 +20,7 @@ the others.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from multidict import CIMultiDict
 
 from gateway import clock
@@ -151,9 +151,12 @@ class Admission:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Take the steps that need no body, and set `CALLER` for the handler."""
         headers = _headers_of(request)
+        if request.path in _FOR_ANYBODY:
+            return await handler(request)
+        if request.version == HttpVersion10:
+            self._gate.check_old_version(headers)
         if not request.path.startswith("/v1/"):
-            if request.path not in _FOR_ANYBODY:
-                self._gate.check_open_mode(headers, is_page=True)
+            self._gate.check_open_mode(headers, is_page=True)
             return await handler(request)
         origin = headers.get("Origin")
         if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in headers:

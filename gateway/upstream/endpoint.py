@@ -37,7 +37,9 @@ _NO_SECRETS = frozenset(
     | {"anthropic-beta", "openai-beta", "api-version", "host"}
 )
 # Parameters of a URL whose values are secrets, by their names.
-_SECRET_NAME = re.compile(r"key|token|secret|sig|auth|pass|code", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"key|token|secret|sig|auth|pass|pwd|code|cred|jwt|session|access|licen[cs]e", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Endpoint:
             origin=dialer.origin,
             target=_target(dialer, upstream.query),
             fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
-            secrets=_secrets(upstream),
+            secrets=_secrets(upstream, dialer.proxy),
             changes=BodyChanges.build(upstream.rename, upstream.defaults, upstream.drop),
             forwarded=forwarded,
         )
@@ -235,14 +237,17 @@ def _fields(dialer: Dialer, upstream: config.UpstreamSettings) -> dict[str, tupl
     return named
 
 
-def _secrets(upstream: config.UpstreamSettings) -> tuple[str, ...]:
-    """What no message may repeat, the longest first, so that no part of a secret is left behind."""
+def _secrets(upstream: config.UpstreamSettings, proxy: str | None) -> tuple[str, ...]:
+    """What no message may repeat, the longest first, so that no part of a secret is left behind.
+
+    `proxy`: the proxy that is used, whether the settings or the environment name it.
+    """
     secrets = [] if upstream.api_key is None else [upstream.api_key.get_secret_value()]
     values = [value.get_secret_value() for value in upstream.secret_headers.values()]
     values += [value for name, value in upstream.headers.items() if name.lower() not in _NO_SECRETS]
     values += [value for name, value in upstream.query.items() if _SECRET_NAME.search(name)]
-    if upstream.proxy is not None and (credential := proxy_credential(upstream.proxy.get_secret_value())) is not None:
-        values += [credential, unquote(urlsplit(upstream.proxy.get_secret_value()).password or "")]
+    if proxy is not None and (credential := proxy_credential(proxy)) is not None:
+        values += [credential, unquote(urlsplit(proxy).password or "")]
     # `Bearer abc` is quoted as `abc` too. A word as short as "on" is no secret, and stands in many messages.
     values += [value.rpartition(" ")[2] for value in values]
     secrets += [value for value in values if len(value) >= SHORTEST_SECRET]

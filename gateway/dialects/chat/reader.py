@@ -38,7 +38,8 @@ MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
-MAX_KEPT_BYTES = 1 << 20  # of events without choices that are together larger nothing more is kept for the next one
+# Of events without choices that are together larger nothing more is kept for the next one; 20 ms take 1 MiB of lists.
+MAX_KEPT_BYTES = 1 << 18
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
@@ -79,9 +80,8 @@ class ChatReader:
         self._memory = memory  # shared with the readers of other answers; None: nothing is remembered
         self._first: bytes | None = None  # the event with the role, if the first event was one, and no text
         self._closed: dict[int, str] = {}  # choices that have finished, and why
-        self._tail: tuple[
-            bytes, ...
-        ] = ()  # the finish, and the blocks behind it, while the memory may learn from them
+        # The finish, and the blocks behind it, while the memory may learn from them.
+        self._tail: tuple[bytes, ...] = ()
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
         self._kept_bytes = 0  # the size of these events
@@ -267,16 +267,15 @@ class ChatReader:
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=REPORTED, told=failure)
-        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
+        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or has_inner_usage(payload):
             self._take_usage(payload)
         members = len(payload)
         payload.pop("usage", None)
         payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
         changed = changed or len(payload) != members
         if over and not content and not tells and self.finished:
-            self._keep(
-                payload, len(block)
-            )  # an event after the last finish is dropped, unless it tells more than the finish did
+            # An event after the last finish is dropped, unless it tells more than the finish did.
+            self._keep(payload, len(block))
             return _NOTHING
         room = 2 * (len(block) + self._kept_bytes) + MAX_GROWTH_BYTES
         if self._kept:
@@ -342,7 +341,8 @@ class ChatReader:
     def _take_usage(self, payload: dict[str, Any]) -> None:
         if self._usage is None:
             self._usage = SeenUsage()
-        self._usage.take(payload, self.counts.events)
+        is_part = len(self._identity.roles_seen) > 1 and bool(payload["choices"]) and not self.finished
+        self._usage.take(payload, self.counts.events, is_part=is_part)
         if not self._closed:  # an answer that is whole is not cut any more, whatever it has cost
             self.counts.reported = max(self.counts.reported, self._usage.completion)
 

@@ -10,14 +10,16 @@ _ERROR = _USAGE = Shape({}, elements=_DETAIL, others=_DETAIL, is_read_only=True)
 _FAULTS = Shape({}, elements=Shape({}, others=Shape({})), others=Shape({}))
 _THOUGHTS = Shape(elements=Shape({"text": _TEXT}), is_text=True)
 _PART = Shape({"text": _TEXT, "thinking": _THOUGHTS}, is_text=True)
-_CALL = Shape({"function": Shape({"name": Shape(), "arguments": _TEXT})})
+_FUNCTION = Shape({"name": Shape(), "arguments": _TEXT})
+_CALL = Shape({"function": _FUNCTION, "custom": Shape({"name": Shape(), "input": _TEXT})})
 _BODY = Shape(
     {
         "content": Shape({"text": _TEXT}, elements=_PART, is_text=True),
         "reasoning_content": _TEXT,
         "reasoning": _TEXT,
         "refusal": _TEXT,
-        "tool_calls": Shape(elements=_CALL),
+        "tool_calls": Shape(_CALL.members, elements=_CALL),
+        "function_call": _FUNCTION,
         "error": _ERROR,
         "usage": _USAGE,
     }
@@ -40,5 +42,5 @@ _OBJECT = Shape(_MEMBERS)
 EVENT = COMPLETION = Shape(_MEMBERS, elements=_OBJECT)  # Google lists the object of an error
 
 _JOINED_BODY = Shape({**(_BODY.members or {}), "audio": Shape({})})
-_JOINED_CHOICE = Shape({"delta": _JOINED_BODY, "logprobs": Shape({})})
+_JOINED_CHOICE = Shape({"delta": _JOINED_BODY, "logprobs": Shape({}), "text": _TEXT})
 JOINED_EVENT = Shape({"choices": Shape(elements=_JOINED_CHOICE)})  # and all that grows with the events, to be joined

@@ -10,6 +10,8 @@ from typing import Any
 from gateway.wire import json_text
 
 MAX_CALLS = 512  # tool calls of one choice; beyond it an upstream is broken
+_CALL_MEMBERS = frozenset(("function", "custom", "id", "type"))
+_MAX_DIGITS = 9  # of an index that came as a text
 _MAX_WHOLE_BYTES = 65536  # longer arguments are not looked at: whether they are whole decides only doubtful cases
 
 
@@ -26,9 +28,11 @@ class ToolCalls:
     """The calls of one choice so far, in the order in which they began."""
 
     _calls: list[_ToolCall] = field(default_factory=list)
-    _by_given_index: dict[int, _ToolCall] = field(
-        default_factory=dict
-    )  # the last call under each index of the upstream
+    # The last call under each index of the upstream, and the first one under each id.
+    _by_given_index: dict[int, _ToolCall] = field(default_factory=dict)
+    _by_id: dict[str, _ToolCall] = field(default_factory=dict)
+    _indexes: set[int] = field(default_factory=set)  # those that clients are told
+    _following: int = 0  # the next index after all of these
 
     @property
     def count(self) -> int:
@@ -58,30 +62,41 @@ class ToolCalls:
         if given is not None:
             call = self._by_given_index.get(given)
         elif call_id and (name or not self._calls):
-            return next((call for call in self._calls if call.id == call_id), None)
+            return self._by_id.get(call_id)
         elif call_id:
-            call = next((call for call in self._calls if call.id == call_id), self._calls[-1])
+            call = self._by_id.get(call_id, self._calls[-1])
         else:
             call = self._calls[-1] if self._calls and (position == 0 or not name) else None
         if call is None or not name:
             return call  # some upstreams draw a new id for each fragment: only a name can begin another call
         if call_id and call.id:
             return call if call_id == call.id else None
-        if given is None and name != call.name:
-            return None
+        if name != call.name and type(fragment.get("index")) is not int:
+            return None  # an index of another type may be the same for all calls
         return None if call.is_whole and _is_whole(fragment) else call
 
     def _begin(self, fragment: dict[str, Any]) -> _ToolCall:
         given = _given_index(fragment)
         if len(self._calls) >= MAX_CALLS:
             raise ValueError(f"more than {MAX_CALLS} tool calls")
-        following = max((call.index for call in self._calls), default=-1) + 1
-        index = following if given is None or any(call.index == given for call in self._calls) else given
+        index = self._following if given is None or given in self._indexes else given
         call = _ToolCall(index, _text(fragment, "id"), _name(fragment), _is_whole(fragment))
         self._calls.append(call)
+        self._indexes.add(index)
+        self._following = max(self._following, index + 1)
+        if call.id:
+            self._by_id.setdefault(call.id, call)
         if given is not None:
             self._by_given_index[given] = call
         return call
+
+
+def calls_of(tool_calls: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls of an object in place of their list: it is one call, or has calls under their indexes; [] if not."""
+    if not _CALL_MEMBERS.isdisjoint(tool_calls):
+        return [tool_calls]
+    calls = [(index, call) for index, call in tool_calls.items() if isinstance(call, dict)]
+    return [{"index": index, **call} for index, call in calls if index.isascii() and index.isdigit()]
 
 
 def complete_calls(calls: list[dict[str, Any]], own_id: str) -> bool:
@@ -103,7 +118,12 @@ def _complete(fragment: dict[str, Any], call: _ToolCall, own_id: str) -> bool:
 
 
 def _given_index(fragment: dict[str, Any]) -> int | None:
+    """The index that an upstream has given; some write it as a text, or as 0.0."""
     index = fragment.get("index")
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) <= _MAX_DIGITS:
+        return int(index)
+    if isinstance(index, float) and index.is_integer():
+        index = int(index)
     return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
 
 

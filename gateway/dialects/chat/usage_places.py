@@ -9,6 +9,7 @@ from gateway.dialects.usage import Usage
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
 PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
 WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
+_MAX_EVENTS_OF_TOKEN = 16  # an upstream that cuts its answer into single letters sends fewer events for a token
 _OLLAMA = ("prompt_eval_count", "eval_count")
 _TIMINGS = "timings"
 _NO_ESTIMATE = Usage(0, 0, estimated=True)
@@ -26,14 +27,15 @@ class SeenUsage:
         self._events = 0  # how many events with content had come when it was reported
         self._told: Usage | None = None  # the usage that `told` has made of `_whole`
 
-    def take(self, payload: dict[str, Any], events: int) -> None:
+    def take(self, payload: dict[str, Any], events: int, *, is_part: bool = False) -> None:
         """Remember what an object reports whose choices were repaired.
 
-        `events`: how many events with content have come, this one included.
+        `events`: how many events with content have come, this one included. `is_part`: there are several choices,
+        and this is an event of some of them: its usage may be theirs alone (vLLM's continuous usage is).
         """
         found = _at_top(payload) if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) else None
         if found is not None:
-            self.take_whole(found, events)
+            self.take_whole(found, events, is_part=is_part)
         for choice in payload["choices"]:
             body = choice["delta"] if "delta" in choice else choice["message"]
             if "usage" in choice or "usage" in body:
@@ -45,19 +47,23 @@ class SeenUsage:
         whole = self._whole.completion if self._whole is not None else None
         return whole or sum(report.completion or 0 for report in self._by_choice.values())
 
-    def take_whole(self, found: ReportedUsage, events: int) -> None:
+    def take_whole(self, found: ReportedUsage, events: int, *, is_part: bool = False) -> None:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
-        the beginning.
+        the beginning, and so is one of far less than a token for each event. One that shrinks to less than a token
+        for each event is not believed.
         """
-        earlier, self._whole, self._told = (
-            self._whole,
-            found if self._whole is None else found.over(self._whole),
-            None,
-        )
+        earlier, self._told = self._whole, None
         had = (earlier.completion if earlier is not None else 0) or 0
-        if found.completion and (found.completion > had or found.completion >= events):
+        if (found.completion or had) < had and (found.completion or had) < events:
+            found = found._replace(completion=None)
+        self._whole = found if earlier is None else found.over(earlier)
+        if completion := found.completion:
+            grows = completion > had or completion >= events
+            if grows and not is_part and completion * _MAX_EVENTS_OF_TOKEN >= events:
+                self._events = events
+        elif found.total:
             self._events = events
 
     def _take_of_choice(self, choice: dict[str, Any], body: dict[str, Any], events: int) -> None:
@@ -84,7 +90,7 @@ class SeenUsage:
 
 
 def has_inner_usage(payload: Mapping[str, Any]) -> bool:
-    """Whether a choice of an event holds a usage object: it comes with the finish of the choice."""
+    """Whether a choice of an event holds a usage object; as a rule it comes with the finish of the choice."""
     for choice in payload["choices"]:  # noqa: SIM110 -- an `any` over a generator takes twice as long
         if "usage" in choice or "usage" in choice["delta"]:
             return True
