@@ -1,7 +1,5 @@
 """Wiring: is the gateway of this checkout slower, or larger, than the gateway of another checkout?
 
-    python -m bench.compare BASE [--rows relay,fanout,ttft,memory] [--pairs 20] [--json FILE]
-
 BASE is the folder of the other checkout, "before"; this one is "after". Both gateways run as processes in their own
 folders, behind the load and the upstreams of this checkout, and are driven through `serve --config FILE` and HTTP
 alone. A pair is a short round of bench.relay and of bench.fanout with both gateways, started anew, who take turns in
@@ -139,6 +137,4 @@ def checkout(text: str) -> Path:
 
 
 BENCH = Bench("compare", __doc__, measure, {"checkout": checkout})
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from bench import rows
 from bench.kit import machine
-from bench.kit.ends import Target
-from bench.kit.load import Load
+from bench.kit.load import Load, Plan
 from bench.kit.peers import DIRECT, Peer, PeerFailure, Server, started
-from bench.kit.script import MODEL, BrokenStream
+from bench.kit.script import BrokenStream, Target
 from bench.kit.tables import Report, Table
 
 OF_THIS_MACHINE = ("litellm", "peer")  # options that name programs and their folders
@@ -31,6 +30,7 @@ FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
 E = TypeVar("E")
+P = ParamSpec("P")
 
 
 @lru_cache
@@ -54,6 +54,11 @@ class Bench:
     @property
     def question(self) -> str:
         return (self.about or "").partition("\n")[0].partition(": ")[2]
+
+    def run_as(self, module: str) -> None:
+        """Run this bench, and end the process, if its module is the program. `module`: the module's `__name__`."""
+        if module == "__main__":
+            sys.exit(self.main())
 
     def main(self, arguments: list[str] | None = None) -> int:
         """Exit status: 1 if a peer failed that is needed."""
@@ -109,15 +114,6 @@ class Bench:
         return given
 
 
-def commanded(text: str) -> Peer:
-    """NAME=COMMAND or NAME@MODEL=COMMAND: a gateway by its shell command."""
-    label, _, command = text.partition("=")
-    name, _, model = label.partition("@")
-    if not name or not command:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
-    return Peer(name, command=command, model=model or MODEL)
-
-
 def several(among: Iterable[str]) -> Kind:
     """Some of these names, with commas between."""
 
@@ -150,24 +146,44 @@ def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[N
         say(f"FAILED: {name}: {failures[name]}")
 
 
-def start_all(
-    stack: contextlib.ExitStack, load: Load, peers: Iterable[Peer], core: int, failures: dict[str, str]
-) -> dict[str, Server]:
-    """Start whoever has not failed yet; each waits, frozen, for its turns. "direct", the load alone, is first."""
-    entries = {DIRECT: Server(DIRECT, Target(load.port))}
-    for peer in [peer for peer in peers if peer.name not in failures]:
-        say(f"starting {peer.name}")
-        with reporting(failures, peer.name):
-            entries[peer.name] = stack.enter_context(started(peer, load.port, core, load.serve))
-            entries[peer.name].freeze()
-    return entries
+def rounds(given: Given) -> Iterator[str]:
+    """The label of each round that was asked for."""
+    return (f"round {number}/{given.rounds}" for number in range(1, given.rounds + 1))
 
 
-def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:
-    """A turn of each, by name; who fails is taken out."""
-    say(f"{step}: {', '.join(entries)}")
-    for name, entry in list(entries.items()):
-        with reporting(failures, name, step):
-            turn(entry)
-        if name in failures:
-            del entries[name]
+@dataclass(slots=True)
+class Turns(Generic[E]):
+    """Whoever takes turns, by name, under the label of a round; who fails is taken out, and noted."""
+
+    label: str
+    failures: dict[str, str]
+    entries: dict[str, E] = field(default_factory=dict)
+
+    def take(self, step: str, turn: Callable[Concatenate[E, P], object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """A turn of each."""
+        step = f"{self.label}: {step}"
+        say(f"{step}: {', '.join(self.entries)}")
+        for name, entry in list(self.entries.items()):
+            with reporting(self.failures, name, step):
+                turn(entry, *args, **kwargs)
+            if name in self.failures:
+                del self.entries[name]
+
+    def reverse(self) -> None:
+        """Whoever was last is first from now on."""
+        self.entries = dict(reversed(self.entries.items()))
+
+
+@contextlib.contextmanager
+def servers(turns: Turns[Server], load: Load, peers: Iterable[Peer], core: int, plan: Plan) -> Iterator[None]:
+    """Whoever has not failed yet is started, has a first turn with this plan, and waits, frozen, for its turns.
+    "direct", the load alone, is first."""
+    with contextlib.ExitStack() as stack:
+        turns.entries[DIRECT] = Server(DIRECT, Target(load.port))
+        for peer in [peer for peer in peers if peer.name not in turns.failures]:
+            say(f"starting {peer.name}")
+            with reporting(turns.failures, peer.name):
+                turns.entries[peer.name] = stack.enter_context(started(peer, load.port, core, load.serve))
+                turns.entries[peer.name].freeze()
+        turns.take("warm-up", Server.run, load, plan)
+        yield
