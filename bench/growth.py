@@ -87,8 +87,7 @@ def fits(points: Sequence[Figures]) -> dict[str, dict[str, float | None]]:
 
 def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
     """Memory as what it grows by from the first of these points on: a process has some megabytes free from its start,
-    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is.
-    """
+    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is."""
     pairs = [(point["x"], point[cost]) for point in upper]
     if cost != "memory":
         return pairs

@@ -34,9 +34,8 @@ def steps() -> dict[str, Callable[[bytes], object]]:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    turns = given.turns
-    seconds = {name: timeit.timeit(partial(step, EVENT), number=turns) for name, step in steps().items()}
-    return {"steps": {name: {"us": spent / turns * 1e6} for name, spent in seconds.items()}}
+    seconds = {name: timeit.timeit(partial(step, EVENT), number=given.turns) for name, step in steps().items()}
+    return {"steps": {name: {"us": spent / given.turns * 1e6} for name, spent in seconds.items()}}
 
 
 BENCH = Bench("micro", __doc__, measure)

@@ -49,18 +49,15 @@ Found = dict[str, list[Any]]  # by experiment: what the turns of a peer gave
 
 @dataclass(frozen=True, slots=True)
 class RelayRound:
-    """Starts every peer, gives each its turns, adds a set of figures per peer to the results.
-
-    `longest`: the longest window of a turn; `turns`: how often each of the concurrent streams asks.
-    """
+    """Starts every peer, gives each its turns, adds a set of figures per peer to the results."""
 
     label: str
     load: Load
     given: Given
     results: Results
     core: int
-    longest: float = SLICE_SECONDS
-    turns: int = 2
+    longest: float = SLICE_SECONDS  # the longest window of a turn
+    turns: int = 2  # how often each of the concurrent streams asks
 
     def play(self, line_up: list[Peer]) -> None:
         turns = Turns[Server](self.label, self.results.failures)
@@ -83,9 +80,8 @@ class RelayRound:
     def _plans(self, share: float, slices: int) -> dict[str, Plan]:
         """The plan of each experiment, for a peer that takes this share of the load."""
         given, window = self.given, self.given.seconds / slices
-        streams, short, many = (
-            max(1, round(count * share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
-        )
+        counts = (given.streams, SHORT_STREAMS, given.ttft_streams)
+        streams, short, many = (max(1, round(count * share)) for count in counts)
         short_turns = max(1, round(window / (SHORT_GAP * (SHORT_TOKENS + 2))))
         one_turns = math.ceil(ONE_REQUESTS / slices) + 1  # the first opens the connection and does not count
         return {

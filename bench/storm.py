@@ -53,9 +53,8 @@ class Flow:
         """Spread the joins over the time; how long each waited for its response head, and what it cost."""
         begin, waits = self.channel.sample(), self.channel.subscribers.join_seconds
         waits.clear()
-        self.run(
-            seconds, [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
-        )
+        times = (begin.seconds + seconds * number / len(joins) for number in range(len(joins)))
+        self.run(seconds, zip(times, joins, strict=True))
         return times_ms(waits, f"{name}_") | (self.channel.sample() - begin).cores(f"{name}_")
 
 

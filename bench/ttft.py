@@ -57,10 +57,8 @@ class RefusalCheck(Check):
 
 def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spread: float) -> list[float]:
     """Requests with a budget that their upstream never keeps: seconds from the end of the budget, counted from the
-    request's last byte, to the last byte of each answer.
-
-    Raises `BrokenStream` if an answer came early, or the upstream has not seen a request or its close.
-    """
+    request's last byte, to the last byte of each answer. Raises `BrokenStream` if an answer came early, or the
+    upstream has not seen a request or its close."""
     gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
     speech = (Speech.ROLE, Speech.NOTHING)  # by turns
     plan = Plan(streams, 1, gap, spread, turns, PAUSE, linger=LINGER, speech=speech)

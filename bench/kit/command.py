@@ -62,17 +62,16 @@ class Bench:
 
     def main(self, arguments: list[str] | None = None) -> int:
         """Exit status: 1 if a peer failed that is needed."""
-        given = self._asked(arguments)
-        asked = vars(given)
+        asked = vars(given := self._asked(arguments))
         file = asked.pop("json")
-        facts = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
+        facts: Report = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
         machine.raise_open_files()
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         found = self.measure(given, cores)
         options = {name: value for name, value in asked.items() if name not in OF_THIS_MACHINE}
-        report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
-        report["load_average_after"] = os.getloadavg()[0]
+        after = {"load_average_after": os.getloadavg()[0], "peer_core": cores[0], "load_core": cores[1]}
+        report = {**facts, "options": options, **after, **found}
         self._tell(report, file)
         failed = set(rows.failures_of(report))
         return int(bool(failed & set(self.spec.get("needed", failed))))
@@ -98,8 +97,7 @@ class Bench:
             kinds = {"int": int, "float": float, "text": str, "names": several(spec.get("among", ())), "sizes": sizes}
             shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
             shape |= {"type": (kinds | dict(self.kinds))[spec["kind"]], "help": spec["help"].replace("%", "%%")}
-            if spec.get("repeated"):
-                shape |= {"action": "append"}
+            shape |= {"action": "append"} if spec.get("repeated") else {}
             parser.add_argument(name if spec.get("positional") else f"--{name}", **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
         return parser

@@ -14,17 +14,7 @@ import struct
 from collections.abc import Callable
 
 from bench.kit.loop import Loop, clock
-from bench.kit.script import (
-    FIRST_CONTENT,
-    LISTING,
-    START,
-    STREAM_HEAD,
-    BrokenStream,
-    Exchange,
-    Position,
-    Speech,
-    Target,
-)
+from bench.kit.script import FIRST_CONTENT, LISTING, STREAM_HEAD, BrokenStream, Exchange, Position, Speech, Target
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_TIMEOUT = 5.0
@@ -40,13 +30,13 @@ class Client:
         self._loop, self._target, self._on_end = loop, target, on_end
         self._sock: socket.socket | None = None
         self._exchange: Exchange | None = None
-        self._position = START
+        self._position = Position()
         self._aligned = False  # the next read is compared with the next chunk of the script at once
         self.stray = b""  # bytes that came between two streams: no peer may send any
 
     def ask(self, exchange: Exchange) -> None:
         """Send the request; connects first if there is no connection."""
-        self._exchange, self._aligned, self._position = exchange, False, START
+        self._exchange, self._aligned, self._position = exchange, False, Position()
         self._check = self._target.check(exchange.script)
         request = self._target.request(exchange.key)
         try:
@@ -61,10 +51,8 @@ class Client:
             self._end(f"request failed: {error}")
 
     def leave(self, *, reset: bool) -> float:
-        """Hang up in the middle of an answer, by FIN or RST; return when, 0.0 if the answer was over already.
-
-        What has arrived is taken and checked before: bytes left unread would turn a FIN into an RST.
-        """
+        """Hang up in the middle of an answer, by FIN or RST; return when, 0.0 if the answer was over already. What
+        has arrived is taken and checked before: bytes left unread would turn a FIN into an RST."""
         while self._receive():
             pass
         sock = self._sock

@@ -54,12 +54,8 @@ def specs() -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Whom to start: a name in templates/peers.toml, or another name for that `kind`; `values`: what else its
-    templates lack. A gateway imports the package that stands in its `home`.
-
-    `command`: the shell command of a gateway that has no templates; it finds PORT, on which it must listen,
-    UPSTREAM_PORT, KEY, which the load brings, and FOLDER, a folder of its own, in its environment. `model`: what such
-    a gateway calls the model of the upstream.
-    """
+    templates lack. A gateway imports the package that stands in its `home`. `command`: the shell command of a gateway
+    that has no templates (bench/README.md); `model`: what such a gateway calls the model of the upstream."""
 
     name: str
     kind: str = ""
@@ -154,10 +150,8 @@ def _command(peer: Peer, folder: Path, values: Mapping[str, object]) -> list[str
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a peer that runs in `home`: the packages that stand there come first.
-
-    A program of Python keeps what it has compiled, as an installed one does, whatever the bench itself was told.
-    """
+    """The environment of a peer that runs in `home`: the packages that stand there come first. A program of Python
+    keeps what it has compiled, as an installed one does, whatever the bench itself was told."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return {**inherited, **local, "PYTHONPATH": str(home)}
@@ -196,11 +190,9 @@ def fetch(port: int, path: str, data: bytes | None = None) -> bytes:
     """What a peer answers to a GET, or to a POST of this JSON. Raises `OSError`."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
     with _OPENER.open(request, timeout=10.0) as answer:
-        body: bytes = answer.read()
-        return body
+        return bytes(answer.read())
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        return int(server.getsockname()[1])

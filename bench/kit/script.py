@@ -21,10 +21,8 @@ STREAM_HEAD = (
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
 _MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": MODEL}]}).encode()
-LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(_MODELS),
-    _MODELS,
-)
+_LISTING_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+LISTING = _LISTING_HEAD % len(_MODELS) + _MODELS  # of a provider's models
 FIRST_CONTENT = 1  # event 0 carries the role alone, as real providers send it; content begins with event 1
 FRAMING_EVENTS = 3  # role, finish and [DONE]: events beside the tokens
 
@@ -45,10 +43,8 @@ class Script:
 
 @lru_cache(maxsize=4096)  # built once per slot and length, so that later rounds start at once
 def script(slot: int, tokens: int, text_bytes: int = 0) -> Script:
-    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`.
-
-    With `text_bytes` the text of each event has at least that size; the event is about 170 bytes longer.
-    """
+    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`. With
+    `text_bytes` the text of each event has at least that size; the event is about 170 bytes longer."""
     words = (f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
     texts = tuple(text.ljust(text_bytes, "x") for text in words)
     deltas = ['{"role":"assistant","content":""}', *(f'{{"content":"{text}"}}' for text in texts)]
