@@ -71,6 +71,7 @@ class ByUnit(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         return unit_of(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit | None:
     """Share out by unit where groups are asked for: pytest-xdist 3.8 finds no groups with pytest 9.2."""
     return ByUnit(config, log) if config.getvalue("dist") == "loadgroup" else None
