@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from gateway.dialects.chat.prompt import MESSAGE_TOKENS
-from gateway.dialects.chat.request import LISTS_OF_OBJECTS, NOT_SENT, ChatRequest, parse
+from gateway.dialects.chat.request import LISTS_OF_OBJECTS, ChatRequest, parse
+from gateway.dialects.relayed_request import NOT_SENT
 from gateway.dialects.request_body import BodyReading, Content, RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError, InvalidParameter
