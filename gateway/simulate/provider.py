@@ -14,9 +14,11 @@ import orjson
 
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
 from gateway.simulate.chat import CHAT
+from gateway.simulate.completions import COMPLETIONS
 from gateway.simulate.connection import ClientConnection, Request, ScriptedAnswer
 from gateway.simulate.dialect import SimulatedDialect
 from gateway.simulate.dice import settled
+from gateway.simulate.embeddings import EMBEDDINGS
 from gateway.simulate.feed import feed
 from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.plan import plan, whole
@@ -27,7 +29,7 @@ from gateway.simulate.tally import ProviderStatistics, Tally
 BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-DIALECTS: tuple[SimulatedDialect, ...] = (CHAT,)  # a new dialect is a line here
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, COMPLETIONS, EMBEDDINGS)  # a new dialect is a line here
 _METHODS = {
     "/v1/models": "GET",
     "/v1/events": "GET",
