@@ -139,16 +139,19 @@ def without_own_fields(source: RequestBody) -> bool:
     return True
 
 
-def fault_of_list(document: dict[str, Any], name: str) -> InvalidParameter | None:
-    """What is wrong with a member that has to be a list of objects; what they hold is the upstream's to judge."""
+def check_list_of_objects(document: dict[str, Any], name: str) -> None:
+    """Refuse a body whose member `name` is no list of objects; what they hold is the upstream's to judge.
+
+    Raises `InvalidParameter`.
+    """
     items = document.get(name)
+    if type(items) is list and set(map(type, items)) == {dict}:
+        return
     if name not in document:
-        return InvalidParameter(f"{name}: is required", param=name)
+        raise InvalidParameter(f"{name}: is required", param=name)
     if not isinstance(items, list):
-        return InvalidParameter(f"{name}: Input should be a valid list", param=name)
+        raise InvalidParameter(f"{name}: Input should be a valid list", param=name)
     if not items:
-        return InvalidParameter(f"{name}: List should have at least 1 item after validation, not 0", param=name)
-    index = next((index for index, item in enumerate(items) if not isinstance(item, dict)), None)
-    if index is None:
-        return None
-    return InvalidParameter(f"{name}[{index}]: Input should be a valid dictionary", param=f"{name}[{index}]")
+        raise InvalidParameter(f"{name}: List should have at least 1 item after validation, not 0", param=name)
+    index = next(index for index, item in enumerate(items) if not isinstance(item, dict))
+    raise InvalidParameter(f"{name}[{index}]: Input should be a valid dictionary", param=f"{name}[{index}]")

@@ -22,17 +22,17 @@ _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]++|\\.)*+")', re.D
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # by which a name can be written in another way
 
 
-def place_of_model(source: RequestBody, *, changes: str = "") -> tuple[int, int] | None:
+def place_of_model(source: RequestBody, *, without: str | None = None) -> tuple[int, int] | None:
     """Where the value of the member `model` stands in a short body; None if a look at its bytes leaves a doubt.
 
-    `changes`: the name of a member of which the upstream gets another value, so that the body must not hold it.
+    `without`: a member that the body must not hold, since the upstream gets another value of it.
     `"model":` can be nothing but the name of a member, since a quote in a string has a backslash before it. If it
     stands there once, and no name is written in escapes, it is the member of the body itself.
     """
     content = source.content
     if source.outline is not None or content.count(b'"model"') != 1 or b"\\u00" in content:
         return None
-    if "model" not in source.document or changes in source.document:
+    if (without is not None and without in source.document) or "model" not in source.document:
         return None
     found = _MODEL.search(content)
     return None if found is None else found.span(1)

@@ -159,6 +159,8 @@ def _repair_choice(choice: dict[str, Any], position: int, body_key: str) -> bool
     body = choice.get(body_key)
     if not isinstance(body, dict):
         other = choice.pop("message" if body_key == "delta" else "delta", None)
+        if not isinstance(other, dict) and isinstance(choice.get("text"), str):
+            raise ValueError(f"choices[{position}] has no {body_key}: it is of a text completion")
         body = choice[body_key] = other if isinstance(other, dict) else {}
         changed = True
     changed |= _repair_finish(choice, body)

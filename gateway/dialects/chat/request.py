@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.dialects.chat import prompt
 from gateway.dialects.choices.request import ChoicesFields, ChoicesRequest
-from gateway.dialects.relayed_request import NOT_SENT, checked_fields, fault_of_list, read_source
+from gateway.dialects.relayed_request import NOT_SENT, check_list_of_objects, checked_fields, read_source
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.request_fields import largest_count
 from gateway.wire.json_members import Buffer
@@ -28,11 +28,7 @@ def parse(content: Buffer | RequestBody) -> ChatRequest:
     source = read_source(content, ACTED_ON)
     document = source.document
     fields = checked_fields(ChoicesFields, document)
-    messages = document.get("messages")
-    if type(messages) is not list or set(map(type, messages)) != {dict}:
-        fault = fault_of_list(document, "messages")
-        if fault is not None:
-            raise fault
+    check_list_of_objects(document, "messages")
     return _checked(fields, source)
 
 

@@ -92,7 +92,7 @@ class ChoicesRequest(RelayedRequest):
         source, place = self.source, None
         adds_usage = streamed and include_usage and not self.asks_usage
         if not (self.is_extended or changes is not None or streamed is not self.streamed):
-            place = place_of_model(source, changes="stream_options" if adds_usage or self.drops_usage else "")
+            place = place_of_model(source, without="stream_options" if adds_usage or self.drops_usage else None)
         if place is None:
             own = self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
             return source.exchange(own) if changes is None else source.rewrite(own, changes)
