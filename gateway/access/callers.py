@@ -10,6 +10,7 @@ from gateway.access.accounts import Account
 from gateway.access.cors import Cors
 from gateway.access.key_ring import KeyRing
 from gateway.access.open_mode import fault_of
+from gateway.access.pasted_secret import without_secrets
 from gateway.errors import AuthenticationFailed, PermissionDenied
 
 MAX_SECRET_BYTES = 1024  # a longer secret is not one of ours, and hashing it would be work for nothing
@@ -128,6 +129,15 @@ class Gate:
         message = f"without any API key only this machine is served, and {fault.reason}"
         raise PermissionDenied(message, param=fault.header)
 
+    def check_old_version(self, headers: Mapping[str, str]) -> None:
+        """Refuse a request by HTTP/1.0 that closes its connection, if there is no API key.
+
+        nginx forwards all requests so, if it is told no more than where to; hardly a client of this machine asks so.
+        Raises `AuthenticationFailed`.
+        """
+        if self._keys.is_open and "close" in headers.get("Connection", "").lower():
+            raise self._refuse_forwarded("HTTP/1.0 with Connection: close")
+
     def _holder(self, account: Account) -> Caller:
         if account.key.revoked_at is not None:
             raise AuthenticationFailed("this API key was revoked")
@@ -136,16 +146,19 @@ class Gate:
         return Caller(account.key.id, account=account)
 
     def _refuse_forwarded(self, name: str) -> AuthenticationFailed:
-        """The refusal of a request through a proxy.
+        """The refusal of a request through a proxy. `name`: of the header, or what else tells of the proxy.
 
         Open mode trusts whoever reaches the loopback address, and behind a proxy that is the world.
         """
         if not self._has_warned_of_proxy:
             self._has_warned_of_proxy = True
-            fields = {"header": name, "advice": "make a key with `rivergate keys create --name NAME`"}
+            fields = {
+                "header": without_secrets(name)[:100],
+                "advice": "make a key with `rivergate keys create --name NAME`",
+            }
             _log.warning("requests through a proxy are refused: there is no API key", extra={"fields": fields})
         return AuthenticationFailed(
-            f"without any API key only this machine is served, and this request came through a proxy ({name}): "
+            f"without any API key only this machine is served, and this request came through a proxy ({name[:100]}): "
             "make a key with `rivergate keys create --name NAME` and send it"
         )
 

@@ -16,21 +16,38 @@ from typing import NamedTuple
 
 from gateway.access.cors import Cors
 
-# Names of header fields that proxies, content networks and tunnels add: RFC 7239, RFC 9110 section 7.6.3, and the
-# families that products document. A client of its own accord sends none of them.
+# Names of header fields that proxies, content networks and tunnels add: RFC 7239, RFC 8470 section 5.1, RFC 9110
+# section 7.6.3, RFC 9440, and the families that products document. A client of its own accord sends none of them.
 _PROXY_MARK = re.compile(
     r"""
-    via | forwarded | (?:http-)?x-forwarded.* | proxy-connection | front-end-https
-    | x-(?:original|real|vercel)-(?:forwarded.*|host|ur[il]|path|method|proto|scheme|port|id|proxied-for)
-    | x-(?:envoy|akamai|nf|azure|appengine|arr|varnish|amz-cf|haproxy|ms-forwarded)(?:-.*)?
-    | x-(?:host|scheme|url-scheme|rewrite-url|nginx-proxy|client-port|remote-port)
-    | (?:cf|cdn|fastly|fly|akamai|incap|tailscale|ngrok)-.*
-    | (?:.*-)?(?:client|connecting|remote|originating|proxyuser|cluster-client|real)-(?:ip|ipv6|addr|address|clientip)
+    # What was forwarded, and for whom: any name with one of these words.
+    (?:.*-)?(?:via | forward(?:ed|er|s)? | ip(?:v?[46])? | imforwards)(?:-.*)?
+    | .*(?:client|origin|real|remote|socket|source|true|user)-?(?:ip(?:v[46])?|addr|address)
+    | (?:wl-|x-)?proxy(?:-.*)? | x-proxyuser-.* | x-(?:original|rewrite|replaced)-.* | x-real-.*
+    | x-(?:(?:url-)?scheme|proto(?:col)?|host|port|ur[il]|server-name|backend-host)
+    | x-http-(?:host-override|destinationurl) | x-(?:client|remote)-port | front-end-https
+    | x-(?:https|ssl|esi|cdn|pull|iinfo) | early-data | surrogate-capability | x-(?:request|queue)-start
+    | disguised-host | was-default-hostname
+    # Who the client is, by a proxy that has asked for its certificate or its name.
+    | (?:x-)?(?:ssl|tls|client)-(?:client-.* | cert(?:-.*)? | verify | s?dn)
+    | (?:x-)?remote-(?:user|name|email|groups?)
+    | (?:x-)?(?:auth-request|webauth|authentik|authelia|pomerium|vouch|oidc-claim|sm-user|teleport-jwt)(?:-.*)?
+    | x-consumer-(?:id|username|custom-id|groups) | x-credential-identifier | x-anonymous-consumer
+    | x-goog-(?:iap|authenticated-user)-.* | x-amzn-(?:oidc|apigateway|mtls|tls|vpce)-.*
+    | x-ms-(?:client-principal|token-aad).*
+    # Products: content networks, hosts of applications, meshes, tunnels.
+    | (?:x-)?(?:akamai|ali-cdn|ali-swift|cdn|cf|cloudfront|eagleeye|fastly|fly|geo|geoip|heroku|incap|ngrok|railway
+        |replit|rndr|sucuri|tailscale|vercel)-.*
+    | x-(?:envoy|nf|azure|appengine|arr|varnish|amz-cf|haproxy|nginx|squid|bluecoat|zscaler|traefik|kong|istio
+        |linkerd|apisix|tyk|apigee|gfe|gclb|edge|koyeb|waws|frp|pinggy|zrok|tunnel)(?:-.*)?
+    | l5d-.*
     """,
     re.VERBOSE,
 )
-_SAME_ORIGIN = (None, "same-origin", "none")  # `Sec-Fetch-Site` of what no page of another origin has asked for
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
+_SAME_ORIGIN = ("same-origin", "none")  # `Sec-Fetch-Site` of what no page of another origin has asked for
+_HOST = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?))(?::[0-9]{0,5})?"
+)
 
 
 class OpenModeFault(NamedTuple):
@@ -58,13 +75,19 @@ def fault_of(
         return None
     origin = headers.get("Origin")
     if origin is not None:
-        if cors.is_foreign(origin, host):
+        if cors.is_foreign(origin, host) or _is_repeated(headers, "origin"):
             return OpenModeFault("Origin", f"the origin {origin[:100]!r} is not in server.cors_origins")
         if cors.allows(origin):
             return None
-    if headers.get("Sec-Fetch-Site") not in _SAME_ORIGIN:
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None and (site not in _SAME_ORIGIN or _is_repeated(headers, "sec-fetch-site")):
         return OpenModeFault("Sec-Fetch-Site", "a page of another origin asks")
     return None
+
+
+def _is_repeated(headers: Mapping[str, str], name: str) -> bool:
+    """Whether a field stands more than once in the headers, so that `get` shows only the first one."""
+    return sum(sent.lower() == name for sent in headers) > 1
 
 
 @lru_cache(maxsize=256)  # clients send the names that they sent before: 0.1 us a name, without the cache 0.5 us

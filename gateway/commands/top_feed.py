@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 
 import aiohttp
@@ -21,6 +22,7 @@ SILENT_SECONDS = 12.0  # a connection that is silent for longer is lost: a snaps
 RETRY_SECONDS = 2.0
 SNAPSHOTS_OF_ONE = 2  # how many snapshots `--once` reads for its picture: a rate needs two
 PIPED_LINES = 60  # the height of a picture that goes to a file or a pipe
+_BEFORE_HOST = re.compile(r"^([a-z][a-z0-9+.-]*://|)[^/]*@", re.IGNORECASE)
 ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
 
 
@@ -30,6 +32,11 @@ class Target:
 
     url: str
     token: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be told: without a user, a password or a query."""
+        return _BEFORE_HOST.sub(r"\1", self.url.partition("?")[0])
 
     @property
     def feed(self) -> str:
@@ -89,17 +96,17 @@ class _Top:
                 async for data in answer.content.iter_any():
                     if any(self._on_block(block) for block in decoder.feed(data)):
                         return True
-                raise _Lost(f"{self._target.url}: the gateway ended the connection")
+                raise _Lost(f"{self._target.shown}: the gateway ended the connection")
         except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
             if self._latest is None:
-                raise ConfigError([_reason(self._target.url, error)]) from None
+                raise ConfigError([_reason(self._target.shown, error)]) from None
             return False
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
         """Refuse an answer without a feed: raises `ConfigError` if another try will not help, else `_Lost`."""
         if answer.status == 200 and answer.content_type == "text/event-stream":
             return
-        answered = f"{self._target.url} answers {answer.status}: "
+        answered = f"{self._target.shown} answers {answer.status}: "
         if answer.status in (401, 403):
             reason = await _message_of(answer) if self._target.token else "it has API keys, and wants a viewer token"
             raise ConfigError([f"{answered}{reason}; {ADVICE}"])
@@ -113,7 +120,7 @@ class _Top:
             self._latest = orjson.loads(event.data)
             self._rates.add(self._latest)
         except (ValueError, LookupError, TypeError):
-            raise ConfigError([f"{self._target.url} does not speak as this version of rivergate does"]) from None
+            raise ConfigError([f"{self._target.shown} does not speak as this version of rivergate does"]) from None
         self._snapshots += 1
         if self._once and self._snapshots < SNAPSHOTS_OF_ONE:
             return False
@@ -143,6 +150,8 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, aiohttp.InvalidURL):
         return f"--url {url}: not an http address"
     reason = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+    if isinstance(error, aiohttp.ClientResponseError):  # its text holds the whole URL, with the token
+        reason = "what answers there is no gateway"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         reason = os.strerror(error.os_error.errno)
     return f"cannot reach {url}: {reason}; is the gateway running there?"

@@ -27,6 +27,9 @@ from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
 
+# How long an abandoned answer whose upstream has finished waits for its usage. It comes right behind the finish, and
+# only it tells the reasoning of which no text came: nobody saves that by leaving a moment earlier.
+USAGE_SECONDS = 1.0
 ID_BYTES = 18  # 144 bits: an id that cannot be guessed
 EPOCH_BYTES = 6
 UsageEvent = Literal["event", "finish", "none"]
@@ -70,6 +73,7 @@ class StreamedCompletion(Completion):
         self._limits = limits
         self._model_id = call.model_id
         self._duration_limit: asyncio.TimerHandle | None = None
+        self._usage_limit: asyncio.TimerHandle | None = None  # runs from the leave of the last subscriber
         self._waiting: list[DecisionCall] = []
         self._failure: RivergateError | None = None
 
@@ -101,6 +105,13 @@ class StreamedCompletion(Completion):
             call(self._failure)
 
     # --- the stream's side (Producer)
+
+    def stop(self, ending: Ending) -> None:
+        if ending is not Ending.ABANDONED or not self._awaits_usage():
+            super().stop(ending)
+        elif self._usage_limit is None:
+            loop = asyncio.get_running_loop()
+            self._usage_limit = loop.call_later(USAGE_SECONDS, super().stop, ending)
 
     def pause(self) -> None:
         if self.answer.winner is not None:
@@ -171,6 +182,11 @@ class StreamedCompletion(Completion):
             affordable = affordable_tokens(limits.cost_usd, self.answer.prompt_cost(), price)
         return Meter(self.stream, attempt.counts, limits, affordable, self.stop_with, spending)
 
+    def _awaits_usage(self) -> bool:
+        """Whether nothing of the answer is missing but its usage."""
+        winner, usage = self.answer.winner, self.answer.usage()
+        return winner is not None and winner.stream.finished and usage is not None and usage.estimated
+
     def _tell_decision(self) -> None:
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -182,6 +198,8 @@ class StreamedCompletion(Completion):
     def _close(self, ending: Ending, last_frames: list[bytes]) -> None:
         if self._duration_limit is not None:
             self._duration_limit.cancel()
+        if self._usage_limit is not None:
+            self._usage_limit.cancel()
         self.stream.close(ending, last_frames)
 
     def _closing_frames(self) -> list[bytes]:

@@ -121,13 +121,6 @@ def _proxy(url: Any) -> Any:
     return SecretStr(text.rstrip("/"))
 
 
-def _spoken(dialect: Any) -> Any:
-    """The name of a dialect, unless it is one of those to come; a name that is none is refused later."""
-    if dialect in ("responses", "messages", "completions", "embeddings"):
-        raise ValueError("is not spoken by this version yet; leave it out")
-    return dialect
-
-
 NO_PROXY = "none"  # the value of `proxy` for a straight connection, whatever the environment names
 _TABLE = Field(max_length=MAX_FIELDS)
 _HeaderName = Annotated[Text, AfterValidator(_header_name)]
@@ -155,7 +148,6 @@ AuthScheme = Annotated[
     Field(pattern=r"^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})?$"),
     Words('one word, or "" for the bare key', default='"Bearer" in Authorization, else ""'),
 ]
-NOT_YET_SPOKEN = BeforeValidator(_spoken)
 DroppedField = Annotated[Text, AfterValidator(_dropped_path), Words("a request field, or a dotted path")]
 RenamedFields = Annotated[
     dict[

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.config.fields import Words
 from gateway.config.provider_values import (
-    NOT_YET_SPOKEN,
     Aliases,
     AuthScheme,
     DefaultFields,
@@ -60,6 +59,9 @@ def _described(default: Any, description: str) -> Any:
 
 def _number(default: float, low: float, high: float, description: str) -> Any:
     return Field(default, ge=low, le=high, description=description)
+
+
+DialectName = Literal["chat", "responses", "messages", "completions", "embeddings"]
 
 
 class Section(BaseModel):
@@ -267,8 +269,8 @@ class UpstreamSettings(Section):
     forward_headers: tuple[ForwardedHeader, ...] = _described(
         (), "Header fields of the client's request that are passed on; they replace those of `headers`."
     )
-    dialects: Annotated[tuple[Annotated[Literal["chat"], NOT_YET_SPOKEN], ...], Field(min_length=1)] = _described(
-        ("chat",), "The APIs that the upstream speaks itself."
+    dialects: Annotated[tuple[DialectName, ...], Field(min_length=1)] = _described(
+        ("chat",), "The APIs that the upstream speaks itself: it is asked for these alone."
     )
     drop: tuple[DroppedField, ...] = _described(
         (), "Request fields that the upstream refuses and is not sent; a dotted path reaches into objects and lists."

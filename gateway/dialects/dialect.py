@@ -8,7 +8,7 @@ error, the frames of a break, and the bytes that keep a connection alive or end 
 `chat/` and a line in `registry.py`; gateway/README.md has the steps.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -125,6 +125,9 @@ class DialectRequest(Protocol):
 
     def stream_policy(self) -> StreamPolicy:
         """The policy for this stream when it has no subscribers."""
+
+    def previous_answer(self) -> str | None:
+        """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
 
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
@@ -249,12 +252,31 @@ class AnswerJoiner(Protocol):
         """The whole answer. `usage`: the reader's, which its document tells."""
 
 
+class AnswerKeeping(Protocol):
+    """What is known of answers that clients ask for again, or go on from, by the ids that upstreams gave them."""
+
+    def answer_id(self, first: bytes) -> str | None:
+        """The id in the first frame of a stream, or in the first bytes of a whole answer; None: it has none."""
+
+    def number(self, frame: bytes) -> int | None:
+        """The number that the frame's event has in its answer; None: it has none."""
+
+    def document(self, frames: Sequence[bytes]) -> bytes | None:
+        """The JSON of the answer as far as these frames tell it: the whole answer, or that it is on its way."""
+
+
 class Dialect(Protocol):
     """One API, as a value without state."""
 
-    name: str  # its name in records, in the JSON of a stream and in configurations: "chat"
+    name: str  # its name in records and in the JSON of a stream: "chat"
+    speaks: str  # the word in the `dialects` of an upstream that serves it: "chat"
+    streams: bool  # whether an answer may be streamed
     path: str  # the path that clients post to: "/v1/chat/completions"
     upstream_path: str  # the path behind an upstream's `base_url`: "/chat/completions"
+    forwarded: tuple[str, ...]  # the client's header fields that go upstream as they came; in lower case
+    forwards_query: bool  # the query of the client's request goes upstream as it came
+    id_field: str | None  # the header field beside `x-request-id` that tells the request's id; None: there is none
+    keeping: "AnswerKeeping | None"  # None: clients never ask for an answer again
     operation: str  # the `gen_ai.operation.name` of OpenTelemetry's conventions: "chat"
     keepalive: bytes  # the frame for a subscriber that waits, also before the first event
     terminal: bytes  # the frame that ends every stream, also a broken one; b"": the end of the body ends it

@@ -92,6 +92,10 @@ class ExtendedRequest:
         """The path of the field that holds the routing options, for the `param` of an error."""
         return "gateway.routing" if self.gateway is not None and self.gateway.routing else "routing"
 
+    def previous_answer(self) -> str | None:
+        """Nothing: in most dialects a request says all that it is about."""
+        return None
+
     def without_usage(self) -> Self:
         """The request as it is, in a dialect that has no field by which usage is asked for."""
         return self

@@ -57,7 +57,8 @@ class LongEvent:
         abridged = self._abridged
         assert abridged is not None
         is_changed = abridged.has_line_ends or abridged.is_repaired or frame != self._short
-        if not is_changed and sse.is_frame(self._block):  # with no comment, `id` or `retry` beside its data
+        # Without a comment, `id` or `retry` beside its data.
+        if not is_changed and (sse.is_frame(self._block) or sse.is_named_frame(self._block)):
             return self._block
         out = io.BytesIO()  # its bytes are handed out without being copied
         for part in filled(abridged, frame):

@@ -1,6 +1,29 @@
 """Wiring: the dialects that this gateway speaks. A new dialect is a package beside `chat/` and a line here."""
 
-from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import Dialect
+from collections.abc import Container, Mapping
 
-DIALECTS: tuple[Dialect, ...] = (CHAT,)  # the first is used where a request names none
+from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.completions.dialect import COMPLETIONS
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.embeddings.dialect import EMBEDDINGS
+
+DIALECTS: tuple[Dialect, ...] = (CHAT, COMPLETIONS, EMBEDDINGS)  # the first is used where a request names none
+BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
+BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
+
+
+def forwarded_to(speaks: tuple[str, ...]) -> tuple[str, ...]:
+    """The client's header fields that go to an upstream with these `dialects`, in lower case."""
+    return tuple(name for dialect in DIALECTS if dialect.speaks in speaks for name in dialect.forwarded)
+
+
+def dialect_at(path: str, headers: Container[str]) -> Dialect | None:
+    """The dialect in which a request at this path expects its answer; None: at this path there is none of its own.
+
+    At a path of no dialect, a client that sends a header field which a dialect forwards speaks this dialect.
+    `headers`: names in any case.
+    """
+    for dialect in DIALECTS:
+        if path.startswith(dialect.path) and path[len(dialect.path) :][:1] in ("", "/"):
+            return dialect
+    return next((dialect for dialect in DIALECTS if any(name in headers for name in dialect.forwarded)), None)

@@ -39,29 +39,36 @@ _OPENAI = frozenset({_PROMPT[0], _COMPLETION[0], _TOTAL[0], _PROMPT_DETAILS[0], 
 
 
 class ReportedUsage(NamedTuple):
-    """What an upstream reported; None: it did not tell this count. `details`: its object, as it came."""
+    """What an upstream reported; None: it did not tell this count. `details`: its object, as it came.
+
+    `total`: of an upstream that tells neither of the others.
+    """
 
     prompt: int | None
     completion: int | None
     details: Mapping[str, Any]
+    total: int | None = None
 
     @property
     def tells(self) -> bool:
         """Whether any count is more than zero."""
-        return bool(self.prompt or self.completion)
+        return bool(self.prompt or self.completion or self.total)
 
     def over(self, earlier: "ReportedUsage") -> "ReportedUsage":
         """This report, with the counts of an earlier one where it has none."""
         if self.prompt and self.completion:
             return self
         details = {**earlier.details, **self.details}
-        return ReportedUsage(self.prompt or earlier.prompt, self.completion or earlier.completion, details)
+        prompt, completion = self.prompt or earlier.prompt, self.completion or earlier.completion
+        return ReportedUsage(prompt, completion, details, self.total or earlier.total)
 
     def usage(self, own: Usage, *, stale: bool = False) -> Usage:
         """The usage of an answer, with our own estimate `own` in place of what is missing or cannot be true.
 
         `stale`: more of the answer came after this report, so that its count of the completion is a lower bound.
         """
+        if self.total and not self.prompt and not self.completion:
+            return self._split(own, stale=stale)
         prompt, completion = self.prompt or own.prompt_tokens, self.completion or own.completion_tokens
         if stale:
             completion = max(completion, own.completion_tokens)
@@ -70,6 +77,21 @@ class ReportedUsage(NamedTuple):
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         as_told = (prompt, completion) == (self.prompt or 0, self.completion or 0)
         return Usage(prompt, completion, estimated=not as_told, reported={**self.details, **counts})
+
+    def _split(self, own: Usage, *, stale: bool) -> Usage:
+        """The usage by a total alone: what it has beyond our own estimate of both was generated, as everywhere.
+
+        A total that is not more than the answer which has come cannot be true.
+        """
+        total = self.total or 0
+        if total >= own.prompt_tokens + own.completion_tokens:
+            completion = total - own.prompt_tokens
+        elif total > own.completion_tokens and not stale:
+            completion = own.completion_tokens
+        else:
+            return own
+        counts = {"prompt_tokens": total - completion, "completion_tokens": completion, "total_tokens": total}
+        return Usage(total - completion, completion, estimated=True, reported={**self.details, **counts})
 
 
 def read_usage(value: Any) -> ReportedUsage | None:
@@ -93,7 +115,11 @@ def read_usage(value: Any) -> ReportedUsage | None:
     elif total is not None and prompt is None and _is_count(completion):
         prompt = total - completion
     counts = [count for count in (prompt, completion) if count is not None]
-    if not counts or not all(map(_is_count, counts)):
+    if not all(map(_is_count, counts)):
+        return None
+    if not any(counts) and total:
+        return ReportedUsage(None, None, value, total)
+    if not counts:
         return None
     if prompt is not None and completion is not None:
         prompt, completion = _with_uncounted(value, prompt, completion, total)

@@ -24,6 +24,7 @@ from gateway.stream.view import SOURCE_ID, Framing
 from gateway.tasks import Tasks
 from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.dial import Dialer
+from gateway.upstream.told_type import told_type
 from gateway.wire import http1, sse
 
 HEAD_SECONDS = 30.0  # the limit from the request to the head of the answer; between events a source may stay silent
@@ -122,9 +123,9 @@ class SourceFeed:
     # --- the connection's side (ResponseReceiver)
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        kind = told_type(headers)
         if status != 200 or kind != "text/event-stream":
-            self._fail(f"the source answered HTTP {status} with {kind[:80] or 'no content type'}")
+            self._fail(f"the source answered HTTP {status} with {kind}")
             return _ignore
         self._clear_timer()
         self.state = SourceState.READING

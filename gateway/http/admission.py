@@ -20,7 +20,7 @@ the others.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from multidict import CIMultiDict
 
 from gateway import clock
@@ -28,6 +28,8 @@ from gateway.access.accounts import Account
 from gateway.access.bank import Bank
 from gateway.access.callers import Caller, Gate
 from gateway.access.cors import Cors
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import dialect_at
 from gateway.errors import ClientError, PermissionDenied
 from gateway.http.capacity import Capacity
 from gateway.http.errors import SERVER_NAME, Handler, tell_close
@@ -47,6 +49,8 @@ class RequestHead(NamedTuple):
     headers: Mapping[str, str]  # names in any case
     request_id: str
     caller: Caller | None  # None: not known yet, or not asked for
+    query: str = ""  # of the target, percent-encoded
+    dialect: Dialect | None = None  # in which the client expects its answer; None: the path has none of its own
 
     @property
     def owner(self) -> str:
@@ -61,7 +65,11 @@ class RequestHead(NamedTuple):
 
 def head_of(request: web.Request) -> RequestHead:
     """The head of an aiohttp request."""
-    return RequestHead(request.headers, request_id_of(request), request.get(CALLER))
+    headers = request.headers
+    dialect = dialect_at(request.path, headers)
+    return RequestHead(
+        headers, request_id_of(request), request.get(CALLER), request.rel_url.raw_query_string, dialect
+    )
 
 
 class Admission:
@@ -134,6 +142,8 @@ class Admission:
         """The headers that every answer has: request id, server name, CORS, and the limits and balance of the key."""
         cors = self._in_force.cors.headers(head.headers.get("Origin"))
         headers = {"x-request-id": head.request_id, "Server": SERVER_NAME, **cors}
+        if head.dialect is not None and head.dialect.id_field is not None:
+            headers[head.dialect.id_field] = head.request_id
         account = head.account
         if account is None:
             return headers
@@ -151,9 +161,12 @@ class Admission:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Take the steps that need no body, and set `CALLER` for the handler."""
         headers = _headers_of(request)
+        if request.path in _FOR_ANYBODY:
+            return await handler(request)
+        if request.version == HttpVersion10:
+            self._gate.check_old_version(headers)
         if not request.path.startswith("/v1/"):
-            if request.path not in _FOR_ANYBODY:
-                self._gate.check_open_mode(headers, is_page=True)
+            self._gate.check_open_mode(headers, is_page=True)
             return await handler(request)
         origin = headers.get("Origin")
         if request.method == "OPTIONS" and origin is not None and "Access-Control-Request-Method" in headers:

@@ -6,9 +6,12 @@ and `pyproject.toml` admits only the versions that passed them.
 
 import asyncio
 import re
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11, RawRequestMessage
+from yarl import URL
 
 # What aiohttp's parser says of a request line with a version that it does not know or cannot read, and of the preface
 # of HTTP/2 (RFC 9113 section 3.4).
@@ -91,3 +94,21 @@ def answer_as_http11(request: web.BaseRequest) -> None:
     """Let the status line of the answer say HTTP/1.1, whatever version the request line has named."""
     request._version = HttpVersion11
     request._cache.pop("version", None)  # what was read of it before
+
+
+def rewrite_targets(server: web.Server, rewrite: Callable[[str], str]) -> None:
+    """Have every request of the server made with the target that `rewrite` makes of the one that came."""
+    make = server.request_factory
+
+    def make_rewritten(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+        target = rewrite(message.path)
+        if target != message.path:
+            message = message._replace(path=target, url=_url_of(target))
+        return make(message, *rest)
+
+    server.request_factory = make_rewritten
+
+
+def _url_of(target: str) -> URL:
+    path, _, query = target.partition("?")
+    return URL.build(path=path, query_string=query, encoded=True)

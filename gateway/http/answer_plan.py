@@ -54,9 +54,9 @@ def plan_answer(
     """
     request = checked.request
     streamed = detached or request.streamed
-    key = _stream_key(headers)
-    if key is not None and not streamed:
-        raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
+    if streamed and not checked.dialect.streams:
+        raise InvalidParameter(f"an answer of {checked.dialect.path} cannot be streamed", param="stream")
+    key = _stream_key(headers, streamed=streamed)
     routing, field, budget_ms = request.routing_options(), request.routing_field(), _budget_ms(headers)
     wants_usage = request.wants_usage() or bool(routing)
     usage_event = _usage_event(headers, limits.usage_event, wants_usage=wants_usage)
@@ -66,7 +66,15 @@ def plan_answer(
         dialect=checked.dialect,
         request=request,
         streamed=streamed,
-        ask=Ask(request.model_ids(), options, streamed, budget_ms, request.models_field(), field),
+        ask=Ask(
+            request.model_ids(),
+            options,
+            streamed,
+            budget_ms,
+            request.models_field(),
+            field,
+            checked.dialect.speaks,
+        ),
         max_tokens=request.max_output_tokens(STREAM_TOKENS if streamed else WHOLE_TOKENS),
         usage_event=usage_event,
         output=_output_limits(limits, options),
@@ -105,7 +113,7 @@ class PlainPlans:
             checked.dialect,
             request,
             True,
-            _plain_ask(model_id),
+            _plain_ask(model_id, checked.dialect.speaks),
             request.max_output_tokens(STREAM_TOKENS),
             self.usage_events[request.wants_usage()],
             self.output,
@@ -116,8 +124,8 @@ class PlainPlans:
 
 
 @lru_cache(maxsize=128)
-def _plain_ask(model_id: str) -> Ask:
-    return Ask((model_id,), NO_OPTIONS, options_field="routing")
+def _plain_ask(model_id: str, speaks: str) -> Ask:
+    return Ask((model_id,), NO_OPTIONS, options_field="routing", speaks=speaks)
 
 
 def _fingerprint(checked: CheckedRequest) -> bytes:
@@ -126,8 +134,10 @@ def _fingerprint(checked: CheckedRequest) -> bytes:
     return hashlib.sha256(checked.dialect.name.encode() + b"\0" + digest).digest()
 
 
-def _stream_key(headers: Mapping[str, str]) -> str | None:
+def _stream_key(headers: Mapping[str, str], *, streamed: bool) -> str | None:
     key = headers.get("X-Stream-Key")
+    if key is not None and not streamed:
+        raise InvalidParameter("X-Stream-Key is for requests with stream: true", param="X-Stream-Key")
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         message = f"X-Stream-Key must have 1 to {MAX_KEY_CHARACTERS} printable characters"
         raise InvalidParameter(message, param="X-Stream-Key")

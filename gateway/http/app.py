@@ -13,6 +13,7 @@ from gateway.http.body import on_expect
 from gateway.http.capacity import Capacity
 from gateway.http.dashboard import pages
 from gateway.http.endpoints.account import KeyEndpoints
+from gateway.http.endpoints.answers import AnswerEndpoints
 from gateway.http.endpoints.completions import CompletionEndpoints
 from gateway.http.endpoints.feeds import FeedEndpoints
 from gateway.http.endpoints.health import HealthEndpoints
@@ -44,11 +45,18 @@ def build_app(parts: AppParts) -> web.Application:
     app[MAX_BODY_BYTES] = limit
     app.on_response_prepare.extend([admission.add_headers, reply.refusals.on_prepare])
     opening = reply.opening
-    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.dialects[0])
+    streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.dialects)
     feeds = FeedEndpoints(parts.feeds, reply.subscriptions)
     admission.admit_viewers_to(frozenset([streams.get, streams.get_events, feeds.get_events]))
     for dialect in parts.dialects:
         app.router.add_post(dialect.path, CompletionEndpoints(reply, dialect).create, expect_handler=on_expect)
+        if dialect.keeping is not None:
+            answers = AnswerEndpoints(reply, opening.directory, dialect, dialect.keeping)
+            one = f"{dialect.path}/{{id:[A-Za-z0-9_][A-Za-z0-9_.:-]*}}"  # an id means no more than itself in a URL
+            app.router.add_get(one, answers.get, allow_head=False)
+            app.router.add_delete(one, answers.delete)
+            app.router.add_post(f"{one}/cancel", answers.cancel)
+            app.router.add_get(f"{one}/input_items", answers.list_input)
     app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list)
     app.router.add_get("/v1/streams/{id}", streams.get)

@@ -83,11 +83,11 @@ async def read_body(
 async def on_expect(request: web.Request) -> web.StreamResponse | None:
     """Refuse an `Expect` (RFC 9110 section 10.1.1) that cannot be met; `read_body` meets the others."""
     if request.headers.get("Expect", "").lower() != "100-continue":
-        return _refusal(ExpectationFailed("the only expectation that is met is 100-continue"))
+        return _refusal(ExpectationFailed("the only expectation that is met is 100-continue"), request)
     try:
         _check_length(request, request.app[MAX_BODY_BYTES])
     except PayloadTooLarge as error:
-        return _refusal(error)
+        return _refusal(error, request)
     return None
 
 
@@ -152,9 +152,9 @@ def _inflater_for(request: web.Request) -> Inflater | None:
         raise UnsupportedEncoding(message, param="Content-Encoding") from None
 
 
-def _refusal(error: RivergateError) -> web.Response:
+def _refusal(error: RivergateError, request: web.Request) -> web.Response:
     """The response that refuses a body; it closes the connection, since the client may already be sending."""
-    response = error_response(error)
+    response = error_response(error, request)
     response.force_close()
     return response
 

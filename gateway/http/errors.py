@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway import clock
 from gateway.dialects.dialect import Dialect, Refusal
+from gateway.dialects.registry import DIALECTS, dialect_at
 from gateway.errors import (
     ClientError,
     MethodNotAllowed,
@@ -88,9 +89,10 @@ def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
     return RivergateError("the gateway failed to handle this request")
 
 
-def error_response(error: RivergateError) -> web.Response:
-    """The response of a handler that refuses; `Admission.add_headers` adds the headers that every answer has."""
-    return render(error, {}).response()
+def error_response(error: RivergateError, request: web.Request) -> web.Response:
+    """The response to a request that is refused; `Admission.add_headers` adds the headers that every answer has."""
+    dialect = dialect_at(request.path, request.headers)
+    return render(error, {}, dialect=dialect, request_id=request_id_of(request)).response()
 
 
 def close_after(request: web.Request) -> None:
@@ -125,7 +127,7 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
     except web.HTTPException as problem:
         if problem.status < 400:
             raise
-        response = error_response(_translated(request, problem))
+        response = error_response(_translated(request, problem), request)
         if "Allow" in problem.headers:
             response.headers["Allow"] = problem.headers["Allow"]
         return response
@@ -134,7 +136,7 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
     except Exception as error:
         if request.writer.output_size > 0 and not isinstance(error, RivergateError):
             raise  # the answer has begun, so aiohttp can only close the connection
-        response = error_response(as_rivergate_error(error, request_id_of(request)))
+        response = error_response(as_rivergate_error(error, request_id_of(request)), request)
         if isinstance(error, NoRoom):
             response.force_close()
         return response
@@ -144,13 +146,15 @@ def _refuse_version(request: web.Request) -> web.Response:
     """The answer to a request of another version, whose next bytes nobody here would understand."""
     seam.answer_as_http11(request)
     close_after(request)
-    return error_response(VersionNotSupported(WRONG_VERSION))
+    return error_response(VersionNotSupported(WRONG_VERSION), request)
 
 
 def _translated(request: web.Request, problem: web.HTTPException) -> RivergateError:
     match problem.status:
         case 404:
-            return NotFound(f"there is nothing at {request.method} {request.path[:200]}")
+            there_are = ", ".join(dialect.path for dialect in DIALECTS)
+            message = f"there is nothing at {request.method} {request.path[:200]}; there are POST {there_are}"
+            return NotFound(f"{message}, and GET /v1/models")
         case 405:
             return MethodNotAllowed(f"{request.method} is not allowed at {request.path[:200]}")
         case 413:

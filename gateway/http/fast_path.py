@@ -9,8 +9,8 @@ long to read.
 
 import re
 
-from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.dialect import CheckedRequest, check
+from gateway.access.callers import Caller
+from gateway.dialects.dialect import CheckedRequest, Dialect, check
 from gateway.dialects.request_body import KEPT_WHOLE_BYTES, is_read_at_once
 from gateway.http.admission import RequestHead
 from gateway.http.answer_plan import AnswerPlan, PlainPlans, plan_answer
@@ -57,7 +57,7 @@ class FastPath:
                 return False
             if caller.account is not None:
                 parts.admission.check_rate(caller, known.headers)
-            checked = check(CHAT, content)
+            checked = check(request.dialect, content)
             if not checked.request.streamed:
                 return False
             plan = self._plan(known, checked)
@@ -65,14 +65,14 @@ class FastPath:
             return False
         except Exception as error:
             parts.admission.count_refused(error, caller)
-            head = RequestHead(known.headers, known.request_id or new_request_id(), caller)
-            _FastReply(client, parts, head).refuse(error)
+            head = _head_of(request, known, caller)
+            _FastReply(client, parts, head, request.dialect).refuse(error)
             return True
-        head = RequestHead(known.headers, known.request_id or new_request_id(), caller)
+        head = _head_of(request, known, caller)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False
-        reply = _FastReply(client, parts, head)
+        reply = _FastReply(client, parts, head, request.dialect)
         if is_long and not reply.holds(opening, len(content)):
             return True
         reply.start(opening)
@@ -88,13 +88,18 @@ class FastPath:
         return plan_answer(known.headers, checked, limits)
 
 
+def _head_of(request: PlainRequest, known: KnownHead, caller: Caller | None) -> RequestHead:
+    return RequestHead(known.headers, known.request_id or new_request_id(), caller, request.query, request.dialect)
+
+
 class _FastReply:
     """The reply to one request, streamed or an error."""
 
-    __slots__ = ("_client", "_head", "_parts", "_reply")
+    __slots__ = ("_client", "_dialect", "_head", "_parts", "_reply")
 
-    def __init__(self, client: ClientProtocol, parts: ReplyParts, head: RequestHead) -> None:
+    def __init__(self, client: ClientProtocol, parts: ReplyParts, head: RequestHead, dialect: Dialect) -> None:
         self._client = client
+        self._dialect = dialect
         self._parts = parts
         self._head = head
         self._reply = StreamedReply(client, self._on_end)
@@ -145,8 +150,8 @@ class _FastReply:
         transport = self._client.transport
         if self._reply.head_bytes or transport is None:
             return False
-        headers = self._parts.admission.answer_headers(self._head)
-        refused = render(error, headers, dialect=CHAT, request_id=self._head.request_id)
-        self._parts.refusals.on_refused(refused.status, refused.code, self._head, f"POST {CHAT.path}")
+        headers, dialect = self._parts.admission.answer_headers(self._head), self._dialect
+        refused = render(error, headers, dialect=dialect, request_id=self._head.request_id)
+        self._parts.refusals.on_refused(refused.status, refused.code, self._head, f"POST {dialect.path}")
         transport.write(refused.encode())
         return True

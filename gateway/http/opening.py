@@ -4,8 +4,9 @@ It has three steps: `prepare` finds a stream to join, or the upstreams to ask; `
 place and money, and the directory for the stream key; `open` sends the request.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gateway import clock
 from gateway.access.accounts import Quote
@@ -17,14 +18,15 @@ from gateway.completion.streamed import Plan, StreamedCompletion
 from gateway.completion.whole import WholeCompletion
 from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN
 from gateway.endings import Ending
-from gateway.errors import RivergateError, StreamKeyConflict
+from gateway.errors import NotFound, RivergateError, StreamKeyConflict
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.answer_plan import AnswerPlan
 from gateway.http.in_force import InForce
 from gateway.http.waiting import WaitingBody
 from gateway.observe.trace import Span, Tracing
 from gateway.routing.call import Call
-from gateway.routing.router import Route
+from gateway.routing.router import Ask, Route
+from gateway.stream.answer_ids import AnswerIds, KnownAnswer
 from gateway.stream.hub import Hub
 from gateway.stream.production import Production
 from gateway.tasks import Tasks
@@ -42,6 +44,7 @@ class OpeningParts:
     bank: Bank
     directory: Directory
     hub: Hub
+    answer_ids: AnswerIds
     tasks: Tasks
     tracing: Tracing
     book: Callable[[Record, Lease | None, Span], None]  # writes a completion that is over to the books
@@ -103,7 +106,10 @@ class Opening:
             self._joined = self._joinable(parts.directory.find_key(head.owner, plan.key))
             if self._joined is not None:
                 return  # to join costs nothing, and does not depend on the state of upstreams
-        route = self._route = parts.in_force.router.route(plan.ask, clock.monotonic())
+        ask = plan.ask
+        if plan.dialect.keeping is not None and (previous := plan.request.previous_answer()) is not None:
+            ask = self._ask_of(previous)
+        route = self._route = parts.in_force.router.route(ask, clock.monotonic())
         if self._account is not None:
             parts.admission.check_models(head.caller, route, plan.ask.models_field)
         first = route.candidates[0]
@@ -123,6 +129,7 @@ class Opening:
             traceparent=span.traceparent,
             wildcard=first.wildcard,
             headers=head.headers,
+            query=head.query if plan.dialect.forwards_query else "",
         )
 
     def work_on_body(self) -> Iterator[None]:
@@ -232,6 +239,8 @@ class Opening:
             raise
         if self._waiting is not None:
             completion.when_decided(self.let_go)
+        if plan.dialect.keeping is not None:
+            completion.when_decided(partial(self._on_decided, completion))
         return completion
 
     def open_whole(self) -> WholeCompletion:
@@ -257,6 +266,33 @@ class Opening:
             completion.stop(Ending.INTERNAL_ERROR)
             raise
         return completion
+
+    def on_whole(self, first: bytes, headers: Mapping[str, str]) -> None:
+        """Remember a whole answer that begins with these bytes, by its id. `headers`: those of the answer."""
+        self._remember(first, headers.get("x-upstream"), "")
+
+    def _on_decided(self, completion: StreamedCompletion, failure: RivergateError | None) -> None:
+        if failure is None:
+            frames = completion.stream.log.read(0, 1)
+            self._remember(frames[0] if frames else b"", completion.headers().get("x-upstream"), completion.id)
+
+    def _remember(self, first: bytes, upstream: str | None, stream_id: str) -> None:
+        keeping = self.plan.dialect.keeping
+        if keeping is None or upstream is None or (answer_id := keeping.answer_id(first)) is None:
+            return
+        known = KnownAnswer(upstream, self._call.model_id, stream_id)
+        self._parts.answer_ids.remember(self.head.owner, answer_id, known)
+
+    def _ask_of(self, previous: str) -> Ask:
+        """What is asked for by a request that goes on from this answer: the upstream that has it, and no other.
+
+        Raises `NotFound`.
+        """
+        ask, known = self.plan.ask, self._parts.answer_ids.find(self.head.owner, previous)
+        if known is None or known.upstream not in self._parts.in_force.router.upstreams:
+            raise NotFound(f"there is no answer {previous[:100]!r} (any more)", param="previous_response_id")
+        only = {"providers": [known.upstream], "allow_fallbacks": False}
+        return ask._replace(options=ask.options.model_copy(update=only))
 
     def _streamed(self) -> StreamedCompletion:
         parts, plan = self._parts, self.plan

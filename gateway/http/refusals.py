@@ -6,13 +6,13 @@ not logged is counted and told, status by status; no line holds a body, a secret
 
 import asyncio
 import logging
-import re
 from collections import Counter
 from typing import Any
 
 from aiohttp import web
 
 from gateway import clock
+from gateway.access.pasted_secret import without_secrets
 from gateway.http.admission import RequestHead, head_of
 from gateway.http.errors import ERROR_CODE
 from gateway.observe.line_limit import LineLimit
@@ -22,8 +22,6 @@ MAX_PATH_CHARACTERS = 200  # what a line repeats of a path: the longest of ours,
 SUM_SECONDS = 10.0  # how long after the first unwritten line their number is told
 _SUSPICIOUS = frozenset({401, 403})  # somebody may be trying keys; the gateway's own faults are 500 and above
 _OTHER_VERSION = 505  # of HTTP: the fault of the client alone, unlike the other errors from 500 on
-# What looks like an API key or a viewer token, of ours or of a provider, and was put into a path by mistake.
-_SECRET = re.compile(r"\b(rg|rgv|sk|gsk|xai)[_-][A-Za-z0-9_.-]{8,}")
 
 _log = logging.getLogger("rivergate.api")
 
@@ -40,7 +38,7 @@ class Refusals:
         """Take a request that was answered with an error. `line`: its method and path; "" if it has none."""
         self._counts[str(status), code] += 1
         if self._limit.allow(str(status), clock.monotonic()):
-            request = _SECRET.sub("[redacted]", line[:MAX_PATH_CHARACTERS])
+            request = without_secrets(line)[:MAX_PATH_CHARACTERS]
             fields = {"status": status, "code": code, "request": request or None, **_known(head)}
             if (status >= 500 and status != _OTHER_VERSION) or status in _SUSPICIOUS:
                 _log.warning("request refused", extra={"fields": fields})

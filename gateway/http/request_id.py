@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from gateway.access.pasted_secret import shows_secret
+
 REQUEST_ID = web.RequestKey("request_id", str)
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
@@ -23,7 +25,7 @@ def request_id_in(headers: Mapping[str, str]) -> str:
 def sent_request_id(headers: Mapping[str, str]) -> str | None:
     """The client's own `x-request-id` if it may stand in a log line, else None."""
     sent = headers.get("x-request-id")
-    return sent if sent is not None and _ACCEPTED.fullmatch(sent) else None
+    return sent if sent is not None and _ACCEPTED.fullmatch(sent) and not shows_secret(sent) else None
 
 
 def request_id_of(request: web.Request) -> str:

@@ -1,9 +1,9 @@
 """Pure: the parser of plain requests, in the bytes that a connection has brought.
 
 In: all bytes since the last request. Out: a plain request with the bytes that follow it, or the reason why there is
-none. A request is plain if its answer depends on its target, its fields and its body alone, and it asks for a
-completion (`POST /v1/chat/completions` with a short body of a known length) or for the events of a stream or a feed
-(a `GET` without a body): by HTTP/1.1, with one `Host`, one field for the key at most, and no field twice. The parser
+none. A request is plain if its answer depends on its target, its fields and its body alone, and it asks for an answer
+(a `POST` to the path of a dialect, with a short body of a known length) or for the events of a stream or a feed (a
+`GET` without a body): by HTTP/1.1, with one `Host`, one field for the key at most, and no field twice. The parser
 accepts part of what RFC 9112 allows, and never more than aiohttp accepts, so that both ways answer a request alike.
 """
 
@@ -13,20 +13,29 @@ from enum import Enum
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.http.known_head import MAX_KNOWN_HEADS, KnownHead, known_head, plain_subscription_fields
 from gateway.wire import http1
 
-REQUEST_LINE = http1.encode_request_line("POST", CHAT.path)
+_PATHS = {dialect.path.encode(): dialect for dialect in DIALECTS if dialect.streams}
+REQUEST_LINES = tuple(http1.encode_request_line("POST", path.decode()) for path in _PATHS)
 MAX_CONTENT_BYTES = 262144  # a longer body comes in many reads, and only aiohttp joins those in linear time
 MAX_SUBSCRIPTION_LINE = 2000  # bytes of a request line; the longest viewer token that is read has 1024
+MAX_QUERY = 200  # bytes of the query of a request for an answer
 MAX_PLAIN_HEAD = 8000  # bytes of the fields; a request with more is not plain
 
-_MAX_HEAD = len(REQUEST_LINE) + MAX_PLAIN_HEAD
-# The request line, then the field lines, in two parts around the digits of the length.
+_MAX_LINE = max(map(len, REQUEST_LINES)) + MAX_QUERY
+_MAX_HEAD = _MAX_LINE + MAX_PLAIN_HEAD
+# A target that means what it says: no escape, no dot segment, no pair of the query without a value.
+_PAIR = rb"[A-Za-z0-9_]+=[A-Za-z0-9_.~/:-]*"
+# The path and the query of the request line, then the field lines, in two parts around the digits of the length.
 _PLAIN = re.compile(
-    re.escape(REQUEST_LINE)
+    rb"POST (%b)(?:\?(%b(?:&%b)*+))? HTTP/1\.1\r\n" % (b"|".join(map(re.escape, _PATHS)), _PAIR, _PAIR)
     + rb"((?:[^\r\n]++\r\n)*?(?i:Content-Length):[ \t]*+)([0-9]{1,7})([ \t]*+\r\n(?:[^\r\n]++\r\n)*+)\r\n"
+)
+_LINE = re.compile(
+    rb"POST (?:%b)(?:\?%b(?:&%b)*+)? HTTP/1\.1\r\n" % (b"|".join(map(re.escape, _PATHS)), _PAIR, _PAIR)
 )
 
 # An end of a line that is not CR LF: aiohttp refuses the head at once, so the rest of it is not waited for.
@@ -34,8 +43,6 @@ _WRONG_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 
 _GET = b"GET /v1/"
 _SUBSCRIPTIONS = (b"GET /v1/streams/", b"GET /v1/feeds/")
-# A target that means what it says: no escape, no dot segment, no pair of the query without a value.
-_PAIR = rb"[A-Za-z0-9_]+=[A-Za-z0-9_.~/:-]*"
 _SUBSCRIPTION_LINE = re.compile(
     rb"GET /v1/(streams|feeds)/([A-Za-z0-9_-][A-Za-z0-9_.~-]*)/events(?:\?(%b(?:&%b)*))? HTTP/1\.1\r\n"
     % (_PAIR, _PAIR)
@@ -71,7 +78,8 @@ class EventsTarget(NamedTuple):
 class PlainRequest(NamedTuple):
     """One request: its fields in their order, its body, and the bytes that follow it.
 
-    `events`: what a subscription asks for; `head`: the head of a request for a completion. One of the two is None.
+    `events`: what a subscription asks for; `head`, `dialect` and `query`: the head of a request for an answer, the
+    dialect of its path, and the query of its target. Either `events` or `head` is None.
     """
 
     fields: list[tuple[str, str]]
@@ -79,6 +87,8 @@ class PlainRequest(NamedTuple):
     rest: bytes
     events: EventsTarget | None = None
     head: KnownHead | None = None
+    dialect: Dialect = DIALECTS[0]
+    query: str = ""
 
 
 def head_finder() -> HeadFinder:
@@ -94,21 +104,32 @@ def parse_request(
     if found is None:
         return _parse_subscription(data) if data.startswith(_GET) else _unparsed(data)
     # Only the digits are left out: any other length in the head makes a field twice, and so a head that is not plain.
-    before, digits, after = found.groups()
+    path, query, before, digits, after = found.groups()
     head = find_head(before + after)
-    if head is None or (length := int(digits)) > max_content_bytes:
-        return _NOT_PLAIN
     start = found.end()
+    if head is None or (length := int(digits)) > max_content_bytes or start - found.start(3) > MAX_PLAIN_HEAD:
+        return _NOT_PLAIN
     end = start + length
-    return PlainRequest(head.fields, data[start:end], data[end:], None, head) if len(data) >= end else _INCOMPLETE
+    if len(data) < end:
+        return _INCOMPLETE
+    dialect = _PATHS[path]
+    return PlainRequest(head.fields, data[start:end], data[end:], None, head, dialect, (query or b"").decode("ascii"))
 
 
 def _unparsed(data: bytes) -> Unparsed:
     """Why there is no plain head in these bytes."""
-    if not data.startswith(REQUEST_LINE):
-        return _INCOMPLETE if REQUEST_LINE.startswith(data) or _GET.startswith(data) else _NOT_PLAIN
-    is_whole = data.find(b"\r\n\r\n", len(REQUEST_LINE) - 2, _MAX_HEAD) >= 0
+    if (line := _LINE.match(data, 0, _MAX_LINE)) is None:
+        return _INCOMPLETE if _GET.startswith(data) or _begins_line(data) else _NOT_PLAIN
+    is_whole = data.find(b"\r\n\r\n", line.end() - 2, _MAX_HEAD) >= 0
     return _NOT_PLAIN if is_whole or len(data) >= _MAX_HEAD or _WRONG_END.search(data) else _INCOMPLETE
+
+
+def _begins_line(data: bytes) -> bool:
+    """Whether these bytes may be the beginning of a plain request line for an answer."""
+    if b"\n" in data or len(data) >= _MAX_LINE:
+        return False
+    path, found, _ = data.partition(b"?")
+    return path[5:] in _PATHS if found else any(line.startswith(data) for line in REQUEST_LINES)
 
 
 def _parse_subscription(data: bytes) -> PlainRequest | Unparsed:

@@ -73,6 +73,16 @@ class Subscriptions:
         subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
         return _begun(subscriber, leave, token, first)
 
+    def to_answer(self, asked: EventsRequest, production: Production, seq: int) -> Subscription:
+        """A subscription to a stream from this position on, in the framing of its `POST` request.
+
+        Raises `RateLimited`, `ServiceUnavailable`.
+        """
+        headers = {"x-stream-id": production.id, **production.headers()}
+        first = encode_events_head({**self.admission.answer_headers(asked.head), **headers}, chunked=asked.chunked)
+        leave = self.places.take(production.stream, production.owner)
+        return _begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
+
     def to_feed(self, asked: EventsRequest) -> Subscription | None:
         """A subscription to a feed: the newest events, then each as it comes; the first one connects the source.
 

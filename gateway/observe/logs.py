@@ -1,7 +1,7 @@
 """Shell: log lines on standard error: as JSON, one object a line, or as text for people.
 
 No line holds a prompt, a completion, a key or a token. So `extra={"fields": ...}` is the only way to add values, and
-exceptions are logged by type and place, without their arguments' reprs beyond the message.
+exceptions are logged by type, place and message, without the values that the message quotes (told_exception.py).
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import orjson
 from gateway import clock
 from gateway.endings import Ending
 from gateway.observe import log_text
+from gateway.observe.told_exception import told
 
 LogFormat = Literal["json", "text"]
 
@@ -39,8 +40,8 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if exception := _exception(record):
+            line["exception"] = exception
         try:
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # orjson refuses lone surrogates and integers over 64 bits, which upstreams send
@@ -60,9 +61,15 @@ class TextFormatter(logging.Formatter):
             _LEVELS.get(record.levelname, record.levelname.lower()),
             record.getMessage(),
             getattr(record, "fields", {}),
-            self.formatException(record.exc_info) if record.exc_info else "",
+            _exception(record),
             coloured=self._coloured,
         )
+
+
+def _exception(record: logging.LogRecord) -> str:
+    """The exception that a record tells of; "" if it tells of none."""
+    error = record.exc_info[1] if record.exc_info else None
+    return "" if error is None else told(error)
 
 
 _UNTOLD = {

@@ -26,6 +26,7 @@ class Call(NamedTuple):
     traceparent: str | None = None  # the header for the upstream; None: no trace
     wildcard: str | None = None  # the wildcard by which the model was found
     headers: Mapping[str, str] = MappingProxyType({})  # the client's, of which an upstream may get some
+    query: str = ""  # of the client's target, percent-encoded, if the dialect passes it on
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,6 +364,7 @@ class Dispatcher:
             request_id=call.request_id,
             traceparent=call.traceparent,
             more_fields=endpoint.forward(call.headers) if endpoint.forwarded else "",
+            query=call.query,
         )
 
     def _cancel(self, entry: AttemptEntry, reason: CancelReason, *, gives_up: bool) -> None:

@@ -5,12 +5,13 @@ error that says why there is none.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gateway.config import RoutingSettings, TtftSettings
-from gateway.errors import NoProviderAvailable, RateLimited, RivergateError
+from gateway.dialects.registry import DIALECTS
+from gateway.errors import ModelNotFound, NoProviderAvailable, RateLimited, RivergateError
 from gateway.routing import race
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.filters import check_provider_names
@@ -25,6 +26,7 @@ from gateway.routing.throttle import Throttle
 _CHOOSING = frozenset(
     {"providers", "exclude_providers", "prefer", "max_cost_per_1m", "max_ttft_ms", "min_throughput_tps"}
 )
+MAX_NAMED = 10  # upstreams that an error message names
 ALL_ATTEMPTS = 20  # attempts of a request whose options set no limit
 
 
@@ -32,7 +34,8 @@ class Ask(NamedTuple):
     """What a client asks for.
 
     `budget_ms`: the time to the first token; None: the server's default, 0: no budget. `models_field` and
-    `options_field` are the paths of the models and of the options in the request, for error messages.
+    `options_field` are the paths of the models and of the options in the request, for error messages. `speaks`: the
+    word that an upstream has to have among its `dialects`.
     """
 
     model_ids: Sequence[str]
@@ -41,6 +44,7 @@ class Ask(NamedTuple):
     budget_ms: int | None = None
     models_field: str = "model"
     options_field: str = "gateway.routing"
+    speaks: str = DIALECTS[0].speaks
 
     @property
     def is_plain(self) -> bool:
@@ -88,14 +92,16 @@ class Router:
         self._dice = dice  # gives 0.0 to 1.0, for the order of equal offers
         self._jitter = jitter  # gives 0.0 to 1.0, for `Retry-After`
         self._strategies = strategies
-        self._only_routes: dict[tuple[str, bool], Route] = {}  # the routes of plain requests that leave no choice
-        self._upstreams = list(dict.fromkeys(candidate.endpoint.name for candidate in catalog.all()))
+        self._only_routes: dict[
+            tuple[str, bool, str], Route
+        ] = {}  # the routes of plain requests that leave no choice
+        self.upstreams = list(dict.fromkeys(candidate.endpoint.name for candidate in catalog.all()))
 
     def route(self, ask: Ask, now: float) -> Route:
         """The route of one request. Raises `ClientError`, or `NoProviderAvailable` if no upstream may be tried."""
         if not ask.is_plain:
             return self._choose(ask, now)
-        key = (ask.model_ids[0], ask.streamed)
+        key = (ask.model_ids[0], ask.streamed, ask.speaks)
         if (only := self._only_routes.get(key)) is None:
             route = self._choose(ask, now)
             if self._has_no_choice(*key):
@@ -105,15 +111,17 @@ class Router:
             raise self._unavailable(only.candidates, now)
         return only
 
-    def _has_no_choice(self, model_id: str, streamed: bool) -> bool:
+    def _has_no_choice(self, model_id: str, streamed: bool, speaks: str) -> bool:
         """Whether plain requests for this model always get one route: it has one upstream, and hedges are off."""
         hedged = streamed and self._ttft.hedge_after != "off"
         name = self._split(model_id)[0]
         # The names that a wildcard finds are the clients' to make up, so no route of theirs is kept.
-        return not hedged and self.catalog.is_named(name) and len(self.catalog.candidates(name)) == 1
+        if hedged or not self.catalog.is_named(name):
+            return False
+        return len(_speaking(self.catalog.candidates(name), speaks)) == 1
 
     def _choose(self, ask: Ask, now: float) -> Route:
-        check_provider_names(ask.options, self._upstreams, ask.options_field)
+        check_provider_names(ask.options, self.upstreams, ask.options_field)
         candidates, options = self._candidates(ask)
         budget = self._budget(ask)
         ranking = self._rank(candidates, options, ask.options_field, budget, now)
@@ -139,7 +147,10 @@ class Router:
             if strategy is not None and options.optimize is None and options.weights is None:
                 options = options.model_copy(update={"optimize": strategy})
             candidates.update(dict.fromkeys(self.catalog.candidates(model_id, ask.models_field)))
-        return list(candidates), options
+        speaking = _speaking(candidates, ask.speaks)
+        if not speaking:
+            raise _not_spoken(candidates, ask)
+        return speaking, options
 
     def _split(self, asked_id: str) -> tuple[str, str | None]:
         """The id of a model, and the strategy that a shortcut behind the id asks for (`gpt-4o:ttft`), else None."""
@@ -202,6 +213,19 @@ class Router:
             return RateLimited(f"{names}: over the limit of requests", retry_after=wait)
         wait = math.ceil(soonest * (1.0 + self._jitter()))
         return NoProviderAvailable(f"no upstream of this model is up: {names}", retry_after=wait)
+
+
+def _speaking(candidates: Iterable[Candidate], speaks: str) -> list[Candidate]:
+    """The candidates whose upstreams have this word among their `dialects`."""
+    return [candidate for candidate in candidates if speaks in candidate.endpoint.dialects]
+
+
+def _not_spoken(candidates: Iterable[Candidate], ask: Ask) -> ModelNotFound:
+    """The error for models of which no upstream speaks the dialect of the request."""
+    spoken = {candidate.endpoint.name: ", ".join(candidate.endpoint.dialects) for candidate in candidates}
+    known = "; ".join(f"{name} speaks {words}" for name, words in list(spoken.items())[:MAX_NAMED])
+    names = ", ".join(ask.model_ids)[:200]
+    return ModelNotFound(f"no upstream serves {names} in the dialect {ask.speaks}: {known}", param=ask.models_field)
 
 
 def _offer(candidate: Candidate, now: float) -> Offer:

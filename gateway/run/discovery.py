@@ -18,6 +18,7 @@ from gateway.routing.wildcard import STAR, Wildcard
 from gateway.tasks import Tasks
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.model_list import ModelList, ask_models
+from gateway.upstream.redaction import Redactor
 
 PAUSE_SECONDS = 600.0  # between two questions to an upstream
 ANSWER_SECONDS = 10.0  # how long an upstream may take for its list
@@ -92,8 +93,9 @@ class Discovery:
         return [upstream for upstream in self._settings().upstreams if upstream.discover == "on"]
 
     async def _ask(self, upstream: UpstreamSettings) -> None:
+        endpoint = self._endpoints()[upstream.name]
         try:
-            answer = await ask_models(self._endpoints()[upstream.name], ANSWER_SECONDS)
+            answer = await ask_models(endpoint, ANSWER_SECONDS)
         except RivergateError as error:
             self._tell_failure(upstream, error.reason)
             return
@@ -101,7 +103,8 @@ class Discovery:
             is_good = 200 <= answer.status < 300
             self._tell_failure(upstream, "its answer is no list of models" if is_good else f"HTTP {answer.status}")
             return
-        listed = Listed(upstream.base_url, tuple([model async for model in _checked(answer)]))
+        redactor = Redactor(endpoint.secrets)
+        listed = Listed(upstream.base_url, tuple([model async for model in _checked(answer, redactor)]))
         if self._listed.get(upstream.name) != listed:
             self._listed[upstream.name] = listed
             fields = {"upstream": upstream.name, "models": len(listed.models), "listed": len(answer.ids)}
@@ -121,13 +124,16 @@ class Discovery:
         return upstream.model_copy(update={"models": models})
 
 
-async def _checked(answer: ModelList) -> AsyncIterator[DiscoveredModel]:
-    """The models of a list that can be served, in the order of their names."""
+async def _checked(answer: ModelList, redactor: Redactor) -> AsyncIterator[DiscoveredModel]:
+    """The models of a list that can be served, in the order of their names.
+
+    A name that holds a secret of the gateway is left out: names stand in lists for clients, in logs and in metrics.
+    """
     names = sorted(name for name in answer.ids or () if not name.startswith("models/") and STAR not in name)
     for number, name in enumerate(names[:MAX_DISCOVERED]):
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
-        if (model := _model(name)) is not None:
+        if not redactor.finds_in(name) and (model := _model(name)) is not None:
             yield model
 
 

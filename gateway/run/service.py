@@ -29,6 +29,7 @@ from gateway.feeds import rings as feed_state
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
+from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
 from gateway.http.client_connection import ClientProtocol, FastWay
@@ -39,6 +40,7 @@ from gateway.http.places import Places
 from gateway.http.refusals import Refusals
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.subscriptions import Subscriptions
+from gateway.http.target_paths import served_target
 from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
@@ -53,6 +55,7 @@ from gateway.run.gc_policy import GarbagePolicy
 from gateway.run.listeners import Listeners
 from gateway.run.long_blocks import keep_long_blocks_apart
 from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
+from gateway.stream.answer_ids import AnswerIds
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
@@ -153,6 +156,7 @@ class Service:
             bank=self._bank,
             directory=directory,
             hub=self._hub,
+            answer_ids=AnswerIds(),
             tasks=self._tasks,
             tracing=self._tracing,
             book=bookkeeping.settle,
@@ -309,6 +313,7 @@ class Service:
     async def _listen(self) -> None:
         server, loop, count = self._runner.server, asyncio.get_running_loop(), self._capacity.held
         assert server is not None
+        rewrite_targets(server, served_target)
         passes_options_on = self._listeners.passes_options_on
 
         def build() -> ClientProtocol:

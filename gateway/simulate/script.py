@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-OMITTABLE = ("created", "model", "index", "finish_reason", "role", "id", "object")
+OMITTABLE = ("created", "model", "index", "finish_reason", "role", "id", "object", "event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Script:
     bom: bool = False
     event_names: bool = False
     pretty: bool = False  # JSON over several data lines
-    omit: tuple[str, ...] = ()  # the members that are left out; a `finish_reason` is left out only if it is null
+    # The members that are left out, and the `event` lines; a `finish_reason` is left out only if it is null.
+    omit: tuple[str, ...] = ()
     null_types: bool = False  # "type": null in tool-call fragments after the first
     finish_in_delta: bool = False
     error_null: bool = False

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from gateway import __version__, config
 from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.learned_shape import AnswerMemory
+from gateway.dialects.registry import forwarded_to
 from gateway.dialects.request_body import Content
 from gateway.errors import RivergateError
 from gateway.upstream.dial import (
@@ -37,7 +38,9 @@ _NO_SECRETS = frozenset(
     | {"anthropic-beta", "openai-beta", "api-version", "host"}
 )
 # Parameters of a URL whose values are secrets, by their names.
-_SECRET_NAME = re.compile(r"key|token|secret|sig|auth|pass|code", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"key|token|secret|sig|auth|pass|pwd|code|cred|jwt|session|access|licen[cs]e", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,18 @@ class Learned:
     """What the answers of an upstream have taught about it; it is known until the process ends or it is reconfigured.
 
     `refuses_usage`: it refuses the field that asks for the usage of a stream, and answers without the field.
-    `answers`: how its answers begin, by the model's id.
+    `answers`: how its answers begin, by the dialect's name and the model's id.
     """
 
     refuses_usage: bool = False
-    answers: dict[str, AnswerMemory] = field(default_factory=dict)
+    answers: dict[tuple[str, str], AnswerMemory] = field(default_factory=dict)
 
-    def memory_of(self, model_id: str) -> AnswerMemory | None:
+    def memory_of(self, dialect: str, model_id: str) -> AnswerMemory | None:
         """What is remembered of this model's answers; None for a model beyond `MAX_REMEMBERED`."""
-        memory = self.answers.get(model_id)
+        key = dialect, model_id
+        memory = self.answers.get(key)
         if memory is None and len(self.answers) < MAX_REMEMBERED:
-            memory = self.answers[model_id] = AnswerMemory()
+            memory = self.answers[key] = AnswerMemory()
         return memory
 
 
@@ -90,6 +94,7 @@ class Endpoint:
     """An upstream that requests can be sent to."""
 
     name: str
+    dialects: tuple[str, ...]  # the words for what it speaks
     pool: Pool
     limits: AttemptLimits
     max_event_bytes: int
@@ -116,11 +121,11 @@ class Endpoint:
         """The endpoint of these settings. `proxies`: those of the environment, by scheme. Raises `ConfigError`."""
         dialer = _dialer(upstream, proxies)
         fields = _fields(dialer, upstream)
-        forwarded = tuple(
-            ForwardedField(name, fields.pop(name, ("", None))[1]) for name in dict.fromkeys(upstream.forward_headers)
-        )
+        names = dict.fromkeys((*upstream.forward_headers, *forwarded_to(upstream.dialects)))
+        forwarded = tuple(ForwardedField(name, fields.pop(name, ("", None))[1]) for name in names)
         return cls(
             name=upstream.name,
+            dialects=upstream.dialects,
             pool=Pool(
                 dialer,
                 max_idle=upstream.max_idle_connections,
@@ -139,7 +144,7 @@ class Endpoint:
             origin=dialer.origin,
             target=_target(dialer, upstream.query),
             fields=http1.encode_fields([*dialer.hop_fields(), *fields.values()]),
-            secrets=_secrets(upstream),
+            secrets=_secrets(upstream, dialer.proxy),
             changes=BodyChanges.build(upstream.rename, upstream.defaults, upstream.drop),
             forwarded=forwarded,
         )
@@ -157,23 +162,29 @@ class Endpoint:
         request_id: str,
         traceparent: str | None = None,
         more_fields: str = "",
+        query: str = "",
     ) -> Request:
         """The request that posts `content`, a JSON text, to a dialect's path at this upstream.
 
         `request_id` and `traceparent` have to be checked before: neither may hold a line end. `more_fields`: the
-        lines that `forward` has made.
+        lines that `forward` has made. `query`: of the client's target, percent-encoded.
         """
         accept = "text/event-stream" if streamed else "application/json"
         own = f"Accept: {accept}\r\nx-request-id: {request_id}\r\nContent-Length: {len(content)}\r\n{more_fields}"
         if traceparent is not None:
             own = f"{own}traceparent: {traceparent}\r\n"
-        head = (self.heads.get(path) or self._head(path)) + own.encode("ascii") + http1.CRLF
+        if query:
+            shared = http1.encode_request_line("POST", self._with_query(path, query)) + self.fields
+        else:
+            shared = self.heads.get(path) or self._head(path)
+        head = shared + own.encode("ascii") + http1.CRLF
         return head + content if isinstance(content, bytes) else LongRequest(head, content)
 
-    def encode_question(self, path: str) -> bytes:
+    def encode_question(self, path: str, method: str = "GET", query: str = "") -> bytes:
         """The bytes of a request without a body, whose answer is the last on its connection."""
-        line = http1.encode_request_line("GET", self.target(path))
-        return line + self.fields + b"Accept: application/json\r\nConnection: close\r\n\r\n"
+        length = b"" if method in ("GET", "HEAD") else b"Content-Length: 0\r\n"  # a POST without one may be refused
+        line = http1.encode_request_line(method, self._with_query(path, query))
+        return line + self.fields + length + b"Accept: application/json\r\nConnection: close\r\n\r\n"
 
     def forward(self, headers: Mapping[str, str]) -> str:
         """The header lines that are passed on of a client's request with these headers.
@@ -190,6 +201,10 @@ class Endpoint:
             if sent is not None:
                 lines.append(f"{wanted.name}: {sent}\r\n")
         return "".join(lines)
+
+    def _with_query(self, path: str, query: str) -> str:
+        target = self.target(path)
+        return f"{target}{'&' if '?' in target else '?'}{query}" if query else target
 
     def _head(self, path: str) -> bytes:
         head = self.heads[path] = http1.encode_request_line("POST", self.target(path)) + self.fields
@@ -235,14 +250,17 @@ def _fields(dialer: Dialer, upstream: config.UpstreamSettings) -> dict[str, tupl
     return named
 
 
-def _secrets(upstream: config.UpstreamSettings) -> tuple[str, ...]:
-    """What no message may repeat, the longest first, so that no part of a secret is left behind."""
+def _secrets(upstream: config.UpstreamSettings, proxy: str | None) -> tuple[str, ...]:
+    """What no message may repeat, the longest first, so that no part of a secret is left behind.
+
+    `proxy`: the proxy that is used, whether the settings or the environment name it.
+    """
     secrets = [] if upstream.api_key is None else [upstream.api_key.get_secret_value()]
     values = [value.get_secret_value() for value in upstream.secret_headers.values()]
     values += [value for name, value in upstream.headers.items() if name.lower() not in _NO_SECRETS]
     values += [value for name, value in upstream.query.items() if _SECRET_NAME.search(name)]
-    if upstream.proxy is not None and (credential := proxy_credential(upstream.proxy.get_secret_value())) is not None:
-        values += [credential, unquote(urlsplit(upstream.proxy.get_secret_value()).password or "")]
+    if proxy is not None and (credential := proxy_credential(proxy)) is not None:
+        values += [credential, unquote(urlsplit(proxy).password or "")]
     # `Bearer abc` is quoted as `abc` too. A word as short as "on" is no secret, and stands in many messages.
     values += [value.rpartition(" ")[2] for value in values]
     secrets += [value for value in values if len(value) >= SHORTEST_SECRET]

@@ -16,6 +16,7 @@ from gateway.errors import RivergateError, UpstreamError
 from gateway.upstream.blame import ErrorAnswer, blame, blame_report, told_status
 from gateway.upstream.bodies import BodyOwner, Steps
 from gateway.upstream.retry_wait import asked_wait
+from gateway.upstream.told_type import told_type
 from gateway.wire import json_text
 
 MAX_ERROR_BYTES = 65536  # what is read of one error body; the message in it is cut far shorter
@@ -23,10 +24,6 @@ MAX_ERROR_BYTES = 65536  # what is read of one error body; the message in it is 
 _MARKUP = re.compile(r"\s*<(?:[!?]|[a-z])", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|message)\b[^<>]{0,200}>([^<>]{1,2000})<", re.IGNORECASE)
 _MESSAGE = re.compile(r'"(?:[Mm]essage|msg|detail|error)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
-# What an error may call the type of a body; the upstream's own word for it would stand in our log.
-_KINDS = frozenset(
-    {"application/json", "text/html", "text/plain", "application/xml", "text/xml", "text/event-stream"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +82,9 @@ class ErrorBody:
             )
         if message is not None and told_status(message) is not None:
             return blame_report(message, begun=False)
-        kind = head.headers.get("content-type", "nothing").split(";")[0].strip().lower()
-        told = kind if kind in _KINDS else "something else"
+        kind = told_type(head.headers)
         error = UpstreamError(
-            f"it answered with {told} instead of {head.expected}", quoted=message.text if message is not None else ""
+            f"it answered with {kind} instead of {head.expected}", quoted=message.text if message is not None else ""
         )
         error.answered_with(head.status)
         return error

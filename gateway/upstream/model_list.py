@@ -5,14 +5,13 @@ nothing of an answer but the ids of models is handed out.
 """
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 from gateway import clock
-from gateway.errors import RivergateError, UpstreamError
-from gateway.upstream.connection import BodyHandler, ignore
 from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.question import ask
 from gateway.wire import json_text
 from gateway.wire.json_abridged import Abridger, Shape
 from gateway.wire.json_filling import object_of
@@ -36,57 +35,22 @@ class ModelList:
 
 async def ask_models(endpoint: Endpoint, seconds: float) -> ModelList:
     """What the upstream answers to `GET /models`. Raises `UpstreamError` if no answer comes within these seconds."""
-    began, exchange = clock.monotonic(), _Exchange()
-    connection = None
-    try:
-        async with asyncio.timeout(seconds):
-            connection = await endpoint.pool.dial()
-            connection.send(endpoint.encode_question(PATH), exchange)
-            await exchange.ended
-    except TimeoutError:
-        raise UpstreamError(f"no answer within {seconds:g} s") from None
-    finally:
-        if connection is not None:
-            connection.abort()
+    began = clock.monotonic()
+    status, body = await ask(endpoint, "GET", PATH, seconds, MAX_LIST_BYTES)
     answered = clock.monotonic()
-    return ModelList(exchange.status, await exchange.ids(), answered - began)
+    return ModelList(status, await _ids_in(body) if 200 <= status < 300 else None, answered - began)
 
 
-class _Exchange:
-    """The answer, as its bytes come (`ResponseReceiver`)."""
-
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self._body = bytearray()
-
-    def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
-        self.status = status
-        return self._take if 200 <= status < 300 else ignore
-
-    def on_end(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(error)
-
-    async def ids(self) -> frozenset[str] | None:
-        """The ids in the body; None if it is no list of models."""
-        reading = read_ids(self._body)
-        while True:
-            try:
-                next(reading)
-            except StopIteration as end:
-                ids: frozenset[str] | None = end.value
-                return ids
-            await asyncio.sleep(0)
-
-    def _take(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > MAX_LIST_BYTES and not self.ended.done():
-            self.ended.set_exception(UpstreamError(f"its list of models is over {MAX_LIST_BYTES} bytes"))
+async def _ids_in(body: bytearray) -> frozenset[str] | None:
+    """The ids in the body; None if it is no list of models."""
+    reading = read_ids(body)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            ids: frozenset[str] | None = end.value
+            return ids
+        await asyncio.sleep(0)
 
 
 def read_ids(body: bytes | bytearray) -> Generator[None, None, frozenset[str] | None]:

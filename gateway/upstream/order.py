@@ -54,7 +54,9 @@ class Order(NamedTuple):
             return WholeBody(owner, self.dialect, self.identity, self.is_spent, max_event_bytes)
         return StreamBody(
             owner,
-            self.dialect.reader(self.identity, self.endpoint.learned.memory_of(self.identity.model)),
+            self.dialect.reader(
+                self.identity, self.endpoint.learned.memory_of(self.dialect.name, self.identity.model)
+            ),
             hold_finish=self.hold_finish,
             max_event_bytes=self.endpoint.max_event_bytes,
         )

@@ -19,6 +19,8 @@ from gateway.upstream.joined_events import JoinedEvents
 from gateway.wire import sse
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
+_WINDOW_BYTES = 4096  # so much of base64 in a row is an image or a sound, whose tokens its bytes do not tell
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\\"  # the slash may be escaped
 
 
 class WholeBody:
@@ -35,7 +37,9 @@ class WholeBody:
         "_identity",
         "_is_decided",
         "_is_spent",
+        "_looked_at",
         "_max_event_bytes",
+        "_media_bytes",
         "_owner",
         "_size",
         "counts",
@@ -58,6 +62,8 @@ class WholeBody:
         self._max_event_bytes = max_event_bytes
         self._data = bytearray()
         self._size = 0
+        self._looked_at = 0  # the bytes that `_find_media` has looked at
+        self._media_bytes = 0  # bytes of images and sounds
         self._is_decided = False  # it is known whether the body is a document or events
         self._events: JoinedEvents | None = None  # what reads the body, if it is events
         self.counts = Counts()
@@ -76,8 +82,10 @@ class WholeBody:
         if not self._is_decided:
             data = self._decide()
         steps = self._events.feed(data) if self._events is not None else None
+        self._find_media()
         # Events take many more bytes than their text, which is all that is sure to have cost something.
-        if self._is_spent is not None and self._is_spent(self.counts.text_bytes if self._events else self._size):
+        text_bytes = self.counts.text_bytes if self._events else self._size - self._media_bytes
+        if self._is_spent is not None and self._is_spent(text_bytes):
             self._spend()
         return steps
 
@@ -132,7 +140,7 @@ class WholeBody:
         if self.document is not None:
             with contextlib.suppress(ValueError, RecursionError):
                 return self.document.usage(prompt_tokens)
-        return estimate(prompt_tokens, 0, len(self._data))
+        return estimate(prompt_tokens, 0, max(len(self._data) - self._media_bytes, 0))
 
     def release(self) -> None:
         del self._owner
@@ -170,6 +178,14 @@ class WholeBody:
         self.counts = self._events.counts
         data, self._data = bytes(self._data), bytearray()
         return data
+
+    def _find_media(self) -> None:
+        """Look at what has come, window by window; a window takes 4 us."""
+        data = self._data
+        while len(data) - self._looked_at >= _WINDOW_BYTES:
+            if not data[self._looked_at : self._looked_at + _WINDOW_BYTES].translate(None, _BASE64):
+                self._media_bytes += _WINDOW_BYTES
+            self._looked_at += _WINDOW_BYTES
 
     def _spend(self) -> None:
         if self.over:

@@ -62,9 +62,12 @@ def exchange(length: int, members: Iterable[Member], changes: Mapping[str, bytes
     """The pieces of an object of this length in which members have new values, or are left out (None).
 
     A name that stands twice is changed at each place, since nobody knows which of them an upstream reads. A member
-    that is new stands before all others.
+    that is new stands before all others. If none is new and none is left out, the blanks between members stay, too.
     """
+    members = list(members)
     names = {member.name for member in members}
+    if all((value is None) is (name not in names) for name, value in changes.items()):
+        return _with_values(length, members, changes)
     pieces: list[Piece] = []
     for name, value in changes.items():
         if value is not None and name not in names:
@@ -82,6 +85,17 @@ def exchange(length: int, members: Iterable[Member], changes: Mapping[str, bytes
     if run is not None:
         pieces += [run, b","]
     return [b"{", *pieces[:-1], b"}"]
+
+
+def _with_values(length: int, members: Iterable[Member], values: Mapping[str, bytes | None]) -> list[Piece]:
+    """The pieces of an object in which members have other values, and nothing else is changed."""
+    pieces: list[Piece] = []
+    at = 0
+    for member in members:
+        if (value := values.get(member.name)) is not None:
+            pieces += [(at, member.start), value]
+            at = member.end
+    return [*pieces, (at, length)]
 
 
 def object_of(values: Mapping[str, Piece | list[Piece]]) -> list[Piece]:

@@ -234,6 +234,16 @@ def is_frame(block: bytes) -> bool:
     return block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2
 
 
+def is_named_frame(block: bytes) -> bool:
+    """Whether a block is one `event: ` line, one `data: ` line and nothing else."""
+    data = block.find(b"\n") + 1
+    return (
+        block.startswith(b"event: ")
+        and block.startswith(b"data: ", data)
+        and block.find(b"\n", data) == len(block) - 2
+    )
+
+
 def frame(data: bytes, name: bytes | None = None) -> bytes:
     """The frame of an event: `event:` if named, then a `data: ` line for each line of the data."""
     head = b"event: %b\n" % name if name else b""

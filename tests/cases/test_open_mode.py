@@ -1,5 +1,6 @@
 """Without an API key only this machine is served: one rule for the fast way, for aiohttp's way and for a GET."""
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -79,6 +80,56 @@ def test_http_1_1_without_a_host_is_refused_on_both_ways(gateway: LocalGateway, 
         head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(content)}\r\n\r\n"
         client.socket.sendall(head.encode() + content.encode())
         assert client.answer().status == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("Connection: close", 401),
+        ("Connection: Close, TE", 401),
+        ("Connection: keep-alive", 200),
+        ("Accept: */*", 200),
+    ],
+)
+def test_http_1_0_that_closes_its_connection_comes_from_a_proxy(
+    gateway: LocalGateway, alpha: Upstream, fields: str, status: int
+) -> None:
+    before = alpha.statistics().requests
+    content = json.dumps(body(QUICK, stream=True))
+    post = f"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {len(content)}"
+    for line, text in ((post, content), *((f"GET {path} HTTP/1.0", "") for path in ("/v1/streams", "/metrics"))):
+        with RawClient(gateway.port) as client:
+            client.socket.sendall(f"{line}\r\nHost: 127.0.0.1:8080\r\n{fields}\r\n\r\n{text}".encode())
+            assert client.head().status == status
+    assert alpha.statistics().requests - before == (status == 200)
+    with RawClient(gateway.port) as client:
+        client.socket.sendall(f"GET /healthz HTTP/1.0\r\nHost: x\r\n{fields}\r\n\r\n".encode())
+        assert client.head().status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Host: localhost\r\nHost: evil.example",
+        "Host: evil.example\r\nHost: localhost",
+        "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example",
+        "Host: localhost\r\nOrigin: http://evil.example\r\nOrigin: http://localhost",
+        "Host: localhost\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Site: none",
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_a_field_that_is_sent_twice_may_not_hide_another(
+    gateway: LocalGateway, alpha: Upstream, fields: str, stream: bool
+) -> None:
+    before = alpha.statistics().requests
+    content = json.dumps(body(QUICK, stream=stream))
+    post = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(content)}"
+    for line, text in ((post, content), ("GET /v1/streams HTTP/1.1", "")):
+        with RawClient(gateway.port) as client:
+            client.socket.sendall(f"{line}\r\n{fields}\r\n\r\n{text}".encode())
+            assert client.answer().status in (400, 403)
+    assert alpha.statistics().requests == before
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])

@@ -26,7 +26,7 @@ JPEG = (
     + b"\xff\xc0\x00\x11\x08"
     + struct.pack(">HH", 480, 640)
 )
-MAX_IMAGE_TOKENS = MOST.openai  # the prompts are for a model of OpenAI
+MAX_IMAGE_TOKENS = MOST.of(["gpt-4o"])  # the prompts are for a model of OpenAI
 WORDS = {
     "HELLO": '{"role": "user", "content": "Hello"}',
     "PNG": "data:image/png;base64," + base64.b64encode(PNG).decode(),

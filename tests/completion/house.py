@@ -33,6 +33,7 @@ from gateway.run.build import Upstreams, build_upstreams
 from gateway.run.gc_policy import GarbagePolicy
 from gateway.run.statistics import GatewayStatistics, StatisticsSources
 from gateway.simulate import Provider, Script
+from gateway.stream.answer_ids import AnswerIds
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 from tests.access.books import new_key
@@ -90,6 +91,7 @@ class House:
             bank=self.bank,
             directory=LocalDirectory(self.hub),
             hub=self.hub,
+            answer_ids=AnswerIds(),
             tasks=self.tasks,
             tracing=NoTracing(),
             book=self._book,

@@ -126,7 +126,7 @@ def test_tables_come_from_the_environment_too(folder: Path) -> None:
         ('forward_headers = ["x-a", "X-API-Key"]', "forward_headers[1]: must not be forwarded: it carries"),
         ('forward_headers = ["Upgrade"]', "forward_headers[0]: must not be set: it belongs"),
         ('forward_headers = ["Accept-Encoding"]', "forward_headers[0]: must not be set: the gateway sets"),
-        ('dialects = ["messages"]', "dialects[0]: is not spoken by this version yet; leave it out"),
+        ('dialects = ["message"]', "dialects[0]: must be"),
         ('dialects = ["smalltalk"]', 'dialects[0]: must be "chat"'),
         ("dialects = []", "dialects: needs at least one entry"),
         ('drop = ["messages"]', "drop[0]: must not be messages or stream"),

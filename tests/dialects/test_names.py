@@ -27,8 +27,12 @@ AT_HOME = (
 # Modules that may name the words, in texts for people (a configuration key, the demo's example) or a script's JSON.
 TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
 
+# The events of messages have a member of the same name as those of chat completions; their other words are their own.
+MESSAGES_AT_HOME = ("dialects/messages/", "dialects/count_tokens/", "simulate/messages.py")
+MESSAGES_WORDS = ("content_block", "message_start", "message_stop", "message_delta", "text_delta", "input_json")
+
 MODULES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.py"))]
-FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *TEXTS))]
+FOREIGN = [name for name in MODULES if not name.startswith((*AT_HOME, *MESSAGES_AT_HOME, *TEXTS))]
 
 
 def constants(tree: ast.Module) -> Iterator[str]:
@@ -59,6 +63,12 @@ def test_no_module_names_what_only_chat_completions_have(name: str) -> None:
     assert named_in(name) == []
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(MESSAGES_AT_HOME)])
+def test_no_module_names_what_only_messages_have(name: str) -> None:
+    found = constants(ast.parse((ROOT / name).read_bytes()))
+    assert [text for text in found if any(word in text for word in MESSAGES_WORDS)] == []
+
+
 def test_the_files_that_may_name_them_are_there() -> None:
     assert all((ROOT / name).exists() for name in (*AT_HOME, *TEXTS))
 
@@ -68,10 +78,10 @@ def test_the_words_are_found_where_they_are_at_home() -> None:
     assert all(any(word in text for text in at_home) for word in (*WORDS, *EXACT))
 
 
-def test_only_the_registry_and_the_fast_way_import_a_dialect_by_its_name() -> None:
+def test_only_the_registry_imports_a_dialect_by_its_name() -> None:
     importing = {
         name
         for name in MODULES
         if not name.startswith("dialects/chat/") and b"gateway.dialects.chat" in (ROOT / name).read_bytes()
     }
-    assert importing == {"dialects/registry.py", "http/fast_path.py", "http/request_parser.py"}
+    assert importing == {"dialects/registry.py"}

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.body_changes import BodyChanges
-from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, AnswerReport, Meaning, Refusal, UpstreamMessage
 from gateway.dialects.extension import ExtendedRequest
 from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample
 from gateway.dialects.request_body import BodyReading, RequestBody
@@ -172,8 +172,14 @@ class ToyDialect:
     """The dialect as the gateway sees it."""
 
     name = "toy"
+    speaks = "chat"  # as every upstream does
+    streams = True
     path = "/v1/toy"
     upstream_path = "/toy"
+    forwarded: tuple[str, ...] = ()
+    forwards_query = False
+    id_field: str | None = None
+    keeping: AnswerKeeping | None = None
     operation = "play"
     keepalive = sse.control("still", {"there": True})
     terminal = b""

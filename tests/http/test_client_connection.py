@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.http import client_connection
 from gateway.http.capacity import ConnectionCount
 from gateway.http.client_connection import MAX_PIECES, MAX_READS_AHEAD, MAX_SENT_AHEAD, ClientProtocol, Server
-from gateway.http.request_parser import REQUEST_LINE, PlainRequest, Unparsed, parse_request
+from gateway.http.request_parser import REQUEST_LINES, PlainRequest, Unparsed, parse_request
 from gateway.turn_share import TurnShare
 
 from .loopback import Peer, connected, until
@@ -30,7 +30,7 @@ REFUSED = b"refused"
 
 def plain(number: int, content: bytes = b"") -> bytes:
     content = b"%d %b" % (number, content)
-    return REQUEST_LINE + b"Host: a\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    return REQUEST_LINES[0] + b"Host: a\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
 
 
 def answer_to(way: str, number: int) -> bytes:
@@ -127,7 +127,7 @@ async def test_behind_a_request_on_aiohttps_way_the_next_is_fast_again(case: Cas
         assert case.connection.served_by == Server.NOBODY
 
 
-@pytest.mark.parametrize("cut", [1, len(REQUEST_LINE), len(REQUEST_LINE) + 9, -1])
+@pytest.mark.parametrize("cut", [1, len(REQUEST_LINES[0]), len(REQUEST_LINES[0]) + 9, -1])
 async def test_behind_a_request_on_aiohttps_way_a_request_in_two_pieces_is_fast_too(case: Case, cut: int) -> None:
     await case.exchange(GET % 1, "aiohttp 1")
     await case.peer.send(plain(2)[:cut])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.http.client_connection import MAX_SENT_AHEAD, PIECES_SECONDS
-from gateway.http.request_parser import MAX_CONTENT_BYTES, REQUEST_LINE
+from gateway.http.request_parser import MAX_CONTENT_BYTES, REQUEST_LINES
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
@@ -19,11 +19,12 @@ from tests.kit.upstreams import Upstream
 
 WHOLE_TEXT = text(8)
 AIOHTTPS_WAY = {"Upgrade": "nothing"}  # a header that changes nothing but the way
+LINE = REQUEST_LINES[0]
 
 
 def request(content: bytes, *fields: str) -> bytes:
     lines = ["Host: localhost", "Content-Type: application/json", f"Content-Length: {len(content)}", *fields]
-    return REQUEST_LINE + "\r\n".join([*lines, "", ""]).encode() + content
+    return LINE + "\r\n".join([*lines, "", ""]).encode() + content
 
 
 PLAIN = request(json.dumps(body(QUICK, stream=True)).encode())
@@ -37,7 +38,15 @@ def answer_to(gateway: Gateway, content: Any, **headers: str) -> Answer:
 
 def test_a_request_is_answered_at_whatever_byte_it_was_cut(gateway: LocalGateway) -> None:
     with RawClient(gateway.port) as client:
-        for cut in (1, 5, len(REQUEST_LINE) - 1, len(REQUEST_LINE), len(REQUEST_LINE) + 3, PLAIN.index(b"{"), -1):
+        for cut in (
+            1,
+            5,
+            len(LINE) - 1,
+            len(LINE),
+            len(LINE) + 3,
+            PLAIN.index(b"{"),
+            -1,
+        ):
             client.socket.sendall(PLAIN[:cut])
             gateway.turn()
             client.socket.sendall(PLAIN[cut:])

@@ -118,6 +118,28 @@ def test_a_source_that_refuses_is_tried_again_and_says_why(gateway: Gateway) -> 
         assert "HTTP 400" in str(described(gateway, "nowhere")["last_error"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("secret/word-of-the-source", "something else"), ("Text/HTML; a=secret", "text/html"), ("", "nothing")],
+)
+def test_no_word_of_a_source_is_told_of_an_answer_that_is_no_stream(
+    logs: Path, source: Upstream, tmp_path: Path, kind: str, told: str
+) -> None:
+    line = f"Content-Type: {kind}\r\n" if kind else ""
+    odd = RawUpstream(lambda request: f"HTTP/1.1 200 Secret\r\n{line}Connection: close\r\n\r\nsecret".encode())
+    sections = f'[storage]\npath = "{tmp_path / "odd.db"}"\n[[feeds]]\nname = "odd"\nurl = "{odd.base_url}/events"\n'
+    gateway = LocalGateway(logs, configuration([(source, [MODEL])], sections), KEYS)
+    try:
+        with Subscriber(gateway.port, "/v1/feeds/odd/events") as subscriber:
+            subscriber.wait_for_comment("connected")
+            line = gateway.wait_for_event("feed lost its source")["reason"]
+            assert line == described(gateway, "odd")["last_error"] == f"the source answered HTTP 200 with {told}"
+        assert "secret" not in gateway.errors().lower()
+    finally:
+        gateway.close()
+        odd.close()
+
+
 def test_the_ids_of_the_source_stand_in_the_id_for_those_who_can_read_no_other_field(gateway: Gateway) -> None:
     with Subscriber(gateway.port, TICKER + "?ids=source") as subscriber:
         events = subscriber.events(3)

@@ -1,15 +1,17 @@
 """Reasoning that is billed, and of which no text comes: how far a balance can sink, and what follows then."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.completion.streamed import USAGE_SECONDS
 from tests.kit.completions import MODEL, body
 from tests.kit.gateway import Gateway
-from tests.kit.http_client import call, fetch
-from tests.kit.keyring import TOKEN_COST, Keyring
+from tests.kit.http_client import RawClient, call, fetch
+from tests.kit.keyring import TOKEN_COST, Keyring, MadeKey
 from tests.kit.scripted_upstream import (
     DONE,
     FINISH,
@@ -122,3 +124,35 @@ def test_silence_with_comments_costs_nothing(gateway: Gateway, keyring: Keyring,
     key = keyring.create(balance_usd="0.02")
     assert fetch(gateway.port, body(stream=True), Authorization=key.bearer).text() == "word "
     assert keyring.records(key, 1)[0]["completion_tokens"] == 2
+
+
+def leave_at_the_finish(gateway: Gateway, key: MadeKey) -> None:
+    with RawClient(gateway.port) as client:
+        client.post(body(stream=True), Authorization=key.bearer)
+        client.head()
+        received = b""
+        while b'"finish_reason":"stop"' not in received:
+            received += client.chunk()
+        client.hang_up("rst")
+
+
+def test_whoever_leaves_between_the_finish_and_the_usage_pays_the_reasoning(
+    gateway: Gateway, keyring: Keyring, upstream: ScriptedUpstream
+) -> None:
+    upstream.play(lambda request: [STREAM_HEAD + ROLE + WORD + FINISH, 0.3, told() + DONE])
+    key = keyring.create(balance_usd="1")
+    leave_at_the_finish(gateway, key)
+    [record] = keyring.records(key, 1)
+    assert (record["completion_tokens"], record["estimated"]) == (HIDDEN + 1, 0)
+
+
+def test_a_usage_that_does_not_come_behind_the_finish_is_waited_for_a_moment(
+    gateway: Gateway, keyring: Keyring, upstream: ScriptedUpstream
+) -> None:
+    upstream.play(lambda request: [STREAM_HEAD + ROLE + WORD + FINISH, 60.0])
+    key = keyring.create(balance_usd="1", max_streams=1)
+    began = time.monotonic()
+    leave_at_the_finish(gateway, key)
+    [record] = keyring.records(key, 1)
+    assert (record["ending"], record["completion_tokens"], record["estimated"]) == ("abandoned", 2, 1)
+    assert USAGE_SECONDS <= time.monotonic() - began < USAGE_SECONDS + 5

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -436,6 +437,19 @@ def test_models_that_an_upstream_lists_are_served_from_the_start(start: Start) -
     assert f"Authorization: Bearer {SECRETS['PROVIDER_KEY']}\r\n" in question
     assert sent(upstream.requests[1])[2]["model"] == "gpt-5"
     assert found["providers"][0]["input_price"] == 2.5  # the wildcard's
+
+
+def test_a_listed_name_that_holds_a_secret_of_ours_is_told_nowhere(start: Start) -> None:
+    key = SECRETS["PROVIDER_KEY"]
+    named = [key, f"gpt-{key.upper()}", quote(f"a/{key}", safe=""), key.encode().hex(), "-".join(key)]
+    upstream = RawUpstream(listing("gpt-5", *named))
+    try:
+        gateway = start(configuration(settings(upstream, DISCOVER)))
+        assert model_ids(gateway) == ["m", "gpt-5"]
+        told = [call(gateway, "GET", path).body for path in ("/v1/models", "/v1/registry/models", "/metrics")]
+    finally:
+        upstream.close()
+    assert not any(name.encode() in body for body in told for name in named)
 
 
 @pytest.mark.parametrize("fault", [json_answer(500, b"{}"), json_answer(200, b"[1]x"), b"", b"SSH-2.0-x\r\n\r\n"])

@@ -10,7 +10,7 @@ from gateway.http.request_parser import (
     MAX_CONTENT_BYTES,
     MAX_PLAIN_HEAD,
     MAX_SUBSCRIPTION_LINE,
-    REQUEST_LINE,
+    REQUEST_LINES,
     EventsTarget,
     PlainRequest,
     Unparsed,
@@ -23,7 +23,7 @@ CONTENT = b'{"model": "m", "messages": [], "stream": true}'
 
 def request(*fields: str, content: bytes = CONTENT, length: str | None = None, host: str = "Host: gateway") -> bytes:
     lines = [host, *fields, f"Content-Length: {len(content) if length is None else length}"]
-    return REQUEST_LINE + "".join(f"{line}\r\n" for line in lines if line).encode("latin-1") + b"\r\n" + content
+    return REQUEST_LINES[0] + "".join(f"{line}\r\n" for line in lines if line).encode("latin-1") + b"\r\n" + content
 
 
 class Oracle:
@@ -95,7 +95,7 @@ def test_requests_with_any_other_byte_in_their_heads_share_none(other: str) -> N
 )
 def test_a_length_that_is_not_there_once_as_digits_is_not_plain(lines: list[str]) -> None:
     head = "".join(f"{line}\r\n" for line in ("Host: gateway", *lines)).encode()
-    assert parse_request(REQUEST_LINE + head + b"\r\n12345") is Unparsed.NOT_PLAIN
+    assert parse_request(REQUEST_LINES[0] + head + b"\r\n12345") is Unparsed.NOT_PLAIN
 
 
 @pytest.mark.parametrize("content", [CONTENT, b"", b"\r\n\r\n", b"\x00\xff"])
@@ -136,7 +136,7 @@ def test_requests_in_a_row_are_found_one_after_the_other_at_whatever_byte_they_a
         pytest.param(b"POST /v1/chat/completions?a=b HTTP/1.1\r\nHost: a\r\n\r\n", id="a query"),
         pytest.param(b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\n\r\n", id="HTTP/1.0"),
         pytest.param(b"\r\n" + request(), id="an empty line before it"),
-        pytest.param(REQUEST_LINE + b"\r\n", id="no field"),
+        pytest.param(REQUEST_LINES[0] + b"\r\n", id="no field"),
         pytest.param(request(host=""), id="no Host"),
         pytest.param(request("Host: gateway"), id="two Hosts"),
         pytest.param(request("content-length: 3"), id="two lengths"),
@@ -197,7 +197,7 @@ def test_whatever_is_plain_httptools_reads_alike(fields: list[tuple[str, str, st
         assert without_length(oracle.fields) == without_length(parsed.fields)
 
 
-@given(position=st.integers(0, len(REQUEST_LINE) + 60), byte=st.integers(0, 255))
+@given(position=st.integers(0, len(REQUEST_LINES[0]) + 60), byte=st.integers(0, 255))
 def test_a_head_with_one_wrong_byte_is_not_plain_or_read_alike_by_httptools(position: int, byte: int) -> None:
     data = bytearray(request("Connection: keep-alive", "X-A: 1"))
     data[position] = byte
@@ -265,7 +265,7 @@ def test_a_subscription_that_needs_more_than_its_target_and_fields_is_not_plain(
     assert parse_request(data) is Unparsed.NOT_PLAIN
 
 
-@pytest.mark.parametrize("line", [REQUEST_LINE, EVENTS[: EVENTS.index(b"Host")]])
+@pytest.mark.parametrize("line", [REQUEST_LINES[0], EVENTS[: EVENTS.index(b"Host")]])
 @pytest.mark.parametrize(
     "lines", ["Host: a\n", "Host: a\n\n", "Host: a\rX: b", "Host: a\r\r\n", "\n", "Host: a\r\nX\n"]
 )

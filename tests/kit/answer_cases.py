@@ -94,7 +94,7 @@ class Seen:
                 self.reasoning[index] = self.reasoning.get(index, "") + body["reasoning_content"]
             for place, call in enumerate(body.get("tool_calls") or ()):
                 number = (call.get("index") or 0) if "delta" in choice else place
-                self._join(self.calls.setdefault((index, number), ["", ""]), call["function"])
+                self._join(self.calls.setdefault((index, number), ["", ""]), call.get("function", {}))
             if choice.get("finish_reason"):
                 self.finish[index or position] = choice["finish_reason"]
 

@@ -13,6 +13,7 @@ from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call, fetch
 from tests.kit.keyring import Keyring
 from tests.kit.process import Command
+from tests.kit.raw_upstream import RawUpstream
 from tests.kit.streams import create
 from tests.kit.upstreams import ClosedPort, Upstream
 
@@ -135,6 +136,29 @@ def test_top_refuses_what_is_no_address(run: Run) -> None:
 def test_top_says_when_it_talks_to_something_else(run: Run, alpha: Upstream) -> None:
     url = alpha.base_url.removesuffix("/v1")
     assert f"{url} answers 404" in refusal(run("top", "--url", url))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /v1/feeds/statistics/events?again=1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+    ids=["no HTTP", "redirects without end", "nothing there", "hung up"],
+)
+def test_top_repeats_neither_its_token_nor_a_password(run: Run, answer: bytes) -> None:
+    other = RawUpstream(lambda request: answer)
+    place = other.base_url.removesuffix("/v1").removeprefix("http://")
+    try:
+        line = refusal(
+            run("top", "--once", "--url", f"http://ada:word-1234@{place}?token=rgv_x", "--token", "rgv_abc")
+        )
+    finally:
+        other.close()
+    assert f"http://{place}" in line
+    assert [secret for secret in ("word-1234", "rgv_") if secret in line] == []
 
 
 def test_with_keys_top_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:

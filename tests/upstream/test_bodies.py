@@ -316,6 +316,23 @@ def test_a_completion_that_costs_too_much_is_the_answer_and_is_not_read_on() -> 
     assert body.usage(0).completion_tokens == 13  # 50 bytes at four bytes a token
 
 
+@pytest.mark.parametrize("read_bytes", [1000, 65536])
+def test_images_in_an_answer_do_not_count_as_its_text(read_bytes: int) -> None:
+    owner, sizes = Owner(), list[int]()
+
+    def is_spent(size: int) -> bool:
+        sizes.append(size)
+        return False
+
+    owner.body = body = WholeBody(owner, CHAT, IDENTITY, is_spent)
+    text, image = b'{"text": "one two three, ' * 1000, b"iVBORw0KGgo" * 100_000
+    content = text + b'{"url": "data:image/png;base64,' + image
+    for start in range(0, len(content), read_bytes):
+        body.feed(content[start : start + read_bytes])
+    assert len(text) <= sizes[-1] <= len(text) + 3 * 4096
+    assert body.usage(0).completion_tokens == -(-sizes[-1] // 4)
+
+
 LONG = [ROLE, word("A" * 100_000), word("B" * 100_000), FINISH, DONE]
 
 

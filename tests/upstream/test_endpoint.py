@@ -122,6 +122,14 @@ def test_no_message_repeats_a_secret_of_the_upstream() -> None:
     assert not any(secret in repr(upstream) for secret in ("sk-1", "token-of-x", "pass", "dXNlc"))
 
 
+@pytest.mark.parametrize("base_url", ["http://vllm.example/v1", "https://api.example.com/v1"])
+def test_no_message_repeats_the_credential_of_a_proxy_that_the_environment_names(base_url: str) -> None:
+    upstream = endpoint(base_url, dict.fromkeys(("http", "https"), "http://user:hidden-word@proxy:1"))
+    error = UpstreamError("no", quoted="Proxy-Authorization: Basic dXNlcjpoaWRkZW4td29yZA==; hidden-word")
+    upstream.redact(error)
+    assert error.quoted == "Proxy-Authorization: [redacted]; [redacted]"
+
+
 # --- the proxy
 
 PROXY = "http://user:p@proxy.example:3128"

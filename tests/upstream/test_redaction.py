@@ -1,6 +1,7 @@
 """No secret of ours is left in what an upstream says, in whatever form, and what is no secret stays."""
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from gateway.upstream.redaction import REDACTED, Redactor
 
 KEY = "sk-never-to-be-told-7f3a"
 PASSWORD = "p@ss/word+x"
-REDACTOR = Redactor([KEY, PASSWORD, base64.b64encode(b"user:hidden-word-12").decode()])
+SHORT = "5f4-x9q2-w7k1-m3"
+REDACTOR = Redactor([KEY, PASSWORD, SHORT, base64.b64encode(b"user:hidden-word-12").decode()])
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,11 @@ REDACTOR = Redactor([KEY, PASSWORD, base64.b64encode(b"user:hidden-word-12").dec
         ("dXNlcjpoaWRkZW4td29yZC0xMg==", "[redacted]"),
         ("user:hidden-word-12 hidden-word-12", "[redacted] [redacted]"),
         ("Authorization: Bearer abcdefgh1234", "Authorization: [redacted]"),
+        ("Authorization: Basic YWJjZGVmZ2g6MTIzNA==", "Authorization: [redacted]"),
+        ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl", "token [redacted]"),
+        ("SK-NE***7F3A, SK-NEVER-TO-BE-TOLD", "[redacted], [redacted]"),
+        ("7F3A is how it ends", "[redacted] is how it ends"),
+        ("https://host/path?sk-never-to", "https://host/path?[redacted]"),
         ("sk-proj-somebody-else-0123456789", "[redacted]"),
     ],
 )
@@ -48,6 +55,7 @@ def test_a_secret_is_taken_out(text: str, cleaned: str) -> None:
         "the model gpt-4o-mini-2024-07-18 was never told",
         "**bold** and ... dots, `max_completion_tokens` # heading",
         "ending in tears",
+        "what?? basic authentication is asked for: Basic realm",
         "a****z",
         "https://platform.example.com/account/api-keys",
         "",
@@ -60,6 +68,47 @@ def test_what_is_no_secret_stays(text: str) -> None:
 def test_names_and_values_are_cleaned_at_any_depth() -> None:
     value = {KEY: [KEY, {"a": KEY, "n": 1, "none": None}], "b": True}
     assert REDACTOR.clean_value(value) == {REDACTED: [REDACTED, {"a": REDACTED, "n": 1, "none": None}], "b": True}
+
+
+CODES = list(KEY.encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "cleaned"),
+    [
+        (list(KEY), [REDACTED] * len(KEY)),
+        (CODES[:20], [REDACTED] * 20),
+        ({"type": "Buffer", "data": CODES}, {"type": "Buffer", "data": [REDACTED] * len(KEY)}),
+        (dict(zip("abcd", ["5f4-x", "9q2-w", "7k1-m", "3"], strict=True)), dict.fromkeys("abcd", REDACTED)),
+        ({str(n): letter for n, letter in enumerate(KEY)}, {str(n): REDACTED for n in range(len(KEY))}),
+        ({str(n): code for n, code in enumerate(CODES)}, {str(n): REDACTED for n in range(len(KEY))}),
+        ([[letter] for letter in KEY], [[REDACTED]] * len(KEY)),
+        ([{"c": letter, "ok": True} for letter in KEY], [{"c": REDACTED, "ok": REDACTED}] * len(KEY)),
+        ([f"{code:02x}" for code in CODES], [REDACTED] * len(KEY)),
+        (dict.fromkeys(["5f4-x", "9q2-w", "7k1-m"], 1), {REDACTED: REDACTED}),
+        (
+            {"last4": 7, "codes": [1, 2, 3], "words": ["a", "b"]},
+            {"last4": 7, "codes": [1, 2, 3], "words": ["a", "b"]},
+        ),
+    ],
+)
+def test_a_secret_that_is_spread_over_values_is_taken_out(value: Any, cleaned: Any) -> None:
+    assert REDACTOR.clean_value(value) == cleaned
+
+
+def test_the_last_digits_of_a_key_as_a_number_are_taken_out() -> None:
+    assert Redactor(["key-abcdef-123498"]).clean_value({"last4": 3498, "code": 4000}) == {
+        "last4": REDACTED,
+        "code": 4000,
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["gpt-4o", "hf-models-of-somebody-else", "sk-models/of-a-kind-12345678", "7f3a", "be-told"]
+)
+def test_a_name_that_holds_no_secret_of_ours_is_none(text: str) -> None:
+    assert not REDACTOR.finds_in(text)
+    assert REDACTOR.finds_in(f"{text}-{KEY}")
 
 
 def test_without_a_secret_words_stay() -> None:

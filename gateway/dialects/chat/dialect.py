@@ -11,7 +11,7 @@ from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 from gateway.dialects.choices import errors
 from gateway.dialects.choices.frames import DONE
-from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.errors import RivergateError
@@ -22,9 +22,14 @@ from gateway.wire.json_members import Buffer
 class ChatDialect:
     """The dialect of OpenAI's chat completions, which most providers and clients speak."""
 
-    name = "chat"
+    name = speaks = "chat"
+    streams = True
     path = "/v1/chat/completions"
     upstream_path = "/chat/completions"
+    forwarded: tuple[str, ...] = ()
+    forwards_query = False
+    id_field: str | None = None
+    keeping: AnswerKeeping | None = None
     operation = "chat"
     keepalive = sse.KEEPALIVE
     terminal = DONE

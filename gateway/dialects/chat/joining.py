@@ -20,7 +20,10 @@ class ChatJoiner(ChoicesJoiner):
     whole_object = COMPLETION_OBJECT
     grows = JOINED_EVENT
     texts = frozenset(
-        {"content", "reasoning_content", "reasoning", "refusal", "name", "arguments", "transcript", "data"}
+        (
+            *("content", "text", "reasoning_content", "reasoning", "refusal", "transcript", "data"),
+            *("name", "arguments", "input"),
+        )
     )
 
     def __init__(self) -> None:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
+from gateway.dialects.image_size import HEAD_CHARACTERS
+from gateway.dialects.images import MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
 
@@ -39,10 +40,10 @@ def _json(pattern: bytes) -> re.Pattern[bytes]:
 _COLON = _json(rb" :")
 _REFERENCE_FOLLOWS = _json(rb' : (?:"(?!data:)|\[)')
 # What stands between the name of an image's member and its URL, or the name `url`.
-_TO_THE_NAME = _json(rb' : { (?:"detail" : "[a-z]{1,16}+" , )?')
-_TO_THE_URL = _json(rb' : (?:{ (?:"detail" : "([a-z]{1,16}+)" , )?"url" : )?')
-_LOW_BEHIND = _json(rb' , "detail" : "low" }')
-_END_BEHIND = _json(rb" }")
+_TO_THE_NAME = _json(rb' : { (?:"detail" : "[a-z_]{1,16}+" , )?')
+_TO_THE_URL = _json(rb' : (?:{ (?:"detail" : "([a-z_]{1,16}+)" , )?"url" : )?')
+_DETAIL_BEHIND = _json(rb' (?:, "detail" : "([a-z_]{1,16}+)" )?}')
+_DOUBT = "unknown"  # the detail of an image whose detail is not surely understood, which is taken for the dearest
 _SOURCE_BEFORE = _json(rb'"type" : "image" , "source" : { (?:"type" : "url" , )?\Z')
 _BEFORE_BYTES = _json(rb'"media_type" : "image/[a-z]{1,16}+" , "data" : \Z')
 
@@ -114,15 +115,22 @@ class MediaCount:
             if (between := _TO_THE_URL.fullmatch(data, image_end, start)) is None:
                 return
             self._elsewhere -= 1
-            before, behind = between[1], _LOW_BEHIND if between[1] is None else _END_BEHIND
-            is_low = before in (None, b"low") and behind.match(data, end) is not None
-            self._add(end - start, lambda: data[start + 1 : min(end - 1, start + 257 + HEAD_CHARACTERS)], low=is_low)
+            detail = _detail(between[1], _DETAIL_BEHIND.match(data, end))
+            self._add(end - start, lambda: data[start + 1 : min(end - 1, start + 257 + HEAD_CHARACTERS)], detail)
         elif _BEFORE_BYTES.search(bytes(data[max(start - _LOOK_BACK, 0) : start])):
             self._add(end - start, lambda: b"data:;base64," + data[start + 1 : min(end - 1, start + HEAD_CHARACTERS)])
 
-    def _add(self, size: int, url: Callable[[], Buffer], *, low: bool = False) -> None:
+    def _add(self, size: int, url: Callable[[], Buffer], detail: str | None = None) -> None:
         self._covered += size - 2  # without the quotes
         self._measured += 1
         is_measured = self._measured <= MAX_MEASURED
         head = url().decode("latin-1").replace("\\/", "/") if is_measured else ""
-        self._images = self._images.plus(image_tokens(head, "low" if low else None))
+        self._images = self._images.plus(image_tokens(head, detail))
+
+
+def _detail(before: bytes | None, behind: re.Match[bytes] | None) -> str | None:
+    """The detail that stands before or behind the URL of an image; None: it has none."""
+    if behind is None or (before is not None and behind[1] is not None):
+        return _DOUBT
+    detail = before or behind[1]
+    return None if detail is None else detail.decode()

@@ -27,7 +27,8 @@ from gateway.dialects.chat.media_count import (
     Media,
     MediaCount,
 )
-from gateway.dialects.images import HEAD_CHARACTERS, MAX_IMAGE_TOKENS, ImageTokens, image_tokens
+from gateway.dialects.image_size import HEAD_CHARACTERS
+from gateway.dialects.images import MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
@@ -193,15 +194,15 @@ def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[ImageTokens, 
     `is_measured`: its size is looked up; else it counts by the ceiling.
     """
     image = image if isinstance(image, dict) else {"url": image, "detail": detail}
-    if isinstance(data := image.get("data"), str):
-        is_image = str(image.get("media_type", "image/"))[:6].lower() == "image/"
-        head = data[:HEAD_CHARACTERS] if is_measured else ""
-        return (image_tokens(f"data:;base64,{head}"), len(data)) if is_image else (ImageTokens(), 0)
-    if isinstance(url := image.get("url"), str):
+    data, url = image.get("data"), image.get("url")
+    found, covered = ImageTokens(), 0
+    if isinstance(data, str) and str(image.get("media_type", "image/"))[:6].lower() == "image/":
+        found, covered = image_tokens(f"data:;base64,{data[:HEAD_CHARACTERS]}" if is_measured else ""), len(data)
+    if isinstance(url, str):  # beside data, too: which of them an upstream takes is not known
+        found = found.plus(image_tokens(url if is_measured else "", image.get("detail")))
         # A data URL of another type is a file, which some upstreams take in the place of an image.
-        covered = len(url) if url[:11].lower() == "data:image/" else 0
-        return image_tokens(url if is_measured else "", image.get("detail")), covered
-    return MAX_IMAGE_TOKENS, 0
+        covered += len(url) if url[:11].lower() == "data:image/" else 0
+    return (found, covered) if isinstance(data, str) or isinstance(url, str) else (MAX_IMAGE_TOKENS, 0)
 
 
 def _refers(value: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.chat.content_parts import flatten
-from gateway.dialects.chat.tool_calls import MAX_CALLS, ToolCalls, complete_calls
+from gateway.dialects.chat.tool_calls import MAX_CALLS, ToolCalls, calls_of, complete_calls
 from gateway.dialects.choices.envelope import (
     MAX_CHOICES,
     PLAIN_EVENT,
@@ -197,6 +197,9 @@ def _repair_body(body: dict[str, Any]) -> bool:
     if content is not None and not isinstance(content, str):
         changed = flatten(body, content)
     calls = body.get("tool_calls")
+    if isinstance(calls, dict) and (listed := calls_of(calls)):
+        calls = body["tool_calls"] = listed
+        changed = True
     if isinstance(calls, list):
         if len(calls) > MAX_CALLS:
             raise ValueError(f"more than {MAX_CALLS} tool calls")

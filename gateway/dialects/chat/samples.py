@@ -40,7 +40,18 @@ def _texts(delta: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
         ((key,), text) for key in _TEXT_KEYS if isinstance(text := delta.get(key), str) and text
     ]
     for position, call in enumerate(delta.get("tool_calls") or ()):
-        arguments = (call.get("function") or {}).get("arguments")
-        if arguments:
-            found.append((("tool_calls", position, "function", "arguments"), arguments))
+        found += _texts_of_call(("tool_calls", position), call)
+    if "function_call" in delta:  # the call of the older API
+        found += _texts_of_call((), delta, "function_call")
     return found
+
+
+def _texts_of_call(
+    path: tuple[str | int, ...], call: dict[str, Any], function: str = "function"
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """The arguments of a call of a function, or the input of a custom tool."""
+    for kind, member in ((function, "arguments"), ("custom", "input")):
+        called = call.get(kind)
+        if isinstance(called, dict) and isinstance(text := called.get(member), str) and text:
+            return [((*path, kind, member), text)]
+    return []

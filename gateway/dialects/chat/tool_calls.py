@@ -10,6 +10,8 @@ from typing import Any
 from gateway.wire import json_text
 
 MAX_CALLS = 512  # tool calls of one choice; beyond it an upstream is broken
+_CALL_MEMBERS = frozenset(("function", "custom", "id", "type"))
+_MAX_DIGITS = 9  # of an index that came as a text
 _MAX_WHOLE_BYTES = 65536  # longer arguments are not looked at: whether they are whole decides only doubtful cases
 
 
@@ -67,8 +69,8 @@ class ToolCalls:
             return call  # some upstreams draw a new id for each fragment: only a name can begin another call
         if call_id and call.id:
             return call if call_id == call.id else None
-        if given is None and name != call.name:
-            return None
+        if name != call.name and type(fragment.get("index")) is not int:
+            return None  # an index of another type may be the same for all calls
         return None if call.is_whole and _is_whole(fragment) else call
 
     def _begin(self, fragment: dict[str, Any]) -> _ToolCall:
@@ -82,6 +84,14 @@ class ToolCalls:
         if given is not None:
             self._by_given_index[given] = call
         return call
+
+
+def calls_of(tool_calls: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls of an object in place of their list: it is one call, or has calls under their indexes; [] if not."""
+    if not _CALL_MEMBERS.isdisjoint(tool_calls):
+        return [tool_calls]
+    calls = [(index, call) for index, call in tool_calls.items() if isinstance(call, dict)]
+    return [{"index": index, **call} for index, call in calls if index.isascii() and index.isdigit()]
 
 
 def complete_calls(calls: list[dict[str, Any]], own_id: str) -> bool:
@@ -103,7 +113,12 @@ def _complete(fragment: dict[str, Any], call: _ToolCall, own_id: str) -> bool:
 
 
 def _given_index(fragment: dict[str, Any]) -> int | None:
+    """The index that an upstream has given; some write it as a text, or as 0.0."""
     index = fragment.get("index")
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) <= _MAX_DIGITS:
+        return int(index)
+    if isinstance(index, float) and index.is_integer():
+        index = int(index)
     return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
 
 

@@ -80,9 +80,8 @@ class ChoicesReader(ABC, Generic[Shared]):
         self._memory = memory  # shared with the readers of other answers; None: nothing is remembered
         self._first: bytes | None = None  # the first event, if it had nothing but what all events share
         self._closed: dict[int, str] = {}  # choices that have finished, and why
-        self._tail: tuple[
-            bytes, ...
-        ] = ()  # the finish, and the blocks behind it, while the memory may learn from them
+        # The finish, and the blocks behind it, while the memory may learn from them.
+        self._tail: tuple[bytes, ...] = ()
         self._in_full = False  # an event may mean more than its text: a choice has finished, or something was kept
         self._kept: dict[str, Any] = {}  # members of events without choices, which the next event carries
         self._kept_bytes = 0  # the size of these events
@@ -245,16 +244,16 @@ class ChoicesReader(ABC, Generic[Shared]):
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=REPORTED, told=failure)
-        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or (finish and has_inner_usage(payload)):
+        inner = bool(self._closed) and has_inner_usage(payload)
+        if inner or payload.get("usage") or not OTHER_PLACES.isdisjoint(payload):
             self._take_usage(payload)
         members = len(payload)
         payload.pop("usage", None)
         payload.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
         changed = changed or len(payload) != members
         if over and not content and not tells and self.finished:
-            self._keep(
-                payload, len(block)
-            )  # an event after the last finish is dropped, unless it tells more than the finish did
+            # An event after the last finish is dropped, unless it tells more than the finish did.
+            self._keep(payload, len(block))
             return _NOTHING
         room = 2 * (len(block) + self._kept_bytes) + MAX_GROWTH_BYTES
         if self._kept:
@@ -310,7 +309,8 @@ class ChoicesReader(ABC, Generic[Shared]):
     def _take_usage(self, payload: dict[str, Any]) -> None:
         if self._usage is None:
             self._usage = SeenUsage()
-        self._usage.take(payload, self.counts.events)
+        is_part = len(self._identity.choices_seen) > 1 and bool(payload["choices"]) and not self.finished
+        self._usage.take(payload, self.counts.events, is_part=is_part)
         if not self._closed:  # an answer that is whole is not cut any more, whatever it has cost
             self.counts.reported = max(self.counts.reported, self._usage.completion)
 

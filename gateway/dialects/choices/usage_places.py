@@ -10,6 +10,7 @@ from gateway.dialects.usage import Usage
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
 PLACES = ("usage", "usageMetadata", "usage_metadata", "amazon-bedrock-invocationMetrics", "token_usage")
 WRAPPERS = ("x_groq",)  # members that hold a usage object under `usage`
+_MAX_EVENTS_OF_TOKEN = 16  # an upstream that cuts its answer into single letters sends fewer events for a token
 _OLLAMA = ("prompt_eval_count", "eval_count")
 _TIMINGS = "timings"
 _NO_ESTIMATE = Usage(0, 0, estimated=True)
@@ -27,14 +28,15 @@ class SeenUsage:
         self._events = 0  # how many events with content had come when it was reported
         self._told: Usage | None = None  # the usage that `told` has made of `_whole`
 
-    def take(self, payload: dict[str, Any], events: int) -> None:
+    def take(self, payload: dict[str, Any], events: int, *, is_part: bool = False) -> None:
         """Remember what an object reports whose choices were repaired.
 
-        `events`: how many events with content have come, this one included.
+        `events`: how many events with content have come, this one included. `is_part`: there are several choices,
+        and this is an event of some of them: its usage may be theirs alone (vLLM's continuous usage is).
         """
         found = _at_top(payload) if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) else None
         if found is not None:
-            self.take_whole(found, events)
+            self.take_whole(found, events, is_part=is_part)
         for choice in payload["choices"]:
             body = body_of(choice)
             if "usage" in choice or "usage" in body:
@@ -46,11 +48,11 @@ class SeenUsage:
         whole = self._whole.completion if self._whole is not None else None
         return whole or sum(report.completion or 0 for report in self._by_choice.values())
 
-    def take_whole(self, found: ReportedUsage, events: int) -> None:
+    def take_whole(self, found: ReportedUsage, events: int, *, is_part: bool = False) -> None:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
-        the beginning.
+        the beginning, and so is one of far less than a token for each event.
         """
         earlier, self._whole, self._told = (
             self._whole,
@@ -58,7 +60,11 @@ class SeenUsage:
             None,
         )
         had = (earlier.completion if earlier is not None else 0) or 0
-        if found.completion and (found.completion > had or found.completion >= events):
+        if completion := found.completion:
+            grows = completion > had or completion >= events
+            if grows and not is_part and completion * _MAX_EVENTS_OF_TOKEN >= events:
+                self._events = events
+        elif found.total:
             self._events = events
 
     def _take_of_choice(self, choice: dict[str, Any], body: dict[str, Any], events: int) -> None:

@@ -10,7 +10,7 @@ from gateway.dialects.completions import request
 from gateway.dialects.completions.document import CompletionsDocument
 from gateway.dialects.completions.joining import CompletionsJoiner
 from gateway.dialects.completions.reader import CompletionsReader
-from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
 from gateway.dialects.text_input import InputReading
@@ -26,9 +26,10 @@ class CompletionsDialect:
     streams = True
     path = "/v1/completions"
     upstream_path = "/completions"
-    forwarded = ()
+    forwarded: tuple[str, ...] = ()
     forwards_query = False
-    id_field = None
+    id_field: str | None = None
+    keeping: AnswerKeeping | None = None
     operation = "text_completion"
     keepalive = sse.KEEPALIVE
     terminal = DONE

@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from gateway.dialects import error_shapes
-from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.embeddings import document, request
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
@@ -22,9 +22,10 @@ class EmbeddingsDialect:
     streams = False
     path = "/v1/embeddings"
     upstream_path = "/embeddings"
-    forwarded = ()
+    forwarded: tuple[str, ...] = ()
     forwards_query = False
-    id_field = None
+    id_field: str | None = None
+    keeping: AnswerKeeping | None = None
     operation = "embeddings"
     keepalive = sse.KEEPALIVE
     terminal = b""

@@ -166,8 +166,6 @@ def _is_vector(element: Any, abridged: Abridged | None) -> bool:
 
 
 def _reported(usage: Any) -> ReportedUsage | None:
-    """The count of the input; some upstreams tell nothing but the total."""
+    """The count of the input; some upstreams tell nothing but the total, and nothing was generated."""
     found = read_usage(usage)
-    if found is None and isinstance(usage, dict) and "prompt_tokens" not in usage:
-        found = read_usage({**usage, "prompt_tokens": usage.get("total_tokens")})
-    return found
+    return None if found is None else ReportedUsage(found.prompt or found.total, 0, found.details)

@@ -76,6 +76,9 @@ class CompletionEndpoints:
             client.unwatch()
             opening.let_go()
         content = answer.content
+        if self._dialect.keeping is not None:
+            first = content if isinstance(content, bytes) else next(content.parts())
+            opening.on_whole(first, answer.headers)
         if not isinstance(content, bytes):
             return _long_response(content, answer.headers)
         return web.Response(body=content, content_type="application/json", headers=answer.headers)

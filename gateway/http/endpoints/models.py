@@ -1,22 +1,26 @@
 """Shell: the endpoints `GET /v1/models` and `GET /v1/models/{id}`; ids may contain slashes.
 
 The list has every id of the configuration, wildcards as they are written there, the models that upstreams were found
-to have, and every alias.
+to have, and every alias. A client that sends `anthropic-version` gets Anthropic's shape, page by page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from gateway import clock
 from gateway.config import ModelSettings
+from gateway.errors import InvalidParameter
 from gateway.http.errors import json_response
 from gateway.http.in_force import InForce
 from gateway.routing.catalog import Candidate
 
+MAX_PAGE, PAGE = 1000, 20  # models on a page in Anthropic's shape: the most, and the usual number
+
 
 class ModelEndpoints:
-    """The endpoints of models, in OpenAI's shape with the prices of each upstream added."""
+    """The endpoints of models: in OpenAI's shape with the prices of each upstream added, or in Anthropic's."""
 
     def __init__(self, in_force: InForce, started_at: int) -> None:
         """Serve the catalog in force. `started_at`, in Unix seconds, is the creation time of every model."""
@@ -26,12 +30,17 @@ class ModelEndpoints:
     async def list(self, request: web.Request) -> web.Response:
         """The list of all models."""
         listing = self._in_force.router.catalog.listing()
+        if _is_anthropic(request):
+            return json_response(_page([self._describe_briefly(name) for name, _ in listing], request.query))
         return json_response({"object": "list", "data": [self._describe(*entry) for entry in listing]})
 
     async def get(self, request: web.Request) -> web.Response:
         """One model; `%2F` and a raw slash in the id mean the same."""
         catalog, model_id = self._in_force.router.catalog, request.match_info["id"]
-        return json_response(self._describe(model_id, catalog.candidates(model_id)))
+        candidates = catalog.candidates(model_id)
+        if _is_anthropic(request):
+            return json_response(self._describe_briefly(model_id))
+        return json_response(self._describe(model_id, candidates))
 
     def _describe(self, model_id: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
         providers = [_provider(candidate.endpoint.name, candidate.model) for candidate in candidates]
@@ -43,6 +52,36 @@ class ModelEndpoints:
             # Only upstreams with a known price, since Auriko's SDK does not accept null as a price.
             "providers": [provider for provider in providers if provider is not None],
         }
+
+    def _describe_briefly(self, model_id: str) -> dict[str, Any]:
+        """A model in Anthropic's shape."""
+        created = clock.rfc3339(self._started_at)
+        return {"type": "model", "id": model_id, "display_name": model_id, "created_at": created}
+
+
+def _is_anthropic(request: web.Request) -> bool:
+    return "anthropic-version" in request.headers
+
+
+def _page(models: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+    """The page of the models that the query asks for by `limit`, and `after_id` or `before_id`."""
+    limit = query.get("limit", str(PAGE))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_PAGE):
+        raise InvalidParameter(f"limit must be a whole number from 1 to {MAX_PAGE}", param="limit")
+    ids = [model["id"] for model in models]
+    start, end = 0, len(ids)
+    if (after := query.get("after_id")) in ids:
+        start = ids.index(after) + 1
+    if (before := query.get("before_id")) in ids:
+        end = ids.index(before)
+        start = max(start, end - int(limit))
+    page = models[start:end][: int(limit)]
+    return {
+        "data": page,
+        "has_more": start > 0 if before in ids else start + len(page) < end,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
 
 
 def _provider(name: str, model: ModelSettings) -> dict[str, Any] | None:

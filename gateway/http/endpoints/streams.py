@@ -1,6 +1,7 @@
 """Shell: the endpoints `/v1/streams`: start an answer without a client, and read any stream, running or kept."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -9,6 +10,7 @@ from gateway.access.viewer_token import ViewerToken, mint
 from gateway.cluster.directory import Directory, production_at
 from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
+from gateway.errors import InvalidParameter
 from gateway.http.admission import CALLER, head_of
 from gateway.http.body import SMALL_BODY_BYTES, read_body
 from gateway.http.errors import json_response
@@ -27,17 +29,18 @@ VIEWER_SECONDS = 3600  # how long the viewer token in the answer of `POST /v1/st
 class StreamEndpoints:
     """The endpoints of streams."""
 
-    def __init__(self, parts: ReplyParts, hub: Hub, directory: Directory, dialect: Dialect) -> None:
-        """Serve the streams of this hub. `dialect` is the dialect of the answers that are started here."""
+    def __init__(self, parts: ReplyParts, hub: Hub, directory: Directory, dialects: Sequence[Dialect]) -> None:
+        """Serve the streams of this hub. `dialects`: those of the answers that can be started, the default first."""
         self._parts = parts
         self._directory = directory
-        self._dialect = dialect
+        self._dialects = {dialect.name: dialect for dialect in dialects if dialect.streams}
+        self._default = dialects[0].name
         self._in_force = parts.in_force
         self._hub = hub
 
     async def create(self, request: web.Request) -> web.Response:
-        """Start an answer without a subscriber."""
-        opening = await receive(request, self._parts, self._dialect, detached=True)
+        """Start an answer without a subscriber, in the dialect that the query names."""
+        opening = await receive(request, self._parts, self._dialect_of(request.query), detached=True)
         completion = opening.open()
         completion.announce()
         token, expires_at = self._mint(completion.id, VIEWER_SECONDS)
@@ -84,6 +87,13 @@ class StreamEndpoints:
         subscriptions = self._parts.subscriptions
         asked = events_request(request, production.id)
         return await serve(request, subscriptions.to_stream(asked, production, token), subscriptions.capacity.watch)
+
+    def _dialect_of(self, query: Mapping[str, str]) -> Dialect:
+        name = query.get("dialect", self._default)
+        if (dialect := self._dialects.get(name)) is None:
+            known = ", ".join(self._dialects)
+            raise InvalidParameter(f"dialect must be one of {known}, not {name[:50]!r}", param="dialect")
+        return dialect
 
     def _mint(self, stream_id: str, ttl_seconds: int) -> tuple[str, int]:
         """A viewer token, and the Unix second at which it expires."""

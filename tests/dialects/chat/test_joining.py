@@ -50,6 +50,17 @@ def test_a_text_in_pieces_is_the_text(pieces: list[str]) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("in_steps", [False, True])
+def test_a_text_beside_the_deltas_and_the_input_of_a_custom_tool_are_joined(in_steps: bool) -> None:
+    def piece(text: str) -> dict[str, Any]:
+        return {"text": text, "delta": {"tool_calls": [{"index": 0, "custom": {"input": text}}]}}
+
+    long = "x" * 100_000
+    [choice] = joined(piece("a"), piece(long), piece(""), in_steps=in_steps)["choices"]
+    assert choice["text"] == f"a{long}"
+    assert choice["message"]["tool_calls"] == [{"custom": {"input": f"a{long}"}}]
+
+
 def test_a_message_without_text_has_none() -> None:
     assert message({"role": "assistant", "content": None}) == {"role": "assistant", "content": None}
     assert joined({"finish_reason": "stop"})["choices"] == [

@@ -90,6 +90,8 @@ def test_an_answer_passes_as_the_bytes_that_came(content: bytes) -> None:
         ({"prompt_tokens": 5, "total_tokens": 5}, 5, False),
         ({"total_tokens": 5}, 5, False),
         ({"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}, 5, False),
+        ({"prompt_tokens": 5, "total_tokens": 9}, 5, False),
+        ({"prompt_tokens": 0, "total_tokens": 5}, 5, False),
         ({"prompt_tokens": 0, "total_tokens": 0}, 7, True),
         ({"prompt_tokens": -5}, 7, True),
         ({"prompt_tokens": True}, 7, True),

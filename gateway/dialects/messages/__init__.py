@@ -1,0 +1,1 @@
+"""The messages API of Anthropic as a dialect."""
