@@ -166,6 +166,8 @@ def _is_vector(element: Any, abridged: Abridged | None) -> bool:
 
 
 def _reported(usage: Any) -> ReportedUsage | None:
-    """The count of the input; some upstreams tell nothing but the total, and nothing was generated."""
+    """The count of the input: all that is told, since nothing is generated; some upstreams tell the total alone."""
     found = read_usage(usage)
-    return None if found is None else ReportedUsage(found.prompt or found.total, 0, found.details)
+    if found is None:
+        return None
+    return ReportedUsage(found.prompt or found.total or found.completion, 0, found.details)
