@@ -7,7 +7,7 @@ streamed.
 from collections.abc import Generator
 
 from gateway.dialects.count_tokens.answer import CountDocument, CountJoiner, CountReader, read_document
-from gateway.dialects.dialect import AnswerIdentity
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.messages import request
 from gateway.dialects.messages.dialect import MESSAGES
@@ -24,9 +24,10 @@ class CountTokensDialect:
     path = "/v1/messages/count_tokens"
     upstream_path = "/messages/count_tokens"
     operation = "count_tokens"
-    forwarded = MESSAGES.forwarded
+    forwarded: tuple[str, ...] = MESSAGES.forwarded
     forwards_query = True
-    id_field = MESSAGES.id_field
+    id_field: str | None = MESSAGES.id_field
+    keeping: AnswerKeeping | None = None
     keepalive = MESSAGES.keepalive
     terminal = b""
     read_error = staticmethod(MESSAGES.read_error)

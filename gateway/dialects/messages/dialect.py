@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from gateway.dialects import error_shapes
-from gateway.dialects.dialect import AnswerIdentity, Refusal, UpstreamMessage
+from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.messages import document, errors, frames, request
 from gateway.dialects.messages.joining import MessagesJoiner
@@ -25,9 +25,10 @@ class MessagesDialect:
     path = "/v1/messages"
     upstream_path = "/messages"
     operation = "chat"
-    forwarded = ("anthropic-version", "anthropic-beta")
+    forwarded: tuple[str, ...] = ("anthropic-version", "anthropic-beta")
     forwards_query = True
     id_field: str | None = "request-id"
+    keeping: AnswerKeeping | None = None
     keepalive = frames.PING
     terminal = b""  # the end of the body ends a stream: a broken one has no `message_stop`
 

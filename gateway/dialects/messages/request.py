@@ -7,8 +7,8 @@ from gateway.dialects.relayed_request import (
     NOT_SENT,
     RelayedFields,
     RelayedRequest,
+    check_list_of_objects,
     checked_fields,
-    fault_of_list,
     read_source,
     without_own_fields,
 )
@@ -75,7 +75,5 @@ def parse_count(content: Buffer | RequestBody) -> CountRequest:
 def _checked(content: Buffer | RequestBody) -> tuple[RequestBody, RelayedFields]:
     source = read_source(content, ACTED_ON)
     fields = checked_fields(RelayedFields, source.document)
-    fault = fault_of_list(source.document, "messages")
-    if fault is not None:
-        raise fault
+    check_list_of_objects(source.document, "messages")
     return source, fields

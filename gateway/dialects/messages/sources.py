@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gateway.dialects.images import ANTHROPIC_TOKENS, HEAD_CHARACTERS, image_tokens
+from gateway.dialects.image_size import HEAD_CHARACTERS
+from gateway.dialects.images import ANTHROPIC_TOKENS, image_tokens
 from gateway.wire.json_members import Buffer
 
 # What a document costs that is only referred to: the whole context of most models.
