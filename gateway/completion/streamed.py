@@ -72,6 +72,7 @@ class StreamedCompletion(Completion):
         self._plan = plan
         self._limits = limits
         self._model_id = call.model_id
+        self._dialect = call.dialect.name
         self._duration_limit: asyncio.TimerHandle | None = None
         self._usage_limit: asyncio.TimerHandle | None = None  # runs from the leave of the last subscriber
         self._waiting: list[DecisionCall] = []
@@ -88,7 +89,7 @@ class StreamedCompletion(Completion):
         return describe(self.id, state, numbers, self.facts())
 
     def facts(self) -> StreamFacts:
-        return StreamFacts(self.created, self._model_id, self.answer.facts())
+        return StreamFacts(self.created, self._model_id, self._dialect, self.answer.facts())
 
     def headers(self) -> dict[str, str]:
         """Who answers, how fast and at which try, as response headers; nothing while that is not known."""

@@ -24,10 +24,14 @@ class AnswerFacts(NamedTuple):
 
 
 class StreamFacts(NamedTuple):
-    """What is told of a stream beside its counts. `created`: Unix seconds; `model`: as the client has named it."""
+    """What is told of a stream beside its counts. `created`: Unix seconds; `model`: as the client has named it.
+
+    `dialect`: the name of the dialect in which it is asked and answered.
+    """
 
     created: int
     model: str
+    dialect: str
     answer: AnswerFacts
 
 
@@ -39,6 +43,7 @@ def describe(stream_id: str, state: str, numbers: StreamStatistics, facts: Strea
         "object": "stream",
         "created": facts.created,
         "model": facts.model,
+        "dialect": facts.dialect,
         "state": state,
         "ending": numbers.ending,
         "readers": numbers.subscribers,

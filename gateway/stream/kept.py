@@ -27,9 +27,10 @@ def entry_of(production: Production, numbers: StreamStatistics, blocks: Iterable
     """The entry of a stream that has ended and has no subscriber. `blocks`: its packed log."""
     log = production.stream.log
     assert log.ending is not None
-    created, model, answer = production.facts()
+    created, model, dialect, answer = production.facts()
     counts = numbers.subscribers_total, numbers.lagged_subscribers, numbers.bytes, numbers.deliveries, numbers.sends
-    facts = json_text.dumps_to_keep([log.epoch, log.next_seq, log.ending.name, *counts, created, model, *answer])
+    ended = log.epoch, log.next_seq, log.ending.name
+    facts = json_text.dumps_to_keep([*ended, *counts, created, model, dialect, *answer])
     owner, key, fingerprint = production.owner, production.key, production.fingerprint
     return owner, key, fingerprint, log.terminal, log.keepalive, facts, *blocks
 
@@ -66,8 +67,8 @@ class KeptStream:
         epoch, next_seq, ending, *counts = json_text.loads(entry[5])
         self._log_facts: tuple[str, int, Ending] = epoch, next_seq, Ending[ending]
         self._counts: list[int] = counts[:5]
-        created, model, *answer = counts[5:]
-        self._facts = StreamFacts(created, model, AnswerFacts(*answer))
+        created, model, dialect, *answer = counts[5:]
+        self._facts = StreamFacts(created, model, dialect, AnswerFacts(*answer))
 
     @property
     def owner(self) -> str:

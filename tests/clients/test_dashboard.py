@@ -1,5 +1,6 @@
 """The dashboard in a real browser: live, honest about a lost connection, and deaf to what completions say."""
 
+import json
 import math
 import re
 import time
@@ -19,6 +20,7 @@ from tests.kit.forwarder import Forwarder
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call, fetch
 from tests.kit.keyring import Keyring, MadeKey
+from tests.kit.messages import speaking
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 
@@ -201,6 +203,33 @@ def test_a_chosen_stream_is_read_as_its_tokens_arrive(browser: Any, gateway: Gat
         choose(page, other)
         page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(8))
         assert page.locator("[aria-pressed=true]").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "asked"),
+    [
+        ("messages", {"max_tokens": 1000}),
+        ("responses", {"input": "Hello"}),
+        ("completions", {"prompt": "Hello"}),
+    ],
+)
+def test_the_text_of_a_stream_of_any_dialect_is_shown(
+    browser: Any, logs: Path, alpha: Upstream, tmp_path: Path, dialect: str, asked: dict[str, Any]
+) -> None:
+    storage = f'[storage]\npath = "{tmp_path}/d.db"\n'
+    gateway = LocalGateway(logs, speaking([(alpha, [MODEL])], "chat", dialect, sections=storage), KEYS)
+    try:
+        with opened(browser, gateway.port) as page:
+            told = body({"gap_ms": 5, "tokens": 50}) | asked
+            answer = call(gateway, "POST", f"/v1/streams?dialect={dialect}", told)
+            assert answer.status == 201
+            stream = json.loads(answer.body)
+            choose(page, stream)
+            wait_for_text(page, "#watched-about", "ended: completed")
+            page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(50))
+            assert json.loads(call(gateway, "GET", f"/v1/streams/{stream['id']}").body)["dialect"] == dialect
+    finally:
+        gateway.close()
 
 
 def test_a_dropped_connection_is_shown_and_recovers_without_gap_or_duplicate(browser: Any, gateway: Gateway) -> None:

@@ -34,7 +34,7 @@ class Talk:
         return {}
 
     def facts(self) -> StreamFacts:
-        return StreamFacts(1, "m", AnswerFacts())
+        return StreamFacts(1, "m", "chat", AnswerFacts())
 
     def describe(self) -> dict[str, Any]:
         return {"id": self.id}

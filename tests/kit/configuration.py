@@ -6,6 +6,7 @@ from typing import Protocol
 from .completions import UPSTREAM_KEY
 
 KEYS = {"TEST_UPSTREAM_KEY": UPSTREAM_KEY}
+EVERY_DIALECT = 'dialects = ["chat", "responses", "messages", "completions", "embeddings"]'
 # Asks the upstreams in the order of the configuration, however often they fail: tests make them fail by the dozen.
 ORDERED = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
 
@@ -33,7 +34,7 @@ def configuration(
     parts = [sections if "[server]" in sections else f'[server]\nlisten = "127.0.0.1:0"\n{sections}']
     for upstream, models in upstreams:
         parts.append(f'[[upstreams]]\nname = "{upstream.name}"\nbase_url = "{upstream.base_url}"')
-        parts.append('api_key_env = "TEST_UPSTREAM_KEY"\ndialects = ["chat", "responses", "messages"]')
+        parts.append(f'api_key_env = "TEST_UPSTREAM_KEY"\n{EVERY_DIALECT}')
         given, output = (prices or {}).get(upstream.name, (2.5, 10.0))
         for model in models:
             parts.append(f'[[upstreams.models]]\nid = "{model}"\nupstream_id = "{model.rpartition("/")[2]}-2024"')

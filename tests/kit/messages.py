@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .completions import PROMPT
-from .configuration import KEYS, ORDERED, Served, configuration
+from .configuration import EVERY_DIALECT, KEYS, ORDERED, Served, configuration
 from .gateway import LocalGateway
 
 MODEL = "anthropic/claude-x"
@@ -27,8 +27,7 @@ def ask_message(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 def speaking(served: Served, *dialects: str, sections: str = ORDERED) -> str:
     """A configuration of upstreams that speak these dialects."""
     words = ", ".join(f'"{dialect}"' for dialect in dialects)
-    key = 'api_key_env = "TEST_UPSTREAM_KEY"'
-    return configuration(served, sections).replace(key, f"{key}\ndialects = [{words}]")
+    return configuration(served, sections).replace(EVERY_DIALECT, f"dialects = [{words}]")
 
 
 def messages_gateway(logs: Path, served: Served, sections: str = ORDERED) -> LocalGateway:

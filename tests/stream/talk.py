@@ -36,7 +36,7 @@ class Talk:
         return describe(self.id, state, self.stream.statistics(), self.facts())
 
     def facts(self) -> StreamFacts:
-        return StreamFacts(1, "m", AnswerFacts("alpha"))
+        return StreamFacts(1, "m", "chat", AnswerFacts("alpha"))
 
     def announce(self) -> None:
         self.announced = True

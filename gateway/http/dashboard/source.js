@@ -6,16 +6,18 @@ const RETRY_MS = 3000;
 export class Source {
   #url;
   #on;
+  #names;
   #events = null;
   #lastId = "";
   #timer = 0;
   #closed = false;
 
   // on: the callbacks message(text), state(word) and refused(status, message), and perhaps end, gap and reset, which
-  // get the fields of the control event of that name
-  constructor(url, on) {
+  // get the fields of the control event of that name. names: of the events that are messages too
+  constructor(url, on, names = []) {
     this.#url = url;
     this.#on = on;
+    this.#names = names;
     this.#open();
   }
 
@@ -28,11 +30,13 @@ export class Source {
   #open() {
     const events = (this.#events = new EventSource(this.#address()));
     events.onmessage = (event) => this.#on.message(this.#dataOf(event));
+    for (const name of this.#names) events.addEventListener(name, events.onmessage);
     for (const name of ["end", "gap", "reset"]) {
       events.addEventListener(name, (event) => this.#on[name]?.(JSON.parse(this.#dataOf(event))));
     }
     events.onopen = () => this.#on.state("live");
-    events.onerror = () => this.#onError(events);
+    // An event that is named `error` comes here, too, and has data; the connection's own has none.
+    events.onerror = (event) => (event instanceof MessageEvent ? events.onmessage(event) : this.#onError(events));
   }
 
   // The address with the id of the last event, which a new EventSource does not know.

@@ -8,6 +8,15 @@ const MAX_SHOWN = 200_000; // characters that are shown; older ones are removed
 const MAX_NODE = 4000; // characters of one text node; the oldest characters are removed node by node
 const STEP_MS = 50; // the least time between two changes of the document
 
+// The named events with text, of messages and of responses.
+const NAMES = [
+  "content_block_delta",
+  ...["output_text", "refusal", "reasoning_text", "reasoning_summary_text", "function_call_arguments"].map(
+    (part) => `response.${part}.delta`,
+  ),
+  "response.custom_tool_call_input.delta",
+];
+
 // The text of one event: content, reasoning, a refusal, the arguments of tool calls; or the message of an error.
 function saidBy(data) {
   let chunk;
@@ -17,13 +26,16 @@ function saidBy(data) {
     return "";
   }
   if (chunk.error) return `\n[${chunk.error.message}]`;
-  return (chunk.choices ?? []).map(({ delta }) => saidIn(delta ?? {})).join("");
+  if (chunk.type === "content_block_delta") return saidIn(chunk.delta ?? {});
+  if (typeof chunk.delta === "string") return chunk.delta;
+  return (chunk.choices ?? []).map((choice) => saidIn(choice.delta ?? choice)).join("");
 }
 
 function saidIn(delta) {
   const calls = (delta.tool_calls ?? []).flatMap(({ function: called }) => [called?.name, called?.arguments]);
   const reasoning = delta.reasoning_content ?? delta.reasoning;
-  return [reasoning, delta.content, delta.refusal, ...calls].filter((part) => typeof part === "string").join("");
+  const parts = [reasoning, delta.thinking, delta.content, delta.text, delta.refusal, delta.partial_json, ...calls];
+  return parts.filter((part) => typeof part === "string").join("");
 }
 
 // A text that grows at its end, and from which the oldest characters are removed.
@@ -100,14 +112,15 @@ export class Watched {
     const query = token ? `?token=${encodeURIComponent(token)}` : "";
     this.#text.clear();
     this.#tell("connecting");
-    this.#source = new Source(`v1/streams/${encodeURIComponent(this.id)}/events${query}`, {
+    const on = {
       message: (data) => this.#text.add(saidBy(data)),
       end: ({ ending }) => this.#onEnd(ending),
       gap: ({ missed }) => this.#text.add(`\n[${missed === 1 ? "1 event is" : `${missed ?? "some"} events are`} gone]\n`),
       reset: () => this.#text.clear(),
       state: (state) => this.#tell(state),
       refused: (status, message) => this.#onRefused(status, message),
-    });
+    };
+    this.#source = new Source(`v1/streams/${encodeURIComponent(this.id)}/events${query}`, on, NAMES);
   }
 
   #onEnd(ending) {
