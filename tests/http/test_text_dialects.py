@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kit.completions import ENDLESS, MODEL, PROMPT, QUICK, text
-from tests.kit.configuration import KEYS, ORDERED, configuration
+from tests.kit.configuration import KEYS, ORDERED, Served, configuration
 from tests.kit.dialects import SpeakingKeyring, speaking
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
@@ -28,7 +28,7 @@ class Stage:
     def __init__(self, logs: Path, alpha: Upstream) -> None:
         self.content = b""
         self.raw = RawUpstream(lambda request: json_answer(200, self.content), "raw")
-        served = [(self.raw, [MODEL, "pair"]), (alpha, ["pair"])]
+        served: Served = [(self.raw, [MODEL, "pair"]), (alpha, ["pair"])]
         self.gateway = LocalGateway(logs, speaking(served, ORDERED), KEYS)
 
     def post(self, path: str, **body: Any) -> Answer:
