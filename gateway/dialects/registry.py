@@ -8,9 +8,10 @@ from gateway.dialects.count_tokens.dialect import COUNT_TOKENS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.embeddings.dialect import EMBEDDINGS
 from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.responses.dialect import RESPONSES
 
 # The first is used where a request names none.
-DIALECTS: tuple[Dialect, ...] = (CHAT, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
+DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 

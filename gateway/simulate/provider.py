@@ -23,6 +23,7 @@ from gateway.simulate.feed import feed
 from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.messages import COUNT_TOKENS, MESSAGES
 from gateway.simulate.plan import plan, whole
+from gateway.simulate.responses import RESPONSES
 from gateway.simulate.script import Script
 from gateway.simulate.steps import Step
 from gateway.simulate.tally import ProviderStatistics, Tally
@@ -30,13 +31,8 @@ from gateway.simulate.tally import ProviderStatistics, Tally
 BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-DIALECTS: tuple[SimulatedDialect, ...] = (
-    CHAT,
-    MESSAGES,
-    COUNT_TOKENS,
-    COMPLETIONS,
-    EMBEDDINGS,
-)  # a new dialect is a line here
+# A new dialect is a word here.
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
 _METHODS = {
     "/v1/models": "GET",
     "/v1/events": "GET",

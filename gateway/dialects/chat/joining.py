@@ -11,6 +11,8 @@ from gateway.dialects.chat.shapes import JOINED_EVENT
 from gateway.dialects.choices.joining import MEMBERS_OF_CHOICE, PLAIN, ChoicesJoiner, Steps
 from gateway.wire.json_pieces import Elements, Members
 
+_CALLS_OF_STEP = 100  # fragments of tool calls: 2 ms
+
 
 class ChatJoiner(ChoicesJoiner):
     """Joins the events of one chat completion."""
@@ -48,7 +50,9 @@ class ChatJoiner(ChoicesJoiner):
             message: Members = {"role": PLAIN.write("assistant"), "content": null}
             begun: Members = {"index": PLAIN.write(index), "message": message, "finish_reason": null}
             known = self._choices[index] = begun, message
-        for fragment in delta.pop("tool_calls", None) or ():
+        for number, fragment in enumerate(delta.pop("tool_calls", None) or (), 1):
+            if number % _CALLS_OF_STEP == 0:
+                yield
             self._count_more(1)
             yield from self._merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
         choice.pop("message", None)

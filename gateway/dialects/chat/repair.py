@@ -95,7 +95,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
     text, role = delta.get("content"), delta.get("role")
     if not (isinstance(text, str | None) and isinstance(role, str | None) and isinstance(model, str)):
         return None
-    if index not in identity.choices_seen and not role:
+    if index not in identity.choices_seen and (not role or len(identity.choices_seen) >= MAX_CHOICES):
         return None
     if not identity.id_seen:
         if not (isinstance(given_id, str) and given_id and model):
@@ -184,6 +184,8 @@ def _repair_role(choice: dict[str, Any], identity: Identity) -> bool:
         del delta["role"]
         changed = True
     if index not in identity.choices_seen:
+        if len(identity.choices_seen) >= MAX_CHOICES:
+            raise ValueError(f"more than {MAX_CHOICES} choices")
         identity.choices_seen.add(index)
         if not delta.get("role"):
             delta["role"] = "assistant"

@@ -6,7 +6,7 @@ In: the object of an event or of a whole answer. Out: the object, changed in pla
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-MAX_CHOICES = 256  # choices of one event or answer; OpenAI's API allows 128
+MAX_CHOICES = 256  # choices of one answer; OpenAI's API allows 128
 
 # The keys that an event with nothing but text may have.
 PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})

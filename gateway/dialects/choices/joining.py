@@ -18,7 +18,8 @@ MAX_LEVELS = 4  # of objects whose texts come in pieces: a choice, its message, 
 MAX_MEMBERS = 100_000  # of all choices, calls and objects whose texts come in pieces
 MEMBERS_OF_CHOICE = 8  # as which a choice counts
 _MEMBERS_OF_STEP = 1000  # 4 ms
-_AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
+# Bytes of events, and members, of which a document is written in one step: 3 ms.
+_AT_ONCE, _MEMBERS_AT_ONCE = 1 << 18, 1000
 _SAYS_NOTHING = (None, "")  # such a value replaces none that came before
 PLAIN = PieceWriter()
 
@@ -87,7 +88,8 @@ class ChoicesJoiner(ABC):
             "object": PLAIN.write(self.whole_object),
             "choices": self._whole_choices(),
         }
-        return JoinedCompletion(completion, usage, is_short=self._size <= _AT_ONCE)
+        is_short = self._size <= _AT_ONCE and self._count <= _MEMBERS_AT_ONCE
+        return JoinedCompletion(completion, usage, is_short=is_short)
 
     # --- what a dialect knows
 

@@ -37,7 +37,7 @@ class ChoicesFields(RelayedFields):
 class ListedModels(BaseModel):
     """The member `models` of a request without `model`: what `gateway.models` is, in older documents of Auriko."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     models: Models
 
