@@ -199,7 +199,9 @@ def test_embeddings_are_paid_by_the_tokens_of_the_input_and_no_others(
         key = keyring.create(balance_usd="0.001")  # 400 tokens
         asked = {"model": MODEL, "input": "word " * 40}
         answer = call(gateway, "POST", EMBEDDINGS, asked, Authorization=key.bearer)
-        refused = call(gateway, "POST", EMBEDDINGS, {"model": MODEL, "input": "word " * 800}, Authorization=key.bearer)
+        refused = call(
+            gateway, "POST", EMBEDDINGS, {"model": MODEL, "input": "word " * 800}, Authorization=key.bearer
+        )
         (record,) = keyring.records(key, 1)
     assert (answer.status, refused.status) == (200, 402)
     tokens = json.loads(answer.body)["usage"]["prompt_tokens"]
