@@ -10,14 +10,15 @@ import pytest
 
 from tests.kit.completions import ENDLESS, MODEL, PROMPT, QUICK, text
 from tests.kit.configuration import KEYS, ORDERED, Served, configuration
-from tests.kit.dialects import SpeakingKeyring, speaking
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
+from tests.kit.keyring import Keyring
 from tests.kit.raw_upstream import RawUpstream, json_answer
 from tests.kit.upstreams import Upstream
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 LONGEST_TURN = 0.02  # seconds of processor time, as of every other long answer (tests/cases)
+DONE = b"data: [DONE]\n\n"
 ASKED = {"model": MODEL, "prompt": PROMPT}
 VECTOR = base64.b64encode(bytes(range(256)) * 24).decode()
 
@@ -29,7 +30,7 @@ class Stage:
         self.content = b""
         self.raw = RawUpstream(lambda request: json_answer(200, self.content), "raw")
         served: Served = [(self.raw, [MODEL, "pair"]), (alpha, ["pair"])]
-        self.gateway = LocalGateway(logs, speaking(served, ORDERED), KEYS)
+        self.gateway = LocalGateway(logs, configuration(served, ORDERED), KEYS)
 
     def post(self, path: str, **body: Any) -> Answer:
         return call(self.gateway, "POST", path, body)
@@ -50,7 +51,7 @@ def stage(logs: Path, alpha: Upstream) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
-    gateway = LocalGateway(logs, speaking([(alpha, [MODEL])]), KEYS)
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
     try:
         yield gateway
     finally:
@@ -125,6 +126,23 @@ def test_an_upstream_that_answers_in_another_dialect_loses_to_the_next_one(stage
         assert (alone.status, alone.error()["code"]) == (502, "upstream_error")
 
 
+def test_events_in_the_place_of_a_whole_completion_are_joined_and_in_the_place_of_vectors_are_an_error(
+    stage: Stage,
+) -> None:
+    for words in (["one", " two"], ["x" * 200_000, "y"]):
+        choices = [{"index": 0, "text": word} for word in words]
+        choices.append({"index": 0, "text": "", "finish_reason": "stop"})
+        stage.content = (
+            b"".join(b"data: %b\n\n" % json.dumps({"choices": [each]}).encode() for each in choices) + DONE
+        )
+        completion = stage.post(COMPLETIONS, **ASKED)
+        (choice,) = json.loads(completion.body)["choices"]
+        assert (choice["text"], choice["finish_reason"]) == ("".join(words), "stop")
+    vectors = stage.post(EMBEDDINGS, model=MODEL, input="a")
+    assert (vectors.status, vectors.error()["code"]) == (502, "upstream_error")
+    assert "not streamed" in vectors.error()["message"]
+
+
 @pytest.mark.parametrize(
     "vector", [f'"{VECTOR}"', json.dumps([0.123456789, -1e-05] * 1000)], ids=["base64", "numbers"]
 )
@@ -180,7 +198,7 @@ def test_a_body_of_another_dialect_is_refused_and_nothing_is_started(
 def test_an_upstream_that_does_not_speak_the_dialect_is_not_asked(
     logs: Path, alpha: Upstream, path: str, content: dict[str, Any]
 ) -> None:
-    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])], dialects=["chat"]), KEYS)
     try:
         before = alpha.statistics()
         answer = call(gateway, "POST", path, {"model": MODEL, **content})
@@ -194,7 +212,7 @@ def test_an_upstream_that_does_not_speak_the_dialect_is_not_asked(
 def test_embeddings_are_paid_by_the_tokens_of_the_input_and_no_others(
     logs: Path, tmp_path: Path, alpha: Upstream
 ) -> None:
-    keyring = SpeakingKeyring(tmp_path, [(alpha, [MODEL])])
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
     with keyring.serving(logs) as gateway:
         key = keyring.create(balance_usd="0.001")  # 400 tokens
         asked = {"model": MODEL, "input": "word " * 40}
@@ -211,7 +229,7 @@ def test_embeddings_are_paid_by_the_tokens_of_the_input_and_no_others(
 
 
 def test_a_completion_that_uses_up_the_balance_is_cut(logs: Path, tmp_path: Path, alpha: Upstream) -> None:
-    keyring = SpeakingKeyring(tmp_path, [(alpha, [MODEL])])
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])])
     with keyring.serving(logs) as gateway:
         key = keyring.create(balance_usd="0.000400")
         before = alpha.statistics()

@@ -26,9 +26,7 @@ def ask_message(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 
 def speaking(served: Served, *dialects: str, sections: str = ORDERED) -> str:
     """A configuration of upstreams that speak these dialects."""
-    words = ", ".join(f'"{dialect}"' for dialect in dialects)
-    key = 'api_key_env = "TEST_UPSTREAM_KEY"'
-    return configuration(served, sections).replace(key, f"{key}\ndialects = [{words}]")
+    return configuration(served, sections, dialects=dialects)
 
 
 def messages_gateway(logs: Path, served: Served, sections: str = ORDERED) -> LocalGateway:

@@ -92,7 +92,7 @@ class SeenUsage:
 
 def has_inner_usage(payload: Mapping[str, Any]) -> bool:
     """Whether a choice of an event holds a usage object; as a rule it comes with the finish of the choice."""
-    for choice in payload["choices"]:  # noqa: SIM110 -- an `any` over a generator takes twice as long
+    for choice in payload["choices"]:
         if "usage" in choice or (type(delta := choice.get("delta")) is dict and "usage" in delta):
             return True
     return False
