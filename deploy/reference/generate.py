@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import client_tables
 import operation_tables as operation
 import request_tables as requests
 import settings_tables as settings
@@ -37,6 +38,7 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "fields of gateway": partial(requests.request_fields, Gateway, "gateway."),
     "fields of routing": partial(requests.request_fields, RoutingOptions),
     "strategies": requests.strategies,
+    "clients": client_tables.clients,
     "metrics": operation.metrics,
     "log lines": operation.log_lines,
     "fields of a completion": operation.completion_fields,

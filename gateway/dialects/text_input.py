@@ -123,15 +123,14 @@ def _count_value(value: Any, size: int) -> TextInput:
         return TextInput(1, len(value))
     texts = tokens = counted = 0
     for element in value:
-        if isinstance(element, list) and set(map(type, element)) == {int}:
+        if isinstance(element, str):
+            counted += len(element.encode("utf-8", "surrogatepass"))
+        elif isinstance(element, list) and set(map(type, element)) == {int}:
             tokens += len(element)
         elif type(element) is int:
-            tokens += 1
-            continue
-        elif isinstance(element, str):
-            counted += len(element.encode("utf-8", "surrogatepass"))
+            tokens, texts = tokens + 1, texts - 1
         else:
-            counted += len(json_text.dumps(element))
+            return TextInput(len(value), text_tokens(size))
         texts += 1
     return TextInput(max(texts, 1), tokens + text_tokens(counted))
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, QUICK, UPSTREAM_KEY, text
-from tests.kit.configuration import KEYS, ORDERED, Served
-from tests.kit.dialects import speaking
+from tests.kit.configuration import KEYS, ORDERED, Served, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.sdks import LazyModule
 from tests.kit.upstreams import ClosedPort, Upstream
@@ -43,7 +42,7 @@ def gateway(logs: Path, alpha: Upstream, frail_all_session: Upstream) -> Iterato
         (frail_all_session, ["pair"]),
         (alpha, [MODEL, "pair", "unreachable"]),
     ]
-    gateway = LocalGateway(logs, speaking(served, ORDERED), KEYS)
+    gateway = LocalGateway(logs, configuration(served, ORDERED), KEYS)
     try:
         yield gateway
     finally:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.kit.completions import MODEL, text
-from tests.kit.configuration import KEYS
-from tests.kit.dialects import speaking
+from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import Upstream
 
@@ -17,7 +16,7 @@ Run = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
-    gateway = LocalGateway(logs, speaking([(alpha, [MODEL])]), KEYS)
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
     try:
         yield gateway
     finally:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from tests.kit.completions import MODEL, text
-from tests.kit.configuration import KEYS
-from tests.kit.dialects import speaking
+from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import Upstream
 
@@ -49,7 +48,7 @@ def _run(*command: str) -> None:
 
 @pytest.fixture(scope="module")
 def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
-    gateway = LocalGateway(logs, speaking([(alpha, [MODEL])]), KEYS)
+    gateway = LocalGateway(logs, configuration([(alpha, [MODEL])]), KEYS)
     try:
         yield gateway
     finally:

@@ -38,8 +38,8 @@ def counted_in_steps(content: bytes) -> TextInput:
         ([1, "four", 2], (1, 3)),
         ([[1, 2], "four"], (2, 3)),
         ({"prompt_string": "a"}, (1, 6)),
-        ([{"image": "aaaa"}, "four"], (2, 5)),
-        ([True], (1, 1)),
+        ([{"image": "aaaa"}, "four"], (2, 7)),
+        ([True], (1, 2)),
         ([[]], (1, 1)),
     ],
 )

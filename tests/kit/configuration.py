@@ -6,7 +6,6 @@ from typing import Protocol
 from .completions import UPSTREAM_KEY
 
 KEYS = {"TEST_UPSTREAM_KEY": UPSTREAM_KEY}
-EVERY_DIALECT = 'dialects = ["chat", "responses", "messages", "completions", "embeddings"]'
 # Asks the upstreams in the order of the configuration, however often they fail: tests make them fail by the dozen.
 ORDERED = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
 
@@ -24,17 +23,24 @@ class Addressed(Protocol):
 Served = Sequence[tuple[Addressed, Sequence[str]]]  # upstreams with their models
 
 
+SPOKEN = ("chat", "responses", "messages", "completions", "embeddings")  # by the simulated provider
+
+
 def configuration(
-    upstreams: Served, sections: str = "", prices: Mapping[str, tuple[float, float]] | None = None
+    upstreams: Served,
+    sections: str = "",
+    prices: Mapping[str, tuple[float, float]] | None = None,
+    dialects: Sequence[str] = SPOKEN,
 ) -> str:
-    """A configuration file: these upstreams with their models, and all else by default.
+    """A configuration file: these upstreams with their models, which speak these dialects, and all else by default.
 
     `prices`: USD per million tokens of input and output, by the upstream's name; the others cost the same.
     """
     parts = [sections if "[server]" in sections else f'[server]\nlisten = "127.0.0.1:0"\n{sections}']
     for upstream, models in upstreams:
         parts.append(f'[[upstreams]]\nname = "{upstream.name}"\nbase_url = "{upstream.base_url}"')
-        parts.append(f'api_key_env = "TEST_UPSTREAM_KEY"\n{EVERY_DIALECT}')
+        words = ", ".join(f'"{dialect}"' for dialect in dialects)
+        parts.append(f'api_key_env = "TEST_UPSTREAM_KEY"\ndialects = [{words}]')
         given, output = (prices or {}).get(upstream.name, (2.5, 10.0))
         for model in models:
             parts.append(f'[[upstreams.models]]\nid = "{model}"\nupstream_id = "{model.rpartition("/")[2]}-2024"')

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .completions import PROMPT
-from .configuration import EVERY_DIALECT, KEYS, ORDERED, Served, configuration
+from .configuration import KEYS, ORDERED, Served, configuration
 from .gateway import LocalGateway
 
 MODEL = "anthropic/claude-x"
@@ -26,8 +26,7 @@ def ask_message(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 
 def speaking(served: Served, *dialects: str, sections: str = ORDERED) -> str:
     """A configuration of upstreams that speak these dialects."""
-    words = ", ".join(f'"{dialect}"' for dialect in dialects)
-    return configuration(served, sections).replace(EVERY_DIALECT, f"dialects = [{words}]")
+    return configuration(served, sections, dialects=dialects)
 
 
 def messages_gateway(logs: Path, served: Served, sections: str = ORDERED) -> LocalGateway:

@@ -52,7 +52,10 @@ def plain_text(payload: dict[str, Any], shared: SharedMembers) -> str | None:
         shared.begin(given_id, created, model, index)
     elif given_id != shared.id:
         return None
-    shared.choices_seen.add(index)
+    if index not in shared.choices_seen:
+        if len(shared.choices_seen) >= MAX_CHOICES:
+            return None
+        shared.choices_seen.add(index)
     return text
 
 
@@ -60,6 +63,8 @@ def repair_event(payload: dict[str, Any], shared: SharedMembers) -> bool:
     """Repair an event of a stream. Raises `ValueError` if that is impossible."""
     changed = _repair(payload, shared)
     shared.choices_seen.update(choice["index"] for choice in payload["choices"])
+    if len(shared.choices_seen) > MAX_CHOICES:
+        raise ValueError(f"more than {MAX_CHOICES} choices")
     return changed
 
 

@@ -31,6 +31,10 @@ ACTED_ON = (*ChoicesFields.model_fields, "models", *_LIMITS, *_ALTERNATIVES)
 class CompletionsRequest(ChoicesRequest):
     """A checked request for a text completion; its `choices` are those of all prompts."""
 
+    def length_tells_tokens(self) -> bool:
+        """Whether the answer comes without probabilities, and without the prompt, which are no tokens of its own."""
+        return not (self.body.get("logprobs") or self.body.get("echo"))
+
 
 def parse(content: Buffer | RequestBody) -> CompletionsRequest:
     """Check a request's body. Raises `ClientError` that names the field."""

@@ -48,6 +48,13 @@ def test_choices_have_a_limit() -> None:
         repair_event({"choices": [choice] * (MAX_CHOICES + 1)}, SharedMembers("x", 1, "m"))
 
 
+def test_choices_have_a_limit_over_all_events_too() -> None:
+    read = reader()
+    for index in range(MAX_CHOICES):
+        assert not read.read(block(event("a", index=index))).error
+    assert "choices" in str(read.read(block(event("a", index=MAX_CHOICES))).error)
+
+
 @pytest.mark.parametrize("choices", [None, {}, [3], [{"message": {"content": "a"}}], [{"text": ["a"]}]])
 def test_what_is_no_completion_is_refused(choices: Any) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -80,9 +80,10 @@ def test_the_longest_answer_counts_all_alternatives_of_all_prompts(fields: dict[
     assert request.max_output_tokens(UNLIMITED) == tokens
 
 
-def test_the_length_of_an_answer_with_probabilities_tells_nothing() -> None:
+def test_the_length_of_an_answer_with_probabilities_or_with_its_prompt_tells_nothing() -> None:
     assert parse(b'{"model":"m","prompt":"a"}').length_tells_tokens()
     assert not parse(b'{"model":"m","prompt":"a","logprobs":5}').length_tells_tokens()
+    assert not parse(b'{"model":"m","prompt":"a","echo":true}').length_tells_tokens()
 
 
 @pytest.mark.parametrize(
