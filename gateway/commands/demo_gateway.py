@@ -4,6 +4,7 @@ import tempfile
 from decimal import Decimal
 
 from gateway.config import Config
+from gateway.dialects.registry import DIALECTS
 from gateway.run import supervision
 from gateway.run.service import Service
 from gateway.simulate import Provider, Script
@@ -25,6 +26,15 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
   for chunk in client.chat.completions.create(model="demo", stream=True,
                                               messages=[{{"role": "user", "content": "Hello"}}]):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
+
+  and in other dialects:
+  curl -N http://127.0.0.1:{port}/v1/responses -d '{{"model": "demo", "stream": true, "input": "Hello"}}'
+  curl -N http://127.0.0.1:{port}/v1/messages \\
+    -d '{{"model": "demo", "stream": true, "max_tokens": 99, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+  OpenAI().responses.create(model="demo", stream=True, input="Hello")
+  ANTHROPIC_BASE_URL=http://127.0.0.1:{port} ANTHROPIC_API_KEY=demo ANTHROPIC_MODEL=demo claude
+  codex -m demo -c model_provider=demo -c 'model_providers.demo={{name="demo", wire_api="responses",
+    base_url="http://127.0.0.1:{port}/v1"}}'
 
   dashboard: http://127.0.0.1:{port}/dashboard, or in a terminal: rivergate top --url http://127.0.0.1:{port}
   models: demo (both providers; if one fails, the other answers), demo/slow, demo/broken (falls back)
@@ -51,6 +61,7 @@ async def run(port: int) -> None:
 
 
 def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Provider) -> Config:
+    spoken = list(dict.fromkeys(dialect.speaks for dialect in DIALECTS))
     price = {"input_usd_per_mtok": Decimal("0.15"), "output_usd_per_mtok": Decimal("0.60")}
     return Config.model_validate(
         {
@@ -67,16 +78,19 @@ def _config(port: int, folder: str, fast: Provider, slow: Provider, broken: Prov
                 {
                     "name": "broken",
                     "base_url": broken.base_url,
+                    "dialects": spoken,
                     "models": [{"id": "demo/broken", **price}],
                 },
                 {
                     "name": "swift",
                     "base_url": fast.base_url,
+                    "dialects": spoken,
                     "models": [{"id": "demo", **price}, {"id": "demo/broken", **price}],
                 },
                 {
                     "name": "steady",
                     "base_url": slow.base_url,
+                    "dialects": spoken,
                     "models": [{"id": "demo", **price}, {"id": "demo/slow", **price}],
                 },
             ],
