@@ -38,13 +38,11 @@ class Parts(NamedTuple):
     tail: bytes
     rest: bytes | None
 
-    def before(self, digits: bytes) -> bytes:
-        """What stands before the text of the event with this number."""
-        return self.head if self.near is None else self.head + digits + self.near
-
-    def behind(self, digits: bytes) -> bytes:
-        """What stands behind the text and the padding of the event with this number."""
-        return self.tail if self.rest is None else self.tail + digits + self.rest
+    def filled(self, digits: bytes, text: bytes, padding: bytes) -> bytes:
+        """The event with this number, text and padding."""
+        before = self.head if self.near is None else self.head + digits + self.near
+        behind = self.tail if self.rest is None else self.tail + digits + self.rest
+        return before + (text if self.middle is None else text + self.middle + padding) + behind
 
 
 _NO_PARTS = Parts(b"-", None, None, b"", None)  # no block begins so
@@ -53,7 +51,7 @@ _NO_PARTS = Parts(b"-", None, None, b"", None)  # no block begins so
 class NumberedShape(LearnedShape):
     """The shape of one answer's numbered events. Each that fits is counted, so the count tells the next number."""
 
-    __slots__ = ("_base", "_in", "_leads", "_middle", "_near", "_numbers", "_out")
+    __slots__ = ("_base", "_in", "_is_written", "_leads", "_middle", "_near", "_numbers", "_out")
 
     def __init__(self, counts: Counts) -> None:
         super().__init__(counts)
@@ -62,6 +60,7 @@ class NumberedShape(LearnedShape):
         self._near = b""  # what stands between the head and the text of the next event
         self._middle: bytes | None = None
         self._leads = False  # the number stands before the text
+        self._is_written = False  # the next number is in `_near` or in `_chunk_tail`
         self._numbers: Iterator[bytes] = iter(())  # what is compared with the numbers after the next one
 
     @property
@@ -72,7 +71,7 @@ class NumberedShape(LearnedShape):
     def expect(self, number: int) -> None:
         """Expect this number next, since an event was read in full; it must have been counted before."""
         self._base = number - self._counts.events
-        self._chunk_heads = {}  # so that `take` writes the number first
+        self._is_written, self._chunk_heads = False, {}  # so that `take` writes the number first
 
     def forget(self) -> None:
         """Forget the shape, so that the next event is read in full."""
@@ -83,27 +82,28 @@ class NumberedShape(LearnedShape):
         """Count a block that fits and return its frame: the very block if it needs no repair. None: no fit."""
         if self._sample is not None:
             self._learn()
-        parts, digits = self._in, _digits(self.next_number)
-        before, behind = parts.before(digits), parts.behind(digits)
-        text = block.removeprefix(before).removesuffix(behind)
-        if len(text) + len(before) + len(behind) != len(block):
+        if not self._is_written:
+            self._begin_numbers()
+        head, near, tail = self._in.head, self._near, self._chunk_tail[:-2]
+        text = block.removeprefix(head).removeprefix(near).removesuffix(tail)
+        if len(text) + len(head) + len(near) + len(tail) != len(block):
             return None
         padding = b""
-        if (middle := parts.middle) is not None:
-            text, _, padding = text.rpartition(middle)
-            if padding != padding.translate(PLAIN):
+        if self._middle is not None:
+            text, _, padding = text.rpartition(self._middle)
+            if not padding.isalnum() and padding != padding.translate(PLAIN):
                 return None
         if not text or (text != text.translate(PLAIN) and not is_safe_text(text)):
             return None
         counts = self._counts
         counts.events += 1
         counts.text_bytes += len(text)
-        self._chunk_heads = {}
-        if self._same:
-            return block
-        out = self._out
-        inner = text if out.middle is None else text + out.middle + padding
-        return out.before(digits) + inner + out.behind(digits)
+        if self._leads:
+            self._near = next(self._numbers)
+        else:
+            self._chunk_tail = next(self._numbers)
+        self._chunk_heads = {}  # the number may have one more digit than when `take` has measured it
+        return block if self._same else self._out.filled(_digits(self.next_number - 1), text, padding)
 
     def take(self, chunk: bytes) -> bool:
         """Send on a whole transfer chunk as it came, if it is one block of the known shape with the next number."""
@@ -133,7 +133,7 @@ class NumberedShape(LearnedShape):
             self._learn()
         found = NO_CHUNK, size, 0
         if self._same and size < len(CHUNK_LINES):
-            if not self._chunk_heads:
+            if not self._is_written:
                 self._begin_numbers()
             line = CHUNK_LINES[size]
             head = line + self._in.head
@@ -143,13 +143,17 @@ class NumberedShape(LearnedShape):
 
     def _begin_numbers(self) -> None:
         """Write what is to be compared with the next number, and begin with those that follow."""
+        self._is_written, self._chunk_heads = True, {}
         parts, numbers = self._in, _digits_from(self.next_number)
         if parts.near is not None:
             self._numbers = map(add, numbers, repeat(parts.near))
             self._near, self._chunk_tail = next(self._numbers), parts.tail + CRLF
+            return
+        if parts.rest is None:
+            self._numbers = repeat(parts.tail + CRLF)
         else:
-            self._numbers = map(b"".join, zip(repeat(parts.tail), numbers, repeat((parts.rest or b"") + CRLF)))
-            self._near, self._chunk_tail = b"", next(self._numbers)
+            self._numbers = map(b"".join, zip(repeat(parts.tail), numbers, repeat(parts.rest + CRLF)))
+        self._near, self._chunk_tail = b"", next(self._numbers)
 
     def _learn(self) -> None:
         pending, self._sample = self._sample, None
@@ -164,7 +168,7 @@ class NumberedShape(LearnedShape):
         self._in = parts
         self._same = parts == self._out and not (parts.near is None and parts.rest is None)
         self._middle, self._leads = parts.middle, parts.near is not None
-        self._chunk_heads = {}
+        self._is_written, self._chunk_heads = False, {}
 
 
 def _digits(number: int) -> bytes:
