@@ -35,6 +35,7 @@ MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
 ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
 WRONG_VERSION = "this server speaks HTTP/1.1 and HTTP/1.0"
 _CLOSES = web.RequestKey("closes", bool)
+_KNOWN_STATUSES = frozenset(HTTPStatus)  # a dialect may have others: 529
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,7 +51,8 @@ class ErrorResponse:
 
     def encode(self) -> bytes:
         """The bytes of an HTTP/1.1 response on a connection that stays open."""
-        return http1.encode_response(self.status, HTTPStatus(self.status).phrase, self.headers.items()) + self.body
+        phrase = HTTPStatus(self.status).phrase if self.status in _KNOWN_STATUSES else ""
+        return http1.encode_response(self.status, phrase, self.headers.items()) + self.body
 
     def response(self) -> web.Response:
         """The response for aiohttp to write, which adds what the request's HTTP version and method need."""

@@ -65,11 +65,20 @@ def type_of(error: RivergateError) -> str:
 
 
 def envelope(error: RivergateError, request_id: str) -> dict[str, Any]:
-    """The error as clients read it, in an answer and in an event alike."""
+    """The error as clients read it, in an answer and in an event alike.
+
+    The code of the gateway's own error stands where Anthropic's SDKs look for one, unless an upstream has told its
+    own details.
+    """
     told = {name: value for name, value in error.quoted_details.items() if name not in _ENVELOPE}
     return {
         "type": "error",
-        "error": {"type": type_of(error), "message": error.message, **told},
+        "error": {
+            "type": type_of(error),
+            "message": error.message,
+            "details": {"error_code": error.code},
+            **told,
+        },
         "request_id": request_id,
         **error.details,
     }

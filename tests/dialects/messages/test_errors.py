@@ -41,10 +41,8 @@ def refused(error: RivergateError) -> tuple[int, dict[str, Any]]:
     ],
 )
 def test_the_type_follows_from_the_status(error: RivergateError, status: int, kind: str) -> None:
-    assert refused(error) == (
-        status,
-        {"type": "error", "error": {"type": kind, "message": "x"}, "request_id": "req-1"},
-    )
+    told = {"type": kind, "message": "x", "details": {"error_code": error.code}}
+    assert refused(error) == (status, {"type": "error", "error": told, "request_id": "req-1"})
 
 
 def answered(status: int, body: dict[str, Any], wait: int | None = None) -> RivergateError:
@@ -96,19 +94,17 @@ def test_an_error_inside_of_an_answer_keeps_the_type_that_clients_act_on(
 ) -> None:
     failure = ReportedFailure.of(UpstreamMessage("no", kind=kind))
     found, body = refused(failure)
-    assert (found, body["error"]) == (
-        status,
-        {"type": expected, "message": "the upstream reported an error: no"},
-    )
+    assert (found, body["error"]["type"]) == (status, expected)
+    assert body["error"]["message"] == "the upstream reported an error: no"
 
 
 def test_what_an_upstream_and_the_gateway_add_is_kept() -> None:
     error = UpstreamError("x")
-    error.quote_details({"hint": "h", "type": "mine"})
+    error.quote_details({"hint": "h", "type": "mine", "details": {"error_code": "theirs"}})
     error.add_details({"routing_metadata": {"attempts": []}})
     assert refused(error)[1] == {
         "type": "error",
-        "error": {"type": "api_error", "message": "x", "hint": "h"},
+        "error": {"type": "api_error", "message": "x", "hint": "h", "details": {"error_code": "theirs"}},
         "request_id": "req-1",
         "routing_metadata": {"attempts": []},
     }

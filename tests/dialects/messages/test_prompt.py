@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.images import ANTHROPIC_TOKENS
+from gateway.dialects.images import ANTHROPIC_TOKENS, image_tokens
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.messages.prompt import MESSAGE_TOKENS
 from gateway.dialects.messages.sources import REFERENCED_TOKENS
 from gateway.dialects.usage import text_tokens
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 750, 100)  # 100 tokens
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 750, 100)
+IMAGE_TOKENS = image_tokens("data:image/png;base64," + base64.b64encode(PNG).decode()).anthropic
 
 
 def image(size: int = 300, *, kind: str = "image/png") -> dict[str, Any]:
@@ -73,9 +74,9 @@ def test_tools_and_unknown_members_count_by_their_json() -> None:
 def test_an_image_counts_by_the_rule_of_its_provider(kind: str) -> None:
     covered = len(image(kind=kind)["source"]["data"])
     around = text_tokens(len(orjson.dumps(image(kind=kind))) - covered)
-    assert tokens(image(kind=kind)) == 100 + around
+    assert tokens(image(kind=kind)) == IMAGE_TOKENS + around
     nested = {"type": "tool_result", "tool_use_id": "t", "content": [image()]}
-    assert tokens(nested) == 100 + text_tokens(len(orjson.dumps(nested)) - covered)
+    assert tokens(nested) == IMAGE_TOKENS + text_tokens(len(orjson.dumps(nested)) - covered)
 
 
 def test_an_image_that_is_elsewhere_counts_by_the_ceiling() -> None:
@@ -97,7 +98,7 @@ def test_a_document_counts_by_its_bytes_and_one_that_is_elsewhere_by_the_ceiling
 def test_images_inside_of_a_document_count_as_images() -> None:
     block = {"type": "document", "source": {"type": "content", "content": [image()]}}
     covered = len(image()["source"]["data"])
-    assert tokens(block) == 100 + text_tokens(len(orjson.dumps(block)) - covered)
+    assert tokens(block) == IMAGE_TOKENS + text_tokens(len(orjson.dumps(block)) - covered)
 
 
 def test_a_name_that_stands_twice_counts_with_all_of_its_values() -> None:
@@ -124,7 +125,7 @@ def test_images_and_references_of_a_long_body_are_seen_while_it_is_read(order: l
     body = {"model": "m", "messages": [{"role": "user", "content": [picture, url, pdf, USE, FOUND]}]}
     content = orjson.dumps(body)
     rest = text_tokens(len(content) - len(picture["source"]["data"]))
-    assert in_steps(content) == 100 + ANTHROPIC_TOKENS + REFERENCED_TOKENS + rest
+    assert in_steps(content) == IMAGE_TOKENS + ANTHROPIC_TOKENS + REFERENCED_TOKENS + rest
     assert MESSAGES.parse(content).estimate_prompt_tokens() == in_steps(content)
 
 

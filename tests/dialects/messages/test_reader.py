@@ -372,7 +372,11 @@ def test_a_break_is_an_event_that_every_client_raises() -> None:
     (frame,) = reader().break_frames(error)
     assert payload(frame) == {
         "type": "error",
-        "error": {"type": "api_error", "message": "no event\u2028for 60 s"},
+        "error": {
+            "type": "api_error",
+            "message": "no event\u2028for 60 s",
+            "details": {"error_code": "upstream_stalled"},
+        },
         "request_id": "r1",
     }
 

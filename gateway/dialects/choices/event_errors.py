@@ -7,7 +7,8 @@ error only if it says so by `error`, by a status of its own, or by the finish of
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.chat.errors import read_error
+from gateway.dialects.choices.envelope import body_of
+from gateway.dialects.choices.errors import read_error
 from gateway.dialects.dialect import UpstreamMessage
 
 _CODES = ("code", "error_code", "errorCode", "err_code", "status_code", "statusCode", "status")
@@ -42,8 +43,7 @@ def read_words(payload: Mapping[str, Any]) -> UpstreamMessage | None:
 def read_choice_error(choices: list[dict[str, Any]]) -> UpstreamMessage | None:
     """The message of a choice that failed; the choices were repaired before."""
     for choice in choices:
-        body = choice["delta"] if "delta" in choice else choice["message"]
-        error = choice.get("error") or body.get("error")
+        error = choice.get("error") or body_of(choice).get("error")
         if error:
             return read_error({"error": error})
         if choice["finish_reason"] in FAILED_FINISHES:
@@ -65,7 +65,8 @@ def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
     if errors:
         return read_error({"error": errors[0] if isinstance(errors, list) else errors})
     words = next((payload[key] for key in _WORDS if payload.get(key)), None)
-    failed = payload.get("success") is False or str(payload.get("status")).lower() in _FAILED
+    status = payload.get("status")
+    failed = payload.get("success") is False or (isinstance(status, str) and status.lower() in _FAILED)
     code = next((payload[key] for key in _CODES if payload.get(key) is not None), None)
     if not failed and (words is None or code is None or _is_fine(code) or _is_progress(payload, code)):
         return None
@@ -73,7 +74,7 @@ def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
 
 
 def _is_fine(code: Any) -> bool:
-    return code is None or str(code).lower() in _FINE
+    return code is None or (isinstance(code, str | int | float) and str(code).lower() in _FINE)
 
 
 def _is_progress(payload: Mapping[str, Any], code: Any) -> bool:
