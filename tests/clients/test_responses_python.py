@@ -266,6 +266,13 @@ def test_a_cancel_stops_a_response_in_the_background_and_its_provider(client: op
     assert client.responses.retrieve(response_id).status == "cancelled"
 
 
+def test_a_response_that_was_deleted_does_not_exist(client: openai.OpenAI) -> None:
+    response_id, _ = begun(client, {**QUICK, "seed": 953}, 30)
+    client.responses.delete(response_id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response_id)
+
+
 def test_a_response_that_nobody_has_made_is_not_found(client: openai.OpenAI) -> None:
     for call in (
         lambda: client.responses.retrieve("resp_of_nobody"),
