@@ -118,4 +118,13 @@ def test_a_response_that_was_stopped_is_cancelled_and_one_that_broke_off_has_fai
 def test_a_long_response_is_told_as_a_short_one() -> None:
     output = [{"type": "image_generation_call", "result": LONG}]
     frames = [created(0), completed(1, output=output)]
-    assert orjson.loads(KEPT.document(frames) or b"") == response("completed", output=output, usage=USAGE)
+    whole = response("completed", output=output, usage=USAGE)
+    assert orjson.loads(KEPT.document(frames) or b"") == whole
+    for order in (
+        ["response", "sequence_number", "type"],
+        ["type", "response", "sequence_number"],
+        ["response", "x", "type"],
+    ):
+        members = {"type": "response.completed", "sequence_number": 1, "response": whole, "x": {"type": "y"}}
+        frame = sse.frame(orjson.dumps({name: members[name] for name in order}))
+        assert orjson.loads(KEPT.document([created(0), frame]) or b"") == whole
