@@ -9,7 +9,9 @@ written anew for each event. As in `LearnedShape`, `take` is not pure: it calls 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, count, repeat
+from operator import add
 from typing import NamedTuple
 
 import orjson
@@ -36,35 +38,40 @@ class Parts(NamedTuple):
     tail: bytes
     rest: bytes | None
 
-    def before(self, digits: bytes) -> bytes:
-        """What stands before the text of the event with this number."""
-        return self.head if self.near is None else self.head + digits + self.near
-
-    def behind(self, digits: bytes) -> bytes:
-        """What stands behind the text and the padding of the event with this number."""
-        return self.tail if self.rest is None else self.tail + digits + self.rest
+    def filled(self, digits: bytes, text: bytes, padding: bytes) -> bytes:
+        """The event with this number, text and padding."""
+        before = self.head if self.near is None else self.head + digits + self.near
+        behind = self.tail if self.rest is None else self.tail + digits + self.rest
+        return before + (text if self.middle is None else text + self.middle + padding) + behind
 
 
 _NO_PARTS = Parts(b"-", None, None, b"", None)  # no block begins so
 
 
 class NumberedShape(LearnedShape):
-    """The shape of one answer's numbered events."""
+    """The shape of one answer's numbered events. Each that fits is counted, so the count tells the next number."""
 
-    __slots__ = ("_in", "_middle", "_near", "_near_rest", "_out", "_rest", "next_number")
+    __slots__ = ("_base", "_in", "_is_written", "_leads", "_middle", "_near", "_numbers", "_out")
 
     def __init__(self, counts: Counts) -> None:
         super().__init__(counts)
-        self.next_number = 0  # of the next event
-        self._near = b""  # what stands between the head and the text of the next event
+        self._base = 0  # the number of the next event, less the events that were counted
         self._in = self._out = _NO_PARTS
-        # The parts that `take` needs for each event: an attribute of its own is found in a third of the time.
-        self._near_rest, self._middle, self._rest = _NO_PARTS.near, _NO_PARTS.middle, b""
+        self._near = b""  # what stands between the head and the text of the next event
+        self._middle: bytes | None = None
+        self._leads = False  # the number stands before the text
+        self._is_written = False  # the next number is in `_near` or in `_chunk_tail`
+        self._numbers: Iterator[bytes] = iter(())  # what is compared with the numbers after the next one
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next event."""
+        return self._base + self._counts.events
 
     def expect(self, number: int) -> None:
-        """Expect this number next, since an event did not come by `take`."""
-        self.next_number = number
-        self._chunk_heads = {}  # so that `take` writes the number first
+        """Expect this number next, since an event was read in full; it must have been counted before."""
+        self._base = number - self._counts.events
+        self._is_written, self._chunk_heads = False, {}  # so that `take` writes the number first
 
     def forget(self) -> None:
         """Forget the shape, so that the next event is read in full."""
@@ -75,71 +82,78 @@ class NumberedShape(LearnedShape):
         """Count a block that fits and return its frame: the very block if it needs no repair. None: no fit."""
         if self._sample is not None:
             self._learn()
-        parts, digits = self._in, self._digits()
-        before, behind = parts.before(digits), parts.behind(digits)
-        text = block.removeprefix(before).removesuffix(behind)
-        if len(text) + len(before) + len(behind) != len(block):
+        if not self._is_written:
+            self._begin_numbers()
+        head, near, tail = self._in.head, self._near, self._chunk_tail[:-2]
+        text = block.removeprefix(head).removeprefix(near).removesuffix(tail)
+        if len(text) + len(head) + len(near) + len(tail) != len(block):
             return None
         padding = b""
-        if (middle := parts.middle) is not None:
-            text, _, padding = text.rpartition(middle)
-            if padding != padding.translate(PLAIN):
+        if self._middle is not None:
+            text, _, padding = text.rpartition(self._middle)
+            if not padding.isalnum() and padding != padding.translate(PLAIN):
                 return None
         if not text or (text != text.translate(PLAIN) and not is_safe_text(text)):
             return None
         counts = self._counts
         counts.events += 1
         counts.text_bytes += len(text)
-        self.expect(self.next_number + 1)
-        if self._same:
-            return block
-        out = self._out
-        inner = text if out.middle is None else text + out.middle + padding
-        return out.before(digits) + inner + out.behind(digits)
+        if self._leads:
+            self._near = next(self._numbers)
+        else:
+            self._chunk_tail = next(self._numbers)
+        self._chunk_heads = {}  # the number may have one more digit than when `take` has measured it
+        return block if self._same else self._out.filled(_digits(self.next_number - 1), text, padding)
 
     def take(self, chunk: bytes) -> bool:
         """Send on a whole transfer chunk as it came, if it is one block of the known shape with the next number."""
         head, around, start = self._chunk_heads.get(len(chunk)) or self._chunk_head(len(chunk))
         text = chunk.removeprefix(head).removeprefix(self._near).removesuffix(self._chunk_tail)
-        size = len(text)
-        if not size or size + around != len(chunk) or not self.is_open:
+        if len(text) + around != len(chunk) or not self.is_open:
             return False
-        if (middle := self._middle) is not None:
-            text, _, padding = text.rpartition(middle)
-            size = len(text)
-            if not (size and (padding.isalnum() or padding == padding.translate(PLAIN))):
+        if self._middle is not None:
+            text, _, padding = text.rpartition(self._middle)  # no text if it is not there
+            if not padding.isalnum() and padding != padding.translate(PLAIN):
                 return False
-        if text != text.translate(PLAIN) and not is_safe_text(text):
+        if not text or (text != text.translate(PLAIN) and not is_safe_text(text)):
             return False
         counts = self._counts
         counts.events += 1
-        counts.text_bytes += size
-        number = self.next_number = self.next_number + 1
-        digits = _DIGITS[number] if number < 4096 else b"%d" % number
-        if (near := self._near_rest) is not None:
-            self._near = digits + near
+        counts.text_bytes += len(text)
+        if self._leads:
+            self._near = next(self._numbers)
         else:
-            self._chunk_tail = self._tail + digits + self._rest
+            self._chunk_tail = next(self._numbers)
         on_frame = self.on_frame  # a local variable, since CPython 3.11 is slow at calling what a slot holds
         on_frame(chunk[start:-2], chunk)
         return True
-
-    def _digits(self) -> bytes:
-        number = self.next_number
-        return _DIGITS[number] if number < 4096 else b"%d" % number
 
     def _chunk_head(self, size: int) -> tuple[bytes, int, int]:
         if self._sample is not None:
             self._learn()
         found = NO_CHUNK, size, 0
         if self._same and size < len(CHUNK_LINES):
-            line, parts, digits = CHUNK_LINES[size], self._in, self._digits()
-            head = line + parts.head
-            self._near = b"" if parts.near is None else digits + parts.near
-            self._chunk_tail = parts.behind(digits) + CRLF
+            if not self._is_written:
+                self._begin_numbers()
+            line = CHUNK_LINES[size]
+            head = line + self._in.head
             found = head, len(head) + len(self._near) + len(self._chunk_tail), len(line)
         self._chunk_heads[size] = found
         return found
+
+    def _begin_numbers(self) -> None:
+        """Write what is to be compared with the next number, and begin with those that follow."""
+        self._is_written, self._chunk_heads = True, {}
+        parts, numbers = self._in, _digits_from(self.next_number)
+        if parts.near is not None:
+            self._numbers = map(add, numbers, repeat(parts.near))
+            self._near, self._chunk_tail = next(self._numbers), parts.tail + CRLF
+            return
+        if parts.rest is None:
+            self._numbers = repeat(parts.tail + CRLF)
+        else:
+            self._numbers = map(b"".join, zip(repeat(parts.tail), numbers, repeat(parts.rest + CRLF)))
+        self._near, self._chunk_tail = b"", next(self._numbers)
 
     def _learn(self) -> None:
         pending, self._sample = self._sample, None
@@ -153,9 +167,18 @@ class NumberedShape(LearnedShape):
         parts, self._out = found or (_NO_PARTS, _NO_PARTS)
         self._in = parts
         self._same = parts == self._out and not (parts.near is None and parts.rest is None)
-        self._near_rest, self._middle, self._tail = parts.near, parts.middle, parts.tail
-        self._rest = (parts.rest or b"") + CRLF
-        self._chunk_heads = {}
+        self._middle, self._leads = parts.middle, parts.near is not None
+        self._is_written, self._chunk_heads = False, {}
+
+
+def _digits(number: int) -> bytes:
+    return _DIGITS[number] if number < len(_DIGITS) else b"%d" % number
+
+
+def _digits_from(number: int) -> Iterator[bytes]:
+    """The digits of all numbers from this one on, without a step of Python for each."""
+    few = map(_DIGITS.__getitem__, range(number, len(_DIGITS)))
+    return chain(few, map(b"%d".__mod__, count(max(number, len(_DIGITS)))))
 
 
 def learn_numbered(sample: Sample) -> tuple[Parts, Parts] | None:
@@ -189,10 +212,10 @@ def _split(frame: bytes, sample: Sample) -> Parts | None:
 
 def _span(frame: bytes, name: str | None, pattern: "re.Pattern[bytes]") -> tuple[int, int] | None:
     """Where the value of the only member with this name stands; None: there is none; (-1, -1): it is not plain."""
-    if name is None or not (count := frame.count(key := b'"%b":' % name.encode())):
+    if name is None or not (found := frame.count(key := b'"%b":' % name.encode())):
         return None
     value = pattern.match(frame, frame.index(key) + len(key))
-    return (-1, -1) if value is None or count > 1 else value.span(1)
+    return (-1, -1) if value is None or found > 1 else value.span(1)
 
 
 def _is_plain(text: bytes) -> bool:

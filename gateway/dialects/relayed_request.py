@@ -89,11 +89,15 @@ class RelayedRequest(ExtendedRequest):
             place = place_of_model(source)
         if place is not None:
             return with_model(source, place, model)
-        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
+        own: dict[str, bytes | None] = dict.fromkeys(self.not_sent())
         own["model"] = orjson.dumps(model)
         if streamed:
             own["stream"] = b"true"
         return source.exchange(own) if changes is None else source.rewrite(own, changes)
+
+    def not_sent(self) -> Collection[str]:
+        """The members of the body that do not go upstream."""
+        return NOT_SENT
 
     def untaken_fields(self, *, takes_models: bool) -> list[str]:
         """The fields of the client that do not go upstream, although the gateway does not act on them either."""

@@ -1,17 +1,27 @@
 """The Responses API with the OpenAI SDK for JavaScript, in the two major versions that are in use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kit.completions import text
+from tests.kit.configuration import Served
 from tests.kit.gateway import Gateway
+from tests.kit.responses import responses_gateway
 from tests.kit.upstreams import Upstream
 
 WHOLE_TEXT = text(8)
 
 Run = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def gateway(logs: Path, served: Served) -> Iterator[Gateway]:
+    gateway = responses_gateway(logs, served)
+    yield gateway
+    gateway.close()
 
 
 @pytest.fixture(params=["openai", "openai-6"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, QUICK, text
+from tests.kit.configuration import Served
 from tests.kit.gateway import Gateway
+from tests.kit.responses import responses_gateway
 from tests.kit.sdks import LazyModule
 from tests.kit.upstreams import Upstream
 
@@ -20,6 +23,13 @@ else:
 
 WHOLE_TEXT = text(8)
 FAULTS = ["error_after", "reset_after", "cut_after", "close_after"]
+
+
+@pytest.fixture(scope="module")
+def gateway(logs: Path, served: Served) -> Iterator[Gateway]:
+    gateway = responses_gateway(logs, served)
+    yield gateway
+    gateway.close()
 
 
 def ask(simulate: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -163,6 +173,20 @@ def test_a_failure_after_content_is_an_error_in_the_stream(counted: Counted, fau
     assert counted.requests == 1
 
 
+@pytest.mark.parametrize("fault", [{"error_after": 0}, {"close_after": 0}, {"cut_after": 0}, {"status": 503}])
+def test_nothing_of_an_attempt_that_failed_before_its_content_goes_out(
+    client: openai.OpenAI, frail: Upstream, fault: dict[str, Any]
+) -> None:
+    frail.follow(**{**QUICK, "seed": 7, **fault})
+    answer = client.responses.with_raw_response.create(model="pair", input=PROMPT, stream=True)
+    events: list[Any] = list(answer.parse())
+    assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("alpha", "2")
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type for event in events].count("response.created") == 1
+    assert len({event.response.id for event in events if hasattr(event, "response")}) == 1
+    assert events[-1].response.output_text == WHOLE_TEXT
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_stream_method_raises_a_failure_after_content(client: openai.OpenAI, fault: str) -> None:
     with (
@@ -240,6 +264,13 @@ def test_a_cancel_stops_a_response_in_the_background_and_its_provider(client: op
     assert client.responses.cancel(response_id).status == "cancelled"
     alpha.wait_for_abort(before)
     assert client.responses.retrieve(response_id).status == "cancelled"
+
+
+def test_a_response_that_was_deleted_does_not_exist(client: openai.OpenAI) -> None:
+    response_id, _ = begun(client, {**QUICK, "seed": 953}, 30)
+    client.responses.delete(response_id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response_id)
 
 
 def test_a_response_that_nobody_has_made_is_not_found(client: openai.OpenAI) -> None:

@@ -191,9 +191,14 @@ class ResponsesReader:
         number = events.number_in(payload)
         if number is None or number < self.shape.next_number:
             missing[events.NUMBER] = number = self.shape.next_number
-        self.shape.expect(number + 1)
         if missing:
             frame = events.mended(payload, missing, frame, name)
+        meaning = self._read_numbered(kind, payload, block, frame)
+        self.shape.expect(number + 1)
+        return meaning
+
+    def _read_numbered(self, kind: str, payload: dict[str, Any], block: bytes | None, frame: bytes) -> Meaning:
+        """The meaning of an event of this type, which has nothing missing."""
         response = payload.get("response")
         if isinstance(response, dict):
             return self._read_lifecycle(kind, response, frame)

@@ -4,6 +4,7 @@ Only what the gateway acts on is checked: the input is a text or a list of objec
 is streamed. The upstream judges the rest.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,10 @@ class ResponsesRequest(RelayedRequest):
         """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
         return self.previous_id
 
+    def not_sent(self) -> Collection[str]:
+        """The members of the body that do not go upstream: the gateway itself is the background."""
+        return NOT_SENT | {"background"} if self.background else NOT_SENT
+
     def length_tells_tokens(self) -> bool:
         """Whether the answer is hardly longer than its text."""
         return not any(self.body.get(name) for name in _LENGTHENING)
@@ -92,7 +97,7 @@ def parse(content: Buffer | RequestBody) -> ResponsesRequest:
     if fields.background and not fields.stream:
         reason = "background: a response runs in the background only if it is streamed; add stream: true"
         raise InvalidParameter(reason, param="background")
-    is_extended = not NOT_SENT.isdisjoint(document)
+    is_extended = not NOT_SENT.isdisjoint(document) or bool(fields.background)
     request = ResponsesRequest(
         fields.model,
         fields.gateway,

@@ -14,7 +14,7 @@ from gateway.dialects.responses.state import (
 from gateway.errors import StreamAborted, UpstreamError
 from gateway.wire import sse
 
-from .events import answer, completed, created, delta, event, reader, response
+from .events import USAGE, answer, completed, created, delta, event, reader, response
 
 LONG = "A" * 100_000
 
@@ -113,3 +113,18 @@ def test_a_response_that_was_stopped_is_cancelled_and_one_that_broke_off_has_fai
     assert (stopped["id"], stopped["status"], stopped["error"]) == ("resp_1", "cancelled", None)
     failed = orjson.loads(KEPT.document([*frames, *found.break_frames(UpstreamError("gone"))]) or b"")
     assert (failed["status"], failed["error"]["code"]) == ("failed", "upstream_error")
+
+
+def test_a_long_response_is_told_as_a_short_one() -> None:
+    output = [{"type": "image_generation_call", "result": LONG}]
+    frames = [created(0), completed(1, output=output)]
+    whole = response("completed", output=output, usage=USAGE)
+    assert orjson.loads(KEPT.document(frames) or b"") == whole
+    for order in (
+        ["response", "sequence_number", "type"],
+        ["type", "response", "sequence_number"],
+        ["response", "x", "type"],
+    ):
+        members = {"type": "response.completed", "sequence_number": 1, "response": whole, "x": {"type": "y"}}
+        frame = sse.frame(orjson.dumps({name: members[name] for name in order}))
+        assert orjson.loads(KEPT.document([created(0), frame]) or b"") == whole
