@@ -1,19 +1,15 @@
 """Wiring: how soon after the last subscriber has closed does the upstream see the close?
 
-    python -m bench.abort [--aborts 300] [--others 100] [--rounds 3] [--json FILE]
-
 Clients leave before the first token and in mid-stream, by FIN and by RST, alone and while other streams run: on the
 gateway, on nginx (`proxy_buffering off`) and, as "direct", on the upstream itself. All peers run on one core, the
 load on another, and they take turns. Both ends of a close are of this process and its one clock.
 """
 
 import contextlib
-import sys
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from bench.kit.command import Bench, Given, start_all, take_turns
+from bench.kit.command import Bench, Given, Turns, rounds, servers
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, NGINX, Peer, Server
@@ -35,46 +31,30 @@ def kind(exchange: Exchange) -> str:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    failures: dict[str, str] = {}
-    delays: dict[str, dict[str, Delays]] = {}
-    with contextlib.closing(Load()) as load, contextlib.ExitStack() as stack:
+    turns, delays = Turns[Server]("start", {}), dict[str, dict[str, Delays]]()
+    plan = replace(LEAVING, turns=given.aborts // given.rounds * len(RESETS))
+    warm_up = replace(LEAVING, turns=WARM_UP_ABORTS * len(RESETS))
 
-        def turn(server: Server, company: str, aborts: int, others: int) -> None:
-            plan = replace(LEAVING, turns=aborts * len(RESETS))
-            outcome = server.run(load, plan, replace(COMPANY, streams=others) if others else None)
-            kept = delays.setdefault(server.name, {}).setdefault(company, {})
-            for exchange in outcome.exchanges:
-                kept.setdefault(kind(exchange), []).append(exchange.lost_at - exchange.left_at)
+    def turn(server: Server, company: str, others: Plan | None) -> None:
+        kept = delays.setdefault(server.name, {}).setdefault(company, {})
+        for exchange in server.run(load, plan, others).exchanges:
+            kept.setdefault(kind(exchange), []).append(exchange.lost_at - exchange.left_at)
 
-        entries = start_all(stack, load, [Peer(GATEWAY), Peer(NGINX)], cores[0], failures)
-        warm_up = replace(LEAVING, turns=WARM_UP_ABORTS * len(RESETS))
-        take_turns("warm-up", entries, partial(Server.run, load=load, plan=warm_up), failures)
-        for number in range(1, given.rounds + 1):
-            for company, others in ((ALONE, 0), (BESIDE, given.others)):
-                step = f"round {number}/{given.rounds}: {company}"
-                take_turns(
-                    step,
-                    entries,
-                    partial(turn, company=company, aborts=given.aborts // given.rounds, others=others),
-                    failures,
-                )
-            entries = dict(reversed(entries.items()))
-    return {
-        "peers": {
-            name: {
-                company: {kind: _figures(kinds[kind]) for kind in sorted(kinds)} for company, kinds in found.items()
-            }
-            for name, found in delays.items()
-        },
-        "failures": failures,
-    }
+    with (
+        contextlib.closing(Load()) as load,
+        servers(turns, load, [Peer(GATEWAY), Peer(NGINX)], cores[0], warm_up),
+    ):
+        for turns.label in rounds(given):
+            turns.take(ALONE, turn, ALONE, None)
+            turns.take(BESIDE, turn, BESIDE, replace(COMPANY, streams=given.others))
+            turns.reverse()
+    peers = {name: {company: _figures(kinds) for company, kinds in found.items()} for name, found in delays.items()}
+    return {"peers": peers, "failures": turns.failures}
 
 
-def _figures(delays: list[float]) -> Figures:
-    return {"aborts": len(delays), **times_ms(delays)}
+def _figures(delays: Delays) -> dict[str, Figures]:
+    return {kind: {"aborts": len(seconds), **times_ms(seconds)} for kind, seconds in sorted(delays.items())}
 
 
 BENCH = Bench("abort", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

@@ -1,7 +1,5 @@
 """Wiring: is the gateway of this checkout slower, or larger, than the gateway of another checkout?
 
-    python -m bench.compare BASE [--rows relay,fanout,ttft,memory] [--pairs 20] [--json FILE]
-
 BASE is the folder of the other checkout, "before"; this one is "after". Both gateways run as processes in their own
 folders, behind the load and the upstreams of this checkout, and are driven through `serve --config FILE` and HTTP
 alone. A pair is a short round of bench.relay and of bench.fanout with both gateways, started anew, who take turns in
@@ -48,10 +46,8 @@ ROWS = (  # the word of `--rows`, the round that has the figure, the name of the
 
 def interval_rank(count: int) -> int:
     """The rank, from 0, of the lower bound (and from the top, of the upper bound) of the 95 % interval of a median.
-
-    The interval assumes nothing about the distribution: the probability that the median of all possible values lies
-    outside is that of a sign test. With less than `MIN_PAIRS` values the bounds are the lowest and the highest.
-    """
+    It assumes nothing about the distribution: the probability that the median of all values lies outside is that of
+    a sign test. With less than `MIN_PAIRS` values the bounds are the lowest and the highest."""
     outside = [2 * 0.5**count * sum(math.comb(count, below) for below in range(rank + 1)) for rank in range(count)]
     return max(sum(share <= MAX_OUTSIDE for share in outside) - 1, 0)
 
@@ -84,10 +80,8 @@ class Pairs:
         """One pair, whose gateways start in this order."""
         if "relay" in self._rounds:
             with contextlib.closing(Load()) as load:
-                a_round = relay.RelayRound(
-                    label, load, RELAY, self.results["relay"], self._core, RELAY_SLICE, RELAY_TURNS
-                )
-                a_round.play([self._gateways[name] for name in names])
+                results, line_up = self.results["relay"], [self._gateways[name] for name in names]
+                relay.RelayRound(label, load, RELAY, results, self._core, RELAY_SLICE, RELAY_TURNS).play(line_up)
         if "fanout" in self._rounds:
             by_size = {FANOUT.subscribers[0]: self.results["fanout"]}
             fanout.FanoutRound(label, FANOUT, by_size, self._core, self._line_up).play(list(names))
@@ -139,6 +133,4 @@ def checkout(text: str) -> Path:
 
 
 BENCH = Bench("compare", __doc__, measure, {"checkout": checkout})
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

@@ -1,7 +1,5 @@
 """Wiring: what does it cost to bring one stream to a hundred, a thousand, ten thousand subscribers?
 
-    python -m bench.fanout [--subscribers 100,1000,10000] [--rounds 2] [--only gateway,feed,nchan,c]
-
 The gateway with a completion and with a feed, beside Nchan, a C loop of send() and aiohttp with a queue per
 subscriber: CPU per delivery with one event at a time and with bursts, latency at the largest size, memory per idle
 subscriber. All peers run on one core, the load on another. Peers whose subscribers fit into the limit of open files
@@ -10,13 +8,11 @@ together take turns of a second; those whose subscribers do not, turns of one li
 
 import contextlib
 import math
-import sys
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from bench.kit.channel import WITH_FEED, Channel, LineUp, channel, most_subscribers
-from bench.kit.command import Bench, Given, reporting, say, take_turns
+from bench.kit.command import Bench, Given, Turns, reporting, rounds, say
 from bench.kit.figures import NO_SAMPLE, Figures, Results, Sample, times_ms
 from bench.kit.loop import clock, undisturbed
 from bench.kit.peers import AIOHTTP, GATEWAY, NCHAN, C
@@ -81,44 +77,37 @@ class FanoutRound:
                 self._group(size, names[at : at + together], results)
 
     def _group(self, size: int, names: list[str], results: Results) -> None:
-        given, label, failures = self.given, f"{self.label}: {size} subscribers", results.failures
+        given, turns = self.given, Turns[FanoutEntry](f"{self.label}: {size} subscribers", results.failures)
         with contextlib.ExitStack() as stack:
-            entries: dict[str, FanoutEntry] = {}
             for name in names:
-                say(f"{label} join {name}")
-                with reporting(failures, name, f"{size} subscribers, join"):
+                say(f"{turns.label} join {name}")
+                with reporting(turns.failures, name, f"{size} subscribers, join"):
                     found = stack.enter_context(channel(name, script(0, EVENTS), self.core, self.line_up))
-                    entries[name] = FanoutEntry(found, found.join(size))
+                    turns.entries[name] = FanoutEntry(found, found.join(size))
                     found.warm_up()
             stack.enter_context(undisturbed())
             for number in range(1, given.slices + 1):
-                entries = dict(reversed(entries.items()))
-                step, turn = f"{label}, slice {number}/{given.slices}", FanoutEntry.turn
-                take_turns(f"{step}, one event at a time", entries, partial(turn, given=given), failures)
+                turns.reverse()
+                turns.take(f"slice {number}/{given.slices}, one event at a time", FanoutEntry.turn, given)
                 if given.burst:
-                    take_turns(f"{step}, bursts", entries, partial(turn, given=given, burst=given.burst), failures)
+                    turns.take(f"slice {number}/{given.slices}, bursts", FanoutEntry.turn, given, given.burst)
             if size == max(given.subscribers) and given.latency_seconds:
-                latency = partial(FanoutEntry.latency, rate=given.rate, seconds=given.latency_seconds)
-                take_turns(f"{label}, latency", entries, latency, failures)
-        for name, entry in entries.items():
+                turns.take("latency", FanoutEntry.latency, given.rate, given.latency_seconds)
+        for name, entry in turns.entries.items():
             results.add(name, entry.all_figures())
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     given.subscribers = sorted({min(size, most_subscribers()) for size in given.subscribers})
     results: dict[int, Results] = {}
-    for number in range(1, given.rounds + 1):
-        FanoutRound(f"round {number}/{given.rounds}", given, results, cores[0]).play(list(given.only or WITH_FEED))
+    for label in rounds(given):
+        FanoutRound(label, given, results, cores[0]).play(list(given.only or WITH_FEED))
     return {"sizes": {str(size): _size_json(each) for size, each in results.items()}}
 
 
 def _size_json(results: Results) -> dict[str, object]:
     ratios = [(other, f"{kind}_per_cpu_s") for other in (C, NCHAN, AIOHTTP, GATEWAY) for kind in ("single", "burst")]
-    peers = {
-        name: results.spreads(name) | {f"{key}_vs_{other}": results.ratio(name, other, key) for other, key in ratios}
-        for name in results.rounds
-    }
-    return {"peers": peers, "failures": results.failures, "faults": faults(results)}
+    return {**results.json(ratios), "faults": faults(results)}
 
 
 def faults(results: Results) -> float | None:
@@ -130,6 +119,4 @@ def faults(results: Results) -> float | None:
 
 
 BENCH = Bench("fanout", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

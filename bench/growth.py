@@ -1,7 +1,5 @@
 """Wiring: how does the cost of the gateway grow, and with what?
 
-    python -m bench.growth [--seconds 1] [--rounds 2] [--only streams,log]
-
 CPU and memory against streams, subscribers, the size of an event, the rate of events, and the length of the log that
 a late joiner gets: medians over rounds in which the curves take turns. The exponent of each cost is fitted over the
 upper half of its curve: beyond 1.15 it is "worse than linear", a defect. A C loop of send() shows what of the growth
@@ -12,17 +10,14 @@ import contextlib
 import math
 import socket
 import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, TIMEOUT, WARM_UP_EVENTS, Channel, channel, most_subscribers
-from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.command import Bench, Given, reporting, rounds, say
 from bench.kit.figures import Figures, Sample
 from bench.kit.load import Load
-from bench.kit.loop import clock
 from bench.kit.machine import memory_kib
 from bench.kit.peers import GATEWAY, WARM_UP, C, Peer, started
 from bench.kit.script import START, BrokenStream, SubscriberCheck, script
@@ -40,7 +35,6 @@ MAX_EVENTS = 40_000
 LOG_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 23, (1 << 24) - (1 << 18))  # the last within stream.max_log_bytes
 TEXT_BYTES, BATCH, LATE_JOINS = 4096, 16, 3
 FRAMING_BYTES, HEAD_BYTES = 100, 1 << 14  # around each event (id line, chunk), at most; of a response head
-AT_REST_SECONDS = 0.02  # the kernel books the CPU of a process when that comes to rest
 COSTS = ("cpu", "memory", "time")
 MIN_POINTS = 3
 FULL_CORE = 0.95  # of a core: whoever needs as much would need more
@@ -93,8 +87,7 @@ def fits(points: Sequence[Figures]) -> dict[str, dict[str, float | None]]:
 
 def _pairs(cost: str, upper: Sequence[Figures]) -> list[tuple[float, float]]:
     """Memory as what it grows by from the first of these points on: a process has some megabytes free from its start,
-    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is.
-    """
+    and as long as these last the kernel sees no growth, which would make what follows look steeper than it is."""
     pairs = [(point["x"], point[cost]) for point in upper]
     if cost != "memory":
         return pairs
@@ -167,36 +160,35 @@ def with_log(core: int) -> list[Figures]:
                 subscribers.wait_all(JOIN_SECONDS)
             subscribers.settle(0.5)
             say(f"log: a late joiner of {size / (1 << 20):.3g} MiB")
-            joins = [_late(found, prepared.events[: subscribers.published], held) for _ in range(LATE_JOINS)]
-            seconds, cpu, own = (statistics.median(values) for values in zip(*joins, strict=True))
-            shares = Sample(seconds, 0, cpu, own).cores()
-            points.append({"x": held, "cpu": cpu * 1e3, "time": seconds * 1e3, **shares})
+            joins = [astuple(_late(found, prepared.events[: subscribers.published], held)) for _ in range(LATE_JOINS)]
+            spent = Sample(*map(statistics.median, zip(*joins, strict=True)))
+            points.append({"x": held, "cpu": spent.peer_cpu * 1e3, "time": spent.seconds * 1e3, **spent.cores()})
     return points
 
 
-def _late(found: Channel, events: tuple[bytes, ...], held: int) -> tuple[float, float, float]:
-    """Join, and read as fast as the kernel lets us until the last event is there: seconds, CPU of the gateway and of
-    the load. The bytes are compared when the clock has stopped: the comparison would be the slower side."""
+def _late(found: Channel, events: tuple[bytes, ...], held: int) -> Sample:
+    """Join, and read as fast as the kernel lets us until the last event is there. The bytes are compared when the
+    clock has stopped: the comparison would be the slower side."""
     # Written to once, so that no page is new when the clock runs.
     buffer = bytearray(b"x") * (held + len(events) * FRAMING_BYTES + HEAD_BYTES)
     size, into, port, last = 0, memoryview(buffer), found.server.target.port, events[-1] + b"\r\n"
-    begun, cpu, own = clock(), found.server.cpu(), time.process_time()
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
-        sock.sendall(f"GET {found.publisher.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        while not buffer.endswith(last, 0, size):
-            count = sock.recv_into(into[size:])
-            if not count:
-                raise BrokenStream(f"ended, or went on, after {size} bytes")
-            size += count
-    seconds, own = clock() - begun, time.process_time() - own
-    time.sleep(AT_REST_SECONDS)
-    cpu = found.server.cpu() - cpu
+
+    def read() -> None:
+        nonlocal size
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+            sock.sendall(f"GET {found.publisher.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            while not buffer.endswith(last, 0, size):
+                count = sock.recv_into(into[size:])
+                if not count:
+                    raise BrokenStream(f"ended, or went on, after {size} bytes")
+                size += count
+
+    spent = found.spent(len(events), read)
     check = SubscriberCheck(events, len(events))
     position = check.advance(START, bytes(buffer[:size]))
     if (position.events, position.held, position.rest) != (len(events), b"", b""):
         raise BrokenStream(f"a late joiner has {position.events} of {len(events)} events")
-    found.subscribers.settle(AT_REST_SECONDS)
-    return seconds, cpu, own
+    return spent
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
@@ -210,14 +202,14 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         "rate": lambda: relayed(core, seconds, RATES),
         "log": lambda: with_log(core),
     }
-    rounds: dict[str, list[list[Figures]]] = {name: [] for name in given.only or curves}
+    points: dict[str, list[list[Figures]]] = {name: [] for name in given.only or curves}
     failures: dict[str, str] = {}
-    for number in range(1, given.rounds + 1):
-        for name in [name for name in rounds if name not in failures]:
-            say(f"round {number}/{given.rounds}: {name}")
+    for label in rounds(given):
+        for name in [name for name in points if name not in failures]:
+            say(f"{label}: {name}")
             with reporting(failures, name):
-                rounds[name].append(curves[name]())
-    found = {name: curve(merged(points)) for name, points in rounds.items() if name not in failures}
+                points[name].append(curves[name]())
+    found = {name: curve(merged(points[name])) for name in points if name not in failures}
     return {"curves": found, "failures": failures}
 
 
@@ -227,6 +219,4 @@ def curve(points: Sequence[Figures]) -> dict[str, object]:
 
 
 BENCH = Bench("growth", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

@@ -1,18 +1,15 @@
 """Wiring: what does a subscriber cost that only waits?
 
-    python -m bench.memory [--subscribers 1000,10000] [--quiet 5000] [--quiet-seconds 30] [--rounds 2] [--json FILE]
-
 User-space memory of each subscriber of one stream (bench/fanout.py shows that of other programs); and the CPU of the
 gateway while thousands of subscribers get nothing but a keep-alive every 15 s, each of which is counted and
 compared.
 """
 
-import sys
 import time
 from typing import Any
 
 from bench.kit.channel import JOIN_SECONDS, channel, most_subscribers
-from bench.kit.command import Bench, Given, reporting, say
+from bench.kit.command import Bench, Given, reporting, rounds, say
 from bench.kit.figures import Figures, Results
 from bench.kit.loop import clock
 from bench.kit.peers import GATEWAY
@@ -53,9 +50,9 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     given.quiet = min(given.quiet, most_subscribers())
     results, calm = Results(), Figures()
     with reporting(results.failures, GATEWAY):
-        for number in range(1, given.rounds + 1):
+        for label in rounds(given):
             for size in sizes:
-                say(f"round {number}/{given.rounds}: {size} subscribers")
+                say(f"{label}: {size} subscribers")
                 with channel(GATEWAY, script(0, EVENTS), cores[0]) as found:
                     results.add(f"{size}", found.join(size))
                     found.warm_up()  # all of them get a first event
@@ -67,6 +64,4 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 BENCH = Bench("memory", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

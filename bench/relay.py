@@ -1,7 +1,5 @@
 """Wiring: what does it cost to relay an event, what a request, and how much later does the first token come?
 
-    python -m bench.relay [--streams 300] [--rate 100] [--seconds 5] [--rounds 3] [--litellm PYTHON]
-
 The gateway, open and with keys on, beside nginx, a plain aiohttp proxy and (`--litellm`) LiteLLM; "direct" is the
 load without a proxy. All peers run on one core, the load on another. They take turns of about a second, experiment by
 experiment and in alternating order: a virtual machine's cost of a system call was seen to drift by a factor of three
@@ -10,14 +8,12 @@ within half a minute, which long turns would hand to one peer alone. Whoever is 
 
 import contextlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from typing import Any
 
-from bench.kit.command import Bench, Given, start_all, take_turns
+from bench.kit.command import Bench, Given, Turns, rounds, servers, specs
 from bench.kit.figures import NO_SAMPLE, Figures, Results, percentile
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.peers import AIOHTTP, DIRECT, GATEWAY, LITELLM, NGINX, WARM_UP, WITH_KEY, Peer, Server
@@ -53,46 +49,39 @@ Found = dict[str, list[Any]]  # by experiment: what the turns of a peer gave
 
 @dataclass(frozen=True, slots=True)
 class RelayRound:
-    """Starts every peer, gives each its turns, adds a set of figures per peer to the results.
-
-    `longest`: the longest window of a turn; `turns`: how often each of the concurrent streams asks.
-    """
+    """Starts every peer, gives each its turns, adds a set of figures per peer to the results."""
 
     label: str
     load: Load
     given: Given
     results: Results
     core: int
-    longest: float = SLICE_SECONDS
-    turns: int = 2
+    longest: float = SLICE_SECONDS  # the longest window of a turn
+    turns: int = 2  # how often each of the concurrent streams asks
 
     def play(self, line_up: list[Peer]) -> None:
-        failures, slices = self.results.failures, math.ceil(self.given.seconds / self.longest)
-        with contextlib.ExitStack() as stack:
-            entries = start_all(stack, self.load, line_up, self.core, failures)
-            warm_up = partial(Server.run, load=self.load, plan=WARM_UP)
-            take_turns(f"{self.label}: warm-up", entries, warm_up, failures)
-            plans = {name: self._plans(server.share, slices) for name, server in entries.items()}
-            found: dict[str, Found] = {name: {experiment: [] for experiment in TAKEN} for name in entries}
+        turns = Turns[Server](self.label, self.results.failures)
+        slices = math.ceil(self.given.seconds / self.longest)
+        with servers(turns, self.load, line_up, self.core, WARM_UP):
+            plans = {name: self._plans(server.share, slices) for name, server in turns.entries.items()}
+            found: dict[str, Found] = {name: {experiment: [] for experiment in TAKEN} for name in turns.entries}
 
             def turn(server: Server, experiment: str) -> None:
                 outcome = server.run(self.load, plans[server.name][experiment])
                 found[server.name][experiment] += TAKEN[experiment](outcome)
 
             for number in range(1, slices + 1):
-                entries = dict(reversed(entries.items()))
+                turns.reverse()
                 for experiment in TAKEN:
-                    step = f"{self.label}: slice {number}/{slices}, {experiment}"
-                    take_turns(step, entries, partial(turn, experiment=experiment), failures)
-        for name in [name for name in found if name in entries]:
+                    turns.take(f"slice {number}/{slices}, {experiment}", turn, experiment)
+        for name in [name for name in found if name in turns.entries]:
             self.results.add(name, figures(plans[name][EVENTS], found[name]))
 
     def _plans(self, share: float, slices: int) -> dict[str, Plan]:
         """The plan of each experiment, for a peer that takes this share of the load."""
         given, window = self.given, self.given.seconds / slices
-        streams, short, many = (
-            max(1, round(count * share)) for count in (given.streams, SHORT_STREAMS, given.ttft_streams)
-        )
+        counts = (given.streams, SHORT_STREAMS, given.ttft_streams)
+        streams, short, many = (max(1, round(count * share)) for count in counts)
         short_turns = max(1, round(window / (SHORT_GAP * (SHORT_TOKENS + 2))))
         one_turns = math.ceil(ONE_REQUESTS / slices) + 1  # the first opens the connection and does not count
         return {
@@ -121,13 +110,13 @@ def figures(plan: Plan, found: Found) -> Figures:
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     line_up = [
         Peer(name, values={"litellm": given.litellm})
-        for name in BENCH.spec["options"]["only"]["among"]
+        for name in specs()["relay"]["options"]["only"]["among"]
         if name in (given.only or [name]) and (given.litellm or name != LITELLM)
     ]
     results = Results()
     with contextlib.closing(Load()) as load:
-        for number in range(1, given.rounds + 1):
-            RelayRound(f"round {number}/{given.rounds}", load, given, results, cores[0]).play(line_up)
+        for label in rounds(given):
+            RelayRound(label, load, given, results, cores[0]).play(line_up)
     return {"peers": {name: _peer_json(results, name) for name in results.rounds}, "failures": results.failures}
 
 
@@ -142,6 +131,4 @@ def _peer_json(results: Results, name: str) -> dict[str, object]:
 
 
 BENCH = Bench("relay", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

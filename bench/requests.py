@@ -1,7 +1,5 @@
 """Wiring: what does a short request cost, and how late are the tokens of everybody while requests come and go?
 
-    python -m bench.requests [--rounds 3] [--seconds 4] [--litellm PYTHON] [--peer NAME=COMMAND] [--only cost,loop]
-
 Cost: the CPU of a request with five events, by connections. Loop: streams of 0.42 s, a token each 10 ms, each of
 which begins as soon as the stream before it on its connection has ended, the first ones evenly or by the dice; how
 late tokens are, and the first of them. Silent: requests that come at once, with a budget, on an upstream that says
@@ -12,20 +10,21 @@ the gateway, seen from outside, and the memory of a kept stream.
 its environment; NAME@MODEL if it has a name of its own for the model `bench`.
 """
 
+import argparse
 import contextlib
 import math
 import random
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.kit.command import Bench, Given, commanded, reporting, say, start_all, take_turns
-from bench.kit.ends import Target
-from bench.kit.figures import Figures, Results, most_within, percentile, times_ms
+from bench.kit.command import Bench, Given, Turns, reporting, rounds, say, servers
+from bench.kit.ends import CONNECT_TIMEOUT, RECEIVE_BYTES
+from bench.kit.figures import Figures, Results, percentile, times_ms
 from bench.kit.load import Load, Outcome, Plan
+from bench.kit.loop import Loop, clock
 from bench.kit.machine import memory_kib
 from bench.kit.peers import (
     AIOHTTP,
@@ -38,11 +37,20 @@ from bench.kit.peers import (
     WITH_KEY,
     Peer,
     Server,
-    gauge,
+    fetch,
     started,
 )
-from bench.kit.probe import Prober
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, Check, Position, Script, script
+from bench.kit.script import (
+    FIRST_CONTENT,
+    FRAMING_EVENTS,
+    MODEL,
+    BrokenStream,
+    Check,
+    Position,
+    Script,
+    Target,
+    script,
+)
 from bench.ttft import RefusalCheck
 
 EVEN, RANDOM = "even", "random"
@@ -80,6 +88,82 @@ def loop_plan(streams: int, seconds: float, starts: str = EVEN) -> Plan:
     return Plan(streams, LOOP_TOKENS, GAP, length, 1 + math.ceil(seconds / length), phases=phases)
 
 
+def commanded(text: str) -> Peer:
+    """NAME=COMMAND or NAME@MODEL=COMMAND: a gateway by its shell command."""
+    label, _, command = text.partition("=")
+    name, _, model = label.partition("@")
+    if not name or not command:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
+    return Peer(name, command=command, model=model or MODEL)
+
+
+def most_within(times: Iterable[float], width: float) -> int:
+    """The most of these times that lie in one interval of this width, of all intervals."""
+    ordered, most, first = sorted(times), 0, 0
+    for last, time in enumerate(ordered):
+        while time - ordered[first] > width:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def lateness(outcome: Outcome, first_turn: int = 1) -> list[float]:
+    """How late each token behind the first of a stream came: from the time at which the upstream had to send it.
+
+    What the load itself is late with is in it; a direct run shows how much that is.
+    """
+    return [
+        exchange.receipts[number] - exchange.sends[0] - (number - FIRST_CONTENT) * exchange.gap
+        for exchange in outcome.exchanges
+        if exchange.turn >= first_turn
+        for number in range(FIRST_CONTENT + 1, FIRST_CONTENT + len(exchange.script.texts))
+    ]
+
+
+def gauge(port: int, name: str) -> float:
+    """A metric without labels of a gateway. Raises `OSError`, and `StopIteration` if there is none of this name."""
+    lines = fetch(port, "/metrics").decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+class Prober:
+    """Asks for one small answer again and again while the loop runs, over one connection; `waits`: how long after it
+    was due each question was answered. A question that is due while an answer is missing waits for that answer and
+    counts from its own time, so that a pause of the peer shows in its whole length, and in many questions."""
+
+    def __init__(self, loop: Loop, port: int, path: str, period: float) -> None:
+        self._loop, self._period = loop, period
+        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+        self._sock = socket.create_connection(("127.0.0.1", port), CONNECT_TIMEOUT)
+        self._sock.setblocking(False)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open: list[float] = []  # when the questions without an answer were due
+        self.waits: list[float] = []
+        self._due = clock() + period
+        loop.watch(self._sock.fileno(), self._on_ready)
+        loop.call_at(self._due, self._on_time)
+
+    def close(self) -> None:
+        self._loop.forget(self._sock.fileno())
+        self._sock.close()
+
+    def _on_time(self, now: float) -> float:
+        self._open.append(self._due)
+        if len(self._open) == 1:
+            self._sock.send(self._request)
+        self._due += self._period
+        return self._due
+
+    def _on_ready(self, mask: int) -> None:
+        """The answer, which is small and comes in one piece, answers all who wait. Raises `BrokenStream`."""
+        data = self._sock.recv(RECEIVE_BYTES)
+        if not data.startswith(b"HTTP/1.1 200 ") or not self._open:
+            raise BrokenStream(f"a probe was answered {data[:100]!r}")
+        now = clock()
+        self.waits += [now - due for due in self._open]
+        self._open.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """A load of this kind and size, and what one turn of a peer with it has shown."""
@@ -110,7 +194,7 @@ class Experiment:
             return found | {"us": spent.each_us * events, "requests_per_s": rate, **spent.cores()}
         starts = [exchange.asked_at for exchange in outcome.exchanges if exchange.turn >= 2]
         rate, together = len(starts) / (max(starts) - min(starts)), most_within(starts, TOGETHER)
-        found |= times_ms(outcome.lateness(first_turn=2), "late_")
+        found |= times_ms(lateness(outcome, first_turn=2), "late_")
         return found | {"starts_per_s": rate, "starts_together": together, **outcome.whole.cores()}
 
 
@@ -124,16 +208,14 @@ class RequestsRound:
     failures: dict[str, str]
 
     def play(self, line_up: list[Peer], core: int) -> None:
-        with contextlib.ExitStack() as stack:
-            entries = start_all(stack, self.load, line_up, core, self.failures)
-            warm_up = partial(Server.run, load=self.load, plan=WARM_UP)
-            take_turns(f"{self.label}: warm-up", entries, warm_up, self.failures)
+        turns = Turns[Server](self.label, self.failures)
+        with servers(turns, self.load, line_up, core, WARM_UP):
             for number in range(1, COST_TURNS + 1):
                 for experiment in self.results:
                     if number == 1 or experiment.kind == COST:
-                        step = f"{self.label}: turn {number}, {experiment.kind} {experiment.name}"
-                        take_turns(step, entries, partial(self._turn, experiment=experiment), self.failures)
-                entries = dict(reversed(entries.items()))
+                        step = f"turn {number}, {experiment.kind} {experiment.name}"
+                        turns.take(step, self._turn, experiment)
+                turns.reverse()
 
     def _turn(self, server: Server, experiment: Experiment) -> None:
         outcome = server.run(self.load, experiment.plan(server.share))
@@ -165,8 +247,8 @@ def silent(given: Given, core: int, results: Results) -> None:
         with started(peer, 0, core) as server:
             target = Target(server.target.port, check, budget)
             load.run(Plan(WARM_UP.streams, SHORT_TOKENS, QUICK_GAP), target)
-            for number in range(1, given.rounds + 1):
-                say(f"round {number}/{given.rounds}: {given.burst} requests at once, the first upstream silent")
+            for label in rounds(given):
+                say(f"{label}: {given.burst} requests at once, the first upstream silent")
                 refused.clear()
                 outcome = load.run(Plan(given.burst, SHORT_TOKENS, QUICK_GAP), target)
                 answered = [exchange for exchange in outcome.exchanges if exchange.script not in refused]
@@ -180,7 +262,7 @@ def paced(load: Load, server: Server, seconds: float) -> Figures:
     """660 short requests a second, and a probe each 10 ms: how long nothing went on. Raises `BrokenStream`."""
     with contextlib.closing(Prober(load.loop, server.target.port, "/healthz", PROBE_PERIOD)) as prober:
         outcome = load.run(short_plan(KEPT_STREAMS, KEPT_PERIOD, seconds), server.target, server.cpu)
-    late, requests = outcome.lateness(), outcome.window.events / (SHORT_TOKENS + FRAMING_EVENTS)
+    late, requests = lateness(outcome), outcome.window.events / (SHORT_TOKENS + FRAMING_EVENTS)
     found = {"requests_per_s": requests / outcome.window.seconds, **outcome.window.cores()}
     found |= times_ms(late, "late_") | times_ms(prober.waits, "healthz_")
     return found | {"pause_ms": max(percentile(late, 1.0), percentile(prober.waits, 1.0)) * 1e3}
@@ -233,8 +315,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     line_up = [Peer(name) for name in (NGINX, BARE, AIOHTTP, GATEWAY, WITH_KEY)]
     line_up += [Peer(LITELLM, values={"litellm": given.litellm})] * bool(given.litellm)
     with contextlib.closing(Load()) as load:
-        for number in range(1, given.rounds + 1) if results else ():
-            label = f"round {number}/{given.rounds}"
+        for label in rounds(given) if results else ():
             RequestsRound(label, load, results, failures).play(line_up + given.peer, cores[0])
     burst = Results(failures=failures)
     if SILENT in only:
@@ -260,6 +341,4 @@ def peers_json(kind: str, results: Results) -> dict[str, Any]:
 
 
 BENCH = Bench("requests", __doc__, measure, {"peer": commanded})
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

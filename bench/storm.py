@@ -1,13 +1,10 @@
 """Wiring: what happens when everybody comes at once, and when a tenth of them is cut off and comes back?
 
-    python -m bench.storm [--subscribers 5000] [--seconds 2] [--resume 500] [--rate 20] [--json FILE]
-
 While events flow, subscribers join the gateway within `--seconds`; later `--resume` of them hang up and come back
 with their Last-Event-ID. Every event must reach everybody, in order, exactly once.
 """
 
 import random
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -56,9 +53,8 @@ class Flow:
         """Spread the joins over the time; how long each waited for its response head, and what it cost."""
         begin, waits = self.channel.sample(), self.channel.subscribers.join_seconds
         waits.clear()
-        self.run(
-            seconds, [(begin.seconds + seconds * number / len(joins), join) for number, join in enumerate(joins)]
-        )
+        times = (begin.seconds + seconds * number / len(joins) for number in range(len(joins)))
+        self.run(seconds, zip(times, joins, strict=True))
         return times_ms(waits, f"{name}_") | (self.channel.sample() - begin).cores(f"{name}_")
 
 
@@ -88,15 +84,11 @@ def storm(found: Channel, given: Given) -> Figures:
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     given.subscribers = min(given.subscribers, most_subscribers())
     given.resume = min(given.resume, given.subscribers)
-    figures: Figures = {}
-    failures: dict[str, str] = {}
-    prepared = script(0, EVENTS)
-    with reporting(failures, GATEWAY), undisturbed(), channel(GATEWAY, prepared, cores[0]) as found:
+    figures, failures = Figures(), dict[str, str]()
+    with reporting(failures, GATEWAY), undisturbed(), channel(GATEWAY, script(0, EVENTS), cores[0]) as found:
         figures = storm(found, given)
     return {"figures": figures, "failures": failures}
 
 
 BENCH = Bench("storm", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

@@ -96,10 +96,8 @@ def adopt_orphans() -> None:
 
 
 def end_orphans() -> list[int]:
-    """Kill and reap every descendant; return who they were.
-
-    Again and again until none is left: a process that ends or forks meanwhile hides its children from one look.
-    """
+    """Kill and reap every descendant; return who they were. It looks again and again until none is left: a process
+    that ends or forks meanwhile hides its children from one look."""
     found: dict[int, None] = {}
     while True:
         orphans = [pid for pid in machine.process_tree(os.getpid()) if pid != os.getpid()]

@@ -1,7 +1,5 @@
 """Wiring: how late is a TTFT deadline, and what becomes of a slow tail when the gateway hedges?
 
-    python -m bench.ttft [--streams 300] [--rate 120] [--slow-share 0.05] [--seed 1] [--only deadline|tail]
-
 Deadline: concurrent requests with a budget (`X-Max-TTFT-Ms`) on an upstream that stalls before its first content; how
 late after the budget the 504 is there, with the deadlines spread evenly and with all at once. Tail: arrivals at a
 fixed rate on an upstream with a TTFT of 100 ms of which some take a second; a second, dearer one takes 60 ms. One
@@ -9,19 +7,18 @@ gateway hedges (`hedge_after = "auto"`), one does not, both with the same dice; 
 """
 
 import contextlib
+import itertools
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.kit.command import Bench, Given, reporting, say
-from bench.kit.ends import Target
+from bench.kit.command import Bench, Given, reporting, rounds, say
 from bench.kit.figures import Figures, times_ms
 from bench.kit.load import Load, Plan
 from bench.kit.peers import GATEWAY, Peer, ask, started
-from bench.kit.script import FRAMING_EVENTS, BrokenStream, Check, ContentCheck, Position, Script, Speech
+from bench.kit.script import FRAMING_EVENTS, BrokenStream, Check, ContentCheck, Position, Script, Speech, Target
 
 DEADLINE, TAIL = "deadline", "tail"
 SPREAD, AT_ONCE = "spread", "at_once"
@@ -60,10 +57,8 @@ class RefusalCheck(Check):
 
 def lateness(load: Load, port: int, budget: float, streams: int, turns: int, spread: float) -> list[float]:
     """Requests with a budget that their upstream never keeps: seconds from the end of the budget, counted from the
-    request's last byte, to the last byte of each answer.
-
-    Raises `BrokenStream` if an answer came early, or the upstream has not seen a request or its close.
-    """
+    request's last byte, to the last byte of each answer. Raises `BrokenStream` if an answer came early, or the
+    upstream has not seen a request or its close."""
     gap = budget / (1 + FRAMING_EVENTS)  # no event is sent: the schedule alone has this gap
     speech = (Speech.ROLE, Speech.NOTHING)  # by turns
     plan = Plan(streams, 1, gap, spread, turns, PAUSE, linger=LINGER, speech=speech)
@@ -84,8 +79,8 @@ def deadline(given: Given, core: int) -> dict[str, Figures]:
     with contextlib.closing(Load()) as load, started(Peer(GATEWAY), load.port, core) as server:
         port = server.target.port
         lateness(load, port, budget, min(20, given.streams), 1, 0.0)
-        for number in range(1, given.rounds + 1):
-            say(f"deadline, round {number}/{given.rounds}")
+        for label in rounds(given):
+            say(f"deadline, {label}")
             late[SPREAD] += lateness(load, port, budget, given.streams, given.turns, budget)
             late[AT_ONCE] += lateness(load, port, budget, given.streams, 1, 0.0)
     return {name: {"answers": len(values), **times_ms(values)} for name, values in late.items()}
@@ -143,17 +138,16 @@ def tail(given: Given, cores: tuple[int, int]) -> dict[str, Figures]:
         for hedger in hedgers:
             hedger.arrivals(load, given.warm_up, given.rate)
             hedger.before = hedger.counts()
-        for number in range(1, given.rounds + 1):
-            say(f"tail, round {number}/{given.rounds}")
-            for hedger in hedgers[:: 1 if number % 2 == 0 else -1]:
+        for label, step in zip(rounds(given), itertools.cycle((-1, 1)), strict=False):
+            say(f"tail, {label}")
+            for hedger in hedgers[::step]:
                 hedger.ttfts += hedger.arrivals(load, given.requests, given.rate)
         return {hedger.name: hedger.figures() for hedger in hedgers}
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     runs = {DEADLINE: lambda: deadline(given, cores[0]), TAIL: lambda: tail(given, cores)}
-    found: dict[str, dict[str, Figures]] = {name: {} for name in runs}
-    failures: dict[str, str] = {}
+    found, failures = {name: dict[str, Figures]() for name in runs}, dict[str, str]()
     for name in given.only or runs:
         with reporting(failures, name):
             found[name] = runs[name]()
@@ -161,6 +155,4 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 
 
 BENCH = Bench("ttft", __doc__, measure)
-
-if __name__ == "__main__":
-    sys.exit(BENCH.main())
+BENCH.run_as(__name__)

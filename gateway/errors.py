@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from gateway.endings import Ending
 
 MAX_QUOTED = 500  # characters of an upstream's message, and of each text in its details, that a client is told
+MAX_PARAM = 200  # characters of the name of a field, which a client may have made up
 LONGEST_RETRY_AFTER = 60  # seconds: OpenAI's SDKs sleep no longer, others block; a longer wait is put into words
 _ENVELOPE = frozenset({"message", "type", "code", "param"})
 
@@ -40,7 +41,7 @@ class RivergateError(Exception):
         super().__init__(message)
         self.reason = message  # in our words: safe to log
         self.quoted = quoted  # in an upstream's words, which may repeat a prompt: for the client only
-        self.param = param
+        self.param = None if param is None else param[:MAX_PARAM]
         self.retry_after = retry_after
         self.details: Mapping[str, Any] = {}  # members of the envelope beside `error`
         self.quoted_details: Mapping[str, Any] = {}  # members of `error` that an upstream has added to its own

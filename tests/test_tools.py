@@ -4,6 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from tests.kit.workers import GUARDS, LONG_ONES, unit_of
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements-dev.lock").read_text()
@@ -64,3 +68,17 @@ def test_ci_runs_on_every_version_of_python_that_is_promised() -> None:
 def test_the_package_tells_that_it_is_typed() -> None:
     assert (ROOT / "gateway" / "py.typed").exists()
     assert "Typing :: Typed" in PROJECT["classifiers"]
+
+
+def test_the_files_that_take_longest_are_there() -> None:
+    assert len(set(LONG_ONES)) == len(LONG_ONES)
+    assert [unit for unit in LONG_ONES if unit != GUARDS and not (ROOT / f"tests/{unit}.py").exists()] == []
+
+
+def test_the_tests_of_a_file_and_all_guards_stay_on_one_worker() -> None:
+    assert unit_of("tests/http/test_raw.py::test_a[tests/x.py::b@c]") == unit_of(
+        "tests/http/test_raw.py::TestA::test_b"
+    )
+    assert unit_of("tests/http/test_raw.py::test_a") != unit_of("tests/http/test_cors.py::test_a")
+    assert unit_of("tests/guards/test_joins.py::test_a") == unit_of("tests/guards/test_start.py::test_a") == GUARDS
+    assert hasattr(LoadScopeScheduling, "_split_scope")  # what `ByUnit` says in its own words

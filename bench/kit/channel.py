@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -25,14 +25,11 @@ from bench.kit.subscribers import Subscribers
 TIMEOUT = 10.0  # for a peer to take or to answer something
 JOIN_SECONDS = 60.0
 SETTLE_SECONDS = 0.5  # from the last response head to the look at the memory: joining takes memory, too
+AT_REST_SECONDS = 0.05  # until the kernel has booked the CPU of a process that waits
 PASS_SECONDS = 30.0  # the longest that everybody may take to get what was published
 WARM_UP_EVENTS = 3
 RESERVED_FILES = 500
 _UPLOAD = b"POST /pub HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def _chunk(script: Script, number: int) -> bytes:
-    return script.chunks[number]
 
 
 @dataclass(slots=True)
@@ -41,7 +38,7 @@ class Publisher:
 
     script: Script
     opening: bytes = _UPLOAD
-    piece: Callable[[Script, int], bytes] = _chunk  # the bytes of an event
+    piece: Callable[[Script, int], bytes] = lambda script, number: script.chunks[number]  # the bytes of an event
     path: str = "/sub"  # what subscribers ask for
     upstream_port: int = 0  # what the peer calls, if it calls anybody
     sock: socket.socket | None = None
@@ -158,6 +155,15 @@ class Channel:
         self.subscribers.settle(SETTLE_SECONDS)
         after = memory_kib(self.server.pid)
         return figures | {f"{kind}_kib": (after[kind] - before[kind]) / size for kind in after}
+
+    def spent(self, events: int, act: Callable[[], object]) -> Sample:
+        """What an act took, that handles `events` events: the clock and the load's CPU until it has returned, the
+        peer's CPU until the peer has come to rest, when the kernel books it."""
+        begin = self.sample()
+        act()
+        end = self.sample()
+        self.subscribers.settle(AT_REST_SECONDS)
+        return Sample(end.seconds, events, self.server.cpu(), end.own_cpu) - replace(begin, events=0)
 
     def passes(self, seconds: float, events: int = 1, most: float = math.inf) -> tuple[Sample, int]:
         """Publish, wait until everybody has it, again; what it took, and how many times."""

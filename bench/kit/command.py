@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from bench import rows
 from bench.kit import machine
-from bench.kit.ends import Target
-from bench.kit.load import Load
+from bench.kit.load import Load, Plan
 from bench.kit.peers import DIRECT, Peer, PeerFailure, Server, started
-from bench.kit.script import MODEL, BrokenStream
+from bench.kit.script import BrokenStream, Target
 from bench.kit.tables import Report, Table
 
 OF_THIS_MACHINE = ("litellm", "peer")  # options that name programs and their folders
@@ -31,6 +30,7 @@ FAULTS = (PeerFailure, BrokenStream, OSError, subprocess.SubprocessError)
 Given = argparse.Namespace
 Kind = Callable[[str], Any]
 E = TypeVar("E")
+P = ParamSpec("P")
 
 
 @lru_cache
@@ -55,19 +55,23 @@ class Bench:
     def question(self) -> str:
         return (self.about or "").partition("\n")[0].partition(": ")[2]
 
+    def run_as(self, module: str) -> None:
+        """Run this bench, and end the process, if its module is the program. `module`: the module's `__name__`."""
+        if module == "__main__":
+            sys.exit(self.main())
+
     def main(self, arguments: list[str] | None = None) -> int:
         """Exit status: 1 if a peer failed that is needed."""
-        given = self._asked(arguments)
-        asked = vars(given)
+        asked = vars(given := self._asked(arguments))
         file = asked.pop("json")
-        facts = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
+        facts: Report = {"bench": self.name, "machine": machine.facts(), "versions": machine.versions()}
         machine.raise_open_files()
         cores = machine.take_cores()
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         found = self.measure(given, cores)
         options = {name: value for name, value in asked.items() if name not in OF_THIS_MACHINE}
-        report = facts | {"options": options, "peer_core": cores[0], "load_core": cores[1]} | found
-        report["load_average_after"] = os.getloadavg()[0]
+        after = {"load_average_after": os.getloadavg()[0], "peer_core": cores[0], "load_core": cores[1]}
+        report = {**facts, "options": options, **after, **found}
         self._tell(report, file)
         failed = set(rows.failures_of(report))
         return int(bool(failed & set(self.spec.get("needed", failed))))
@@ -93,8 +97,7 @@ class Bench:
             kinds = {"int": int, "float": float, "text": str, "names": several(spec.get("among", ())), "sizes": sizes}
             shape: dict[str, Any] = {key: spec.get(key) for key in ("default", "metavar")}
             shape |= {"type": (kinds | dict(self.kinds))[spec["kind"]], "help": spec["help"].replace("%", "%%")}
-            if spec.get("repeated"):
-                shape |= {"action": "append"}
+            shape |= {"action": "append"} if spec.get("repeated") else {}
             parser.add_argument(name if spec.get("positional") else f"--{name}", **shape)
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the line of JSON here too")
         return parser
@@ -107,15 +110,6 @@ class Bench:
             if "min" in spec and not spec["min"] <= getattr(given, name.replace("-", "_")) <= spec["max"]:
                 parser.error(f"--{name} must be from {spec['min']:g} to {spec['max']:g}")
         return given
-
-
-def commanded(text: str) -> Peer:
-    """NAME=COMMAND or NAME@MODEL=COMMAND: a gateway by its shell command."""
-    label, _, command = text.partition("=")
-    name, _, model = label.partition("@")
-    if not name or not command:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COMMAND")
-    return Peer(name, command=command, model=model or MODEL)
 
 
 def several(among: Iterable[str]) -> Kind:
@@ -150,24 +144,44 @@ def reporting(failures: dict[str, str], name: str, step: str = "") -> Iterator[N
         say(f"FAILED: {name}: {failures[name]}")
 
 
-def start_all(
-    stack: contextlib.ExitStack, load: Load, peers: Iterable[Peer], core: int, failures: dict[str, str]
-) -> dict[str, Server]:
-    """Start whoever has not failed yet; each waits, frozen, for its turns. "direct", the load alone, is first."""
-    entries = {DIRECT: Server(DIRECT, Target(load.port))}
-    for peer in [peer for peer in peers if peer.name not in failures]:
-        say(f"starting {peer.name}")
-        with reporting(failures, peer.name):
-            entries[peer.name] = stack.enter_context(started(peer, load.port, core, load.serve))
-            entries[peer.name].freeze()
-    return entries
+def rounds(given: Given) -> Iterator[str]:
+    """The label of each round that was asked for."""
+    return (f"round {number}/{given.rounds}" for number in range(1, given.rounds + 1))
 
 
-def take_turns(step: str, entries: dict[str, E], turn: Callable[[E], object], failures: dict[str, str]) -> None:
-    """A turn of each, by name; who fails is taken out."""
-    say(f"{step}: {', '.join(entries)}")
-    for name, entry in list(entries.items()):
-        with reporting(failures, name, step):
-            turn(entry)
-        if name in failures:
-            del entries[name]
+@dataclass(slots=True)
+class Turns(Generic[E]):
+    """Whoever takes turns, by name, under the label of a round; who fails is taken out, and noted."""
+
+    label: str
+    failures: dict[str, str]
+    entries: dict[str, E] = field(default_factory=dict)
+
+    def take(self, step: str, turn: Callable[Concatenate[E, P], object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """A turn of each."""
+        step = f"{self.label}: {step}"
+        say(f"{step}: {', '.join(self.entries)}")
+        for name, entry in list(self.entries.items()):
+            with reporting(self.failures, name, step):
+                turn(entry, *args, **kwargs)
+            if name in self.failures:
+                del self.entries[name]
+
+    def reverse(self) -> None:
+        """Whoever was last is first from now on."""
+        self.entries = dict(reversed(self.entries.items()))
+
+
+@contextlib.contextmanager
+def servers(turns: Turns[Server], load: Load, peers: Iterable[Peer], core: int, plan: Plan) -> Iterator[None]:
+    """Whoever has not failed yet is started, has a first turn with this plan, and waits, frozen, for its turns.
+    "direct", the load alone, is first."""
+    with contextlib.ExitStack() as stack:
+        turns.entries[DIRECT] = Server(DIRECT, Target(load.port))
+        for peer in [peer for peer in peers if peer.name not in turns.failures]:
+            say(f"starting {peer.name}")
+            with reporting(turns.failures, peer.name):
+                turns.entries[peer.name] = stack.enter_context(started(peer, load.port, core, load.serve))
+                turns.entries[peer.name].freeze()
+        turns.take("warm-up", Server.run, load, plan)
+        yield

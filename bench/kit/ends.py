@@ -8,51 +8,17 @@ difference ends the connection with a reason.
 """
 
 import contextlib
-import json
 import re
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bench.kit.loop import Loop, clock
-from bench.kit.script import (
-    FIRST_CONTENT,
-    MODEL,
-    START,
-    STREAM_HEAD,
-    BrokenStream,
-    Check,
-    Exchange,
-    Position,
-    Script,
-    Speech,
-)
+from bench.kit.script import FIRST_CONTENT, LISTING, STREAM_HEAD, BrokenStream, Exchange, Position, Speech, Target
 
 RECEIVE_BYTES = 1 << 16
 CONNECT_TIMEOUT = 5.0
 RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
-Header = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the load goes, what it says there, and how it judges what comes back."""
-
-    port: int
-    check: Callable[[Script], Check] = Check
-    headers: tuple[Header, ...] = ()
-    model: str = MODEL  # the name by which the proxy knows the upstream's model
-
-    def request(self, key: str) -> bytes:
-        message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
-        body = json.dumps({"model": self.model, "stream": True, "messages": [message]}).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
-        )
-        head += f"Accept: text/event-stream\r\nContent-Length: {len(body)}\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in self.headers)
-        return f"{head}\r\n".encode("latin-1") + body
 
 
 class Client:
@@ -64,13 +30,13 @@ class Client:
         self._loop, self._target, self._on_end = loop, target, on_end
         self._sock: socket.socket | None = None
         self._exchange: Exchange | None = None
-        self._position = START
+        self._position = Position()
         self._aligned = False  # the next read is compared with the next chunk of the script at once
         self.stray = b""  # bytes that came between two streams: no peer may send any
 
     def ask(self, exchange: Exchange) -> None:
         """Send the request; connects first if there is no connection."""
-        self._exchange, self._aligned, self._position = exchange, False, START
+        self._exchange, self._aligned, self._position = exchange, False, Position()
         self._check = self._target.check(exchange.script)
         request = self._target.request(exchange.key)
         try:
@@ -85,10 +51,8 @@ class Client:
             self._end(f"request failed: {error}")
 
     def leave(self, *, reset: bool) -> float:
-        """Hang up in the middle of an answer, by FIN or RST; return when, 0.0 if the answer was over already.
-
-        What has arrived is taken and checked before: bytes left unread would turn a FIN into an RST.
-        """
+        """Hang up in the middle of an answer, by FIN or RST; return when, 0.0 if the answer was over already. What
+        has arrived is taken and checked before: bytes left unread would turn a FIN into an RST."""
         while self._receive():
             pass
         sock = self._sock
@@ -157,11 +121,6 @@ class Client:
 
 
 REQUEST_ENDS = (b"}", b"\r\n0\r\n\r\n")
-_MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": MODEL}]}).encode()
-_LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(_MODELS),
-    _MODELS,
-)
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _KEY = re.compile(rb"bench:([0-9.]+);")
 
@@ -242,7 +201,7 @@ class _Connection:
         """Answer the request in the buffer if it is complete: if it ends as its JSON, its chunks or its head do."""
         if self._buffer.startswith(b"GET ") and self._buffer.endswith(b"\r\n\r\n"):
             self._buffer = b""
-            self._send(_LISTING)
+            self._send(LISTING)
             return
         if not self._buffer.endswith(REQUEST_ENDS):
             return

@@ -4,12 +4,14 @@ In: numbers. Out: numbers, JSON-ready dicts. Invariant: a ratio or a difference 
 then the median over rounds, so that the drift of the machine cancels out. Nothing is rounded before it is printed.
 """
 
+import itertools
 import math
 import operator
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field
 from functools import partialmethod
+from typing import Any
 
 Figures = dict[str, float]
 Json = dict[str, float] | None
@@ -25,16 +27,6 @@ def times_ms(seconds: Iterable[float], prefix: str = "") -> Figures:
     """Median, tail and maximum of durations, in milliseconds."""
     ordered, shares = sorted(seconds), {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {f"{prefix}{name}_ms": percentile(ordered, share) * 1e3 for name, share in shares.items()}
-
-
-def most_within(times: Iterable[float], width: float) -> int:
-    """The most of these times that lie in one interval of this width, of all intervals."""
-    ordered, most, first = sorted(times), 0, 0
-    for last, time in enumerate(ordered):
-        while time - ordered[first] > width:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def spread(values: Iterable[float]) -> Json:
@@ -94,3 +86,10 @@ class Results:
     # The figure of `name` over that of `other`, and minus that of `other`, round by round.
     ratio = partialmethod(_paired, operator.truediv)
     beyond = partialmethod(_paired, operator.sub)
+
+    def json(self, ratios: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+        """What a bench returns: every figure of every peer, `ratios` to other peers among them, and the failures."""
+        peers = {name: self.spreads(name) for name in self.rounds}
+        for name, (other, key) in itertools.product(peers, ratios):
+            peers[name][f"{key}_vs_{other}"] = self.ratio(name, other, key)
+        return {"peers": peers, "failures": self.failures}

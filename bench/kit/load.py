@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from bench.kit.ends import Client, Target, Upstream
+from bench.kit.ends import Client, Upstream
 from bench.kit.figures import NO_SAMPLE, Sample
 from bench.kit.loop import Loop, clock, undisturbed
-from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, script
+from bench.kit.script import FIRST_CONTENT, FRAMING_EVENTS, BrokenStream, Exchange, Script, Speech, Target, script
 
 GOLDEN = 0.6180339887498949  # multiples modulo 1 are spread evenly, and so are they modulo any gap
 MAX_REASONS = 5
@@ -86,18 +86,6 @@ class Outcome:
         """The TTFT of each turn from `first_turn` on: 2 leaves out the request that opens the connection."""
         counted = (exchange for exchange in self.exchanges if exchange.turn >= first_turn)
         return [exchange.receipts[FIRST_CONTENT] - exchange.asked_at for exchange in counted]
-
-    def lateness(self, first_turn: int = 1) -> list[float]:
-        """How late each token behind the first of a stream came: from the time at which the upstream had to send it.
-
-        What the load itself is late with is in it; a direct run shows how much that is.
-        """
-        counted = [exchange for exchange in self.exchanges if exchange.turn >= first_turn]
-        return [
-            exchange.receipts[number] - exchange.sends[0] - (number - FIRST_CONTENT) * exchange.gap
-            for exchange in counted
-            for number in range(FIRST_CONTENT + 1, FIRST_CONTENT + len(exchange.script.texts))
-        ]
 
     def latencies(self) -> list[float]:
         """From send to receipt, of the events sent within the window: starts of streams are not in it."""

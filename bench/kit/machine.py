@@ -48,8 +48,7 @@ def process_tree(pid: int) -> Iterator[int]:
 
 def memory_kib(pid: int) -> dict[str, float]:
     """User-space memory of `pid` and its living descendants: KiB of `pss`, `private` and `anonymous`
-    (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file.
-    """
+    (smaps_rollup). The last holds no page of a file, and so does not change when other processes map that file."""
     total = dict.fromkeys(KINDS.values(), 0.0)
     for member in process_tree(pid):
         with contextlib.suppress(OSError):

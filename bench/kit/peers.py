@@ -26,10 +26,9 @@ from string import Template
 from typing import Any
 
 from bench.kit import machine
-from bench.kit.ends import Target
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.loop import clock
-from bench.kit.script import MODEL, Check, ContentCheck
+from bench.kit.script import MODEL, Check, ContentCheck, Target
 
 DIRECT, GATEWAY, WITH_KEY, FEED = "direct", "gateway", "gateway+key", "feed"
 NGINX, AIOHTTP, BARE, LITELLM, NCHAN, C = "nginx", "aiohttp", "bare", "litellm", "nchan", "c"
@@ -40,6 +39,7 @@ COMMAND_SECONDS = 60.0  # for a gateway that is given as a command to listen
 STOP_SECONDS = 5.0  # after SIGTERM; then SIGKILL
 POLL_SECONDS = 0.002
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever the environment says of proxies
+Wait = Callable[[float], object]
 
 
 class PeerFailure(Exception):
@@ -54,12 +54,8 @@ def specs() -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Whom to start: a name in templates/peers.toml, or another name for that `kind`; `values`: what else its
-    templates lack. A gateway imports the package that stands in its `home`.
-
-    `command`: the shell command of a gateway that has no templates; it finds PORT, on which it must listen,
-    UPSTREAM_PORT, KEY, which the load brings, and FOLDER, a folder of its own, in its environment. `model`: what such
-    a gateway calls the model of the upstream.
-    """
+    templates lack. A gateway imports the package that stands in its `home`. `command`: the shell command of a gateway
+    that has no templates (bench/README.md); `model`: what such a gateway calls the model of the upstream."""
 
     name: str
     kind: str = ""
@@ -108,9 +104,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(
-    peer: Peer, upstream_port: int, core: int, wait: Callable[[float], object] = time.sleep
-) -> Iterator[Server]:
+def started(peer: Peer, upstream_port: int, core: int, wait: Wait = time.sleep) -> Iterator[Server]:
     """Start a peer on `core`, and `wait` again and again until it accepts connections. If it wants a key, the load
     brings it. Raises `PeerFailure`."""
     port, key = free_port(), f"sk-{secrets.token_hex(32)}"
@@ -156,18 +150,14 @@ def _command(peer: Peer, folder: Path, values: Mapping[str, object]) -> list[str
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a peer that runs in `home`: the packages that stand there come first.
-
-    A program of Python keeps what it has compiled, as an installed one does, whatever the bench itself was told.
-    """
+    """The environment of a peer that runs in `home`: the packages that stand there come first. A program of Python
+    keeps what it has compiled, as an installed one does, whatever the bench itself was told."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     local = {"NO_PROXY": "127.0.0.1,localhost", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return {**inherited, **local, "PYTHONPATH": str(home)}
 
 
-def _wait_until_open(
-    peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, wait: Callable[[float], object]
-) -> None:
+def _wait_until_open(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, wait: Wait) -> None:
     seconds = peer.spec.get("start_seconds", 20.0)
     give_up, why = time.monotonic() + seconds, f"no open port after {seconds:.0f} s"
     while time.monotonic() < give_up:
@@ -193,23 +183,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def ask(port: int, path: str, body: object = None) -> Any:
     """The JSON that a peer answers to a GET, or to a POST of this body. Raises `OSError`."""
     data = json.dumps(body).encode() if body else None
-    return json.loads(_answer(port, path, data))
+    return json.loads(fetch(port, path, data))
 
 
-def gauge(port: int, name: str) -> float:
-    """A metric without labels of a gateway. Raises `OSError`, and `StopIteration` if there is none of this name."""
-    lines = _answer(port, "/metrics").decode().splitlines()
-    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
-
-
-def _answer(port: int, path: str, data: bytes | None = None) -> bytes:
+def fetch(port: int, path: str, data: bytes | None = None) -> bytes:
+    """What a peer answers to a GET, or to a POST of this JSON. Raises `OSError`."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
     with _OPENER.open(request, timeout=10.0) as answer:
-        body: bytes = answer.read()
-        return body
+        return bytes(answer.read())
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        return int(server.getsockname()[1])

@@ -57,8 +57,7 @@ async def queues() -> list[web.RouteDef]:
 
 
 async def application(kind: str, *upstream_port: str) -> web.Application:
-    app = web.Application()
-    app.add_routes(await (proxy(*upstream_port) if kind == "proxy" else queues()))
+    (app := web.Application()).add_routes(await (proxy(*upstream_port) if kind == "proxy" else queues()))
     return app
 
 

@@ -7,6 +7,7 @@ unpublished ends the run.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -19,6 +20,9 @@ STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+_MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": MODEL}]}).encode()
+_LISTING_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+LISTING = _LISTING_HEAD % len(_MODELS) + _MODELS  # of a provider's models
 FIRST_CONTENT = 1  # event 0 carries the role alone, as real providers send it; content begins with event 1
 FRAMING_EVENTS = 3  # role, finish and [DONE]: events beside the tokens
 
@@ -39,10 +43,8 @@ class Script:
 
 @lru_cache(maxsize=4096)  # built once per slot and length, so that later rounds start at once
 def script(slot: int, tokens: int, text_bytes: int = 0) -> Script:
-    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`.
-
-    With `text_bytes` the text of each event has at least that size; the event is about 170 bytes longer.
-    """
+    """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`. With
+    `text_bytes` the text of each event has at least that size; the event is about 170 bytes longer."""
     words = (f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
     texts = tuple(text.ljust(text_bytes, "x") for text in words)
     deltas = ['{"role":"assistant","content":""}', *(f'{{"content":"{text}"}}' for text in texts)]
@@ -159,6 +161,27 @@ class ContentCheck(Check):
                 raise BrokenStream(f"token {token} differs: {block[:300]!r}")
             return FIRST_CONTENT + token + 1
         return number
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the load goes, what it says there, and how it judges what comes back."""
+
+    port: int
+    check: Callable[[Script], Check] = Check
+    headers: tuple[tuple[str, str], ...] = ()
+    model: str = MODEL  # the name by which the proxy knows the upstream's model
+
+    def request(self, key: str) -> bytes:
+        message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
+        body = json.dumps({"model": self.model, "stream": True, "messages": [message]}).encode()
+        lines = [
+            "POST /v1/chat/completions HTTP/1.1",
+            f"Host: 127.0.0.1:{self.port}",
+            "Content-Type: application/json",
+        ]
+        lines += ["Accept: text/event-stream", f"Content-Length: {len(body)}", *map(": ".join, self.headers), "\r\n"]
+        return "\r\n".join(lines).encode("latin-1") + body
 
 
 class SubscriberCheck(Check):

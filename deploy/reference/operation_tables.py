@@ -44,7 +44,7 @@ def _expositions() -> Iterator[str]:
     yield asyncio.run(_scrape())
     told = Metrics(tuple)
     told.on_completion(EndedCompletion("chat", "m", "u", Ending.STOPPED, True, 0.1, 1.0, 1, 2, 1, 0.1))
-    yield told.exposition().decode()
+    yield b"".join(told.exposition()).decode()
 
 
 async def _scrape() -> str:

@@ -18,6 +18,7 @@ LOWEST_PRICE_PER_MTOK = 0.001  # US dollars; a price below it was probably meant
 _PATTERN = re.compile(r"\.\*|[?\[\]{}()|^$\\%,]")  # signs of regular expressions, globs and lists
 _PRIVATE_DOMAINS = frozenset({"internal", "lan", "local", "test"})  # whose names nobody can register
 _DEFAULT_PORT = re.compile(r"(https://[^:]+):443|(http://[^:]+):80")
+_DEFAULT_LISTEN: Listen = ServerSettings.model_fields["listen"].default
 
 
 def warnings(tree: Mapping[str, Any]) -> Iterator[Fault]:
@@ -59,9 +60,9 @@ def _texts(value: object) -> Iterator[tuple[int, str]]:
 def _listen_of(server: object) -> Listen:
     written = server.get("listen") if isinstance(server, dict) else None
     try:
-        return Listen.parse(written) if isinstance(written, str) else ServerSettings().listen
+        return Listen.parse(written) if isinstance(written, str) else _DEFAULT_LISTEN
     except ValueError:
-        return ServerSettings().listen  # what is written there is a fault, which is told
+        return _DEFAULT_LISTEN  # what is written there is a fault, which is told
 
 
 def _has_key(upstream: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from gateway.delivery.in_step import SubscribersInStep
+from gateway.delivery.long_piece import LONG_PIECE_BYTES
 from gateway.delivery.modes import Cause, Mode
 from gateway.delivery.pieces import Log, SharedPieces, View, next_piece
 from gateway.delivery.sinks import Sink
@@ -182,8 +183,9 @@ class Fanout:
                 if group.seq != self._log.next_seq and group:
                     self._is_behind = True
             apart = tuple(self._apart)
-            for start in range(0, len(apart), APART_STEP):
-                self._serve(apart[start : start + APART_STEP])
+            step = APART_STEP if self._log.bytes <= LONG_PIECE_BYTES else 1  # a long piece may have to be encrypted
+            for start in range(0, len(apart), step):
+                self._serve(apart[start : start + step])
                 yield
 
     def _serve(self, subscribers: Iterable[Subscriber]) -> None:

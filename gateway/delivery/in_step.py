@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from itertools import repeat
 
-from gateway.delivery.long_piece import Sendable
+from gateway.delivery.long_piece import LONG_PIECE_BYTES, Sendable
 from gateway.delivery.modes import Cause
 from gateway.delivery.pieces import View, next_piece
 from gateway.delivery.sinks import send_nowait
@@ -86,7 +86,7 @@ class SubscribersInStep:
         """
         data, self._next_seq, over = next_piece(self._view, self.seq, self._body_end)
         size = len(data)
-        step = STEP if size <= LARGE_PIECE_BYTES else LARGE_STEP
+        step = STEP if size <= LARGE_PIECE_BYTES else LARGE_STEP if size <= LONG_PIECE_BYTES else 1
         while (size or over) and self._reached < len(self._sockets):
             start, stop = self._reached, min(self._reached + step, len(self._sockets))
             sent = _send_all(self._sockets[start:stop], data)

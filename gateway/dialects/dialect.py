@@ -178,9 +178,12 @@ class DialectReader(Protocol):
     The reader lets the shape learn from what it read, and both add to `counts`.
     """
 
-    shape: LearnedShape
     counts: Counts
     unfinished: str  # says in words what is missing of a body that ends too early: "neither a finish nor [DONE]"
+
+    @property
+    def shape(self) -> LearnedShape:
+        """What finds the frames of events that differ from earlier ones in their text only."""
 
     @property
     def finished(self) -> bool:

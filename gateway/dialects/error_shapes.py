@@ -16,7 +16,7 @@ MAX_DETAIL = 600  # characters that are read of a text among the details, for th
 MAX_DEPTH = 6  # levels of objects that are searched, and kept
 MAX_ENTRIES = 20  # members of an object, or elements of a list, that are kept
 MAX_VALUES = 64  # values of an error that are kept, together
-MAX_DETAILS = 4096  # characters of all texts among the details of an error, together: each is searched for secrets
+MAX_DETAILS = 4096  # characters of all texts and names among the details of an error: each is searched for secrets
 MAX_KEY = 64  # characters of a name that is kept
 
 # Colours, titles and other orders to a terminal (ECMA-48, sections 5.4 and 8.3.89).
@@ -124,7 +124,7 @@ def details_of(holder: Mapping[str, Any], text: str, body: Any = None) -> dict[s
     faults = body.get("detail") if isinstance(body, dict) else None
     is_list = isinstance(faults, list)
     details = {
-        _clean(key, MAX_KEY): _kept(value, budget, 1)
+        budget.name(key): _kept(value, budget, 1)
         for key, value in list(holder.items())[:MAX_ENTRIES]
         if key not in _SPENT and value not in (None, text) and not (is_list and key in _FAULT)
     }
@@ -144,7 +144,14 @@ class _Budget:
 
     def text(self, text: str) -> str:
         """The beginning of a text that may still be kept, without what no client could read."""
-        kept = _clean(text, min(MAX_DETAIL, self.characters))
+        return self._take(text, MAX_DETAIL)
+
+    def name(self, name: str) -> str:
+        """The beginning of a name that may still be kept."""
+        return self._take(name, MAX_KEY)
+
+    def _take(self, text: str, most: int) -> str:
+        kept = _clean(text, min(most, self.characters))
         self.characters -= len(kept)
         return kept
 
@@ -156,7 +163,7 @@ def _kept(value: Any, budget: _Budget, depth: int) -> Any:
         return None
     if isinstance(value, dict):
         entries = list(value.items())[:MAX_ENTRIES] if depth < MAX_DEPTH else []
-        return {_clean(key, MAX_KEY): _kept(entry, budget, depth + 1) for key, entry in entries}
+        return {budget.name(key): _kept(entry, budget, depth + 1) for key, entry in entries if budget.values > 0}
     if isinstance(value, list):
         return [_kept(entry, budget, depth + 1) for entry in value[:MAX_ENTRIES]] if depth < MAX_DEPTH else []
     return budget.text(value) if isinstance(value, str) else value

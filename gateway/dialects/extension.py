@@ -17,19 +17,20 @@ GATEWAY_FIELDS = ("gateway", "routing", "models", "auriko_metadata")  # members 
 class Lenient(BaseModel):
     """An object of which some fields are checked and all others pass."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    # `defer_build`: a part of a request is checked with the whole, so that it needs no validator of its own.
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class StreamPolicy(BaseModel):
     """The object `gateway.stream`: what becomes of this stream without subscribers; None: as configured."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     on_last_reader: Literal["abort", "drain"] | None = None
     abort_grace_ms: Annotated[StrictInt, Field(ge=0, le=3_600_000)] | None = None
 
 
-AS_CONFIGURED = StreamPolicy()
+AS_CONFIGURED = StreamPolicy.model_construct()
 MAX_KEYS = 100  # of one object of the extension; each unknown key of more would cost a fault or a warning
 MAX_MODELS = 20  # in one list
 

@@ -8,10 +8,8 @@ that the dialect's reader has read in full, and proven by a second parse with a 
 One thing here is not pure, for speed: `take` calls `on_frame`, which sends the frame to subscribers.
 
 The shape serves any dialect in which one string changes; an `event:` line is part of the bytes before the string.
-Where two values change, as the text and `sequence_number` do in responses, no event fits, and after `MAX_USELESS`
-shapes the gateway stops learning. To support two values, `Sample` would need two paths; `_split` would have to return
-three parts around two holes, with a probe in each; `fit` and `take` would have to find the middle part behind the
-first text; and the reader would have to say which second value may come, since a skipped number would go unseen.
+Where events are numbered, numbered_shape.py serves. Where other values change, no event fits, and after `MAX_USELESS`
+shapes the gateway stops learning.
 """
 
 import re
@@ -29,7 +27,7 @@ _UNICODE_TEXT = re.compile(r'(?:[^"\\\x00-\x1f\x85\u2028\u2029]++|\\["\\/bfnrt]|
 _PLAIN_ASCII = frozenset(map(chr, range(0x20, 0x80))) - {'"', "\\"}
 # A translation that changes every byte but plain ASCII, so that most tokens equal their translation: 50 ns, and an
 # eighth of the instructions of a search by a regular expression (bench/micro.py).
-_PLAIN = bytes(code if chr(code) in _PLAIN_ASCII else code ^ 0xFF for code in range(256))
+PLAIN = bytes(code if chr(code) in _PLAIN_ASCII else code ^ 0xFF for code in range(256))
 _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+')
 
 _PROBE = "hole"  # the text that stands in place of the string when a shape is proven
@@ -135,12 +133,15 @@ class Sample(NamedTuple):
     """An event that was read in full: its block, the frame made of it, and the path to the string that will change.
 
     Block and frame each hold one line of JSON. `hits`: how many events of this answer have fitted a shape so far.
+    `number` and `padding`: the names of members of the object that change, too, as numbered_shape.py describes them.
     """
 
     block: bytes
     frame: bytes
     path: Path
     hits: int
+    number: str | None = None
+    padding: str | None = None
 
 
 def _drop(frame: bytes, chunk: bytes) -> None:
@@ -232,7 +233,7 @@ class LearnedShape:
         size = len(text)
         if not size or size + self._around != len(block):
             return None
-        if text != text.translate(_PLAIN) and not is_safe_text(text):
+        if text != text.translate(PLAIN) and not is_safe_text(text):
             return None
         counts = self._counts
         counts.events += 1
@@ -249,7 +250,7 @@ class LearnedShape:
         size = len(text)
         if not size or size + around != len(chunk) or not self.is_open:
             return False
-        if text != text.translate(_PLAIN) and not is_safe_text(text):
+        if text != text.translate(PLAIN) and not is_safe_text(text):
             return False
         counts = self._counts
         counts.events += 1

@@ -84,14 +84,14 @@ class LongEvent:
 
     def _find_data(self) -> Generator[None, None, tuple[bytes, Buffer, int, int]]:
         """What stands before the data in the short block, and where the data stands in which bytes."""
-        block, names, places = self._block, b"", list[tuple[int, int]]()
+        block, name, places = self._block, b"", list[tuple[int, int]]()
         at, lines = 0, 0
         while at < len(block):
             end = yield from self._line_end(at)
             if block.startswith(b"data:", at, end):
                 places.append((at, end))
-            elif end - at <= _SHORT_LINE:
-                names += block[at : end + 1] if block.startswith(b"event", at) else b""
+            elif end - at <= _SHORT_LINE and block.startswith(b"event:", at):
+                name = block[at : end + 1]  # of many names the last one holds (WHATWG HTML, section 9.2.6)
             at, lines = end + 1, lines + 1
             if lines > self._max_lines:
                 raise TooManyLines
@@ -100,10 +100,10 @@ class LongEvent:
         if len(places) == 1:
             start, end = places[0]
             head = b"data: " if block.startswith(b"data: ", start) else b"data:"
-            return names + head, block, start + len(head), end
+            return name + head, block, start + len(head), end
         if places:
             joined = yield from self._joined(places)
-            return names + b"data:", joined, 0, len(joined)
+            return name + b"data:", joined, 0, len(joined)
         is_bare = block[:_SHORT_LINE].lstrip().startswith(b"{")  # an object in place of an event
         return b"data: ", block, 0, len(block) if is_bare else 0
 

@@ -6,8 +6,9 @@ from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.count_tokens.dialect import COUNT_TOKENS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.messages.dialect import MESSAGES
+from gateway.dialects.responses.dialect import RESPONSES
 
-DIALECTS: tuple[Dialect, ...] = (CHAT, MESSAGES, COUNT_TOKENS)  # the first: where a request names none
+DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS)  # the first: where a request names none
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeGuard
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
 
-MAX_TOKENS = 1 << 27  # tokens of one answer; no model comes near it, so a larger count is nonsense
+MAX_TOKENS = 1 << 24  # tokens of one answer; the longest contexts have ten million, so a larger count is nonsense
+MAX_DETAILS = 256  # members of the objects of one answer that are put together
 _MAX_TEXT = 65536  # characters of a usage object that came as a string
 
 # The names of the counts: OpenAI's, Anthropic's and responses', Bedrock's, Gemini's, Ollama's.
@@ -58,7 +59,8 @@ class ReportedUsage(NamedTuple):
         """This report, with the counts of an earlier one where it has none."""
         if self.prompt and self.completion:
             return self
-        details = {**earlier.details, **self.details}
+        is_much = len(earlier.details) + len(self.details) > MAX_DETAILS
+        details = self.details if is_much else {**earlier.details, **self.details}
         prompt, completion = self.prompt or earlier.prompt, self.completion or earlier.completion
         return ReportedUsage(prompt, completion, details, self.total or earlier.total)
 

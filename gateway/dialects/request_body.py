@@ -15,9 +15,18 @@ from gateway.dialects.body_changes import BodyChanges, Inner
 from gateway.errors import ClientError, InvalidParameter
 from gateway.wire import json_text
 from gateway.wire.json_dropping import kept_pieces
-from gateway.wire.json_members import Buffer, Member, Piece, exchange, joined, members_of, object_of, size
-from gateway.wire.json_outline import (
+from gateway.wire.json_members import (
     MAX_MEMBERS,
+    Buffer,
+    Member,
+    Piece,
+    exchange,
+    joined,
+    members_of,
+    object_of,
+    size,
+)
+from gateway.wire.json_outline import (
     SMALL_MEMBER_BYTES,
     NotAnObject,
     Outline,
@@ -29,8 +38,9 @@ from gateway.wire.json_outline import (
 
 MAX_DEPTH = 254  # levels of nesting; upstreams refuse less, and orjson writes no more
 SHORT_BYTES = 65536  # a body of this length takes 2 ms at most to read, whatever it holds
-MODERATE_BYTES = 262144  # a body of this length takes 3 ms at most, if it holds no more than `MODERATE_BRACKETS`
-MODERATE_BRACKETS = 8192  # lists and objects
+# A body of this length takes some milliseconds at most, if it holds no more brackets and commas than these.
+MODERATE_BYTES = 262144
+MODERATE_BRACKETS, MODERATE_COMMAS = 4096, 16_384
 KEPT_WHOLE_BYTES = 16384  # a longer body is not copied for an upstream, and is let go of as soon as one has answered
 SENT_AT_ONCE_BYTES = 262144  # of a long body: the kernel takes 0.1 ms to copy so much
 
@@ -186,8 +196,11 @@ class BodyReading:
             raise ClientError(f"the body is not valid JSON: {error}"[:300]) from None
 
     def body(self) -> RequestBody:
-        """The body, after the last step."""
-        outline = self._reader.outline()
+        """The body, after the last step. Raises `ClientError`."""
+        try:
+            outline = self._reader.outline()
+        except ValueError as error:  # what is left without its long texts is checked at last
+            raise ClientError(f"the body is not valid JSON: {error}"[:300]) from None
         return RequestBody(self._content, outline.document, outline, self._observer)
 
 
@@ -195,7 +208,9 @@ def is_read_at_once(content: Buffer) -> bool:
     """Whether a body may be read by one call of `RequestBody.read`, which then takes some milliseconds at most."""
     length = len(content)
     return length <= SHORT_BYTES or (
-        length <= MODERATE_BYTES and content.count(b"[") + content.count(b"{") <= MODERATE_BRACKETS
+        length <= MODERATE_BYTES
+        and content.count(b"[") + content.count(b"{") <= MODERATE_BRACKETS
+        and content.count(b",") <= MODERATE_COMMAS
     )
 
 

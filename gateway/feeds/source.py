@@ -30,6 +30,7 @@ from gateway.wire import http1, sse
 HEAD_SECONDS = 30.0  # the limit from the request to the head of the answer; between events a source may stay silent
 FIRST_WAIT = 1.0  # seconds before the first new connection; the source may ask for another pause (`retry:`)
 LONGEST_WAIT = 30.0  # seconds between two connections, however often they fail
+MAX_LINES = 20_000  # of one event, which takes 0.4 us a line
 LAST_EVENT_ID = "Last-Event-ID"
 
 _log = logging.getLogger("rivergate.feed")
@@ -152,6 +153,11 @@ class SourceFeed:
             self._relay(error.blocks)
             self._fail(f"the source sent {error}")
             return
+        for number, block in enumerate(blocks):
+            if len(block) > MAX_LINES and block.count(b"\n") > MAX_LINES:
+                self._relay(blocks[:number])
+                self._fail(f"the source sent an event of more than {MAX_LINES} lines")
+                return
         self._relay(blocks)
 
     def _relay(self, blocks: list[bytes]) -> None:

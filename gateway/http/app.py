@@ -1,6 +1,6 @@
 """Wiring: builds aiohttp's application: which handler serves which path, and the middleware around all handlers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from gateway.http.endpoints.account import KeyEndpoints
 from gateway.http.endpoints.answers import AnswerEndpoints
 from gateway.http.endpoints.completions import CompletionEndpoints
 from gateway.http.endpoints.feeds import FeedEndpoints
-from gateway.http.endpoints.health import HealthEndpoints
+from gateway.http.endpoints.health import HealthEndpoints, MetricsText
 from gateway.http.endpoints.model_directory import DirectoryEndpoints
 from gateway.http.endpoints.models import ModelEndpoints
 from gateway.http.endpoints.streams import StreamEndpoints
@@ -33,7 +33,7 @@ class AppParts:
     books: BooksThread
     capacity: Capacity
     feeds: Mapping[str, SourceFeed | BuiltInFeed]
-    exposition: Callable[[], bytes]  # gives the metrics in Prometheus's text format
+    exposition: Callable[[], Iterator[bytes]]  # gives the metrics in Prometheus's text format, in parts
     started_at: int  # Unix seconds
 
 
@@ -69,7 +69,7 @@ def build_app(parts: AppParts) -> web.Application:
     key_report = KeyEndpoints(parts.books, parts.started_at)
     app.router.add_get("/v1/me", key_report.get_me)
     app.router.add_get("/v1/usage", key_report.get_usage)
-    health = HealthEndpoints(parts.capacity, opening.bank, opening.hub, parts.exposition)
+    health = HealthEndpoints(parts.capacity, opening.bank, opening.hub, MetricsText(parts.exposition, reply.turns))
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)

@@ -7,9 +7,10 @@ books know, where the bank or the directory has to be waited for, when there is 
 long to read.
 """
 
+import asyncio
 import re
+from functools import lru_cache
 
-from gateway.access.callers import Caller
 from gateway.dialects.dialect import CheckedRequest, Dialect, check
 from gateway.dialects.request_body import KEPT_WHOLE_BYTES, is_read_at_once
 from gateway.http.admission import RequestHead
@@ -18,12 +19,14 @@ from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import as_rivergate_error, render
 from gateway.http.fast_subscription import FastSubscription
-from gateway.http.known_head import KnownHead
+from gateway.http.known_head import MAX_KNOWN_HEADS, KnownHead, known_head
 from gateway.http.opening import Opening
 from gateway.http.request_id import new_request_id
-from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, head_finder, parse_request
+from gateway.http.request_parser import MAX_CONTENT_BYTES, PlainRequest, Unparsed, parse_request
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
 from gateway.http.waiting import WaitingBody
+
+HEADS_SECONDS = 60.0  # a head holds the API key of its client, so it is not remembered for long
 
 _STREAMED = re.compile(rb'"stream"\s*:\s*true')  # a body without these bytes asks for a whole answer
 
@@ -34,7 +37,7 @@ class FastPath:
     def __init__(self, parts: ReplyParts, max_body_bytes: int) -> None:
         self._parts = parts
         self._max_content_bytes = min(max_body_bytes, MAX_CONTENT_BYTES)
-        self._find_head = head_finder()
+        self._find_head = _KnownHeads().find
         self._plans: PlainPlans | None = None  # under the configuration in force
         self._subscription = FastSubscription(parts)
 
@@ -65,10 +68,12 @@ class FastPath:
             return False
         except Exception as error:
             parts.admission.count_refused(error, caller)
-            head = _head_of(request, known, caller)
+            request_id = known.request_id or new_request_id()
+            head = RequestHead(known.headers, request_id, caller, request.query, request.dialect)
             _FastReply(client, parts, head, request.dialect).refuse(error)
             return True
-        head = _head_of(request, known, caller)
+        request_id = known.request_id or new_request_id()
+        head = RequestHead(known.headers, request_id, caller, request.query, request.dialect)
         opening = Opening(parts.opening, plan, head)
         if not opening.answers_at_once:
             return False
@@ -88,8 +93,21 @@ class FastPath:
         return plan_answer(known.headers, checked, limits)
 
 
-def _head_of(request: PlainRequest, known: KnownHead, caller: Caller | None) -> RequestHead:
-    return RequestHead(known.headers, known.request_id or new_request_id(), caller, request.query, request.dialect)
+class _KnownHeads:
+    """The heads that were found in the last `HEADS_SECONDS`."""
+
+    def __init__(self) -> None:
+        self.find = lru_cache(maxsize=MAX_KNOWN_HEADS)(self._find)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def _find(self, lines: bytes) -> KnownHead | None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HEADS_SECONDS, self._forget)
+        return known_head(lines)
+
+    def _forget(self) -> None:
+        self._timer = None
+        self.find.cache_clear()
 
 
 class _FastReply:

@@ -7,9 +7,10 @@ Source of names and buckets: OpenTelemetry semantic conventions for generative A
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -21,8 +22,11 @@ PER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.
 DURATION_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKEN_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 MAX_UNCOUNTED = 256  # values of one series that wait to be counted, which takes 20 us
+SERIES_OF_PART = 16  # of one histogram, which are written in one step: 300 lines, which take 3 ms
+VALUES_OF_PART = 300  # of one gauge or counter
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_Item = TypeVar("_Item")
 _LABELS = ("gen_ai_request_model", "gen_ai_provider_name", "gen_ai_operation_name")
 
 
@@ -139,12 +143,12 @@ class Metrics:
     """The metrics of one gateway: plain numbers, of which a scrape makes what Prometheus reads."""
 
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
-        self._registry = CollectorRegistry()
+        """Begin with no completion. `read` brings the gauges and counts that are kept elsewhere."""
+        self._read = read
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._aborts: dict[Ending, int] = {}
         self._hedges = 0
         self._hedge_cost_usd = 0.0
-        self._registry.register(_AtScrape(read, self._families))
 
     def on_completion(self, done: EndedCompletion) -> None:
         """Count a completion that has ended."""
@@ -159,9 +163,27 @@ class Metrics:
             self._hedges += done.hedges
             self._hedge_cost_usd += done.hedge_cost_usd
 
-    def exposition(self) -> bytes:
-        """The text format of Prometheus."""
-        return generate_latest(self._registry)
+    def exposition(self) -> Iterator[bytes]:
+        """The text format of Prometheus, in parts that take some milliseconds each."""
+        name = ""
+        for metric in self._parts():
+            text = generate_latest(_Single(metric))
+            if metric.name == name:  # the second part of a family has no head
+                text = text.split(b"\n", 2)[2]
+            name = metric.name
+            yield text
+
+    def _parts(self) -> Iterator[Metric]:
+        """All families as they stand at a scrape, a long one in several parts."""
+        yield from self._distributions()
+        yield from self._counters()
+        for reading in self._read():
+            family = CounterMetricFamily if reading.counts else GaugeMetricFamily
+            for values in _some(list(reading.values.items()), VALUES_OF_PART):
+                metric = family(reading.name, reading.help, labels=reading.labels)
+                for labels, value in values:
+                    metric.add_metric(labels, value)
+                yield metric
 
     def _endings(self) -> dict[Ending, int]:
         """How many completions have ended so: each of them has a duration."""
@@ -171,28 +193,35 @@ class Metrics:
                 found[ending] = found.get(ending, 0) + durations.total
         return found
 
-    def _families(self) -> Iterator[Metric]:
-        """What completions have added up to."""
-        all_series = self._series.items()
+    def _distributions(self) -> Iterator[Metric]:
+        """How long completions have taken, and how many tokens they had."""
+        all_series = list(self._series.items())
+        yield from _histograms(
+            ("gen_ai_server_time_to_first_token", "Seconds from a request to its first content."),
+            (),
+            [(labels, series.ttft) for labels, series in all_series],
+        )
+        yield from _histograms(
+            ("gen_ai_server_time_per_output_token", "Seconds per token after the first one."),
+            (),
+            [(labels, series.per_token) for labels, series in all_series],
+        )
+        yield from _histograms(
+            ("gen_ai_server_request_duration", "Seconds from a request to the end of its answer."),
+            ("ending",),
+            [((*labels, end), found) for labels, series in all_series for end, found in series.durations.items()],
+        )
+        tokens = [((*labels, "input"), series.input_tokens) for labels, series in all_series]
+        tokens += [((*labels, "output"), series.output_tokens) for labels, series in all_series]
+        yield from _histograms(
+            ("gen_ai_client_token_usage", "Tokens of a completion's prompt (input) and answer (output)."),
+            ("gen_ai_token_type",),
+            tokens,
+        )
+
+    def _counters(self) -> Iterator[Metric]:
+        """How completions have ended."""
         endings = self._endings()
-        ttft = _histogram("gen_ai_server_time_to_first_token", "Seconds from a request to its first content.")
-        per_token = _histogram("gen_ai_server_time_per_output_token", "Seconds per token after the first one.")
-        durations = _histogram(
-            "gen_ai_server_request_duration", "Seconds from a request to the end of its answer.", "ending"
-        )
-        tokens = _histogram(
-            "gen_ai_client_token_usage",
-            "Tokens of a completion's prompt (input) and answer (output).",
-            "gen_ai_token_type",
-        )
-        for labels, series in all_series:
-            series.ttft.add_to(ttft, labels)
-            series.per_token.add_to(per_token, labels)
-            for ending, distribution in series.durations.items():
-                distribution.add_to(durations, (*labels, ending))
-            series.input_tokens.add_to(tokens, (*labels, "input"))
-            series.output_tokens.add_to(tokens, (*labels, "output"))
-        yield from (ttft, per_token, durations, tokens)
         yield _counter("rivergate_streams", "Completions that have ended.", "ending", endings)
         yield _counter(
             "rivergate_aborts", "Completions whose upstream was closed early, by ending.", "reason", self._aborts
@@ -211,8 +240,25 @@ class Metrics:
         )
 
 
-def _histogram(name: str, text: str, *more_labels: str) -> HistogramMetricFamily:
-    return HistogramMetricFamily(name, text, labels=(*_LABELS, *more_labels))
+def _histograms(
+    name_and_help: tuple[str, str],
+    more_labels: tuple[str, ...],
+    series: Sequence[tuple[tuple[str, ...], Distribution]],
+) -> Iterator[Metric]:
+    """The parts of one family, at least one. `series`: the values of the labels of each distribution."""
+    for some in _some(series, SERIES_OF_PART):
+        family = HistogramMetricFamily(*name_and_help, labels=(*_LABELS, *more_labels))
+        for labels, distribution in some:
+            distribution.add_to(family, labels)
+        yield family
+
+
+def _some(items: Sequence[_Item], size: int) -> Iterator[list[_Item]]:
+    """The items, so many at a time; one empty list if there are none."""
+    rest = iter(items)
+    yield list(islice(rest, size))
+    while found := list(islice(rest, size)):
+        yield found
 
 
 def _counter(name: str, text: str, label: str, counts: dict[Ending, int]) -> CounterMetricFamily:
@@ -222,21 +268,11 @@ def _counter(name: str, text: str, label: str, counts: dict[Ending, int]) -> Cou
     return family
 
 
-class _AtScrape(Collector):
-    """All metrics as they stand at a scrape: `read` brings the gauges and counts that are kept elsewhere."""
+class _Single(Collector):
+    """A collector that has one family."""
 
-    def __init__(self, read: Callable[[], Iterable[Reading]], families: Callable[[], Iterable[Metric]]) -> None:
-        self._read = read
-        self._families = families
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._families()
-        for reading in self._read():
-            family = CounterMetricFamily if reading.counts else GaugeMetricFamily
-            metric = family(reading.name, reading.help, labels=reading.labels)
-            for labels, value in reading.values.items():
-                metric.add_metric(labels, value)
-            yield metric
-
-    def describe(self) -> list[Metric]:
-        return []  # which metrics there are is known only at a scrape
+        yield self._metric

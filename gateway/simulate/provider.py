@@ -21,6 +21,7 @@ from gateway.simulate.feed import feed
 from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.messages import COUNT_TOKENS, MESSAGES
 from gateway.simulate.plan import plan, whole
+from gateway.simulate.responses import RESPONSES
 from gateway.simulate.script import Script
 from gateway.simulate.steps import Step
 from gateway.simulate.tally import ProviderStatistics, Tally
@@ -28,7 +29,7 @@ from gateway.simulate.tally import ProviderStatistics, Tally
 BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, MESSAGES, COUNT_TOKENS)  # a new dialect is a line here
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS)  # a new dialect is a line here
 _METHODS = {
     "/v1/models": "GET",
     "/v1/events": "GET",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _SEPARATORS = re.compile(r"[ ._-]+")
+_MAX_CODE = 200  # characters; the longest code that is known has 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class FaultWords:
 
 def plain(code: Any) -> str:
     """A code in lower case, without separators and without the namespace that Amazon puts before it."""
-    return _SEPARATORS.sub("", str(code)).lower().rpartition("#")[2]
+    text = str(code)[:_MAX_CODE] if isinstance(code, str | int | float) else ""
+    return _SEPARATORS.sub("", text).lower().rpartition("#")[2]
 
 
 # The upstream does not know the gateway's key, or does not take it any more.

@@ -26,6 +26,7 @@ _MASK = r"*?$\u00b7\u00d7\u2022\u2026\u2217\u2219\u22c5\u2588\u2591-\u2593\u25a0
 _TOKEN = re.compile(rf"[\w{_MASK}.+/=%~:-]{{4,}}")
 _HIDDEN = re.compile(rf"[{_MASK}]{{2,}}|[.~_-]{{3,}}|[\u2022\u2026\u25cf*]|[xX]{{4,}}")
 _BEHIND_NAME = re.compile(r"(?:[^:=?]|\?{2,})+")  # a token without the name before it, as in `key=sk-abc`
+_STEP_OF_PATH = re.compile(r"[^:=?/]+")
 # The words before a part of a key that is shown without a mask.
 _SAID_TO_BE_A_PART = re.compile(
     r"\b((?:end|start|begin)(?:s|ing)?(?: in| with)?|(?:first|last)[ _]?(?:\w{1,5} )?(?:\d+|char\w*|digits|letters)?"
@@ -115,7 +116,7 @@ class Redactor:
             return _BEHIND_NAME.sub(self._without_masked, token)
         if self._is_part(token):
             return REDACTED
-        return _BEHIND_NAME.sub(lambda piece: REDACTED if self._is_part(piece[0]) else piece[0], token)
+        return _STEP_OF_PATH.sub(lambda piece: REDACTED if self._is_part(piece[0]) else piece[0], token)
 
     def _is_part(self, token: str) -> bool:
         """Whether a token is a part of a secret that is long enough to be no accident."""

@@ -42,7 +42,8 @@ def redirected(request: Request, status: int, location: str, origin: Origin, hop
         following = http1.encode_request_line(method, root + path if via_proxy else path)
     except ValueError:
         raise UpstreamError(f"HTTP {status} with a Location that is no URL") from None
-    where = f"{parts.scheme}://{there.authority}{parts.path}"[:MAX_LOCATION]
+    # As it was written, since a secret in it may be known by its case; without the user, who is nobody's business.
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:MAX_LOCATION]
     if parts.scheme != scheme or (there.host, there.port) != (origin.host, origin.port):
         raise UpstreamError(f"HTTP {status}: it redirects to another origin; base_url has to name it", quoted=where)
     if status not in _SAME_METHOD:

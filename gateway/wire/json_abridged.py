@@ -30,12 +30,17 @@ _ROOM = 98304  # the size of the short text from which on less is kept
 _LITTLE = 64  # bytes of a value that are kept then
 _ENTRIES_OF_STEP = 250  # members and elements that are looked at in one step: 1 ms
 _MAX_BLANKS = 65536  # blanks in a row, which are read in 0.1 ms; more inside of a text are an attack
+_BLANKS_OF_ENTRY = 2048  # blanks that take as long as one entry
+_SCAN_BYTES = 65536  # what is searched for control characters in one step
 
 _BLANKS = re.compile(rb"[ \t\n\r]{0,%d}+" % _MAX_BLANKS)
 _NAME = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.){0,100}+"')
 _SCALAR = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.){0,1024}+"|[-+.0-9A-Za-z()]{1,4096}+')
 _KEPT = re.compile(rb'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-cA-Ce-fE-F][0-9a-fA-F]{3})){0,%d}+' % KEPT_OF_STRING)
 _PAIRS = [(b"\\u000%d" % one, b"\\u000%d" % other) for one, other in product(range(1, 8), repeat=2) if one != other]
+# Two control characters, one behind the other. The second one may be the first of the next pair.
+_TOGETHER = re.compile(rb"\\u000([1-7])(?=\\{1,2}u000([1-7]))")
+_LONGEST_PAIR = 13  # bytes
 _QUOTE, _LIST, _OBJECT, _COMMA, _COLON, _END_OF_LIST, _END_OF_OBJECT = b'"[{,:]}'
 
 
@@ -108,6 +113,7 @@ class Abridger:
         self._kept_bytes = 0
         self._cuts: list[LeftOut] = []
         self._entries = self._step_entries = 0  # of the text, and of this step
+        self._marks = _PAIRS[0]
 
     def steps(self) -> Steps:
         """The steps of the work, after which `abridged` has its result."""
@@ -116,15 +122,11 @@ class Abridger:
         yield from self._outer_blanks()
         if self._at < self._end:
             raise ValueError("something follows the value")
-        yield  # the result takes a step of its own
+        yield from self._choose_marks()
 
     def abridged(self) -> Abridged:
         """The text in short, after the last step."""
-        plain = b"".join([part for part in self._kept if isinstance(part, bytes)] + [self._beside])
-        marks = next((pair for pair in _PAIRS if not _holds(plain, pair)), None)
-        if marks is None:
-            raise ValueError("it holds all control characters")
-        self._skipper.note_line_ends(plain)
+        marks = self._marks
         text = b"".join([self._stand_in(part, marks) if isinstance(part, int) else part for part in self._kept])
         return Abridged(
             data=self._data,
@@ -134,6 +136,21 @@ class Abridger:
             has_line_ends=self._skipper.has_line_ends,
             is_repaired=any(part.other is not None for cut in self._cuts for part in cut.ranges),
         )
+
+    def _choose_marks(self) -> Steps:
+        """Choose two control characters that stand together nowhere, as escapes or in a JSON text in a string."""
+        plain = b"".join([part for part in self._kept if isinstance(part, bytes)] + [self._beside])
+        self._skipper.note_line_ends(plain)
+        held = set[tuple[bytes, bytes]]()
+        if b"\\u000" in plain:
+            for start in range(0, len(plain), _SCAN_BYTES):
+                yield
+                held.update(_TOGETHER.findall(plain, start, start + _SCAN_BYTES + _LONGEST_PAIR))
+        free = next((pair for pair in _PAIRS if (pair[0][-1:], pair[1][-1:]) not in held), None)
+        if free is None:
+            raise ValueError("it holds all control characters")
+        self._marks = free
+        yield  # the result takes a step of its own
 
     # --- values that are looked at
 
@@ -313,7 +330,9 @@ class Abridger:
         match = _BLANKS.match(self._data, self._at, self._end)
         assert match is not None
         self._at = match.end()
-        return match.end() - match.start()
+        blanks = match.end() - match.start()
+        self._step_entries += blanks // _BLANKS_OF_ENTRY
+        return blanks
 
     def _inner_blanks(self) -> None:
         if self._blanks() == _MAX_BLANKS:
@@ -328,12 +347,6 @@ class Abridger:
 def _stand_in(kind: bytes, number: int, first: bytes = b"\1", second: bytes = b"\2") -> bytes:
     """The stand-in, in a JSON text, or by default as the value has it."""
     return b"%b%b%b%d%b" % (kind, first, second, number, first)
-
-
-def _holds(plain: bytes, marks: tuple[bytes, bytes]) -> bool:
-    """Whether both marks stand together, as escapes, or in a JSON text that is itself a string."""
-    together = b"".join(marks)
-    return together in plain or together.replace(b"\\", b"\\\\") in plain
 
 
 def _with_repairs(whole: Range, repairs: list[tuple[int, int, bytes]]) -> list[Range]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.wire import json_text
-from gateway.wire.json_members import Buffer, Member
+from gateway.wire.json_members import MAX_MEMBERS, Buffer, Member
 
 STEP_BYTES = 131072  # of the body that one step reads: 1 ms of long strings
 STEP_TOKENS = 1500  # strings and brackets that one step reads: 1 to 4 ms
@@ -26,7 +26,6 @@ LONG_STRING_BYTES = 1024  # a longer string is not made a value
 KEPT_OF_STRING = 128  # bytes of a long string that stand in for it, up to its first escape or character beyond ASCII
 SMALL_MEMBER_BYTES = 16384  # a longer member of an object that was checked in pieces is not made a value
 MAX_TOKENS = 250_000  # strings, lists and objects of one body: half a second of work, in steps
-MAX_MEMBERS = 1000  # of the object itself
 MAX_SPACE = 64  # blanks around a colon or before the object; more are an attack on whoever reads them
 _ESCAPE_BYTES = 6  # the longest escape; one that a step's end cuts in two is read by the next step
 

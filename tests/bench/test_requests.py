@@ -4,11 +4,22 @@ import argparse
 
 import pytest
 
-from bench.kit.command import commanded
 from bench.kit.figures import Results, Sample
 from bench.kit.load import Outcome
 from bench.kit.script import START, Exchange, Script, script
-from bench.requests import COST, KEPT_PERIOD, KEPT_STREAMS, LOOP, EitherCheck, Experiment, peers_json, short_plan
+from bench.requests import (
+    COST,
+    KEPT_PERIOD,
+    KEPT_STREAMS,
+    LOOP,
+    EitherCheck,
+    Experiment,
+    commanded,
+    lateness,
+    most_within,
+    peers_json,
+    short_plan,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ERROR = b'{"error": {"message": "late", "type": "api_error", "code": "ttft_budget_exceeded", "param": null}}'
@@ -58,6 +69,19 @@ def stream(asked_at: float, late: float) -> Exchange:
     sends = [asked_at] * 2 + [asked_at + 0.01 * number for number in (1, 2, 3)]
     receipts = [sends[0] + 0.002, sends[1] + 0.002, *(at + late for at in sends[2:])]
     return Exchange("1", SHORT, 0.01, turn=2, asked_at=asked_at, sends=sends, receipts=receipts)
+
+
+def test_a_clump_is_counted_wherever_it_begins() -> None:
+    assert most_within([0.0, 0.009, 0.018, 0.027], 0.01) == 2
+    assert most_within([5.0, 1.0, 5.004, 5.010, 9.0], 0.01) == 3
+    assert most_within([], 0.01) == 0
+
+
+def test_a_token_is_late_from_the_time_at_which_it_was_due() -> None:
+    exchange = Exchange("1", script(0, 3), 0.01, turn=2, sends=[5.0, 5.0, 5.013, 5.02, 5.03, 5.04])
+    exchange.receipts = [5.001, 5.001, 5.015, 5.021, 5.5, 5.5]  # the last two are no tokens
+    first = Exchange("0", script(0, 3), 0.01, turn=1, sends=[1.0] * 6, receipts=[9.0] * 6)
+    assert lateness(Outcome(2, [first, exchange]), first_turn=2) == pytest.approx([0.005, 0.001])
 
 
 def test_figures_of_the_loop_are_lateness_first_tokens_and_clumps() -> None:

@@ -27,7 +27,7 @@ def test_every_bench_can_be_run_alone_and_asks_a_question(name: str) -> None:
     assert bench.name == name
     assert bench.question.endswith("?")
     assert callable(bench.main)
-    assert f"python -m bench.{name}" in bench.about
+    assert bench.parser().prog == f"python -m bench.{name}"
 
 
 @pytest.mark.parametrize(("names", "count"), [([], len(BENCHES)), ([ALL], len(BENCHES)), (["storm", "relay"], 2)])

@@ -205,7 +205,7 @@ LONG_WORK: dict[str, str] = {
     + 'data: {"choices":[{"delta":{"content":"x","y":[1],"refusal":"z"}}]}\n\n' * 40_000,
     "a sound of nine mebibytes": delta(f'"audio":{{"id":"s","data":"{"A" * 9 * MIB}"}}') * 2,
     "millions of lists": delta(f'"x":[{many("[]", 2_000_000)}]'),
-    "lists in lists": delta(f'"x":[{many("[" * 90 + "]" * 90, 30_000)}]'),
+    "lists in lists": delta(f'"x":[{many("[" * 90 + "]" * 90, 10_000)}]'),
     "millions of numbers": delta(f'"x":[{many("1", 3_000_000)}]'),
     "an image of nine mebibytes": word("A" * 9 * MIB),
     "an image that needs a repair": f'data: {{"choices":[{{"delta":{{"content":"{"A" * 9 * MIB}"}}}}]}}\n\n',
@@ -215,8 +215,9 @@ LONG_WORK: dict[str, str] = {
 @pytest.mark.parametrize("work", LONG_WORK)
 def test_much_work_is_done_in_short_turns(stage: Stage, work: str) -> None:
     answer = stage.play(Played((HI + LONG_WORK[work] + STOP + DONE).encode()), stream=True)
-    assert answer.events()[-1] == "[DONE]"
-    assert "error" not in answer.events()[-2]
+    *_, event, end = answer.events()
+    assert end == "[DONE]"
+    assert "error" not in event
     assert stage.longest_turn < LONGEST_TURN
 
 

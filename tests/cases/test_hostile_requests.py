@@ -99,6 +99,40 @@ def test_what_an_upstream_drops_inside_of_a_large_request_holds_up_nobody(logs: 
     assert longest < LONGEST_TURN
 
 
+# Members of bodies from which an upstream drops `messages.name` and `tools.name`.
+DROPPED = {
+    "fifty million blanks": '"messages":[{"a":1%s,"name":1}]' % (" " * 50_000_000),
+    "sixty thousand blanks between all": '"messages":[{"a":1%s}]' % (f',{" " * 60_000}"name"{" " * 60_000}:1' * 200),
+    "two hundred thousand members of one name": '"messages":[{"a":1%s}]' % (',"name":1' * 200_000),
+    "members that stay between members that do not": '"messages":[{"a":1%s}]' % (',"name":1,"b":1' * 100_000),
+    "lists in lists": '"messages":[{{}}],"tools":{}1{},"x":"{}"'.format("[" * 240, "]" * 240, "x" * 300_000),
+    "a hundred thousand numbers, at once": '"messages":[{}],"tools":[1%s]' % (",1" * 100_000),
+    "four thousand objects, at once": '"messages":[{}],"tools":[1%s]' % (',{"name":1}' * 4000),
+}
+
+
+@pytest.fixture(scope="module")
+def dropping(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
+    written = configuration([(alpha, [MODEL])]).replace(
+        "[[upstreams.models]]",
+        'drop = ["messages.name", "tools.name"]\ndefaults = { top_k = 1 }\nrename = { seed = "s" }\n'
+        "[[upstreams.models]]",
+    )
+    gateway = LocalGateway(logs, written, KEYS)
+    yield gateway
+    gateway.close()
+
+
+@pytest.mark.parametrize("members", DROPPED)
+def test_whatever_an_upstream_drops_from_a_large_request_holds_up_nobody(
+    dropping: LocalGateway, members: str
+) -> None:
+    content = f'{{"model":"{MODEL}","stream":true,{DROPPED[members]}}}'.encode()
+    answer, longest = dropping.watch(lambda: fetch(dropping.port, content), LONGEST_TURN)
+    assert (answer.status, answer.events()[-1]) == (200, "[DONE]")
+    assert longest < LONGEST_TURN
+
+
 def test_ten_lists_of_streams_at_once_hold_up_nobody_though_a_thousand_are_kept(gateway: LocalGateway) -> None:
     with RawClient(gateway.port) as client:
         for _ in range(1000):

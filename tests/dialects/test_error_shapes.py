@@ -52,7 +52,7 @@ def test_the_details_are_bounded_together() -> None:
 def test_the_texts_of_the_details_are_bounded_together() -> None:
     found = read_refusal({"error": {"message": "m", **{f"k{number}": "r" * 9999 for number in range(19)}}})
     assert found is not None
-    assert sum(map(len, found.details.values())) == MAX_DETAILS
+    assert sum(map(len, found.details.values())) + sum(map(len, found.details)) == MAX_DETAILS
 
 
 @pytest.mark.parametrize("value", [None, 1, True, [], {}, "", "  ", [[]], {"error": None}, {"error": {}}, {"x": 1}])

@@ -29,6 +29,7 @@ def run() -> Iterator[Run]:
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
     gc.unfreeze()
     gc.collect()  # garbage of earlier tests must not be freed while a test counts objects
+    gc.freeze()  # what is left is looked through no more
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner.run
     sys.setswitchinterval(interval)

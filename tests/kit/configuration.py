@@ -33,7 +33,7 @@ def configuration(
     parts = [sections if "[server]" in sections else f'[server]\nlisten = "127.0.0.1:0"\n{sections}']
     for upstream, models in upstreams:
         parts.append(f'[[upstreams]]\nname = "{upstream.name}"\nbase_url = "{upstream.base_url}"')
-        parts.append('api_key_env = "TEST_UPSTREAM_KEY"')
+        parts.append('api_key_env = "TEST_UPSTREAM_KEY"\ndialects = ["chat", "responses", "messages"]')
         given, output = (prices or {}).get(upstream.name, (2.5, 10.0))
         for model in models:
             parts.append(f'[[upstreams.models]]\nid = "{model}"\nupstream_id = "{model.rpartition("/")[2]}-2024"')

@@ -26,6 +26,12 @@ SHOWN = {
     "{entities}": "".join(f"&#{byte};" for byte in UPSTREAM_KEY.encode()),
     "{basic_of_a_user}": base64.b64encode(f"user:{UPSTREAM_KEY}".encode()).decode(),
     "{header_in_base64}": base64.b64encode(f'{{"Authorization": "Bearer {UPSTREAM_KEY}"}}'.encode()).decode(),
+    "{bytes}": json.dumps(list(UPSTREAM_KEY.encode())),
+    "{letters}": json.dumps(list(UPSTREAM_KEY)),
+    "{indexed}": json.dumps(dict(enumerate(UPSTREAM_KEY))),
+    "{capitals}": f"{UPSTREAM_KEY[:5]}***{UPSTREAM_KEY[-4:]}".upper(),
+    "{base64_in_a_url}": quote(base64.b64encode(f"???>>>{UPSTREAM_KEY}".encode()).decode(), safe=""),
+    "{entities_twice}": "".join(f"&amp;#{byte};" for byte in UPSTREAM_KEY.encode()),
     "{spaced}": " ".join(UPSTREAM_KEY[at : at + 5] for at in range(0, len(UPSTREAM_KEY), 5)),
 }
 

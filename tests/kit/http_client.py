@@ -59,7 +59,7 @@ class RawClient:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -108,8 +108,7 @@ class RawClient:
         """Everything up to the end of the connection."""
         while data := self.receive():
             self._buffer += data
-        rest, self._buffer = self._buffer, b""
-        return rest
+        return self._take(len(self._buffer))
 
     def hang_up(self, how: str) -> None:
         """Leave by "fin" (close), by "half" (close for writing only) or by "rst"."""
@@ -124,21 +123,24 @@ class RawClient:
         self.socket.close()
 
     def _until(self, mark: bytes) -> bytes:
-        while mark not in self._buffer:
+        while (end := self._buffer.find(mark)) < 0:
             self._more()
-        found, _, self._buffer = self._buffer.partition(mark)
-        return found
+        return self._take(end + len(mark))[:end]
 
     def _exactly(self, size: int) -> bytes:
         while len(self._buffer) < size:
             self._more()
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
 
     def _more(self) -> None:
         data = self.receive()
         if not data:
-            raise EOFError(f"the connection ended after {self._buffer!r}")
+            raise EOFError(f"the connection ended after {bytes(self._buffer)!r}")
         self._buffer += data
 
 

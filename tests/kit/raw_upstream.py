@@ -37,23 +37,25 @@ class RawUpstream:
             except OSError:
                 return
             with contextlib.suppress(OSError), client, self._secured(client) as secured:
-                self.requests.append(_request(secured))
+                self.requests.append(read_request(secured))
                 secured.sendall(self._answer(self.requests[-1]))
 
     def _secured(self, client: socket.socket) -> socket.socket:
         return client if self._tls is None else self._tls.wrap_socket(client, server_side=True)
 
 
-def _request(client: socket.socket) -> bytes:
+def read_request(client: socket.socket) -> bytes:
     """One request, head and body; less if the client hangs up."""
-    request = b""
-    while data := client.recv(65536):
+    request = bytearray()
+    size: int | None = None
+    while data := client.recv(1 << 18):
         request += data
-        head, end, content = request.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        if end and len(content) >= (int(length[1]) if length else 0):
+        if size is None and (end := request.find(b"\r\n\r\n")) >= 0:
+            length = re.search(rb"content-length: (\d+)", request[:end].lower())
+            size = end + 4 + (int(length[1]) if length else 0)
+        if size is not None and len(request) >= size:
             break
-    return request
+    return bytes(request)
 
 
 def json_answer(status: int, content: bytes) -> bytes:

@@ -1,10 +1,11 @@
 """An upstream that plays a script of bytes and pauses, and remembers the requests that it was sent."""
 
 import contextlib
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
+
+from .raw_upstream import read_request
 
 Step = bytes | float  # bytes to send, or seconds to wait
 Script = Callable[[bytes], Iterable[Step]]
@@ -48,25 +49,13 @@ class ScriptedUpstream:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            request = _request(client)
+            request = read_request(client)
             self.requests.append(request)
             for step in self.script(request):
                 if isinstance(step, bytes):
                     client.sendall(step)
                 elif self._closed.wait(step):
                     return
-
-
-def _request(client: socket.socket) -> bytes:
-    """One request, head and body; less if the client hangs up."""
-    request = b""
-    while data := client.recv(65536):
-        request += data
-        head, end, content = request.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        if end and len(content) >= (int(length[1]) if length else 0):
-            break
-    return request
 
 
 def is_streamed(request: bytes) -> bool:

@@ -126,7 +126,7 @@ class Subscriber(RawClient):
 
     def _some(self) -> bytes:
         """Bytes of a body that ends with its connection, up to the end of an event."""
-        data, self._buffer = self._buffer, b""
+        data = self._take(len(self._buffer))
         while not data.endswith(b"\n\n"):
             more = self.receive()
             if not more:

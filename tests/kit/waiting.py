@@ -6,20 +6,24 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE = 30.0  # seconds after which a wait fails; on an idle machine waits take milliseconds
+# The seconds between two looks: a long wait looks less often, and leaves the processor to what it waits for.
+SHORTEST, LONGEST = 0.002, 0.01
+GROWTH = 1.25
 
 _Found = TypeVar("_Found")
 
 
 def wait_for(look: Callable[[], _Found | None], what: str, seconds: float = PATIENCE) -> _Found:
     """What `look` finds, as soon as it finds something that is neither None nor False."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, SHORTEST
     while True:
         found = look()
         if found is not None and found is not False:
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(GROWTH * pause, LONGEST)
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

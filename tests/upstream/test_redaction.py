@@ -40,6 +40,7 @@ REDACTOR = Redactor([KEY, PASSWORD, SHORT, base64.b64encode(b"user:hidden-word-1
         ("Authorization: Basic YWJjZGVmZ2g6MTIzNA==", "Authorization: [redacted]"),
         ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl", "token [redacted]"),
         ("SK-NE***7F3A, SK-NEVER-TO-BE-TOLD", "[redacted], [redacted]"),
+        ("see /keys/7f3a/x, 7f3a", "see /keys/[redacted]/x, [redacted]"),
         ("7F3A is how it ends", "[redacted] is how it ends"),
         ("https://host/path?sk-never-to", "https://host/path?[redacted]"),
         ("sk-proj-somebody-else-0123456789", "[redacted]"),

@@ -65,7 +65,8 @@ def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
     if errors:
         return read_error({"error": errors[0] if isinstance(errors, list) else errors})
     words = next((payload[key] for key in _WORDS if payload.get(key)), None)
-    failed = payload.get("success") is False or str(payload.get("status")).lower() in _FAILED
+    status = payload.get("status")
+    failed = payload.get("success") is False or (isinstance(status, str) and status.lower() in _FAILED)
     code = next((payload[key] for key in _CODES if payload.get(key) is not None), None)
     if not failed and (words is None or code is None or _is_fine(code) or _is_progress(payload, code)):
         return None
@@ -73,7 +74,7 @@ def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
 
 
 def _is_fine(code: Any) -> bool:
-    return code is None or str(code).lower() in _FINE
+    return code is None or (isinstance(code, str | int | float) and str(code).lower() in _FINE)
 
 
 def _is_progress(payload: Mapping[str, Any], code: Any) -> bool:

@@ -19,7 +19,9 @@ MAX_LEVELS = 4  # of objects whose texts come in pieces: a choice, its message, 
 MAX_MEMBERS = 100_000  # of all choices, calls and objects whose texts come in pieces
 _MEMBERS_OF_CHOICE = 8  # as which a choice counts
 _MEMBERS_OF_STEP = 1000  # 4 ms
-_AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
+_CALLS_OF_STEP = 100  # fragments of tool calls: 2 ms
+# Bytes of events, and members, of which a document is written in one step: 3 ms.
+_AT_ONCE, _MEMBERS_AT_ONCE = 1 << 18, 1000
 _TEXTS = frozenset(  # the members whose strings come in pieces
     (
         *("content", "text", "reasoning_content", "reasoning", "refusal", "transcript", "data"),
@@ -90,7 +92,9 @@ class ChatJoiner:
                 message["tool_calls"] = Elements(calls[number] for number in sorted(calls))
             choices.append(choice)
         completion: Members = {**self._members, "object": _PLAIN.write(COMPLETION_OBJECT), "choices": choices}
-        return JoinedCompletion(completion, usage, is_short=self._size <= _AT_ONCE)
+        return JoinedCompletion(
+            completion, usage, is_short=self._size <= _AT_ONCE and self._count <= _MEMBERS_AT_ONCE
+        )
 
     def _add(self, event: dict[str, Any]) -> Steps:
         choices = event.pop("choices")
@@ -108,7 +112,9 @@ class ChatJoiner:
             message: Members = {"role": _PLAIN.write("assistant"), "content": null}
             begun: Members = {"index": _PLAIN.write(index), "message": message, "finish_reason": null}
             known = self._choices[index] = begun, message
-        for fragment in delta.pop("tool_calls", None) or ():
+        for number, fragment in enumerate(delta.pop("tool_calls", None) or (), 1):
+            if number % _CALLS_OF_STEP == 0:
+                yield
             self._count_more(1)
             yield from self._merge(self._calls.setdefault(index, {}).setdefault(fragment.pop("index"), {}), fragment)
         choice.pop("message", None)

@@ -31,11 +31,14 @@ from gateway.dialects.image_size import HEAD_CHARACTERS
 from gateway.dialects.images import MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.usage import text_tokens
+from gateway.errors import ClientError
 from gateway.wire import json_text
 
 MESSAGE_TOKENS = 4  # what a provider adds to a message for its role and its bounds
 LARGE_BYTES = 65_536  # above this size nothing is serialised again to be counted
 MANY_OBJECTS = 2000  # above this number nothing is serialised again either: each object takes 2 us
+MANY_VALUES = 1000  # values that are serialised for themselves, which takes 7 us each; more count by their bytes
+MAX_LOST = 1000  # members that stand beside another one of their name; nobody but an attacker sends more
 
 _ROLES = ("user", "assistant", "system", "developer", "tool", "function")
 _PARAMETERS = frozenset(
@@ -52,11 +55,12 @@ _USAGE_OPTIONS = ({"include_usage": True}, {"include_usage": False})
 _CALLS = ("tool_calls", "function_call")  # members of a message that hold no media
 _SHORT_NAME = 32  # characters; the name of a member that is null, and is longer, is counted
 _NO_MEDIA = Media()
+_LOW_IMAGE_TOKENS = image_tokens("", "low")
 _LOST = "\0"  # the member that holds what other members of the same names have replaced
 
 
 def estimate(source: RequestBody, own: Collection[str]) -> int:
-    """The tokens of the prompt; `own`: the names of members that do not go upstream."""
+    """The tokens of the prompt; `own`: the names of members that do not go upstream. Raises `ClientError`."""
     body, content = source.document, source.content
     if source.outline is not None:
         media = source.observer
@@ -68,6 +72,14 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
         return _by_size(source, own, media_of(_with_every_member(content)))
     if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
         return _by_size(source, own, media_of(messages))
+    try:
+        return _by_values(body, messages, own)
+    except _TooManyValues:
+        return _by_size(source, own, media_of(messages))
+
+
+def _by_values(body: Mapping[str, Any], messages: list[Any], own: Collection[str]) -> int:
+    """The tokens of a short body, value by value. Raises `_TooManyValues`."""
     count, text_bytes = _Count(), 0
     for message in messages:
         text = message.get("content") if isinstance(message, dict) else None
@@ -113,17 +125,25 @@ def _repeats_names(body: Mapping[str, Any], content: bytes | bytearray) -> bool:
     return content.count(b'"') + content.count(b"\\u0022") != quotes
 
 
+class _TooManyValues(ValueError):
+    """The error for more values than are serialised for themselves."""
+
+
 class _Count:
     """What has been counted: bytes of text and JSON, and the media that are not counted by their bytes."""
 
-    __slots__ = ("bytes", "media")
+    __slots__ = ("_values", "bytes", "media")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.media = _NO_MEDIA
+        self._values = 0
 
     def add(self, value: Any) -> None:
-        """Count a value by its JSON."""
+        """Count a value by its JSON. Raises `_TooManyValues`."""
+        self._values += 1
+        if self._values > MANY_VALUES:
+            raise _TooManyValues
         self.bytes += len(_dumps(value, LARGE_BYTES))
 
     def add_message(self, message: Any) -> None:
@@ -160,6 +180,7 @@ class _Count:
 def media_of(value: Any) -> Media:
     """The images and references anywhere in a value."""
     tokens, references, covered, measured = ImageTokens(), 0, 0, 0
+    unmeasured = {MAX_IMAGE_TOKENS: 0, _LOW_IMAGE_TOKENS: 0}
     waiting = [value] if isinstance(value, (dict, list)) else []
     while waiting:
         found = waiting.pop()
@@ -170,13 +191,19 @@ def media_of(value: Any) -> Media:
         for name in images:
             measured += 1
             more, bytes_of_image = _image(found[name], found.get("detail"), is_measured=measured <= MAX_MEASURED)
-            tokens, covered = tokens.plus(more), covered + bytes_of_image
+            covered += bytes_of_image
+            if more in unmeasured:
+                unmeasured[more] += 1
+            else:
+                tokens = tokens.plus(more)
         if not REFERENCE_NAMES.isdisjoint(found):
             names = REFERENCE_NAMES.intersection(found)
             references += REFERENCED_TOKENS * any(_refers(found[name]) for name in names)
         for name, inner in found.items():
             if inner and isinstance(inner, (dict, list)) and name not in images:
                 waiting.append(inner)
+    for more, number in unmeasured.items():
+        tokens = tokens.plus(more, number)
     return Media(tokens, references, covered)
 
 
@@ -199,10 +226,16 @@ def _image(image: Any, detail: Any, *, is_measured: bool) -> tuple[ImageTokens, 
     if isinstance(data, str) and str(image.get("media_type", "image/"))[:6].lower() == "image/":
         found, covered = image_tokens(f"data:;base64,{data[:HEAD_CHARACTERS]}" if is_measured else ""), len(data)
     if isinstance(url, str):  # beside data, too: which of them an upstream takes is not known
-        found = found.plus(image_tokens(url if is_measured else "", image.get("detail")))
+        of_url = image_tokens(url, image.get("detail")) if is_measured else _unmeasured(image.get("detail"))
+        found = found.plus(of_url) if isinstance(data, str) else of_url
         # A data URL of another type is a file, which some upstreams take in the place of an image.
         covered += len(url) if url[:11].lower() == "data:image/" else 0
     return (found, covered) if isinstance(data, str) or isinstance(url, str) else (MAX_IMAGE_TOKENS, 0)
+
+
+def _unmeasured(detail: Any) -> ImageTokens:
+    """The tokens of an image whose size is not looked up."""
+    return _LOW_IMAGE_TOKENS if detail == "low" else MAX_IMAGE_TOKENS
 
 
 def _refers(value: Any) -> bool:
@@ -214,15 +247,25 @@ def _refers(value: Any) -> bool:
 
 def _with_every_member(content: bytes | bytearray) -> Any:
     """The messages of a body in which names stand twice, with the members that other readers lose."""
-    body = json.loads(content.decode(), object_pairs_hook=_every_member, parse_int=str)
+    body = json.loads(content.decode(), object_pairs_hook=_EveryMember(), parse_int=str)
     return [value for name, value in body.items() if name in ("messages", _LOST)]
 
 
-def _every_member(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        found[_LOST] = [{name: value} for name, value in pairs if value is not found[name]]
-    return found
+class _EveryMember:
+    """Makes the objects of one body, and keeps beside each the members that other readers lose."""
+
+    def __init__(self) -> None:
+        self._lost = 0
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of these members. Raises `ClientError` if too many of the body's are lost."""
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            self._lost += len(pairs) - len(found)
+            if self._lost > MAX_LOST:
+                raise ClientError(f"the body has more than {MAX_LOST} members whose names stand twice in an object")
+            found[_LOST] = [{name: value} for name, value in pairs if value is not found[name]]
+        return found
 
 
 def _dumps(value: Any, limit: int) -> bytes:

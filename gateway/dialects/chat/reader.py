@@ -38,7 +38,8 @@ MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
-MAX_KEPT_BYTES = 1 << 20  # of events without choices that are together larger nothing more is kept for the next one
+# Of events without choices that are together larger nothing more is kept for the next one; 20 ms take 1 MiB of lists.
+MAX_KEPT_BYTES = 1 << 18
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
@@ -266,8 +267,7 @@ class ChatReader:
         content, finish, suspect = self._count(payload["choices"])
         if suspect and (failure := read_choice_error(payload["choices"])) is not None:
             return Meaning(error=REPORTED, told=failure)
-        inner = bool(self._closed) and has_inner_usage(payload)
-        if inner or payload.get("usage") or not OTHER_PLACES.isdisjoint(payload):
+        if payload.get("usage") or not OTHER_PLACES.isdisjoint(payload) or has_inner_usage(payload):
             self._take_usage(payload)
         members = len(payload)
         payload.pop("usage", None)

@@ -15,7 +15,7 @@ from gateway.wire import json_text
 CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
 MAX_CALLS_OF_EVENT = 1024  # tool calls of all choices of one event, which take 6 us each
-MAX_CHOICES = 256  # choices of one event or completion; OpenAI's API allows 128
+MAX_CHOICES = 256  # choices of one answer; OpenAI's API allows 128
 
 # The members of a delta that a client waits for, and the kind of content that each is: several are names of one kind.
 _CONTENT_KINDS = {
@@ -100,7 +100,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
     text, role = delta.get("content"), delta.get("role")
     if not (isinstance(text, str | None) and isinstance(role, str | None) and isinstance(model, str)):
         return None
-    if index not in identity.roles_seen and not role:
+    if index not in identity.roles_seen and (not role or len(identity.roles_seen) >= MAX_CHOICES):
         return None
     if not identity.id_seen:
         if not (isinstance(given_id, str) and given_id and model):
@@ -228,6 +228,8 @@ def _repair_role(choice: dict[str, Any], identity: Identity) -> bool:
         del delta["role"]
         changed = True
     if index not in identity.roles_seen:
+        if len(identity.roles_seen) >= MAX_CHOICES:
+            raise ValueError(f"more than {MAX_CHOICES} choices")
         identity.roles_seen.add(index)
         if not delta.get("role"):
             delta["role"] = "assistant"

@@ -51,7 +51,7 @@ ACTED_ON = (*ChatFields.model_fields, "models", "max_tokens", "max_completion_to
 class ListedModels(BaseModel):
     """The member `models` of a request without `model`: what `gateway.models` is, in older documents of Auriko."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     models: Models
 

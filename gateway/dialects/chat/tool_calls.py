@@ -28,9 +28,11 @@ class ToolCalls:
     """The calls of one choice so far, in the order in which they began."""
 
     _calls: list[_ToolCall] = field(default_factory=list)
-    _by_given_index: dict[int, _ToolCall] = field(
-        default_factory=dict
-    )  # the last call under each index of the upstream
+    # The last call under each index of the upstream, and the first one under each id.
+    _by_given_index: dict[int, _ToolCall] = field(default_factory=dict)
+    _by_id: dict[str, _ToolCall] = field(default_factory=dict)
+    _indexes: set[int] = field(default_factory=set)  # those that clients are told
+    _following: int = 0  # the next index after all of these
 
     @property
     def count(self) -> int:
@@ -60,9 +62,9 @@ class ToolCalls:
         if given is not None:
             call = self._by_given_index.get(given)
         elif call_id and (name or not self._calls):
-            return next((call for call in self._calls if call.id == call_id), None)
+            return self._by_id.get(call_id)
         elif call_id:
-            call = next((call for call in self._calls if call.id == call_id), self._calls[-1])
+            call = self._by_id.get(call_id, self._calls[-1])
         else:
             call = self._calls[-1] if self._calls and (position == 0 or not name) else None
         if call is None or not name:
@@ -77,10 +79,13 @@ class ToolCalls:
         given = _given_index(fragment)
         if len(self._calls) >= MAX_CALLS:
             raise ValueError(f"more than {MAX_CALLS} tool calls")
-        following = max((call.index for call in self._calls), default=-1) + 1
-        index = following if given is None or any(call.index == given for call in self._calls) else given
+        index = self._following if given is None or given in self._indexes else given
         call = _ToolCall(index, _text(fragment, "id"), _name(fragment), _is_whole(fragment))
         self._calls.append(call)
+        self._indexes.add(index)
+        self._following = max(self._following, index + 1)
+        if call.id:
+            self._by_id.setdefault(call.id, call)
         if given is not None:
             self._by_given_index[given] = call
         return call

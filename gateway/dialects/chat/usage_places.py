@@ -51,14 +51,14 @@ class SeenUsage:
         """Remember a report of the whole answer. Upstreams that tell a count once, or then zero, have told it.
 
         A count of the completion that does not grow, while more events come than it counts, is one of an event or of
-        the beginning, and so is one of far less than a token for each event.
+        the beginning, and so is one of far less than a token for each event. One that shrinks to less than a token
+        for each event is not believed.
         """
-        earlier, self._whole, self._told = (
-            self._whole,
-            found if self._whole is None else found.over(self._whole),
-            None,
-        )
+        earlier, self._told = self._whole, None
         had = (earlier.completion if earlier is not None else 0) or 0
+        if (found.completion or had) < had and (found.completion or had) < events:
+            found = found._replace(completion=None)
+        self._whole = found if earlier is None else found.over(earlier)
         if completion := found.completion:
             grows = completion > had or completion >= events
             if grows and not is_part and completion * _MAX_EVENTS_OF_TOKEN >= events:
@@ -90,7 +90,7 @@ class SeenUsage:
 
 
 def has_inner_usage(payload: Mapping[str, Any]) -> bool:
-    """Whether a choice of an event holds a usage object: it comes with the finish of the choice."""
+    """Whether a choice of an event holds a usage object; as a rule it comes with the finish of the choice."""
     for choice in payload["choices"]:  # noqa: SIM110 -- an `any` over a generator takes twice as long
         if "usage" in choice or "usage" in choice["delta"]:
             return True

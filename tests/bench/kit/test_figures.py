@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.kit.figures import Results, Sample, most_within, percentile, spread
+from bench.kit.figures import Results, Sample, percentile, spread
 
 
 def test_a_spread_is_the_median_with_the_ends_and_leaves_out_what_is_no_number() -> None:
@@ -32,9 +32,3 @@ def test_a_ratio_is_taken_within_each_round_and_a_peer_that_failed_has_none() ->
     assert results.ratio("gateway", "nginx", "cpu_us") == {"median": 1.0, "low": 0.5, "high": 1.5}
     assert results.beyond("gateway", "nginx", "cpu_us") == {"median": 0.0, "low": -1.0, "high": 10.0}
     assert results.ratio("gateway", "litellm", "cpu_us") is None
-
-
-def test_a_clump_is_counted_wherever_it_begins() -> None:
-    assert most_within([0.0, 0.009, 0.018, 0.027], 0.01) == 2
-    assert most_within([5.0, 1.0, 5.004, 5.010, 9.0], 0.01) == 3
-    assert most_within([], 0.01) == 0

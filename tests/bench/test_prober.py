@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from bench.kit.loop import Loop, clock
-from bench.kit.probe import Prober
 from bench.kit.script import BrokenStream
+from bench.requests import Prober
 
 PERIOD = 0.005
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

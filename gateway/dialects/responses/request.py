@@ -1,0 +1,126 @@
+"""Pure: the parser of requests for responses: checks a body, and notes what the gateway acts on.
+
+Only what the gateway acts on is checked: the input is a text or a list of objects, and a response in the background
+is streamed. The upstream judges the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import StrictBool, StrictStr
+
+from gateway.dialects.extension import StreamPolicy
+from gateway.dialects.relayed_request import (
+    NOT_SENT,
+    RelayedFields,
+    RelayedRequest,
+    check_list_of_objects,
+    checked_fields,
+    read_source,
+    without_own_fields,
+)
+from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_fields import largest_count
+from gateway.dialects.responses import prompt
+from gateway.errors import InvalidParameter
+from gateway.wire.json_members import Buffer
+
+LISTS_OF_OBJECTS: tuple[str, ...] = ("input",)
+_LIMITS = ("max_output_tokens",)
+_WITHOUT_INPUT = ("prompt", "previous_response_id", "conversation")  # members of which one may stand for the input
+# Members that make the JSON of an answer longer than its text: it repeats them, or brings more than text.
+_LENGTHENING = ("instructions", "tools", "include", "top_logprobs", "prompt", "metadata", "text")
+
+
+class ResponsesFields(RelayedFields):
+    """The fields of a request that the gateway acts on, beside the input and the limit of the answer."""
+
+    background: StrictBool | None = None
+    store: StrictBool | None = None
+    previous_response_id: StrictStr | None = None
+
+
+ACTED_ON = (*ResponsesFields.model_fields, "max_output_tokens")
+
+
+@dataclass(slots=True)
+class ResponsesRequest(RelayedRequest):
+    """A checked request for a response.
+
+    `background`: it runs on without a subscriber. `stores`: whether the upstream is to keep it; None: as it likes.
+    `previous_id`: the id of the response that it follows, which the upstream must know.
+    """
+
+    background: bool = False
+    stores: bool | None = None
+    previous_id: str | None = None
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation that it belongs to, which the upstream must know."""
+        value = self.body.get("conversation")
+        found = value.get("id") if isinstance(value, dict) else value
+        return found if isinstance(found, str) and found else None
+
+    def only_model(self) -> str | None:
+        """The model asked for, if that is all that the request says to the gateway; else None."""
+        return None if self.background else RelayedRequest.only_model(self)
+
+    def stream_policy(self) -> StreamPolicy:
+        """The policy for this stream when it has no subscribers: in the background it runs on."""
+        policy = RelayedRequest.stream_policy(self)
+        if not self.background or policy.on_last_reader is not None:
+            return policy
+        return policy.model_copy(update={"on_last_reader": "drain"})
+
+    def previous_answer(self) -> str | None:
+        """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
+        return self.previous_id
+
+    def length_tells_tokens(self) -> bool:
+        """Whether the answer is hardly longer than its text."""
+        return not any(self.body.get(name) for name in _LENGTHENING)
+
+
+def parse(content: Buffer | RequestBody) -> ResponsesRequest:
+    """Check a request's body. Raises `ClientError` that names the field."""
+    source = read_source(content, ACTED_ON)
+    document = source.document
+    fields = checked_fields(ResponsesFields, document)
+    if not isinstance(document.get("input"), str):
+        _check_input(document)
+    if fields.background and not fields.stream:
+        reason = "background: a response runs in the background only if it is streamed; add stream: true"
+        raise InvalidParameter(reason, param="background")
+    is_extended = not NOT_SENT.isdisjoint(document)
+    request = ResponsesRequest(
+        fields.model,
+        fields.gateway,
+        fields.routing,
+        bool(fields.stream),
+        largest_count(source, _LIMITS) if "max_output_tokens" in document else None,
+        prompt.estimate(source, NOT_SENT),
+        source,
+        is_extended,
+        bool(fields.background),
+        fields.store,
+        fields.previous_response_id or None,
+    )
+    if is_extended:
+        without_own_fields(source)
+    if fields.model is None or is_extended:
+        request.check_models()
+    return request
+
+
+def _check_input(document: dict[str, Any]) -> None:
+    """Refuse a body whose input, which is no text, is no list of objects either. Raises `InvalidParameter`."""
+    value = document.get("input")
+    if value is None:
+        if not any(document.get(name) for name in _WITHOUT_INPUT):
+            hint = " (messages belong to /v1/chat/completions)" if "messages" in document else ""
+            raise InvalidParameter(f"input: is required{hint}", param="input")
+    elif not isinstance(value, list):
+        raise InvalidParameter("input: must be a text or a list of items", param="input")
+    elif value:
+        check_list_of_objects(document, "input")
