@@ -1,5 +1,6 @@
 """Requests for messages, and a gateway in front of providers that speak them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,9 @@ def ask_message(simulate: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def speaking(served: Served, *dialects: str, sections: str = ORDERED) -> str:
-    """A configuration of upstreams that speak these dialects."""
+    """A configuration of upstreams that speak these dialects alone."""
     words = ", ".join(f'"{dialect}"' for dialect in dialects)
-    key = 'api_key_env = "TEST_UPSTREAM_KEY"'
-    return configuration(served, sections).replace(key, f"{key}\ndialects = [{words}]")
+    return re.sub("^dialects = .*$", f"dialects = [{words}]", configuration(served, sections), flags=re.MULTILINE)
 
 
 def messages_gateway(logs: Path, served: Served, sections: str = ORDERED) -> LocalGateway:
