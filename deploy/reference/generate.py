@@ -18,7 +18,7 @@ from pathlib import Path
 import operation_tables as operation
 import request_tables as requests
 import settings_tables as settings
-from gateway.dialects.chat.request import ChatFields
+from gateway.dialects.choices.request import ChoicesFields
 from gateway.dialects.extension import Gateway
 from gateway.routing.options import RoutingOptions
 from table import NO_WORDS, Table
@@ -33,7 +33,7 @@ TABLES: Mapping[str, Callable[[], Table]] = {
     "options": settings.options,
     "errors": requests.error_table,
     "endings": requests.endings,
-    "fields of a request": partial(requests.request_fields, ChatFields, leave_out="gateway."),
+    "fields of a request": partial(requests.request_fields, ChoicesFields, leave_out="gateway."),
     "fields of gateway": partial(requests.request_fields, Gateway, "gateway."),
     "fields of routing": partial(requests.request_fields, RoutingOptions),
     "strategies": requests.strategies,

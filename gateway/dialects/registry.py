@@ -3,12 +3,15 @@
 from collections.abc import Container, Mapping
 
 from gateway.dialects.chat.dialect import CHAT
+from gateway.dialects.completions.dialect import COMPLETIONS
 from gateway.dialects.count_tokens.dialect import COUNT_TOKENS
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.embeddings.dialect import EMBEDDINGS
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.responses.dialect import RESPONSES
 
-DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS)  # the first: where a request names none
+# The first is used where a request names none.
+DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 

@@ -14,9 +14,11 @@ import orjson
 
 from gateway.errors import ClientError, InvalidParameter, MethodNotAllowed, NotFound
 from gateway.simulate.chat import CHAT
+from gateway.simulate.completions import COMPLETIONS
 from gateway.simulate.connection import ClientConnection, Request, ScriptedAnswer
 from gateway.simulate.dialect import SimulatedDialect
 from gateway.simulate.dice import settled
+from gateway.simulate.embeddings import EMBEDDINGS
 from gateway.simulate.feed import feed
 from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.messages import COUNT_TOKENS, MESSAGES
@@ -29,7 +31,8 @@ from gateway.simulate.tally import ProviderStatistics, Tally
 BACKLOG = 4096  # connections waiting to be accepted: a bench opens all its streams at once
 MAX_PADDING_BYTES = 1 << 20  # padding of one event of the feed
 
-DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS)  # a new dialect is a line here
+# A new dialect is a word here.
+DIALECTS: tuple[SimulatedDialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
 _METHODS = {
     "/v1/models": "GET",
     "/v1/events": "GET",

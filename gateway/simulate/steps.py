@@ -54,7 +54,10 @@ Step = Send | Stall | Reset | Close | End
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a plan must know of a request. `prompt`: the messages in any encoding; its length stands for tokens."""
+    """What a plan must know of a request.
+
+    `prompt`: the messages in any encoding; its length stands for tokens. `alternatives`: the answers asked for.
+    """
 
     model: str = "sim"
     stream: bool = True
@@ -62,3 +65,4 @@ class Facts:
     prompt: bytes = b""
     keep_alive: bool = True
     chunked: bool = True  # HTTP/1.0 clients know no chunks
+    alternatives: int = 1

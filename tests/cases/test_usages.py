@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.chat.document import read_document
+from gateway.dialects.chat.document import ChatDocument
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
 
@@ -57,5 +57,5 @@ WHOLE = [case for case in CASES if case.get("whole")]
 def test_a_whole_answer_is_billed_by_what_its_upstream_told(case: dict[str, Any]) -> None:
     members = orjson.loads(case["events"][-1])
     completion = {**SHARED, **members, "choices": choices("message", members["choices"])}
-    usage = read_document(orjson.dumps(completion), Identity("c", 1, "m")).usage(OWN_PROMPT)
+    usage = ChatDocument.read(orjson.dumps(completion), Identity("c", 1, "m")).usage(OWN_PROMPT)
     assert [usage.prompt_tokens, usage.completion_tokens] == case["billed"]

@@ -15,7 +15,7 @@ from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.room import Ring
 from gateway.stream.stream import Stream

@@ -9,7 +9,7 @@ from gateway.config import StreamSettings
 from gateway.delivery.long_piece import Sendable
 from gateway.delivery.slices import SLICE_SECONDS
 from gateway.delivery.subscriber import Subscriber
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Stream
 from gateway.wire import sse

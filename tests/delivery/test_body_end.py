@@ -14,7 +14,7 @@ from gateway.delivery.long_piece import Sendable
 from gateway.delivery.socket_sink import SocketSink
 from gateway.delivery.subscriber import Subscriber
 from gateway.delivery.watch import Watch
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing

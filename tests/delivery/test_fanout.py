@@ -9,7 +9,7 @@ from gateway.delivery.fanout import Fanout
 from gateway.delivery.in_step import STEP
 from gateway.delivery.long_piece import Sendable
 from gateway.delivery.subscriber import Subscriber
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.stream import Stream

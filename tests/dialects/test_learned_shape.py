@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.frames import DONE
 from gateway.dialects.chat.reader import ChatReader
+from gateway.dialects.choices.frames import DONE
 from gateway.dialects.learned_shape import Counts, LearnedShape, Sample, is_safe_text, learn
 from gateway.wire import sse
 from gateway.wire.http1 import CHUNK_LINES, encode_chunk

@@ -20,7 +20,16 @@ WORDS = (
     "finish_reason",
 )
 EXACT = ("chat",)  # forbidden only as a whole value, such as a label
-AT_HOME = ("dialects/chat/", "simulate/chat.py", "simulate/likeness/", "dialects/responses/", "simulate/responses.py")
+AT_HOME = (
+    *("dialects/chat/", "dialects/choices/", "dialects/completions/", "dialects/responses/"),
+    *(
+        "simulate/chat.py",
+        "simulate/choices.py",
+        "simulate/completions.py",
+        "simulate/likeness/",
+        "simulate/responses.py",
+    ),
+)
 # Modules that may name the words, in texts for people (a configuration key, the demo's example) or a script's JSON.
 TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.config import Config
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.run.service import Service
 from tests.kit.completions import MODEL, body
 

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, SlowSink, Source, stream_of, subscriber_of

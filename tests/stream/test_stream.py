@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.wire.http1 import LAST_CHUNK, encode_chunk
 from tests.delivery.memory import MemorySink, Source, frames, lag, read, stream_of, subscriber_of

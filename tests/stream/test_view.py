@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delivery.pieces import View, next_piece
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
 from gateway.stream.view import MAX_PIECE_BYTES, CompletionView, EventsView

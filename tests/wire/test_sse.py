@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.choices.frames import DONE
 from gateway.wire import sse
 from tests.wire.reference import Dispatched, events_of
 

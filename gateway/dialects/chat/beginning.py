@@ -13,15 +13,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.dialects.chat.repair import PLAIN_CHOICE, PLAIN_DELTA, PLAIN_EVENT, Identity
+from gateway.dialects.chat.repair import PLAIN_CHOICE, PLAIN_DELTA, Identity
+from gateway.dialects.choices.envelope import PLAIN_EVENT
+from gateway.dialects.choices.event_pattern import pattern_of
 from gateway.dialects.learned_shape import Around
 
-_ID = rb"(?P<id>[A-Za-z0-9._:-]{1,128})"
-_CREATED = rb"(?P<created>[1-9][0-9]{0,11})"
-_TEXT = rb"(?P<text>[ !#-\[\]-\x7f]++)"  # the inside of a JSON string without escapes, in ASCII
-_FIND_ID = re.compile(rb'"id": ?"(%b)"' % _ID)
-_FIND_CREATED = re.compile(rb'"created": ?(%b),' % _CREATED)
-_PROBE_ID, _PROBE_CREATED = "hole", 1
 _TEXT_DELTA = PLAIN_DELTA | {"reasoning_content", "reasoning"}
 
 
@@ -60,34 +56,3 @@ def _spoken(payload: Mapping[str, Any], index: int) -> set[int | tuple[int, str]
     if plain and choice["index"] == index:
         seen.note_spoken(index, delta)
     return seen.spoken
-
-
-def pattern_of(before: bytes, after: bytes = b"") -> "re.Pattern[bytes] | None":
-    """The pattern of an event with this beginning and end, with any id and time, and any text between the two.
-
-    None: there is a doubt. Without an end, the beginning is the whole event.
-    """
-    whole = before + after
-    found_id, found_created = _FIND_ID.search(before), _FIND_CREATED.search(before)
-    if found_id is None or found_created is None or whole.count(b'"id"') != 1 or whole.count(b'"created"') != 1:
-        return None
-    spans = sorted([(*found_id.span("id"), _ID), (*found_created.span("created"), _CREATED)])
-    (first, first_end, first_hole), (second, second_end, second_hole) = spans
-    probes = {_ID: _PROBE_ID.encode(), _CREATED: b"%d" % _PROBE_CREATED}
-    parts = before[:first], before[first_end:second], before[second_end:]
-    probed = parts[0] + probes[first_hole] + parts[1] + probes[second_hole] + parts[2] + after
-    if not _holds(whole, probed):
-        return None
-    start, middle, rest = map(re.escape, parts)
-    text = _TEXT + re.escape(after) if after else b""
-    return re.compile(start + first_hole + middle + second_hole + rest + text)
-
-
-def _holds(whole: bytes, probed: bytes) -> bool:
-    """Whether the probes stand in place of the id and of the time, and change nothing else."""
-    try:
-        expected: Any = orjson.loads(whole[6:])
-        found: Any = orjson.loads(probed[6:])
-    except ValueError:
-        return False
-    return isinstance(expected, dict) and found == {**expected, "id": _PROBE_ID, "created": _PROBE_CREATED}

@@ -3,12 +3,14 @@
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from gateway.dialects.chat import document, errors, request
-from gateway.dialects.chat.frames import DONE
+from gateway.dialects.chat import request
+from gateway.dialects.chat.document import ChatDocument
 from gateway.dialects.chat.joining import ChatJoiner
 from gateway.dialects.chat.media_count import MediaCount
 from gateway.dialects.chat.reader import ChatReader
 from gateway.dialects.chat.repair import Identity
+from gateway.dialects.choices import errors
+from gateway.dialects.choices.frames import DONE
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
@@ -44,9 +46,9 @@ class ChatDialect:
         """A reader for one streamed completion."""
         return ChatReader(_identity(identity), memory)
 
-    def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.ChatDocument:
+    def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> ChatDocument:
         """Read a whole completion. Raises `UpstreamError` if the content is no completion, or an error object."""
-        return document.read_document(content, _identity(identity))
+        return ChatDocument.read(content, _identity(identity))
 
     def joiner(self) -> ChatJoiner:
         """A joiner for one completion that came as events."""
@@ -54,9 +56,9 @@ class ChatDialect:
 
     def read_long_document(
         self, content: bytes | bytearray, identity: AnswerIdentity
-    ) -> Generator[None, None, document.ChatDocument]:
+    ) -> Generator[None, None, ChatDocument]:
         """Read a whole completion in steps. Raises `UpstreamError` as `read_document` does."""
-        return document.read_long_document(content, _identity(identity))
+        return ChatDocument.read_in_steps(content, _identity(identity))
 
     def read_error(self, body: Mapping[str, Any]) -> UpstreamMessage | None:
         """The message of an error answer, which may have any of the usual shapes; None if it holds no words."""

@@ -1,108 +1,24 @@
 """Pure: a whole chat completion, the answer to a request that is not streamed."""
 
-from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
-from gateway.dialects.chat.event_errors import read_choice_error, read_event_error
-from gateway.dialects.chat.reader import MAX_EVENT_VALUES
 from gateway.dialects.chat.repair import Identity, has_content, repair_completion
 from gateway.dialects.chat.samples import text_bytes
 from gateway.dialects.chat.shapes import COMPLETION
-from gateway.dialects.chat.usage_places import SeenUsage
-from gateway.dialects.dialect import AnswerReport, ReportedFailure
-from gateway.dialects.usage import Usage, estimate
-from gateway.errors import UpstreamError
-from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridged, Abridger, TooManyEntries
-from gateway.wire.json_filling import FilledText, hidden_text_bytes, without_stand_ins
-from gateway.wire.json_outline import TooDeep
-
-# The limit of an answer with the probabilities of its tokens: twenty alternatives for each of 4,000 tokens fit.
-MAX_VALUES_WITH_LOGPROBS = 2_000_000
+from gateway.dialects.choices.document import ChoicesDocument
 
 
-class ChatDocument:
-    """A completion that strict clients accept, without the upstream's usage, which is kept beside it.
+class ChatDocument(ChoicesDocument[Identity]):
+    """A chat completion that strict clients accept."""
 
-    `abridged`: what a long completion was made of, which holds its long texts.
-    """
+    __slots__ = ()
 
-    __slots__ = ("_abridged", "_completion", "_usage")
+    looks_at = COMPLETION
+    _repair = staticmethod(repair_completion)
+    _has_content = staticmethod(has_content)
+    _text_bytes = staticmethod(text_bytes)
 
-    def __init__(self, completion: dict[str, Any], usage: SeenUsage, abridged: Abridged | None = None) -> None:
-        self._completion = completion
-        self._usage = usage
-        self._abridged = abridged
-
-    def usage(self, prompt_tokens: int) -> Usage:
-        """The upstream's counts, else an estimate by the text, as of a stream of the same text."""
-        bodies = [choice["message"] for choice in self._completion["choices"]]
-        spoken, size = sum(map(has_content, bodies)), sum(map(text_bytes, bodies))
-        if self._abridged is not None:
-            size += hidden_text_bytes(self._abridged, json_text.dumps(bodies))
-        return self._usage.usage(estimate(prompt_tokens, spoken, size), 0)
-
-    def encode(self, report: AnswerReport) -> bytes | FilledText:
-        """The completion with `usage` and `routing_metadata`. Raises `ValueError` if it is nested too deeply."""
-        members = {"usage": report.usage.as_json(), "routing_metadata": report.metadata}
-        text = json_text.dumps_line({**self._completion, **members})
-        return text if self._abridged is None else FilledText(self._abridged, text)
-
-
-def read_long_document(content: bytes | bytearray, identity: Identity) -> Generator[None, None, ChatDocument]:
-    """Read and repair a long completion in steps. Raises `UpstreamError` as `read_document` does."""
-    abridger = Abridger(content, COMPLETION)
-    try:
-        yield from abridger.steps()
-        abridged = abridger.abridged()
-    except TooManyEntries as error:
-        raise UpstreamError(f"the upstream's answer holds {error}") from None
-    except TooDeep:
-        raise UpstreamError("the upstream's answer is nested too deeply") from None
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
-    yield
-    try:
-        return read_document(abridged.text, identity, abridged)
-    except ReportedFailure as failure:
-        told = failure.told
-        raise ReportedFailure.of(replace(told, text=without_stand_ins(abridged, told.text))) from None
-
-
-def read_document(content: bytes | bytearray, identity: Identity, abridged: Abridged | None = None) -> ChatDocument:
-    """Read and repair a completion. Raises `UpstreamError` if the content is no completion, or an error object.
-
-    `abridged`: a long completion, of which `content` is the short text.
-    """
-    values = MAX_VALUES_WITH_LOGPROBS if b'"logprobs"' in content else MAX_EVENT_VALUES
-    if json_text.holds_more_than(content, values):
-        raise UpstreamError(f"the upstream's answer holds more than {values} values")
-    try:
-        completion = _loads(content)
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
-    if isinstance(completion, list) and completion:  # Google lists the object of an error
-        completion = completion[0]
-    if not isinstance(completion, dict):
-        raise UpstreamError("the upstream's answer is not a JSON object")
-    if (message := read_event_error(completion)) is not None:
-        raise ReportedFailure.of(message)
-    try:
-        repair_completion(completion, identity)
-    except ValueError as problem:
-        raise UpstreamError(f"the upstream's answer is not a completion: {problem}") from None
-    if (message := read_choice_error(completion["choices"])) is not None:
-        raise ReportedFailure.of(message)
-    usage = SeenUsage()
-    usage.take(completion, 0)
-    completion.pop("usage", None)
-    completion.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
-    return ChatDocument(completion, usage, abridged)
-
-
-def _loads(content: bytes | bytearray) -> Any:
-    try:
-        return json_text.loads(content)
-    except ValueError:
-        return json_text.loads_with_nulls(content)
+    @staticmethod
+    def _body(choice: dict[str, Any], /) -> dict[str, Any]:
+        message: dict[str, Any] = choice["message"]
+        return message

@@ -6,16 +6,23 @@ whether it changed anything.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 from gateway.dialects.chat.content_parts import flatten
 from gateway.dialects.chat.tool_calls import MAX_CALLS, ToolCalls, calls_of, complete_calls
+from gateway.dialects.choices.envelope import (
+    MAX_CHOICES,
+    PLAIN_EVENT,
+    SharedMembers,
+    is_int,
+    move_stray_finish,
+    repair_envelope,
+)
 from gateway.wire import json_text
 
 CHUNK_OBJECT = "chat.completion.chunk"
 COMPLETION_OBJECT = "chat.completion"
 MAX_CALLS_OF_EVENT = 1024  # tool calls of all choices of one event, which take 6 us each
-MAX_CHOICES = 256  # choices of one answer; OpenAI's API allows 128
 
 # The members of a delta that a client waits for, and the kind of content that each is: several are names of one kind.
 _CONTENT_KINDS = {
@@ -33,24 +40,13 @@ _NO_CALL_ID = re.compile("[^A-Za-z0-9]+")
 
 
 @dataclass(slots=True)
-class Identity:
-    """The values that all events of one completion share: those of the first event, else the values given here."""
+class Identity(SharedMembers):
+    """The values that all events of one completion share, and what its choices have brought so far."""
 
-    id: str
-    created: int
-    model: str
-    id_seen: bool = False
-    roles_seen: set[int] = field(default_factory=set)
     # The choices that have brought content, and pairs of a choice and any other kind that it has brought.
     spoken: set[int | tuple[int, str]] = field(default_factory=set)
     tool_calls: dict[int, ToolCalls] = field(default_factory=dict)  # by the choice
     calls_begun: int = 0  # tool calls of all choices
-
-    def begin(self, answer_id: str, created: int, model: str, index: int) -> None:
-        """Take the values of a first event, which brings the role of this choice."""
-        self.id_seen = True
-        self.id, self.created, self.model = answer_id, created, model
-        self.roles_seen.add(index)
 
     def note_spoken(self, index: int, delta: dict[str, Any]) -> None:
         """Remember what kinds of content a choice has brought."""
@@ -72,8 +68,7 @@ def has_content(delta: dict[str, Any]) -> bool:
     return False
 
 
-# The keys that an event with nothing but text may have, and the keys of its only choice and of its delta.
-PLAIN_EVENT = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
+# The keys that the only choice of an event with nothing but text may have, and the keys of its delta.
 PLAIN_CHOICE = frozenset({"index", "delta", "logprobs", "finish_reason"})
 PLAIN_DELTA = frozenset({"role", "content"})
 
@@ -100,7 +95,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
     text, role = delta.get("content"), delta.get("role")
     if not (isinstance(text, str | None) and isinstance(role, str | None) and isinstance(model, str)):
         return None
-    if index not in identity.roles_seen and (not role or len(identity.roles_seen) >= MAX_CHOICES):
+    if index not in identity.choices_seen and (not role or len(identity.choices_seen) >= MAX_CHOICES):
         return None
     if not identity.id_seen:
         if not (isinstance(given_id, str) and given_id and model):
@@ -109,7 +104,7 @@ def plain_text(payload: dict[str, Any], identity: Identity) -> str | None:
         identity.id, identity.created, identity.model = given_id, created, model
     elif given_id != identity.id:
         return None
-    identity.roles_seen.add(index)
+    identity.choices_seen.add(index)
     return text or ""
 
 
@@ -118,12 +113,8 @@ def repair_event(payload: dict[str, Any], identity: Identity) -> bool:
     choices = payload["choices"]
     if len(choices) > MAX_CHOICES:
         raise ValueError(f"more than {MAX_CHOICES} choices")
-    changed = _repair_envelope(payload, identity, CHUNK_OBJECT)
-    stray_finish = payload.pop("finish_reason", None)
-    if stray_finish is not None:
-        changed = True
-        if isinstance(choices[0], dict):
-            choices[0]["finish_reason"] = choices[0].get("finish_reason") or stray_finish
+    changed = repair_envelope(payload, identity, CHUNK_OBJECT)
+    changed |= move_stray_finish(payload)
     calls = 0
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
@@ -147,7 +138,7 @@ def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
         raise ValueError("a completion without choices")
     if len(choices) > MAX_CHOICES:
         raise ValueError(f"more than {MAX_CHOICES} choices")
-    changed = _repair_envelope(completion, identity, COMPLETION_OBJECT)
+    changed = repair_envelope(completion, identity, COMPLETION_OBJECT)
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise ValueError(f"choices[{position}] is not an object")
@@ -160,51 +151,16 @@ def repair_completion(completion: dict[str, Any], identity: Identity) -> bool:
     return changed
 
 
-def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _repair_envelope(payload: dict[str, Any], identity: Identity, kind: str) -> bool:
-    changed = False
-    if "error" in payload:  # it is null: an event with a true error was handled before
-        del payload["error"]
-        changed = True
-    if not identity.id_seen:
-        identity.id_seen = True
-        _adopt(payload, identity)
-    if payload.get("id") != identity.id:
-        payload["id"] = identity.id
-        changed = True
-    if not _is_int(payload.get("created")):
-        payload["created"] = identity.created
-        changed = True
-    if not isinstance(payload.get("model"), str):
-        payload["model"] = identity.model
-        changed = True
-    if payload.get("object") != kind:
-        payload["object"] = kind
-        changed = True
-    return changed
-
-
-def _adopt(payload: dict[str, Any], identity: Identity) -> None:
-    given_id, created, model = payload.get("id"), payload.get("created"), payload.get("model")
-    if isinstance(given_id, str) and given_id:
-        identity.id = given_id
-    if isinstance(created, int | float) and not isinstance(created, bool):
-        identity.created = int(created)
-    if isinstance(model, str) and model:
-        identity.model = model
-
-
 def _repair_choice(choice: dict[str, Any], position: int, body_key: str) -> bool:
     changed = False
-    if not _is_int(choice.get("index")):
+    if not is_int(choice.get("index")):
         choice["index"] = position
         changed = True
     body = choice.get(body_key)
     if not isinstance(body, dict):
         other = choice.pop("message" if body_key == "delta" else "delta", None)
+        if not isinstance(other, dict) and isinstance(choice.get("text"), str):
+            raise ValueError(f"choices[{position}] has no {body_key}: it is of a text completion")
         body = choice[body_key] = other if isinstance(other, dict) else {}
         changed = True
     changed |= _repair_finish(choice, body)
@@ -227,10 +183,10 @@ def _repair_role(choice: dict[str, Any], identity: Identity) -> bool:
     if not isinstance(delta.get("role"), str | None):
         del delta["role"]
         changed = True
-    if index not in identity.roles_seen:
-        if len(identity.roles_seen) >= MAX_CHOICES:
+    if index not in identity.choices_seen:
+        if len(identity.choices_seen) >= MAX_CHOICES:
             raise ValueError(f"more than {MAX_CHOICES} choices")
-        identity.roles_seen.add(index)
+        identity.choices_seen.add(index)
         if not delta.get("role"):
             delta["role"] = "assistant"
             changed = True
@@ -266,7 +222,7 @@ def _take_message(choice: dict[str, Any], position: int, identity: Identity) -> 
     if not isinstance(message, dict):
         return False
     index = choice.get("index")
-    index = index if _is_int(index) else position
+    index = index if is_int(index) else position
     unsaid = {key: value for key, value in message.items() if not identity.has_spoken(index, key)}
     told = {key: value for key, value in delta.items() if value} if isinstance(delta, dict) else {}
     del choice["message"]

@@ -4,146 +4,35 @@ Only the fields that the gateway acts on are checked here. The upstream judges t
 client in the upstream's words. The first fault ends the check, so that a body of faults costs no more than another.
 """
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass
 
-import orjson
-from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
-
-from gateway.dialects.body_changes import BodyChanges
 from gateway.dialects.chat import prompt
-from gateway.dialects.extension import ExtendedRequest, Lenient, Models, Short
-from gateway.dialects.relayed_request import (
-    NOT_SENT,
-    RelayedFields,
-    RelayedRequest,
-    check_list_of_objects,
-    checked_fields,
-    read_source,
-    with_model,
-    without_own_fields,
-)
-from gateway.dialects.request_body import Content, RequestBody
-from gateway.dialects.request_fields import invalid_field, largest_count, place_of_model
-from gateway.wire import json_text
+from gateway.dialects.choices.request import ChoicesFields, ChoicesRequest
+from gateway.dialects.relayed_request import NOT_SENT, check_list_of_objects, checked_fields, read_source
+from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_fields import largest_count
 from gateway.wire.json_members import Buffer
 
 LISTS_OF_OBJECTS: tuple[str, ...] = ("messages",)
 _LIMITS, _CHOICES = ("max_completion_tokens", "max_tokens"), ("n",)  # the members that limit an answer
-_OPENING_WITH_USAGE = b'{"stream_options":{"include_usage":true},'
-
-
-class StreamOptions(Lenient):
-    """The member `stream_options`."""
-
-    include_usage: StrictBool | None = None
-
-
-class ChatFields(RelayedFields):
-    """The fields of a request that the gateway acts on, beside `messages` and the numbers that limit the answer."""
-
-    stream_options: Annotated[StreamOptions, Short] | None = None
-
-
-ACTED_ON = (*ChatFields.model_fields, "models", "max_tokens", "max_completion_tokens", "n")
-
-
-class ListedModels(BaseModel):
-    """The member `models` of a request without `model`: what `gateway.models` is, in older documents of Auriko."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)
-
-    models: Models
+ACTED_ON = (*ChoicesFields.model_fields, "models", "max_tokens", "max_completion_tokens", "n")
 
 
 @dataclass(slots=True)
-class ChatRequest(RelayedRequest):
-    """A checked request for a completion."""
-
-    asks_usage: bool  # for the usage of a stream
-    choices: int
-    listed: tuple[str, ...] = ()  # the member `models`, if it says which models are asked for
-    has_own_models: bool = False  # the member `models` stands beside `model`: it is for the upstream
-    drops_usage: bool = False  # the upstream is not sent `stream_options`
-
-    def model_ids(self) -> list[str]:
-        """The models asked for, first choice first; at least one."""
-        return list(self.listed) if self.listed else ExtendedRequest.model_ids(self)
-
-    def models_field(self) -> str:
-        """The path of the field that names the model, for the `param` of an error."""
-        return "models" if self.listed else ExtendedRequest.models_field(self)
-
-    def wants_usage(self) -> bool:
-        """Whether the client asked for the usage of a stream."""
-        return self.asks_usage
-
-    def max_output_tokens(self, unlimited: int) -> int:
-        """The longest answer asked for, in tokens, all choices together; `unlimited` for a choice without a limit."""
-        return (self.max_tokens or unlimited) * self.choices
-
-    def length_tells_tokens(self) -> bool:
-        """Whether the answer comes without `logprobs`, which make it many times longer than its text."""
-        return not self.body.get("logprobs")
-
-    def without_usage(self) -> "ChatRequest":
-        """The request without `stream_options`, whose other members say nothing without a usage."""
-        return replace(self, drops_usage=True)
-
-    def upstream_body(
-        self,
-        model: str,
-        *,
-        streamed: bool,
-        include_usage: bool,
-        takes_models: bool = False,
-        changes: BodyChanges | None = None,
-    ) -> Content:
-        """The body as it came, without the gateway's own fields, and with the upstream's name of the model.
-
-        `takes_models`: the list `models` goes upstream, too. `changes` are made last.
-        """
-        source, place = self.source, None
-        adds_usage = streamed and include_usage and not self.asks_usage
-        if not (self.is_extended or changes is not None or streamed is not self.streamed):
-            place = place_of_model(source, without="stream_options" if adds_usage or self.drops_usage else None)
-        if place is None:
-            own = self._exchanged(model, streamed=streamed, adds_usage=adds_usage, takes_models=takes_models)
-            return source.exchange(own) if changes is None else source.rewrite(own, changes)
-        return with_model(source, place, model, _OPENING_WITH_USAGE if adds_usage else b"{")
-
-    def untaken_fields(self, *, takes_models: bool) -> list[str]:
-        """The fields of the client that do not go upstream, although the gateway does not act on them either."""
-        return ["models"] if self.has_own_models and not takes_models else []
-
-    def _exchanged(
-        self, model: str, *, streamed: bool, adds_usage: bool, takes_models: bool
-    ) -> dict[str, bytes | None]:
-        """The members that an upstream gets with other values, or not at all (None)."""
-        own: dict[str, bytes | None] = dict.fromkeys(NOT_SENT)
-        if takes_models and self.has_own_models:
-            del own["models"]
-        own["model"] = orjson.dumps(model)
-        if streamed:
-            own["stream"] = b"true"
-        if self.drops_usage:
-            own["stream_options"] = None
-        if adds_usage:
-            options = {**(self.body.get("stream_options") or {}), "include_usage": True}
-            own["stream_options"] = json_text.dumps(options)
-        return own
+class ChatRequest(ChoicesRequest):
+    """A checked request for a chat completion."""
 
 
 def parse(content: Buffer | RequestBody) -> ChatRequest:
     """Check a request's body. Raises `ClientError` that names the field."""
     source = read_source(content, ACTED_ON)
     document = source.document
-    fields = checked_fields(ChatFields, document)
+    fields = checked_fields(ChoicesFields, document)
     check_list_of_objects(document, "messages")
     return _checked(fields, source)
 
 
-def _checked(fields: ChatFields, source: RequestBody) -> ChatRequest:
+def _checked(fields: ChoicesFields, source: RequestBody) -> ChatRequest:
     document, options = source.document, fields.stream_options
     limited = "max_tokens" in document or "max_completion_tokens" in document
     is_extended = not NOT_SENT.isdisjoint(document)
@@ -160,21 +49,7 @@ def _checked(fields: ChatFields, source: RequestBody) -> ChatRequest:
         largest_count(source, _CHOICES) or 1 if "n" in document else 1,
     )
     if is_extended:
-        _extend(request, document)
+        request.extend(document)
     if fields.model is None or is_extended:
         request.check_models()
     return request
-
-
-def _extend(request: ChatRequest, document: dict[str, Any]) -> None:
-    """Note what a request says to the gateway, and take it out of what goes upstream."""
-    without_own_fields(request.source)
-    if not document.get("models"):
-        return
-    if request.model is not None:
-        request.has_own_models = True
-    elif request.gateway is None or not request.gateway.models:
-        try:
-            request.listed = tuple(ListedModels.model_validate(document).models)
-        except ValidationError as error:
-            raise invalid_field(error) from None

@@ -6,8 +6,9 @@ import orjson
 import pytest
 from auriko.models.common import Usage as StrictUsage
 
-from gateway.dialects.chat.closing import break_frames, closing_frames
+from gateway.dialects.chat.reader import SILENT
 from gateway.dialects.chat.repair import Identity
+from gateway.dialects.choices.closing import break_frames, closing_frames
 from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage
 from gateway.errors import UpstreamStalled
@@ -28,7 +29,7 @@ def only(frames: list[bytes]) -> dict[str, Any]:
 
 
 def test_a_report_is_an_event_without_choices_that_bears_the_identity_of_the_answer() -> None:
-    event = only(closing_frames(IDENTITY, REPORT, None))
+    event = only(closing_frames(IDENTITY, SILENT, REPORT, None))
     assert (event["id"], event["created"], event["model"]) == ("chatcmpl-1", 1_750_000_000, "gpt-x")
     assert (event["object"], event["choices"]) == ("chat.completion.chunk", [])
     assert event["routing_metadata"] == REPORT.metadata
@@ -36,26 +37,26 @@ def test_a_report_is_an_event_without_choices_that_bears_the_identity_of_the_ans
 
 
 def test_a_finish_that_was_held_back_carries_the_report() -> None:
-    event = only(closing_frames(IDENTITY, REPORT, FINISH))
+    event = only(closing_frames(IDENTITY, SILENT, REPORT, FINISH))
     members = {"usage": REPORT.usage.as_json(), "routing_metadata": REPORT.metadata}
     assert event == {**orjson.loads(FINISH[6:]), **members}
 
 
 @pytest.mark.parametrize("held", [[], [FINISH]])
 def test_without_a_report_there_is_nothing_but_the_finish_that_was_held_back(held: list[bytes]) -> None:
-    assert closing_frames(IDENTITY, None, held[0] if held else None) == held
+    assert closing_frames(IDENTITY, SILENT, None, held[0] if held else None) == held
 
 
 def test_what_was_told_beside_the_usage_is_not_lost_without_a_report() -> None:
     kept = {"timings": {"predicted_n": 1}, "provider": "x"}
-    assert only(closing_frames(IDENTITY, None, FINISH, kept)) == {
+    assert only(closing_frames(IDENTITY, SILENT, None, FINISH, kept)) == {
         **orjson.loads(FINISH[6:]),
         "timings": kept["timings"],
     }
-    event = only(closing_frames(IDENTITY, None, None, kept))
+    event = only(closing_frames(IDENTITY, SILENT, None, None, kept))
     assert event["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
     assert (event["timings"], "provider" in event, "usage" in event) == (kept["timings"], False, False)
-    assert closing_frames(IDENTITY, None, None, {"provider": "x"}) == []
+    assert closing_frames(IDENTITY, SILENT, None, None, {"provider": "x"}) == []
 
 
 def test_a_break_is_the_envelope_of_the_error_as_an_event() -> None:

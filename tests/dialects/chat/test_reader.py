@@ -8,9 +8,9 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 
-from gateway.dialects.chat.errors import MAX_ERROR_TEXT, read_error
-from gateway.dialects.chat.frames import DONE
 from gateway.dialects.chat.reader import ChatReader
+from gateway.dialects.choices.errors import MAX_ERROR_TEXT, read_error
+from gateway.dialects.choices.frames import DONE
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.usage import Usage
 from gateway.wire import sse

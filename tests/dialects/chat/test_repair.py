@@ -1,6 +1,7 @@
 """Each repair of a lax upstream's events alone, judged by the model of a strict client."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -350,3 +351,11 @@ def test_what_nearly_all_events_are_is_plain() -> None:
     assert plain_text(event({"content": " river"}), identity) == " river"
     assert plain_text({**event({"content": "x"}), "usage": None}, identity) is None
     assert plain_text({**event({"content": "x"}), "id": "another"}, identity) is None
+
+
+@pytest.mark.parametrize("repair", [repair_event, repair_completion])
+def test_a_choice_of_a_text_completion_is_refused(repair: Callable[[dict[str, Any], Identity], bool]) -> None:
+    with pytest.raises(ValueError, match="it is of a text completion"):
+        repair({"choices": [{"index": 0, "text": "hi", "finish_reason": None}]}, Identity("x", 1, "m"))
+    choice = {"index": 0, "text": "hi", "message": {"content": "hi"}, "finish_reason": None}
+    repair({"choices": [choice]}, Identity("x", 1, "m"))

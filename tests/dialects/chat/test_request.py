@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.chat.request import ChatFields, ChatRequest, parse
+from gateway.dialects.chat.request import ChatRequest, parse
+from gateway.dialects.choices.request import ChoicesFields
 from gateway.dialects.extension import GATEWAY_FIELDS
 from gateway.dialects.request_fields import MAX_FAULT_TEXT
 from gateway.errors import ClientError, InvalidParameter
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 GOOD: dict[str, Any] = {"model": "openai/gpt-4o", "messages": MESSAGES}
-FIELDS = [*ChatFields.model_fields, "messages", "models"]
+FIELDS = [*ChoicesFields.model_fields, "messages", "models"]
 
 
 def parsed(**fields: Any) -> tuple[ChatRequest, dict[str, Any]]:
@@ -175,7 +176,7 @@ def test_the_nested_routing_wins_over_that_of_older_documents_key_by_key() -> No
 
 
 def test_nulls_stand_for_absent_fields() -> None:
-    names = set(ChatFields.model_fields) - {"model"}
+    names = set(ChoicesFields.model_fields) - {"model"}
     request, upstream = parsed(**dict.fromkeys(names))
     assert not request.wants_usage()
     assert request.routing_options() == {}

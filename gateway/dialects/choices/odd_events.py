@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.dialects.chat.errors import MAX_ERROR_TEXT
-from gateway.dialects.chat.event_errors import read_event_error
+from gateway.dialects.choices.errors import MAX_ERROR_TEXT
+from gateway.dialects.choices.event_errors import read_event_error
 from gateway.dialects.dialect import Meaning, UpstreamMessage
 from gateway.wire import json_text
 

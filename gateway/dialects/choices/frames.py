@@ -1,4 +1,4 @@
-"""Pure: encodes the JSON objects of chat completions as frames that no client cuts in two."""
+"""Pure: encodes the JSON objects of completions as frames that no client cuts in two."""
 
 from collections.abc import Mapping
 from typing import Any

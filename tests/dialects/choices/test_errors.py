@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.chat.errors import read_error
+from gateway.dialects.choices.errors import read_error
 from gateway.dialects.dialect import ReportedFailure, UpstreamMessage
 
 

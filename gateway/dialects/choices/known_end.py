@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.dialects.chat.beginning import pattern_of
-from gateway.dialects.chat.event_errors import FAILED_FINISHES
-from gateway.dialects.chat.repair import PLAIN_CHOICE, PLAIN_DELTA, PLAIN_EVENT
+from gateway.dialects.choices.envelope import PLAIN_EVENT
+from gateway.dialects.choices.event_errors import FAILED_FINISHES
+from gateway.dialects.choices.event_pattern import pattern_of
+from gateway.dialects.choices.frames import DONE
 from gateway.dialects.reported_usage import ReportedUsage, is_plain_usage
 
-DONE = b"data: [DONE]\n\n"
 MAX_FINISH_BYTES = 2048  # a larger event brings more than a finish, or more than the usage
 MAX_EVENTS = 3  # at the end of an answer
 _FIND_COUNTS = re.compile(rb'"prompt_tokens": ?(\d+), ?"completion_tokens": ?(\d+), ?"total_tokens": ?(\d+)')
@@ -39,15 +39,17 @@ class KnownFinish(NamedTuple):
 
 
 def learn_finish(block: bytes, payload: Mapping[str, Any]) -> KnownFinish | None:
-    """The finish that this block is. It needed no repair, and its object has one choice. None: it may bring more."""
+    """The finish that this block is. It needed no repair, and its object has one choice, which has no content.
+
+    None: it may bring more.
+    """
     (choice,) = payload["choices"]
-    delta, reason = choice["delta"], choice["finish_reason"]
-    if not (payload.keys() <= PLAIN_EVENT and choice.keys() <= PLAIN_CHOICE and delta.keys() <= PLAIN_DELTA):
+    reason = choice["finish_reason"]
+    if not payload.keys() <= PLAIN_EVENT or reason in FAILED_FINISHES:
         return None
-    if delta.get("content") or reason in FAILED_FINISHES or len(block) > MAX_FINISH_BYTES or not block.isascii():
+    if len(block) > MAX_FINISH_BYTES or not block.isascii() or (pattern := pattern_of(block)) is None:
         return None
-    pattern = pattern_of(block)
-    return None if pattern is None else KnownFinish(pattern, choice["index"], reason)
+    return KnownFinish(pattern, choice["index"], reason)
 
 
 class KnownRest(NamedTuple):

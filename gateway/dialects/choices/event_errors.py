@@ -7,7 +7,8 @@ error only if it says so by `error`, by a status of its own, or by the finish of
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.chat.errors import read_error
+from gateway.dialects.choices.envelope import body_of
+from gateway.dialects.choices.errors import read_error
 from gateway.dialects.dialect import UpstreamMessage
 
 _CODES = ("code", "error_code", "errorCode", "err_code", "status_code", "statusCode", "status")
@@ -42,8 +43,7 @@ def read_words(payload: Mapping[str, Any]) -> UpstreamMessage | None:
 def read_choice_error(choices: list[dict[str, Any]]) -> UpstreamMessage | None:
     """The message of a choice that failed; the choices were repaired before."""
     for choice in choices:
-        body = choice["delta"] if "delta" in choice else choice["message"]
-        error = choice.get("error") or body.get("error")
+        error = choice.get("error") or body_of(choice).get("error")
         if error:
             return read_error({"error": error})
         if choice["finish_reason"] in FAILED_FINISHES:

@@ -1,8 +1,9 @@
-"""Pure: finds the usage in the JSON objects of chat completions, in any of the places where upstreams put it."""
+"""Pure: finds the usage in the JSON objects of completions, in any of the places where upstreams put it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.dialects.choices.envelope import body_of
 from gateway.dialects.reported_usage import ReportedUsage, read_usage, summed
 from gateway.dialects.usage import Usage
 
@@ -37,7 +38,7 @@ class SeenUsage:
         if found is not None:
             self.take_whole(found, events, is_part=is_part)
         for choice in payload["choices"]:
-            body = choice["delta"] if "delta" in choice else choice["message"]
+            body = body_of(choice)
             if "usage" in choice or "usage" in body:
                 self._take_of_choice(choice, body, events)
 
@@ -92,7 +93,7 @@ class SeenUsage:
 def has_inner_usage(payload: Mapping[str, Any]) -> bool:
     """Whether a choice of an event holds a usage object; as a rule it comes with the finish of the choice."""
     for choice in payload["choices"]:  # noqa: SIM110 -- an `any` over a generator takes twice as long
-        if "usage" in choice or "usage" in choice["delta"]:
+        if "usage" in choice or (type(delta := choice.get("delta")) is dict and "usage" in delta):
             return True
     return False
 

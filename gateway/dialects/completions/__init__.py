@@ -1,0 +1,1 @@
+"""The dialect of OpenAI's text completions: `POST /v1/completions`."""
