@@ -10,6 +10,7 @@ import pytest
 from gateway.wire import sse
 from tests.dialects.messages.events import ANSWER, STOP, delta, event, payload, started
 from tests.kit.completions import CLIENT_KEY, QUICK, UPSTREAM_KEY, text
+from tests.kit.configuration import Served
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
 from tests.kit.messages import MODEL, PAIR, message_body, messages_gateway, speaking
@@ -43,7 +44,7 @@ def told() -> Iterator[Told]:
 @pytest.fixture(scope="module")
 def gateway(logs: Path, told: Told, alpha: Upstream, frail_all_session: Upstream) -> Iterator[LocalGateway]:
     sections = '[routing]\noptimize = "priority"\nbreaker_failures = 0\nmax_cooldown_seconds = 0\n'
-    served = [(told.upstream, [RAW]), (frail_all_session, [PAIR]), (alpha, [MODEL, PAIR])]
+    served: Served = [(told.upstream, [RAW]), (frail_all_session, [PAIR]), (alpha, [MODEL, PAIR])]
     gateway = messages_gateway(logs, served, sections)
     yield gateway
     gateway.close()
