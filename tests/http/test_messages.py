@@ -149,6 +149,8 @@ def test_an_upstream_that_does_not_speak_messages_is_not_asked(logs: Path, alpha
         (started(), event("error", error={"type": "overloaded_error", "message": "busy"})),
         (b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n',),
         (b'event: response.created\ndata: {"type":"response.created","response":{"id":"x"}}\n\n',),
+        (b'{"type":"message","id":"m","role":"assistant","content":[{"type":"text","text":"hi"}]}',),
+        (b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}',),
         (started(), STOP),
         (started(),),
     ],
@@ -163,6 +165,26 @@ def test_an_answer_that_breaks_before_its_content_has_a_status(
     assert answer.status == (529 if is_overloaded else 502)
     assert error["error"]["type"] == ("overloaded_error" if is_overloaded else "api_error")
     assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(
+    "behaviour", [{"json_instead": True}, {"html_error": True, "status": 502}, {"status": 500, "gzip": True}]
+)
+def test_an_error_in_place_of_an_answer_is_told_in_the_envelope(
+    gateway: LocalGateway, streamed: bool, behaviour: dict[str, Any]
+) -> None:
+    answer = ask(gateway, message_body(behaviour, stream=streamed))
+    error = json.loads(answer.body)
+    assert (answer.status, error["type"], error["error"]["type"]) == (502, "error", "api_error")
+
+
+def test_a_whole_answer_of_another_api_is_no_message(gateway: LocalGateway, told: Told) -> None:
+    for content in (b'{"object":"chat.completion","choices":[{"message":{"content":"hi"}}]}', b'{"output":[]}'):
+        told.response = json_answer(200, content)
+        answer = ask(gateway, message_body(model=RAW))
+        assert answer.status == 502
+        assert "not a message" in json.loads(answer.body)["error"]["message"]
 
 
 @pytest.mark.parametrize("count", range(4, len(ANSWER) - 1))
