@@ -47,7 +47,12 @@ def largest_count(source: RequestBody, names: Collection[str]) -> int | None:
     """
     values = [source.document.get(name) for name in names]
     content = source.content
-    if sum(content.count(b'"%b"' % name.encode()) for name in names) > 1 or _ESCAPED_LETTER.search(content):
+    # An outline has all members; a search of a long body would take as long as its bytes.
+    if (
+        source.outline is not None
+        or sum(content.count(b'"%b"' % name.encode()) for name in names) > 1
+        or _ESCAPED_LETTER.search(content)
+    ):
         values += [json_text.loads_numbers(content[at:end]) for name, _, at, end in source.members() if name in names]
     return max((count for value in values if (count := _count(value)) is not None), default=None)
 

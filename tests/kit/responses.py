@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from .configuration import KEYS, ORDERED, Served
-from .dialects import speaking
+from .configuration import KEYS, ORDERED, Served, configuration
 from .gateway import LocalGateway
 
 
 def responses_gateway(logs: Path, served: Served) -> LocalGateway:
     """A gateway that asks its upstreams in their order, in chat and in responses."""
-    return LocalGateway(logs, speaking(served, ORDERED, '["chat", "responses"]'), KEYS)
+    return LocalGateway(logs, configuration(served, ORDERED, dialects=("chat", "responses")), KEYS)

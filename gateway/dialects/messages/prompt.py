@@ -13,10 +13,9 @@ tells a better one. The invariant: all bytes that go upstream count, but for the
 from collections.abc import Collection
 from typing import Any
 
-import orjson
-
 from gateway.dialects.messages.sources import SourceCount, Sources, sources_of
 from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_fields import repeats_names
 from gateway.dialects.usage import text_tokens
 from gateway.wire import json_text
 
@@ -36,7 +35,7 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     if source.outline is not None:
         observer = source.observer
         return _by_size(source, own, observer.found if isinstance(observer, SourceCount) else Sources())
-    if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS or _repeats_names(body, content):
+    if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS or repeats_names(source):
         return _by_size(source, own, sources_of([body.get("messages"), body.get("system")]))
     size, sources = 0, Sources()
     messages = body.get("messages")
@@ -66,14 +65,14 @@ def _content_bytes(content: Any) -> int:
         return _size(content)
     if not isinstance(content, list):
         return len(_dumps(content))
-    size = 0
+    size, others = 0, list[Any]()
     for block in content:
         text = block.get("text") if isinstance(block, dict) and len(block) == 2 else None
         if isinstance(text, str) and block.get("type") == "text":
             size += _size(text)
         else:
-            size += len(_dumps(block))
-    return size
+            others.append(block)
+    return size + len(_dumps(others)) - len(others) - 1 if others else size  # without brackets and commas
 
 
 def _by_size(source: RequestBody, own: Collection[str], sources: Sources) -> int:
@@ -82,18 +81,6 @@ def _by_size(source: RequestBody, own: Collection[str], sources: Sources) -> int
     if source.outline is not None or not source.document.keys().isdisjoint(own):
         size -= sum(member.end - member.at for member in source.members() if member.name in own)
     return text_tokens(max(size, 0)) + sources.tokens
-
-
-def _repeats_names(body: dict[str, Any], content: bytes | bytearray) -> bool:
-    """Whether an object may have a name twice: what goes upstream then holds more than the value that was read.
-
-    A member that was lost to another one of its name takes its quotes along, unless they were written as escapes.
-    """
-    try:
-        quotes = orjson.dumps(body).count(b'"')
-    except TypeError:
-        return True  # half a surrogate pair, or a number beyond 64 bits
-    return content.count(b'"') + content.count(b"\\u0022") != quotes
 
 
 def _size(text: str) -> int:

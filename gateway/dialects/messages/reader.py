@@ -240,6 +240,8 @@ class MessagesReader:
                     return self._read_message_delta(event)
                 case "message_stop":
                     return self._read_stop(event)
+                case "message":
+                    return Meaning(error="the upstream sent a whole message in place of events")
                 case _:
                     return self._read_silent(event)
         except ValueError as problem:
