@@ -201,3 +201,9 @@ def test_order_unknown_members_big_numbers_doubled_names_and_escapes_stay_as_the
 def bytes_of_members(content: bytes) -> list[bytes]:
     """The very bytes of all members, in their order."""
     return [content[member.at : member.end] for member in members_of(content)]
+
+
+def test_the_gateway_itself_is_the_background() -> None:
+    body = b'{"model":"m", "background":true,"stream":true,"input":"a","x":1e400}'
+    sent = parse(body).upstream_body("up", streamed=True, include_usage=True)
+    assert sent == b'{"model":"up","stream":true,"input":"a","x":1e400}'
