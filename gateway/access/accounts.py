@@ -99,7 +99,8 @@ class Account:
         """Why a request does not fit, with the amounts in US dollars."""
         reserved = f", and requests that run have reserved {_usd(self.reserved)} USD" if self.reserved else ""
         if available <= 0 and not self.reserved:
-            return f"the balance of this API key is used up: {_usd(available)} USD are left"
+            below = f": it is {_usd(-available)} USD below zero" if available else ""
+            return f"the balance of this API key is used up{below}"
         return (
             f"the balance of this API key does not cover this request: its prompt costs about {_usd(needed)} USD, "
             f"{_usd(available)} USD are left{reserved}"

@@ -31,7 +31,7 @@ rivergate demo: http://127.0.0.1:{port}/v1 in front of two simulated providers (
   curl -N http://127.0.0.1:{port}/v1/responses -d '{{"model": "demo", "stream": true, "input": "Hello"}}'
   curl -N http://127.0.0.1:{port}/v1/messages \\
     -d '{{"model": "demo", "stream": true, "max_tokens": 99, "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  OpenAI().responses.create(model="demo", stream=True, input="Hello")
+  for event in client.responses.create(model="demo", stream=True, input="Hello"): print(event.type)
   ANTHROPIC_BASE_URL=http://127.0.0.1:{port} ANTHROPIC_API_KEY=demo ANTHROPIC_MODEL=demo claude
   codex -m demo -c model_provider=demo -c 'model_providers.demo={{name="demo", wire_api="responses",
     base_url="http://127.0.0.1:{port}/v1"}}'

@@ -276,7 +276,9 @@ class Dialect(Protocol):
     streams: bool  # whether an answer may be streamed
     path: str  # the path that clients post to: "/v1/chat/completions"
     upstream_path: str  # the path behind an upstream's `base_url`: "/chat/completions"
-    forwarded: tuple[str, ...]  # the client's header fields that go upstream as they came; in lower case
+    # The client's header fields that go upstream as they came, in lower case, each with what is sent where the client
+    # sends none; None: nothing.
+    forwarded: Mapping[str, str | None]
     forwards_query: bool  # the query of the client's request goes upstream as it came
     id_field: str | None  # the header field beside `x-request-id` that tells the request's id; None: there is none
     keeping: "AnswerKeeping | None"  # None: clients never ask for an answer again

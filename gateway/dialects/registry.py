@@ -16,9 +16,13 @@ BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 
 
-def forwarded_to(speaks: tuple[str, ...]) -> tuple[str, ...]:
-    """The client's header fields that go to an upstream with these `dialects`, in lower case."""
-    return tuple(name for dialect in DIALECTS if dialect.speaks in speaks for name in dialect.forwarded)
+def forwarded_to(speaks: tuple[str, ...]) -> dict[str, str | None]:
+    """The client's header fields that go to an upstream with these `dialects`, as `Dialect.forwarded` has them."""
+    found: dict[str, str | None] = {}
+    for dialect in DIALECTS:
+        if dialect.speaks in speaks:
+            found.update(dialect.forwarded)
+    return found
 
 
 def dialect_at(path: str, headers: Container[str]) -> Dialect | None:

@@ -290,7 +290,7 @@ class Opening:
         """
         ask, known = self.plan.ask, self._parts.answer_ids.find(self.head.owner, previous)
         if known is None or known.upstream not in self._parts.in_force.router.upstreams:
-            raise NotFound(f"there is no answer {previous[:100]!r} (any more)", param="previous_response_id")
+            raise NotFound(f"there is no response {previous[:100]!r} (any more)", param="previous_response_id")
         only = {"providers": [known.upstream], "allow_fallbacks": False}
         return ask._replace(options=ask.options.model_copy(update=only))
 

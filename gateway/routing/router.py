@@ -225,7 +225,8 @@ def _not_spoken(candidates: Iterable[Candidate], ask: Ask) -> ModelNotFound:
     spoken = {candidate.endpoint.name: ", ".join(candidate.endpoint.dialects) for candidate in candidates}
     known = "; ".join(f"{name} speaks {words}" for name, words in list(spoken.items())[:MAX_NAMED])
     names = ", ".join(ask.model_ids)[:200]
-    return ModelNotFound(f"no upstream serves {names} in the dialect {ask.speaks}: {known}", param=ask.models_field)
+    told = f"no upstream serves {names} in the dialect {ask.speaks}: {known} (the setting `dialects` of an upstream)"
+    return ModelNotFound(told, param=ask.models_field)
 
 
 def _offer(candidate: Candidate, now: float) -> Offer:

@@ -121,8 +121,11 @@ class Endpoint:
         """The endpoint of these settings. `proxies`: those of the environment, by scheme. Raises `ConfigError`."""
         dialer = _dialer(upstream, proxies)
         fields = _fields(dialer, upstream)
-        names = dict.fromkeys((*upstream.forward_headers, *forwarded_to(upstream.dialects)))
-        forwarded = tuple(ForwardedField(name, fields.pop(name, ("", None))[1]) for name in names)
+        defaults = forwarded_to(upstream.dialects)
+        forwarded = tuple(
+            ForwardedField(name, fields.pop(name, ("", defaults.get(name)))[1])
+            for name in dict.fromkeys((*upstream.forward_headers, *defaults))
+        )
         return cls(
             name=upstream.name,
             dialects=upstream.dialects,
@@ -184,7 +187,8 @@ class Endpoint:
         """The bytes of a request without a body, whose answer is the last on its connection."""
         length = b"" if method in ("GET", "HEAD") else b"Content-Length: 0\r\n"  # a POST without one may be refused
         line = http1.encode_request_line(method, self._with_query(path, query))
-        return line + self.fields + length + b"Accept: application/json\r\nConnection: close\r\n\r\n"
+        told = self.forward({}).encode("ascii")
+        return line + self.fields + told + length + b"Accept: application/json\r\nConnection: close\r\n\r\n"
 
     def forward(self, headers: Mapping[str, str]) -> str:
         """The header lines that are passed on of a client's request with these headers.

@@ -12,6 +12,7 @@ A whole answer: `{"text": "…", "in": 3, "out": 2}`. An error, as an answer or 
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -176,7 +177,7 @@ class ToyDialect:
     streams = True
     path = "/v1/toy"
     upstream_path = "/toy"
-    forwarded: tuple[str, ...] = ()
+    forwarded: Mapping[str, str | None] = MappingProxyType({})
     forwards_query = False
     id_field: str | None = None
     keeping: AnswerKeeping | None = None

@@ -175,3 +175,15 @@ def test_an_unusable_client_certificate_is_a_fault_that_names_its_file(tmp_path:
     with pytest.raises(ConfigError) as caught:
         endpoint(tls_client_cert_file=str(file))
     assert caught.value.faults[0].startswith(f"tls_client_cert_file: cannot use {file}: ")
+
+
+def test_what_a_dialect_passes_on_has_a_default_that_the_configuration_and_the_client_replace() -> None:
+    settings = {"name": "a", "base_url": "http://127.0.0.1:1/v1", "dialects": ["messages"], "models": [{"id": "m"}]}
+    plain = Endpoint.build(UpstreamSettings.model_validate(settings), 1.0, {})
+    dated = Endpoint.build(
+        UpstreamSettings.model_validate({**settings, "headers": {"Anthropic-Version": "2024-01-01"}}), 1.0, {}
+    )
+    assert b"anthropic-version: 2023-06-01\r\n" in plain.encode_question("/models")
+    assert b"anthropic-version: 2024-01-01\r\n" in dated.encode_question("/models")
+    assert plain.forward({"anthropic-version": "2025-01-01"}) == "anthropic-version: 2025-01-01\r\n"
+    assert plain.forward({}) == "anthropic-version: 2023-06-01\r\n"

@@ -1,6 +1,7 @@
 """Pure: chat completions as a dialect of the gateway: `POST /v1/chat/completions`."""
 
 from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects.chat import request
@@ -26,7 +27,7 @@ class ChatDialect:
     streams = True
     path = "/v1/chat/completions"
     upstream_path = "/chat/completions"
-    forwarded: tuple[str, ...] = ()
+    forwarded: Mapping[str, str | None] = MappingProxyType({})
     forwards_query = False
     id_field: str | None = None
     keeping: AnswerKeeping | None = None

@@ -1,6 +1,7 @@
 """Pure: text completions as a dialect of the gateway: `POST /v1/completions`."""
 
 from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects.choices import errors
@@ -26,7 +27,7 @@ class CompletionsDialect:
     streams = True
     path = "/v1/completions"
     upstream_path = "/completions"
-    forwarded: tuple[str, ...] = ()
+    forwarded: Mapping[str, str | None] = MappingProxyType({})
     forwards_query = False
     id_field: str | None = None
     keeping: AnswerKeeping | None = None

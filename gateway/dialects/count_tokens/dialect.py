@@ -4,7 +4,7 @@ It has the requests, errors and names of `messages/`, and an answer of its own, 
 streamed.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 from gateway.dialects.count_tokens.answer import CountDocument, CountJoiner, CountReader, read_document
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping
@@ -24,7 +24,7 @@ class CountTokensDialect:
     path = "/v1/messages/count_tokens"
     upstream_path = "/messages/count_tokens"
     operation = "count_tokens"
-    forwarded: tuple[str, ...] = MESSAGES.forwarded
+    forwarded: Mapping[str, str | None] = MESSAGES.forwarded
     forwards_query = True
     id_field: str | None = MESSAGES.id_field
     keeping: AnswerKeeping | None = None

@@ -1,6 +1,7 @@
 """Pure: embeddings as a dialect of the gateway: `POST /v1/embeddings`."""
 
 from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects import error_shapes
@@ -22,7 +23,7 @@ class EmbeddingsDialect:
     streams = False
     path = "/v1/embeddings"
     upstream_path = "/embeddings"
-    forwarded: tuple[str, ...] = ()
+    forwarded: Mapping[str, str | None] = MappingProxyType({})
     forwards_query = False
     id_field: str | None = None
     keeping: AnswerKeeping | None = None

@@ -1,6 +1,7 @@
 """Pure: Anthropic's messages as a dialect of the gateway: `POST /v1/messages`."""
 
 from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects import error_shapes
@@ -25,7 +26,9 @@ class MessagesDialect:
     path = "/v1/messages"
     upstream_path = "/messages"
     operation = "chat"
-    forwarded: tuple[str, ...] = ("anthropic-version", "anthropic-beta")
+    forwarded: Mapping[str, str | None] = MappingProxyType(
+        {"anthropic-version": "2023-06-01", "anthropic-beta": None}
+    )
     forwards_query = True
     id_field: str | None = "request-id"
     keeping: AnswerKeeping | None = None

@@ -1,6 +1,7 @@
 """Pure: the Responses API as a dialect of the gateway: `POST /v1/responses`."""
 
 from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
@@ -27,7 +28,7 @@ class ResponsesDialect:
     terminal = b""
     speaks = "responses"
     streams = True
-    forwarded: tuple[str, ...] = ()
+    forwarded: Mapping[str, str | None] = MappingProxyType({})
     forwards_query = False
     id_field: str | None = None
     keeping: AnswerKeeping | None = KEPT

@@ -88,7 +88,7 @@ class AnswerEndpoints:
         """The answer that the request names, and its stream if that is kept. Raises `NotFound`."""
         known = self._parts.opening.answer_ids.find(head_of(request).owner, _id_of(request))
         if known is None:
-            raise NotFound(f"there is no answer {_id_of(request)!r} (any more)", param="id")
+            raise NotFound(f"there is no response {_id_of(request)!r} (any more)", param="id")
         return known, production_at(await self._directory.where(known.stream_id)) if known.stream_id else None
 
     def _start(self, log: StreamLog, query: Mapping[str, str]) -> int:

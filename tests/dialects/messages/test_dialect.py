@@ -17,7 +17,7 @@ def test_both_dialects_are_asked_of_upstreams_that_speak_messages() -> None:
     ]
     assert (MESSAGES.speaks, COUNT_TOKENS.speaks) == ("messages", "messages")
     assert (MESSAGES.streams, COUNT_TOKENS.streams) == (True, False)
-    assert MESSAGES.forwarded == COUNT_TOKENS.forwarded == ("anthropic-version", "anthropic-beta")
+    assert MESSAGES.forwarded == COUNT_TOKENS.forwarded == {"anthropic-version": "2023-06-01", "anthropic-beta": None}
     assert MESSAGES.forwards_query
     assert COUNT_TOKENS.forwards_query
     assert (MESSAGES.id_field, COUNT_TOKENS.id_field) == ("request-id", "request-id")
