@@ -110,7 +110,8 @@ def summary(config: Config) -> list[str]:
         named = upstream.api_key_env or upstream.api_key_file
         key = f"key from {source}{', which is missing' * (upstream.api_key is None)}" if named else "no key"
         models = f"{len(upstream.models)}{' and what it lists' * (upstream.discover == 'on')}"
-        summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}")
+        spoken = "" if upstream.dialects == ("chat",) else f", speaks {', '.join(upstream.dialects)}"
+        summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}{spoken}")
     summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
     return summary
 
