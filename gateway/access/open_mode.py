@@ -87,7 +87,7 @@ def fault_of(
 
 def _is_repeated(headers: Mapping[str, str], name: str) -> bool:
     """Whether a field stands more than once in the headers, so that `get` shows only the first one."""
-    return sum(sent.lower() == name for sent in headers) > 1
+    return sum(sent.lower() == name for sent, _ in headers.items()) > 1
 
 
 @lru_cache(maxsize=256)  # clients send the names that they sent before: 0.1 us a name, without the cache 0.5 us

@@ -6,8 +6,8 @@ and mail, wide letters, numbers of any base, lists of letters with their places,
 anything that holds the secret, and all of these inside of each other.
 """
 
-import base64
 import binascii
+import contextlib
 import re
 import string
 import unicodedata
@@ -221,11 +221,9 @@ def _from_base32(token: str) -> Iterator[str]:
     for part in _NO_BASE32.split(token):
         if len(part) >= WORD_PIECE and (part.isupper() or part.islower()):  # base32 has letters of one case
             for alphabet in _BASE32_ALPHABETS:
-                digits = part.translate(alphabet)
-                try:
-                    yield base64.b32decode(digits + "=" * (-len(digits) % 8)).decode("ascii", "ignore")
-                except binascii.Error:
-                    continue
+                with contextlib.suppress(ValueError):  # a letter is none of this alphabet's
+                    number, size = int(part.translate(alphabet), 32), 5 * len(part) // 8
+                    yield (number >> 5 * len(part) % 8).to_bytes(size, "big").decode("ascii", "ignore")
 
 
 def _from_hex(token: str) -> Iterator[str]:
@@ -257,13 +255,13 @@ def _from_indexed(token: str) -> Iterator[str]:
 
 
 def _alphabet(letters: str, standard: str) -> dict[int, str]:
-    """The translation of an alphabet into the standard one, whose letters are capitals, from both cases."""
+    """The translation of an alphabet, in both cases, into the digits of `standard`."""
     return {
         ord(letter): to for given in (letters.lower(), letters) for letter, to in zip(given, standard, strict=True)
     }
 
 
-_BASE32 = string.ascii_uppercase + "234567"
+_BASE32 = string.digits + string.ascii_lowercase[:22]  # the digits that `int` takes, a tenth of the time of `base64`
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
 _BASE64_DIGITS = f"{_LETTERS}{string.digits}+/".encode()
 _NO_BASE64 = bytes(set(range(256)) - set(_BASE64_DIGITS))
@@ -276,8 +274,8 @@ _BASE64_ALPHABETS = (
 _BASE32_ALPHABETS = tuple(
     _alphabet(letters, _BASE32)
     for letters in (
-        _BASE32,
-        string.digits + string.ascii_uppercase[:22],  # RFC 4648 section 7
+        string.ascii_uppercase + "234567",  # RFC 4648 section 6
+        string.digits + string.ascii_uppercase[:22],  # section 7
         "0123456789ABCDEFGHJKMNPQRSTVWXYZ",  # Crockford's
         "ybndrfg8ejkmcpqxot1uwisza345h769".upper(),  # z-base-32
     )

@@ -31,8 +31,9 @@ MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
 MAX_GROWTH_BYTES = 65536  # what repair may add to an event, beside escapes, which at most double it
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
-# Of events without choices that are together larger nothing more is kept for the next one; 20 ms take 1 MiB of lists.
-MAX_KEPT_BYTES = 1 << 18
+# Of events without choices that are together larger nothing more is kept for the next one: as lists beside half a
+# surrogate pair, which only the slower codec writes, these take 6 ms.
+MAX_KEPT_BYTES = 1 << 16
 MAX_KEPT = 64  # members of events without choices that are kept for the next event
 _SHORT = 64  # bytes; a terminal event is shorter
 _MUCH = MAX_EVENT_VALUES // 5  # bytes; a shorter event cannot hold too many values
