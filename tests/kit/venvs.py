@@ -26,8 +26,9 @@ def installed_python(name: str, requirements: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(folder / "venv", ignore_errors=True)
-            _install(sys.executable, "-m", "venv", str(folder / "venv"))
-            _install(str(python), "-m", "pip", "install", "-q", "-r", str(requirements))
+            _install(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
+            pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "-q")
+            _install(*pip, "--no-compile", "-r", str(requirements))  # a script compiles the little that it imports
             done.touch()
     return python
 
