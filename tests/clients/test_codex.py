@@ -18,6 +18,7 @@ from tests.kit.upstreams import ClosedPort, Upstream
 PACKAGE, VERSION = "@openai/codex", "0.171.0"
 SECONDS = 100
 MODEL, PAIR = "codex-model", "codex-pair"  # for the pair, an upstream that is gone is asked first
+UNATTENDED = ("exec", "--json", "--skip-git-repo-check", "--sandbox", "read-only")
 PROMPT = "What does the heron say?"
 WORDS = "The heron says that the river is high."
 ANSWER = {**QUICK, "text": WORDS}
@@ -61,17 +62,7 @@ def begin(origin: LocalGateway, tmp_path: Path) -> Iterator[Begin]:
     begun = list[subprocess.Popen[str]]()
 
     def begin(model: str = MODEL) -> "subprocess.Popen[str]":
-        command = [
-            str(program),
-            "exec",
-            "--json",
-            "--skip-git-repo-check",
-            "--sandbox",
-            "read-only",
-            "-m",
-            model,
-            PROMPT,
-        ]
+        command = [str(program), *UNATTENDED, "-m", model, PROMPT]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         session = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdin=nothing, stdout=pipe, stderr=pipe, text=True
