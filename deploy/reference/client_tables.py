@@ -26,11 +26,22 @@ CLIENTS = (
     ("Anthropic's SDK for Python", "anthropic", ("messages",), ("test_anthropic_python",)),
     ("Anthropic's SDK for JavaScript", "npm @anthropic-ai/sdk", ("messages",), ("test_anthropic_node",)),
     ("Claude Code", "npm @anthropic-ai/claude-code", ("messages",), ("test_claude_code",)),
+    ("Codex", "npm @openai/codex", ("responses",), ("test_codex",)),
+    ("Vercel's AI SDK, `anthropic()`", "npm @ai-sdk/anthropic", ("messages",), ("test_ai_sdk",)),
+    ("Vercel's AI SDK, `openai()`", "npm @ai-sdk/openai", ("responses",), ("test_responses_frameworks",)),
+    ("OpenAI's Agents SDK", "openai-agents", ("responses",), ("test_responses_frameworks",)),
+    ("pydantic-ai's `OpenAIResponsesModel`", "pydantic-ai-slim", ("responses",), ("test_responses_frameworks",)),
+    (
+        "LangChain's `ChatOpenAI(use_responses_api=True)`",
+        "langchain-openai",
+        ("responses",),
+        ("test_responses_frameworks",),
+    ),
     ("LangChain's `OpenAI()`", "langchain-openai", ("completions",), ("test_langchain",)),
     ("LangChain's `OpenAIEmbeddings()`", "langchain-openai", ("embeddings",), ("test_langchain",)),
     ("Auriko's SDK for Python", "auriko", ("chat",), ("test_auriko",)),
 )
-_PINNED = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
+_PINNED = re.compile(r"^([\w.-]+)(?:\[[\w,-]+\])?==([\w.]+)", re.MULTILINE)
 _AGENT = re.compile(r'^PACKAGE, VERSION = "([^"]+)", "([^"]+)"$', re.MULTILINE)
 
 

@@ -1,12 +1,5 @@
 """LangChain's OpenAI(), which asks for text completions, and OpenAIEmbeddings(), as its users write it."""
 
-import fcntl
-import hashlib
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,33 +10,9 @@ from tests.kit.completions import MODEL, text
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import Upstream
+from tests.kit.venvs import installed_python, told_by
 
 FOLDER = Path(__file__).parent / "langchain"
-SCENARIO_SECONDS = 60
-INSTALL_SECONDS = 110
-
-
-@pytest.fixture(scope="session")
-def python() -> Path:
-    """A Python outside of the repository with the packages that the scenarios import, installed once."""
-    requirements = (FOLDER / "requirements.txt").read_bytes() + sys.version.encode()
-    folder = Path(tempfile.gettempdir()) / f"rivergate-langchain-{hashlib.sha256(requirements).hexdigest()[:12]}"
-    folder.mkdir(exist_ok=True)
-    python, done = folder / "venv" / "bin" / "python", folder / "installed"
-    with (folder / "lock").open("wb") as lock:  # another worker may be about to do the same
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            shutil.rmtree(folder / "venv", ignore_errors=True)
-            _run(sys.executable, "-m", "venv", str(folder / "venv"))
-            _run(str(python), "-m", "pip", "install", "-q", "-r", str(FOLDER / "requirements.txt"))
-            done.touch()
-    return python
-
-
-def _run(*command: str) -> None:
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    if ended.returncode:
-        pytest.skip(f"{command[2]} failed: {ended.stderr[-300:]}")
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +25,10 @@ def gateway(logs: Path, alpha: Upstream) -> Iterator[LocalGateway]:
 
 
 @pytest.fixture(scope="module")
-def told(python: Path, gateway: LocalGateway) -> dict[str, Any]:
+def told(gateway: LocalGateway) -> dict[str, Any]:
     """What came of each scenario; all are run by one process, since to import LangChain takes seconds."""
-    command = [str(python), str(FOLDER / "scenarios.py"), gateway.url]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=SCENARIO_SECONDS, env={}, check=False)
-    assert ended.returncode == 0, ended.stderr
-    found: dict[str, Any] = json.loads(ended.stdout)
+    python = installed_python("langchain", FOLDER / "requirements.txt")
+    found: dict[str, Any] = told_by(python, FOLDER / "scenarios.py", gateway.url)
     return found
 
 
