@@ -110,7 +110,7 @@ def summary(config: Config) -> list[str]:
         named = upstream.api_key_env or upstream.api_key_file
         key = f"key from {source}{', which is missing' * (upstream.api_key is None)}" if named else "no key"
         models = f"{len(upstream.models)}{' and what it lists' * (upstream.discover == 'on')}"
-        spoken = "" if upstream.dialects == ("chat",) else f", speaks {', '.join(upstream.dialects)}"
+        spoken = "" if "dialects" not in upstream.model_fields_set else f", speaks {', '.join(upstream.dialects)}"
         summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}{spoken}")
     summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
     return summary

@@ -16,7 +16,7 @@ MAX_DETAIL = 600  # characters that are read of a text among the details, for th
 MAX_DEPTH = 6  # levels of objects that are searched, and kept
 MAX_ENTRIES = 20  # members of an object, or elements of a list, that are kept
 MAX_VALUES = 64  # values of an error that are kept, together
-MAX_DETAILS = 4096  # characters of all texts and names among the details of an error: each is searched for secrets
+MAX_DETAILS = 2048  # characters of all texts and names among the details of an error: each is searched for secrets
 MAX_KEY = 64  # characters of a name that is kept
 
 # Colours, titles and other orders to a terminal (ECMA-48, sections 5.4 and 8.3.89).

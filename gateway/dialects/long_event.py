@@ -13,7 +13,7 @@ from gateway.wire.json_abridged import Abridged, Abridger, Shape
 from gateway.wire.json_filling import filled, hidden_text_bytes, without_stand_ins
 from gateway.wire.json_members import Buffer
 
-LONG_BYTES = 65536  # a longer event or answer is read in steps; this one takes 5 ms at most
+LONG_BYTES = 32768  # a longer event or answer is read in steps; this one takes 3 ms, and 11 with NaN among numbers
 _SCAN_BYTES = 1 << 20  # what is searched for line ends in one step: 0.1 ms
 _LINES_OF_STEP = 1000
 _SHORT_LINE = 1024  # bytes of a line that is kept beside the data: the event's name

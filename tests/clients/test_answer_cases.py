@@ -25,8 +25,13 @@ ASKED = [
     for way in (*(("stream", "joined") if case.events else ()), *(("whole",) if case.document else ()))
 ]
 PARTS = ("text", "reasoning", "calls", "finish")
-# What SDKs say of an answer that they do not take: content of parts, and the lack of a finish where all is joined.
-REFUSALS = {"auriko": ("1 validation error for ChatCompletion",), "joined": ("missing finish_reason for choice",)}
+# What SDKs say of an answer that they do not take: content of parts, calls of custom tools, and the lack of a finish
+# where all is joined.
+REFUSALS = {
+    "auriko": ("1 validation error for ChatCompletion", "2 validation errors for ChatCompletion"),
+    "openai-6": ("missing choices[0].tool_calls[0].function.name",),
+    "joined": ("missing finish_reason for choice",),
+}
 SDKS = ["openai for Python", "openai", "openai-6", "auriko"]
 
 Pair = tuple[Seen, Seen]  # straight from the upstream, and through the gateway

@@ -15,7 +15,7 @@ from .events import answer, created, delta, event, reader
 def test_it_has_the_values_that_a_dialect_has() -> None:
     assert (RESPONSES.name, RESPONSES.speaks, RESPONSES.streams) == ("responses", "responses", True)
     assert (RESPONSES.path, RESPONSES.upstream_path) == ("/v1/responses", "/responses")
-    assert (RESPONSES.forwarded, RESPONSES.forwards_query, RESPONSES.id_field) == ((), False, None)
+    assert (RESPONSES.forwarded, RESPONSES.forwards_query, RESPONSES.id_field) == ({}, False, None)
     assert RESPONSES.keepalive.startswith(b":"), "an event of the gateway's own would break helpers of SDKs"
     assert RESPONSES.terminal == b""
 
