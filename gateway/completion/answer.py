@@ -165,7 +165,8 @@ class Answer:
             upstream=self._candidate.endpoint.name if self._candidate else None,
             strategy=self._strategy,
             first_byte_ms=self._since_start(marks.first_byte) if marks else None,
-            first_event_ms=self._since_start(marks.first_event) if marks else None,
+            # An answer that comes whole in one read has ended before its first event is noted.
+            first_event_ms=self._since_start(marks.first_event or marks.first_content) if marks else None,
             first_content_ms=self._ttft_ms(),
             gaps_ms=gaps,
             usage=_usage_json(usage) if usage else None,

@@ -66,3 +66,10 @@ def test_an_answer_with_odd_details_of_its_usage_is_told_and_booked(
     record = gateway.ending(told.headers["x-request-id"])
     assert (record["ending"], record["prompt_tokens"], record["completion_tokens"]) == ("completed", 3, 1)
     assert json.loads(call(gateway, "GET", "/readyz").body)["streams"] == 0
+
+
+def test_an_answer_that_comes_in_one_read_has_the_times_of_every_stage(gateway: LocalGateway) -> None:
+    told = fetch(gateway.port, body(stream=True, user="plain"))
+    stream = json.loads(call(gateway, "GET", f"/v1/streams/{told.headers['x-stream-id']}").body)
+    times = stream["ttft"]
+    assert 0 < times["first_byte_ms"] <= times["first_event_ms"] <= times["first_content_ms"]
