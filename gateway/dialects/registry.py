@@ -1,6 +1,6 @@
 """Wiring: the dialects that this gateway speaks. A new dialect is a package beside `chat/` and a line here."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 
 from gateway.dialects.chat.dialect import CHAT
 from gateway.dialects.completions.dialect import COMPLETIONS
@@ -12,8 +12,6 @@ from gateway.dialects.responses.dialect import RESPONSES
 
 # The first is used where a request names none.
 DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, COMPLETIONS, EMBEDDINGS)
-BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
-BY_PATH: Mapping[str, Dialect] = {dialect.path: dialect for dialect in DIALECTS}
 
 
 def forwarded_to(speaks: tuple[str, ...]) -> dict[str, str | None]:

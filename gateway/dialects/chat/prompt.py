@@ -17,8 +17,6 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import orjson
-
 from gateway.dialects.chat.media_count import (
     IMAGE_NAMES,
     MAX_MEASURED,
@@ -30,6 +28,7 @@ from gateway.dialects.chat.media_count import (
 from gateway.dialects.image_size import HEAD_CHARACTERS
 from gateway.dialects.images import MAX_IMAGE_TOKENS, ImageTokens, image_tokens
 from gateway.dialects.request_body import RequestBody
+from gateway.dialects.request_fields import repeats_names
 from gateway.dialects.usage import text_tokens
 from gateway.errors import ClientError
 from gateway.wire import json_text
@@ -68,7 +67,7 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
-    if _repeats_names(body, content):
+    if repeats_names(source):
         return _by_size(source, own, media_of(_with_every_member(content)))
     if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
         return _by_size(source, own, media_of(messages))
@@ -111,18 +110,6 @@ def _by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
     if source.outline is not None or not source.document.keys().isdisjoint(own):
         size -= sum(member.end - member.at for member in source.members() if member.name in own)
     return text_tokens(max(size, 0)) + tokens
-
-
-def _repeats_names(body: Mapping[str, Any], content: bytes | bytearray) -> bool:
-    """Whether an object may have a name twice: what goes upstream then holds more than the value that was read.
-
-    A member that was lost to another one of its name takes its quotes along, unless they were written as escapes.
-    """
-    try:
-        quotes = orjson.dumps(body).count(b'"')
-    except TypeError:
-        return True  # half a surrogate pair, or a number beyond 64 bits
-    return content.count(b'"') + content.count(b"\\u0022") != quotes
 
 
 class _TooManyValues(ValueError):
