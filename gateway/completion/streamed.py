@@ -91,6 +91,10 @@ class StreamedCompletion(Completion):
     def facts(self) -> StreamFacts:
         return StreamFacts(self.created, self._model_id, self._dialect, self.answer.facts())
 
+    def tokens(self) -> int:
+        usage = self.answer.usage()
+        return 0 if usage is None else usage.completion_tokens
+
     def headers(self) -> dict[str, str]:
         """Who answers, how fast and at which try, as response headers; nothing while that is not known."""
         return self.answer.headers()

@@ -110,6 +110,10 @@ class KeptStream:
     def facts(self) -> StreamFacts:
         return self._facts
 
+    def tokens(self) -> int:
+        usage = self._facts.answer.usage
+        return 0 if usage is None else int(usage["completion_tokens"])
+
     def describe(self) -> dict[str, Any]:
         """What the stream was when it was kept, with the subscribers that have come since."""
         return describe(self.id, "ended", self._numbers(), self._facts)

@@ -55,5 +55,8 @@ class Production(Running, Protocol):
     def facts(self) -> StreamFacts:
         """What is told of it beside the counts of its stream."""
 
+    def tokens(self) -> int:
+        """How many tokens its answer has so far."""
+
     def describe(self) -> dict[str, Any]:
         """The JSON object of `GET /v1/streams/{id}`, a new one for each call."""

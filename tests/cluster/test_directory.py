@@ -33,6 +33,9 @@ class Talk:
     def headers(self) -> dict[str, str]:
         return {}
 
+    def tokens(self) -> int:
+        return 0
+
     def facts(self) -> StreamFacts:
         return StreamFacts(1, "m", "chat", AnswerFacts())
 

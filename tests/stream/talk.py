@@ -35,6 +35,9 @@ class Talk:
         state = "streaming" if self.stream.ending is None else "ended"
         return describe(self.id, state, self.stream.statistics(), self.facts())
 
+    def tokens(self) -> int:
+        return 0
+
     def facts(self) -> StreamFacts:
         return StreamFacts(1, "m", "chat", AnswerFacts("alpha"))
 
