@@ -12,6 +12,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.messages import MODEL, messages_gateway
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 WHOLE_TEXT = text(8)
 GENERATIONS = {"6": ("ai", "@ai-sdk/anthropic"), "7": ("ai-7", "ai-sdk-anthropic-4")}
 FAULTS = ("error_after", "reset_after", "cut_after", "close_after")
