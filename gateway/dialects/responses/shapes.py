@@ -21,3 +21,4 @@ EVENT = Shape(
     }
 )
 JOINED_EVENT = Shape({"response": Shape({})})  # whose response is all of the answer
+RETOLD_EVENT = Shape({"response": Shape({"error": Shape({})}), "item": Shape({})})
