@@ -6,12 +6,16 @@ minutes and a coarse one of six hours. The invariant: memory depends on the numb
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 POINTS = 120  # of each ring: as many as a small picture can show apart
 FINE_SECONDS = 5  # the interval of the fine ring, which so reaches back ten minutes
 FINE_IN_COARSE = 36  # intervals of the fine ring in one of the coarse ring, which so reaches back six hours
+MINUTE_INTERVALS = 60 // FINE_SECONDS
+MAX_OF_MINUTE = 500  # times of one interval that are kept for the quantiles of the last minute: 1 ms to sort them all
 MAX_MEASURED = 4000  # times to first token that are kept of an interval for its quantiles; further ones only count
 _ALL = ""  # the name of the track of all upstreams together; no upstream is called so
 _GAUGES = ("running", "tokens_per_second")
@@ -35,9 +39,7 @@ class OpenInterval:
 
     def values(self) -> list[float]:
         """The values of `_MEASURED`; NaN: there was no answer."""
-        ordered = sorted(self.ttfts)
-        quantiles = [ordered[int(share * len(ordered))] if ordered else math.nan for share in (0.5, 0.95)]
-        return [*quantiles, self.answers, self.failures]
+        return [*_quantiles(self.ttfts), self.answers, self.failures]
 
 
 class PointColumns:
@@ -132,6 +134,7 @@ class Timeline:
     """Both rings."""
 
     def __init__(self) -> None:
+        self._minute: deque[array[float]] = deque(maxlen=MINUTE_INTERVALS)
         self.fine = PointRing(FINE_SECONDS)
         self.coarse = PointRing(FINE_SECONDS * FINE_IN_COARSE)
         self._fine_points = 0
@@ -154,6 +157,7 @@ class Timeline:
             self.fine.skip(until)
             self._count(until)
         gauges = running, tokens_per_second
+        self._minute.append(self.fine.open().ttfts[:MAX_OF_MINUTE])
         self.fine.close(until, gauges)
         self._sums = [before + now for before, now in zip(self._sums, gauges, strict=True)]
         self._summed += 1
@@ -163,6 +167,11 @@ class Timeline:
         """Forget the upstreams that are not among these."""
         self.fine.keep(upstreams)
         self.coarse.keep(upstreams)
+
+    def last_minute(self) -> dict[str, float | None]:
+        """The quantiles of the times to first token of the last minute; None: there was no answer."""
+        middle, tail = _quantiles(list(chain.from_iterable(self._minute)))
+        return {"p50_ms": _rounded(middle), "p95_ms": _rounded(tail)}
 
     def as_json(self) -> dict[str, Any]:
         return {"fine": self.fine.as_json(), "coarse": self.coarse.as_json()}
@@ -177,6 +186,14 @@ class Timeline:
         else:
             self.coarse.skip(until)
         self._sums, self._summed = [0.0] * len(_GAUGES), 0
+
+
+def _quantiles(values: Collection[float]) -> tuple[float, float]:
+    """The median, and the value below which 95 % lie; NaN: there are none."""
+    if not values:
+        return math.nan, math.nan
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2], ordered[int(0.95 * len(ordered))]
 
 
 def _named(names: Sequence[str], columns: Sequence[list[float | None]]) -> Mapping[str, list[float | None]]:

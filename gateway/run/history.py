@@ -88,6 +88,10 @@ class History:
         """The newest point of the fine ring."""
         return self._timeline.fine.as_json(1)
 
+    def last_minute(self) -> dict[str, float | None]:
+        """The quantiles of the times to first token of the last minute."""
+        return self._timeline.last_minute()
+
     def as_json(self) -> dict[str, Any]:
         """Both rings."""
         return self._timeline.as_json()

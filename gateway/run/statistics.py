@@ -95,6 +95,7 @@ class GatewayStatistics:
             "refusals": sources.refusals.total,
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": distributions["ttft_ms"].counts},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": distributions["gap_ms"].counts},
+            "ttft": history.last_minute(),
             "point": history.newest(),
             "failures": history.failures.count,
             "breaker_changes": router.incidents.breakers.count,

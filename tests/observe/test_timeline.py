@@ -72,3 +72,16 @@ def test_upstreams_that_are_gone_are_forgotten() -> None:
     timeline.keep({"b"})
     timeline.close(0.0, 0, 0.0)
     assert list(timeline.as_json()["fine"]["upstreams"]) == ["b"]
+
+
+def test_the_quantiles_of_the_last_minute_are_those_of_its_measurements() -> None:
+    timeline = Timeline()
+    assert timeline.last_minute() == {"p50_ms": None, "p95_ms": None}
+    timeline.on_ttft(900.0)
+    timeline.close(0.0, 0, 0.0)
+    for milliseconds in range(1, 101):
+        timeline.on_ttft(float(milliseconds))
+        close(timeline, milliseconds % 10 == 0)
+    assert timeline.last_minute() == {"p50_ms": 51.0, "p95_ms": 96.0}
+    close(timeline, 12)
+    assert timeline.last_minute() == {"p50_ms": None, "p95_ms": None}
