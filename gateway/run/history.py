@@ -40,6 +40,7 @@ class History:
         self._timeline = Timeline()
         self._hourly = HourlyUsage()
         self._failures = RecentFailures()
+        self._begun: set[str] = set()  # ids of running streams whose first token is counted
         self._settled_tokens = 0
         self._failed_before: Counter[str] = Counter()  # failed attempts by upstream, at the end of the last interval
         self._tokens_before = 0
@@ -82,7 +83,7 @@ class History:
     def tokens(self) -> int:
         """The tokens of all answers since the start, those that run included; a sum that hardly ever falls."""
         self._count_waiting()
-        return self._settled_tokens + sum(production.tokens() for production in self._hub.running())
+        return self._settled_tokens + sum(production.progress().tokens for production in self._hub.running())
 
     def newest(self) -> dict[str, Any]:
         """The newest point of the fine ring."""
@@ -109,6 +110,7 @@ class History:
     def _close_interval(self) -> None:
         self._wait()
         now, tokens = clock.monotonic(), self.tokens()
+        self._count_begun()
         seconds, self._closed_at = now - self._closed_at, now
         brought, self._tokens_before = max(0, tokens - self._tokens_before), tokens
         router = self._router()
@@ -120,6 +122,20 @@ class History:
         skipped = int(seconds / FINE_SECONDS - 0.5)
         running = self._hub.statistics().running
         self._timeline.close(clock.wall_time(), running, brought / seconds if seconds > 0 else 0.0, skipped)
+
+    def _count_begun(self) -> None:
+        """Count the first tokens of streams that run on, so that a slow upstream shows before its answers end."""
+        begun = set()
+        for production in self._hub.running():
+            progress = production.progress()
+            if progress.ttft_ms is None:
+                continue
+            begun.add(production.id)
+            if production.id not in self._begun:
+                self._timeline.on_ttft(progress.ttft_ms)
+                if progress.upstream is not None and progress.upstream_ttft_ms is not None:
+                    self._timeline.on_ttft(progress.upstream_ttft_ms, progress.upstream)
+        self._begun = begun
 
     def _count_waiting(self) -> None:
         """Count the completions that have ended, and the requests that were refused, since the last call."""
@@ -134,17 +150,22 @@ class History:
         self._endings[record.ending] += 1
         if record.ttft_ms is not None:
             self._ttft.add(record.ttft_ms)
-            self._timeline.on_ttft(record.ttft_ms)
         if record.gap_p50_ms is not None:
             self._gaps.add(record.gap_p50_ms)
-        for attempt in record.attempts:
-            if attempt.first_content_ms is not None:
-                self._timeline.on_ttft(attempt.first_content_ms, attempt.upstream)
+        if record.id not in self._begun:
+            self._count_first_tokens(record)
         self._hourly.add(_used(record, key, at))
         if record.usage is not None:
             self._settled_tokens += record.usage.completion_tokens
         if record.ending.is_fault:
             self._add_failure(FailedRequest.of_completion(record, key, at))
+
+    def _count_first_tokens(self, record: Record) -> None:
+        if record.ttft_ms is not None:
+            self._timeline.on_ttft(record.ttft_ms)
+        for attempt in record.attempts:
+            if attempt.first_content_ms is not None:
+                self._timeline.on_ttft(attempt.first_content_ms, attempt.upstream)
 
     def _add_failure(self, failed: FailedRequest) -> None:
         if self._failures.add(failed):

@@ -45,6 +45,13 @@ function shareOf(shown) {
   return `${number((100 * failed) / (failed + answered), failed ? 1 : 0)} % in ten minutes`;
 }
 
+function boundsOf(values, write) {
+  const known = values.filter((value) => value != null);
+  if (!known.length) return "none yet";
+  const [least, most] = [write(Math.min(...known)), write(Math.max(...known))];
+  return least === most ? least : `${least} to ${most}`;
+}
+
 export class Tiles {
   #tiles = TILES.map(([name, value, beside, values, write]) => {
     const [figure, about, bounds, svg] = [
@@ -75,13 +82,7 @@ export class Tiles {
       setText(tile.about, tile.beside(read));
       const values = tile.values(shown);
       tile.line.show(values);
-      const known = values.filter((value) => value != null);
-      setText(
-        tile.bounds,
-        known.length
-          ? `10 min: ${tile.write(Math.min(...known))} to ${tile.write(Math.max(...known))}`
-          : "10 min: none yet",
-      );
+      setText(tile.bounds, `10 min: ${boundsOf(values, tile.write)}`);
     }
     const failed = total(shown.failures) > 0;
     if (failed) this.#tiles[3].figure.dataset.kind = "bad";

@@ -93,8 +93,8 @@ export class Timeline {
     const { left, width } = this.#size;
     const [top, floor] = [10, PLOT_HEIGHT - 22];
     const known = track.ttft_p95_ms.filter((value) => value != null);
-    const ticks = ticksFor(Math.max(1, ...known));
-    const y = (value) => floor - ((floor - top) * value) / ticks.at(-1);
+    const ticks = known.length ? ticksFor(Math.max(1, ...known)) : [0];
+    const y = (value) => floor - ((floor - top) * value) / Math.max(1, ticks.at(-1));
     const grid = ticks.map((tick) => [
       drawn("line", { x1: left, x2: width - RIGHT, y1: y(tick), y2: y(tick), class: "grid" }),
       drawn("text", { x: left - 8, y: y(tick) + 4, class: "tick end" }, milliseconds(tick)),
@@ -141,7 +141,7 @@ export class Timeline {
     ];
     const lanes = ordered.slice(0, MOST_LANES);
     const { width } = this.#size;
-    const height = Math.max(1, lanes.length) * LANE_HEIGHT + 4;
+    const height = lanes.length * LANE_HEIGHT + 4;
     const svg = byId("lanes");
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
