@@ -161,6 +161,8 @@ class History:
             self._add_failure(FailedRequest.of_completion(record, key, at))
 
     def _count_first_tokens(self, record: Record) -> None:
+        if not record.streamed:
+            return
         if record.ttft_ms is not None:
             self._timeline.on_ttft(record.ttft_ms)
         for attempt in record.attempts:

@@ -9,7 +9,8 @@ export function saidBy(data) {
     return [];
   }
   if (chunk === null || typeof chunk !== "object") return [];
-  const parts = chunk.error ? [["note", String(chunk.error.message ?? "error")]] : partsOf(chunk);
+  const error = chunk.error ?? (chunk.type === "error" ? chunk : null);
+  const parts = error ? [["note", String(error.message ?? "error")]] : partsOf(chunk);
   return parts.filter(([, text, name]) => (typeof text === "string" && text !== "") || name);
 }
 
