@@ -14,6 +14,7 @@ import pytest
 
 from tests.dialects.messages.events import ANSWER
 from tests.dialects.responses.events import USAGE, answer, response
+from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, call
 from tests.kit.keyring import Keyring
 from tests.kit.scripted_upstream import GOOD, GOOD_WHOLE, STREAM_HEAD, ScriptedUpstream, is_streamed
@@ -71,6 +72,8 @@ WHOLES: dict[str, bytes] = {
 
 class Stage:
     """A gateway with keys; `first` alone serves the model `one`, and `second` the model `two` too."""
+
+    gateway: LocalGateway
 
     def __init__(self, folder: Path) -> None:
         self.first, self.second = ScriptedUpstream("first"), ScriptedUpstream("second")
