@@ -37,6 +37,10 @@ def warnings(upstream: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
             )
     if ANTHROPIC_FORMAT.search(path) and "messages" not in dialects:
         yield ("base_url",), 'looks like an API in Anthropic\'s format: write dialects = ["messages"]'
+    limited = [dialect for dialect in ("messages", "completions") if dialect in dialects]
+    if limited and isinstance(renamed := upstream.get("rename"), dict) and "max_tokens" in renamed:
+        only = f"is renamed in {' and '.join(limited)}, too, where it has no other name"
+        yield ("rename", "max_tokens"), f"{only}: make two upstreams of this provider"
     if "messages" in dialects and host == _ANTHROPIC and _sends_another_key(upstream):
         key = f'auth_header = "{_ANTHROPIC_KEY}"'
         yield (
