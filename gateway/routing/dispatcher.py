@@ -323,10 +323,10 @@ class Dispatcher:
             Order(
                 endpoint=candidate.endpoint,
                 dialect=call.dialect,
-                identity=AnswerIdentity(call.request_id, call.created, candidate.model.id),
+                identity=AnswerIdentity(call.request_id, call.created, candidate.model.id, call.request.echoed_bytes),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
-                is_spent=self._spent_by(candidate),
+                is_spent=None if call.streamed else self._spent_by(candidate),
             ),
             self._encode(number, candidate),
             self,
