@@ -15,6 +15,7 @@ from gateway.dialects.completions.samples import remembered, sample_of, text_byt
 from gateway.dialects.completions.shapes import EVENT
 from gateway.dialects.dialect import Meaning
 from gateway.wire import json_text
+from gateway.wire.media_text import WINDOW_BYTES, spoken_bytes
 
 SILENT = SilentEvent(OBJECT, {"index": 0, "text": "", "logprobs": None, "finish_reason": None})
 # The members of a choice that tell nothing new alone.
@@ -60,7 +61,7 @@ class CompletionsReader(ChoicesReader[SharedMembers]):
             return Meaning(frame)
         if is_first:
             self._first = block
-        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+        self._add(len(text) if len(text) < WINDOW_BYTES and text.isascii() else spoken_bytes(text))
         self._keep_sample(payload, block, frame)
         return Meaning(frame, content=True)
 
