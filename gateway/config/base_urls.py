@@ -38,6 +38,7 @@ _BEHIND_VERSION = re.compile(
     r"(/v\d+[a-z0-9]*)(/(?:chat|engines|models|completions|messages|responses|embeddings)(/.*)?)$"
 )
 _OLLAMA_PATHS = ("/api/generate", "/api/chat", "/api/tags")  # Ollama's own API, which is not OpenAI's
+UNENCRYPTED = "sends the key unencrypted to a public host: use https://"
 _LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
@@ -49,10 +50,16 @@ def warnings(url: str, listen: Listen, *, has_key: bool) -> Iterator[str]:
     except ValueError:
         return  # the URL has a fault, which is told
     yield from _of_path(parts, host)
-    if parts.scheme == "http" and has_key and is_public(host):
-        yield "sends the key unencrypted to a public host: use https://"
+    if has_key and shows_key(url):
+        yield UNENCRYPTED
     if listen.path is None and listen.port and port == listen.port and _is_this_machine(host):
         yield f"is where the gateway itself listens (server.listen is {listen})"
+
+
+def shows_key(url: str) -> bool:
+    """Whether a key that is sent to this URL goes through public networks as it is."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and is_public(parts.hostname or "")
 
 
 def is_public(host: str) -> bool:
