@@ -229,7 +229,8 @@ def test_a_source_that_is_silent_for_too_long_is_connected_anew(feeds: Feeds) ->
 
 
 def test_any_byte_of_a_source_is_a_sign_of_life(feeds: Feeds) -> None:
-    source = feeds.source(lambda _: [HEAD, *[0.05, b":\n\n"] * 16, b"data: 1\n\n", LONG])
+    alive: list[Step] = [0.05, b":\n\n"] * 16
+    source = feeds.source(lambda _: [HEAD, *alive, b"data: 1\n\n", LONG])
     gateway = feeds.open({"live": (source.base_url, "idle_timeout_ms = 400")})
     with Subscriber(gateway.port, FEED.format("live")) as subscriber:
         assert data_of(subscriber.events(1)) == ["1"]
@@ -260,8 +261,8 @@ def test_a_page_that_reloads_finds_its_source_connected(feeds: Feeds) -> None:
     gateway = feeds.open({"live": (source.base_url, ""), "brief": (source.base_url, "linger_seconds = 0.05")})
     seen: list[Event] = []
     for _ in range(4):
-        headers = {"Last_Event_ID": seen[-1].id or ""} if seen else {}
-        with Subscriber(gateway.port, FEED.format("live"), **headers) as subscriber:
+        last_id = (seen[-1].id or "") if seen else ""
+        with Subscriber(gateway.port, FEED.format("live"), Last_Event_ID=last_id) as subscriber:
             seen += subscriber.events(5)
     assert data_of(seen) == [str(number) for number in range(1, 21)]
     assert len(source.requests) == 1
