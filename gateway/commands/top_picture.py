@@ -15,6 +15,7 @@ from gateway.commands.top_history import POINTS, KeptHistory, Values, spark
 from gateway.commands.top_tables import (
     NONE,
     WIDE,
+    WIDER,
     Snapshot,
     distribution_lines,
     endings_line,
@@ -107,7 +108,8 @@ def picture(now: Snapshot, rates: Rates, history: KeptHistory, terminal: Termina
                 *_told("upstreams", len(ordered), len(upstreams)),
                 *_told("streams", min(rows, len(listed)), now["streams"]["running"] + now["streams"]["kept"]),
                 *cut,
-                *(["ids and dialects"] if terminal.width < WIDE else []),
+                *(["ids"] if terminal.width < WIDE else []),
+                *(["dialects"] if terminal.width < WIDER else []),
             ]
         ),
     )

@@ -17,7 +17,8 @@ from rich.text import Text
 from gateway.commands.top_history import LEVELS
 from gateway.endings import Ending
 
-WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole, and their dialects
+WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
+WIDER = 126  # a terminal with this many columns or more shows the dialects of streams, too
 NONE = "-"
 STYLES = {  # the colours of states, breakers and endings; a word that is missing here is yellow
     **{ending.value: "bold red" for ending in Ending if ending.is_fault},
@@ -204,9 +205,9 @@ def time_of_day(at: float) -> str:
 
 def streams_table(now: Snapshot, rate: Callable[[str], float | None], width: int, most: int) -> Table:
     right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
-    is_wide = width >= WIDE
-    table = _table("stream", "model", *["dialect"] * is_wide, "state", "upstream", *right)
-    if not is_wide:
+    has_dialect = width >= WIDER
+    table = _table("stream", "model", *["dialect"] * has_dialect, "state", "upstream", *right)
+    if width < WIDE:
         table.columns[0].max_width = 8
         table.padding = (0, 0)
     for stream in now["list"][:most]:
@@ -214,7 +215,7 @@ def streams_table(now: Snapshot, rate: Callable[[str], float | None], width: int
         table.add_row(
             plain(stream["id"]),
             plain(stream["model"]),
-            *[plain(stream["dialect"])] * is_wide,
+            *[plain(stream["dialect"])] * has_dialect,
             word(stream["ending"] or stream["state"]),
             plain(stream["upstream"] or NONE),
             number(stream["readers"]),
