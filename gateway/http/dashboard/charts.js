@@ -31,9 +31,9 @@ export function pathsOf(values, x, y, floor) {
   let [line, area] = ["", ""];
   for (const run of runsOf(values)) {
     const points = run.map((place) => `${round(x(place))} ${round(y(values[place]))}`);
-    if (points.length === 1) points.push(`${round(x(run[0]) + 1.5)} ${round(y(values[run[0]]))}`);
+    if (points.length === 1) points.push(`${round(x(run[0]) + 2)} ${round(y(values[run[0]]))}`);
     line += `M${points.join("L")}`;
-    area += `M${round(x(run[0]))} ${floor}L${points.join("L")}L${round(x(run.at(-1)))} ${floor}Z`;
+    if (run.length > 1) area += `M${round(x(run[0]))} ${floor}L${points.join("L")}L${round(x(run.at(-1)))} ${floor}Z`;
   }
   return [line, area];
 }

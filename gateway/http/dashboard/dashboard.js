@@ -106,7 +106,7 @@ function tell(state, text = state) {
   status.className = state;
   document.body.classList.toggle("stale", state !== "live");
   if (state !== "live" && latest)
-    setText(byId("about"), `no numbers since ${clock(latest.at)}: what is shown is of then`);
+    setText(byId("about"), `no numbers since ${clock(latest.at)}; the last ones are shown`);
 }
 
 function connect() {

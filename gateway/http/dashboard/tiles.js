@@ -24,9 +24,9 @@ const TILES = [
     (value) => number(value),
   ],
   [
-    "Time to first token",
+    "Time to first token, last minute",
     ({ now }) => milliseconds(now.ttft.p50_ms),
-    ({ now }) => `p95 ${milliseconds(now.ttft.p95_ms)}, last minute`,
+    ({ now }) => `p95 ${milliseconds(now.ttft.p95_ms)}`,
     (shown) => shown.ttft_p50_ms,
     milliseconds,
   ],
