@@ -33,7 +33,7 @@ _PLACE = re.compile(r"^(?:line|event) \d+ of the body: (.*) \([^()]*(?:\(\d+\))?
 
 
 @dataclass(slots=True)
-class Tally:
+class PublishedSoFar:
     """What has been published so far."""
 
     taken: int = 0
@@ -62,7 +62,7 @@ class Publisher:
     """Publishes one input to one feed."""
 
     def __init__(self, target: Target, feed: str, key: str | None, form: InputFormat) -> None:
-        self.tally = Tally()
+        self.tally = PublishedSoFar()
         self._target = target
         self._path = f"{target.url.rstrip('/').removesuffix('/v1')}/v1/feeds/{quote(feed, safe='')}/events"
         self._reader = reader_of(form)
