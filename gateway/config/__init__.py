@@ -25,6 +25,7 @@ from gateway.config.sections import (
     StreamSettings,
     TtftSettings,
     UpstreamSettings,
+    ViewerSettings,
 )
 from gateway.config.values import MAX_SOCKET_PATH_BYTES, OPTIMIZE_ALIASES, Listen, Optimize
 
@@ -49,6 +50,7 @@ __all__ = [
     "StreamSettings",
     "TtftSettings",
     "UpstreamSettings",
+    "ViewerSettings",
     "defaults_table",
     "examine",
     "find",

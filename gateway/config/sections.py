@@ -48,6 +48,7 @@ from gateway.config.values import (
     Price,
     Ratio,
     Seconds,
+    Text,
     Variable,
     Whole,
 )
@@ -336,6 +337,31 @@ class FeedSettings(Section):
     )
 
 
+class ViewerSettings(Section):
+    jwt_secret_file: KeyFile | None = _described(
+        None, "File with the secret of the application's tokens (HS256): a path, or the name of a systemd credential."
+    )
+    jwt_public_key_file: FileName | None = _described(
+        None, "PEM file with the public keys of the application's tokens (RS256, ES256, EdDSA)."
+    )
+    jwks_url: FeedUrl | None = _described(
+        None, "Where the issuer of tokens lists its public keys (JWKS), in place of a file."
+    )
+    jwt_audience: Text | None = _described(None, "What the claim `aud` must hold. Unset: a token must have none.")
+    jwt_issuer: Text | None = _described(None, "What the claim `iss` must be. Unset: it does not matter.")
+    jwt_leeway_seconds: Seconds = _number(
+        10.0, 0, 600, "By how much the clocks of the gateway and of the application may differ."
+    )
+    jwks_refresh_seconds: Seconds = _number(
+        300.0, 1, 86_400, "Pause between two looks at `jwks_url`; a token of an unknown key asks sooner."
+    )
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether tokens of the application are taken at all."""
+        return any((self.jwt_secret_file, self.jwt_public_key_file, self.jwks_url))
+
+
 class StorageSettings(Section):
     path: FileName = _described(
         "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
@@ -349,4 +375,5 @@ class Config(Section):
     routing: RoutingSettings = _all_defaults()
     upstreams: tuple[UpstreamSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
+    viewers: ViewerSettings = _all_defaults()
     storage: StorageSettings = _all_defaults()

@@ -5,6 +5,8 @@ import secrets
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway import config
@@ -25,6 +27,9 @@ from gateway.tasks import Tasks
 from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
+
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
 
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
@@ -66,10 +71,22 @@ def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, Feed
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
 
+def build_tokens(settings: config.Config) -> "ConfiguredTokens | None":
+    """The tokens of the application that are configured, if any are. Raises `ConfigError`."""
+    if not settings.viewers.takes_tokens:
+        return None
+    from gateway.run import application_tokens  # it needs PyJWT and cryptography, which take 60 ms to import
+
+    return application_tokens.build(settings.viewers)
+
+
 def probe(settings: config.Config) -> None:
     """Try the files that a configuration names; raises `ConfigError` for a file that would prevent a start."""
     certificate.load(settings.server)
     build_upstreams(settings)
+    secret = settings.viewers.jwt_secret_file
+    if secret is None or Path(secret).exists():  # a secret need not be on the machine of a check
+        build_tokens(settings)
 
 
 def needs_restart(before: config.Config, now: config.Config) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import config
 from gateway.commands.publish_batches import MAX_BATCH_EVENTS, BrokenInput, InputEvent, InputFormat, reader_of
-from gateway.commands.publisher import Publisher, PublishedSoFar, Unpublished
+from gateway.commands.publisher import PublishedSoFar, Publisher, Unpublished
 from gateway.commands.top_feed import Target
 from gateway.errors import ConfigError
 from tests.kit.configuration import configuration
@@ -47,7 +47,7 @@ def key(gateway: Gateway, keyring: Keyring) -> MadeKey:
 
 def publish(gateway: Gateway, feed: str, key: MadeKey | None, data: bytes, form: str = "lines") -> PublishedSoFar:
     """What is published of this input. Raises what `Publisher.run` raises, with the tally in its notes."""
-    publisher = Publisher(Target(gateway.url), feed, key and key.secret, InputFormat(form))
+    publisher = Publisher(Target(gateway.url), feed, None if key is None else key.secret, InputFormat(form))
     reading, writing = os.pipe()
 
     async def run() -> None:
