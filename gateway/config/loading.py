@@ -16,10 +16,11 @@ from pydantic import SecretStr, ValidationError
 from gateway.config import advice, environment, faults, reference
 from gateway.config.faults import Fault, Finding, Gravity
 from gateway.config.feed_rules import feed_faults
+from gateway.config.feed_sections import FeedSettings
 from gateway.config.fields import Loc
-from gateway.config.provider_rules import provider_faults
+from gateway.config.provider_rules import header_faults, provider_faults
 from gateway.config.reference import KeyRow
-from gateway.config.sections import Config, FeedSettings
+from gateway.config.sections import Config
 from gateway.config.viewer_rules import KEY_FILES, viewer_faults
 from gateway.errors import ConfigError
 
@@ -71,9 +72,10 @@ def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[
     tree = {} if path is None else _read(path)
     origins, found = environment.overlay(Config, tree, environ)
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
+    for loc, asked in (*faults.tables_at(tree, "upstreams"), *faults.tables_at(tree, "feeds")):
+        found += _resolve_key(loc, asked, folder, environ)
+        found += _resolve_headers(loc, asked, folder, environ)
     for loc, upstream in faults.tables_at(tree, "upstreams"):
-        found += _resolve_key(loc, upstream, folder, environ)
-        found += _resolve_headers(loc, upstream, folder, environ)
         found += _resolve_files(loc, upstream, folder, UPSTREAM_TLS_FILES)
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
@@ -143,6 +145,7 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
     yield from faults.duplicates((), tree, "feeds", "name")
     for loc, feed in faults.tables_at(tree, "feeds"):
         yield from feed_faults(loc, feed)
+        yield from header_faults(loc, feed)
 
 
 def _free_models_with_a_price(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:

@@ -48,12 +48,15 @@ class PublishedFeed:
         self.taken = 0  # events since the start of the process
         self.duplicates = 0  # events since then that had come before
 
-    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
         subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
         if self._is_closed:
             subscriber.end(Ending.DRAINED)
         return subscriber
+
+    def reopen(self) -> None:
+        """Nothing: the feed never ends by itself."""
 
     def publish(self, events: Sequence[NewEvent], now: float) -> list[Receipt]:
         """Take those of the events that have not come before; `now`: Unix seconds.
