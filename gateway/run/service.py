@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -27,7 +28,6 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
 from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
@@ -59,6 +59,9 @@ from gateway.stream.answer_ids import AnswerIds
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
+
 KEEPALIVE_SECONDS = 75.0  # how long an idle connection is kept; above the 60 s of common proxies
 LEDGER_SECONDS = 5.0  # how long a stop waits for records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # how long a stop waits for handlers that write the end of their answers
@@ -82,6 +85,8 @@ ONE_PROCESS = Seams()
 
 class Service:
     """One gateway in one event loop."""
+
+    _tokens: "ConfiguredTokens | None" = None  # of the application, from the start on
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class Service:
             lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
         )
         self._capacity, self._refusals = Capacity(), Refusals()
-        self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
+        self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
@@ -220,6 +225,7 @@ class Service:
             raise ConfigError([error.fault]) from None
         if self._keys.is_open:
             self._listeners.check_loopback()
+        self._exchange_tokens(assembly.build_tokens(self._config))
         limit = descriptors.raise_limit()
         self._capacity.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
@@ -255,15 +261,26 @@ class Service:
             before = self._upstreams
             signing_keys = token_keys.load(Path(self._config.storage.path))
             upstreams = await self._build_upstreams(settings)
+            tokens = assembly.build_tokens(settings)
             self._listeners.renew_certificate(settings.server)
             self._upstreams = upstreams
             assembly.retire(before, self._upstreams)
             self._in_force.exchange(settings, self._upstreams.router, signing_keys)
+            self._exchange_tokens(tokens)
             self._discovery.ask_again()
         _log.info(
             "configuration reloaded",
             extra={"fields": {"needs_restart": assembly.needs_restart(self._config, settings)}},
         )
+
+    def _exchange_tokens(self, tokens: "ConfiguredTokens | None") -> None:
+        """Take other tokens of the application; those of the same issuer keep the keys that are known."""
+        before, self._tokens = self._tokens, tokens
+        if tokens is not None:
+            tokens.start(self._tasks, before)
+        if before is not None:
+            before.close()
+        self._in_force.take_tokens(tokens)
 
     async def _take_models(self) -> None:
         """Serve the models that were discovered, beside those of the configuration in force."""
@@ -321,7 +338,8 @@ class Service:
         """Tell the subscribers of feeds to come again, and save the rings for the process that they will come to."""
         for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
-        rings = {name: feed.state_of_ring() for name, feed in self._feeds.items() if isinstance(feed, SourceFeed)}
+        kept = {name: feed for name, feed in self._feeds.items() if not isinstance(feed, BuiltInFeed)}
+        rings = {name: feed.state_of_ring() for name, feed in kept.items()}
         feed_state.save(Path(self._config.storage.path), rings)
 
     async def _listen(self) -> None:
