@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from gateway.errors import InvalidParameter
 from gateway.stream.log import StreamLog
-from gateway.wire import http1, sse
+from gateway.wire import http1
 
 
 def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str | None, bool]:
@@ -13,7 +13,7 @@ def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
     wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    return headers.get("Last-Event-ID") or _id_in(query), wanted == "now"
+    return headers.get("Last-Event-ID") or (_id_in(query) if query else None), wanted == "now"
 
 
 def _id_in(query: Mapping[str, str]) -> str | None:
@@ -34,7 +34,7 @@ def prelude(log: StreamLog, *, reset: bool, chunked: bool) -> bytes:
     Neither has a blank line behind it: they belong to the block of the first event, since many clients take a block
     without data for an empty event. `reset`: the client's position is not of this log, so that it has to begin anew.
     """
-    frames = b": connected\n" + sse.retry_line(jittered_retry_ms())
+    frames = b": connected\nretry: %d\n" % jittered_retry_ms()
     if reset:
         frames += log.control("reset", {"epoch": log.epoch})
     return http1.encode_chunk(frames) if chunked else frames
