@@ -61,7 +61,7 @@ def by_the_book(body: bytes, last_id: str) -> Seen:
 
 
 def every_block(body: bytes, last_id: str) -> Seen:
-    """As r3labs/sse, tmaxmax/go-sse before 0.9 and httpx-sse: each block is an event, whether it has data or not."""
+    """r3labs/sse, older go-sse and httpx-sse: each block is an event, whether it has data or not."""
     events = []
     for block in body.decode(errors="ignore").split("\n\n")[:-1]:
         fields = fields_of(block)
@@ -71,7 +71,7 @@ def every_block(body: bytes, last_id: str) -> Seen:
 
 
 def ids_at_once(body: bytes, last_id: str) -> Seen:
-    """As fetch-event-source: each block is an event, and an id counts as soon as its line is complete."""
+    """fetch-event-source: each block is an event, and an id counts as soon as its line is complete."""
     events, _ = every_block(body, last_id)
     ids = re.findall(r"^id: ?([^\n]*)\n", body.decode(errors="ignore"), re.MULTILINE)
     return events, ids[-1] if ids else last_id
