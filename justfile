@@ -31,15 +31,19 @@ fix:
 
 # Run the tests that need no process and no port, in about a minute.
 test-fast *options:
-    .venv/bin/pytest -q -n 3 --dist loadgroup {{slow}} {{options}}
+    .venv/bin/pytest -q -n 4 --dist loadgroup -m 'not deep' {{slow}} {{options}}
 
-# Run all tests, as the README does.
+# Run the tests as the README does, in less than five minutes.
 test *options:
-    .venv/bin/pytest -q -n 3 --dist loadgroup {{options}}
+    .venv/bin/pytest -q -n 4 --dist loadgroup -m 'not deep' {{options}}
+
+# Run what `test` leaves out: huge bodies, kills, full disks, browsers, whole programs, installation.
+test-deep *options:
+    .venv/bin/pytest -q -n 4 --dist loadgroup -m deep {{options}}
 
 # Measure which lines and branches the tests of test-fast reach.
 coverage *options:
-    .venv/bin/pytest -q -n 3 --dist loadgroup {{slow}} --cov --cov-report=term:skip-covered {{options}}
+    .venv/bin/pytest -q -n 4 --dist loadgroup -m 'not deep' {{slow}} --cov --cov-report=term:skip-covered {{options}}
 
 # Run every bench and tell which targets are met: an hour on an idle machine; `just bench --quick` shows that all works.
 bench *options:

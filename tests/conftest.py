@@ -1,6 +1,7 @@
 """Rules for every test: in CI nothing is skipped silently."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -14,6 +15,9 @@ _ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 settings.register_profile("ci", _ANYWHERE, max_examples=50, stateful_step_count=30)
 settings.register_profile("deep", _ANYWHERE, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A shell without job control has what runs behind it ignore this signal, and so would all processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -57,6 +57,15 @@ def test_just_runs_the_tests_as_the_readme_does() -> None:
     assert f"    {command} {{{{options}}}}\n" in JUSTFILE
 
 
+def test_ci_runs_the_tests_that_the_readme_leaves_out() -> None:
+    """The README's command and the one behind it are the two halves of all tests."""
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"^python3 -m venv .*pytest (.*) -m '(.*)'$", readme, re.M) == [
+        (options, f"not {half}")
+        for options, half in re.findall(r"^CI=true \.venv/bin/pytest (.*) -m (.*)$", CI_RUN, re.M)
+    ]
+
+
 def test_ci_runs_on_every_version_of_python_that_is_promised() -> None:
     promised = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     [matrix] = re.findall(r"python: \[(.*)\]", CHECKS)

@@ -15,6 +15,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, fetch
 from tests.kit.raw_upstream import RawUpstream
 
+pytestmark = pytest.mark.deep
+
 # The longest turn of the loop in processor time: most of these take 10 ms, thousands of long members 11. Without the
 # slices in which answers are read it is exceeded up to twentyfold.
 LONGEST_TURN = 0.02

@@ -14,6 +14,8 @@ from tests.kit.upstreams import Upstream
 
 from .hostile import CASES, built
 
+pytestmark = pytest.mark.deep
+
 LONGEST_TURN = 0.02  # of processor time
 PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 IMAGE = b'{"type":"image","source":{"type":"base64","media_type":"image/png","data":"%b"}}'

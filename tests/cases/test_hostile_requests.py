@@ -18,6 +18,8 @@ from tests.kit.upstreams import Upstream
 from .hostile import CASES, HostileRequest, built
 from .memory_use import memory, reset_peak
 
+pytestmark = pytest.mark.deep
+
 # The longest turn of the loop in processor time. A turn takes 8 ms at most on the machine where this was written; the
 # bound leaves room for slower ones. Without the steps in which bodies are read it is exceeded a hundredfold.
 LONGEST_TURN = 0.02

@@ -21,6 +21,8 @@ from tests.kit.waiting import wait_for
 
 from .memory_use import memory, reset_peak
 
+pytestmark = pytest.mark.deep
+
 FILE: dict[str, list[Mapping[str, Any]]] = tomllib.loads((Path(__file__).parent / "long_answers.toml").read_text())
 CASES, LISTS = FILE["case"], FILE["list"]
 # The longest turn of the loop in processor time: most take 5 ms. Read in one go, an answer takes up to 600 ms.

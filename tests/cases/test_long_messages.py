@@ -15,6 +15,8 @@ from tests.kit.http_client import Answer, call
 from tests.kit.messages import MODEL, message_body, messages_gateway
 from tests.kit.raw_upstream import RawUpstream
 
+pytestmark = pytest.mark.deep
+
 CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "long_messages.toml").read_text())["case"]
 LONGEST_TURN = 0.02  # of processor time
 PATH = "/v1/messages"

@@ -15,6 +15,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.messages import PAIR, messages_gateway
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 PACKAGE, VERSION = "@anthropic-ai/claude-code", "2.1.197"
 SECONDS = 100
 WORDS = "The heron says that the river is high."

@@ -15,6 +15,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.responses import responses_gateway
 from tests.kit.upstreams import ClosedPort, Upstream
 
+pytestmark = pytest.mark.deep
+
 PACKAGE, VERSION = "@openai/codex", "0.171.0"
 SECONDS = 100
 MODEL, PAIR = "codex-model", "codex-pair"  # for the pair, an upstream that is gone is asked first

@@ -14,6 +14,8 @@ from tests.kit.gateway import Gateway
 from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 
 class Page:
     """A site with an empty page at a port of its own, which makes it another origin."""

@@ -26,6 +26,8 @@ from tests.kit.upstreams import Upstream
 
 from .conftest import PATIENCE_MS
 
+pytestmark = pytest.mark.deep
+
 TOKEN_SECONDS = 5  # the life of a token that expires while its page is open, and not before the page is shown
 SLOW = {"ttft_ms": 5, "gap_ms": 20, "tokens": 300}
 MAX_SHOWN = 200_000

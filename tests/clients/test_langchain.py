@@ -12,6 +12,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import Upstream
 from tests.kit.venvs import installed_python, told_by
 
+pytestmark = pytest.mark.deep
+
 FOLDER = Path(__file__).parent / "langchain"
 
 

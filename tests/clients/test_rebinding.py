@@ -18,6 +18,8 @@ from tests.kit.waiting import wait_for
 
 from .conftest import ARGUMENTS, PATIENCE_MS, PLACES
 
+pytestmark = pytest.mark.deep
+
 EVIL = "evil.example"
 ASK = """async ([url, options]) => {
     try {

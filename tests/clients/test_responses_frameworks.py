@@ -12,6 +12,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import ClosedPort, Upstream, Upstreams
 from tests.kit.venvs import installed_python, told_by
 
+pytestmark = pytest.mark.deep
+
 FOLDER = Path(__file__).parent / "frameworks"
 WHOLE_TEXT = text(8)
 HEDGING = "[ttft]\nhedge_after = 300\nhedge_max_share = 1\n" + ORDERED

@@ -95,6 +95,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(arguments: list[str], re
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(400)
 def test_the_installation_runs_stays_as_it_is_and_can_be_removed(tmp_path: Path) -> None:
     wheels = ["--wheels", os.environ["RIVERGATE_TEST_WHEELS"]] if "RIVERGATE_TEST_WHEELS" in os.environ else []

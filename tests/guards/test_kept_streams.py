@@ -43,7 +43,6 @@ def run() -> Iterator[Run]:
     """Runs a coroutine in uvloop, as the gateway does, and undoes what a service changes in its process."""
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
     logging.disable(logging.INFO)  # pytest would keep the lines of all answers
-    gc.unfreeze()
     gc.collect()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield runner.run
@@ -187,6 +186,7 @@ STEPS: list[Step] = [
 ]
 
 
+@pytest.mark.deep
 def test_with_a_hundred_thousand_kept_streams_no_turn_takes_long(run: Run) -> None:
     async def main() -> None:
         async with street(stream={"max_retained_bytes": MAX_RETAINED_BYTES, "retain_seconds": 3600}) as place:

@@ -27,7 +27,6 @@ FRAME_OVERHEAD = sys.getsizeof(b"") + 9  # an empty bytes object, and 9 bytes fo
 def run() -> Iterator[Run]:
     """Runs a coroutine in uvloop, as the gateway does, and undoes what a service changes in its process."""
     interval, files = sys.getswitchinterval(), resource.getrlimit(resource.RLIMIT_NOFILE)
-    gc.unfreeze()
     gc.collect()  # garbage of earlier tests must not be freed while a test counts objects
     gc.freeze()  # what is left is looked through no more
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -59,6 +59,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Spare the garbage collector the tests again: a service that ends lets it look at everything (`gc.unfreeze`)."""
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the units that take longest first."""
     items.sort(key=lambda item: (_PLACES.get(unit_of(item.nodeid), len(_PLACES)), item.path))

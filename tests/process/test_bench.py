@@ -11,6 +11,8 @@ import pytest
 from bench.kit import machine
 from tests.kit.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:

@@ -21,6 +21,8 @@ from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 LONG = {"ttft_ms": 5, "gap_ms": 20, "tokens": 500}  # an answer that takes ten seconds
 REVOKED_SECONDS = 5.0
 CHECKED_SECONDS = 30.0  # several times as long as a full disk can go unnoticed

@@ -18,6 +18,8 @@ from tests.kit.process import GatewayProcess
 from tests.kit.upstreams import Upstreams
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 SERVER = '[server]\nlisten = "127.0.0.1:0"\n[ttft]\nhedge_after = 5\nhedge_max_share = 1.0\n'
 CLIENTS = 8
 LIVES = (25, 70, 200)  # how many requests the clients of each gateway send before it is killed

@@ -20,6 +20,8 @@ from tests.kit.streams import create, wait_for_state
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 LEAVERS = 200
 LEAVE_AT_ONCE = 20
 JOINS = 10_000  # how many subscribers join and leave

@@ -18,6 +18,8 @@ from tests.kit.service_manager import Unit
 from tests.kit.sse_client import Subscriber
 from tests.kit.upstreams import Upstream, Upstreams
 
+pytestmark = pytest.mark.deep
+
 SUBSCRIBERS = 500
 COMPLETIONS = 50
 TOKENS = 100

@@ -18,6 +18,8 @@ from tests.kit.process import GatewayProcess
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
