@@ -56,7 +56,7 @@ async def _scrape() -> str:
             "storage": {"path": f"{folder}/rivergate.db"},
             "routing": {"breaker_failures": 1},
             "upstreams": [{"name": "u", "base_url": "http://127.0.0.1:9/v1", "models": [{"id": "m"}]}],
-            "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}],
+            "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}, {"name": "p", "publish": True}],
         }
         logging.getLogger("rivergate").addHandler(logging.NullHandler())  # else Python prints the warnings
         service = Service(Config.model_validate(settings))

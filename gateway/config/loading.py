@@ -15,10 +15,11 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.config import advice, environment, faults, reference
 from gateway.config.faults import Fault, Finding, Gravity
+from gateway.config.feed_rules import feed_faults
 from gateway.config.fields import Loc
 from gateway.config.provider_rules import provider_faults
 from gateway.config.reference import KeyRow
-from gateway.config.sections import Config
+from gateway.config.sections import Config, FeedSettings
 from gateway.errors import ConfigError
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -112,8 +113,12 @@ def summary(config: Config) -> list[str]:
         models = f"{len(upstream.models)}{' and what it lists' * (upstream.discover == 'on')}"
         spoken = "" if "dialects" not in upstream.model_fields_set else f", speaks {', '.join(upstream.dialects)}"
         summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}{spoken}")
-    summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
+    summary += [f"feed {feed.name}: {_source_of(feed)}" for feed in config.feeds]
     return summary
+
+
+def _source_of(feed: FeedSettings) -> str:
+    return "published by clients" if feed.url is None else feed.url.partition("?")[0]
 
 
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
@@ -131,6 +136,8 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
         yield from provider_faults(loc, upstream)
         yield from _free_models_with_a_price(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
+    for loc, feed in faults.tables_at(tree, "feeds"):
+        yield from feed_faults(loc, feed)
 
 
 def _free_models_with_a_price(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:

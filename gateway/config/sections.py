@@ -312,12 +312,27 @@ class UpstreamSettings(Section):
 
 class FeedSettings(Section):
     name: Name = _described(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
-    url: FeedUrl = _described(..., "Source of server-sent events; it is connected while the feed has subscribers.")
+    url: FeedUrl | None = _described(
+        None, "Source of server-sent events; it is connected while the feed has subscribers."
+    )
+    publish: Flag = _described(False, "Whether clients publish the events, by POST; in place of a source.")
     retain_events: Whole = _number(
         1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
     )
     lag: Literal["skip", "close"] = _described(
         "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
+    )
+    max_event_bytes: Whole = _number(
+        8_388_608,
+        4096,
+        1 << 30,
+        "Largest event; of what is published at most 2 MiB, as it is sent: a larger one is refused.",
+    )
+    max_events_per_second: Whole = _number(
+        0, 0, 1_000_000, "Most events a second that one key may publish to the feed; 0 sets no limit."
+    )
+    remember_ids: Whole = _number(
+        10_000, 0, 1_000_000, "How many of the newest ids of published events are known, so that none is taken twice."
     )
 
 

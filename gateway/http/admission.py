@@ -123,8 +123,13 @@ class Admission:
 
     def count_refused(self, error: Exception, caller: Caller | None) -> None:
         """Count a request that was refused for what it asks against the rate of its key, like any other."""
-        if isinstance(error, ClientError) and caller is not None and caller.account is not None:
-            self._bank.count_refused(caller.account, clock.monotonic())
+        if isinstance(error, ClientError):
+            self.count_request(caller)
+
+    def count_request(self, caller: Caller | None) -> None:
+        """Count a request that asks no upstream against the rate of its key."""
+        if caller is not None and caller.account is not None:
+            self._bank.count_request(caller.account, clock.monotonic())
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
         """Refuse a caller that may not use the models of this route, or cannot pay for them.

@@ -12,8 +12,7 @@ from gateway import clock
 from gateway.access.viewer_token import ViewerToken, verify
 from gateway.delivery.subscriber import Subscriber
 from gateway.errors import InvalidParameter, NotFound
-from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
+from gateway.feeds.feed import Feed
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.capacity import Capacity
 from gateway.http.event_stream import encode_events_head
@@ -46,7 +45,7 @@ class Subscription(NamedTuple):
 class Subscriptions:
     """Opens subscriptions. `capacity` holds the watch over sockets that are taken over."""
 
-    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    feeds: Mapping[str, Feed]
     places: Places
     admission: Admission
     in_force: InForce
@@ -89,7 +88,7 @@ class Subscriptions:
         None if the client has been sent everything. Raises `NotFound`, and what `token_for` and `to_stream` raise.
         """
         token = self.token_for(f"feed:{asked.name}", asked.query)  # first: a refusal of its bearer names no feed
-        feed = self._find_feed(asked.name)
+        feed = find_feed(self.feeds, asked.name)
         source_ids = _wants_source_ids(asked.query)
         stream = feed.stream
         start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=stream.log.first_seq)
@@ -107,12 +106,14 @@ class Subscriptions:
         reset_to = stream.log.epoch if start.reset else None
         return encode_events_head(answer_headers, chunked=asked.chunked) + prelude(reset_to, chunked=asked.chunked)
 
-    def _find_feed(self, name: str) -> SourceFeed | BuiltInFeed:
-        feed = self.feeds.get(name)
-        if feed is None:
-            known = ", ".join(self.feeds) or "none"
-            raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
-        return feed
+
+def find_feed(feeds: Mapping[str, Feed], name: str) -> Feed:
+    """The feed of this name. Raises `NotFound`."""
+    feed = feeds.get(name)
+    if feed is None:
+        known = ", ".join(feeds) or "none"
+        raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
+    return feed
 
 
 def readable(

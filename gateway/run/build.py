@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway import config
 from gateway.errors import ConfigError
+from gateway.feeds.published import PublishedFeed
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.routing.catalog import Candidate, Catalog
@@ -27,6 +28,7 @@ from gateway.upstream.pace import Pace
 
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
+ConfiguredFeed = SourceFeed | PublishedFeed
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 
@@ -59,7 +61,7 @@ def retire(before: Upstreams, now: Upstreams) -> None:
             endpoint.pool.retire()
 
 
-def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, SourceFeed]:
+def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, ConfiguredFeed]:
     """The configured feeds; `states`: the rings that the last process saved, by the names of the feeds."""
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
@@ -184,12 +186,14 @@ def _rules(routing: config.RoutingSettings) -> BreakerRules:
 
 def _feed(
     feed: config.FeedSettings, limits: config.StreamSettings, tasks: Tasks, state: FeedState | None
-) -> SourceFeed:
+) -> ConfiguredFeed:
+    epoch = secrets.token_hex(6)
+    if feed.url is None:
+        return PublishedFeed(feed, limits, epoch=epoch, state=state)
     origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
     proxy = proxy_for(origin, urllib.request.getproxies_environment())
     dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
     target = dialer.target((origin.prefix or "/") + (f"?{query}" if query else ""))
-    epoch = secrets.token_hex(6)
     return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 

@@ -27,7 +27,6 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
 from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
@@ -113,7 +112,7 @@ class Service:
         )
         self._capacity = Capacity()
         self._refusals = Refusals()
-        self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
+        self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
@@ -307,7 +306,8 @@ class Service:
         """Tell the subscribers of feeds to come again, and save the rings for the process that they will come to."""
         for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
-        rings = {name: feed.state_of_ring() for name, feed in self._feeds.items() if isinstance(feed, SourceFeed)}
+        kept = {name: feed for name, feed in self._feeds.items() if not isinstance(feed, BuiltInFeed)}
+        rings = {name: feed.state_of_ring() for name, feed in kept.items()}
         feed_state.save(Path(self._config.storage.path), rings)
 
     async def _listen(self) -> None:
