@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.stream.stream import Stream
 
@@ -20,6 +21,13 @@ class Feed(Protocol):
 
         `chunked`: HTTP/1.1. `source_ids`: the source's own ids stand behind ours.
         """
+
+    @property
+    def begin_seq(self) -> int:
+        """Where a subscriber begins that asks for all there is."""
+
+    def join_with(self, view: View, seq: int) -> Subscriber:
+        """A new subscriber with a view of its own making; the rest as `join` does it."""
 
     def describe(self) -> dict[str, Any]:
         """The feed as `GET /v1/feeds` lists it."""

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from gateway.config import FeedSettings, StreamSettings
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import RivergateError
@@ -86,12 +87,14 @@ class SourceFeed:
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
-        subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self.state is SourceState.CLOSED:
-            subscriber.end(Ending.DRAINED)
-        elif self.state is SourceState.IDLE:
-            self._connect()
-        return subscriber
+        return self._started_for(self.stream.join(chunked=chunked, framing=framing, seq=seq))
+
+    @property
+    def begin_seq(self) -> int:
+        return self.stream.log.first_seq
+
+    def join_with(self, view: View, seq: int) -> Subscriber:
+        return self._started_for(self.stream.join_with(view, seq))
 
     def describe(self) -> dict[str, Any]:
         return describe(self, self.state.value, connections=self._connections, last_error=self._last_error)
@@ -145,6 +148,13 @@ class SourceFeed:
         self._fail(error.reason)
 
     # --- inside
+
+    def _started_for(self, subscriber: Subscriber) -> Subscriber:
+        if self.state is SourceState.CLOSED:
+            subscriber.end(Ending.DRAINED)
+        elif self.state is SourceState.IDLE:
+            self._connect()
+        return subscriber
 
     def _on_body(self, data: bytes) -> None:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway import clock
-from gateway.access.viewer_token import ViewerToken, verify
+from gateway.access.viewer_token import ViewerToken, check_audience, read_token
 from gateway.delivery.subscriber import Subscriber
 from gateway.errors import InvalidParameter, NotFound
 from gateway.feeds.feed import Feed
@@ -51,10 +51,20 @@ class Subscriptions:
     in_force: InForce
     capacity: Capacity
 
-    def token_for(self, audience: str, query: Mapping[str, str]) -> ViewerToken | None:
-        """The viewer token in a query, if there is one. Raises `AuthenticationFailed`, `PermissionDenied`."""
+    def token_in(self, query: Mapping[str, str]) -> ViewerToken | None:
+        """The viewer token in a query, if there is one, whatever it is for.
+
+        Raises `AuthenticationFailed`, `PermissionDenied`.
+        """
         text = query.get("token")
-        return None if text is None else verify(text, self.in_force.signing_keys, audience, clock.wall_time())
+        return None if text is None else read_token(text, self.in_force.signing_keys, clock.wall_time())
+
+    def token_for(self, audience: str, query: Mapping[str, str]) -> ViewerToken | None:
+        """The viewer token in a query, if there is one, for this stream or feed. Raises what `token_in` raises."""
+        token = self.token_in(query)
+        if token is not None:
+            check_audience(token, audience)
+        return token
 
     def to_stream(
         self, asked: EventsRequest, production: Production, token: ViewerToken | None
@@ -70,7 +80,7 @@ class Subscriptions:
         first = self._first(asked, start, stream, {"x-stream-id": production.id, **production.headers()})
         leave = self.places.take(stream, production.owner)
         subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
-        return _begun(subscriber, leave, token, first)
+        return begun(subscriber, leave, token, first)
 
     def to_answer(self, asked: EventsRequest, production: Production, seq: int) -> Subscription:
         """A subscription to a stream from this position on, in the framing of its `POST` request.
@@ -80,7 +90,7 @@ class Subscriptions:
         headers = {"x-stream-id": production.id, **production.headers()}
         first = encode_events_head({**self.admission.answer_headers(asked.head), **headers}, chunked=asked.chunked)
         leave = self.places.take(production.stream, production.owner)
-        return _begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
+        return begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
 
     def to_feed(self, asked: EventsRequest) -> Subscription | None:
         """A subscription to a feed: the newest events, then each as it comes; the first one connects the source.
@@ -97,7 +107,7 @@ class Subscriptions:
         first = self._first(asked, start, stream, {})
         leave = self.places.take(stream, asked.head.owner if token is None else "")
         subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids)
-        return _begun(subscriber, leave, token, first)
+        return begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
         """The head and the prelude."""
@@ -126,7 +136,7 @@ def readable(
     raise NotFound(f"there is no stream {stream_id[:100]!r} (any more)", param="id")
 
 
-def _begun(subscriber: Subscriber, leave: Leave | None, token: ViewerToken | None, first: bytes) -> Subscription:
+def begun(subscriber: Subscriber, leave: Leave | None, token: ViewerToken | None, first: bytes) -> Subscription:
     """The subscription of a subscriber that has joined; its place is given back when it ends."""
     subscriber.when_ended(leave)
     if token is not None:

@@ -12,8 +12,12 @@ def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
     wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    last_event_id = headers.get("Last-Event-ID") or query.get("last_event_id")
-    return last_event_id or None, wanted == "now"
+    return last_event_id_of(headers, query), wanted == "now"
+
+
+def last_event_id_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+    """The id of the last event that the client has seen."""
+    return headers.get("Last-Event-ID") or query.get("last_event_id") or None
 
 
 def prelude(reset_to: str | None, *, chunked: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Pure: the subscriber of a merge at one channel: a bell that rings when the log of the channel has grown or ended.
+"""Shell: the subscriber of a merge at one channel: a bell that rings when the log of the channel has grown or ended.
 
 A merge reads the log by itself, at its own position, so its view makes no bytes worth sending, and its sink takes
 them without looking at them. It is never blocked.

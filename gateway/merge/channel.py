@@ -62,9 +62,15 @@ class Channel:
             self._log = self.source.log() or self._log
 
     @property
-    def is_over(self) -> bool:
-        """Whether its log has ended."""
-        return self._bounds()[1] is not None
+    def ending(self) -> Ending | None:
+        """Why the channel ended; None while it runs."""
+        end = self._bounds()[1]
+        return None if end is None else end[1]
+
+    @property
+    def first_seq(self) -> int:
+        """The position of the oldest event that there still is."""
+        return self._bounds()[0]
 
     @property
     def next_seq(self) -> int:
@@ -78,7 +84,7 @@ class Channel:
     @property
     def end_seq(self) -> int:
         """The position behind all that there is, the end included if it has come."""
-        return self.next_seq + self.is_over
+        return self.next_seq + (self.ending is not None)
 
     @property
     def begin_seq(self) -> int:
@@ -87,7 +93,7 @@ class Channel:
 
     def is_sent_at(self, seq: int) -> bool:
         """Whether a subscriber at this position has been sent everything, the end included."""
-        return self.is_over and seq > self.next_seq
+        return self.ending is not None and seq > self.next_seq
 
     def close(self, ending: Ending) -> None:
         """Note the end of the channel, and let go of its log, which can be asked for again."""

@@ -83,7 +83,8 @@ class Merge:
         self.epoch = epoch
         self.channels = tuple(channels)
         self.stream = Stream(f"merge:{epoch}", epoch, limits, self, Policy(), Ring(memory.frames, "skip"))
-        ends, are_over = [channel.end_seq for channel in channels], [channel.is_over for channel in channels]
+        ends = [channel.end_seq for channel in channels]
+        are_over = [channel.ending is not None for channel in channels]
         self._order = EventOrder(ends, are_over, memory.events)
         self._retry_ms = retry_ms
         self._joined: list[Subscriber | None] = [None] * len(channels)  # this merge, at each channel
@@ -191,18 +192,16 @@ class Merge:
 
     def _pull(self, number: int) -> None:
         channel, order = self.channels[number], self._order
-        log = channel.log
-        assert log is not None  # its end has not been merged
-        if order.positions[number] < log.first_seq:
-            missed = log.first_seq - order.positions[number]
+        if (missed := channel.first_seq - order.positions[number]) > 0:
             order.add_gap(number, missed)
             self.stream.on_frame(channel.gap(missed))
-        while (seq := order.positions[number]) < log.next_seq:
+        log = channel.log
+        while log is not None and (seq := order.positions[number]) < log.next_seq:
             frames = log.read(seq, MAX_PIECE_BYTES)
             order.add(number, len(frames))
             self.stream.on_frames(frames)
-        if log.ending is not None:
-            self._end(number, log.ending)
+        if (ending := channel.ending) is not None:
+            self._end(number, ending)
 
     def _end(self, number: int, ending: Ending) -> None:
         channel = self.channels[number]

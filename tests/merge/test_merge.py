@@ -1,10 +1,6 @@
-"""The merge of several channels: each viewer gets each channel in order, each event once, or is told what is missing."""
+"""The merge of several channels: each viewer gets each of them in order, each event once, or is told of a gap."""
 
-import pytest
-
-from gateway.endings import Ending
-from gateway.merge.merge import Memory
-from tests.merge.world import Told, Viewer, World, told_in
+from tests.merge.world import World, told_in
 
 
 def body_of(viewer_of: tuple[object, object] | None) -> bytes:

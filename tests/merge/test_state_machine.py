@@ -110,7 +110,7 @@ class MergeMachine(RuleBasedStateMachine):
 
 
 class ForgetfulMachine(MergeMachine):
-    """With merges that soon do not know any more which channel an event came from."""
+    """The same moves, with merges that soon do not know any more which channel an event came from."""
 
     memory = Memory(frames=2, events=8)
 
