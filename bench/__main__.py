@@ -3,9 +3,9 @@
     python -m bench run [relay requests fanout ttft … | all] [--quick] [--litellm PYTHON]
     python -m bench report
 
-`run` keeps a JSON file per bench in bench/results/, progress goes to stderr, and at the end a table on stdout says of
-every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report` makes a text and
-pictures of what is kept.
+`run` keeps a JSON file per bench, or part of one, in bench/results/, progress goes to stderr, and at the end a table on
+stdout says of every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report` prints
+the table of what is kept, and makes a text and pictures of it.
 """
 
 import argparse
@@ -14,17 +14,16 @@ import sys
 from pathlib import Path
 
 from bench import report
-from bench.kit.command import say
-from bench.kit.tables import Table
-from bench.rows import MET, judge, rows
-from bench.suite import ALL, BENCHES, RESULTS, Suite, adopt_orphans, chosen
+from bench.kit.command import say, several
+from bench.rows import MET, judge, rows, tables
+from bench.suite import ALL, BENCHES, PARTS, RESULTS, Suite, adopt_orphans, chosen
 
 
 def run(given: argparse.Namespace) -> int:
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` runs
     benches = chosen(given.benches)
-    suite = Suite(given.results, given.quick, given.rounds, given.litellm, given.peer)
+    suite = Suite(given.results, given.quick, given.rounds, given.litellm, given.peer, given.parts)
     try:
         for number, bench in enumerate(benches, 1):
             say(f"── {number}/{len(benches)} {bench.name}: {bench.question}")
@@ -32,11 +31,10 @@ def run(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("interrupted; nothing is left running")
         return 130
-    names = {bench.name for bench in benches}
-    verdicts = judge(suite.reports, suite.troubles, [row for row in rows() if row.bench in names])
-    for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
-        cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
-        print(f"\n{Table((source, 'target', 'measured', 'verdict'), cells).aligned()}")
+    asked = {*suite.reports, *suite.troubles}
+    verdicts = judge(suite.reports, suite.troubles, [row for row in rows() if row.bench in asked])
+    for table in tables(verdicts).values():
+        print(f"\n{table.aligned()}")
     for name, status in suite.broken.items():
         print(f"\nbench {name} failed: status {status}")
     return 0 if all(verdict.word == MET for verdict in verdicts) and not suite.broken else 1
@@ -50,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     add("benches", nargs="*", choices=names, metavar="BENCH", help=f"of {', '.join(names)}")
     add("--quick", action="store_true", help="short rounds: to see that all works, not for figures")
     add("--rounds", type=int, help="of every bench that has rounds")
+    add("--parts", type=several(PARTS), default=[], metavar="A,B", help=f"of requests: {', '.join(PARTS)}; else all")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for relay and requests")
-    add("--peer", action="append", default=[], metavar="NAME[@MODEL]=COMMAND", help="a further gateway, for requests")
-    reporting = commands.add_parser("report", help="tables and pictures of what was kept")
+    add("--peer", action="append", default=[], metavar="NAME[@MODEL]=COMMAND", help="a gateway, for requests and startup")
+    reporting = commands.add_parser("report", help="the targets, tables and pictures of what was kept")
     running.set_defaults(act=run)
     reporting.set_defaults(act=lambda given: report.write(given.results))
     for command in (running, reporting):

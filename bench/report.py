@@ -10,14 +10,14 @@ from pathlib import Path
 from bench import suite
 from bench.kit.command import say
 from bench.kit.tables import Report, Table, dig
-from bench.rows import MISSED, Verdict, failures_of, judge, rows
+from bench.rows import MISSED, Verdict, failures_of, judge, rows, tables
 
 PICTURES = {"fanout": "Deliveries per CPU second by subscribers", "relay": "CPU per relayed event"}
 
 
 def write(folder: Path) -> int:
     """Exit status: 1 if there is nothing to report, or matplotlib is absent."""
-    reports, drawn, trouble = suite.load(folder, suite.BENCHES), list[str](), ""
+    reports, drawn, trouble = suite.load(folder, suite.UNITS), list[str](), ""
     if not reports:
         say(f"no results in {folder}: python -m bench run")
         return 1
@@ -28,8 +28,10 @@ def write(folder: Path) -> int:
     except ModuleNotFoundError as error:
         trouble = f"; no pictures: {error.name} is not installed: pip install 'rivergate[bench]'"
     file = folder / "report.md"
-    file.write_text(markdown(reports, judge(reports, {}, rows()), drawn))
-    say(f"{file}: {len(reports)} of {len(suite.BENCHES)} benches, {len(drawn)} pictures{trouble}")
+    verdicts = judge(reports, {}, rows())
+    file.write_text(markdown(reports, verdicts, drawn))
+    print("\n\n".join(table.aligned() for table in tables(verdicts).values()))
+    say(f"{file}: {len(reports)} of {len(suite.UNITS)} runs, {len(drawn)} pictures{trouble}")
     return 1 if trouble else 0
 
 
@@ -38,15 +40,13 @@ def markdown(reports: Mapping[str, Report], verdicts: Sequence[Verdict], drawn: 
     if quick := [name for name, report in reports.items() if report.get("quick")]:
         short = "ran in short rounds (`--quick`), which show that all works, no figures."
         parts.append(f"**Not final**: {', '.join(quick)} {short}")
-    for source in dict.fromkeys(verdict.row.source for verdict in verdicts):
-        cells = [verdict.cells for verdict in verdicts if verdict.row.source == source]
-        table = Table(("question", "target", "measured", "verdict"), cells)
+    for source, table in tables(verdicts).items():
         parts += [f"## Targets: {source}", table.markdown().replace(f"| {MISSED}", f"| **{MISSED}**")]
     parts += ["## Conditions", _conditions(reports)]
     for name, report in reports.items():
         parts += [f"## {name}", _circumstances(report)]
         parts += [f"![{PICTURES[name]}]({name}.svg)"] if f"{name}.svg" in drawn else []
-        parts += [table.markdown() for table in suite.BENCHES[name].tables(report)]
+        parts += [table.markdown() for table in suite.BENCHES[report["bench"]].tables(report)]
         failures = failures_of(report).items()
         parts += [f"- **{who or name} failed**: {why.partition(chr(10))[0]}" for who, why in failures]
     return "\n\n".join(parts) + "\n"

@@ -4,7 +4,7 @@ Cost: the CPU of a request with five events, by connections. Loop: streams of 0.
 which begins as soon as the stream before it on its connection has ended, the first ones evenly or by the dice; how
 late tokens are, and the first of them. Silent: requests that come at once, with a budget, on an upstream that says
 nothing and a second that answers. Kept: 660 short requests a second while ended streams pile up; the worst pause of
-the gateway, seen from outside, and the memory of a kept stream.
+the gateway, seen from outside, and the memory of a kept stream. Running: the memory of a completion that runs.
 
 `--peer` takes any OpenAI-compatible gateway by its shell command, which finds PORT, UPSTREAM_PORT, KEY and FOLDER in
 its environment; NAME@MODEL if it has a name of its own for the model `bench`.
@@ -55,7 +55,7 @@ from bench.ttft import RefusalCheck
 
 EVEN, RANDOM = "even", "random"
 SEED = 1  # of the phases of random starts, which are the same for every peer
-COST, LOOP, SILENT, KEPT = "cost", "loop", "silent", "kept"
+COST, LOOP, SILENT, KEPT, RUNNING = "cost", "loop", "silent", "kept", "running"
 GAP = 0.01  # between the tokens of every stream
 SHORT_TOKENS = 2  # five events
 SHORT_PERIOD = 0.04  # a connection asks 25 times a second, whatever stands between
@@ -69,6 +69,8 @@ KEPT_STREAMS, KEPT_PERIOD = 33, 0.05  # 660 requests a second
 FLOOR_SECONDS = 5.0  # of the run without a gateway that keeps anything
 FIRST_SECONDS = 2.0  # requests that use up the memory which a process has free from its start
 PROBE_PERIOD = 0.01
+RUNNING_STREAMS, RUNNING_TOKENS, RUNNING_GAP = 1000, 14, 0.5
+RUNNING_SPREAD, RUNNING_LOOKS = 4.0, (1.0, 5.0)  # seconds: they begin within the first; when the memory is looked at
 LOG_FACTOR = 1.3  # kept memory over the bytes of the log, and a KiB, is what a kept stream may have
 LOG_KIB = sum(map(len, script(0, SHORT_TOKENS).events)) / 1024
 
@@ -294,6 +296,26 @@ def keeping(given: Given, core: int, failures: dict[str, str]) -> dict[str, Figu
     return found
 
 
+def running(line_up: list[Peer], core: int, failures: dict[str, str]) -> dict[str, Figures]:
+    """The memory of a completion that runs: what a peer grows by from a quarter of them to all."""
+    found: dict[str, Figures] = {}
+    with contextlib.closing(Load()) as load:
+        for peer in line_up:
+            say(f"completions run: {peer.name}")
+            with reporting(failures, peer.name, RUNNING), started(peer, load.port, core, load.serve) as server:
+                load.run(WARM_UP, server.target)
+                streams = round(RUNNING_STREAMS * server.share)
+                plan = Plan(streams, RUNNING_TOKENS, RUNNING_GAP, RUNNING_SPREAD, window=RUNNING_LOOKS)
+                outcome = load.run(plan, server.target, partial(private_kib, server.pid))  # which stands for the CPU
+                begun = sum(exchange.asked_at > outcome.window_span[0] for exchange in outcome.exchanges)
+                found[peer.name] = {"kib": outcome.window.peer_cpu / begun}
+    return found
+
+
+def private_kib(pid: int) -> float:
+    return memory_kib(pid)["private"]
+
+
 @contextlib.contextmanager
 def _running(name: str, load: Load, core: int) -> Iterator[Server]:
     if name == DIRECT:
@@ -311,7 +333,7 @@ def experiments(given: Given) -> dict[Experiment, Results]:
 
 
 def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
-    results, failures, only = experiments(given), dict[str, str](), given.only or (SILENT, KEPT)
+    results, failures, only = experiments(given), dict[str, str](), given.only or (SILENT, KEPT, RUNNING)
     line_up = [Peer(name) for name in (NGINX, BARE, AIOHTTP, GATEWAY, WITH_KEY)]
     line_up += [Peer(LITELLM, values={"litellm": given.litellm})] * bool(given.litellm)
     with contextlib.closing(Load()) as load:
@@ -325,6 +347,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
     for experiment, each in results.items():
         found[experiment.kind][experiment.name] = {"peers": peers_json(experiment.kind, each)}
     found[KEPT] = keeping(given, cores[0], failures) if KEPT in only else {}
+    found[RUNNING] = running(line_up + given.peer, cores[0], failures) if RUNNING in only else {}
     return {**found, "failures": failures}
 
 

@@ -7,14 +7,15 @@ figure, and a row without a figure says why.
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from bench.kit.tables import Report, number, shown
+from bench.kit.tables import Report, Table, dig, number, shown
 
 DESIGN, BEYOND = "DESIGN.md section 7", "beyond it"
 MET, MISSED, NOT_MEASURED = "met", "MISSED", "not measured"
+HEAD = ("target", "measured", "verdict", "peers beside it")
 LOAD_LATE_MS = 1.0  # beyond this the machine has delayed the load itself
 RATE_KEPT = 0.97  # of the events that were due in the window
 
@@ -55,6 +56,13 @@ class Row:
             return None
         return (found - (minus or 0.0)) / (over or 1.0) * self.factor
 
+    def beside(self, report: Report) -> str:
+        """The same figure of the gateway's peers in a report."""
+        peers, _, rest = self.figure.partition(".gateway.")
+        names = [name for name in (rest and dig(report, peers)) or () if name != "gateway"]
+        found = {name: replace(self, figure=f"{peers}.{name}.{rest}").read(report) for name in names}
+        return ", ".join(f"{name} {shown(value)}" for name, value in found.items() if value is not None)
+
 
 @lru_cache
 def rows() -> tuple[Row, ...]:
@@ -65,11 +73,12 @@ def rows() -> tuple[Row, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`value` None: not measured, and `why`."""
+    """`value` None: not measured, and `why`; `beside`: what the peers have reached, as text."""
 
     row: Row
     value: float | None
     why: str = ""
+    beside: str = ""
 
     @property
     def word(self) -> str:
@@ -81,9 +90,10 @@ class Verdict:
 
     @property
     def cells(self) -> list[str]:
-        """The question, its target, the figure, the verdict."""
+        """The question, and what stands under `HEAD`."""
         figure = "-" if self.value is None else f"{shown(self.value)}{self.row.unit}"
-        return [self.row.question, self.row.target, figure, f"{self.word}: {self.why}" if self.why else self.word]
+        word = f"{self.word}: {self.why}" if self.why else self.word
+        return [self.row.question, self.row.target, figure, word, self.beside]
 
 
 def judge(reports: Mapping[str, Report], troubles: Mapping[str, str], rows: Iterable[Row]) -> list[Verdict]:
@@ -92,8 +102,17 @@ def judge(reports: Mapping[str, Report], troubles: Mapping[str, str], rows: Iter
 
 
 def of_bench(name: str, report: Report) -> list[Verdict]:
-    """The verdicts that one bench can give."""
-    return judge({name: report}, {}, [row for row in rows() if row.bench == name])
+    """The verdicts that one bench can give, with all its parts or with some."""
+    found = [row for row in rows() if row.bench.partition(".")[0] == name]
+    return judge({row.bench: report for row in found}, {}, found)
+
+
+def tables(verdicts: Iterable[Verdict]) -> dict[str, Table]:
+    """The verdicts, by the source of their targets."""
+    found: dict[str, list[list[str]]] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.row.source, []).append(verdict.cells)
+    return {source: Table((source, *HEAD), cells) for source, cells in found.items()}
 
 
 def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
@@ -105,7 +124,7 @@ def _verdict(row: Row, report: Report | None, trouble: str) -> Verdict:
     others += [_slow(name, report) for name in ("gateway", row.rate_of) if row.rate_of]
     why = "; ".join(filter(None, others))
     value = None if why else row.read(report)
-    return Verdict(row, value, why if why or value is not None else _reason(row, report))
+    return Verdict(row, value, why if why or value is not None else _reason(row, report), row.beside(report))
 
 
 def _disturbed(figure: str, report: Report) -> str:

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import abort, fanout, growth, join, memory, relay, requests, startup, storm, ttft
+from bench import abort, fanout, growth, join, relay, requests, startup, storm, ttft
 from bench.kit import machine
-from bench.kit.command import Bench
+from bench.kit.command import Bench, say
 from bench.kit.tables import Report
 
 ALL = "all"
-MODULES = (startup, relay, requests, ttft, abort, memory, join, storm, growth, fanout)
+MODULES = (startup, relay, requests, ttft, abort, join, storm, growth, fanout)
 BENCHES = {module.BENCH.name: module.BENCH for module in MODULES}
+UNITS = [unit for bench in BENCHES.values() for unit in bench.units()]
+PARTS = [part for bench in BENCHES.values() for part in bench.spec.get("parts", ())]
 RESULTS = machine.ROOT / "bench" / "results"
 END_SECONDS = 20.0  # for a bench to end its peers after SIGTERM
 KILL_SECONDS = 0.005  # between two looks for descendants that are left
@@ -38,13 +40,14 @@ def chosen(names: list[str]) -> list[Bench]:
 
 @dataclass(slots=True)
 class Suite:
-    """Writes into `folder` as each bench ends. A short run asks for fewer and shorter rounds, never another load."""
+    """Writes into `folder` as each bench, or part of one, ends. A short run asks for fewer and shorter rounds, never another load."""
 
     folder: Path
     quick: bool = False
     rounds: int | None = None
     litellm: str = ""
     peers: Sequence[str] = ()  # NAME=COMMAND of further gateways
+    parts: Sequence[str] = ()  # of benches that have parts; (): all
     reports: dict[str, Report] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)  # why a bench has no report
     broken: dict[str, int] = field(default_factory=dict)  # the status of benches that did not end with 0
@@ -60,9 +63,15 @@ class Suite:
 
     def run(self, bench: Bench) -> None:
         """`KeyboardInterrupt` and `SystemExit` pass, when the bench and all its peers are gone."""
-        name, begun = bench.name, time.monotonic()
+        for name, part in bench.units(self.parts).items():
+            say(f"{name} begins at {time.strftime('%H:%M:%S')}")
+            self._run(bench, name, part)
+
+    def _run(self, bench: Bench, name: str, part: list[str]) -> None:
+        begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="bench-run-") as folder:
-            status = _status([f"bench.{name}", *self.options(bench), "--json", f"{folder}/{name}.json"])
+            words = [f"bench.{bench.name}", *self.options(bench), *part, "--json", f"{folder}/{name}.json"]
+            status = _status(words)
             report = load(Path(folder), [name]).get(name)
         if status:
             self.broken[name] = status

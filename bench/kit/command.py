@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -76,15 +76,19 @@ class Bench:
         failed = set(rows.failures_of(report))
         return int(bool(failed & set(self.spec.get("needed", failed))))
 
+    def units(self, parts: Sequence[str] = ()) -> dict[str, list[str]]:
+        """What the suite runs and keeps apart, by name, and the options for it: `parts` of this bench, or all of it."""
+        asked = [part for part in self.spec.get("parts", ()) if part in parts or not parts]
+        return {f"{self.name}.{part}": ["--only", part] for part in asked} or {self.name: []}
+
     def tables(self, report: Report) -> list[Table]:
         return [table for spec in self.spec["tables"] if (table := Table.of(report, spec)).rows]
 
     def _tell(self, report: dict[str, Any], file: Path | None) -> None:
         """Tables and targets to stderr; the report to stdout and into the file."""
         verdicts = rows.of_bench(self.name, report)
-        targets = Table(("gateway", "target", "figure", "verdict"), [verdict.cells for verdict in verdicts])
         failures = [f"{name} FAILED: {why}" for name, why in rows.failures_of(report).items()]
-        tables = [*self.tables(report), *([targets] if verdicts else [])]
+        tables = [*self.tables(report), *rows.tables(verdicts).values()]
         say("\n" + "\n\n".join([*failures, *(table.aligned() for table in tables)]) + "\n")
         line = json.dumps(report)
         print(line, flush=True)

@@ -31,7 +31,7 @@ from bench.kit.loop import clock
 from bench.kit.script import MODEL, Check, ContentCheck, Target
 
 DIRECT, GATEWAY, WITH_KEY, FEED = "direct", "gateway", "gateway+key", "feed"
-NGINX, AIOHTTP, BARE, LITELLM, NCHAN, C = "nginx", "aiohttp", "bare", "litellm", "nchan", "c"
+NGINX, AIOHTTP, BARE, IMPORTS, LITELLM, NCHAN, C = "nginx", "aiohttp", "bare", "imports", "litellm", "nchan", "c"
 WARM_UP = Plan(streams=8, tokens=20, gap=0.005, turns=3)
 TEMPLATES = Path(__file__).with_name("templates")
 LOG_LINES = 15

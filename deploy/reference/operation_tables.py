@@ -105,6 +105,8 @@ def completion_fields() -> Table:
         id="",
         request_id="",
         operation="",
+        dialect="",
+        streamed=True,
         model_id="",
         upstream=None,
         ending=Ending.COMPLETED,

@@ -42,15 +42,20 @@ def show_requests(out: TextIO) -> None:
 
 
 def answered(fields: Mapping[str, Any]) -> str:
-    """The line of a completion that has ended: who answered, how it ended, how long it took and what it cost."""
+    """The line of a completion that has ended: who answered, how it ended, how long it took and what it cost.
+
+    An answer that was not streamed has no first token, and one that no model wrote, as embeddings, has none at all.
+    """
     told = [str(fields["ending"]).replace("_", " ")]
-    if fields["ttft_ms"] is not None:
+    if fields["streamed"] and fields["ttft_ms"] is not None:
         told.append(f"first token after {fields['ttft_ms']:.0f} ms")
     if fields["completion_tokens"] is not None:
-        told.append(f"{fields['completion_tokens']} tokens in {fields['duration_ms'] / 1000:.1f} s")
+        was_written = fields["streamed"] or fields["completion_tokens"]
+        count = f"{fields['completion_tokens']} tokens" if was_written else f"{fields['prompt_tokens']} tokens read"
+        told.append(f"{count} in {fields['duration_ms'] / 1000:.1f} s")
     if fields["cost_usd"] is not None:
         told.append(f"{Decimal(fields['cost_usd']):f} USD")
-    return f"{fields['model'] or '-'} from {_upstreams(fields)}: {', '.join(told)}"
+    return f"{fields['dialect']}: {fields['model'] or '-'} from {_upstreams(fields)}: {', '.join(told)}"
 
 
 def refused(fields: Mapping[str, Any]) -> str:

@@ -19,6 +19,9 @@ from gateway.observe import logs
 _Result = TypeVar("_Result")
 _AUTHORITIES = "SSL_CERT_FILE"  # the variable by which OpenSSL finds the file of the system's authorities
 
+# How variables begin that can make a configuration without a file: one needs an upstream or a feed.
+_WHOLE_CONFIGURATIONS = ("RIVERGATE_UPSTREAMS__", "RIVERGATE_FEEDS__")
+
 
 def load(path: Path | None) -> config.Config:
     """The configuration in this file, or of the environment alone; ends the command if it is faulty."""
@@ -26,15 +29,15 @@ def load(path: Path | None) -> config.Config:
 
 
 def find_and_load(named: Path | None) -> config.Config:
-    """The configuration in the named file, or in the file that `config.find` finds; no secret has to be there."""
-    path = named or config.find(os.environ, Path.cwd())
+    """The configuration that `find_file` finds, for a command that asks no upstream: no secret has to be there."""
+    path = find_file(named)
     return or_fail(lambda: config.load_without_secrets(path, os.environ))
 
 
 def find_file(named: Path | None) -> Path | None:
     """The named file, or the file that `config.find` finds; ends the command if there is no configuration at all."""
     path = named or config.find(os.environ, Path.cwd())
-    if path is None and not any(name.startswith("RIVERGATE_UPSTREAMS__") for name in os.environ):
+    if path is None and not any(name.startswith(_WHOLE_CONFIGURATIONS) for name in os.environ):
         fail(
             [
                 "no configuration: name one with --config, or write ./rivergate.toml or "

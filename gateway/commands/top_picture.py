@@ -17,7 +17,7 @@ from rich.text import Text
 
 from gateway.endings import Ending
 
-WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
+WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole, and their dialects
 RATE_SECONDS = 5.0  # a rate is the mean over the snapshots of this time
 MOST_ERRORS = 8  # rows of the last errors: more would leave no lines for the streams on a small terminal
 NONE = "-"
@@ -224,8 +224,9 @@ def _errors(errors: Iterable[Mapping[str, Any]], at: float, width: int) -> Table
 
 def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
     right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
-    table = _table("stream", "model", "state", "upstream", *right)
-    if width < WIDE:
+    is_wide = width >= WIDE
+    table = _table("stream", "model", *["dialect"] * is_wide, "state", "upstream", *right)
+    if not is_wide:
         table.columns[0].max_width = 8
         table.padding = (0, 0)
     for stream in now["list"][:most]:
@@ -233,6 +234,7 @@ def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
         table.add_row(
             plain(stream["id"]),
             plain(stream["model"]),
+            *[plain(stream["dialect"])] * is_wide,
             _word(stream["ending"] or stream["state"]),
             plain(stream["upstream"] or NONE),
             _number(stream["readers"]),

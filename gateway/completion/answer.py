@@ -26,6 +26,8 @@ class Record(NamedTuple):
     id: str  # the id of the stream, or a random id for a whole answer
     request_id: str
     operation: str  # as the dialect has it
+    dialect: str  # its name
+    streamed: bool
     model_id: str
     upstream: str | None
     ending: Ending
@@ -210,6 +212,8 @@ class Answer:
             id=record_id,
             request_id=self._call.request_id,
             operation=self._call.dialect.operation,
+            dialect=self._call.dialect.name,
+            streamed=self._call.streamed,
             model_id=paid.model.id if paid else self._call.model_id,
             upstream=paid.endpoint.name if paid else None,
             ending=ending,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from gateway.config import base_urls
-from gateway.config.faults import Fault, Gravity, tables_at
+from gateway.config import base_urls, dialect_advice
+from gateway.config.faults import Fault, Gravity, key_path, tables_at
 from gateway.config.fields import Loc
 from gateway.config.sections import ServerSettings
 from gateway.config.values import Listen
@@ -30,8 +30,11 @@ def warnings(tree: Mapping[str, Any]) -> Iterator[Fault]:
         if isinstance(url := upstream.get("base_url"), str):
             for message in base_urls.warnings(url, listen, has_key=_has_key(upstream)):
                 yield _warning((*loc, "base_url"), message)
+        for key, message in dialect_advice.warnings(upstream):
+            yield _warning((*loc, *key), message)
         for model_loc, model in tables_at(upstream, "models"):
             yield from _of_model((*loc, *model_loc), model)
+    yield from _of_wildcards(tree)
 
 
 def _of_server(server: Mapping[str, Any]) -> Iterator[Fault]:
@@ -83,10 +86,52 @@ def _of_model(loc: Loc, model: Mapping[str, Any]) -> Iterator[Fault]:
             yield _warning((*loc, key), "is for a million tokens, and looks like the price of a single token")
 
 
+def _of_wildcards(tree: Mapping[str, Any]) -> Iterator[Fault]:
+    """A warning for each wildcard that somebody may expect to serve a name which another upstream has whole.
+
+    The id `*` stands for whatever nobody names, so that nobody expects it to serve a name.
+    """
+    named = list(_model_names(tree))
+    for loc, name in named:
+        before, star, behind = name.partition("*")
+        if not star or name == "*":
+            continue
+        own = {other for place, other in named if place[:2] == loc[:2]}
+        taken = {
+            other: place
+            for place, other in named
+            if other not in own
+            and other.startswith(before)
+            and other.endswith(behind)
+            and len(other) > len(before + behind)
+            and _is_shown(other)
+        }
+        if taken:
+            other, place = next(iter(taken.items()))
+            more = f" and {len(taken) - 1} more" * (len(taken) > 1)
+            yield _warning(
+                (*loc, "id"),
+                f"does not serve {other}{more}, since {key_path(place)} does: give this upstream "
+                "an entry with that id, too, if one is to stand in for the other",
+            )
+
+
+def _model_names(tree: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """Every id and alias of a model, with the place of the model."""
+    for loc, upstream in tables_at(tree, "upstreams"):
+        for model_loc, model in tables_at(upstream, "models"):
+            aliases = model.get("aliases")
+            for name in (model.get("id"), *(aliases if isinstance(aliases, list) else ())):
+                if isinstance(name, str):
+                    yield (*loc, *model_loc), name
+
+
+def _is_shown(model_id: str) -> bool:
+    return model_id.isprintable() and len(model_id) <= 100
+
+
 def _model_name(model_id: object) -> str:
-    return (
-        model_id if isinstance(model_id, str) and model_id.isprintable() and len(model_id) <= 100 else "with this id"
-    )
+    return model_id if isinstance(model_id, str) and _is_shown(model_id) else "with this id"
 
 
 def _warning(loc: Loc, message: str) -> Fault:

@@ -61,7 +61,10 @@ def _number(default: float, low: float, high: float, description: str) -> Any:
     return Field(default, ge=low, le=high, description=description)
 
 
-DialectName = Literal["chat", "responses", "messages", "completions", "embeddings"]
+DialectName = Annotated[
+    Literal["chat", "responses", "messages", "completions", "embeddings"],
+    Words('"chat", "responses", "messages" (Anthropic\'s), "completions" or "embeddings"'),
+]
 
 
 def _all_defaults() -> Any:

@@ -76,12 +76,14 @@ class Meaning(NamedTuple):
 class AnswerIdentity(NamedTuple):
     """The id, time and model that an answer gets where its upstream names none.
 
-    `created` is in Unix seconds; `model` is the public id.
+    `created` is in Unix seconds; `model` is the public id. `echoed_bytes`: of the prompt, with which the answer
+    begins; they are no tokens of its own.
     """
 
     request_id: str
     created: int
     model: str
+    echoed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,9 @@ class DialectRequest(Protocol):
     def previous_answer(self) -> str | None:
         """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
 
+    def conversation(self) -> str | None:
+        """The id of the conversation that this request belongs to, which one upstream keeps; None: it names none."""
+
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
 
@@ -140,6 +145,10 @@ class DialectRequest(Protocol):
 
     def estimate_prompt_tokens(self) -> int:
         """The tokens of everything that goes upstream: it is reserved, and billed where no provider counts better."""
+
+    @property
+    def echoed_bytes(self) -> int:
+        """The bytes of the prompt that the answer repeats, in all alternatives together; 0: it repeats none."""
 
     def length_tells_tokens(self) -> bool:
         """Whether the number of tokens follows from the length of a whole answer; false if it has probabilities."""
@@ -261,11 +270,17 @@ class AnswerKeeping(Protocol):
     def answer_id(self, first: bytes) -> str | None:
         """The id in the first frame of a stream, or in the first bytes of a whole answer; None: it has none."""
 
+    def conversation_id(self, first: bytes) -> str | None:
+        """The id of the answer's conversation in the same bytes; None: it tells of none."""
+
     def number(self, frame: bytes) -> int | None:
         """The number that the frame's event has in its answer; None: it has none."""
 
-    def document(self, frames: Sequence[bytes]) -> bytes | None:
-        """The JSON of the answer as far as these frames tell it: the whole answer, or that it is on its way."""
+    def retold(self, frames: Sequence[bytes]) -> Generator[None, None, bytes | LongText | None]:
+        """The JSON of the answer as far as its frames tell it, in short steps; None: they do not tell it.
+
+        `frames`: the first and the last one of a stream that has ended, or all so far of one that runs.
+        """
 
 
 class Dialect(Protocol):

@@ -62,6 +62,7 @@ class ExtendedRequest:
     model: str | None
     gateway: Gateway | None
     routing: dict[str, Any] | None
+    echoed_bytes = 0  # of the prompt, which the answers of one dialect can repeat; no field, which takes longer
 
     def model_ids(self) -> list[str]:
         """The models asked for, first choice first; [] if the request names none."""
@@ -95,6 +96,10 @@ class ExtendedRequest:
 
     def previous_answer(self) -> str | None:
         """Nothing: in most dialects a request says all that it is about."""
+        return None
+
+    def conversation(self) -> str | None:
+        """Nothing: in most dialects no upstream keeps conversations."""
         return None
 
     def without_usage(self) -> Self:

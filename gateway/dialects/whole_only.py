@@ -21,7 +21,7 @@ ReadError = Callable[[Mapping[str, Any]], UpstreamMessage | None]
 
 
 class NoEventsReader:
-    """Refuses the first event. `read_error` finds the dialect's message in the JSON object of an error."""
+    """Refuses the first event. `read_error` finds the upstream's message in an event that is an error."""
 
     __slots__ = ("_read_error", "counts", "shape")
 

@@ -45,6 +45,7 @@ class OpeningParts:
     directory: Directory
     hub: Hub
     answer_ids: AnswerIds
+    conversation_ids: AnswerIds
     tasks: Tasks
     tracing: Tracing
     book: Callable[[Record, Lease | None, Span], None]  # writes a completion that is over to the books
@@ -106,10 +107,9 @@ class Opening:
             self._joined = self._joinable(parts.directory.find_key(head.owner, plan.key))
             if self._joined is not None:
                 return  # to join costs nothing, and does not depend on the state of upstreams
-        ask = plan.ask
-        if plan.dialect.keeping is not None and (previous := plan.request.previous_answer()) is not None:
-            ask = self._ask_of(previous)
-        route = self._route = parts.in_force.router.route(ask, clock.monotonic())
+        route = self._route = parts.in_force.router.route(
+            plan.ask if plan.dialect.keeping is None else self._ask_of_keeper(), clock.monotonic()
+        )
         if self._account is not None:
             parts.admission.check_models(head.caller, route, plan.ask.models_field)
         first = route.candidates[0]
@@ -277,20 +277,30 @@ class Opening:
             self._remember(frames[0] if frames else b"", completion.headers().get("x-upstream"), completion.id)
 
     def _remember(self, first: bytes, upstream: str | None, stream_id: str) -> None:
-        keeping = self.plan.dialect.keeping
-        if keeping is None or upstream is None or (answer_id := keeping.answer_id(first)) is None:
+        keeping, parts, owner = self.plan.dialect.keeping, self._parts, self.head.owner
+        if keeping is None or upstream is None:
             return
         known = KnownAnswer(upstream, self._call.model_id, stream_id)
-        self._parts.answer_ids.remember(self.head.owner, answer_id, known)
+        if (answer_id := keeping.answer_id(first)) is not None:
+            parts.answer_ids.remember(owner, answer_id, known)
+        for conversation in {self.plan.request.conversation(), keeping.conversation_id(first)}:
+            if conversation is not None:
+                parts.conversation_ids.remember(owner, conversation, known)
 
-    def _ask_of(self, previous: str) -> Ask:
-        """What is asked for by a request that goes on from this answer: the upstream that has it, and no other.
+    def _ask_of_keeper(self) -> Ask:
+        """What is asked for: of the upstream that keeps what the request goes on from, and of no other.
 
-        Raises `NotFound`.
+        A conversation that did not come up before may be kept by any upstream. Raises `NotFound`.
         """
-        ask, known = self.plan.ask, self._parts.answer_ids.find(self.head.owner, previous)
-        if known is None or known.upstream not in self._parts.in_force.router.upstreams:
-            raise NotFound(f"there is no response {previous[:100]!r} (any more)", param="previous_response_id")
+        ask, request, parts, owner = self.plan.ask, self.plan.request, self._parts, self.head.owner
+        if (name := request.previous_answer()) is not None:
+            what, field, known = "response", "previous_response_id", parts.answer_ids.find(owner, name)
+        elif (name := request.conversation()) is not None and (kept := parts.conversation_ids.find(owner, name)):
+            what, field, known = "conversation", "conversation", kept
+        else:
+            return ask
+        if known is None or known.upstream not in parts.in_force.router.upstreams:
+            raise NotFound(f"there is no {what} {name[:100]!r} (any more)", param=field)
         only = {"providers": [known.upstream], "allow_fallbacks": False}
         return ask._replace(options=ask.options.model_copy(update=only))
 

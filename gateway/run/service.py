@@ -162,6 +162,7 @@ class Service:
             directory=directory,
             hub=self._hub,
             answer_ids=AnswerIds(),
+            conversation_ids=AnswerIds(),
             tasks=self._tasks,
             tracing=self._tracing,
             book=bookkeeping.settle,

@@ -40,6 +40,8 @@ def log_fields(record: Record, lease: Lease | None) -> dict[str, object]:
         "request_id": record.request_id,
         "stream_id": record.id,
         "key": lease.key_id if lease else None,
+        "dialect": record.dialect,
+        "streamed": record.streamed,
         "model": record.model_id,
         "upstream": record.upstream,
         "ending": record.ending,

@@ -5,18 +5,16 @@ of the whole answer.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import orjson
 
 from gateway.simulate.choices import MARK, ChoicesAnswer, error_object
+from gateway.simulate.limit import named_limit
 from gateway.simulate.script import Script
 from gateway.simulate.sse_style import Json
 from gateway.simulate.steps import Facts
-from gateway.simulate.words import count_text_tokens, reasoning_tokens, text_tokens, words
-
-FRAGMENT_CHARS = 8  # characters of a tool call's arguments in one delta
+from gateway.simulate.words import argument_fragments, count_text_tokens, reasoning_tokens, text_tokens, tool_inputs
 
 
 class ChatSimulation:
@@ -34,6 +32,7 @@ class ChatSimulation:
             prompt=orjson.dumps(body.get("messages", [])),
             keep_alive=keep_alive,
             chunked=chunked,
+            max_tokens=named_limit(body, "max_completion_tokens", "max_tokens"),
         )
 
     def answer(self, script: Script, facts: Facts) -> "ChatAnswer":
@@ -90,6 +89,8 @@ class ChatAnswer(ChoicesAnswer):
         return [{"index": 0, "message": message, "finish_reason": self._finish_reason()}]
 
     def _finish_reason(self) -> str:
+        if self._facts.is_cut:
+            return "length"
         return "tool_calls" if self._script.tool_calls else "stop"
 
     def _text(self, member: str, tokens: Iterator[str]) -> Iterator[bytes]:
@@ -108,24 +109,18 @@ class ChatAnswer(ChoicesAnswer):
 def tool_deltas(script: Script) -> list[Json]:
     """The deltas of all tool calls: for each its name, then its arguments in fragments."""
     deltas = []
-    for index, call in enumerate(_tool_calls(script)):
+    for index, (call, given) in enumerate(zip(_tool_calls(script), tool_inputs(script), strict=True)):
         function = {"name": call["function"]["name"], "arguments": ""}
         deltas.append({"index": index, "id": call["id"], "type": "function", "function": function})
-        arguments = call["function"]["arguments"]
-        for start in range(0, len(arguments), FRAGMENT_CHARS):
-            delta: Json = {
-                "index": index,
-                "function": {"arguments": arguments[start : start + FRAGMENT_CHARS]},
-            }
+        for fragment in argument_fragments(given):
+            delta: Json = {"index": index, "function": {"arguments": fragment}}
             deltas.append(delta | {"type": None} if script.null_types else delta)
     return deltas
 
 
 def _tool_calls(script: Script) -> list[Json]:
-    names = words(script.seed)
     calls: list[Json] = []
-    for n in range(script.tool_calls):
-        query = "".join(islice(names, 3)).strip()
-        function = {"name": "lookup", "arguments": orjson.dumps({"query": query, "limit": n + 1}).decode()}
+    for n, given in enumerate(tool_inputs(script)):
+        function = {"name": "lookup", "arguments": orjson.dumps(given).decode()}
         calls.append({"id": f"call_sim_{script.seed}_{n}", "type": "function", "function": function})
     return calls

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.simulate.choices import MARK, ChoicesAnswer, error_object
+from gateway.simulate.limit import named_limit
 from gateway.simulate.script import Script
 from gateway.simulate.sse_style import Json
 from gateway.simulate.steps import Facts
@@ -35,6 +36,7 @@ class CompletionsSimulation:
             prompt=orjson.dumps(prompt),
             keep_alive=keep_alive,
             chunked=chunked,
+            max_tokens=named_limit(body, "max_tokens"),
             alternatives=min(alternatives, MAX_ALTERNATIVES),
         )
 
@@ -79,13 +81,17 @@ class CompletionsAnswer(ChoicesAnswer):
         )
 
     def _finishes(self) -> Iterator[bytes]:
-        return (self._event(index, {"text": ""}, "stop") for index in range(self._facts.alternatives))
+        return (self._event(index, {"text": ""}, self._finish_reason()) for index in range(self._facts.alternatives))
 
     def _count_content(self) -> int:
         return count_text_tokens(self._script) * self._facts.alternatives
 
+    def _finish_reason(self) -> str:
+        return "length" if self._facts.is_cut else "stop"
+
     def _whole_choices(self) -> list[Json]:
-        choice: Json = {"text": "".join(text_tokens(self._script)), "logprobs": None, "finish_reason": "stop"}
+        text = "".join(text_tokens(self._script))
+        choice: Json = {"text": text, "logprobs": None, "finish_reason": self._finish_reason()}
         choices = [{"index": index, **choice} for index in range(self._facts.alternatives)]
         if self._script.reasoning_tokens:
             choices[0]["reasoning_content"] = "".join(reasoning_tokens(self._script))

@@ -5,17 +5,23 @@ message. The events around a block come in one piece with its first token, or wi
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import orjson
 
+from gateway.simulate.limit import named_limit
 from gateway.simulate.script import Script
 from gateway.simulate.sse_style import Json, SseStyle
 from gateway.simulate.steps import Facts
-from gateway.simulate.words import answer_digest, count_text_tokens, reasoning_tokens, text_tokens, words
+from gateway.simulate.words import (
+    answer_digest,
+    argument_fragments,
+    count_text_tokens,
+    reasoning_tokens,
+    text_tokens,
+    tool_inputs,
+)
 
-FRAGMENT_CHARS = 8  # characters of a tool's input in one delta
 SIGNATURE = "c2ltdWxhdGVk"  # of the thoughts
 _MARK = "\0"  # stands for the token in a template event
 
@@ -137,7 +143,7 @@ class MessageAnswer:
         script = self._script
         if not script.tool_calls:
             return script.reasoning_tokens + count_text_tokens(script)
-        return script.reasoning_tokens + sum(1 + len(_fragments(use)) for use in _tool_uses(script))
+        return script.reasoning_tokens + sum(1 + len(argument_fragments(given)) for given in tool_inputs(script))
 
     def document(self) -> bytes:
         """The whole message."""
@@ -165,6 +171,8 @@ class MessageAnswer:
         return {name: value for name, value in message.items() if name not in self._script.omit}
 
     def _stop_reason(self) -> str:
+        if self._facts.is_cut:
+            return "max_tokens"
         return "tool_use" if self._script.tool_calls else "end_turn"
 
     def _usage(self, output_tokens: int) -> Json:
@@ -183,7 +191,7 @@ class MessageAnswer:
                 "content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": ""}
             )
             yield start + empty
-            yield from self._deltas(index, "input_json_delta", "partial_json", iter(_fragments(use)))
+            yield from self._deltas(index, "input_json_delta", "partial_json", iter(argument_fragments(use["input"])))
             before = self._block_stop(index)
 
     def _deltas(self, index: int, kind: str, member: str, tokens: Iterator[str]) -> Iterator[bytes]:
@@ -252,6 +260,7 @@ def _facts(body: Mapping[str, Any], *, stream: bool, keep_alive: bool, chunked: 
         prompt=orjson.dumps([body.get("system", ""), body.get("messages", []), body.get("tools", [])]),
         keep_alive=keep_alive,
         chunked=chunked,
+        max_tokens=named_limit(body, "max_tokens"),
     )
 
 
@@ -261,19 +270,10 @@ def _prompt_tokens(facts: Facts) -> int:
 
 def _tool_uses(script: Script) -> list[Json]:
     """The blocks of all uses of tools."""
-    names = words(script.seed)
-    uses: list[Json] = []
-    for n in range(script.tool_calls):
-        query = "".join(islice(names, 3)).strip()
-        found = {"query": query, "limit": n + 1}
-        uses.append({"type": "tool_use", "id": f"toolu_sim_{script.seed}_{n}", "name": "lookup", "input": found})
-    return uses
-
-
-def _fragments(use: Json) -> list[str]:
-    """The input of a tool in pieces of JSON."""
-    text = orjson.dumps(use["input"]).decode()
-    return [text[start : start + FRAGMENT_CHARS] for start in range(0, len(text), FRAGMENT_CHARS)]
+    return [
+        {"type": "tool_use", "id": f"toolu_sim_{script.seed}_{n}", "name": "lookup", "input": given}
+        for n, given in enumerate(tool_inputs(script))
+    ]
 
 
 def _error(status: int) -> Json:

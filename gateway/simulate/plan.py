@@ -12,6 +12,7 @@ from http import HTTPStatus
 from itertools import chain
 
 from gateway.simulate.dialect import SimulatedAnswer, SimulatedDialect
+from gateway.simulate.limit import within_limit
 from gateway.simulate.script import Script
 from gateway.simulate.sse_style import BOM, SseStyle
 from gateway.simulate.steps import Close, End, Facts, Reset, Send, Stall, Step
@@ -41,6 +42,7 @@ def plan(script: Script, facts: Facts, dialect: SimulatedDialect) -> Iterator[St
         return iter((Stall(0.0),))
     if script.is_error:
         return _refusal(script, facts, dialect)
+    script, facts = within_limit(script, facts)
     answer = dialect.answer(script, facts)
     return _streamed(script, facts, answer) if facts.stream else _document(script, facts, dialect, answer)
 

@@ -5,8 +5,10 @@ The invariant: nothing that the provider starts outlives `close()`.
 """
 
 import asyncio
+import os
 import ssl as tls
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qs
 
@@ -23,6 +25,7 @@ from gateway.simulate.feed import feed
 from gateway.simulate.likeness import LikeChat, likeness
 from gateway.simulate.messages import COUNT_TOKENS, MESSAGES
 from gateway.simulate.plan import plan, whole
+from gateway.simulate.response_store import ResponseStore
 from gateway.simulate.responses import RESPONSES
 from gateway.simulate.script import Script
 from gateway.simulate.steps import Step
@@ -56,6 +59,8 @@ class Provider:
         self._dialects = {} if like else {dialect.path: dialect for dialect in dialects}
         self._methods = _CONTROL if like else _METHODS
         self._tally = Tally()
+        self._salt = os.urandom(8)  # no two providers give an answer the same id
+        self._kept = ResponseStore()
         self._connections: set[ClientConnection] = set()
         self._closed = False
         self._all_lost = asyncio.Event()
@@ -156,9 +161,11 @@ class Provider:
         return ScriptedAnswer(whole(200, answer, keep_alive=request.keep_alive))
 
     def _play(self, request: Request, path: str, query: str) -> ScriptedAnswer:
-        """The answer of the real provider that is played. Raises `NotFound` if none is."""
+        """The answer at any other path: a kept response, or that of the real provider. Raises `NotFound`."""
         like = self._like
         if like is None:
+            if RESPONSES.path in self._dialects and (kept := self._kept.answer(request.method, path)) is not None:
+                return ScriptedAnswer(whole(200, kept, keep_alive=request.keep_alive))
             raise NotFound(f"The simulated provider has no {path}.")
         refusal = like.refusal(request.method, path, query, request.headers, request.body)
         if refusal is not None:
@@ -178,6 +185,9 @@ class Provider:
             script = _laid_over(script, body["simulate"], param="simulate")
         number = self._tally.on_request(request.headers, body)
         facts = dialect.facts(body, keep_alive=request.keep_alive, chunked=request.chunked)
+        facts = replace(facts, salt=b"%b%d" % (self._salt, number))
+        if dialect is RESPONSES and body.get("store") is not False:
+            self._kept.add(script, facts)
         steps: Iterator[Step] = plan(settled(script, number), facts, dialect)
         return ScriptedAnswer(steps, number)
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.simulate.chat import CHAT, tool_deltas
+from gateway.simulate.limit import named_limit
 from gateway.simulate.script import Script
 from gateway.simulate.sse_style import Json, SseStyle
 from gateway.simulate.steps import Facts
@@ -20,9 +21,7 @@ CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any
 # The members of every response that say nothing here.
 _USUAL: Json = {
     "background": False,
-    "incomplete_details": None,
     "instructions": None,
-    "max_output_tokens": None,
     "metadata": {},
     "parallel_tool_calls": True,
     "previous_response_id": None,
@@ -52,6 +51,7 @@ class ResponsesSimulation:
             prompt=orjson.dumps([body.get("instructions"), body.get("input", [])]),
             keep_alive=keep_alive,
             chunked=chunked,
+            max_tokens=named_limit(body, "max_output_tokens"),
         )
 
     def answer(self, script: Script, facts: Facts) -> "SimulatedResponse":
@@ -78,6 +78,11 @@ class SimulatedResponse:
         self._number = 0
         self._items: list[Json] = []  # those that are complete
         self._waiting = b""  # events that go out with the next token
+
+    @property
+    def id(self) -> str:
+        """The id of the response."""
+        return self._id("resp")
 
     def opening(self) -> Iterator[bytes]:
         """The events that announce the response."""
@@ -107,7 +112,7 @@ class SimulatedResponse:
             calls = self._script.tool_calls
             yield self._waiting + (self._end_of_call(calls - 1) if calls else self._end_of_message())
         if self._script.done:
-            yield self._event("response.completed", response=self._response("completed"))
+            yield self._event(f"response.{self._end}", response=self._response(self._end))
 
     def error(self) -> bytes:
         """The event of an error, and the end of a response that failed. No other event follows."""
@@ -131,7 +136,12 @@ class SimulatedResponse:
         if script.reasoning_tokens:
             self._items.append(self._reasoning_item())
         self._items += [self._call_item(n) for n in range(script.tool_calls)] or [self._message_item()]
-        return orjson.dumps(self._response("completed"))
+        return orjson.dumps(self._response(self._end))
+
+    @property
+    def _end(self) -> str:
+        """The status of a response that ends as it should."""
+        return "incomplete" if self._facts.is_cut else "completed"
 
     # --- items
 
@@ -191,7 +201,7 @@ class SimulatedResponse:
     def _message_item(self) -> Json:
         text = "".join(text_tokens(self._script))
         part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-        item = {"id": self._id("msg"), "type": "message", "role": "assistant", "status": "completed"}
+        item = {"id": self._id("msg"), "type": "message", "role": "assistant", "status": self._end}
         return {**item, "content": [part]}
 
     def _call_item(self, number: int) -> Json:
@@ -222,9 +232,9 @@ class SimulatedResponse:
         return self._style.encode(payload, kind)
 
     def _response(self, status: str) -> Json:
-        script, is_over = self._script, status == "completed"
+        script, is_over = self._script, status == self._end
         response: Json = {
-            "id": self._id("resp"),
+            "id": self.id,
             "object": "response",
             "created_at": CREATED,
             "status": status,
@@ -232,6 +242,8 @@ class SimulatedResponse:
             "model": self._facts.model,
             "output": list(self._items),
             **_USUAL,
+            "max_output_tokens": self._facts.max_tokens,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
             "usage": self._usage() if is_over and script.usage != "never" else None,
         }
         for name in script.omit:

@@ -57,6 +57,8 @@ class Facts:
     """What a plan must know of a request.
 
     `prompt`: the messages in any encoding; its length stands for tokens. `alternatives`: the answers asked for.
+    `max_tokens`: the limit that the request names; `is_cut`: whether the answer is shorter because of it.
+    `salt`: what makes the ids of this answer differ from those of every other answer.
     """
 
     model: str = "sim"
@@ -66,3 +68,6 @@ class Facts:
     keep_alive: bool = True
     chunked: bool = True  # HTTP/1.0 clients know no chunks
     alternatives: int = 1
+    max_tokens: int | None = None
+    is_cut: bool = False
+    salt: bytes = b""

@@ -7,10 +7,14 @@ import hashlib
 import re
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
+
+import orjson
 
 from gateway.simulate.script import Script
 from gateway.simulate.steps import Facts
 
+FRAGMENT_CHARS = 8  # characters of a tool's arguments in one delta
 SEPARATORS = ("\u2028", "\u2029", "\u0085")
 WORDS = re.findall(
     r"\w+",
@@ -50,9 +54,21 @@ def count_text_tokens(script: Script) -> int:
     return script.tokens if script.text is None else len(_split(script.text))
 
 
+def tool_inputs(script: Script) -> list[dict[str, Any]]:
+    """The arguments of each call of a tool that the script asks for."""
+    names = words(script.seed)
+    return [{"query": "".join(islice(names, 3)).strip(), "limit": n + 1} for n in range(script.tool_calls)]
+
+
+def argument_fragments(given: dict[str, Any]) -> list[str]:
+    """The arguments of one call in pieces of JSON."""
+    text = orjson.dumps(given).decode()
+    return [text[start : start + FRAGMENT_CHARS] for start in range(0, len(text), FRAGMENT_CHARS)]
+
+
 def answer_digest(script: Script, facts: Facts) -> str:
-    """The name of an answer, in 16 hexadecimal digits: a digest of seed, model and prompt."""
-    seen = b"\0".join((str(script.seed).encode(), facts.model.encode(), facts.prompt))
+    """The name of an answer, in 16 hexadecimal digits: a digest of seed, model, prompt and salt."""
+    seen = b"\0".join((str(script.seed).encode(), facts.model.encode(), facts.prompt, facts.salt))
     return hashlib.blake2b(seen, digest_size=8).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""Pure: the answers that clients may ask for again by the ids that upstreams gave them.
+"""Pure: the answers that clients may ask for again, or the conversations that they go on with, by upstreams' ids.
 
-In: ids, whose answers they are, and who made them. Out: what is known of an id, for its owner alone. The invariant:
-memory is bounded, since only the newest `MAX_IDS` are known; and the collector of cyclic garbage does not walk over
-them, since it tracks no plain tuple of text.
+In: ids, whose they are, and which upstream made them. Out: what is known of an id, for its owner alone. The
+invariant: memory is bounded, since only the newest `MAX_IDS` are known; and the collector of cyclic garbage does not
+walk over them, since it tracks no plain tuple of text.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ MAX_ID_CHARACTERS = 256
 
 
 class KnownAnswer(NamedTuple):
-    """An answer that has an id. `stream_id`: of the stream that holds it; "" for an answer that was not streamed."""
+    """An answer, or a conversation, that has an id. `stream_id`: of the answer's stream; "" if it has none."""
 
     upstream: str
     model_id: str
@@ -20,7 +20,7 @@ class KnownAnswer(NamedTuple):
 
 
 class AnswerIds:
-    """The answers by their owners and ids."""
+    """The answers, or the conversations, by their owners and ids."""
 
     def __init__(self, max_ids: int = MAX_IDS) -> None:
         self._max_ids = max_ids

@@ -20,12 +20,16 @@ from gateway.errors import (
     UpstreamUnable,
 )
 from gateway.upstream.fault_words import (
+    ACCESS,
     BAD_REQUEST,
     CREDENTIAL,
     CREDIT,
     LIMIT,
     MODERATION,
     NO_MODEL,
+    NOT_FOUND,
+    PAYMENT,
+    TOO_LARGE,
     TOO_LONG,
     FaultWords,
     plain,
@@ -42,6 +46,10 @@ _STATUS_OF = (
     (CREDENTIAL, 401),
     (LIMIT, 429),
     (NO_MODEL, 404),
+    (NOT_FOUND, 404),
+    (ACCESS, 403),
+    (PAYMENT, 402),
+    (TOO_LARGE, 413),
     *((fault, 400) for fault in (CREDIT, MODERATION, TOO_LONG, BAD_REQUEST)),
 )
 

@@ -102,6 +102,7 @@ MODERATION = FaultWords.of(
         "content_filter",
         "content_filtered",
         "content_policy_violation",
+        "image_content_policy_violation",
         "moderation_blocked",
         "moderation",
         "data_inspection_failed",
@@ -152,6 +153,33 @@ NO_MODEL = FaultWords.of(
     words=[],
 )
 
+# What the request names is not there: a file, an endpoint, or a model under the name that it is called by.
+NOT_FOUND = FaultWords.of(
+    codes=["not_found_error", "not_found", "NOT_FOUND", "NotFoundError", "resource_not_found", "ResourceNotFound"],
+    words=[],
+)
+
+# The upstream knows the gateway's key, and does not let it do what was asked.
+ACCESS = FaultWords.of(
+    codes=[
+        "permission_error",
+        "permission_denied",
+        "PERMISSION_DENIED",
+        "PermissionDeniedError",
+        "insufficient_permissions",
+        "forbidden",
+        "AccessDeniedException",
+        "AccessDenied",
+    ],
+    words=[],
+)
+
+# The upstream wants to be paid first, as Anthropic tells it.
+PAYMENT = FaultWords.of(codes=["billing_error"], words=[])
+
+# The request has too many bytes.
+TOO_LARGE = FaultWords.of(codes=["request_too_large", "payload_too_large"], words=[])
+
 # The gateway asks too much of the upstream for now.
 LIMIT = FaultWords.of(
     codes=[
@@ -188,6 +216,20 @@ BAD_REQUEST = FaultWords.of(
         "invalid_parameter",
         "InvalidParameter",
         "ValidationException",
+        "invalid_prompt",  # this and what follows: the codes of a response that failed
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_base64_image",
+        "invalid_image_url",
+        "invalid_image_mode",
+        "image_too_large",
+        "image_too_small",
+        "image_parse_error",
+        "image_file_too_large",
+        "image_file_not_found",
+        "unsupported_image_media_type",
+        "empty_image_file",
+        "failed_to_download_image",
         "2013",  # MiniMax
     ],
     words=[],

@@ -51,7 +51,12 @@ def growth() -> dict[str, Any]:
     return {"bench": "growth", **FACTS, "options": {}, "curves": dict.fromkeys(("streams", "subscribers"), curve)}
 
 
-REPORTS = {"relay": relay(), "fanout": fanout(), "ttft": ttft(), "growth": growth()}
+def requests_cost() -> dict[str, Any]:
+    peers = {"gateway": {"us": spread(700.0), "us_vs_nginx": spread(7.0)}, "nginx": {"us": spread(100.0)}}
+    return {"bench": "requests", **FACTS, "options": {"only": ["cost"]}, "cost": {"10": {"peers": peers}}}
+
+
+REPORTS = {"relay": relay(), "fanout": fanout(), "ttft": ttft(), "growth": growth(), "requests.cost": requests_cost()}
 
 
 def test_the_text_has_every_row_the_spread_the_machine_and_who_failed() -> None:
@@ -62,6 +67,8 @@ def test_the_text_has_every_row_the_spread_the_machine_and_who_failed() -> None:
     assert "| A processor, 2 cores, Linux 6.1 | abc with changes | 2026-11-21 |" in text
     assert "- **aiohttp+uvloop failed**: no port" in text
     assert "**MISSED**" in text
+    assert "## requests.cost" in text
+    assert "| 10, gateway | 700" in text
     assert "![CPU per relayed event](relay.svg)" in text
     assert "fanout.svg" not in text
     assert "| streams | 1.00 | 1.30 | - |" in text
@@ -102,7 +109,9 @@ def test_the_report_is_written_beside_the_results(tmp_path: Path, capsys: pytest
     (tmp_path / "relay.json").write_text(json.dumps(relay()))
     assert report.write(tmp_path) == 0
     assert (tmp_path / "report.md").read_text().startswith("# Results")
-    assert "1 of 10 benches, 1 pictures" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert told.out.startswith("DESIGN.md section 7")
+    assert "1 of 13 runs, 1 pictures" in told.err
 
 
 def test_without_matplotlib_the_text_is_written_and_the_extra_is_named(

@@ -30,11 +30,13 @@ def fanout(single_vs_c: float = 0.9) -> dict[str, Any]:
         "single_per_cpu_s_vs_nchan": spread(1.6),
         "burst_per_cpu_s": spread(1.2e7),
         "burst_per_cpu_s_vs_nchan": spread(30),
+        "pss_kib": spread(0.4),
     }
-    most = {"latency_p99_ms": spread(75)}
+    most = {"latency_p99_ms": spread(75), "pss_kib": spread(0.5)}
+    nchan = {"single_per_cpu_s_vs_c": spread(0.5), "pss_kib": spread(10)}
     feed = {"single_per_cpu_s_vs_gateway": spread(0.99)}
     sizes = {
-        "1000": {"peers": {"gateway": crowd}},
+        "1000": {"peers": {"gateway": crowd, "nchan": nchan}},
         "10000": {"peers": {"gateway": most, "feed": feed}, "faults": 0.0},
     }
     return {"bench": "fanout", "options": {"rate": 20.0}, "sizes": sizes}
@@ -62,7 +64,7 @@ def test_a_figure_at_its_limit_has_met_it(value: float, word: str) -> None:
 
 
 def test_all_figures_of_a_whole_fanout_report_are_found() -> None:
-    assert [found.word for found in of_bench("fanout", fanout())] == [MET] * 7
+    assert [found.word for found in of_bench("fanout", fanout())] == [MET] * 9
 
 
 def test_a_missing_peer_is_named() -> None:
@@ -163,4 +165,19 @@ def test_a_broken_storm_tells_its_failure() -> None:
 
 def test_a_verdict_becomes_cells() -> None:
     found = verdict(fanout(), "bursts to 1,000, deliveries")
-    assert found.cells == ["bursts to 1,000, deliveries per CPU s", ">= 10,000,000", "12,000,000", MET]
+    assert found.cells == ["bursts to 1,000, deliveries per CPU s", ">= 10,000,000", "12,000,000", MET, ""]
+
+
+def test_what_the_peers_of_the_same_run_have_reached_stands_beside_a_verdict() -> None:
+    assert verdict(fanout(), "of the C loop's").cells[-1] == "nchan 0.5"
+    kinds = {"before_fin": {"p99_ms": 0.5}, "mid_rst": {"p99_ms": 0.75}}
+    peers = {name: {"alone": kinds} for name in ("gateway", "nginx")}
+    report = {"bench": "abort", "options": {}, "peers": peers | {"direct": {}}}
+    assert verdict(report, "last subscriber closes").beside == "nginx 0.75"
+
+
+def test_rows_of_a_bench_with_parts_are_judged_by_the_run_of_their_part() -> None:
+    kept = {"bench": "requests", "options": {"kept_seconds": 46.0}, "kept": {"gateway": {"pause_ms": 8.0}}}
+    found = {found.row.bench: found.word for found in judge({"requests.kept": kept}, {}, rows()) if found.word == MET}
+    assert found == {"requests.kept": MET}
+    assert verdict(kept, "the longest pause").word == MET  # the bench alone, whichever parts it was asked for

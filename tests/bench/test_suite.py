@@ -13,11 +13,11 @@ from bench import suite
 from bench.kit import machine
 from bench.kit.command import specs
 from bench.rows import rows
-from bench.suite import ALL, BENCHES, Suite, chosen
+from bench.suite import ALL, BENCHES, PARTS, UNITS, Suite, chosen
 
 
 def test_every_row_belongs_to_a_bench_of_the_suite_and_every_bench_has_tables() -> None:
-    assert {row.bench for row in rows()} == set(BENCHES)
+    assert {row.bench for row in rows()} == set(UNITS)
     assert all(specs()[name]["tables"] for name in [*BENCHES, "micro", "compare"])
 
 
@@ -53,6 +53,16 @@ def test_rounds_that_were_asked_for_win_over_those_of_a_short_run() -> None:
     quick = specs()["relay"]["quick"]
     assert suite.options(BENCHES["relay"]) == [*quick, "--rounds", "4", "--litellm", "py"]
     assert suite.options(BENCHES["storm"]) == []
+
+
+def test_a_bench_with_parts_is_a_run_for_each_part_that_is_asked_for() -> None:
+    assert [*BENCHES["requests"].units()] == [f"requests.{part}" for part in PARTS]
+    assert BENCHES["requests"].units(["kept", "cost"]) == {
+        "requests.cost": ["--only", "cost"],
+        "requests.kept": ["--only", "kept"],
+    }
+    assert BENCHES["relay"].units(["cost"]) == {"relay": []}
+    assert set(PARTS) == set(specs()["requests"]["options"]["only"]["among"])
 
 
 def test_only_a_bench_that_takes_further_gateways_is_given_them() -> None:

@@ -1,7 +1,6 @@
 """Claude Code, unattended, against a simulated provider: it completes a session, and gets over what breaks."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.agents import installed_agent
+from tests.kit.agents import begin_session, end_session, installed_agent
 from tests.kit.completions import CLIENT_KEY, QUICK
 from tests.kit.gateway import LocalGateway
 from tests.kit.messages import PAIR, messages_gateway
@@ -21,7 +20,6 @@ PACKAGE, VERSION = "@anthropic-ai/claude-code", "2.1.197"
 SECONDS = 100
 WORDS = "The heron says that the river is high."
 ANSWER = {**QUICK, "text": WORDS}
-NOWHERE = "http://127.0.0.1:9"  # the proxy for whatever it asks of other hosts
 
 Begin = Callable[[str], "subprocess.Popen[str]"]
 
@@ -39,30 +37,23 @@ def begin(origin: LocalGateway, tmp_path: Path) -> Iterator[Begin]:
     """Begins a session with one prompt."""
     program = installed_agent(PACKAGE, VERSION, "claude")
     environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
         "ANTHROPIC_BASE_URL": origin.url.removesuffix("/v1"),
         "ANTHROPIC_API_KEY": CLIENT_KEY,
         "ANTHROPIC_SMALL_FAST_MODEL": PAIR,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
-        "HTTPS_PROXY": NOWHERE,
-        "NO_PROXY": "127.0.0.1",
     }
     begun = list[subprocess.Popen[str]]()
 
     def begin(prompt: str) -> "subprocess.Popen[str]":
         command = [str(program), "-p", prompt, "--output-format", "json", "--model", PAIR]
-        pipe = subprocess.PIPE
-        session = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
+        session = begin_session(command, tmp_path, **environment)
         begun.append(session)
         return session
 
     yield begin
     for session in begun:
-        if session.poll() is None:
-            session.kill()
-            session.wait()
+        end_session(session)
 
 
 def result(session: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Codex, unattended, against a simulated provider: it completes a session, and gets over what breaks."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.agents import installed_agent
+from tests.kit.agents import begin_session, end_session, installed_agent
 from tests.kit.completions import CLIENT_KEY, QUICK
 from tests.kit.gateway import LocalGateway
 from tests.kit.responses import responses_gateway
@@ -25,8 +24,8 @@ PROMPT = "What does the heron say?"
 WORDS = "The heron says that the river is high."
 ANSWER = {**QUICK, "text": WORDS}
 SLOW = {**QUICK, "ttft_ms": 1000}  # slow enough for a test to say what the next answer is
-NOWHERE = "http://127.0.0.1:9"  # the proxy for whatever it asks of other hosts
 SETTINGS = """
+check_for_update_on_startup = false
 model_provider = "rivergate"
 [model_providers.rivergate]
 name = "Rivergate"
@@ -53,30 +52,17 @@ def begin(origin: LocalGateway, tmp_path: Path) -> Iterator[Begin]:
     """Begins a session with one prompt."""
     program = installed_agent(PACKAGE, VERSION, "codex")
     (tmp_path / "config.toml").write_text(SETTINGS.format(url=origin.url))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "CODEX_HOME": str(tmp_path),
-        "RIVERGATE_KEY": CLIENT_KEY,
-        "HTTPS_PROXY": NOWHERE,
-        "NO_PROXY": "127.0.0.1",
-    }
     begun = list[subprocess.Popen[str]]()
 
     def begin(model: str = MODEL) -> "subprocess.Popen[str]":
         command = [str(program), *UNATTENDED, "-m", model, PROMPT]
-        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        session = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdin=nothing, stdout=pipe, stderr=pipe, text=True
-        )
+        session = begin_session(command, tmp_path, CODEX_HOME=str(tmp_path), RIVERGATE_KEY=CLIENT_KEY)
         begun.append(session)
         return session
 
     yield begin
     for session in begun:
-        if session.poll() is None:
-            session.kill()
-            session.wait()
+        end_session(session)
 
 
 def events(session: "subprocess.Popen[str]") -> list[dict[str, Any]]:

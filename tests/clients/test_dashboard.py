@@ -226,9 +226,10 @@ def test_the_text_of_a_stream_of_any_dialect_is_shown(
             answer = call(gateway, "POST", f"/v1/streams?dialect={dialect}", told)
             assert answer.status == 201
             stream = json.loads(answer.body)
-            choose(page, stream)
+            row = choose(page, stream)
             wait_for_text(page, "#watched-about", "ended: completed")
             page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(50))
+            assert row.locator("[data-label=Upstream] small").inner_text() == dialect
             assert json.loads(call(gateway, "GET", f"/v1/streams/{stream['id']}").body)["dialect"] == dialect
     finally:
         gateway.close()

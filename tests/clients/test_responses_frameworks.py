@@ -17,6 +17,8 @@ pytestmark = pytest.mark.deep
 FOLDER = Path(__file__).parent / "frameworks"
 WHOLE_TEXT = text(8)
 HEDGING = "[ttft]\nhedge_after = 300\nhedge_max_share = 1\n" + ORDERED
+# The package of each generation of the AI SDK, and its provider for OpenAI.
+AI_SDKS = {"ai_sdk_6": ("ai", "@ai-sdk/openai"), "ai_sdk_7": ("ai-7", "ai-sdk-openai-4")}
 
 Told = dict[str, Any]
 
@@ -32,12 +34,12 @@ def gateway(logs: Path, upstreams: Upstreams, alpha: Upstream) -> Iterator[Local
     gone.close()
 
 
-@pytest.fixture(scope="module", params=["ai_sdk", "langchain", "openai_agents", "pydantic_ai"])
+@pytest.fixture(scope="module", params=[*AI_SDKS, "langchain", "openai_agents", "pydantic_ai"])
 def told(request: pytest.FixtureRequest, gateway: LocalGateway) -> Told:
     """What came of each scenario; a framework runs them in one process, since to import it takes seconds."""
-    if request.param == "ai_sdk":
+    if request.param in AI_SDKS:
         node: Callable[..., Told] = request.getfixturevalue("node")
-        return node("ai_sdk_responses.mjs", gateway.url)
+        return node("ai_sdk_responses.mjs", *AI_SDKS[request.param], gateway.url)
     name = "langchain" if request.param == "langchain" else "frameworks"
     python = installed_python(name, FOLDER.parent / name / "requirements.txt")
     found: Told = told_by(python, FOLDER / "scenarios.py", f"with_{request.param}", gateway.url)

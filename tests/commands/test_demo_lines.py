@@ -10,11 +10,14 @@ from gateway.commands.demo_lines import RequestLines
 
 ENDED: dict[str, Any] = {
     "request_id": "req_1",
+    "dialect": "messages",
+    "streamed": True,
     "model": "demo",
     "upstream": "swift",
     "ending": "completed",
     "ttft_ms": 120.4,
     "duration_ms": 1234.5,
+    "prompt_tokens": 7,
     "completion_tokens": 42,
     "cost_usd": "0.0000264",
     "attempts": ["swift:won"],
@@ -35,14 +38,15 @@ def printed(*events: tuple[str, dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({}, "demo from swift: completed, first token after 120 ms, 42 tokens in 1.2 s, 0.0000264 USD"),
+        ({}, "messages: demo from swift: completed, first token after 120 ms, 42 tokens in 1.2 s, 0.0000264 USD"),
         (
             {"attempts": ["broken:upstream_error", "swift:won"], "cost_usd": "9E-7"},
-            "demo from swift (after broken): completed, first token after 120 ms, 42 tokens in 1.2 s, 0.0000009 USD",
+            "messages: demo from swift (after broken): completed, first token after 120 ms, "
+            "42 tokens in 1.2 s, 0.0000009 USD",
         ),
         (
             {"attempts": ["swift:lost"], "ending": "abandoned", "ttft_ms": None, "completion_tokens": 0},
-            "demo from swift: abandoned, 0 tokens in 1.2 s, 0.0000264 USD",
+            "messages: demo from swift: abandoned, 0 tokens in 1.2 s, 0.0000264 USD",
         ),
         (
             {
@@ -53,11 +57,16 @@ def printed(*events: tuple[str, dict[str, Any]]) -> list[str]:
                 "completion_tokens": None,
                 "cost_usd": None,
             },
-            "demo from broken: upstream error",
+            "messages: demo from broken: upstream error",
         ),
         (
             {"model": "a\x1b[31m\nb", "cost_usd": None, "ttft_ms": None},
-            "a\\x1b[31m\\nb from swift: completed, 42 tokens in 1.2 s",
+            "messages: a\\x1b[31m\\nb from swift: completed, 42 tokens in 1.2 s",
+        ),
+        ({"streamed": False}, "messages: demo from swift: completed, 42 tokens in 1.2 s, 0.0000264 USD"),
+        (
+            {"dialect": "embeddings", "streamed": False, "completion_tokens": 0},
+            "embeddings: demo from swift: completed, 7 tokens read in 1.2 s, 0.0000264 USD",
         ),
     ],
 )

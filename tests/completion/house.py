@@ -92,6 +92,7 @@ class House:
             directory=LocalDirectory(self.hub),
             hub=self.hub,
             answer_ids=AnswerIds(),
+            conversation_ids=AnswerIds(),
             tasks=self.tasks,
             tracing=NoTracing(),
             book=self._book,

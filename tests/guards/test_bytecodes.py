@@ -1,4 +1,4 @@
-"""What a request costs, as counts of bytecodes and wake-ups, never as times: a cost that was removed stays away.
+"""What a request costs, as counts of bytecodes, blocks of memory and wake-ups, never as times.
 
 Each bound is the value that was reached and 2 %. Whoever brings a count down brings its bound down, too.
 """
@@ -8,7 +8,8 @@ import logging
 import resource
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import uvloop
 from gateway.access.settling import GATHER_SECONDS
 from gateway.config import Config
 from gateway.run.service import Service
+from tests.kit.allocations import Allocations, play_apart
 from tests.kit.bytecodes import Bytecodes
 from tests.kit.chain import HEAD, POST, Client, Run
 from tests.kit.completions import MODEL
@@ -29,6 +31,7 @@ FIRST, BEHIND_THE_FIRST, ENDING = "the first token", "the tokens behind the firs
 PHASES = (FIRST, BEHIND_THE_FIRST, ENDING)
 WHOLE = "the whole request"
 BOUNDS = {BEHIND_THE_FIRST: 790, ENDING: 4_945, WHOLE: 12_340}  # bytecodes of one request with CPython 3.11
+BLOCKS = {FIRST: 395, ENDING: 235, WHOLE: 655}  # blocks of memory that one request takes with CPython 3.11
 MARGIN = 1.0 if sys.version_info[:2] == (3, 11) else 1.25  # other versions have other bytecodes
 # What works by the clock, so that its share differs from run to run.
 BY_THE_CLOCK = ("access/settling.py", "access/books_thread.py", "observe/loop_lag.py", "upstream/pace.py")
@@ -76,9 +79,29 @@ class Scene:
     """A gateway between one client and one upstream, both of which keep their connections."""
 
     def __init__(self, client: Client, upstream: socket.socket) -> None:
-        self.counts = Bytecodes()
+        self.counts: Bytecodes | Allocations = Bytecodes()
         self._client = client
         self._upstream = upstream
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, folder: Path) -> AsyncIterator["Scene"]:
+        """A gateway that has imported, learned and filled its caches with the first requests."""
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            service = Service(settings(folder, listening.getsockname()[1]))
+            await service.start()
+            client = await Client.open(service.port, POST)
+            upstream, _ = await loop.sock_accept(listening)
+            with client.socket, upstream:
+                upstream.setblocking(False)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                scene = cls(client, upstream)
+                for number in range(WARM):
+                    await scene.answer(number)
+                yield scene
+            await service.stop()
 
     async def answer(self, number: int) -> None:
         """Answer one request with four tokens, each of which is a read of its own, and an end that is one read."""
@@ -101,38 +124,39 @@ class Scene:
         await asyncio.sleep(PAUSE)
 
 
-async def counted(folder: Path) -> tuple[Bytecodes, float]:
-    """The counts of `COUNTED` requests, and the seconds that they took."""
-    loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        service = Service(settings(folder, listening.getsockname()[1]))
-        await service.start()
-        client = await Client.open(service.port, POST)
-        upstream, _ = await loop.sock_accept(listening)
-        with client.socket, upstream:
-            upstream.setblocking(False)
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            scene = Scene(client, upstream)
-            for number in range(WARM):
-                await scene.answer(number)
-            scene.counts, began = Bytecodes(), loop.time()
-            with scene.counts.counting():
+def test_a_request_executes_no_more_bytecodes_and_wakes_the_ledger_no_more_often(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        counts = Bytecodes()
+        async with Scene.open(tmp_path) as scene:
+            loop = asyncio.get_running_loop()
+            scene.counts, began = counts, loop.time()
+            with counts.counting():
                 for number in range(WARM, WARM + COUNTED):
                     await scene.answer(number)
             seconds = loop.time() - began
-        await service.stop()
-    return scene.counts, seconds
-
-
-def test_a_request_executes_no_more_bytecodes_and_wakes_the_ledger_no_more_often(run: Run, tmp_path: Path) -> None:
-    async def main() -> None:
-        counts, seconds = await counted(tmp_path)
         found = {phase: counts.executed(phase, BY_THE_CLOCK) / COUNTED for phase in PHASES}
         found[WHOLE] = sum(found.values())
         assert all(found[phase] <= bound * MARGIN for phase, bound in BOUNDS.items()), found
         # However many requests there are, their records are written in batches.
         # A coroutine that waits once is called and resumed: two calls a batch.
         assert counts.calls("access/books_thread.py:BooksThread.settle") <= 2 * (seconds / GATHER_SECONDS + 1)
+
+    run(main())
+
+
+def test_a_request_takes_no_more_blocks_of_memory(run: Run, tmp_path: Path) -> None:
+    async def play(scene: Scene, counts: Allocations) -> None:
+        for number in range(WARM, WARM + COUNTED):
+            with counts.counted_round():
+                await scene.answer(number)
+
+    async def main() -> None:
+        async with Scene.open(tmp_path) as scene:
+            with Allocations.counting(tmp_path) as counts:
+                scene.counts = counts
+                await play_apart(play(scene, counts))
+        found = {phase: counts.typical(phase) for phase in PHASES}
+        found[WHOLE] = sum(found.values())
+        assert all(0 < found[phase] <= bound * MARGIN for phase, bound in BLOCKS.items()), found
 
     run(main())

@@ -181,7 +181,7 @@ def test_a_long_input_goes_upstream_as_it_came_and_holds_up_nobody(stage: Stage,
     [
         (COMPLETIONS, {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}, "prompt"),
         (COMPLETIONS, {"model": MODEL, "input": "hi"}, "prompt"),
-        (EMBEDDINGS, {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}, "input"),
+        (EMBEDDINGS, {"model": MODEL, "prompt": "hi"}, "input"),
         ("/v1/chat/completions", {"model": MODEL, "prompt": "hi"}, "messages"),
     ],
 )

@@ -1,16 +1,20 @@
-"""Programs that write code with a model, installed from npm once, outside of the repository."""
+"""Programs that write code with a model: installed from npm once, and run without a network."""
 
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 INSTALL_SECONDS = 110
+NOWHERE = "http://127.0.0.1:9"  # the proxy for whatever a program asks of other hosts
 
 
 def installed_agent(package: str, version: str, program: str) -> Path:
@@ -26,6 +30,30 @@ def installed_agent(package: str, version: str, program: str) -> Path:
             (folder / "package.json").write_bytes(content)
             _install(folder)
     return folder / "node_modules" / ".bin" / program
+
+
+def begin_session(command: list[str], folder: Path, **environment: str) -> "subprocess.Popen[str]":
+    """A program that runs in this folder, which is its home, and reaches nothing but the loopback address."""
+    closed: Mapping[str, str] = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), NOWHERE)
+    usual = {"PATH": os.environ["PATH"], "HOME": str(folder), "NO_PROXY": "127.0.0.1", **closed}
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**usual, **environment},
+        stdin=nothing,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end_session(session: "subprocess.Popen[str]") -> None:
+    """Kill a program that still runs, and every program that it has started."""
+    if session.poll() is None:
+        os.killpg(session.pid, signal.SIGKILL)
+        session.wait()
 
 
 def _install(folder: Path) -> None:

@@ -63,18 +63,18 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     body, content = source.document, source.content
     if source.outline is not None:
         media = source.observer
-        return _by_size(source, own, media.found if isinstance(media, MediaCount) else Media())
+        return by_size(source, own, media.found if isinstance(media, MediaCount) else Media())
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
     if repeats_names(source):
-        return _by_size(source, own, media_of(_with_every_member(content)))
+        return by_size(source, own, media_of(_with_every_member(content)))
     if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
-        return _by_size(source, own, media_of(messages))
+        return by_size(source, own, media_of(messages))
     try:
         return _by_values(body, messages, own)
     except _TooManyValues:
-        return _by_size(source, own, media_of(messages))
+        return by_size(source, own, media_of(messages))
 
 
 def _by_values(body: Mapping[str, Any], messages: list[Any], own: Collection[str]) -> int:
@@ -104,7 +104,7 @@ def _models(body: Mapping[str, Any]) -> list[str]:
     return [name for name in [body.get("model"), *listed] if isinstance(name, str)]
 
 
-def _by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
+def by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
     """The tokens of a body by its length, with those of its media, which stand for some bytes of it."""
     size, tokens = len(source.content) - media.covered, media.tokens(_models(source.document))
     if source.outline is not None or not source.document.keys().isdisjoint(own):

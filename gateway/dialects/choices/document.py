@@ -2,19 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self
 
 from gateway.dialects.choices.event_errors import read_choice_error, read_event_error
 from gateway.dialects.choices.reader import MAX_EVENT_VALUES, Shared
 from gateway.dialects.choices.usage_places import SeenUsage
 from gateway.dialects.dialect import AnswerReport, ReportedFailure
+from gateway.dialects.long_answer import abridged_answer, object_of, told_in_full, value_of
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridged, Abridger, Shape, TooManyEntries
-from gateway.wire.json_filling import FilledText, hidden_text_bytes, without_stand_ins
-from gateway.wire.json_outline import TooDeep
+from gateway.wire.json_abridged import Abridged, Shape
+from gateway.wire.json_filling import FilledText, hidden_text_bytes
 
 # The limit of an answer with the probabilities of its tokens: twenty alternatives for each of 4,000 tokens fit.
 MAX_VALUES_WITH_LOGPROBS = 2_000_000
@@ -29,32 +28,24 @@ class ChoicesDocument(ABC, Generic[Shared]):
 
     looks_at: ClassVar[Shape]
 
-    __slots__ = ("_abridged", "_completion", "_usage")
+    __slots__ = ("_abridged", "_completion", "_echo", "_usage")
 
-    def __init__(self, completion: dict[str, Any], usage: SeenUsage, abridged: Abridged | None = None) -> None:
+    def __init__(
+        self, completion: dict[str, Any], usage: SeenUsage, abridged: Abridged | None = None, echo: int = 0
+    ) -> None:
         self._completion = completion
         self._usage = usage
         self._abridged = abridged
+        self._echo = echo  # how many bytes of its texts repeat the prompt
 
     @classmethod
     def read_in_steps(cls, content: bytes | bytearray, identity: Shared) -> Generator[None, None, Self]:
         """Read and repair a long completion in steps. Raises `UpstreamError` as `read` does."""
-        abridger = Abridger(content, cls.looks_at)
-        try:
-            yield from abridger.steps()
-            abridged = abridger.abridged()
-        except TooManyEntries as error:
-            raise UpstreamError(f"the upstream's answer holds {error}") from None
-        except TooDeep:
-            raise UpstreamError("the upstream's answer is nested too deeply") from None
-        except ValueError:
-            raise UpstreamError("the upstream's answer is not JSON") from None
-        yield
+        abridged = yield from abridged_answer(content, cls.looks_at)
         try:
             return cls.read(abridged.text, identity, abridged)
         except ReportedFailure as failure:
-            told = failure.told
-            raise ReportedFailure.of(replace(told, text=without_stand_ins(abridged, told.text))) from None
+            raise told_in_full(failure, abridged) from None
 
     @classmethod
     def read(cls, content: bytes | bytearray, identity: Shared, abridged: Abridged | None = None) -> Self:
@@ -75,7 +66,7 @@ class ChoicesDocument(ABC, Generic[Shared]):
         usage.take(completion, 0)
         completion.pop("usage", None)
         completion.pop("routing_metadata", None)  # an upstream may be a gateway, and speak of its own routing
-        return cls(completion, usage, abridged)
+        return cls(completion, usage, abridged, cls._echoed_bytes(identity))
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts, else an estimate by the text, as of a stream of the same text."""
@@ -83,7 +74,7 @@ class ChoicesDocument(ABC, Generic[Shared]):
         spoken, size = sum(map(self._has_content, bodies)), sum(map(self._text_bytes, bodies))
         if self._abridged is not None:
             size += hidden_text_bytes(self._abridged, json_text.dumps(bodies))
-        return self._usage.usage(estimate(prompt_tokens, spoken, size), 0)
+        return self._usage.usage(estimate(prompt_tokens, spoken, size - self._echo), 0)
 
     def encode(self, report: AnswerReport) -> bytes | FilledText:
         """The completion with `usage` and `routing_metadata`. Raises `ValueError` if it is nested too deeply."""
@@ -92,6 +83,11 @@ class ChoicesDocument(ABC, Generic[Shared]):
         return text if self._abridged is None else FilledText(self._abridged, text)
 
     # --- what a dialect knows
+
+    @staticmethod
+    def _echoed_bytes(identity: Shared, /) -> int:
+        """How many bytes of its texts repeat the prompt, and are no part of the answer."""
+        return 0
 
     @staticmethod
     @abstractmethod
@@ -119,19 +115,4 @@ def _object_in(content: bytes | bytearray) -> dict[str, Any]:
     values = MAX_VALUES_WITH_LOGPROBS if b'"logprobs"' in content else MAX_EVENT_VALUES
     if json_text.holds_more_than(content, values):
         raise UpstreamError(f"the upstream's answer holds more than {values} values")
-    try:
-        completion = _loads(content)
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
-    if isinstance(completion, list) and completion:  # Google lists the object of an error
-        completion = completion[0]
-    if not isinstance(completion, dict):
-        raise UpstreamError("the upstream's answer is not a JSON object")
-    return completion
-
-
-def _loads(content: bytes | bytearray) -> Any:
-    try:
-        return json_text.loads(content)
-    except ValueError:
-        return json_text.loads_with_nulls(content)
+    return object_of(value_of(content)[0])

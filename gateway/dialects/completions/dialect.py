@@ -5,12 +5,12 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects.choices import errors
-from gateway.dialects.choices.envelope import SharedMembers
 from gateway.dialects.choices.frames import DONE
 from gateway.dialects.completions import request
 from gateway.dialects.completions.document import CompletionsDocument
 from gateway.dialects.completions.joining import CompletionsJoiner
 from gateway.dialects.completions.reader import CompletionsReader
+from gateway.dialects.completions.repair import TextMembers
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.request_body import BodyReading, RequestBody
@@ -73,5 +73,6 @@ class CompletionsDialect:
 COMPLETIONS = CompletionsDialect()
 
 
-def _shared(identity: AnswerIdentity) -> SharedMembers:
-    return SharedMembers(f"cmpl-{identity.request_id}", identity.created, identity.model)
+def _shared(identity: AnswerIdentity) -> TextMembers:
+    answer_id = f"cmpl-{identity.request_id}"
+    return TextMembers(answer_id, identity.created, identity.model, echoed_bytes=identity.echoed_bytes)

@@ -3,13 +3,12 @@
 from typing import Any
 
 from gateway.dialects.choices.document import ChoicesDocument
-from gateway.dialects.choices.envelope import SharedMembers
-from gateway.dialects.completions.repair import has_content, repair_completion
+from gateway.dialects.completions.repair import TextMembers, has_content, repair_completion
 from gateway.dialects.completions.samples import text_bytes
 from gateway.dialects.completions.shapes import COMPLETION
 
 
-class CompletionsDocument(ChoicesDocument[SharedMembers]):
+class CompletionsDocument(ChoicesDocument[TextMembers]):
     """A text completion that strict clients accept."""
 
     __slots__ = ()
@@ -18,6 +17,10 @@ class CompletionsDocument(ChoicesDocument[SharedMembers]):
     _repair = staticmethod(repair_completion)
     _has_content = staticmethod(has_content)
     _text_bytes = staticmethod(text_bytes)
+
+    @staticmethod
+    def _echoed_bytes(identity: TextMembers, /) -> int:
+        return identity.echoed_bytes
 
     @staticmethod
     def _body(choice: dict[str, Any], /) -> dict[str, Any]:

@@ -7,13 +7,20 @@ In: blocks, and the JSON objects of their events. Out: their meaning, as the rea
 from typing import Any
 
 from gateway.dialects.choices.closing import SilentEvent
-from gateway.dialects.choices.envelope import SharedMembers
 from gateway.dialects.choices.event_errors import FAILED_FINISHES
 from gateway.dialects.choices.reader import ChoicesReader
-from gateway.dialects.completions.repair import OBJECT, PLAIN_CHOICE, has_content, plain_text, repair_event
+from gateway.dialects.completions.repair import (
+    OBJECT,
+    PLAIN_CHOICE,
+    TextMembers,
+    has_content,
+    plain_text,
+    repair_event,
+)
 from gateway.dialects.completions.samples import remembered, sample_of, text_bytes
 from gateway.dialects.completions.shapes import EVENT
 from gateway.dialects.dialect import Meaning
+from gateway.dialects.learned_shape import AnswerMemory
 from gateway.wire import json_text
 
 SILENT = SilentEvent(OBJECT, {"index": 0, "text": "", "logprobs": None, "finish_reason": None})
@@ -21,7 +28,7 @@ SILENT = SilentEvent(OBJECT, {"index": 0, "text": "", "logprobs": None, "finish_
 _SILENT_CHOICE = frozenset({"index", "finish_reason", "usage"})
 
 
-class CompletionsReader(ChoicesReader[SharedMembers]):
+class CompletionsReader(ChoicesReader[TextMembers]):
     """Reads the blocks of one text completion."""
 
     __slots__ = ()
@@ -30,6 +37,10 @@ class CompletionsReader(ChoicesReader[SharedMembers]):
     silent = SILENT
     _sample_of = staticmethod(sample_of)
     _remembered = staticmethod(remembered)
+
+    def __init__(self, identity: TextMembers, memory: AnswerMemory | None = None) -> None:
+        super().__init__(identity, memory)
+        self.counts.text_bytes = -identity.echoed_bytes  # so that 0 is where the answer's own text begins
 
     def read_beginning(self, data: bytes) -> tuple[list[bytes], int] | None:
         """The frame of the first text, if a read begins with it as an earlier answer did, and its length.

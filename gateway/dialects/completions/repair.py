@@ -4,6 +4,7 @@ In: the objects of events and of whole completions. Out: each `repair_*` changes
 whether it changed anything. An object of another dialect, such as a chat completion, is not repaired: it is refused.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialects.choices.envelope import (
@@ -19,6 +20,13 @@ OBJECT = "text_completion"  # of events and of whole completions
 TEXTS = ("text", "reasoning_content", "reasoning")  # the members of a choice that a client waits for
 # The keys that the only choice of an event with nothing but text may have.
 PLAIN_CHOICE = frozenset({"index", "text", "logprobs", "finish_reason", "stop_reason"})
+
+
+@dataclass(slots=True)
+class TextMembers(SharedMembers):
+    """The values that all events of a text completion share. `echoed_bytes`: of the prompt, with which it begins."""
+
+    echoed_bytes: int = 0
 
 
 def has_content(choice: dict[str, Any]) -> bool:

@@ -6,12 +6,13 @@ streamed.
 
 from collections.abc import Generator, Mapping
 
-from gateway.dialects.count_tokens.answer import CountDocument, CountJoiner, CountReader, read_document
+from gateway.dialects.count_tokens.answer import CountDocument, read_document
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping
 from gateway.dialects.learned_shape import AnswerMemory
-from gateway.dialects.messages import request
+from gateway.dialects.messages import errors, request
 from gateway.dialects.messages.dialect import MESSAGES
 from gateway.dialects.request_body import BodyReading, RequestBody
+from gateway.dialects.whole_only import NoEventsJoiner, NoEventsReader
 from gateway.wire.json_members import Buffer
 
 
@@ -41,17 +42,17 @@ class CountTokensDialect:
         """Check a request's body. Raises `ClientError` that names the field."""
         return request.parse_count(content)
 
-    def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> CountReader:
-        """A reader for events, none of which is an answer."""
-        return CountReader(identity.request_id)
+    def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> NoEventsReader:
+        """A reader that refuses events."""
+        return NoEventsReader(errors.read_event_error)
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> CountDocument:
         """Read an answer. Raises `UpstreamError` if it is no count, or an error object."""
         return read_document(content)
 
-    def joiner(self) -> CountJoiner:
+    def joiner(self) -> NoEventsJoiner:
         """A joiner that refuses events."""
-        return CountJoiner()
+        return NoEventsJoiner()
 
     def read_long_document(
         self, content: bytes | bytearray, identity: AnswerIdentity

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.dialects import error_shapes
+from gateway.dialects.choices.event_errors import read_event_error
 from gateway.dialects.dialect import AnswerIdentity, AnswerKeeping, Refusal, UpstreamMessage
 from gateway.dialects.embeddings import document, request
 from gateway.dialects.learned_shape import AnswerMemory
@@ -33,7 +34,7 @@ class EmbeddingsDialect:
 
     def begin_reading(self, content: Buffer) -> BodyReading:
         """Begin to read a long body in steps."""
-        return InputReading(content, request.INPUT)
+        return InputReading(content, request.INPUT, request.InputAndMedia())
 
     def parse(self, content: Buffer | RequestBody) -> request.EmbeddingsRequest:
         """Check a request's body. Raises `ClientError` that names the field."""
@@ -41,7 +42,7 @@ class EmbeddingsDialect:
 
     def reader(self, identity: AnswerIdentity, memory: AnswerMemory | None = None) -> NoEventsReader:
         """A reader that refuses events."""
-        return NoEventsReader(self.read_error)
+        return NoEventsReader(read_event_error)
 
     def read_document(self, content: bytes | bytearray, identity: AnswerIdentity) -> document.EmbeddingsDocument:
         """Read an answer. Raises `UpstreamError` if the content has no embeddings, or is an error object."""

@@ -7,22 +7,21 @@ for a number, which is no JSON, null takes its place.
 """
 
 import re
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from gateway.dialects.choices.event_errors import read_event_error
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, ReportedFailure
+from gateway.dialects.long_answer import abridged_answer, told_in_full, value_of
 from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.reported_usage import ReportedUsage, read_usage
 from gateway.dialects.usage import Usage
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridged, Abridger, Shape, TooManyEntries
-from gateway.wire.json_filling import PART_BYTES, FilledText, without_stand_ins
+from gateway.wire.json_abridged import Abridged, Shape
+from gateway.wire.json_filling import FilledText
 from gateway.wire.json_members import Buffer
-from gateway.wire.json_outline import TooDeep
-from gateway.wire.json_pieces import LongText
+from gateway.wire.json_pieces import LongText, TextAsItCame
 
 _READ = Shape(is_read_only=True)
 _DETAIL = Shape({}, others=_READ, is_read_only=True)
@@ -35,32 +34,6 @@ ANSWER = Shape(
 )
 _STAND_IN = re.compile(r"L(.)(.)([0-9]{1,9})\1")  # of the elements of a long list (wire/json_abridged.py)
 _BEFORE_A_VECTOR = 4096  # bytes of an element that may stand before the name of its vector
-
-
-class RelayedText:
-    """The bytes of an answer as they came, with some members more before its last brace (`LongText`)."""
-
-    __slots__ = ("_content", "_end", "_more")
-
-    def __init__(self, content: Buffer, more: bytes) -> None:
-        self._content = content
-        self._end = len(content) if not more else content.rindex(b"}")
-        self._more = more + b"}" if more else b""
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return self._end + len(self._more)
-
-    def parts(self) -> Iterator[bytes]:
-        """The text, in parts that take 0.1 ms each."""
-        for at in range(0, self._end, PART_BYTES):
-            yield bytes(self._content[at : min(at + PART_BYTES, self._end)])
-        if self._more:
-            yield self._more
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self.parts())
 
 
 class EmbeddingsDocument:
@@ -85,7 +58,8 @@ class EmbeddingsDocument:
     def encode(self, report: AnswerReport) -> bytes | LongText:
         """The answer as it came, and behind it what an upstream left out of it."""
         more = self._left_out(report)
-        text = RelayedText(self._content, more)
+        end = self._content.rindex(b"}") if more else None
+        text = TextAsItCame(self._content, end, more + b"}" if more else b"")
         if self._abridged is not None:
             return FilledText(self._abridged, bytes(text))
         return text if text.size > LONG_BYTES else bytes(text)
@@ -106,23 +80,12 @@ def read_document(content: Buffer, identity: AnswerIdentity) -> EmbeddingsDocume
 
 def read_in_steps(content: Buffer, identity: AnswerIdentity) -> Generator[None, None, EmbeddingsDocument]:
     """Read a long answer in steps of some milliseconds. Raises `UpstreamError` as `read_document` does."""
-    abridger = Abridger(content, ANSWER)
-    try:
-        yield from abridger.steps()
-        abridged = abridger.abridged()
-    except TooManyEntries as error:
-        raise UpstreamError(f"the upstream's answer holds {error}") from None
-    except TooDeep:
-        raise UpstreamError("the upstream's answer is nested too deeply") from None
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
-    yield
+    abridged = yield from abridged_answer(content, ANSWER)
     answer, short = _value_in(abridged.text)
     try:
         found = _checked(answer, abridged)
     except ReportedFailure as failure:
-        told = failure.told
-        raise ReportedFailure.of(replace(told, text=without_stand_ins(abridged, told.text))) from None
+        raise told_in_full(failure, abridged) from None
     if abridged.is_repaired or short is not abridged.text:
         return EmbeddingsDocument(short, found, identity.model, abridged)
     return EmbeddingsDocument(content, found, identity.model)
@@ -130,15 +93,8 @@ def read_in_steps(content: Buffer, identity: AnswerIdentity) -> Generator[None, 
 
 def _value_in(content: Buffer) -> tuple[Any, Buffer]:
     """The value of a JSON text, and the text, in which null takes the place of NaN. Raises `UpstreamError`."""
-    try:
-        return json_text.loads(content), content
-    except ValueError:
-        pass
-    try:
-        answer = json_text.loads_with_nulls(content)
-        return answer, json_text.dumps(answer)
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
+    answer, is_repaired = value_of(content)
+    return answer, json_text.dumps(answer) if is_repaired else content
 
 
 def _checked(answer: Any, abridged: Abridged | None = None) -> dict[str, Any]:

@@ -1,25 +1,45 @@
 """Pure: the parser of requests for embeddings: checks a body, and takes the gateway's own fields out of it.
 
 Only the fields that the gateway acts on are checked here; the upstream judges the rest. The answer is billed by the
-tokens of the input, and never streamed, whatever the body says.
+tokens of the input, and never streamed, whatever the body says. In the place of an input some servers, such as vLLM,
+take the messages of a chat, with images in them.
 """
 
 from dataclasses import dataclass
 
+from gateway.dialects.chat import prompt
+from gateway.dialects.chat.media_count import Media, MediaCount
 from gateway.dialects.relayed_request import (
+    NOT_SENT,
     RelayedFields,
     RelayedRequest,
+    check_list_of_objects,
     checked_fields,
     read_source,
     without_own_fields,
 )
 from gateway.dialects.request_body import RequestBody
-from gateway.dialects.text_input import check_input, count_input
+from gateway.dialects.text_input import InputCount, check_input, count_input
 from gateway.wire.json_members import Buffer
 
-INPUT = "input"
+INPUT, MESSAGES = "input", "messages"
 _PARAMETERS = frozenset(("model", "user", "encoding_format", "dimensions", "input_type", "truncate"))
 ACTED_ON = tuple(RelayedFields.model_fields)
+
+
+class InputAndMedia(InputCount):
+    """Watches the reading of one long body, whose texts are an input, or messages with images."""
+
+    __slots__ = ("media",)
+
+    def __init__(self) -> None:
+        super().__init__(INPUT)
+        self.media = MediaCount()
+
+    def on_string(self, data: Buffer, start: int, end: int, member: str, brackets: bytes | bytearray) -> None:
+        """Count a string of the body."""
+        super().on_string(data, start, end, member, brackets)
+        self.media.on_string(data, start, end, member, brackets)
 
 
 @dataclass(slots=True)
@@ -39,9 +59,21 @@ def parse(content: Buffer | RequestBody) -> EmbeddingsRequest:
     """Check a request's body. Raises `ClientError` that names the field."""
     source = read_source(content, ACTED_ON)
     fields = checked_fields(RelayedFields, source.document)
-    check_input(source.document, INPUT)
-    tokens = count_input(source, INPUT, _PARAMETERS).tokens
+    tokens = _checked_tokens(source)
     is_extended = without_own_fields(source)
     request = EmbeddingsRequest(fields.model, fields.gateway, fields.routing, False, 0, tokens, source, is_extended)
     request.check_models()
     return request
+
+
+def _checked_tokens(source: RequestBody) -> int:
+    """The tokens of the input, or of the messages in its place. Raises `InvalidParameter` if there is neither."""
+    document = source.document
+    if INPUT in document or not isinstance(document.get(MESSAGES), list):
+        check_input(document, INPUT)
+        return count_input(source, INPUT, _PARAMETERS).tokens
+    check_list_of_objects(document, MESSAGES)
+    if source.outline is None:
+        return prompt.estimate(source, NOT_SENT)
+    seen = source.observer
+    return prompt.by_size(source, NOT_SENT, seen.media.found if isinstance(seen, InputAndMedia) else Media())

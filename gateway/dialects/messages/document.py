@@ -3,11 +3,11 @@
 The invariant: a message that lacks nothing goes out as the very bytes that came.
 """
 
-from collections.abc import Generator, Iterator
-from dataclasses import replace
+from collections.abc import Generator
 from typing import Any
 
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, ReportedFailure
+from gateway.dialects.long_answer import abridged_answer, object_of, told_in_full, value_of
 from gateway.dialects.messages import errors
 from gateway.dialects.messages.repair import block_bytes, repair_message, repair_usage
 from gateway.dialects.messages.shapes import MESSAGE
@@ -15,35 +15,12 @@ from gateway.dialects.messages.told_usage import as_told, usage_of
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import UpstreamError
 from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridged, Abridger, TooManyEntries
-from gateway.wire.json_filling import PART_BYTES, FilledText, hidden_text_bytes, without_stand_ins
+from gateway.wire.json_abridged import Abridged
+from gateway.wire.json_filling import FilledText, hidden_text_bytes
 from gateway.wire.json_members import Buffer
-from gateway.wire.json_outline import TooDeep
-from gateway.wire.json_pieces import LongText
+from gateway.wire.json_pieces import LongText, TextAsItCame
 
 MAX_VALUES = 60_000  # JSON values of one message: more would take the event loop for over 20 ms
-
-
-class TextAsItCame:
-    """A JSON text that is sent as it came, in parts (`LongText`)."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: Buffer) -> None:
-        self._content = content
-
-    def __bytes__(self) -> bytes:
-        return bytes(self._content)
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return len(self._content)
-
-    def parts(self) -> Iterator[bytes]:
-        """The text, in parts that take 0.1 ms each."""
-        for at in range(0, len(self._content), PART_BYTES):
-            yield bytes(self._content[at : at + PART_BYTES])
 
 
 class MessageDocument:
@@ -79,22 +56,11 @@ def read_long_document(
     content: bytes | bytearray, identity: AnswerIdentity
 ) -> Generator[None, None, MessageDocument]:
     """Read a long message in steps. Raises `UpstreamError` as `read_document` does."""
-    abridger = Abridger(content, MESSAGE)
-    try:
-        yield from abridger.steps()
-        abridged = abridger.abridged()
-    except TooManyEntries as error:
-        raise UpstreamError(f"the upstream's answer holds {error}") from None
-    except TooDeep:
-        raise UpstreamError("the upstream's answer is nested too deeply") from None
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None
-    yield
+    abridged = yield from abridged_answer(content, MESSAGE)
     try:
         return read_document(abridged.text, identity, abridged)
     except ReportedFailure as failure:
-        told = failure.told
-        raise ReportedFailure.of(replace(told, text=without_stand_ins(abridged, told.text))) from None
+        raise told_in_full(failure, abridged) from None
 
 
 def read_document(
@@ -106,11 +72,8 @@ def read_document(
     """
     if json_text.holds_more_than(content, MAX_VALUES):
         raise UpstreamError(f"the upstream's answer holds more than {MAX_VALUES} values")
-    message, is_repaired = _loads(content)
-    if isinstance(message, list) and message:  # Google lists the object of an error
-        message = message[0]
-    if not isinstance(message, dict):
-        raise UpstreamError("the upstream's answer is not a JSON object")
+    value, is_repaired = value_of(content)
+    message = object_of(value)
     blocks = message.get("content")
     if not isinstance(blocks, list):
         if message.get("type") == "error" or message.get("error") or message.get("detail"):
@@ -122,15 +85,3 @@ def read_document(
     came = content if abridged is None else abridged.data
     is_repaired |= abridged is not None and abridged.is_repaired
     return MessageDocument(message, None if is_repaired else came, abridged)
-
-
-def _loads(content: bytes | bytearray) -> tuple[Any, bool]:
-    """The value of an answer, and whether null takes the place of NaN or infinity in it. Raises `UpstreamError`."""
-    try:
-        return json_text.loads(content), False
-    except ValueError:
-        pass
-    try:
-        return json_text.loads_with_nulls(content), True
-    except ValueError:
-        raise UpstreamError("the upstream's answer is not JSON") from None

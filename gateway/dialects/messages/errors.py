@@ -36,7 +36,7 @@ def read_error(payload: Mapping[str, Any]) -> UpstreamMessage:
     return error_shapes.read_refusal(told) or _NO_WORDS
 
 
-def read_event_error(payload: Mapping[str, Any], *, named: bool) -> UpstreamMessage | None:
+def read_event_error(payload: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
     """The message of an event that is an error, whatever shape it has; `named`: the event is called `error`.
 
     An event with a type of its own is an error only if the type says so. An object without one is an error if it

@@ -23,6 +23,7 @@ from gateway.dialects.relayed_request import (
 from gateway.dialects.request_body import RequestBody
 from gateway.dialects.request_fields import largest_count
 from gateway.dialects.responses import prompt
+from gateway.dialects.responses.state import conversation_in
 from gateway.errors import InvalidParameter
 from gateway.wire.json_members import Buffer
 
@@ -41,7 +42,7 @@ class ResponsesFields(RelayedFields):
     previous_response_id: StrictStr | None = None
 
 
-ACTED_ON = (*ResponsesFields.model_fields, "max_output_tokens")
+ACTED_ON = (*ResponsesFields.model_fields, "max_output_tokens", "conversation")
 
 
 @dataclass(slots=True)
@@ -49,19 +50,14 @@ class ResponsesRequest(RelayedRequest):
     """A checked request for a response.
 
     `background`: it runs on without a subscriber. `stores`: whether the upstream is to keep it; None: as it likes.
-    `previous_id`: the id of the response that it follows, which the upstream must know.
+    `previous_id`: the id of the response that it follows, `conversation_id`: of the conversation that it belongs to,
+    which the upstream must know.
     """
 
     background: bool = False
     stores: bool | None = None
     previous_id: str | None = None
-
-    @property
-    def conversation_id(self) -> str | None:
-        """The id of the conversation that it belongs to, which the upstream must know."""
-        value = self.body.get("conversation")
-        found = value.get("id") if isinstance(value, dict) else value
-        return found if isinstance(found, str) and found else None
+    conversation_id: str | None = None
 
     def only_model(self) -> str | None:
         """The model asked for, if that is all that the request says to the gateway; else None."""
@@ -77,6 +73,10 @@ class ResponsesRequest(RelayedRequest):
     def previous_answer(self) -> str | None:
         """The id of the answer that this request goes on from, at the same upstream; None: it begins anew."""
         return self.previous_id
+
+    def conversation(self) -> str | None:
+        """The id of the conversation that this request belongs to, which one upstream keeps; None: it names none."""
+        return self.conversation_id
 
     def not_sent(self) -> Collection[str]:
         """The members of the body that do not go upstream: the gateway itself is the background."""
@@ -110,6 +110,7 @@ def parse(content: Buffer | RequestBody) -> ResponsesRequest:
         bool(fields.background),
         fields.store,
         fields.previous_response_id or None,
+        conversation_in(document),
     )
     if is_extended:
         without_own_fields(source)

@@ -1,20 +1,17 @@
 """Pure: what is remembered of a response by its frames: its id, and the numbers by which clients ask for the rest.
 
-In: frames as the reader of the dialect gives them, whose numbers go up. Out: an id, a number, the place of a frame,
-or the response as far as the frames tell it.
+In: frames as the reader of the dialect gives them, or the first bytes of a whole response. Out: an id or a number.
 """
 
 import re
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.dialects.long_event import LONG_BYTES
-from gateway.dialects.responses.events import FAILED, ITEM_DONE, NUMBER, TERMINAL, number_in, response_in, taken_apart
-from gateway.errors import StreamAborted
+from gateway.dialects.responses.events import NUMBER, number_in, taken_apart
+from gateway.dialects.responses.retold import Retelling, retold
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
-from gateway.wire.json_skip import Skipper
 
 MAX_ID_CHARACTERS = 512
 _HEAD = 4096  # bytes of a long event, or of a document that has only begun, in which the id is looked for
@@ -22,11 +19,8 @@ _KEY = b'"%b"' % NUMBER.encode()
 _NUMBER = re.compile(rb'"%b"[ \t\n\r]*:[ \t\n\r]*([0-9]{1,18})[ \t\n\r]*[,}]' % NUMBER.encode())
 _MEMBER = rb'[ \t\n\r]*\{[ \t\n\r]*"id"[ \t\n\r]*:[ \t\n\r]*"([!#-\[\]-~]{1,%d})"' % MAX_ID_CHARACTERS
 _ID = re.compile(rb'"response"[ \t\n\r]*:' + _MEMBER)
-_TYPE = rb'"type" ?: ?"(?P<kind>[a-z._]{1,64})"'
-_OTHER = rb'"%b" ?: ?[0-9]{1,18}' % NUMBER.encode()
-_BEFORE = re.compile(rb'\{ ?(?:(?:%b|%b) ?, ?){0,2}"response" ?: ?(?=\{)' % (_TYPE, _OTHER))
-_BEHIND = re.compile(rb" ?(?:, ?(?:%b|%b) ?){0,2}\}" % (_TYPE, _OTHER))
 _ID_OF_DOCUMENT = re.compile(_MEMBER)
+_CONVERSATION = b'"conversation"'
 
 
 class KeptResponses:
@@ -38,60 +32,25 @@ class KeptResponses:
             return response_id_of(first)
         return response_id_in(first)
 
+    def conversation_id(self, first: bytes) -> str | None:
+        """The id of the answer's conversation in the same bytes; None: it tells of none, or is long."""
+        if _CONVERSATION not in first or len(first) > LONG_BYTES:
+            return None
+        is_document = first.lstrip().startswith(b"{")
+        told = _payload(first if is_document else taken_apart(first).data)
+        response = told if is_document else told.get("response")
+        return conversation_in(response) if isinstance(response, dict) else None
+
     def number(self, frame: bytes) -> int | None:
         """The number that the frame's event has in its answer; None: it has none."""
         return number_of(frame)
 
-    def document(self, frames: Sequence[bytes]) -> bytes | None:
-        """The JSON of the answer as far as these frames tell it: the whole answer, or that it is on its way."""
-        if not frames:
-            return None
-        last = taken_apart(frames[-1]).data or b""
-        if len(last) > LONG_BYTES and (found := _long_response(last)) is not None:
-            return found
-        if (event := _payload(last)).get("type") in TERMINAL:
-            if (cancelled := _cancelled(event.get("response"))) is not None:
-                return cancelled
-            return response_in(last)
-        begun = _payload(taken_apart(frames[0]).data).get("response")
-        if not isinstance(begun, dict):
-            return None
-        mark = ITEM_DONE.encode()
-        told = [_payload(taken_apart(frame).data) for frame in frames if mark in frame]
-        items = [event["item"] for event in told if event.get("type") == ITEM_DONE and "item" in event]
-        return json_text.dumps({**begun, "output": items})
+    def retold(self, frames: Sequence[bytes]) -> Retelling:
+        """The JSON of the answer as far as its frames tell it, in short steps; None: they do not tell it."""
+        return retold(frames)
 
 
 KEPT = KeptResponses()
-
-
-def _cancelled(response: Any) -> bytes | None:
-    """The JSON of a response that somebody has stopped at the gateway; None: it has ended in another way."""
-    error = response.get("error") if isinstance(response, dict) else None
-    if not isinstance(error, dict) or error.get("code") != StreamAborted.code:
-        return None
-    return json_text.dumps({**response, "status": "cancelled", "error": None})
-
-
-def _long_response(data: bytes) -> bytes | None:
-    """The response in the data of a long terminal event, without a parse, which would take twice the time.
-
-    None: it is another event, or has other members beside its type and its number.
-    """
-    before = _BEFORE.match(data)
-    if before is None:
-        return None
-    skipping, start = Skipper(data, len(data)).container(before.end()), before.end()
-    try:
-        while True:
-            next(skipping)
-    except StopIteration as found:
-        end: int = found.value
-    except ValueError:
-        return None
-    behind = _BEHIND.fullmatch(data, end)
-    kind = None if behind is None else before["kind"] or behind["kind"]
-    return data[start:end] if kind is not None and kind.decode() in TERMINAL - {FAILED} else None
 
 
 def response_id_in(frame: bytes) -> str | None:
@@ -110,24 +69,17 @@ def response_id_of(document: Buffer) -> str | None:
     return _id_of(_payload(document)) if len(document) <= LONG_BYTES else None
 
 
+def conversation_in(holder: Mapping[str, Any]) -> str | None:
+    """The id of the conversation that a request or a response belongs to; None: it names none."""
+    value = holder.get("conversation")
+    return _id_of(value if isinstance(value, dict) else {"id": value})
+
+
 def number_of(frame: bytes) -> int | None:
     """The number of a frame; None: it has none."""
     if frame.count(_KEY) == 1 and (found := _NUMBER.search(frame)) is not None:
         return int(found[1])
     return number_in(_payload(taken_apart(frame).data))
-
-
-def first_behind(frames: Sequence[bytes], number: int) -> int:
-    """The index of the first frame with a number above this one; the number of frames if there is none.
-
-    It looks at few of the frames, since their numbers go up.
-    """
-    return bisect_right(frames, number, key=lambda frame: found if (found := number_of(frame)) is not None else -1)
-
-
-def frames_behind(frames: Sequence[bytes], number: int) -> Sequence[bytes]:
-    """The frames with a number above this one, in their order."""
-    return frames[first_behind(frames, number) :]
 
 
 def _payload(data: Buffer | None) -> dict[str, Any]:
@@ -138,6 +90,6 @@ def _payload(data: Buffer | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _id_of(response: dict[str, Any]) -> str | None:
-    found = response.get("id")
+def _id_of(holder: Mapping[str, Any]) -> str | None:
+    found = holder.get("id")
     return found if isinstance(found, str) and 0 < len(found) <= MAX_ID_CHARACTERS else None

@@ -50,11 +50,14 @@ function fillState(cell, stream) {
   cell.dataset.kind = kindOf(stream);
 }
 
-function fillUpstream(cell, upstream) {
+function fillLines(cell, large, small) {
   if (!cell.firstChild) cell.append(element("span", {}), element("small", {}));
-  setText(cell.firstChild, upstream.upstream);
-  setText(cell.lastChild, upstream.model);
+  setText(cell.firstChild, large);
+  setText(cell.lastChild, small);
 }
+
+const fillUpstream = (cell, { upstream, model }) => fillLines(cell, upstream, model);
+const fillSource = (cell, { upstream, dialect }) => fillLines(cell, upstream ?? NONE, dialect);
 
 function fillBreaker(cell, upstream) {
   const wait = upstream.wait_seconds > 0 ? `, ${duration(upstream.wait_seconds)}` : "";
@@ -74,7 +77,7 @@ function fillBar(cell, [, count, most]) {
 const streams = new Table(byId("streams"), [
   ["Stream", fillName],
   ["State", fillState],
-  ["Upstream", says((stream) => stream.upstream ?? NONE)],
+  ["Upstream", fillSource],
   ["Readers", says((stream) => number(stream.readers)), "number"],
   ["Lag", says((stream) => number(stream.lag_events)), "number"],
   ["TTFT", says((stream) => milliseconds(stream.ttft.first_content_ms)), "number"],

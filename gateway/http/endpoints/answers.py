@@ -5,26 +5,30 @@ anything or not. Whatever the log cannot tell is the upstream's to answer that m
 another key's answer does not exist.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 
 from gateway.cluster.directory import Directory, production_at
 from gateway.dialects.dialect import AnswerKeeping, Dialect
+from gateway.dialects.long_event import LONG_BYTES
 from gateway.endings import Ending
 from gateway.errors import InvalidParameter, NotFound, RivergateError, UpstreamError
 from gateway.http.admission import head_of
 from gateway.http.errors import json_response
+from gateway.http.json_response import response_of
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.takeover import events_request, serve
 from gateway.stream.answer_ids import KnownAnswer
 from gateway.stream.log import StreamLog
 from gateway.stream.production import Production
 from gateway.upstream.question import ask
+from gateway.upstream.read_work import ReadWork
+from gateway.wire.json_pieces import LongText, TextAsItCame
 
 SECONDS = 30.0  # how long an upstream is waited for that is asked for an answer it keeps
 MAX_BYTES = 67_108_864  # of what it tells
-_WINDOW_BYTES = 1 << 20  # of the frames that are read at once to find a number
 _MAX_NUMBER_DIGITS = 12
 
 
@@ -48,10 +52,8 @@ class AnswerEndpoints:
                 events_request(request, production.id), production, seq
             )
             return await serve(request, subscription, self._parts.subscriptions.capacity.watch)
-        if production is not None:
-            log = production.stream.log
-            if (document := self._keeping.document(_ends_of(log))) is not None:
-                return web.Response(body=document, content_type="application/json")
+        if production is not None and (told := await self._retold(production.stream.log)) is not None:
+            return told
         return await self._ask(request, known, "GET")
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -72,10 +74,8 @@ class AnswerEndpoints:
         if production is None:
             return await self._ask(request, known, "POST", "/cancel")
         production.stop(Ending.STOPPED)
-        document = self._keeping.document(_ends_of(production.stream.log))
-        if document is None:
-            return await self._ask(request, known, "POST", "/cancel")
-        return web.Response(body=document, content_type="application/json")
+        told = await self._retold(production.stream.log)
+        return told or await self._ask(request, known, "POST", "/cancel")
 
     async def list_input(self, request: web.Request) -> web.StreamResponse:
         """What the answer was asked with, as its upstream keeps it."""
@@ -95,20 +95,40 @@ class AnswerEndpoints:
         """The position behind the event that the query names by its number. Raises `InvalidParameter`."""
         text = query.get("starting_after")
         if text is None:
+            self._check_gap(log, -1)
             return log.first_seq
         if not (text.isascii() and text.isdigit() and len(text) <= _MAX_NUMBER_DIGITS):
             raise InvalidParameter("starting_after must be the number of an event", param="starting_after")
         wanted = int(text)
-        seq = log.first_seq
-        while frames := log.read(seq, _WINDOW_BYTES):
-            for frame in frames:
-                number = self._keeping.number(frame)
-                if number is not None and number > wanted:
-                    return seq
-                seq += 1
-                if number == wanted:
-                    return seq
-        raise InvalidParameter("starting_after is ahead of this answer", param="starting_after")
+        seq = bisect_right(range(log.next_seq), wanted, log.first_seq, key=lambda seq: self._number_at(log, seq))
+        if seq == log.next_seq and self._number_at(log, seq - 1) != wanted:
+            raise InvalidParameter("starting_after is ahead of this answer", param="starting_after")
+        if seq == log.first_seq:
+            self._check_gap(log, wanted)
+        return seq
+
+    def _check_gap(self, log: StreamLog, number: int) -> None:
+        """Refuse to go on behind the event with this number if events behind it were forgotten. Raises `NotFound`."""
+        if log.first_seq and self._number_at(log, log.first_seq) != number + 1:
+            raise NotFound(f"the events behind {number} are not here any more", param="starting_after")
+
+    def _number_at(self, log: StreamLog, seq: int) -> int:
+        """The number of the event at this position of a log, or -1."""
+        number = self._keeping.number(log.read(seq, 1)[0]) if log.first_seq <= seq < log.next_seq else None
+        return -1 if number is None else number
+
+    async def _retold(self, log: StreamLog) -> web.Response | None:
+        """The answer as far as its log tells it; None: it does not."""
+        found: list[bytes | LongText | None] = []
+
+        def steps() -> Iterator[None]:
+            found.append((yield from self._keeping.retold(_telling(log))))
+
+        work = ReadWork(steps())
+        is_done = work.run()
+        while not is_done:
+            is_done = await self._parts.turns.run(work.run)
+        return None if found[0] is None else response_of(found[0], {})
 
     async def _ask(
         self, request: web.Request, known: KnownAnswer, method: str, behind: str = ""
@@ -128,15 +148,15 @@ class AnswerEndpoints:
             raise NotFound(f"the upstream {known.upstream} does not keep {_id_of(request)!r}", param="id")
         if not 200 <= reply.status < 300:
             raise UpstreamError(f"the upstream {known.upstream} answered with status {reply.status}")
-        return web.Response(body=bytes(reply.body), content_type="application/json")
+        return response_of(bytes(reply.body) if len(reply.body) <= LONG_BYTES else TextAsItCame(reply.body), {})
 
 
 def _id_of(request: web.Request) -> str:
     return request.match_info["id"][:300]
 
 
-def _ends_of(log: StreamLog) -> list[bytes]:
-    """The first frame of a log and the last two, which tell what the whole answer is, or how far it has come."""
-    first = log.read(log.first_seq, 1) if len(log) else []
-    last = log.read(max(log.next_seq - 2, log.first_seq), _WINDOW_BYTES * 64) if len(log) else []
-    return first + last
+def _telling(log: StreamLog) -> list[bytes]:
+    """The frames that tell the answer: the first and the last one if it is over, else all."""
+    if log.ending is None or not len(log):
+        return log.frames()
+    return log.read(log.first_seq, 1) + log.read(log.next_seq - 1, 1)

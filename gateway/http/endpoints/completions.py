@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from typing import cast
 
 from aiohttp import HttpVersion11, web
@@ -13,11 +12,11 @@ from gateway.errors import RivergateError, StreamAborted
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.errors import render
 from gateway.http.event_stream import FinishedResponse
+from gateway.http.json_response import response_of
 from gateway.http.opening import Opening
 from gateway.http.reception import receive
 from gateway.http.request_id import request_id_of
 from gateway.http.streamed_reply import ReplyParts, StreamedReply
-from gateway.wire.json_pieces import LongText
 
 
 class CompletionEndpoints:
@@ -79,21 +78,7 @@ class CompletionEndpoints:
         if self._dialect.keeping is not None:
             first = content if isinstance(content, bytes) else next(content.parts())
             opening.on_whole(first, answer.headers)
-        if not isinstance(content, bytes):
-            return _long_response(content, answer.headers)
-        return web.Response(body=content, content_type="application/json", headers=answer.headers)
-
-
-def _long_response(content: LongText, headers: dict[str, str]) -> web.Response:
-    """The response of a long answer, which is sent part by part as fast as its client takes it."""
-    length = {} if (size := content.size) is None else {"Content-Length": str(size)}
-    return web.Response(body=_parts(content), content_type="application/json", headers=headers | length)
-
-
-async def _parts(content: LongText) -> AsyncIterator[bytes]:
-    for part in content.parts():
-        yield part
-        await asyncio.sleep(0)  # a client that is quick enough is never waited for
+        return response_of(content, answer.headers)
 
 
 def _resolve(ended: asyncio.Future[Exception | None], outcome: Exception | None) -> None:

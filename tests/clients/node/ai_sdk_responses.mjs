@@ -1,9 +1,10 @@
-// node ai_sdk_responses.mjs <base URL>: what the AI SDK's `openai()` makes of responses, scenario by scenario.
-import { createOpenAI } from "@ai-sdk/openai";
-import { generateText, jsonSchema, streamText, tool } from "ai";
+// node ai_sdk_responses.mjs <AI SDK> <its OpenAI provider> <base URL>: what the AI SDK's `openai()` makes of responses,
+// scenario by scenario.
+const [sdk, provider, baseURL] = process.argv.slice(2);
+const { generateText, jsonSchema, streamText, tool } = await import(sdk);
+const { createOpenAI } = await import(provider);
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
-const [baseURL] = process.argv.slice(2);
 const usual = "openai/gpt-4o";
 const prompt = "What does the heron whisper to the weir?";
 const tools = { lookup: tool({ inputSchema: jsonSchema({ type: "object" }) }) };

@@ -7,8 +7,9 @@ import pytest
 
 from gateway.dialects.completions.dialect import COMPLETIONS
 from gateway.dialects.dialect import AnswerDocument, AnswerReport
+from gateway.dialects.usage import Usage
 from gateway.errors import UpstreamError
-from tests.dialects.completions.answers import IDENTITY, event
+from tests.dialects.completions.answers import IDENTITY, block, event
 
 
 def read(content: bytes) -> AnswerDocument:
@@ -34,6 +35,16 @@ def test_an_answer_has_the_report_and_the_counts_of_the_upstream() -> None:
     used = {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
     whole = event("hi", finish="stop", usage=used, routing_metadata={"provider": "x"})
     assert told(read(orjson.dumps(whole))) == {**whole, "routing_metadata": {"provider": "a"}}
+
+
+def test_the_prompt_in_an_answer_is_no_part_of_it() -> None:
+    identity = IDENTITY._replace(echoed_bytes=2000)
+    whole = COMPLETIONS.read_document(b'{"choices":[{"text":"%b and more"}]}' % (b"p" * 2000), identity)
+    assert whole.usage(500) == Usage(500, 3, estimated=True)
+    read = COMPLETIONS.reader(identity)
+    for text in ("p" * 1000, "p" * 1000 + " and", " more"):
+        read.read(block(event(text)))
+    assert read.usage(500) == Usage(500, 3, estimated=True)
 
 
 def test_tokens_are_estimated_of_the_text_where_the_upstream_counts_none() -> None:

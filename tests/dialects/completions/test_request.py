@@ -80,6 +80,47 @@ def test_the_longest_answer_counts_all_alternatives_of_all_prompts(fields: dict[
     assert request.max_output_tokens(UNLIMITED) == tokens
 
 
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        (b'"echo":true,"max_tokens":0', 0),
+        (b'"max_tokens":0,"echo":true,"logprobs":1,"n":3', 0),
+        (b'"max_tokens":0', UNLIMITED),
+        (b'"max_tokens":0,"echo":false', UNLIMITED),
+        (b'"echo":true,"max_tokens":null', UNLIMITED),
+        (b'"echo":true,"max_tokens":false', UNLIMITED),
+        (b'"echo":true,"max_tokens":0,"n_predict":-1', UNLIMITED),
+        (b'"echo":true,"max_tokens":-1,"max_tokens":0', UNLIMITED),
+        (b'"echo":true,"max_tokens":0,"max_tokens":9', 9),
+        (b'"echo":false,"max_tokens":0,"echo":true', UNLIMITED),
+    ],
+)
+def test_no_tokens_are_asked_for_where_the_prompt_alone_is_wanted_back(fields: bytes, tokens: int) -> None:
+    assert parse(b'{"model":"m","prompt":"a",%b}' % fields).max_output_tokens(UNLIMITED) == tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        (b'"prompt":"hello"', 0),
+        (b'"prompt":"hello","echo":false', 0),
+        (b'"prompt":"hello","echo":true', 5),
+        (b'"echo":true,"prompt":"hello","n":3', 15),
+        (b'"echo":true,"prompt":"hello","best_of":3', 5),
+        (b'"echo":true,"prompt":"a\\nb\\u0041"', 4),
+        (b'"echo":true,"prompt":"\xc3\xa9"', 2),
+        (b'"echo":true,"prompt":[11,12]', 5),
+        (b'"echo":true,"prompt":"hello","prompt":"a"', 0),
+        (b'"echo":true,"prompt":"hello","n":9,"n":1', 0),
+        (b'"echo":false,"prompt":"hello","echo":true', 0),
+        (b'"echo":true,"prompt":"%b"' % (b"a" * 2_000_000), 0),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_echo_of_the_prompt_is_known_by_its_bytes_and_never_too_long(fields: bytes, size: int) -> None:
+    assert parse(b'{"model":"m",%b}' % fields).echoed_bytes == size
+
+
 def test_the_length_of_an_answer_with_probabilities_or_with_its_prompt_tells_nothing() -> None:
     assert parse(b'{"model":"m","prompt":"a"}').length_tells_tokens()
     assert not parse(b'{"model":"m","prompt":"a","logprobs":5}').length_tells_tokens()

@@ -5,6 +5,7 @@ import pytest
 from gateway.dialects.count_tokens.dialect import COUNT_TOKENS
 from gateway.dialects.dialect import AnswerReport
 from gateway.dialects.usage import Usage
+from gateway.dialects.whole_only import NO_STREAM
 from gateway.errors import UpstreamError
 from gateway.upstream.whole_body import WholeBody
 from tests.dialects.messages.events import ANSWER, IDENTITY, event
@@ -54,7 +55,7 @@ def test_events_in_place_of_a_count_are_no_answer() -> None:
     owner, _ = played(*ANSWER)
     assert owner.calls == ["broken"]
     assert owner.error is not None
-    assert owner.error.message == "a count does not come as events"
+    assert owner.error.message == NO_STREAM
     owner, _ = played(event("error", error={"type": "api_error", "message": "no"}))
     assert owner.error is not None
     assert owner.error.quoted == "no"

@@ -186,6 +186,15 @@ def test_a_long_event_means_in_steps_what_it_means_at_once(block: bytes) -> None
     assert steps.usage(9) == once.usage(9)
 
 
+def test_an_image_of_any_size_is_no_text() -> None:
+    image = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": LONG}
+    found = reader()
+    for block in (event("response.output_item.done", 1, item=image), completed(2, output=[image], usage=None)):
+        assert in_steps(found, block).content
+    assert found.counts.text_bytes == 0
+    assert found.usage(9).completion_tokens <= 1
+
+
 def test_an_event_of_very_many_lines_is_refused() -> None:
     block = b"data: 1\n" * (MAX_LINES + 1) + b"\n"
     assert "lines" in str(reader().read(block).error)

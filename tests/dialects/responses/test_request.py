@@ -55,11 +55,11 @@ def test_what_the_gateway_acts_on_is_known() -> None:
     body = {**GOOD, "stream": True, "background": True, "store": True, "previous_response_id": "resp_0"}
     request = parse(orjson.dumps({**body, "max_output_tokens": 40, "conversation": {"id": "conv_1"}}))
     assert (request.streamed, request.background, request.stores) == (True, True, True)
-    assert (request.previous_answer(), request.conversation_id) == ("resp_0", "conv_1")
+    assert (request.previous_answer(), request.conversation()) == ("resp_0", "conv_1")
     assert request.max_output_tokens(9000) == 40
     plain = parse(orjson.dumps(GOOD))
     assert (plain.streamed, plain.background, plain.stores, plain.previous_id) == (False, False, None, None)
-    assert (plain.max_output_tokens(9000), plain.conversation_id) == (9000, None)
+    assert (plain.max_output_tokens(9000), plain.conversation()) == (9000, None)
     assert plain.only_model() == "openai/gpt-5"
 
 

@@ -1,20 +1,12 @@
-"""What is remembered of a response: its id, and where its events stand by their numbers."""
+"""What is remembered of a response: its id, its conversation, and the numbers of its events."""
 
 import orjson
 import pytest
 
-from gateway.dialects.responses.state import (
-    KEPT,
-    first_behind,
-    frames_behind,
-    number_of,
-    response_id_in,
-    response_id_of,
-)
-from gateway.errors import StreamAborted, UpstreamError
+from gateway.dialects.responses.state import KEPT, number_of, response_id_in, response_id_of
 from gateway.wire import sse
 
-from .events import USAGE, answer, completed, created, delta, event, reader, response
+from .events import answer, completed, created, delta, event, response
 
 LONG = "A" * 100_000
 
@@ -55,34 +47,6 @@ def test_the_number_of_a_frame(frame: bytes, number: int | None) -> None:
     assert number_of(frame) == number
 
 
-@pytest.mark.parametrize("first", [0, 1, 5])
-def test_the_events_behind_a_number_are_found_whatever_the_first_number_is(first: int) -> None:
-    frames = answer("a", "b", "c", first=first)
-    for number in range(-1, first + len(frames) + 2):
-        expected = [frame for frame in frames if (number_of(frame) or 0) > number]
-        assert frames_behind(frames, number) == expected
-    assert first_behind([], 3) == 0
-
-
-def test_the_events_behind_a_number_that_was_left_out_are_those_above_it() -> None:
-    frames = [created(0), delta(4, "a"), delta(9, "b")]
-    assert [first_behind(frames, number) for number in (-1, 0, 3, 4, 8, 9, 100)] == [0, 1, 1, 2, 2, 3, 3]
-
-
-def test_few_of_many_frames_are_looked_at() -> None:
-    looked: list[int] = []
-
-    class Frames(list[bytes]):
-        def __getitem__(self, index: object) -> bytes:  # type: ignore[override]
-            assert isinstance(index, int)
-            looked.append(index)
-            return super().__getitem__(index)
-
-    frames = Frames(delta(number, "a") for number in range(4096))
-    assert first_behind(frames, 3000) == 3001
-    assert len(looked) < 15
-
-
 def test_the_id_of_a_stream_and_of_a_document_that_has_only_begun() -> None:
     whole = orjson.dumps(response(output=[LONG]))
     assert KEPT.answer_id(answer("a")[0]) == KEPT.answer_id(whole) == KEPT.answer_id(whole[:100]) == "resp_1"
@@ -91,40 +55,20 @@ def test_the_id_of_a_stream_and_of_a_document_that_has_only_begun() -> None:
     assert KEPT.answer_id(sse.KEEPALIVE) is None
 
 
-def test_the_response_as_far_as_its_frames_tell_it() -> None:
-    frames = answer("Hel", "lo")
-    whole = orjson.loads(KEPT.document(frames) or b"")
-    assert (whole["status"], whole["output"][0]["content"][0]["text"]) == ("completed", "Hello")
-    half = orjson.loads(KEPT.document(frames[:-1]) or b"")
-    assert (half["id"], half["status"], half["output"]) == ("resp_1", "in_progress", whole["output"])
-    begun = orjson.loads(KEPT.document(frames[:5]) or b"")
-    assert (begun["id"], begun["output"]) == ("resp_1", [])
-    assert KEPT.document([]) is None
-    assert KEPT.document([delta(1, "a")]) is None
-    assert KEPT.number(frames[3]) == 3
+@pytest.mark.parametrize("belongs", ["conv_1", {"id": "conv_1"}])
+def test_the_conversation_is_found_in_the_first_event_and_in_a_document(belongs: object) -> None:
+    assert KEPT.conversation_id(created(conversation=belongs)) == "conv_1"
+    assert KEPT.conversation_id(orjson.dumps(response(conversation=belongs))) == "conv_1"
 
 
-def test_a_response_that_was_stopped_is_cancelled_and_one_that_broke_off_has_failed() -> None:
-    found = reader()
-    frames = [created(0), delta(1, "a")]
-    for frame in frames:
-        found.read(frame)
-    stopped = orjson.loads(KEPT.document([*frames, *found.break_frames(StreamAborted("stopped"))]) or b"")
-    assert (stopped["id"], stopped["status"], stopped["error"]) == ("resp_1", "cancelled", None)
-    failed = orjson.loads(KEPT.document([*frames, *found.break_frames(UpstreamError("gone"))]) or b"")
-    assert (failed["status"], failed["error"]["code"]) == ("failed", "upstream_error")
+@pytest.mark.parametrize("belongs", [None, 7, "", {}, {"id": None}, ["conv_1"], "x" * 600])
+def test_no_conversation_is_made_up(belongs: object) -> None:
+    assert KEPT.conversation_id(created(conversation=belongs)) is None
+    assert KEPT.conversation_id(orjson.dumps(response(conversation=belongs))) is None
 
 
-def test_a_long_response_is_told_as_a_short_one() -> None:
-    output = [{"type": "image_generation_call", "result": LONG}]
-    frames = [created(0), completed(1, output=output)]
-    whole = response("completed", output=output, usage=USAGE)
-    assert orjson.loads(KEPT.document(frames) or b"") == whole
-    for order in (
-        ["response", "sequence_number", "type"],
-        ["type", "response", "sequence_number"],
-        ["response", "x", "type"],
-    ):
-        members = {"type": "response.completed", "sequence_number": 1, "response": whole, "x": {"type": "y"}}
-        frame = sse.frame(orjson.dumps({name: members[name] for name in order}))
-        assert orjson.loads(KEPT.document([created(0), frame]) or b"") == whole
+@pytest.mark.parametrize(
+    "first", [b"", b"{", b"data: 7\n\n", created(), created(instructions=LONG, conversation="c"), sse.KEEPALIVE]
+)
+def test_no_conversation_is_found_where_none_is_told(first: bytes) -> None:
+    assert KEPT.conversation_id(first) is None
