@@ -18,7 +18,7 @@ from bench.kit.script import BrokenStream, script
 
 KEEPALIVE_SECONDS = 15  # stream.keepalive_seconds, its default
 FIRST_SECONDS = 25.0  # the gateway looks every half pause, so that the first may come after one and a half
-KEEPALIVE_BYTES = len(b"d\r\n: keepalive\n\n\r\n")
+KEEPALIVE_BYTES = len(b"c\r\n: keepalive\n\r\n")
 EVENTS = 10
 WARM_SUBSCRIBERS = 100  # who join before anything counts
 

@@ -30,7 +30,7 @@ class BuiltInFeed:
         self.id = f"feed:{name}"
         self._produce = produce
         self._seconds = seconds
-        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
+        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip", newest_only=True))
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 

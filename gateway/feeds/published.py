@@ -55,7 +55,7 @@ class PublishedFeed:
 
     @property
     def begin_seq(self) -> int:
-        return self.stream.log.first_seq
+        return self.stream.oldest_seq
 
     def join_with(self, view: View, seq: int) -> Subscriber:
         return self._unless_closed(self.stream.join_with(view, seq))

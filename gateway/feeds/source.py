@@ -91,7 +91,7 @@ class SourceFeed:
 
     @property
     def begin_seq(self) -> int:
-        return self.stream.log.first_seq
+        return self.stream.oldest_seq
 
     def join_with(self, view: View, seq: int) -> Subscriber:
         return self._started_for(self.stream.join_with(view, seq))

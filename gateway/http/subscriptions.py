@@ -113,8 +113,8 @@ class Subscriptions:
         """The head and the prelude."""
         answer_headers = self.admission.answer_headers(asked.head)
         answer_headers.update(headers)
-        reset_to = stream.log.epoch if start.reset else None
-        return encode_events_head(answer_headers, chunked=asked.chunked) + prelude(reset_to, chunked=asked.chunked)
+        head = encode_events_head(answer_headers, chunked=asked.chunked)
+        return head + prelude(stream.log, reset=start.reset, chunked=asked.chunked)
 
 
 def find_feed(feeds: Mapping[str, Feed], name: str) -> Feed:

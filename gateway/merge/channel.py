@@ -9,12 +9,11 @@ from typing import NamedTuple, Protocol
 from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
-from gateway.stream.log import StreamLog
-from gateway.stream.view import SOURCE_ID
-from gateway.wire import sse
+from gateway.stream.log import OWN_PREFIX, StreamLog
+from gateway.stream.view import CONTROL, SOURCE_ID
+from gateway.wire import json_text, sse
 
 _EVENT = b"event: "
-_FEED_GAP = sse.control("gap", {"missed": None})  # what a feed appends where its source may have left events out
 
 
 class ChannelSource(Protocol):
@@ -121,8 +120,8 @@ class Channel:
         """The event of a frame of the log. Its own name, if it has one, stands behind the name of the channel."""
         if frame.startswith(b"data:"):
             return NamedEvent(self._begin, frame)
-        if frame == _FEED_GAP:
-            return NamedEvent(b"", self.gap(None))
+        if frame.startswith(CONTROL):
+            return NamedEvent(b"", self._control(frame))
         start = frame.find(b"\n") + 1 if frame.startswith(SOURCE_ID) else 0
         lines, stop = frame[:start], start
         if frame.startswith(_EVENT, start):
@@ -139,6 +138,14 @@ class Channel:
     def end(self, ending: Ending) -> bytes:
         """The control event that tells of the end of the channel."""
         return sse.control("end", {"channel": self.name, "ending": ending})
+
+    def _control(self, frame: bytes) -> bytes:
+        """The control event that a feed has appended to its log, with the channel in its data."""
+        event = sse.decode(frame)
+        assert event.name is not None
+        assert event.data is not None
+        fields = {"channel": self.name, **json_text.loads(event.data)}
+        return sse.control(event.name.decode().removeprefix(OWN_PREFIX), fields)
 
     def _bounds(self) -> tuple[int, tuple[int, Ending] | None]:
         """Where the log begins, and where and how it ends; None while it runs."""

@@ -177,6 +177,15 @@ class Stream:
         """Follow this policy from now on, because somebody who is not a subscriber relies on the stream."""
         self._audience.adopt(policy)
 
+    @property
+    def oldest_seq(self) -> int:
+        """Where a new subscriber begins: at the first event, or at the oldest of those that a ring keeps for it."""
+        return self._room.oldest_seq
+
+    def avoid_name(self, name: str) -> None:
+        """Give control events of this name another one from now on, since the producer uses it for its own events."""
+        self._log.avoid(name)
+
     # --- the producer's side
 
     def on_frames(self, frames: list[bytes]) -> None:

@@ -19,6 +19,9 @@ from gateway.wire.http1 import SIZE_LINES
 MAX_PIECE_BYTES = 65536
 
 SOURCE_ID = b"source-id: "  # in the log of a feed, begins the line before an event that holds the source's own id
+# In the log of a feed, the line before a control event of the gateway: it tells a control event from an event of the
+# source that has the same name. It is a comment, so that clients ignore it.
+CONTROL = b": rivergate\n"
 
 
 class CompletionView:
@@ -73,7 +76,9 @@ class EventsView:
         self._log = log
         self._chunked = chunked
         self._prefix = b"id: %b-" % log.epoch.encode()
-        self.keepalive = _keepalive(log.keepalive, chunked)
+        # A comment stands without a blank line behind it: for many clients a block without data is an empty event.
+        keepalive = log.keepalive[:-1] if log.keepalive.startswith(b":") else log.keepalive
+        self.keepalive = _keepalive(keepalive, chunked)
 
     def framed(self, frame: bytes, seq: int) -> Sendable:
         if len(frame) > LONG_PIECE_BYTES:
@@ -86,7 +91,7 @@ class EventsView:
         next_seq = log.next_seq
         parts: list[bytes] = []
         if seq < log.first_seq:
-            parts.append(sse.control("gap", {"missed": log.first_seq - seq}))
+            parts.append(log.control("gap", {"missed": log.first_seq - seq}))
             seq = log.first_seq
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
@@ -95,11 +100,11 @@ class EventsView:
             seq += 1
         over = log.ending is not None and seq == next_seq
         if over:
-            parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
+            parts.append(self._event(log.control("end", {"ending": log.ending}), seq))
         return sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
+        end = self._log.control("end", {"ending": ending}) if retry_ms is None else sse.retry_line(retry_ms)
         return http1.encode_chunk(end) if self._chunked else end
 
     def _parts(self, frame: bytes, seq: int) -> list[bytes]:

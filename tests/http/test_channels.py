@@ -64,7 +64,7 @@ class Scene:
         return call(self.gateway, method, path, content, **headers)
 
     def open(self, query: str, last_event_id: str = "", key: MadeKey | None = None, **headers: str) -> Subscriber:
-        fields = {"Authorization": (key or self.key).bearer, **headers}
+        fields: dict[str, Any] = {"Authorization": (key or self.key).bearer, **headers}
         if last_event_id:
             fields["Last_Event_ID"] = last_event_id
         subscriber = Subscriber(self.gateway.port, f"/v1/events?{query}", **fields)
@@ -224,7 +224,7 @@ def test_nothing_comes_any_more_when_all_channels_have_ended(scene: Scene) -> No
     query = "&".join(f"stream={stream_id}" for stream_id in streams)
     with scene.open(query) as page:
         *_, before, last = page.all_events()
-    fields = {"Authorization": scene.key.bearer, "Last_Event_ID": last.id or ""}
+    fields: dict[str, Any] = {"Authorization": scene.key.bearer, "Last_Event_ID": last.id or ""}
     with Subscriber(scene.gateway.port, f"/v1/events?{query}", **fields) as page:
         assert page.response.status == 204
     with scene.open(query, before.id or "") as page:
