@@ -155,9 +155,8 @@ class ChannelSubscriptions:
         for name, error in selection.refused.items():
             told += sse.control("end", {"channel": name, "ending": error.ending, **error.envelope()})
         headers = self.subscriptions.admission.answer_headers(asked.head)
-        first = encode_events_head(headers, chunked=asked.chunked) + prelude(
-            merge.stream.log, reset=False, chunked=asked.chunked
-        )
+        first = encode_events_head(headers, chunked=asked.chunked)
+        first += prelude(merge.stream.log, reset=False, chunked=asked.chunked)
         return first + (http1.encode_chunk(told) if asked.chunked and told else told)
 
 

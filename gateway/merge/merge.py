@@ -82,9 +82,8 @@ class Merge:
         """Begin behind all that the channels hold. `retry_ms`: when one that is sent away is to come again."""
         self.epoch = epoch
         self.channels = tuple(channels)
-        self.stream = Stream(
-            f"merge:{epoch}", epoch, limits, self, Policy(), Ring(memory.frames, "skip", newest_only=True)
-        )
+        ring = Ring(memory.frames, "skip", newest_only=True)
+        self.stream = Stream(f"merge:{epoch}", epoch, limits, self, Policy(), ring)
         ends = [channel.end_seq for channel in channels]
         are_over = [channel.ending is not None for channel in channels]
         self._order = EventOrder(ends, are_over, memory.events)
