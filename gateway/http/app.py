@@ -13,6 +13,7 @@ from gateway.http.capacity import Capacity
 from gateway.http.dashboard import pages
 from gateway.http.endpoints.account import KeyEndpoints
 from gateway.http.endpoints.answers import AnswerEndpoints
+from gateway.http.endpoints.client_script import get_client
 from gateway.http.endpoints.completions import CompletionEndpoints
 from gateway.http.endpoints.events import EventEndpoints
 from gateway.http.endpoints.feeds import FeedEndpoints
@@ -73,6 +74,7 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
     app.router.add_get("/", pages.get_root)
+    app.router.add_get("/client.js", get_client)
     app.router.add_get("/dashboard", pages.get_page)
     app.router.add_get("/dashboard/{name}", pages.get_file)
     return app

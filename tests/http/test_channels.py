@@ -355,3 +355,10 @@ def test_a_drain_sends_pages_away_when_their_streams_have_ended(logs: Path, tmp_
     assert events[-1].json == {"channel": stream_id, "ending": "drained"}
     assert page.retry is not None
     page.socket.close()
+
+
+def test_the_script_for_pages_is_small_and_any_page_may_load_it(scene: Scene) -> None:
+    answer = call(scene.gateway, "GET", "/client.js")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert len(answer.body) <= 3072
