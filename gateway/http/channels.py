@@ -86,13 +86,13 @@ class ChannelSubscriptions:
     merges: Merges
     directory: Directory
 
-    def open(self, asked: EventsRequest, pairs: Sequence[tuple[str, str]]) -> Subscription | None:
+    def open(self, asked: EventsRequest) -> Subscription | None:
         """A subscription to the channels that the query names; None if the client has been sent everything.
 
         Raises `InvalidParameter`, `NotFound`, `PermissionDenied`, `ServiceUnavailable`, `RateLimited`.
         """
         token = self.subscriptions.token_in(asked.query)
-        wanted = channels_in_query(pairs, () if token is None else token.audience.split(" "))
+        wanted = channels_in_query(asked.query.items(), () if token is None else token.audience.split(" "))
         if asked.query.get("ids", "position") != "position":
             raise InvalidParameter("with several channels, ids can only be position", param="ids")
         last_event_id = last_event_id_of(asked.head.headers, asked.query)

@@ -29,7 +29,7 @@ class EventsRequest(NamedTuple):
     """A request for the events of a stream or a feed, whichever way it takes."""
 
     name: str  # the id of the stream, or the name of the feed
-    query: Mapping[str, str]
+    query: Mapping[str, str]  # the one of a request for several channels may have a name twice
     head: RequestHead
     chunked: bool  # HTTP/1.1
 

@@ -23,7 +23,7 @@ class EventEndpoints:
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """The events of all channels that the query names, as server-sent events."""
         channels, watch = self._parts.channels, self._parts.subscriptions.capacity.watch
-        return await serve(request, channels.open(events_request(request, ""), list(request.query.items())), watch)
+        return await serve(request, channels.open(events_request(request, "")), watch)
 
     async def create(self, request: web.Request) -> web.Response:
         """The URL of the events of a list of channels."""
