@@ -54,6 +54,7 @@ async def _scrape() -> str:
         settings = {
             "server": {"listen": listen, "max_connections": 10},
             "storage": {"path": f"{folder}/rivergate.db"},
+            "viewers": {"jwks_url": "http://127.0.0.1:9/"},
             "routing": {"breaker_failures": 1},
             "upstreams": [{"name": "u", "base_url": "http://127.0.0.1:9/v1", "models": [{"id": "m"}]}],
             "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}, {"name": "p", "publish": True}],

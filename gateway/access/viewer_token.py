@@ -12,6 +12,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.errors import AuthenticationFailed, PermissionDenied
 
@@ -51,6 +52,32 @@ class ViewerToken:
         return audience in self.audience.split(" ")
 
 
+class Viewer(Protocol):
+    """The bearer of a token: what it may read, and until when. The token is ours, or one of the application."""
+
+    @property
+    def expires_at(self) -> float:
+        """The end of the token, in Unix seconds."""
+
+    def may_read(self, audience: str) -> bool:
+        """Whether the bearer may read `stream:<id>` or `feed:<name>`."""
+
+
+class ApplicationTokens(Protocol):
+    """The reader of the tokens that the application issues (`[viewers]`)."""
+
+    is_failing: bool  # the issuer does not give its keys
+
+    def read(self, text: str, now: float) -> Viewer:
+        """What the bearer of a token may read. Raises `AuthenticationFailed`, `PermissionDenied`."""
+
+    def knows_key(self, text: str) -> bool:
+        """Whether the key that a token names is known; what is no token needs none."""
+
+    async def look_for_keys(self) -> None:
+        """Ask the issuer for its keys, unless that was done a moment ago."""
+
+
 def mint(token: ViewerToken, key: SigningKey) -> str:
     """The token as text."""
     signed = f"{PREFIX}_{key.id}_{token.expires_at}_{_encode(token.audience.encode())}"
@@ -67,7 +94,7 @@ def verify(text: str, keys: Sequence[SigningKey], audience: str, now: float) -> 
     return token
 
 
-def check_audience(token: ViewerToken, audience: str) -> None:
+def check_audience(token: Viewer, audience: str) -> None:
     """Refuse the bearer of a token that is for something else. Raises `PermissionDenied`."""
     if not token.may_read(audience):
         raise PermissionDenied("the viewer token is for another stream")

@@ -2,6 +2,7 @@
 
 from gateway.config.faults import Finding
 from gateway.config.feed_rules import MAX_PUBLISHED_BYTES
+from gateway.config.feed_sections import FeedSettings, ViewerSettings
 from gateway.config.loading import (
     MAX_SECRET_BYTES,
     MAX_TLS_FILE_BYTES,
@@ -17,7 +18,6 @@ from gateway.config.loading import (
 from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
     Config,
-    FeedSettings,
     ModelSettings,
     RoutingSettings,
     ServerSettings,
@@ -49,6 +49,7 @@ __all__ = [
     "StreamSettings",
     "TtftSettings",
     "UpstreamSettings",
+    "ViewerSettings",
     "defaults_table",
     "examine",
     "find",

@@ -40,6 +40,7 @@ _BEHIND_VERSION = re.compile(
 # Several providers have an API in Anthropic's format beside the one in OpenAI's.
 _ANTHROPIC_FORMAT = re.compile(r"/anthropic(/|$)")
 _OLLAMA_PATHS = ("/api/generate", "/api/chat", "/api/tags")  # Ollama's own API, which is not OpenAI's
+UNENCRYPTED = "sends the key unencrypted to a public host: use https://"
 _LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
@@ -51,10 +52,19 @@ def warnings(url: str, listen: Listen, *, has_key: bool) -> Iterator[str]:
     except ValueError:
         return  # the URL has a fault, which is told
     yield from _of_path(parts, host)
-    if parts.scheme == "http" and has_key and is_public(host):
-        yield "sends the key unencrypted to a public host: use https://"
+    if has_key and shows_key(url):
+        yield UNENCRYPTED
     if listen.path is None and listen.port and port == listen.port and _is_this_machine(host):
         yield f"is where the gateway itself listens (server.listen is {listen})"
+
+
+def shows_key(url: str) -> bool:
+    """Whether a key that is sent to this URL goes through public networks as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False  # the URL has a fault, which is told
+    return parts.scheme == "http" and is_public(parts.hostname or "")
 
 
 def is_public(host: str) -> bool:

@@ -10,6 +10,18 @@ from gateway.config.faults import Fault
 from gateway.config.fields import Loc
 
 MAX_PUBLISHED_BYTES = 2 << 20  # an event is made one frame in one step, which takes 10 ms at this size
+_FOR_SOURCES = (
+    "api_key_env",
+    "api_key_file",
+    "auth_header",
+    "auth_scheme",
+    "header_env",
+    "header_file",
+    "headers",
+    "idle_timeout_ms",
+    "linger_seconds",
+    "proxy",
+)
 _FOR_PUBLISHING = ("max_events_per_second", "remember_ids")
 
 
@@ -22,6 +34,9 @@ def feed_faults(loc: Loc, feed: dict[str, Any]) -> Iterator[Fault]:
             if key in feed:
                 yield Fault((*loc, key), "is for a feed with publish = true")
         return
+    for key in _FOR_SOURCES:
+        if key in feed:
+            yield Fault((*loc, key), "is for a feed with a url")
     largest = feed.get("max_event_bytes")
     if isinstance(largest, int) and largest > MAX_PUBLISHED_BYTES:
         yield Fault(

@@ -7,8 +7,9 @@ The invariant: whoever holds a `Config` never has to check a value again. Rules 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from gateway.config.feed_sections import FeedSettings, ViewerSettings
 from gateway.config.fields import Words
 from gateway.config.provider_values import (
     Aliases,
@@ -25,6 +26,9 @@ from gateway.config.provider_values import (
     Query,
     RenamedFields,
 )
+from gateway.config.section import Section
+from gateway.config.section import described as _described
+from gateway.config.section import number as _number
 from gateway.config.values import (
     ID_WORDS,
     MAX_MS,
@@ -33,7 +37,6 @@ from gateway.config.values import (
     UNALIASED,
     WEEK,
     BaseUrl,
-    FeedUrl,
     FileName,
     Flag,
     HedgeAfter,
@@ -52,15 +55,6 @@ from gateway.config.values import (
     Whole,
 )
 
-
-def _described(default: Any, description: str) -> Any:
-    return Field(default, description=description)
-
-
-def _number(default: float, low: float, high: float, description: str) -> Any:
-    return Field(default, ge=low, le=high, description=description)
-
-
 DialectName = Annotated[
     Literal["chat", "responses", "messages", "completions", "embeddings"],
     Words('"chat", "responses", "messages" (Anthropic\'s), "completions" or "embeddings"'),
@@ -71,13 +65,6 @@ def _all_defaults() -> Any:
     """The default of a section that is not there: an empty table, which is checked as a part of the whole. A section
     made here would need a validator of its own, which takes as long to build as it does in the whole: 2 ms each."""
     return Field(default={}, validate_default=True)
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, and a key that is not declared is a fault."""
-
-    # `defer_build`: a section is only read as a part of the whole configuration, so it needs no validator of its own.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class ServerSettings(Section):
@@ -313,32 +300,6 @@ class UpstreamSettings(Section):
     )
 
 
-class FeedSettings(Section):
-    name: Name = _described(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
-    url: FeedUrl | None = _described(
-        None, "Source of server-sent events; it is connected while the feed has subscribers."
-    )
-    publish: Flag = _described(False, "Whether clients publish the events, by POST; in place of a source.")
-    retain_events: Whole = _number(
-        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
-    )
-    lag: Literal["skip", "close"] = _described(
-        "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
-    )
-    max_event_bytes: Whole = _number(
-        8_388_608,
-        4096,
-        1 << 30,
-        "Largest event; of what is published at most 2 MiB, as it is sent: a larger one is refused.",
-    )
-    max_events_per_second: Whole = _number(
-        0, 0, 1_000_000, "Most events a second that one key may publish to the feed; 0 sets no limit."
-    )
-    remember_ids: Whole = _number(
-        10_000, 0, 1_000_000, "How many of the newest ids of published events are known, so that none is taken twice."
-    )
-
-
 class StorageSettings(Section):
     path: FileName = _described(
         "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
@@ -352,4 +313,5 @@ class Config(Section):
     routing: RoutingSettings = _all_defaults()
     upstreams: tuple[UpstreamSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
+    viewers: ViewerSettings = _all_defaults()
     storage: StorageSettings = _all_defaults()

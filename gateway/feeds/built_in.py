@@ -34,7 +34,7 @@ class BuiltInFeed:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         # While the feed is idle no old event counts as the newest: the next one is made in this call.
         newest = self.stream.log.next_seq - (self._timer is not None)
         return self._started_for(self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest)))
@@ -44,8 +44,11 @@ class BuiltInFeed:
         log = self.stream.log
         return max(log.next_seq - 1, log.first_seq)
 
-    def join_with(self, view: View, seq: int) -> Subscriber:
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
         return self._started_for(self.stream.join_with(view, seq))
+
+    def reopen(self) -> None:
+        """Nothing: the feed never ends by itself."""
 
     def describe(self) -> dict[str, Any]:
         return describe(self, "idle" if self._timer is None else "reading")

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateway.errors import ClientError, InvalidParameter, PayloadTooLarge
 from gateway.feeds.long_data import data_in_parts
+from gateway.feeds.source_events import CONTROL_NAMES, MAX_LINES
 from gateway.stream.view import SOURCE_ID
 from gateway.wire import json_text, sse
 from gateway.wire.json_members import Buffer, Member, members_of
@@ -24,9 +25,8 @@ Steps = Generator[None, None, None]
 
 MAX_EVENTS = 10_000  # of one body: their positions are told in one answer of a quarter of a megabyte
 MAX_FIELD_BYTES = 256  # of `event` and of `id`, which browsers send back in a header, and the gateway remembers
-MAX_LINES = 20_000  # of the data of one event, as from a source
 MAX_DEPTH = 200  # of a long event
-RESERVED_NAMES = frozenset({"end", "gap", "reset"})  # the gateway's own events
+RESERVED_NAMES = frozenset(name.decode() for name in CONTROL_NAMES)
 _FIELDS = frozenset({"data", "event", "id"})
 _SLICE_BYTES = 16384  # of server-sent events that are read in one step
 _BYTES_OF_STEP = 32768  # of lines

@@ -49,7 +49,7 @@ class PublishedFeed:
         self.taken = 0  # events since the start of the process
         self.duplicates = 0  # events since then that had come before
 
-    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
         return self._unless_closed(self.stream.join(chunked=chunked, framing=framing, seq=seq))
 
@@ -57,8 +57,11 @@ class PublishedFeed:
     def begin_seq(self) -> int:
         return self.stream.oldest_seq
 
-    def join_with(self, view: View, seq: int) -> Subscriber:
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
         return self._unless_closed(self.stream.join_with(view, seq))
+
+    def reopen(self) -> None:
+        """Nothing: the feed never ends by itself."""
 
     def publish(self, events: Sequence[NewEvent], now: float) -> list[Receipt]:
         """Take those of the events that have not come before; `now`: Unix seconds.

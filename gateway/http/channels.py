@@ -8,7 +8,7 @@ read, keeps it from none of the others: its end is told at once, with the error 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.access.viewer_token import ViewerToken, check_audience
+from gateway.access.viewer_token import Viewer, ViewerToken, check_audience
 from gateway.cluster.directory import Directory
 from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
@@ -48,7 +48,7 @@ class StreamSource:
         """The first event, so that a subscriber is told how much was forgotten before it came."""
         return 0
 
-    def join(self, view: View, seq: int) -> Subscriber:
+    def join(self, view: View, seq: int, *, from_now: bool) -> Subscriber:
         production = self.directory.here(self.id)
         assert production is not None  # its log has not ended, so it runs here
         return production.stream.join_with(view, seq)
@@ -66,8 +66,8 @@ class FeedSource:
     def first_seq(self) -> int:
         return self.feed.begin_seq
 
-    def join(self, view: View, seq: int) -> Subscriber:
-        return self.feed.join_with(view, seq)
+    def join(self, view: View, seq: int, *, from_now: bool) -> Subscriber:
+        return self.feed.join_with(view, seq, from_now=from_now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,9 @@ class ChannelSubscriptions:
 
         Raises `InvalidParameter`, `NotFound`, `PermissionDenied`, `ServiceUnavailable`, `RateLimited`.
         """
-        token = self.subscriptions.token_in(asked.query)
-        wanted = channels_in_query(asked.query.items(), () if token is None else token.audience.split(" "))
+        token = self.subscriptions.token_in(asked.query, asked.head.headers)
+        listed = token.audience.split(" ") if isinstance(token, ViewerToken) else ()
+        wanted = channels_in_query(asked.query.items(), listed)
         if asked.query.get("ids", "position") != "position":
             raise InvalidParameter("with several channels, ids can only be position", param="ids")
         last_event_id = last_event_id_of(asked.head.headers, asked.query)
@@ -110,7 +111,7 @@ class ChannelSubscriptions:
         return begun(subscriber, leave, token, first)
 
     def select(
-        self, wanted: ChannelRequest, token: ViewerToken | None, head: RequestHead, place: Place | None = None
+        self, wanted: ChannelRequest, token: Viewer | None, head: RequestHead, place: Place | None = None
     ) -> Selection:
         """The channels that the client may read, of those that it wants; raises the first error if there are none.
 
@@ -129,12 +130,14 @@ class ChannelSubscriptions:
             raise next(iter(refused.values()))
         return Selection(channels, refused)
 
-    def _channel(self, name: str, token: ViewerToken | None, head: RequestHead, known: Channel | None) -> Channel:
+    def _channel(self, name: str, token: Viewer | None, head: RequestHead, known: Channel | None) -> Channel:
         """The channel of this name, if the client may read it. Raises `NotFound`, `PermissionDenied`."""
         if token is not None:
             check_audience(token, audience_of(name))
         if name.startswith(FEED):
             feed = find_feed(self.subscriptions.feeds, name.removeprefix(FEED))
+            if known is None:
+                feed.reopen()
             return Channel(name, "", feed.stream.log, FeedSource(feed))
         production = self.directory.here(name)
         if production is None and known is not None and _may_read(known, token, head):
@@ -160,5 +163,5 @@ class ChannelSubscriptions:
         return first + (http1.encode_chunk(told) if asked.chunked and told else told)
 
 
-def _may_read(channel: Channel, token: ViewerToken | None, head: RequestHead) -> bool:
+def _may_read(channel: Channel, token: Viewer | None, head: RequestHead) -> bool:
     return token is not None or (head.caller is not None and head.caller.may_see(channel.owner))

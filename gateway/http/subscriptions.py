@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway import clock
-from gateway.access.viewer_token import ViewerToken, check_audience, read_token
+from gateway.access.viewer_token import Viewer, check_audience
 from gateway.delivery.subscriber import Subscriber
 from gateway.errors import InvalidParameter, NotFound
 from gateway.feeds.feed import Feed
@@ -18,7 +18,7 @@ from gateway.http.capacity import Capacity
 from gateway.http.event_stream import encode_events_head
 from gateway.http.in_force import InForce
 from gateway.http.places import Leave, Places
-from gateway.http.viewing import position_of, prelude
+from gateway.http.viewing import position_of, prelude, token_text, viewer
 from gateway.stream.position import StartPoint, start_of
 from gateway.stream.production import Production
 from gateway.stream.stream import Stream
@@ -51,24 +51,22 @@ class Subscriptions:
     in_force: InForce
     capacity: Capacity
 
-    def token_in(self, query: Mapping[str, str]) -> ViewerToken | None:
-        """The viewer token in a query, if there is one, whatever it is for.
+    def token_in(self, query: Mapping[str, str], headers: Mapping[str, str]) -> Viewer | None:
+        """The bearer of the token in a request, if there is one, whatever it is for.
 
         Raises `AuthenticationFailed`, `PermissionDenied`.
         """
-        text = query.get("token")
-        return None if text is None else read_token(text, self.in_force.signing_keys, clock.wall_time())
+        text = token_text(query, headers, self.in_force)
+        return None if text is None else viewer(text, self.in_force)
 
-    def token_for(self, audience: str, query: Mapping[str, str]) -> ViewerToken | None:
-        """The viewer token in a query, if there is one, for this stream or feed. Raises what `token_in` raises."""
-        token = self.token_in(query)
+    def token_for(self, audience: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Viewer | None:
+        """The bearer of the token in a request, if it may read this stream or feed. Raises what `token_in` raises."""
+        token = self.token_in(query, headers)
         if token is not None:
             check_audience(token, audience)
         return token
 
-    def to_stream(
-        self, asked: EventsRequest, production: Production, token: ViewerToken | None
-    ) -> Subscription | None:
+    def to_stream(self, asked: EventsRequest, production: Production, token: Viewer | None) -> Subscription | None:
         """A subscription to a stream that the caller may read; None if it has been sent everything, the end included.
 
         Raises `InvalidParameter`, `ServiceUnavailable`, `RateLimited`.
@@ -97,16 +95,22 @@ class Subscriptions:
 
         None if the client has been sent everything. Raises `NotFound`, and what `token_for` and `to_stream` raise.
         """
-        token = self.token_for(f"feed:{asked.name}", asked.query)  # first: a refusal of its bearer names no feed
+        token = self.token_for(
+            f"feed:{asked.name}", asked.query, asked.head.headers
+        )  # first: a refusal of its bearer names no feed
         feed = find_feed(self.feeds, asked.name)
         source_ids = _wants_source_ids(asked.query)
+        last_id, from_now = position_of(asked.head.headers, asked.query)
+        if last_id is None:
+            feed.reopen()
         stream = feed.stream
-        start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=stream.log.first_seq)
+        start = start_of(stream.log, last_id, from_now, oldest=stream.oldest_seq)
         if start is None:
             return None
         first = self._first(asked, start, stream, {})
         leave = self.places.take(stream, asked.head.owner if token is None else "")
-        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids)
+        from_now = from_now and last_id is None
+        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=from_now)
         return begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
@@ -126,9 +130,7 @@ def find_feed(feeds: Mapping[str, Feed], name: str) -> Feed:
     return feed
 
 
-def readable(
-    production: Production | None, token: ViewerToken | None, head: RequestHead, stream_id: str
-) -> Production:
+def readable(production: Production | None, token: Viewer | None, head: RequestHead, stream_id: str) -> Production:
     """The stream, if it is there and its owner or the bearer of a viewer token asks for it. Raises `NotFound`."""
     caller = head.caller
     if production is not None and (token is not None or (caller is not None and caller.may_see(production.owner))):
@@ -136,7 +138,7 @@ def readable(
     raise NotFound(f"there is no stream {stream_id[:100]!r} (any more)", param="id")
 
 
-def begun(subscriber: Subscriber, leave: Leave | None, token: ViewerToken | None, first: bytes) -> Subscription:
+def begun(subscriber: Subscriber, leave: Leave | None, token: Viewer | None, first: bytes) -> Subscription:
     """The subscription of a subscriber that has joined; its place is given back when it ends."""
     subscriber.when_ended(leave)
     if token is not None:

@@ -25,8 +25,11 @@ class ChannelSource(Protocol):
     def first_seq(self) -> int:
         """Where a subscriber begins that asks for all there is."""
 
-    def join(self, view: View, seq: int) -> Subscriber:
-        """A new subscriber with this view, which begins at `seq`, to a log that has not ended."""
+    def join(self, view: View, seq: int, *, from_now: bool) -> Subscriber:
+        """A new subscriber with this view, which begins at `seq`, to a log that has not ended.
+
+        `from_now`: nothing is wanted that was before.
+        """
 
 
 class NamedEvent(NamedTuple):
@@ -59,6 +62,11 @@ class Channel:
         """Take the log that there is now: a stream that nobody was subscribed to may have ended and been put away."""
         if self._log is not None:
             self._log = self.source.log() or self._log
+
+    @property
+    def has_begun_again(self) -> bool:
+        """Whether the log goes on behind the end that was merged, as that of a feed may."""
+        return self._end is not None and (log := self.source.log()) is not None and log.ending is None
 
     @property
     def ending(self) -> Ending | None:

@@ -97,9 +97,11 @@ class Merge:
             self.stream.close(Ending.COMPLETED, [])
 
     @property
-    def has_failed(self) -> bool:
-        """Whether a fault has ended the merge before its channels."""
-        return self.stream.ending is Ending.INTERNAL_ERROR
+    def is_outdated(self) -> bool:
+        """Whether nobody new is to join: a fault has ended the merge, or a channel goes on behind its end."""
+        return self.stream.ending is Ending.INTERNAL_ERROR or any(
+            channel.has_begun_again for channel in self.channels
+        )
 
     # --- who subscribes
 
@@ -120,7 +122,7 @@ class Merge:
 
         A channel of which the place says nothing begins at its first event, and those named in `now` at the next one.
         """
-        self._catch_up()
+        self._catch_up(() if place is not None else now)
         lasting = self._lasting_view(chunked)
         if place is not None and place.merge is self and place.seq is not None:
             return self.stream.join_with(lasting, place.seq)
@@ -160,20 +162,23 @@ class Merge:
 
     # --- the channels' side
 
-    def _catch_up(self) -> None:
-        """Join the channels that have not been joined, and take in what they hold."""
+    def _catch_up(self, now: Collection[str] = ()) -> None:
+        """Join the channels that have not been joined, and take in what they hold.
+
+        `now`: the names of channels of which nothing is wanted that was before.
+        """
         for number in self._order.open_channels():
             if self._joined[number] is None and number not in self._drained:
-                self._join_channel(number)
+                self._join_channel(number, from_now=self.channels[number].name in now)
             if not self._order.ended[number]:
                 self._pull(number)
 
-    def _join_channel(self, number: int) -> None:
+    def _join_channel(self, number: int, *, from_now: bool) -> None:
         channel = self.channels[number]
         channel.renew()
         if (log := channel.log) is None or log.ending is not None:
             return
-        subscriber = channel.source.join(BellView(log), log.next_seq)
+        subscriber = channel.source.join(BellView(log), log.next_seq, from_now=from_now)
         self._joined[number] = subscriber
         subscriber.attach(Bell(partial(self._on_ring, number)))
         subscriber.when_ended(partial(self._on_left, number))

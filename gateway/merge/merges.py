@@ -70,7 +70,7 @@ class Merges:
         """The merge of these channels, made if there is none. Whoever wants to join it does so in the same turn."""
         names = names_of(channels)
         merge = self._by_set.get(names)
-        if merge is None or merge.has_failed:
+        if merge is None or merge.is_outdated:
             merge = Merge(secrets.token_hex(EPOCH_BYTES), channels, self._limits(), self._retry_ms, self._memory)
             self._by_set[names] = self._by_epoch[merge.epoch] = merge
             self._hub.add_merged(merge.stream)

@@ -5,13 +5,15 @@ import secrets
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gateway import config
+from gateway import __version__, config
 from gateway.errors import ConfigError
 from gateway.feeds.published import PublishedFeed
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
+from gateway.feeds.source_request import Address, SourceRequests
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.incidents import Incidents
@@ -22,9 +24,13 @@ from gateway.routing.throttle import Throttle
 from gateway.routing.wildcard import STAR
 from gateway.run import certificate
 from gateway.tasks import Tasks
-from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.configured import configured_fields, proxy_of
+from gateway.upstream.dial import Dialer, DialLimits, Origin, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
+
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
 
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
@@ -66,10 +72,22 @@ def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, Feed
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
 
 
+def build_tokens(settings: config.Config) -> "ConfiguredTokens | None":
+    """The tokens of the application that are configured, if any are. Raises `ConfigError`."""
+    if not settings.viewers.takes_tokens:
+        return None
+    from gateway.run import application_tokens  # it needs PyJWT and cryptography, which take 60 ms to import
+
+    return application_tokens.build(settings.viewers)
+
+
 def probe(settings: config.Config) -> None:
     """Try the files that a configuration names; raises `ConfigError` for a file that would prevent a start."""
     certificate.load(settings.server)
     build_upstreams(settings)
+    secret = settings.viewers.jwt_secret_file
+    if secret is None or Path(secret).exists():  # a secret need not be on the machine of a check
+        build_tokens(settings)
 
 
 def needs_restart(before: config.Config, now: config.Config) -> list[str]:
@@ -190,15 +208,19 @@ def _feed(
     epoch = secrets.token_hex(6)
     if feed.url is None:
         return PublishedFeed(feed, limits, epoch=epoch, state=state)
-    origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
-    proxy = proxy_for(origin, urllib.request.getproxies_environment())
-    dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
-    target = dialer.target((origin.prefix or "/") + (f"?{query}" if query else ""))
-    return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
+    proxies = urllib.request.getproxies_environment()
+
+    def dial_to(origin: Origin) -> Dialer:
+        tls = tls_context(None) if origin.tls else None
+        return Dialer(origin, FEED_DIAL_LIMITS, tls, proxy_of(feed, origin, proxies))
+
+    fields = (("User-Agent", f"rivergate/{__version__}"), *configured_fields(feed))
+    requests = SourceRequests(Address.parse(feed.url), dial_to, fields)
+    return SourceFeed(feed, limits, requests, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 
 # The keys of `[stream]` that a feed keeps from its start on.
-_KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
+_KEPT_BY_FEEDS = {"keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
 
 
 def _read_at_start(settings: config.Config) -> dict[str, object]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -60,6 +61,9 @@ from gateway.stream.answer_ids import AnswerIds
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
 
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
+
 KEEPALIVE_SECONDS = 75.0  # how long an idle connection is kept; above the 60 s of common proxies
 LEDGER_SECONDS = 5.0  # how long a stop waits for records that are not written yet
 SHUTDOWN_SECONDS = 0.5  # how long a stop waits for handlers that write the end of their answers
@@ -83,6 +87,8 @@ ONE_PROCESS = Seams()
 
 class Service:
     """One gateway in one event loop."""
+
+    _tokens: "ConfiguredTokens | None" = None  # of the application, from the start on
 
     def __init__(
         self,
@@ -227,6 +233,7 @@ class Service:
             raise ConfigError([error.fault]) from None
         if self._keys.is_open:
             self._listeners.check_loopback()
+        self._exchange_tokens(assembly.build_tokens(self._config))
         limit = descriptors.raise_limit()
         self._capacity.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
@@ -261,15 +268,26 @@ class Service:
         before = self._upstreams
         signing_keys = token_keys.load(Path(self._config.storage.path))
         upstreams = assembly.build_upstreams(self._discovery.extend(settings), before)
+        tokens = assembly.build_tokens(settings)
         self._listeners.renew_certificate(settings.server)
         self._upstreams = upstreams
         assembly.retire(before, self._upstreams)
         self._in_force.exchange(settings, self._upstreams.router, signing_keys)
+        self._exchange_tokens(tokens)
         self._discovery.ask_again()
         _log.info(
             "configuration reloaded",
             extra={"fields": {"needs_restart": assembly.needs_restart(self._config, settings)}},
         )
+
+    def _exchange_tokens(self, tokens: "ConfiguredTokens | None") -> None:
+        """Take other tokens of the application; those of the same issuer keep the keys that are known."""
+        before, self._tokens = self._tokens, tokens
+        if tokens is not None:
+            tokens.start(self._tasks, before)
+        if before is not None:
+            before.close()
+        self._in_force.take_tokens(tokens)
 
     def _take_models(self) -> None:
         """Serve the models that were discovered, beside those of the configuration in force."""

@@ -145,6 +145,7 @@ class GatewayStatistics:
         )
         yield from _delivery_readings(hub, feeds)
         yield from self._published_readings()
+        yield from self._viewer_readings()
         orphaned = "Seconds that streams have run without a subscriber."
         yield _single("rivergate_orphan_seconds", orphaned, hub.orphan_seconds, counts=True)
         yield sources.refusals.reading()
@@ -153,6 +154,11 @@ class GatewayStatistics:
         yield from self._connection_readings()
         failing = sources.bank.failure is not None
         yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _viewer_readings(self) -> Iterator[Reading]:
+        if (tokens := self._sources.in_force.application_tokens) is not None:
+            failing = "1 while the keys of viewers' tokens cannot be fetched, else 0."
+            yield _single("rivergate_viewer_keys_failing", failing, tokens.is_failing)
 
     def _published_readings(self) -> Iterator[Reading]:
         published = {name: feed for name, feed in self._sources.feeds.items() if isinstance(feed, PublishedFeed)}

@@ -28,6 +28,11 @@ class Room(Protocol):
     def oldest_seq(self) -> int:
         """Where a subscriber begins that comes now, without a position."""
 
+    patience: float  # seconds after which a producer that is paused is no longer held up; 0.0: as long as it takes
+
+    def give_up(self) -> None:
+        """Wait no longer for subscribers that take nothing: the patience is at its end."""
+
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         """Forget what may be forgotten; return the subscribers to end as lagged before this is called again."""
 
@@ -42,6 +47,7 @@ class BoundedRoom:
     __slots__ = ("_log", "looks_from_bytes")
 
     oldest_seq = 0  # the subscriber is told how much was forgotten before it came
+    patience = 0.0
 
     def __init__(self, log: StreamLog, max_bytes: int) -> None:
         self._log = log
@@ -50,6 +56,9 @@ class BoundedRoom:
     @property
     def is_full(self) -> bool:
         return self._log.bytes > self.looks_from_bytes
+
+    def give_up(self) -> None:
+        """Nothing: what a subscriber has not been sent is never forgotten."""
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         log, limit = self._log, self.looks_from_bytes
@@ -91,11 +100,14 @@ class Ring:
 class RingRoom:
     """The rule of a feed: keep the newest events, and what a subscriber has still to be sent, in at most `max_bytes`.
 
-    Beyond the limit a subscriber that takes nothing falls behind. If all take bytes and the pass has not served them
-    yet, the log is full. A single event that is larger than the limit is kept, too.
+    Beyond the limit a subscriber that takes nothing for now falls behind. The log is full while the pass has not
+    served the others; and if there are no others, until one subscriber takes bytes again, but no longer than
+    `patience`. A single event that is larger than the limit is kept, too.
     """
 
-    __slots__ = ("_log", "_look_at", "_max_bytes", "_ring", "is_full")
+    __slots__ = ("_foremost", "_given_up_at", "_log", "_look_at", "_max_bytes", "_ring", "is_full")
+
+    patience = 1.0
 
     looks_from_bytes = -1  # a ring is limited by its count of events as well, so every frame asks for room
 
@@ -104,6 +116,8 @@ class RingRoom:
         self._max_bytes = max_bytes
         self._ring = ring
         self._look_at = 0  # where the log has to end before its subscribers are looked at again for its count
+        self._foremost = 0  # the position of the subscriber that had been sent most, when all were stuck
+        self._given_up_at = -1  # that position when the patience was at its end
         self.is_full = False
 
     @property
@@ -138,12 +152,20 @@ class RingRoom:
         newest = log.next_seq - 1
         log.trim_to(limit - limit // 8, min(unsent, newest))
         if log.bytes > limit:
-            taking = (
-                subscriber.position
-                for subscriber in waiting
-                if subscriber.sink is not None and not subscriber.is_blocked
-            )
-            log.trim_to(limit - limit // 8, min(min(taking, default=newest), newest))
+            log.trim_to(limit - limit // 8, min(self._needed_from(waiting), newest))
         if log.bytes > 2 * limit:
             log.trim_to(2 * limit, newest)
         self.is_full = log.bytes > limit and len(log) > 1
+
+    def _needed_from(self, waiting: Collection[Subscriber]) -> int:
+        """Where the log begins that subscribers need who take bytes; if there are none, the one that has most."""
+        attached = [subscriber for subscriber in waiting if subscriber.sink is not None]
+        taking = [subscriber.position for subscriber in attached if not subscriber.is_blocked]
+        if taking:
+            return min(taking)
+        self._foremost = max((subscriber.position for subscriber in attached), default=self._log.next_seq)
+        return self._foremost if self._foremost > self._given_up_at else self._log.next_seq
+
+    def give_up(self) -> None:
+        """Let those fall behind who are stuck; as soon as one of them takes bytes, they are waited for again."""
+        self._given_up_at = self._foremost

@@ -7,6 +7,7 @@ is over; the bytes that end a body belong to the owner of the connection.
 
 import functools
 from enum import Enum
+from urllib.parse import quote
 
 from gateway.delivery.long_piece import LONG_PIECE_BYTES, LongPiece, Sendable
 from gateway.delivery.pieces import Piece
@@ -18,6 +19,7 @@ from gateway.wire.http1 import SIZE_LINES
 # Frames are joined up to this size, to save sends; a larger piece would rarely fit into a socket's send buffer.
 MAX_PIECE_BYTES = 65536
 
+MAX_QUOTED_ID = 6144  # bytes of a source's id in a query: servers take request lines and fields of at most 8 KiB
 SOURCE_ID = b"source-id: "  # in the log of a feed, begins the line before an event that holds the source's own id
 # In the log of a feed, the line before a control event of the gateway: it tells a control event from an event of the
 # source that has the same name. It is a comment, so that clients ignore it.
@@ -122,6 +124,7 @@ class SourceEventsView(EventsView):
     """The framing of subscriptions to a feed that add the id that the source gave an event, if it gave one.
 
     An event's id is `<epoch>-<seq>/<source id>`, since a browser's `EventSource` shows its page only the `id` field.
+    A source's id that no request can bring back is left out: the client's next connection would be refused.
     """
 
     __slots__ = ()
@@ -130,6 +133,8 @@ class SourceEventsView(EventsView):
         if not frame.startswith(SOURCE_ID):
             return super()._event(frame, seq)
         source_id, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
+        if not _can_come_back(source_id):
+            return super()._event(frame, seq)
         return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
 
 
@@ -139,6 +144,14 @@ class Framing(Enum):
     COMPLETION = CompletionView
     EVENTS = EventsView
     SOURCE_EVENTS = SourceEventsView
+
+
+def _can_come_back(source_id: bytes) -> bool:
+    """Whether a client can send this id in a header and, as some do, in a query, where an odd byte takes three."""
+    size = len(source_id)
+    if size > MAX_QUOTED_ID // 3:
+        size = len(quote(source_id)) if size <= MAX_QUOTED_ID else size
+    return size <= MAX_QUOTED_ID and http1.is_field("id", source_id.decode("latin-1"))
 
 
 @functools.lru_cache(maxsize=32)  # each dialect has one keep-alive, and a view is made for each stream

@@ -177,9 +177,7 @@ class BlockDecoder:
             with memoryview(tail) as view:  # an event may have many megabytes, so it is copied once
                 block = bytes(view[start : end + 2]).lstrip(b"\n")
             if len(block) > self._max_bytes:
-                if not self._discards:
-                    raise EventTooLarge(self._max_bytes, blocks)
-                block = remains_of(block)
+                block = self._remains_of(block, blocks)
             if block:
                 blocks.append(block)
             start = search_from = end + 2
@@ -233,6 +231,12 @@ class BlockDecoder:
         except EventFault as fault:
             fault.blocks[:0] = blocks
             raise
+
+    def _remains_of(self, block: bytes, blocks: list[bytes]) -> bytes:
+        """What is left of a whole event over the limit; or raise `EventTooLarge`."""
+        if not self._discards:
+            raise EventTooLarge(self._max_bytes, blocks)
+        return remains_of(block)
 
     def _pass_by(self, data: bytes) -> list[bytes]:
         """Go on discarding an event; what follows it is cut as usual."""

@@ -19,7 +19,7 @@ GOOD = ViewerToken(AUDIENCE, int(NOW) + 3600)
 TEXT = mint(GOOD, NEW)
 
 CHARACTERS = string.ascii_letters + string.digits + "-_.+/= \n\0é€"
-AUDIENCES = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+AUDIENCES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" "), max_size=60)
 
 
 def refused(text: str) -> None:

@@ -208,6 +208,11 @@ def test_a_feed_has_either_a_source_or_publishers(tmp_path: Path) -> None:
         "feeds[1].url: is required, unless publish = true",
         "feeds[2].remember_ids: is for a feed with publish = true",
     ]
+    odd = '[[feeds]]\nname = "o"\npublish = true\nlinger_seconds = 1\nmax_event_bytes = 2097153\n'
+    assert faults(tmp_path, odd) == [
+        "feeds[0].linger_seconds: is for a feed with a url",
+        "feeds[0].max_event_bytes: must be at most 2097152 for a feed with publish = true",
+    ]
 
 
 def test_missing_keys_are_told(tmp_path: Path) -> None:

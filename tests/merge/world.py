@@ -41,7 +41,7 @@ class TalkSource:
     def first_seq(self) -> int:
         return 0
 
-    def join(self, view: View, seq: int) -> Subscriber:
+    def join(self, view: View, seq: int, *, from_now: bool) -> Subscriber:
         found = self._hub.find(self._name)
         assert found is not None
         return found.stream.join_with(view, seq)
@@ -59,7 +59,7 @@ class RingSource:
     def first_seq(self) -> int:
         return self.stream.log.first_seq
 
-    def join(self, view: View, seq: int) -> Subscriber:
+    def join(self, view: View, seq: int, *, from_now: bool) -> Subscriber:
         return self.stream.join_with(view, seq)
 
 

@@ -12,6 +12,7 @@ from gateway.stream.room import SELDOM, BoundedRoom, Ring, RingRoom
 from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink, Source, frames, stream_of, subscriber_of
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.usefixtures("whole_passes")
 
@@ -236,6 +237,34 @@ async def test_a_full_ring_pauses_its_producer_for_subscribers_that_the_pass_has
     behind.stand_at(30)
     room.make([behind])
     assert (log.first_seq, room.is_full) == (22, False)
+
+
+async def test_a_full_ring_waits_for_the_foremost_of_its_stuck_subscribers_until_it_gives_up() -> None:
+    log, first, second = log_of(20), reach(12, is_blocked=True), reach(2, is_blocked=True)
+    room = RingRoom(log, 70, Ring(8, "skip"))
+    assert room.make([first, second]) == []
+    assert (log.first_seq, room.is_full) == (12, True)
+    room.give_up()
+    room.make([first, second])
+    assert (log.first_seq, room.is_full) == (14, False)
+    log.extend([b"0123456789"] * 2)
+    room.make([first, second])  # nobody has taken anything since
+    assert (log.first_seq, room.is_full) == (16, False)
+    first.stand_at(17)
+    log.extend([b"0123456789"] * 4)
+    room.make([first, second])
+    assert (log.first_seq, room.is_full) == (17, True)
+
+
+async def test_a_producer_is_held_up_by_stuck_subscribers_for_a_moment_only() -> None:
+    source = Source()
+    stream = Stream("feed", "e1", StreamSettings(max_log_bytes=4096), source, ring=Ring(8, "skip"))
+    subscriber_of(stream, MemorySink(blocked=True))
+    stream.on_frames(frames(5, size=1024))
+    assert source.paused
+    await until(lambda: not source.paused)
+    stream.on_frames(frames(5, size=1024))
+    assert (source.paused, source.pauses) == (False, 1)
 
 
 async def test_a_ring_in_which_only_the_newest_event_matters_waits_for_nobody() -> None:

@@ -17,7 +17,7 @@ export function connect({ url = "v1/events", key, state = () => {} } = {}) {
     const all = (name = "") =>
       block.split("\n").flatMap((line) => (line.startsWith(name) ? line.slice(name.length) : []));
     const [type = ""] = all("event: "), data = all("data: ").join("\n"), [channel, ...name] = type.split("/");
-    if (/^(gap|reset|end)$/.test(type)) tell(JSON.parse(data).channel, { ...JSON.parse(data), type });
+    if (/^[a-z]+$/.test(type)) tell(JSON.parse(data).channel, { ...JSON.parse(data), type });
     else tell(channel, { type: "event", data, name: name.join("/") });
     last = all("id: ")[0] ?? last;
     retry = +all("retry: ")[0] || retry;
