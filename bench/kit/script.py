@@ -209,6 +209,8 @@ class SubscriberCheck(Check):
         event_id = b""
         if block.startswith(b"id: "):
             event_id, _, block = block.partition(b"\n")
+        elif b"\nid: " in block:  # Rivergate's is the last line
+            block, _, event_id = block.rpartition(b"\n")
         if number >= self.published or block + b"\n\n" != self.events[number]:
             raise BrokenStream(f"instead of event {number} of {self.published} came {block[:300]!r}")
         if self.ids.setdefault(number, event_id) != event_id:

@@ -101,7 +101,7 @@ class Subscriptions:
         feed = find_feed(self.feeds, asked.name)
         source_ids = _wants_source_ids(asked.query)
         last_id, from_now = position_of(asked.head.headers, asked.query)
-        if last_id is None:
+        if feed.stream.log.ending is not None and last_id is None:
             feed.reopen()
         stream = feed.stream
         start = start_of(stream.log, last_id, from_now, oldest=stream.oldest_seq)
@@ -109,8 +109,8 @@ class Subscriptions:
             return None
         first = self._first(asked, start, stream, {})
         leave = self.places.take(stream, asked.head.owner if token is None else "")
-        from_now = from_now and last_id is None
-        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=from_now)
+        only_new = from_now and last_id is None
+        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=only_new)
         return begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:

@@ -6,17 +6,18 @@ What the merged log has forgotten is read from the logs of the channels, in the 
 
 from collections.abc import Sequence
 
-from gateway.delivery.long_piece import Sendable
+from gateway.delivery.long_piece import LONG_PIECE_BYTES, Sendable
 from gateway.delivery.pieces import Piece
 from gateway.endings import Ending
 from gateway.merge.backlog import Backlog
-from gateway.merge.channel import Channel
+from gateway.merge.channel import Channel, NamedEvent
 from gateway.merge.event_order import END, GAP, EventOrder
 from gateway.stream.log import StreamLog
 from gateway.stream.view import MAX_PIECE_BYTES, EventsView, sendable
 from gateway.wire import http1
 
 CONTROL = END | GAP
+Parts = Sequence[bytes | memoryview]
 
 
 class MergedView(EventsView):
@@ -35,9 +36,9 @@ class MergedView(EventsView):
     def piece(self, seq: int) -> Piece:
         log = self._log
         if seq < log.first_seq:
-            parts, seq = self._recalled(seq)
-            return sendable(parts, chunked=self._chunked), seq, False
-        parts = []
+            recalled, seq = self._recalled(seq)
+            return sendable(recalled, chunked=self._chunked), seq, False
+        parts: list[bytes | memoryview] = []
         for frame in log.read(seq, MAX_PIECE_BYTES):
             parts += self._parts(frame, seq)
             seq += 1
@@ -50,18 +51,16 @@ class MergedView(EventsView):
         ends = b"".join(self._channels[channel].end(ending) for channel in self._order.open_channels())
         return http1.encode_chunk(ends) if self._chunked and ends else ends
 
-    def _parts(self, frame: bytes, seq: int) -> list[bytes]:
+    def _parts(self, frame: bytes, seq: int) -> Parts:
         entry = self._order.entry_at(seq)
-        if entry & CONTROL:
-            return [self._event(frame, seq)]
-        lines, rest = self._channels[entry].named(frame)
-        return [self._event(lines, seq), rest]
+        event = NamedEvent(b"", frame) if entry & CONTROL else self._channels[entry].named(frame)
+        return _parts_of(event, self._prefix, seq)
 
-    def _recalled(self, seq: int) -> tuple[list[bytes], int]:
+    def _recalled(self, seq: int) -> tuple[list[bytes | memoryview], int]:
         """Events from `seq` on that the merged log has forgotten, from the logs of the channels."""
-        order, parts, size = self._order, list[bytes](), 0
+        order, parts, size = self._order, list[bytes | memoryview](), 0
         if seq < order.first_seq:
-            parts = [channel.gap(None) for channel in self._channels]
+            parts += [channel.gap(None) for channel in self._channels]
             seq = order.first_seq
         positions = order.positions_at(seq)
         missing: dict[int, int] = {}
@@ -78,9 +77,8 @@ class MergedView(EventsView):
                 missing[number] = missing.get(number, 0) + missed
                 if events:
                     parts += self._gaps({number: missing.pop(number)})
-                    lines, rest = events[0]
-                    parts += (self._event(lines, seq), rest)
-                    size += len(rest)
+                    parts += _parts_of(events[0], self._prefix, seq)
+                    size += len(events[0].rest)
             seq += 1
         return parts + self._gaps(missing), seq
 
@@ -104,18 +102,25 @@ class BacklogView(MergedView):
     def piece(self, seq: int) -> Piece:
         """The next events of the backlog. The position is counted so that the backlog ends at its `join_seq`."""
         backlog = self._backlog
-        number, parts, size = seq - backlog.first_seq, list[bytes](), 0
+        number, parts, size = seq - backlog.first_seq, list[bytes | memoryview](), 0
         while size < MAX_PIECE_BYTES and number < backlog.count:
             channel, start, stop = backlog.stretch_from(number)
             missed, events = self._channels[channel].events(start, stop, MAX_PIECE_BYTES - size)
             if missed:
                 parts.append(self._channels[channel].gap(missed))
             number += missed
-            for lines, rest in events:
-                parts += (b"%b%d\n%b" % (self._begin, number, lines), rest)
-                size += len(rest)
+            for event in events:
+                parts += _parts_of(event, self._begin, number)
+                size += len(event.rest)
                 number += 1
         seq = backlog.first_seq + number
         log = self._log
         over = number == backlog.count and log.ending is not None and seq == log.next_seq
         return sendable(parts, chunked=self._chunked), seq, over
+
+
+def _parts_of(event: NamedEvent, prefix: bytes, number: int) -> Parts:
+    """The bytes of an event, with its id as the last line; a long event is not copied."""
+    lines, rest = event
+    before = rest[:-1] if len(rest) <= LONG_PIECE_BYTES else memoryview(rest)[:-1]
+    return lines, before, b"%b%d\n\n" % (prefix, number)

@@ -24,7 +24,7 @@ from tests.stream.talk import Talk
 
 OWNER = "me"
 LIMITS = StreamSettings(keepalive_seconds=3600, subscriber_stall_seconds=3600)
-_EVENT = re.compile(rb"(?:id: (\S+)\n)?event: (\S+)\ndata: (.*)\n\n")
+_EVENT = re.compile(rb"event: (\S+)\ndata: (.*)\n(?:id: (\S+)\n)?\n")
 
 
 class TalkSource:
@@ -140,7 +140,7 @@ def told_in(body: bytes) -> list[Told]:
     assert _EVENT.sub(b"", body) == b"", body[:200]
     return [
         Told(event_id.decode() if event_id else None, name.decode(), data)
-        for event_id, name, data in _EVENT.findall(body)
+        for name, data, event_id in _EVENT.findall(body)
     ]
 
 
