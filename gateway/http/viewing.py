@@ -52,7 +52,12 @@ def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
     wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    return headers.get("Last-Event-ID") or (_id_in(query) if query else None), wanted == "now"
+    return last_event_id_of(headers, query), wanted == "now"
+
+
+def last_event_id_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+    """The id of the last event that the client has seen."""
+    return headers.get("Last-Event-ID") or (_id_in(query) if query else None)
 
 
 def _id_in(query: Mapping[str, str]) -> str | None:
