@@ -132,9 +132,10 @@ export class Streams {
 }
 
 function fillSource(cell, stream) {
-  if (!cell.firstChild) cell.append(element("span", {}), " ", element("small", {}));
-  setText(cell.firstChild, stream.upstream ?? NONE);
-  setText(cell.lastChild, stream.dialect);
+  if (!cell.firstChild) cell.append(element("div", {}, element("span", {}), " ", element("small", {})));
+  const [upstream, dialect] = cell.firstChild.children;
+  setText(upstream, stream.upstream ?? NONE);
+  setText(dialect, stream.dialect);
 }
 
 function fillState(cell, stream) {

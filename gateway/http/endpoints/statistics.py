@@ -67,4 +67,4 @@ class StatisticsEndpoints:
 
     def _check_token(self, request: web.Request) -> None:
         """Refuse a viewer token for something else. Raises `AuthenticationFailed`, `PermissionDenied`."""
-        self._subscriptions.token_for(AUDIENCE, request.query)
+        self._subscriptions.token_for(AUDIENCE, request.query, request.headers)
