@@ -203,8 +203,10 @@ class Fanout:
                 continue
             self._sends += bool(data)
             subscriber.send(data, next_seq)
-            if over:
+            if over and not sink.blocked:
                 subscriber.finish()
+            elif over:
+                subscriber.finish_when_sent()
             elif subscriber.ending is not None:
                 continue
             elif sink.blocked:

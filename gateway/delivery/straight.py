@@ -91,8 +91,10 @@ class StraightWay:
         self._counted_seq = next_seq
         if data:
             sink.write(data)
-        if over:
+        if over and not sink.blocked:
             subscriber.finish()
+        elif over:
+            subscriber.finish_when_sent()
         elif sink.blocked:
             self._block()
         return True
