@@ -6,12 +6,12 @@ import urllib.request
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-from gateway import config
+from gateway import __version__, config
 from gateway.errors import ConfigError
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
+from gateway.feeds.source_request import Address, SourceRequests
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.incidents import Incidents
@@ -22,7 +22,8 @@ from gateway.routing.throttle import Throttle
 from gateway.routing.wildcard import STAR
 from gateway.run import certificate
 from gateway.tasks import Tasks
-from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.configured import configured_fields, proxy_of
+from gateway.upstream.dial import Dialer, DialLimits, Origin, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
 
@@ -205,16 +206,20 @@ def _rules(routing: config.RoutingSettings) -> BreakerRules:
 def _feed(
     feed: config.FeedSettings, limits: config.StreamSettings, tasks: Tasks, state: FeedState | None
 ) -> SourceFeed:
-    origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
-    proxy = proxy_for(origin, urllib.request.getproxies_environment())
-    dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
-    target = dialer.target((origin.prefix or "/") + (f"?{query}" if query else ""))
+    proxies = urllib.request.getproxies_environment()
+
+    def dial_to(origin: Origin) -> Dialer:
+        tls = tls_context(None) if origin.tls else None
+        return Dialer(origin, FEED_DIAL_LIMITS, tls, proxy_of(feed, origin, proxies))
+
+    fields = (("User-Agent", f"rivergate/{__version__}"), *configured_fields(feed))
+    requests = SourceRequests(Address.parse(feed.url), dial_to, fields)
     epoch = secrets.token_hex(6)
-    return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
+    return SourceFeed(feed, limits, requests, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 
 # The keys of `[stream]` that a feed keeps from its start on.
-_KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
+_KEPT_BY_FEEDS = {"keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
 
 
 def _read_at_start(settings: config.Config) -> dict[str, object]:
