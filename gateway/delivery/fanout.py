@@ -203,10 +203,11 @@ class Fanout:
                 continue
             self._sends += bool(data)
             subscriber.send(data, next_seq)
-            if over and not sink.blocked:
-                subscriber.finish()
-            elif over:
-                subscriber.finish_when_sent()
+            if over:
+                if sink.blocked:
+                    subscriber.finish_when_sent()
+                else:
+                    subscriber.finish()
             elif subscriber.ending is not None:
                 continue
             elif sink.blocked:

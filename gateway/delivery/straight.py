@@ -91,10 +91,11 @@ class StraightWay:
         self._counted_seq = next_seq
         if data:
             sink.write(data)
-        if over and not sink.blocked:
-            subscriber.finish()
-        elif over:
-            subscriber.finish_when_sent()
+        if over:
+            if sink.blocked:
+                subscriber.finish_when_sent()
+            else:
+                subscriber.finish()
         elif sink.blocked:
             self._block()
         return True
