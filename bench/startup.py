@@ -15,6 +15,7 @@ from bench.requests import commanded
 
 FIRST = "the first start"
 
+
 def start(peer: Peer, core: int) -> Figures:
     """One start, timed, and its end. Raises `PeerFailure`, and `OSError` if it listens and is not ready."""
     with started(peer, free_port(), core) as server:

@@ -151,7 +151,9 @@ class Check:
         *blocks, rest = (position.rest + body).split(b"\n\n")
         events = position.events
         for block in blocks:
-            if not block.startswith(self.comments):
+            while block.startswith(self.comments):  # in front of an event, or alone
+                block = block.partition(b"\n")[2]
+            if block:
                 events = self._take(events, block)
         return _bounded(Position(events, held, rest, True, ended, chunked), MAX_TAIL_BYTES)
 

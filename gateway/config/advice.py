@@ -34,6 +34,9 @@ def warnings(tree: Mapping[str, Any]) -> Iterator[Fault]:
             yield _warning((*loc, *key), message)
         for model_loc, model in tables_at(upstream, "models"):
             yield from _of_model((*loc, *model_loc), model)
+    for loc, feed in tables_at(tree, "feeds"):
+        if isinstance(url := feed.get("url"), str) and _has_key(feed) and base_urls.shows_key(url):
+            yield _warning((*loc, "url"), base_urls.UNENCRYPTED)
     yield from _of_wildcards(tree)
 
 

@@ -38,8 +38,9 @@ _BEHIND_VERSION = re.compile(
     r"(/v\d+[a-z0-9]*)(/(?:chat|engines|models|completions|messages|responses|embeddings)(/.*)?)$"
 )
 # Several providers have an API in Anthropic's format beside the one in OpenAI's.
-_ANTHROPIC_FORMAT = re.compile(r"/anthropic(/|$)")
+ANTHROPIC_FORMAT = re.compile(r"/anthropic(/|$)")
 _OLLAMA_PATHS = ("/api/generate", "/api/chat", "/api/tags")  # Ollama's own API, which is not OpenAI's
+UNENCRYPTED = "sends the key unencrypted to a public host: use https://"
 _LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
@@ -51,10 +52,19 @@ def warnings(url: str, listen: Listen, *, has_key: bool) -> Iterator[str]:
     except ValueError:
         return  # the URL has a fault, which is told
     yield from _of_path(parts, host)
-    if parts.scheme == "http" and has_key and is_public(host):
-        yield "sends the key unencrypted to a public host: use https://"
+    if has_key and shows_key(url):
+        yield UNENCRYPTED
     if listen.path is None and listen.port and port == listen.port and _is_this_machine(host):
         yield f"is where the gateway itself listens (server.listen is {listen})"
+
+
+def shows_key(url: str) -> bool:
+    """Whether a key that is sent to this URL goes through public networks as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False  # the URL has a fault, which is told
+    return parts.scheme == "http" and is_public(parts.hostname or "")
 
 
 def is_public(host: str) -> bool:
@@ -70,7 +80,7 @@ def _of_path(parts: SplitResult, host: str) -> Iterator[str]:
     path = parts.path.rstrip("/")
     root = f"{parts.scheme}://{parts.netloc}"
     known = next((paths for pattern, paths in _KNOWN_PATHS.items() if fnmatchcase(host, pattern)), None)
-    if known is not None and not _ANTHROPIC_FORMAT.search(path):
+    if known is not None and not ANTHROPIC_FORMAT.search(path):
         if not any(path == right or (right.endswith("/") and path.startswith(right)) for right in known):
             what = (
                 "is not where this provider's API begins" if _VERSIONED.search(path) else "has no version in its path"

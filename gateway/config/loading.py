@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from gateway.config import advice, environment, faults, reference
 from gateway.config.faults import Fault, Finding, Gravity
 from gateway.config.fields import Loc
-from gateway.config.provider_rules import provider_faults
+from gateway.config.provider_rules import header_faults, provider_faults
 from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
 from gateway.errors import ConfigError
@@ -68,9 +68,10 @@ def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[
     tree = {} if path is None else _read(path)
     origins, found = environment.overlay(Config, tree, environ)
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or (path.parent if path else Path()))
+    for loc, asked in (*faults.tables_at(tree, "upstreams"), *faults.tables_at(tree, "feeds")):
+        found += _resolve_key(loc, asked, folder, environ)
+        found += _resolve_headers(loc, asked, folder, environ)
     for loc, upstream in faults.tables_at(tree, "upstreams"):
-        found += _resolve_key(loc, upstream, folder, environ)
-        found += _resolve_headers(loc, upstream, folder, environ)
         found += _resolve_files(loc, upstream, folder, UPSTREAM_TLS_FILES)
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
@@ -131,6 +132,8 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
         yield from provider_faults(loc, upstream)
         yield from _free_models_with_a_price(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
+    for loc, feed in faults.tables_at(tree, "feeds"):
+        yield from header_faults(loc, feed)
 
 
 def _free_models_with_a_price(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:

@@ -15,13 +15,13 @@ _HEADER_TABLES = ("headers", "header_env", "header_file")
 
 def provider_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
     """The faults of one upstream's table, which stands at `loc`."""
-    yield from _header_faults(loc, upstream)
+    yield from header_faults(loc, upstream)
     yield from _certificate_faults(loc, upstream)
     yield from _model_faults(loc, upstream)
 
 
-def _header_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
-    """A fault for each header field that is set in two places."""
+def header_faults(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
+    """A fault for each header field that the table of an upstream or a feed sets in two places."""
     places: dict[str, str] = {}
     if upstream.get("api_key_env") is not None or upstream.get("api_key_file") is not None:
         places[str(upstream.get("auth_header", "Authorization")).lower()] = "the API key"

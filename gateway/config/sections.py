@@ -317,10 +317,43 @@ class FeedSettings(Section):
     name: Name = _described(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
     url: FeedUrl = _described(..., "Source of server-sent events; it is connected while the feed has subscribers.")
     retain_events: Whole = _number(
-        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come late or are slow."
+        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come later."
     )
     lag: Literal["skip", "close"] = _described(
-        "skip", "For a subscriber that falls further behind: `skip` sends a `gap` event and goes on, `close` ends it."
+        "skip",
+        "For a subscriber that waits for more than stream.max_log_bytes: "
+        "`skip` sends a `gap` event and goes on, `close` ends it.",
+    )
+    linger_seconds: Seconds = _number(
+        5.0, 0, 3600, "How long the source stays connected after the last subscriber has left."
+    )
+    idle_timeout_ms: Whole = _number(
+        0, 0, MAX_MS, "How long the source may send no byte; then it is connected anew. 0 sets no limit."
+    )
+    max_event_bytes: Whole = _number(
+        8_388_608, 256, 1 << 30, "Largest event; a larger one is left out, and a `gap` event says so."
+    )
+    headers: FixedHeaders = _described({}, "Header fields that every request to the source carries.")
+    header_env: HeaderVariables = _described(
+        {}, "Secret header fields: the name of each with the environment variable that holds its value."
+    )
+    header_file: HeaderFiles = _described(
+        {}, "Secret header fields: the name of each with the file that holds its value."
+    )
+    secret_headers: dict[str, SecretStr] = Field(
+        default={}, exclude=True, description="The values of `header_env` and `header_file`, filled in by load()."
+    )
+    api_key_env: Variable | None = _described(None, "Environment variable that holds the source's API key.")
+    api_key_file: KeyFile | None = _described(
+        None, "File that holds the source's API key: a path, or the name of a systemd credential."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, exclude=True, description="The API key itself, filled in by load()."
+    )
+    auth_header: HeaderName = _described("Authorization", "Header field that carries the source's API key.")
+    auth_scheme: AuthScheme | None = _described(None, "Word before the API key in its header field.")
+    proxy: ProxyUrl | None = _described(
+        None, "HTTP proxy to the source. Unset: the one of HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY exempts it."
     )
 
 

@@ -29,11 +29,11 @@ class BuiltInFeed:
         self.id = f"feed:{name}"
         self._produce = produce
         self._seconds = seconds
-        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip"))
+        self.stream = Stream(self.id, epoch, limits, self, Policy(), Ring(KEPT_EVENTS, "skip", newest_only=True))
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def join(self, *, chunked: bool, seq: int, source_ids: bool = False) -> Subscriber:
+    def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         # While the feed is idle no old event counts as the newest: the next one is made in this call.
         newest = self.stream.log.next_seq - (self._timer is not None)
         subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
@@ -42,6 +42,9 @@ class BuiltInFeed:
         elif self._timer is None:
             self._publish()
         return subscriber
+
+    def reopen(self) -> None:
+        """Nothing: the feed never ends by itself."""
 
     def describe(self) -> dict[str, Any]:
         return describe(self, "idle" if self._timer is None else "reading")

@@ -5,6 +5,7 @@ aiohttp's way as a response. Both have the same status, the same header lines in
 """
 
 import logging
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,28 +27,31 @@ from gateway.errors import (
 from gateway.http import aiohttp_seam as seam
 from gateway.http.capacity import NoRoom
 from gateway.http.request_id import request_id_of
-from gateway.wire import http1, json_text
+from gateway.wire import http1, json_text, sse
 
 _log = logging.getLogger("rivergate.api")
 
 SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
 ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
+ERROR_STATUS = web.ResponseKey("error_status", int)  # the status of the error, which an `EventSource` is not told
 WRONG_VERSION = "this server speaks HTTP/1.1 and HTTP/1.0"
 _CLOSES = web.RequestKey("closes", bool)
 _KNOWN_STATUSES = frozenset(HTTPStatus)  # a dialect may have others: 529
+_NO_ROOM = frozenset({429, 503})  # the statuses of refusals that a later request may not meet
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error as it goes over the wire. `code`: of the closed set, for the record of refusals."""
+    """An error as it goes over the wire. `code`, of the closed set, and `counts_as` are for the record."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     code: str
+    counts_as: int  # the status of the error
 
     def encode(self) -> bytes:
         """The bytes of an HTTP/1.1 response on a connection that stays open."""
@@ -57,7 +61,7 @@ class ErrorResponse:
     def response(self) -> web.Response:
         """The response for aiohttp to write, which adds what the request's HTTP version and method need."""
         response = web.Response(status=self.status, headers=self.headers, body=self.body)
-        response[ERROR_CODE] = self.code
+        response[ERROR_CODE], response[ERROR_STATUS] = self.code, self.counts_as
         return response
 
 
@@ -72,15 +76,34 @@ def render(
         refusal = dialect.refusal(error, request_id)
     else:
         refusal = Refusal(error.status, error.headers(), json_text.dumps_line(error.envelope()))
+    fields = {**refusal.headers, **_fields("application/json", refusal.body), **headers}
+    return ErrorResponse(refusal.status, fields, refusal.body, closed_code(error), refusal.status)
+
+
+def render_for_subscriber(
+    error: RivergateError, request_headers: Mapping[str, str], headers: Mapping[str, str]
+) -> ErrorResponse:
+    """The error as `render` has it, in answer to a request for events.
+
+    If there is only no room for it now, a client that wants an event stream is told in one when to come again: any
+    status but 200 would keep an `EventSource` away for good (WHATWG HTML section 9.2.3).
+    """
+    if error.status not in _NO_ROOM or "text/event-stream" not in request_headers.get("Accept", "").lower():
+        return render(error, headers)
+    body = sse.retry_line(1000 * (error.retry_after or 1) + int(random.random() * 1000))
     fields = {
-        **refusal.headers,
-        "Content-Type": "application/json",
-        "Content-Length": str(len(refusal.body)),
-        "Date": clock.http_date(int(clock.wall_time())),
-        "Server": SERVER_NAME,
+        **error.headers(),
+        **_fields("text/event-stream; charset=utf-8", body),
+        "Cache-Control": "no-store",
         **headers,
     }
-    return ErrorResponse(refusal.status, fields, refusal.body, closed_code(error))
+    return ErrorResponse(200, fields, body, closed_code(error), error.status)
+
+
+def _fields(kind: str, body: bytes) -> dict[str, str]:
+    """The header fields that the answer with any error has."""
+    date = clock.http_date(int(clock.wall_time()))
+    return {"Content-Type": kind, "Content-Length": str(len(body)), "Date": date, "Server": SERVER_NAME}
 
 
 def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
@@ -93,6 +116,8 @@ def as_rivergate_error(error: Exception, request_id: str) -> RivergateError:
 
 def error_response(error: RivergateError, request: web.Request) -> web.Response:
     """The response to a request that is refused; `Admission.add_headers` adds the headers that every answer has."""
+    if request.method == "GET" and request.path.startswith("/v1/") and request.path.endswith("/events"):
+        return render_for_subscriber(error, request.headers, {}).response()
     dialect = dialect_at(request.path, request.headers)
     return render(error, {}, dialect=dialect, request_id=request_id_of(request)).response()
 

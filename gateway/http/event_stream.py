@@ -45,9 +45,13 @@ class EventStreamHead:
 
 
 def encode_events_head(headers: Mapping[str, str], *, chunked: bool) -> bytes:
-    """The head of a subscription, whose connection serves no other request (RFC 9112 section 9.6)."""
+    """The head of a subscription.
+
+    Its connection serves no other request, and the head does not say so: with `Connection: close`, fetch in Node
+    takes a connection that is cut for the end of the body, and its client would not come again.
+    """
     fields = _FIELDS + http1.encode_fields(headers.items()) + _date_line(int(clock.wall_time()))
-    return http1.encode_ok(fields, chunked=chunked, keep_alive=False)
+    return http1.encode_ok(fields, chunked=chunked, keep_alive=True)
 
 
 def encode_no_content(answer_headers: Mapping[str, str]) -> bytes:

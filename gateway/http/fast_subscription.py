@@ -1,9 +1,9 @@
 """Shell: the fast way of a plain subscription: from the bytes of its request to a socket in the watch in one call.
 
 It needs no task, no request object, route or middleware. Like aiohttp's way it takes the steps of `Admission`, opens
-the subscription by `Subscriptions`, and renders errors with `errors.render`. It leaves five kinds of request to
-aiohttp's way: for a stream that this process does not have, with a key that only the books know, on a connection that
-cannot be taken over or has bytes unsent, when there is no descriptor left, and when there is no room.
+the subscription by `Subscriptions`, and renders errors with `errors.render_for_subscriber`. It leaves five kinds of
+request to aiohttp's way: for a stream that this process does not have, with a key that only the books know, on a
+connection that cannot be taken over or has bytes unsent, when there is no descriptor left, and when there is no room.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from gateway.http.admission import RequestHead
 from gateway.http.capacity import NoRoom
 from gateway.http.client_connection import ClientProtocol
-from gateway.http.errors import as_rivergate_error, render
+from gateway.http.errors import as_rivergate_error, render_for_subscriber
 from gateway.http.event_stream import encode_no_content
 from gateway.http.request_id import request_id_in
 from gateway.http.request_parser import EventsTarget, PlainRequest
@@ -95,6 +95,6 @@ class FastSubscription:
     def _refusal(self, error: Exception, head: RequestHead, target: EventsTarget) -> bytes:
         """The answer with this error."""
         told = as_rivergate_error(error, head.request_id)
-        refused = render(told, self._parts.admission.answer_headers(head))
-        self._parts.refusals.on_refused(refused.status, refused.code, head, f"GET {target.path}")
+        refused = render_for_subscriber(told, head.headers, self._parts.admission.answer_headers(head))
+        self._parts.refusals.on_refused(refused.counts_as, refused.code, head, f"GET {target.path}")
         return refused.encode()

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway import clock
 from gateway.access.pasted_secret import without_secrets
 from gateway.http.admission import RequestHead, head_of
-from gateway.http.errors import ERROR_CODE
+from gateway.http.errors import ERROR_CODE, ERROR_STATUS
 from gateway.observe.line_limit import LineLimit
 from gateway.observe.metrics import Reading
 
@@ -50,7 +50,12 @@ class Refusals:
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """Take the response of aiohttp's way to a request, which may be an error."""
         if (code := response.get(ERROR_CODE)) is not None:
-            self.on_refused(response.status, code, head_of(request), f"{request.method} {request.path}")
+            self.on_refused(
+                response.get(ERROR_STATUS, response.status),
+                code,
+                head_of(request),
+                f"{request.method} {request.path}",
+            )
 
     @property
     def total(self) -> int:

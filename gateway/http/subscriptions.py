@@ -91,21 +91,25 @@ class Subscriptions:
         token = self.token_for(f"feed:{asked.name}", asked.query)  # first: a refusal of its bearer names no feed
         feed = self._find_feed(asked.name)
         source_ids = _wants_source_ids(asked.query)
+        last_id, from_now = position_of(asked.head.headers, asked.query)
+        if last_id is None:
+            feed.reopen()
         stream = feed.stream
-        start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=stream.log.first_seq)
+        start = start_of(stream.log, last_id, from_now, oldest=stream.oldest_seq)
         if start is None:
             return None
         first = self._first(asked, start, stream, {})
         leave = self.places.take(stream, asked.head.owner if token is None else "")
-        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids)
+        from_now = from_now and last_id is None
+        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=from_now)
         return _begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
         """The head and the prelude."""
         answer_headers = self.admission.answer_headers(asked.head)
         answer_headers.update(headers)
-        reset_to = stream.log.epoch if start.reset else None
-        return encode_events_head(answer_headers, chunked=asked.chunked) + prelude(reset_to, chunked=asked.chunked)
+        head = encode_events_head(answer_headers, chunked=asked.chunked)
+        return head + prelude(stream.log, reset=start.reset, chunked=asked.chunked)
 
     def _find_feed(self, name: str) -> SourceFeed | BuiltInFeed:
         feed = self.feeds.get(name)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 
 from gateway.errors import InvalidParameter
+from gateway.stream.log import StreamLog
 from gateway.wire import http1, sse
 
 
@@ -12,18 +13,30 @@ def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
     wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    last_event_id = headers.get("Last-Event-ID") or query.get("last_event_id")
-    return last_event_id or None, wanted == "now"
+    return headers.get("Last-Event-ID") or _id_in(query), wanted == "now"
 
 
-def prelude(reset_to: str | None, *, chunked: bool) -> bytes:
+def _id_in(query: Mapping[str, str]) -> str | None:
+    """The id of the last event in a query, by whichever name a client gives it.
+
+    The last one counts: a client that comes again adds its own behind the parameters that its page has given.
+    """
+    last = None
+    for name, value in query.items():
+        if value and name.lower().replace("_", "").replace("-", "") == "lasteventid":
+            last = value
+    return last
+
+
+def prelude(log: StreamLog, *, reset: bool, chunked: bool) -> bytes:
     """The first bytes of an event stream: a comment, so that no proxy holds the head back, and a `retry`.
 
-    `reset_to`: the epoch of the log, if the client's position was of another epoch, so that it has to begin anew.
+    Neither has a blank line behind it: they belong to the block of the first event, since many clients take a block
+    without data for an empty event. `reset`: the client's position is not of this log, so that it has to begin anew.
     """
-    frames = b": connected\n\nretry: %d\n\n" % jittered_retry_ms()
-    if reset_to is not None:
-        frames += sse.control("reset", {"epoch": reset_to})
+    frames = b": connected\n" + sse.retry_line(jittered_retry_ms())
+    if reset:
+        frames += log.control("reset", {"epoch": log.epoch})
     return http1.encode_chunk(frames) if chunked else frames
 
 

@@ -3,14 +3,15 @@
 import random
 import secrets
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import TypeVar
 
-from gateway import config
+from gateway import __version__, config
 from gateway.errors import ConfigError
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
+from gateway.feeds.source_request import Address, SourceRequests
 from gateway.routing.catalog import Candidate, Catalog
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.incidents import Incidents
@@ -21,12 +22,19 @@ from gateway.routing.throttle import Throttle
 from gateway.routing.wildcard import STAR
 from gateway.run import certificate
 from gateway.tasks import Tasks
-from gateway.upstream.dial import Dialer, DialLimits, Origin, proxy_for, tls_context
+from gateway.upstream.configured import configured_fields, proxy_of
+from gateway.upstream.dial import Dialer, DialLimits, Origin, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
 
+_Built = TypeVar("_Built")
+
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
+MODELS_OF_STEP = 50  # models that are built in one step: 1.5 ms
+Building = Generator[None, None, _Built]
+"""The building of a part, in steps."""
+
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 
@@ -47,9 +55,22 @@ class Upstreams:
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
+    building = building_upstreams(settings, before)
+    while True:
+        try:
+            next(building)
+        except StopIteration as end:
+            built: Upstreams = end.value
+            return built
+
+
+def building_upstreams(settings: config.Config, before: Upstreams | None) -> Building[Upstreams]:
+    """Build as `build_upstreams` does, in steps of a few milliseconds however many models there are."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
     endpoints = _endpoints(settings, pace, before)
-    return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
+    yield
+    router = yield from _router(settings, endpoints, before)
+    return Upstreams(settings, endpoints, router, pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
@@ -106,10 +127,11 @@ def _is_reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings
     return old.model_copy(update={key: getattr(new, key) for key in _READ_BY_ROUTING}) == new
 
 
-def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
+def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Building[Router]:
     routing = settings.routing
     rules = _rules(routing)
     quotas = {upstream.name: _quota(upstream, endpoints, before) for upstream in settings.upstreams}
+    yield
     known: dict[tuple[str, str], Candidate] = {}
     if before is not None and _rules(before.settings.routing) == rules:
         # Health is kept only together with the endpoint: it says nothing about another address or another key.
@@ -118,19 +140,18 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
             for candidate in before.router.catalog.all()
             if endpoints.get(candidate.endpoint.name) is candidate.endpoint
         }
-    candidates = [
-        Candidate(
-            endpoints[upstream.name],
-            model,
-            _health(known.get((upstream.name, model.id)), model, quotas[upstream.name], rules),
-            upstream.weight,
-            quotas[upstream.name],
-        )
-        for upstream in settings.upstreams
-        for model in upstream.models
-    ]
+        yield
+    catalog = Catalog((), rules)
+    for upstream in settings.upstreams:
+        quota = quotas[upstream.name]
+        for number, model in enumerate(upstream.models):
+            if number % MODELS_OF_STEP == MODELS_OF_STEP - 1:
+                yield
+            health = _health(known.get((upstream.name, model.id)), model, quota, rules)
+            catalog.add(Candidate(endpoints[upstream.name], model, health, upstream.weight, quota))
+    yield
     return Router(
-        Catalog(candidates, rules),
+        catalog,
         routing,
         settings.ttft,
         dice=random.random,
@@ -185,16 +206,20 @@ def _rules(routing: config.RoutingSettings) -> BreakerRules:
 def _feed(
     feed: config.FeedSettings, limits: config.StreamSettings, tasks: Tasks, state: FeedState | None
 ) -> SourceFeed:
-    origin, query = Origin.parse(feed.url), urlsplit(feed.url).query
-    proxy = proxy_for(origin, urllib.request.getproxies_environment())
-    dialer = Dialer(origin, FEED_DIAL_LIMITS, tls_context(None) if origin.tls else None, proxy)
-    target = dialer.target((origin.prefix or "/") + (f"?{query}" if query else ""))
+    proxies = urllib.request.getproxies_environment()
+
+    def dial_to(origin: Origin) -> Dialer:
+        tls = tls_context(None) if origin.tls else None
+        return Dialer(origin, FEED_DIAL_LIMITS, tls, proxy_of(feed, origin, proxies))
+
+    fields = (("User-Agent", f"rivergate/{__version__}"), *configured_fields(feed))
+    requests = SourceRequests(Address.parse(feed.url), dial_to, fields)
     epoch = secrets.token_hex(6)
-    return SourceFeed(feed, limits, dialer, target, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
+    return SourceFeed(feed, limits, requests, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 
 # The keys of `[stream]` that a feed keeps from its start on.
-_KEPT_BY_FEEDS = {"abort_grace_ms", "keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
+_KEPT_BY_FEEDS = {"keepalive_seconds", "max_log_bytes", "subscriber_stall_seconds"}
 
 
 def _read_at_start(settings: config.Config) -> dict[str, object]:

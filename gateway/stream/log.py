@@ -8,6 +8,7 @@ and a closed log never changes except by trimming.
 from gateway.endings import Ending
 from gateway.wire import sse
 
+OWN_PREFIX = "rivergate."  # before the name of a control event that the source of a feed uses for its own events
 WINDOW = 512  # frames copied out of the log at a time: about what one piece holds, not the whole of a long log
 
 
@@ -20,6 +21,7 @@ class StreamLog:
         "ending",
         "epoch",
         "first_seq",
+        "foreign_names",
         "forgotten_bytes",
         "keepalive",
         "next_seq",
@@ -37,6 +39,7 @@ class StreamLog:
         self.bytes = 0  # the size of the frames that are held
         self.forgotten_bytes = 0  # the size of the frames that were trimmed
         self.ending: Ending | None = None
+        self.foreign_names: frozenset[str] = frozenset()  # names of control events that are also events of a source
         self._held: list[bytes] = []  # the frames that are held, oldest first
 
     def __len__(self) -> int:
@@ -63,6 +66,14 @@ class StreamLog:
         """Write the end. The first reason wins; closing again changes nothing."""
         if self.ending is None:
             self.ending = ending
+
+    def avoid(self, name: str) -> None:
+        """Give control events of this name another one from now on, since the source of the log uses it."""
+        self.foreign_names |= {name}
+
+    def control(self, name: str, fields: dict[str, object]) -> bytes:
+        """The frame of a control event of this log."""
+        return sse.control(f"{OWN_PREFIX}{name}" if name in self.foreign_names else name, fields)
 
     def read(self, seq: int, max_bytes: int) -> list[bytes]:
         """Frames from `seq` on: at most `max_bytes` bytes, but at least one frame if there is any.

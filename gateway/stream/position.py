@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 
-from gateway.errors import InvalidParameter
 from gateway.stream.log import StreamLog
 
 # `<epoch>-<seq>`, and perhaps a slash and the id that the source of a feed gave the event.
@@ -12,7 +11,7 @@ _POSITION = re.compile(r"([A-Za-z0-9]{1,64})-([0-9]{1,18})(?:/.*)?")
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """The first event to send. `reset`: the client's position is of another epoch, so it is sent everything again."""
+    """The first event to send. `reset`: the client's position is not of this log, so it is sent everything again."""
 
     seq: int
     reset: bool = False
@@ -23,20 +22,17 @@ def start_of(log: StreamLog, last_event_id: str | None, from_now: bool, *, oldes
 
     `oldest` is where a stream begins for a new subscriber: 0, so that the subscriber is told how much was forgotten
     before; for a ring, whose nature is to forget, its first event.
-    Raises `InvalidParameter` for an id that this gateway cannot have given: a position is refused, never guessed.
+    A position is never guessed: for an id that this log cannot have given, as one of another server, the client is
+    told that it begins anew. Refused, an `EventSource` would never come again.
     """
     if last_event_id is None:
         return StartPoint(log.next_seq if from_now else oldest)
     matched = _POSITION.fullmatch(last_event_id)
-    if matched is None:
-        raise InvalidParameter(
-            "Last-Event-ID must be the id of an event of this stream, <epoch>-<seq>", param="last_event_id"
-        )
-    epoch, seq = matched[1], int(matched[2]) + 1
-    if epoch != log.epoch:
+    if matched is None or matched[1] != log.epoch:
         return StartPoint(oldest, reset=True)
+    seq = int(matched[2]) + 1
     if seq > log.next_seq + (log.ending is not None):
-        raise InvalidParameter("Last-Event-ID is ahead of this stream", param="last_event_id")
+        return StartPoint(oldest, reset=True)
     if log.ending is not None and seq > log.next_seq:
         return None
     return StartPoint(seq)

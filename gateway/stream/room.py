@@ -1,8 +1,8 @@
 """Pure: how a log stays within its limits: what it forgets, and which subscribers stand in the way.
 
 In: a log and its subscribers. Out: the log trimmed, and the subscribers that have to be let go of before more can be
-forgotten. The invariant: a bounded log forgets only what all subscribers have been sent; a ring forgets its oldest
-events, sent or not.
+forgotten. The invariant: a bounded log forgets only what all subscribers have been sent; a ring forgets more, but
+within its limit only what they have been sent.
 """
 
 from collections.abc import Collection
@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 from gateway.delivery.subscriber import Subscriber
 from gateway.stream.log import StreamLog
+
+SELDOM = 64  # frames between two looks at all subscribers, of which one that is slow keeps a small ring long
 
 
 class Room(Protocol):
@@ -21,6 +23,15 @@ class Room(Protocol):
     @property
     def is_full(self) -> bool:
         """Whether the log is beyond its limit, so that its producer has to pause."""
+
+    @property
+    def oldest_seq(self) -> int:
+        """Where a subscriber begins that comes now, without a position."""
+
+    patience: float  # seconds after which a producer that is paused is no longer held up; 0.0: as long as it takes
+
+    def give_up(self) -> None:
+        """Wait no longer for subscribers that take nothing: the patience is at its end."""
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         """Forget what may be forgotten; return the subscribers to end as lagged before this is called again."""
@@ -35,6 +46,9 @@ class BoundedRoom:
 
     __slots__ = ("_log", "looks_from_bytes")
 
+    oldest_seq = 0  # the subscriber is told how much was forgotten before it came
+    patience = 0.0
+
     def __init__(self, log: StreamLog, max_bytes: int) -> None:
         self._log = log
         self.looks_from_bytes = max_bytes
@@ -42,6 +56,9 @@ class BoundedRoom:
     @property
     def is_full(self) -> bool:
         return self._log.bytes > self.looks_from_bytes
+
+    def give_up(self) -> None:
+        """Nothing: what a subscriber has not been sent is never forgotten."""
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         log, limit = self._log, self.looks_from_bytes
@@ -69,36 +86,86 @@ class BoundedRoom:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A log that keeps the newest `events` and forgets the rest, sent or not; nobody pauses its producer.
+    """A log that keeps the newest `events` for subscribers that come later, and what its subscribers still wait for.
 
-    `lag`: a subscriber that falls out of the ring skips what it missed (a `gap` event says how many), or is closed.
+    `lag`: a subscriber that falls out of the log skips what it missed (a `gap` event says how many), or is closed.
+    `newest_only`: each event holds the whole state, so that nothing is kept for the sake of a slow subscriber.
     """
 
     events: int
     lag: Literal["skip", "close"]
+    newest_only: bool = False
 
 
 class RingRoom:
-    """The rule of a feed: keep the newest events, in at most `max_bytes`; a single larger event is kept too."""
+    """The rule of a feed: keep the newest events, and what a subscriber has still to be sent, in at most `max_bytes`.
 
-    __slots__ = ("_log", "_max_bytes", "_ring")
+    Beyond the limit a subscriber that takes nothing for now falls behind. The log is full while the pass has not
+    served the others; and if there are no others, until one subscriber takes bytes again, but no longer than
+    `patience`. A single event that is larger than the limit is kept, too.
+    """
+
+    __slots__ = ("_foremost", "_given_up_at", "_log", "_look_at", "_max_bytes", "_ring", "is_full")
+
+    patience = 1.0
 
     looks_from_bytes = -1  # a ring is limited by its count of events as well, so every frame asks for room
-    is_full = False
 
     def __init__(self, log: StreamLog, max_bytes: int, ring: Ring) -> None:
         self._log = log
         self._max_bytes = max_bytes
         self._ring = ring
+        self._look_at = 0  # where the log has to end before its subscribers are looked at again for its count
+        self._foremost = 0  # the position of the subscriber that had been sent most, when all were stuck
+        self._given_up_at = -1  # that position when the patience was at its end
+        self.is_full = False
+
+    @property
+    def oldest_seq(self) -> int:
+        return max(self._log.first_seq, self._log.next_seq - self._ring.events)
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         """Forget in steps of an eighth of the ring, since each step moves the whole ring in memory."""
         log, ring = self._log, self._ring
-        if len(log) <= ring.events + ring.events // 8 and log.bytes <= self._max_bytes:
+        is_over = log.bytes > self._max_bytes
+        if not is_over and (len(log) <= ring.events + ring.events // 8 or log.next_seq < self._look_at):
+            self.is_full = False
             return []
-        log.trim(log.next_seq - ring.events)
-        while log.bytes > self._max_bytes and len(log) > 1:
-            log.trim(log.first_seq + max(len(log) // 8, 1))
+        self._look_at = log.next_seq + max(ring.events // 8, SELDOM)
+        waiting = [] if ring.newest_only else subscribers
+        unsent = min((subscriber.position for subscriber in waiting), default=log.next_seq)
+        log.trim(min(log.next_seq - ring.events, unsent))
+        if unsent == log.next_seq:
+            self._look_at = 0  # nobody keeps the log long, so the next look can wait for its count
+        if is_over:
+            self._shrink(unsent, waiting)
         if ring.lag == "skip":
             return []
         return [subscriber for subscriber in subscribers if subscriber.position < log.first_seq]
+
+    def _shrink(self, unsent: int, waiting: Collection[Subscriber]) -> None:
+        """Forget what all have been sent, an eighth more than necessary; then what only stuck subscribers wait for.
+
+        Twice the limit is never exceeded, not even by a producer that does not pause.
+        """
+        log, limit = self._log, self._max_bytes
+        newest = log.next_seq - 1
+        log.trim_to(limit - limit // 8, min(unsent, newest))
+        if log.bytes > limit:
+            log.trim_to(limit - limit // 8, min(self._needed_from(waiting), newest))
+        if log.bytes > 2 * limit:
+            log.trim_to(2 * limit, newest)
+        self.is_full = log.bytes > limit and len(log) > 1
+
+    def _needed_from(self, waiting: Collection[Subscriber]) -> int:
+        """Where the log begins that subscribers need who take bytes; if there are none, the one that has most."""
+        attached = [subscriber for subscriber in waiting if subscriber.sink is not None]
+        taking = [subscriber.position for subscriber in attached if not subscriber.is_blocked]
+        if taking:
+            return min(taking)
+        self._foremost = max((subscriber.position for subscriber in attached), default=self._log.next_seq)
+        return self._foremost if self._foremost > self._given_up_at else self._log.next_seq
+
+    def give_up(self) -> None:
+        """Let those fall behind who are stuck; as soon as one of them takes bytes, they are waited for again."""
+        self._given_up_at = self._foremost

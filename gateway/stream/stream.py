@@ -5,6 +5,7 @@ subscribers require of it: pause, resume, stop. The invariant: the log is closed
 stays is sent all of it.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -127,7 +128,7 @@ class Stream:
 
     @property
     def log(self) -> StreamLog:
-        """The log, to be read; only this stream appends to it."""
+        """The log, to be read; only this stream appends to it, and only its producer says which names to avoid."""
         return self._log
 
     @property
@@ -166,6 +167,11 @@ class Stream:
     def adopt(self, policy: Policy) -> None:
         """Follow this policy from now on, because somebody who is not a subscriber relies on the stream."""
         self._audience.adopt(policy)
+
+    @property
+    def oldest_seq(self) -> int:
+        """Where a new subscriber begins: at the first event, or at the oldest of those that a ring keeps for it."""
+        return self._room.oldest_seq
 
     # --- the producer's side
 
@@ -300,6 +306,13 @@ class Stream:
         if self._producer is not None and self._room.is_full != self._is_paused:
             self._is_paused = self._room.is_full
             (self._producer.pause if self._is_paused else self._producer.resume)()
+            if self._is_paused and self._room.patience:
+                asyncio.get_running_loop().call_later(self._room.patience, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._is_paused:
+            self._room.give_up()
+            self._make_room()
 
 
 class EndedStream(Stream):

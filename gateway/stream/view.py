@@ -7,6 +7,7 @@ is over; the bytes that end a body belong to the owner of the connection.
 
 import functools
 from enum import Enum
+from urllib.parse import quote
 
 from gateway.delivery.long_piece import LONG_PIECE_BYTES, LongPiece, Sendable
 from gateway.delivery.pieces import Piece
@@ -18,7 +19,11 @@ from gateway.wire.http1 import SIZE_LINES
 # Frames are joined up to this size, to save sends; a larger piece would rarely fit into a socket's send buffer.
 MAX_PIECE_BYTES = 65536
 
+MAX_QUOTED_ID = 6144  # bytes of a source's id in a query: servers take request lines and fields of at most 8 KiB
 SOURCE_ID = b"source-id: "  # in the log of a feed, begins the line before an event that holds the source's own id
+# In the log of a feed, the line before a control event of the gateway: it tells a control event from an event of the
+# source that has the same name. It is a comment, so that clients ignore it.
+CONTROL = b": rivergate\n"
 
 
 class CompletionView:
@@ -73,7 +78,9 @@ class EventsView:
         self._log = log
         self._chunked = chunked
         self._prefix = b"id: %b-" % log.epoch.encode()
-        self.keepalive = _keepalive(log.keepalive, chunked)
+        # A comment stands without a blank line behind it: for many clients a block without data is an empty event.
+        keepalive = log.keepalive[:-1] if log.keepalive.startswith(b":") else log.keepalive
+        self.keepalive = _keepalive(keepalive, chunked)
 
     def framed(self, frame: bytes, seq: int) -> Sendable:
         if len(frame) > LONG_PIECE_BYTES:
@@ -86,7 +93,7 @@ class EventsView:
         next_seq = log.next_seq
         parts: list[bytes] = []
         if seq < log.first_seq:
-            parts.append(sse.control("gap", {"missed": log.first_seq - seq}))
+            parts.append(log.control("gap", {"missed": log.first_seq - seq}))
             seq = log.first_seq
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
@@ -95,11 +102,11 @@ class EventsView:
             seq += 1
         over = log.ending is not None and seq == next_seq
         if over:
-            parts.append(self._event(sse.control("end", {"ending": log.ending}), seq))
+            parts.append(self._event(log.control("end", {"ending": log.ending}), seq))
         return _sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
-        end = sse.control("end", {"ending": ending}) if retry_ms is None else b"retry: %d\n\n" % retry_ms
+        end = self._log.control("end", {"ending": ending}) if retry_ms is None else sse.retry_line(retry_ms)
         return http1.encode_chunk(end) if self._chunked else end
 
     def _parts(self, frame: bytes, seq: int) -> list[bytes]:
@@ -117,6 +124,7 @@ class SourceEventsView(EventsView):
     """The framing of subscriptions to a feed that add the id that the source gave an event, if it gave one.
 
     An event's id is `<epoch>-<seq>/<source id>`, since a browser's `EventSource` shows its page only the `id` field.
+    A source's id that no request can bring back is left out: the client's next connection would be refused.
     """
 
     __slots__ = ()
@@ -125,6 +133,8 @@ class SourceEventsView(EventsView):
         if not frame.startswith(SOURCE_ID):
             return super()._event(frame, seq)
         source_id, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
+        if not _can_come_back(source_id):
+            return super()._event(frame, seq)
         return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
 
 
@@ -134,6 +144,14 @@ class Framing(Enum):
     COMPLETION = CompletionView
     EVENTS = EventsView
     SOURCE_EVENTS = SourceEventsView
+
+
+def _can_come_back(source_id: bytes) -> bool:
+    """Whether a client can send this id in a header and, as some do, in a query, where an odd byte takes three."""
+    size = len(source_id)
+    if size > MAX_QUOTED_ID // 3:
+        size = len(quote(source_id)) if size <= MAX_QUOTED_ID else size
+    return size <= MAX_QUOTED_ID and http1.is_field("id", source_id.decode("latin-1"))
 
 
 @functools.lru_cache(maxsize=32)  # each dialect has one keep-alive, and a view is made for each stream

@@ -7,6 +7,7 @@ connection is handed back to its owner only after a response that ended as it wa
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, cast
 
@@ -141,6 +142,15 @@ class UpstreamConnection(asyncio.Protocol):
         If it does, the next read is acknowledged at once: some upstreams send no more before they are acknowledged.
         """
         self._is_urgent = urgent
+
+    def probe_when_silent(self, seconds: int) -> None:
+        """Have TCP ask the peer whether it is still there, whenever it has been silent for this long (tcp(7))."""
+        if self._borrowed is not None and (own := self._borrowed.take()) is not None and own.family != socket.AF_UNIX:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            # How long until the first probe, how long between two, and how many may stay without an answer.
+            for name, value in (("KEEPIDLE", seconds), ("KEEPINTVL", seconds // 3), ("KEEPCNT", 3)):
+                if (option := getattr(socket, f"TCP_{name}", None)) is not None:  # no system has to know them
+                    own.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def pause(self) -> None:
         """Stop reading: the peer's window fills and it has to wait."""

@@ -14,15 +14,8 @@ from gateway.dialects.learned_shape import AnswerMemory
 from gateway.dialects.registry import forwarded_to
 from gateway.dialects.request_body import Content
 from gateway.errors import RivergateError
-from gateway.upstream.dial import (
-    ClientCertificate,
-    Dialer,
-    DialLimits,
-    Origin,
-    proxy_credential,
-    proxy_for,
-    tls_context,
-)
+from gateway.upstream.configured import configured_fields, proxy_of
+from gateway.upstream.dial import ClientCertificate, Dialer, DialLimits, Origin, proxy_credential, tls_context
 from gateway.upstream.long_request import LongRequest, Request
 from gateway.upstream.pace import Pace
 from gateway.upstream.patience import first_look
@@ -221,11 +214,7 @@ def _dialer(upstream: config.UpstreamSettings, proxies: Mapping[str, str]) -> Di
     if origin.tls:
         chain, key = upstream.tls_client_cert_file, upstream.tls_client_key_file
         tls = tls_context(upstream.tls_ca_file, None if chain is None else ClientCertificate(chain, key))
-    if upstream.proxy is None:
-        proxy = proxy_for(origin, proxies)
-    else:
-        proxy = upstream.proxy.get_secret_value()
-        proxy = None if proxy == config.NO_PROXY else proxy
+    proxy = proxy_of(upstream, origin, proxies)
     return Dialer(origin, DialLimits(upstream.connect_timeout_ms, upstream.tls_timeout_ms), tls, proxy)
 
 
@@ -236,22 +225,13 @@ def _target(dialer: Dialer, query: Mapping[str, str]) -> Callable[[str], str]:
 
 def _fields(dialer: Dialer, upstream: config.UpstreamSettings) -> dict[str, tuple[str, str]]:
     """The header fields that all requests share, name and value, by the name in lower case."""
-    secret = {name: value.get_secret_value() for name, value in upstream.secret_headers.items()}
     fields = {
         "Host": dialer.origin.authority,
         "User-Agent": f"rivergate/{__version__}",
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
     }
-    named = {name.lower(): (name, value) for name, value in fields.items()}
-    named |= {name.lower(): (name, value) for name, value in (*upstream.headers.items(), *secret.items())}
-    if upstream.api_key is not None:
-        name, key = upstream.auth_header, upstream.api_key.get_secret_value()
-        scheme = upstream.auth_scheme
-        if scheme is None:
-            scheme = "Bearer" if name.lower() == "authorization" else ""
-        named[name.lower()] = (name, f"{scheme} {key}".lstrip())
-    return named
+    return {name.lower(): (name, value) for name, value in (*fields.items(), *configured_fields(upstream))}
 
 
 def _secrets(upstream: config.UpstreamSettings, proxy: str | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ _SMALL_READ = 16384  # bytes: a few events in one read, as in a burst or at the 
 _MANY_COMMENTS = 64  # from this number in one read on, comments are dropped in bulk: 30 ns each instead of 4 us
 # Blocks that hold nothing but comments.
 _COMMENT_BLOCKS = re.compile(rb"(?:\A|(?<=\n\n))(?:(?::[^\n]*+\n)++\n++)++")
+_KEPT_OF_LINE = 8192  # bytes of a line of an event that is discarded: longer than any id that a request can hold
 _BOM = b"\xef\xbb\xbf"
 
 KEEPALIVE = b": keepalive\n\n"
@@ -40,6 +41,12 @@ class EventTooLarge(EventFault):
 
     def __init__(self, limit: int, blocks: list[bytes]) -> None:
         super().__init__(f"an event of more than {limit} bytes", blocks)
+
+
+class Remains(bytes):
+    """What is left of an event that a decoder has discarded: its `id` line, if it had one, and the blank line."""
+
+    __slots__ = ()
 
 
 class EventFlood(EventFault):
@@ -63,11 +70,29 @@ class BlockDecoder:
     [b'data: a\\n\\n', b'data: b\\n\\n']
     """
 
-    __slots__ = ("_after_cr", "_comments", "_long", "_max_bytes", "_start", "_tail", "_tiny_bytes", "at_boundary")
+    __slots__ = (
+        "_after_cr",
+        "_comments",
+        "_discards",
+        "_long",
+        "_max_bytes",
+        "_remains",
+        "_start",
+        "_tail",
+        "_tiny_bytes",
+        "at_boundary",
+    )
 
-    def __init__(self, max_bytes: int = MAX_EVENT_BYTES, *, tiny_bytes: int = 0) -> None:
-        """`tiny_bytes`: a block of fewer bytes tells nothing; 0: even the smallest may."""
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES, *, tiny_bytes: int = 0, discards: bool = False) -> None:
+        """`tiny_bytes`: a block of fewer bytes tells nothing; 0: even the smallest may.
+
+        `discards`: an event over the limit is no fault; in its place among the blocks are its `Remains`.
+        """
         self._max_bytes = max_bytes
+        self._discards = discards
+        # What is left so far of an event that is being discarded. The tail then holds the end of a line and the
+        # beginning of the next one.
+        self._remains: Remains | None = None
         self._tiny_bytes = tiny_bytes
         self._comments = 0  # how many comments were dropped in bulk since the last block
         self._tail = bytearray()
@@ -139,6 +164,8 @@ class BlockDecoder:
             return found
         if self._long is not None:
             return self._cut_long(data)
+        if self._remains is not None:
+            return self._pass_by(data)
         search_from = max(len(tail) - 1, 0)  # a blank line may lie half in one read and half in the next
         tail += data
         if len(data) > _MANY_COMMENTS and (data.count(b"\n\n") > _MANY_COMMENTS):
@@ -150,7 +177,7 @@ class BlockDecoder:
             with memoryview(tail) as view:  # an event may have many megabytes, so it is copied once
                 block = bytes(view[start : end + 2]).lstrip(b"\n")
             if len(block) > self._max_bytes:
-                raise EventTooLarge(self._max_bytes, blocks)
+                block = self._remains_of(block, blocks)
             if block:
                 blocks.append(block)
             start = search_from = end + 2
@@ -160,7 +187,7 @@ class BlockDecoder:
         if tail.startswith(b"\n"):
             del tail[: len(tail) - len(tail.lstrip(b"\n"))]
         if len(tail) > self._max_bytes:
-            raise EventTooLarge(self._max_bytes, blocks)
+            return self._discard(bytes(tail), blocks)
         if len(tail) > _LONG_BYTES:
             self._long = io.BytesIO()
             self._long.write(tail[:-1])
@@ -175,20 +202,55 @@ class BlockDecoder:
         end = tail.find(b"\n\n") + 2
         is_over = end > 1
         if self._long.tell() + (end if is_over else len(tail)) > self._max_bytes:
-            raise EventTooLarge(self._max_bytes, [])
+            return self._discard(self._take_long() + bytes(tail), [])
         self._long.write(tail[: end if is_over else -1])
         if not is_over:
             del tail[:-1]
             return []
         rest = bytes(tail[end:])
         tail.clear()
+        return self._cut_behind(self._take_long(), rest)
+
+    def _cut_behind(self, block: bytes, rest: bytes) -> list[bytes]:
+        """The block that ends a long event, and the blocks of what follows it."""
         self._comments = 0
-        block = self._take_long()
         try:
             return [block, *self._cut(rest)]
         except EventFault as fault:
             fault.blocks.insert(0, block)
             raise
+
+    def _discard(self, beginning: bytes, blocks: list[bytes]) -> list[bytes]:
+        """Begin to discard an event over the limit, with `blocks` before it, or raise `EventTooLarge`."""
+        if not self._discards:
+            raise EventTooLarge(self._max_bytes, blocks)
+        self._remains = Remains()
+        self._tail[:] = b"\n"
+        try:
+            return blocks + self._pass_by(beginning)
+        except EventFault as fault:
+            fault.blocks[:0] = blocks
+            raise
+
+    def _remains_of(self, block: bytes, blocks: list[bytes]) -> bytes:
+        """What is left of a whole event over the limit; or raise `EventTooLarge`."""
+        if not self._discards:
+            raise EventTooLarge(self._max_bytes, blocks)
+        return remains_of(block)
+
+    def _pass_by(self, data: bytes) -> list[bytes]:
+        """Go on discarding an event; what follows it is cut as usual."""
+        lines = bytes(self._tail) + data
+        end = lines.find(b"\n\n")
+        whole = (lines.rfind(b"\n") if end < 0 else end) + 1
+        remains = _id_line(lines, whole) or self._remains or b""
+        if end < 0:
+            self._remains = Remains(remains)
+            self._tail[:] = lines[whole - 1 : whole + _KEPT_OF_LINE]
+            return []
+        self._remains = None
+        self._tail.clear()
+        return self._cut_behind(Remains(remains + b"\n"), lines[end + 2 :])
 
     def _take_long(self) -> bytes:
         assert self._long is not None
@@ -212,6 +274,17 @@ class BlockDecoder:
             raise EventFlood(f"more than {MAX_COMMENTS} comments in a row", [])
         if count > MAX_TINY_BLOCKS and len(tail) < self._tiny_bytes * count:
             raise EventFlood(f"more than {MAX_TINY_BLOCKS} empty events at once", [])
+
+
+def remains_of(block: bytes) -> Remains:
+    """What is left of a whole event that is discarded."""
+    return Remains(_id_line(b"\n" + block, len(block)) + b"\n")
+
+
+def _id_line(lines: bytes, end: int) -> bytes:
+    """The last `id` line before `end`, where a line ends; empty without one. `lines` begin with the end of a line."""
+    at = max(lines.rfind(b"\nid:", 0, end), lines.rfind(b"\nid\n", 0, end)) + 1
+    return lines[at : lines.find(b"\n", at) + 1] if at else b""
 
 
 def decode(block: bytes) -> Event:
@@ -258,6 +331,14 @@ def frame(data: bytes, name: bytes | None = None) -> bytes:
 def control(name: str, fields: dict[str, object]) -> bytes:
     """The frame of a control event, which the gateway itself sends: it has a name, and a JSON object as its data."""
     return frame(json_text.dumps_line(fields), name.encode())
+
+
+def retry_line(milliseconds: int) -> bytes:
+    """The line that tells a client how long to wait before it connects again.
+
+    No blank line follows it: many clients would take the block, which has no data, for an empty event.
+    """
+    return b"retry: %d\n" % milliseconds
 
 
 def comment(text: str) -> bytes:

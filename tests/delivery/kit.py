@@ -26,6 +26,7 @@ from tests.delivery.memory import Source
 from tests.delivery.sockets import passes, unix_pair, until
 
 SPIN = 1.2 * SLICE_SECONDS  # a view that takes this long uses up the slice in which it is asked for a piece
+COMMENT = b": keepalive\n"
 BIG = b"data: " + b"x" * 50_000 + b"\n\n"  # more than a small socket takes
 
 MANY = 2 * STEP + 2  # a pass over this many subscribers that is cut has served some and not others
@@ -113,7 +114,10 @@ class Client:
             self._text, self._wire = self._text + self._wire, b""
         *blocks, self._text = self._text.split(b"\n\n")
         for block in blocks:
-            self._check(block + b"\n\n")
+            self._check(self._without_comments(block + b"\n\n"))
+        self._text = self._without_comments(self._text)
+        if self._text.startswith(b"retry: ") and self._text.endswith(b"\n"):
+            self._text, self.ended = b"", True
         assert self.ended or not self._body_over, "the body ends before the stream"
         return self.at
 
@@ -135,19 +139,24 @@ class Client:
             assert size or not rest[2:], "something after the end of the body"
             self._body_over |= not size
             self._text, self._wire = self._text + rest[:size], rest[size + 2 :]
-            assert not self._text or self._text.endswith(b"\n\n"), "an event is split over two chunks"
+            assert not self._text or self._text.endswith(b"\n"), "a line is split over two chunks"
+
+    def _without_comments(self, block: bytes) -> bytes:
+        """A block without the comments before its event. After a completion's comment a blank line stands, too."""
+        while block.startswith(COMMENT):
+            self.comments += 1
+            block = block.removeprefix(COMMENT).removeprefix(b"\n")
+        return block
 
     def _check(self, block: bytes) -> None:
         assert not self.ended, f"after the end: {block!r}"
-        if block == sse.KEEPALIVE:
-            self.comments += 1
-        elif block.startswith(b"event: gap\n"):
+        if not block:
+            return  # there was only a comment
+        if block.startswith(b"event: gap\n"):
             count = orjson.loads(sse.decode(block).data or b"")["missed"]
             assert count > 0
             self.missed += count
             self.at += count
-        elif block.startswith(b"retry: "):
-            self.ended = True
         elif self.at == len(self._log):
             assert block in (DONE, self._framed(sse.control("end", {"ending": "completed"})))
             self.ended = True

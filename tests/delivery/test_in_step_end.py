@@ -110,7 +110,7 @@ def test_an_end_in_mid_pass_reaches_all(run: Run) -> None:
 
 def test_subscribers_of_a_ring_that_turns_in_mid_pass_skip_what_is_gone_together(run: Run) -> None:
     async def main() -> None:
-        scene = Scene(ring=Ring(8, "skip"))
+        scene = Scene(ring=Ring(8, "skip", newest_only=True))
         slow = scene.join(pair=lambda: unix_pair(SMALL))[0]
         clients = await in_step(scene)
         scene.publish(BIG, cut=True)
@@ -129,7 +129,7 @@ def test_subscribers_of_a_ring_that_turns_in_mid_pass_skip_what_is_gone_together
 
 def test_a_ring_that_closes_laggards_in_mid_pass_closes_those_it_has_not_come_to(run: Run) -> None:
     async def main() -> None:
-        scene = Scene(ring=Ring(8, "close"))
+        scene = Scene(ring=Ring(8, "close", newest_only=True))
         clients = await in_step(scene)
         scene.publish(*frames(4), cut=True, at_once=True)
         served = [client for client in clients if client.subscriber.position == 5]
@@ -155,7 +155,7 @@ def test_a_group_whose_position_is_forgotten_lags_and_stops_nobody_else(run: Run
     """A completion has no `gap` event, so that its subscribers have to end as lagged."""
 
     async def main() -> None:
-        scene = Scene(ring=Ring(8, "skip"))
+        scene = Scene(ring=Ring(8, "skip", newest_only=True))
         completions = scene.join(4, framing=Costly.COMPLETION, chunked=True)
         clients = await in_step(scene)
         scene.publish(b"data: a\n\n", cut=True)

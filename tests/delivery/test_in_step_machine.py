@@ -216,12 +216,12 @@ def test_every_subscriber_gets_the_log_from_its_start_in_order_once(
 
 @on_both_loops
 @half
-@given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]))
+@given(st.sampled_from(CROWDS), st.sampled_from(KINDS), moves, st.sampled_from(["skip", "close"]), st.booleans())
 def test_a_subscriber_of_a_ring_misses_what_it_is_told_to_miss_and_nothing_else(
-    loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], lag: Any
+    loop: Loop, crowd: int, kind: tuple[Costly, bool], script: list[Move], lag: Any, newest_only: bool
 ) -> None:
     async def main() -> None:
-        await whole(World(1 << 16, Ring(RING, lag)), crowd, kind, script)
+        await whole(World(1 << 16, Ring(RING, lag, newest_only)), crowd, kind, script)
 
     run(loop, main)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from .corpus import Case
 
 ENDED, RUNNING, FEED = "/v1/streams/{ended}/events", "/v1/streams/{running}/events", "/v1/feeds/quiet/events"
-PRELUDE_ENDS = b"\n\n\r\n"  # the end of the first chunk
+PRELUDE_ENDS = b"\n\r\n"  # the end of the first chunk
 LAST_EVENT_IDS = (
     "{epoch}-0", "{epoch}-1", "{epoch}-{last}", "{epoch}-999", "{epoch}-0/source", "otherepoch-3", "nonsense", "",
     "{epoch}", "-", "{epoch}-x", "{epoch}-99999999999999999999", "caf\u00e9",
@@ -17,9 +17,15 @@ LAST_EVENT_IDS = (
 
 
 def get(
-    name: str, target: str, *more: str, key: str | None = "plain", method: str = "GET", mark: bytes = b""
+    name: str,
+    target: str,
+    *more: str,
+    key: str | None = "plain",
+    method: str = "GET",
+    mark: bytes = b"",
+    accept: str = "text/event-stream",
 ) -> Case:
-    fields = ("Host: localhost", "Accept: text/event-stream", *more)
+    fields = ("Host: localhost", f"Accept: {accept}", *more)
     return Case(name, b"", key, fields, f"{method} {target} HTTP/1.1", length="", mark=mark)
 
 

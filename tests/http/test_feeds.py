@@ -40,7 +40,7 @@ def source() -> Iterator[Upstream]:
 def gateway(logs: Path, source: Upstream, tmp_path: Path) -> Iterator[LocalGateway]:
     sections = f'[storage]\npath = "{tmp_path / "feeds.db"}"\n'
     feeds = [
-        feed("ticker", source, "gap_ms=10", "retain_events = 8"),
+        feed("ticker", source, "gap_ms=10", "retain_events = 8\nlinger_seconds = 0.1"),
         feed("short", source, "count=5&gap_ms=2"),
         feed("nowhere", source, "count=nonsense"),
         feed("strict", source, "gap_ms=2&padding_bytes=20000", 'retain_events = 16\nlag = "close"'),

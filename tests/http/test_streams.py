@@ -261,15 +261,15 @@ def test_an_id_of_another_epoch_resets_and_replays(shared: Gateway) -> None:
 @pytest.mark.parametrize(
     "last_id", ["nonsense", "7", "{epoch}-", "{epoch}-x", "{epoch}-99", "{epoch}-11", "{epoch}--1"]
 )
-def test_an_id_that_cannot_be_ours_is_refused(shared: Gateway, last_id: str) -> None:
+def test_an_id_that_cannot_be_ours_resets_and_replays(shared: Gateway, last_id: str) -> None:
     stream = create(shared, QUICK)
-    given = last_id.format(epoch=replay(shared, stream)[0].epoch)
-    for answer in (
-        call(shared, "GET", path(stream), Last_Event_ID=given),
-        call(shared, "GET", path(stream, f"last_event_id={quote(given)}")),
-    ):
-        assert answer.status == 400
-        assert (answer.error()["code"], answer.error()["param"]) == ("invalid_parameter_value", "last_event_id")
+    everything = replay(shared, stream)
+    given = last_id.format(epoch=everything[0].epoch)
+    for query, headers in (("", {"Last_Event_ID": given}), (f"last_event_id={quote(given)}", {})):
+        with subscribe(shared, stream, query, **headers) as subscriber:
+            reset, *rest = subscriber.all_events()
+        assert (reset.name, reset.id, reset.json) == ("reset", None, {"epoch": everything[0].epoch})
+        assert rest == everything
 
 
 def test_an_http_1_0_client_gets_bare_events_up_to_the_end_of_the_connection(shared: Gateway) -> None:

@@ -102,28 +102,50 @@ async def test_both_ways_count_the_same_refusals(tmp_path: Path) -> None:
     assert fast.total() > 30
 
 
-async def test_a_full_gateway_refuses_on_both_ways_alike_and_closes(tmp_path: Path) -> None:
+# What a client accepts, and whether it is told in an event stream when to come again.
+ACCEPTS = [
+    ("text/event-stream", True),
+    ("text/event-stream, */*;q=0.5", True),
+    ("Text/Event-Stream", True),
+    ("*/*", False),
+    ("application/json", False),
+    ("", False),
+]
+COME_AGAIN = b"retry: \n"  # its milliseconds are masked
+
+
+@pytest.mark.parametrize(("accept", "comes_again"), ACCEPTS)
+async def test_a_full_gateway_refuses_on_both_ways_alike_and_closes(
+    tmp_path: Path, accept: str, comes_again: bool
+) -> None:
     async with Bench.open(tmp_path, max_connections=1) as bench, bench.connection("fast") as other:
         assert (await other(post("alone"))).status == 200
-        fast, slow = map(masked, await bench.both(get("a feed", FEED)))
+        before = await bench.refusals()
+        fast, slow = map(masked, await bench.both(get("a feed", FEED, accept=accept)))
         assert fast == slow
-        assert fast.status == 503
+        assert (fast.status, fast.body == COME_AGAIN) == ((200, True) if comes_again else (503, False))
         assert fast.closed
         assert bench.way.answered == 1
+        assert await bench.refusals() - before == {'{code="service_unavailable",status="503"}': 2}
 
 
+@pytest.mark.parametrize(("accept", "comes_again"), ACCEPTS[2:4])
 @pytest.mark.parametrize("limit", ["max_subscribers", "max_subscribers_per_key"])
-async def test_a_subscriber_beyond_a_limit_is_refused_on_both_ways_alike(tmp_path: Path, limit: str) -> None:
+async def test_a_subscriber_beyond_a_limit_is_refused_on_both_ways_alike(
+    tmp_path: Path, limit: str, accept: str, comes_again: bool
+) -> None:
     async with Bench.open(tmp_path, {limit: 1}) as bench:
         names = {way: await names_of(bench, way, tmp_path) for way in WAYS}
         answers = []
         for way in WAYS:
-            case = filled(get("one more", RUNNING, mark=PRELUDE_ENDS), names[way])
+            case = filled(get("one more", RUNNING, mark=PRELUDE_ENDS, accept=accept), names[way])
             async with bench.connection(way) as first, bench.connection(way) as second:
                 assert (await first(case)).status == 200
                 answers.append(masked(await second(case)))
         assert answers[0] == answers[1]
-        assert answers[0].status in (429, 503)
+        refused = 429 if limit == "max_subscribers_per_key" else 503
+        assert answers[0].status == (200 if comes_again else refused)
+        assert (answers[0].body == COME_AGAIN) is comes_again
         assert not answers[0].closed
 
 

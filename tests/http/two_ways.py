@@ -179,7 +179,7 @@ class Exchange:
             if lines[0].split()[1] != "100":
                 break
         fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines[1:]}
-        if case.mark and lines[0].split()[1] == "200":
+        if case.mark and lines[0].split()[1] == "200" and "content-length" not in fields:
             content = await self.until(case.mark)
         else:
             content = b"" if case.line.startswith("HEAD") else await self._content(lines[0], fields)

@@ -51,17 +51,21 @@ class EventSource:
         text = ""
         while chunk := await read_chunk(reader):
             text += chunk.decode()
+            self._note_retry(chunk.decode())
             *blocks, text = text.split("\n\n")
             for block in blocks:
                 self._take(block)
 
+    def _note_retry(self, lines: str) -> None:
+        for line in lines.split("\n"):
+            if line.startswith("retry: "):
+                self._retry_seconds = int(line[7:]) / 1000
+
     def _take(self, block: str) -> None:
-        if block.startswith("retry: "):
-            self._retry_seconds = int(block[7:]) / 1000
         event = Event.parse(block)
-        if event is not None:
-            self.events.append(event)
-            self._last_event_id = event.id or self._last_event_id
+        assert event is not None, "a block without data, which many clients take for an empty event"
+        self.events.append(event)
+        self._last_event_id = event.id or self._last_event_id
 
 
 class Audience:

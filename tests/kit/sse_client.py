@@ -76,16 +76,16 @@ class Subscriber(RawClient):
 
     def next_event(self) -> Event | None:
         """The next event; None when the body has ended properly."""
-        while True:
-            while self._blocks:
-                block = self._blocks.pop(0)
-                if event := Event.parse(block):
-                    return event
-                self._note(block)
+        while not self._blocks:
             if self._over:
-                assert self._text == "", "the body ended within an event"
+                lines = self._text.split("\n")
+                assert all(line.startswith((":", "retry: ")) for line in lines[:-1]), "the body ended within an event"
+                assert lines[-1] == ""
                 return None
             self._read()
+        event = Event.parse(self._blocks.pop(0))
+        assert event is not None, "a block without data, which many clients take for an empty event"
+        return event
 
     def events(self, count: int) -> list[Event]:
         """The next `count` events; fails if the body ends before."""
@@ -107,11 +107,9 @@ class Subscriber(RawClient):
     def wait_for_comment(self, comment: str) -> None:
         while comment not in self.comments:
             self._read()
-            while self._blocks and Event.parse(self._blocks[0]) is None:
-                self._note(self._blocks.pop(0))
 
-    def _note(self, block: str) -> None:
-        for line in block.split("\n"):
+    def _note(self, lines: str) -> None:
+        for line in lines.split("\n"):
             if line.startswith(": "):
                 self.comments.append(line[2:])
             elif line.startswith("retry: "):
@@ -120,14 +118,14 @@ class Subscriber(RawClient):
     def _read(self) -> None:
         data = self.chunk() if self.response.headers.get("transfer-encoding") == "chunked" else self._some()
         self._over = not data
-        # A transfer chunk holds whole events, so that a read of it never ends within a character.
+        self._note(data.decode())  # a transfer chunk holds whole lines
         *blocks, self._text = (self._text + data.decode()).split("\n\n")
         self._blocks += blocks
 
     def _some(self) -> bytes:
-        """Bytes of a body that ends with its connection, up to the end of an event."""
+        """Bytes of a body that ends with its connection, up to the end of a line."""
         data = self._take(len(self._buffer))
-        while not data.endswith(b"\n\n"):
+        while not data.endswith(b"\n"):
             more = self.receive()
             if not more:
                 return data
@@ -138,7 +136,7 @@ class Subscriber(RawClient):
 # --- by the thousand
 
 _CHUNKED_HEAD = re.compile(rb"HTTP/1\.1 200 OK\r\n(?:[^\r]+\r\n)*?transfer-encoding: chunked\r\n", re.IGNORECASE)
-_PRELUDE = re.compile(rb": connected\n\nretry: \d+\n\n")
+_PRELUDE = re.compile(rb": connected\nretry: \d+\n")
 
 
 def dechunked(raw: bytes) -> bytes:

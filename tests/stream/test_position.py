@@ -1,11 +1,10 @@
-"""A subscriber begins where it asked to, and a position that cannot be ours is refused, never guessed."""
+"""A subscriber begins where it asked to, and for a position that cannot be ours anew, which it is told."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.endings import Ending
-from gateway.errors import InvalidParameter
 from gateway.stream.log import StreamLog
 from gateway.stream.position import StartPoint, start_of
 
@@ -49,10 +48,9 @@ def test_the_last_event_alone_is_not_the_end() -> None:
 
 
 @pytest.mark.parametrize(("seq", "ended"), [(5, False), (6, False), (6, True), (10**17, True)])
-def test_an_id_ahead_of_the_stream_is_refused(seq: int, ended: bool) -> None:
-    with pytest.raises(InvalidParameter, match="ahead") as caught:
-        start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False, oldest=0)
-    assert caught.value.param == "last_event_id"
+def test_an_id_ahead_of_the_stream_starts_over_with_a_reset(seq: int, ended: bool) -> None:
+    start = start_of(log_of(5, ended=ended), f"e1-{seq}", from_now=False, oldest=0)
+    assert start == StartPoint(0, reset=True)
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -88,22 +86,17 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_an_id_that_is_none_of_ours_is_refused(text: str) -> None:
-    with pytest.raises(InvalidParameter) as caught:
-        start_of(log_of(5), text, from_now=False, oldest=0)
-    assert caught.value.status == 400
-    assert caught.value.param == "last_event_id"
+@pytest.mark.parametrize("from_now", [False, True])
+def test_an_id_that_is_none_of_ours_starts_over_with_a_reset(text: str, from_now: bool) -> None:
+    assert start_of(log_of(5, trimmed=2), text, from_now=from_now, oldest=2) == StartPoint(2, reset=True)
 
 
 @given(st.text(max_size=30), st.integers(0, 6), st.integers(0, 6), st.booleans(), st.booleans())
-def test_any_text_is_refused_or_gives_a_position_that_can_be_read(
+def test_any_text_gives_a_position_that_can_be_read(
     text: str, count: int, trimmed: int, ended: bool, from_now: bool
 ) -> None:
     log = log_of(count, ended=ended, trimmed=min(trimmed, count))
-    try:
-        start = start_of(log, text, from_now=from_now, oldest=0)
-    except InvalidParameter:
-        return
+    start = start_of(log, text, from_now=from_now, oldest=0)
     assert start is None or 0 <= start.seq <= log.next_seq
 
 
@@ -112,8 +105,7 @@ def test_every_id_that_was_sent_resumes_right_behind_it(count: int, trimmed: int
     log = log_of(count, ended=ended, trimmed=min(trimmed, count))
     sent = count + ended  # the ids 0 to count - 1, and the id of the end event if the log has ended
     if seq >= sent:
-        with pytest.raises(InvalidParameter):
-            start_of(log, f"e1-{seq}", from_now=False, oldest=0)
+        assert start_of(log, f"e1-{seq}", from_now=False, oldest=0) == StartPoint(0, reset=True)
     else:
         expected = None if ended and seq == count else StartPoint(seq + 1)
         assert start_of(log, f"e1-{seq}", from_now=False, oldest=0) == expected

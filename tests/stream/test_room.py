@@ -1,13 +1,18 @@
 """A full log forgets what all were sent, closes subscribers that take nothing while others do, or pauses."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from gateway.config import StreamSettings
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.stream.log import StreamLog
-from gateway.stream.room import BoundedRoom, Ring, RingRoom
+from gateway.stream.room import SELDOM, BoundedRoom, Ring, RingRoom
+from gateway.stream.stream import Stream
 from gateway.stream.view import Framing
 from tests.delivery.memory import MemorySink, Source, frames, stream_of, subscriber_of
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.usefixtures("whole_passes")
 
@@ -176,19 +181,111 @@ async def test_a_stuck_subscriber_is_let_go_of_for_others_that_take_bytes_and_la
 async def test_a_ring_turns_an_eighth_beyond_its_events(count: int, kept: int) -> None:
     log = log_of(count)
     room = RingRoom(log, 1 << 20, Ring(8, "skip"))
-    assert room.make([reach(0)]) == []
+    assert room.make([reach(count)]) == []
     assert (len(log), log.next_seq, room.is_full) == (kept, count, False)
 
 
 async def test_a_ring_over_its_bytes_keeps_at_least_the_newest_event() -> None:
     log = log_of(8, size=100)
     RingRoom(log, 450, Ring(8, "skip")).make([])
-    assert (len(log), log.bytes) == (4, 400)
+    assert (len(log), log.bytes) == (3, 300)
     RingRoom(log, 50, Ring(8, "skip")).make([])
     assert (len(log), log.next_seq) == (1, 8)
 
 
+@pytest.mark.parametrize("is_blocked", [False, True])
+async def test_a_ring_keeps_what_a_subscriber_has_not_been_sent_and_the_newest_for_those_who_come(
+    is_blocked: bool,
+) -> None:
+    log = log_of(500)
+    room = RingRoom(log, 1 << 20, Ring(8, "skip"))
+    assert room.make([reach(100, is_blocked=is_blocked), reach(500)]) == []
+    assert (log.first_seq, room.is_full, room.oldest_seq) == (100, False, 492)
+
+
+async def test_a_ring_that_waits_for_a_slow_subscriber_looks_at_all_of_them_seldom() -> None:
+    log, slow = log_of(20), reach(0, is_blocked=True)
+    room = RingRoom(log, 1 << 20, Ring(8, "skip"))
+    looks = []
+
+    class Counted(list[Subscriber]):
+        def __iter__(self) -> Iterator[Subscriber]:
+            looks.append(log.next_seq)
+            return super().__iter__()
+
+    for _ in range(3 * SELDOM):
+        room.make(Counted([slow]))
+        log.append(b"x")
+    assert looks == [20, 20 + SELDOM, 20 + 2 * SELDOM]
+
+
+async def test_a_full_ring_forgets_what_only_a_subscriber_waits_for_that_takes_nothing() -> None:
+    log = log_of(20)
+    room = RingRoom(log, 100, Ring(8, "skip"))
+    assert room.make([reach(0, is_blocked=True), reach(15)]) == []
+    assert (log.first_seq, room.is_full) == (12, False)
+
+
+async def test_a_full_ring_pauses_its_producer_for_subscribers_that_the_pass_has_not_served() -> None:
+    log, behind = log_of(20), reach(2)
+    room = RingRoom(log, 100, Ring(8, "skip"))
+    assert room.make([reach(0, is_blocked=True), behind]) == []
+    assert (log.first_seq, room.is_full) == (2, True)
+    log.extend([b"0123456789"] * 10)  # from a producer that does not pause
+    room.make([behind])
+    assert (log.bytes, room.is_full) == (200, True)
+    behind.stand_at(30)
+    room.make([behind])
+    assert (log.first_seq, room.is_full) == (22, False)
+
+
+async def test_a_full_ring_waits_for_the_foremost_of_its_stuck_subscribers_until_it_gives_up() -> None:
+    log, first, second = log_of(20), reach(12, is_blocked=True), reach(2, is_blocked=True)
+    room = RingRoom(log, 70, Ring(8, "skip"))
+    assert room.make([first, second]) == []
+    assert (log.first_seq, room.is_full) == (12, True)
+    room.give_up()
+    room.make([first, second])
+    assert (log.first_seq, room.is_full) == (14, False)
+    log.extend([b"0123456789"] * 2)
+    room.make([first, second])  # nobody has taken anything since
+    assert (log.first_seq, room.is_full) == (16, False)
+    first.stand_at(17)
+    log.extend([b"0123456789"] * 4)
+    room.make([first, second])
+    assert (log.first_seq, room.is_full) == (17, True)
+
+
+async def test_a_producer_is_held_up_by_stuck_subscribers_for_a_moment_only() -> None:
+    source = Source()
+    stream = Stream("feed", "e1", StreamSettings(max_log_bytes=4096), source, ring=Ring(8, "skip"))
+    subscriber_of(stream, MemorySink(blocked=True))
+    stream.on_frames(frames(5, size=1024))
+    assert source.paused
+    await until(lambda: not source.paused)
+    stream.on_frames(frames(5, size=1024))
+    assert (source.paused, source.pauses) == (False, 1)
+
+
+async def test_a_ring_in_which_only_the_newest_event_matters_waits_for_nobody() -> None:
+    log = log_of(20)
+    RingRoom(log, 1 << 20, Ring(2, "skip", newest_only=True)).make([reach(0), reach(20)])
+    assert log.first_seq == 18
+
+
+async def test_a_burst_that_is_longer_than_the_ring_reaches_a_subscriber_that_is_up_to_date() -> None:
+    stream = Stream("feed", "e1", StreamSettings(), Source(), ring=Ring(8, "skip"))
+    _, sink = subscriber_of(stream)
+    blocked, waiting = subscriber_of(stream, MemorySink(blocked=True))
+    burst = frames(5000, size=95)
+    stream.on_frames(burst[:3000])
+    stream.on_frames(burst[3000:])
+    waiting.blocked = False
+    blocked.on_writable()
+    assert sink.body == waiting.body == b"".join(burst)
+
+
 async def test_a_ring_that_closes_names_the_subscribers_that_have_fallen_out_of_it() -> None:
     log = log_of(20)
-    inside, outside = reach(12), reach(11)
-    assert RingRoom(log, 1 << 20, Ring(8, "close")).make([inside, outside]) == [outside]
+    inside, outside = reach(12), reach(11, is_blocked=True)
+    assert RingRoom(log, 80, Ring(8, "close")).make([inside, outside]) == [outside]

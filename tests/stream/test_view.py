@@ -294,9 +294,24 @@ def test_a_post_client_is_never_told_a_false_done(chunked: bool) -> None:
     assert CompletionView(StreamLog("e1"), chunked=chunked).farewell(Ending.EXPIRED) == b""
 
 
-def test_a_keepalive_of_a_subscription_is_a_comment_too() -> None:
-    assert EventsView(StreamLog("e1"), chunked=False).keepalive == b": keepalive\n\n"
-    assert EventsView(StreamLog("e1"), chunked=True).keepalive == b"d\r\n: keepalive\n\n\r\n"
+def test_a_keepalive_of_a_subscription_is_a_comment_without_a_blank_line() -> None:
+    assert EventsView(StreamLog("e1"), chunked=False).keepalive == b": keepalive\n"
+    assert EventsView(StreamLog("e1"), chunked=True).keepalive == b"c\r\n: keepalive\n\r\n"
+
+
+def test_a_keepalive_that_is_an_event_stays_one() -> None:
+    ping = b"event: ping\ndata: {}\n\n"
+    assert EventsView(StreamLog("e1", keepalive=ping), chunked=False).keepalive == ping
+
+
+@pytest.mark.parametrize("name", ["gap", "end"])
+def test_a_control_event_has_another_name_once_the_source_uses_its_own(name: str) -> None:
+    log = closed_log(b"data: a\n\n", b"data: b\n\n")
+    log.trim(1)
+    log.avoid(name)
+    names = [event.name for event in events_of(bytes(EventsView(log, chunked=False).piece(0)[0])) if event.name]
+    other = {"gap": b"end", "end": b"gap"}[name]
+    assert sorted(names) == sorted([other, b"rivergate." + name.encode()])
 
 
 def test_large_events_are_sent_in_bounded_pieces() -> None:

@@ -275,3 +275,60 @@ def test_a_long_event_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPat
     else:
         assert blocks == [block]
         assert fits
+
+
+# --- events over the limit
+
+
+LIMIT = 40
+LARGE = b"data: " + b"x" * LIMIT
+
+
+def discarded(data: bytes, sizes: list[int]) -> list[bytes]:
+    decoder, blocks, at = sse.BlockDecoder(LIMIT, discards=True), [], 0
+    for size in (*sizes, len(data)):
+        blocks += decoder.feed(data[at : at + size])
+        at += size
+    return blocks
+
+
+@pytest.mark.parametrize(
+    ("event", "remains"),
+    [
+        (LARGE + b"\n\n", b"\n"),
+        (b"id: 3\n" + LARGE + b"\n\n", b"id: 3\n\n"),
+        (LARGE + b"\nid: 3\n\n", b"id: 3\n\n"),
+        (b"id: 2\n" + LARGE + b"\nid:3\nretry: 7\n\n", b"id:3\n\n"),
+        (b"id: 2\n" + LARGE + b"\nid\n\n", b"id\n\n"),
+        (b"data: id: 4\n" * 9 + b"\n", b"\n"),
+        (b"x\n" * 30 + b"\n", b"\n"),
+        (b": " + b"y" * 99 + b"\n\n", b"\n"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_over_the_limit_is_discarded_up_to_its_blank_line_wherever_the_reads_fall(
+    event: bytes, remains: bytes, end: bytes
+) -> None:
+    data = (b"data: a\n\n" + event + b"data: b\n\ndata: c\n\n").replace(b"\n", end) + b":"
+    for cut in range(len(data)):
+        blocks = discarded(data, [cut])
+        assert blocks == [b"data: a\n\n", remains, b"data: b\n\n", b"data: c\n\n"]
+        assert [isinstance(block, sse.Remains) for block in blocks] == [False, True, False, False]
+    assert discarded(data, [1] * len(data)) == blocks
+
+
+@given(st.lists(st.integers(0, 3 * LIMIT), max_size=12), st.lists(st.integers(1, 50), max_size=20))
+def test_events_of_any_sizes_are_kept_or_discarded_in_their_order(sizes: list[int], reads: list[int]) -> None:
+    blocks = discarded(b"".join(b"id: %d\ndata: %b\n\n" % (n, b"z" * size) for n, size in enumerate(sizes)), reads)
+    assert [sse.decode(block).id for block in blocks] == [b"%d" % n for n in range(len(sizes))]
+    for block, size in zip(blocks, sizes, strict=True):
+        is_over = len(b"id: 0\ndata: \n\n") + (int(sse.decode(block).id or b"0") > 9) + size > LIMIT
+        assert isinstance(block, sse.Remains) is is_over
+
+
+def test_an_event_of_many_megabytes_is_discarded() -> None:
+    decoder = sse.BlockDecoder(3 << 20, discards=True)
+    assert decoder.feed(b"id: 7\ndata: ") == []
+    for _ in range(64):
+        assert decoder.feed(b"x" * (1 << 17)) == []
+    assert decoder.feed(b"\n\ndata: next\n\n") == [b"id: 7\n\n", b"data: next\n\n"]

@@ -93,7 +93,7 @@ def _by_values(body: Mapping[str, Any], messages: list[Any], own: Collection[str
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
     tokens = text_tokens(text_bytes + count.bytes) + MESSAGE_TOKENS * len(messages)
-    return tokens + count.media.tokens(_models(body)) if count.media != _NO_MEDIA else tokens
+    return tokens + count.media.tokens(_models(body)) if count.media is not _NO_MEDIA else tokens
 
 
 def _models(body: Mapping[str, Any]) -> list[str]:
