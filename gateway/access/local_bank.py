@@ -51,7 +51,7 @@ class LocalBank:
         if (wait := account.wait_for_rate(now)) > 0:
             raise _too_many(account, wait)
 
-    def count_refused(self, account: Account, now: float) -> None:
+    def count_request(self, account: Account, now: float) -> None:
         account.charge_request(now)
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:

@@ -5,10 +5,12 @@ import secrets
 import urllib.request
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway import __version__, config
 from gateway.errors import ConfigError
+from gateway.feeds.published import PublishedFeed
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.feeds.source_request import Address, SourceRequests
@@ -27,6 +29,9 @@ from gateway.upstream.dial import Dialer, DialLimits, Origin, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
 
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
+
 _Built = TypeVar("_Built")
 
 # The keys of an upstream that only routing reads.
@@ -34,7 +39,7 @@ _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
 MODELS_OF_STEP = 50  # models that are built in one step: 1.5 ms
 Building = Generator[None, None, _Built]
 """The building of a part, in steps."""
-
+ConfiguredFeed = SourceFeed | PublishedFeed
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 
@@ -80,15 +85,27 @@ def retire(before: Upstreams, now: Upstreams) -> None:
             endpoint.pool.retire()
 
 
-def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, SourceFeed]:
+def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, ConfiguredFeed]:
     """The configured feeds; `states`: the rings that the last process saved, by the names of the feeds."""
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
+
+
+def build_tokens(settings: config.Config) -> "ConfiguredTokens | None":
+    """The tokens of the application that are configured, if any are. Raises `ConfigError`."""
+    if not settings.viewers.takes_tokens:
+        return None
+    from gateway.run import application_tokens  # it needs PyJWT and cryptography, which take 60 ms to import
+
+    return application_tokens.build(settings.viewers)
 
 
 def probe(settings: config.Config) -> None:
     """Try the files that a configuration names; raises `ConfigError` for a file that would prevent a start."""
     certificate.load(settings.server)
     build_upstreams(settings)
+    secret = settings.viewers.jwt_secret_file
+    if secret is None or Path(secret).exists():  # a secret need not be on the machine of a check
+        build_tokens(settings)
 
 
 def needs_restart(before: config.Config, now: config.Config) -> list[str]:
@@ -205,7 +222,10 @@ def _rules(routing: config.RoutingSettings) -> BreakerRules:
 
 def _feed(
     feed: config.FeedSettings, limits: config.StreamSettings, tasks: Tasks, state: FeedState | None
-) -> SourceFeed:
+) -> ConfiguredFeed:
+    epoch = secrets.token_hex(6)
+    if feed.url is None:
+        return PublishedFeed(feed, limits, epoch=epoch, state=state)
     proxies = urllib.request.getproxies_environment()
 
     def dial_to(origin: Origin) -> Dialer:
@@ -214,7 +234,6 @@ def _feed(
 
     fields = (("User-Agent", f"rivergate/{__version__}"), *configured_fields(feed))
     requests = SourceRequests(Address.parse(feed.url), dial_to, fields)
-    epoch = secrets.token_hex(6)
     return SourceFeed(feed, limits, requests, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 

@@ -17,7 +17,8 @@ from gateway.access.key_ring import KeyRing
 from gateway.completion.answer import Record
 from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
+from gateway.feeds.feed import Feed
+from gateway.feeds.published import PublishedFeed
 from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.http.refusals import Refusals
@@ -48,7 +49,7 @@ class StatisticsSources:
     bank: Bank
     capacity: Capacity
     refusals: Refusals
-    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    feeds: Mapping[str, Feed]
     lag: LoopLag
     pace: Pace
     started_at: int  # Unix seconds
@@ -144,18 +145,38 @@ class GatewayStatistics:
             max((stream.lag_bytes for stream in (*streams, *feeds.values())), default=0),
         )
         yield from _delivery_readings(hub, feeds)
-        yield _single(
-            "rivergate_orphan_seconds",
-            "Seconds that streams have run without a subscriber.",
-            hub.orphan_seconds,
-            counts=True,
-        )
+        yield from self._published_readings()
+        yield from self._viewer_readings()
+        orphaned = "Seconds that streams have run without a subscriber."
+        yield _single("rivergate_orphan_seconds", orphaned, hub.orphan_seconds, counts=True)
         yield sources.refusals.reading()
         yield from self._upstream_readings()
         yield from self._loop_readings()
         yield from self._connection_readings()
         failing = sources.bank.failure is not None
         yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _viewer_readings(self) -> Iterator[Reading]:
+        if (tokens := self._sources.in_force.application_tokens) is not None:
+            failing = "1 while the keys of viewers' tokens cannot be fetched, else 0."
+            yield _single("rivergate_viewer_keys_failing", failing, tokens.is_failing)
+
+    def _published_readings(self) -> Iterator[Reading]:
+        published = {name: feed for name, feed in self._sources.feeds.items() if isinstance(feed, PublishedFeed)}
+        yield Reading(
+            "rivergate_published_events",
+            "Events that clients published to a feed.",
+            {(name,): feed.taken for name, feed in published.items()},
+            ("feed",),
+            counts=True,
+        )
+        yield Reading(
+            "rivergate_published_duplicates",
+            "Events that were published again and not taken, since their ids had come before.",
+            {(name,): feed.duplicates for name, feed in published.items()},
+            ("feed",),
+            counts=True,
+        )
 
     def _connection_readings(self) -> Iterator[Reading]:
         yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())

@@ -218,7 +218,7 @@ async def test_a_request_that_is_given_up_while_it_waits_reserves_nothing(site: 
 async def test_a_request_that_was_refused_before_counts_against_the_rate(site: Site) -> None:
     owner = site.account(rpm=2)
     site.bank.check_rate(owner, 0.0)
-    site.bank.count_refused(owner, 0.0)
+    site.bank.count_request(owner, 0.0)
     (await site.admit(owner, NOTHING)).close()
     with pytest.raises(RateLimited) as caught:
         site.bank.check_rate(owner, 0.0)
@@ -230,7 +230,7 @@ async def test_a_request_that_was_refused_before_counts_against_the_rate(site: S
 async def test_a_key_without_a_rate_is_never_refused_for_it(site: Site) -> None:
     owner = site.account()
     for _ in range(100):
-        site.bank.count_refused(owner, 0.0)
+        site.bank.count_request(owner, 0.0)
         site.bank.check_rate(owner, 0.0)
 
 
