@@ -268,7 +268,7 @@ class MessagesReader:
         size = block_bytes(block)
         if size:
             self._add(size)
-        return Meaning(event.frame(changed=changed), content=size > 0 or not is_empty_block(block))
+        return Meaning(event.frame(changed=changed), content=not is_empty_block(block))
 
     def _read_delta(self, event: _MessageEvent) -> Meaning:
         delta = event.payload.get("delta")
