@@ -3,9 +3,9 @@
     python -m bench run [relay requests fanout ttft … | all] [--quick] [--litellm PYTHON]
     python -m bench report
 
-`run` keeps a JSON file per bench, or part of one, in bench/results/, progress goes to stderr, and at the end a table on
-stdout says of every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report` prints
-the table of what is kept, and makes a text and pictures of it.
+`run` keeps a JSON file per bench, or part of one, in bench/results/, progress goes to stderr, and at the end a table
+on stdout says of every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report`
+prints the table of what is kept, and makes a text and pictures of it.
 """
 
 import argparse
@@ -50,13 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rounds", type=int, help="of every bench that has rounds")
     add("--parts", type=several(PARTS), default=[], metavar="A,B", help=f"of requests: {', '.join(PARTS)}; else all")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for relay and requests")
-    add(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="NAME[@MODEL]=COMMAND",
-        help="a gateway, for requests and startup",
-    )
+    peer_help = "a gateway, for requests and startup"
+    add("--peer", action="append", default=[], metavar="NAME[@MODEL]=COMMAND", help=peer_help)
     reporting = commands.add_parser("report", help="the targets, tables and pictures of what was kept")
     running.set_defaults(act=run)
     reporting.set_defaults(act=lambda given: report.write(given.results))

@@ -186,7 +186,7 @@ class PayloadTooLarge(ClientError):
 
 
 class UnsupportedEncoding(ClientError):
-    """The body is compressed in a way that is not understood."""
+    """The body is of a type, or compressed in a way, that is not understood."""
 
     status = 415
     code = "unsupported_content_encoding"
@@ -362,7 +362,7 @@ class StreamAborted(GatewayError):
 # Codes that an error of the gateway may have instead of the code of its class.
 MORE_CODES = frozenset(
     {"expired_api_key", "cost_constraint_exceeded", "latency_constraint_exceeded", "throughput_constraint_not_met"}
-    | {"provider_not_in_allowlist", "provider_blocked"}
+    | {"provider_not_in_allowlist", "provider_blocked", "unsupported_media_type"}
 )
 
 

@@ -54,9 +54,10 @@ async def _scrape() -> str:
         settings = {
             "server": {"listen": listen, "max_connections": 10},
             "storage": {"path": f"{folder}/rivergate.db"},
+            "viewers": {"jwks_url": "http://127.0.0.1:9/"},
             "routing": {"breaker_failures": 1},
             "upstreams": [{"name": "u", "base_url": "http://127.0.0.1:9/v1", "models": [{"id": "m"}]}],
-            "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}],
+            "feeds": [{"name": "f", "url": "http://127.0.0.1:9/"}, {"name": "p", "publish": True}],
         }
         logging.getLogger("rivergate").addHandler(logging.NullHandler())  # else Python prints the warnings
         service = Service(Config.model_validate(settings))

@@ -22,6 +22,7 @@ MORE_CODES: Mapping[type[RivergateError], Sequence[str]] = {
         "provider_not_in_allowlist",
         "provider_blocked",
     ),
+    errors.UnsupportedEncoding: ("unsupported_media_type",),
 }
 
 

@@ -9,7 +9,17 @@ from gateway import config
 from gateway.commands.app import app
 from table import Table, code
 
-SECTIONS = ("server", "stream", "ttft", "routing", "upstreams[]", "upstreams[].models[]", "feeds[]", "storage")
+SECTIONS = (
+    "server",
+    "stream",
+    "ttft",
+    "routing",
+    "upstreams[]",
+    "upstreams[].models[]",
+    "feeds[]",
+    "viewers",
+    "storage",
+)
 
 
 def configuration(section: str) -> Table:

@@ -82,8 +82,11 @@ class Bank(Protocol):
         Never waits: it spares the gateway the work on a request that `admit` would refuse.
         """
 
-    def count_refused(self, account: Account, now: float) -> None:
-        """Count a request that was refused before `admit` against the key's rate. Never waits."""
+    def count_request(self, account: Account, now: float) -> None:
+        """Count a request against the key's rate that never comes to `admit`, as it was refused or asks no upstream.
+
+        Never waits.
+        """
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
         """Book a record: its lease is closed, its cost is gone from the key's money, and it will be written."""

@@ -34,6 +34,13 @@ class Key:
     created_at: int
     expires_at: int | None
     revoked_at: int | None = None
+    admin: bool = False  # may read the streams of all keys
+    publish: bool = False  # may publish events to feeds
+
+    @property
+    def rights(self) -> list[str]:
+        """What the key may do beside asking for answers."""
+        return ["admin"] * self.admin + ["publish"] * self.publish
 
 
 class UsageRecord(NamedTuple):

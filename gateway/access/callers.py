@@ -19,7 +19,10 @@ _log = logging.getLogger("rivergate.access")
 
 
 class Caller(NamedTuple):
-    """The sender of a request, who owns the streams it makes. `everything`: the operator, who sees all streams."""
+    """The sender of a request, who owns the streams it makes.
+
+    `everything`: the operator, or the holder of an admin key, who sees the streams of all keys.
+    """
 
     id: str
     everything: bool = False
@@ -28,6 +31,11 @@ class Caller(NamedTuple):
     def may_see(self, owner: str) -> bool:
         """Whether the caller may see the streams of this owner."""
         return self.everything or owner == self.id
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether the caller may publish events to feeds: in open mode anybody, else the keys made for it."""
+        return self.account is None or self.account.key.publish
 
 
 class CallerMemory:
@@ -143,7 +151,7 @@ class Gate:
             raise AuthenticationFailed("this API key was revoked")
         if account.key.expires_at is not None and account.key.expires_at <= self._wall_time():
             raise AuthenticationFailed("this API key has expired", code="expired_api_key")
-        return Caller(account.key.id, account=account)
+        return Caller(account.key.id, everything=account.key.admin, account=account)
 
     def _refuse_forwarded(self, name: str) -> AuthenticationFailed:
         """The refusal of a request through a proxy. `name`: of the header, or what else tells of the proxy.

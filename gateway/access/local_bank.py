@@ -51,7 +51,7 @@ class LocalBank:
         if (wait := account.wait_for_rate(now)) > 0:
             raise _too_many(account, wait)
 
-    def count_refused(self, account: Account, now: float) -> None:
+    def count_request(self, account: Account, now: float) -> None:
         account.charge_request(now)
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:
@@ -82,5 +82,6 @@ class LocalBank:
 
 
 def _too_many(account: Account, wait: float) -> RateLimited:
-    message = f"this API key may send {account.key.rpm} requests a minute"
+    rpm = account.key.rpm
+    message = f"this API key may send {rpm} request{'s' * (rpm != 1)} a minute"
     return RateLimited(message, retry_after=max(1, -int(-wait // 1)))

@@ -13,7 +13,7 @@ from gateway.access.books import SUM_NAMES, GroupBy, Key, UsageGroup, UsageRecor
 from gateway.errors import ConfigError, LedgerError
 
 BUSY_SECONDS = 5.0  # how long a writer waits for another process that writes at the same moment
-SCHEMA = 1  # the version of the tables, kept in `PRAGMA user_version`
+SCHEMA = 2  # the version of the tables, kept in `PRAGMA user_version`
 _MIGRATIONS = [  # the statements that lead from each schema to the next
     (
         """
@@ -32,6 +32,10 @@ _MIGRATIONS = [  # the statements that lead from each schema to the next
     ) STRICT
     """,
         "CREATE INDEX usage_by_key ON usage (key_id, ended_at)",
+    ),
+    (
+        "ALTER TABLE keys ADD COLUMN admin INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE keys ADD COLUMN publish INTEGER NOT NULL DEFAULT 0",
     ),
 ]
 
@@ -233,4 +237,5 @@ def _schema(connection: sqlite3.Connection) -> int:
 def _key(row: tuple[Any, ...]) -> Key:
     values = dict(zip(_KEY_COLUMNS, row, strict=True))
     values["models"] = tuple(json.loads(values["models"])) if values["models"] else ()
+    values["admin"], values["publish"] = bool(values["admin"]), bool(values["publish"])
     return Key(**values)

@@ -1,4 +1,4 @@
-"""Pure: viewer tokens: read-only, for one stream or feed, until they expire.
+"""Pure: viewer tokens: read-only, for one stream or feed or a list of them, until they expire.
 
 A token is `rgv_<key id>_<expiry>_<audience>_<signature>`, the last two in unpadded base64url: readable enough to
 debug, short enough for a query string. The signature is HMAC-SHA-256 (RFC 2104) over everything before it. The key
@@ -12,12 +12,13 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.errors import AuthenticationFailed, PermissionDenied
 
 PREFIX = "rgv"
 MIN_KEY_BYTES = 32  # the length of the digest: a shorter key would be the weaker part
-MAX_TOKEN_CHARACTERS = 1024  # a signed stream id or feed name is shorter
+MAX_TOKEN_CHARACTERS = 6500  # 64 names of 64 characters fit
 
 _KEY_ID = re.compile(r"[a-z0-9]{1,16}")
 
@@ -41,10 +42,40 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class ViewerToken:
-    """The content of a token: its bearer may read `audience` (`stream:<id>` or `feed:<name>`) until `expires_at`."""
+    """The content of a token: its bearer may read its audience until `expires_at`."""
 
-    audience: str
+    audience: str  # `stream:<id>` or `feed:<name>`, or several of them with a blank between
     expires_at: int  # Unix seconds
+
+    def may_read(self, audience: str) -> bool:
+        """Whether its bearer may read this stream or feed."""
+        return audience in self.audience.split(" ")
+
+
+class Viewer(Protocol):
+    """The bearer of a token: what it may read, and until when. The token is ours, or one of the application."""
+
+    @property
+    def expires_at(self) -> float:
+        """The end of the token, in Unix seconds."""
+
+    def may_read(self, audience: str) -> bool:
+        """Whether the bearer may read `stream:<id>` or `feed:<name>`."""
+
+
+class ApplicationTokens(Protocol):
+    """The reader of the tokens that the application issues (`[viewers]`)."""
+
+    is_failing: bool  # the issuer does not give its keys
+
+    def read(self, text: str, now: float) -> Viewer:
+        """What the bearer of a token may read. Raises `AuthenticationFailed`, `PermissionDenied`."""
+
+    def knows_key(self, text: str) -> bool:
+        """Whether the key that a token names is known; what is no token needs none."""
+
+    async def look_for_keys(self) -> None:
+        """Ask the issuer for its keys, unless that was done a moment ago."""
 
 
 def mint(token: ViewerToken, key: SigningKey) -> str:
@@ -54,18 +85,31 @@ def mint(token: ViewerToken, key: SigningKey) -> str:
 
 
 def verify(text: str, keys: Sequence[SigningKey], audience: str, now: float) -> ViewerToken:
-    """The token, if it is ours, still good and for this audience.
+    """The token, if it is ours, still good and for this stream or feed.
 
-    Raises `AuthenticationFailed` for anything that we did not sign, `PermissionDenied` for a token that has expired
-    or is for something else.
+    Raises what `read_token` raises, and `PermissionDenied` for a token that is for something else.
+    """
+    token = read_token(text, keys, now)
+    check_audience(token, audience)
+    return token
+
+
+def check_audience(token: Viewer, audience: str) -> None:
+    """Refuse the bearer of a token that is for something else. Raises `PermissionDenied`."""
+    if not token.may_read(audience):
+        raise PermissionDenied("the viewer token is for another stream")
+
+
+def read_token(text: str, keys: Sequence[SigningKey], now: float) -> ViewerToken:
+    """The token, if it is ours and still good, whatever it is for.
+
+    Raises `AuthenticationFailed` for anything that we did not sign, `PermissionDenied` for a token that has expired.
     """
     token = _authentic(text, keys)
     if token is None:
         raise AuthenticationFailed("the viewer token is not valid")
     if token.expires_at <= now:
         raise PermissionDenied("the viewer token has expired")
-    if not hmac.compare_digest(token.audience.encode(), audience.encode()):
-        raise PermissionDenied("the viewer token is for another stream")
     return token
 
 

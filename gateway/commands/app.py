@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.commands.check import check
 from gateway.commands.demo import demo
 from gateway.commands.keys import keys
+from gateway.commands.publish import publish
 from gateway.commands.serve import serve
 from gateway.commands.sim import sim
 from gateway.commands.token import token
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, demo, check, usage, token, top, sim):
+for command in (serve, demo, check, usage, token, top, publish, sim):
     app.command()(command)
 app.add_typer(keys, name="keys")
 

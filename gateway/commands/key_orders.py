@@ -34,6 +34,8 @@ class KeyOrder:
     rpm: int | None = None
     max_streams: int | None = None
     expires: str | None = None
+    admin: bool = False
+    publish: bool = False
 
 
 def create(config: Config, order: KeyOrder) -> tuple[str, Key]:
@@ -51,6 +53,8 @@ def create(config: Config, order: KeyOrder) -> tuple[str, Key]:
         balance_microusd=None if order.balance_usd is None else _microusd("--balance-usd", order.balance_usd),
         created_at=now,
         expires_at=None if order.expires is None else _expiry(order.expires, now),
+        admin=order.admin,
+        publish=order.publish,
     )
     with _opened(config) as books:
         books.create(key)

@@ -25,11 +25,13 @@ def create(
     rpm: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Requests running at once.")] = None,
     expires: Annotated[str | None, typer.Option(help="2027-01-31, 2027-01-31T12:00:00Z, 90d or 12h.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="It reads the streams of all keys.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="It publishes events to feeds.")] = False,
     as_json: JsonOption = False,
     config_file: ConfigOption = None,
 ) -> None:
     """Make an API key. Its secret is shown this once."""
-    order = key_orders.KeyOrder(name, models, balance_usd, rpm, max_streams, expires)
+    order = key_orders.KeyOrder(name, models, balance_usd, rpm, max_streams, expires, admin, publish)
     secret, key = running.or_fail(lambda: key_orders.create(running.find_and_load(config_file), order))
     if as_json:
         typer.echo(_in_json({"secret": secret, **_as_json(key)}))
@@ -76,6 +78,8 @@ def _as_json(key: Key) -> dict[str, Any]:
         "models": list(key.models),
         "rpm": key.rpm,
         "max_streams": key.max_streams,
+        "admin": key.admin,
+        "publish": key.publish,
         "balance_usd": None if key.balance_microusd is None else key.balance_microusd / MICRO,
         "created_at": _moment(key.created_at),
         "expires_at": _moment(key.expires_at),
@@ -87,7 +91,7 @@ def _table(keys: list[Key]) -> str:
     """The keys for people, one line each."""
     if not keys:
         return "no keys: `rivergate keys create --name NAME` makes one"
-    heads = ("id", "name", "key", "models", "rpm", "streams", "balance USD", "expires", "state")
+    heads = ("id", "name", "key", "models", "rpm", "streams", "balance USD", "may also", "expires", "state")
     rows = [heads, *(_row(key) for key in keys)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return "\n".join(
@@ -113,6 +117,7 @@ def _row(key: Key) -> tuple[str, ...]:
         str(key.rpm or "-"),
         str(key.max_streams or "-"),
         "-" if key.balance_microusd is None else f"{Decimal(key.balance_microusd) / MICRO:.6f}",
+        ", ".join(key.rights) or "-",
         (_moment(key.expires_at) or "never")[:16],
         "revoked" if key.revoked_at is not None else "expired" if expired else "active",
     )

@@ -1,6 +1,8 @@
 """The configuration: its sections, how they are loaded, and the faults and tables that are made of them."""
 
 from gateway.config.faults import Finding
+from gateway.config.feed_rules import MAX_PUBLISHED_BYTES
+from gateway.config.feed_sections import FeedSettings, ViewerSettings
 from gateway.config.loading import (
     MAX_SECRET_BYTES,
     MAX_TLS_FILE_BYTES,
@@ -16,7 +18,6 @@ from gateway.config.loading import (
 from gateway.config.provider_values import NO_PROXY
 from gateway.config.sections import (
     Config,
-    FeedSettings,
     ModelSettings,
     RoutingSettings,
     ServerSettings,
@@ -28,6 +29,7 @@ from gateway.config.sections import (
 from gateway.config.values import MAX_SOCKET_PATH_BYTES, OPTIMIZE_ALIASES, Listen, Optimize
 
 __all__ = [
+    "MAX_PUBLISHED_BYTES",
     "MAX_SECRET_BYTES",
     "MAX_SOCKET_PATH_BYTES",
     "MAX_TLS_FILE_BYTES",
@@ -47,6 +49,7 @@ __all__ = [
     "StreamSettings",
     "TtftSettings",
     "UpstreamSettings",
+    "ViewerSettings",
     "defaults_table",
     "examine",
     "find",

@@ -14,6 +14,7 @@ from gateway.config.fields import Loc, Table, choices, is_list, leaves, table_in
 
 ENVIRONMENT_PREFIX = "RIVERGATE_"
 CONFIG_VARIABLE = "RIVERGATE_CONFIG"  # the file's path, not a key
+_FOR_CLIENTS = frozenset({"RIVERGATE_API_KEY", "RIVERGATE_URL"})  # of commands that ask a running gateway
 # Kubernetes sets these variables in every pod if a service is called rivergate. They are neither ours nor mistyped.
 _KUBERNETES_NAME = re.compile(r"RIVERGATE(_[A-Z0-9]+)*_(SERVICE_(HOST|PORT)(_[A-Z0-9]+)*|PORT_\d+_[A-Z_]+)")
 _KUBERNETES_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
@@ -39,7 +40,7 @@ def overlay(root: Table, tree: dict[str, Any], environ: Mapping[str, str]) -> tu
 
 
 def _is_ours(variable: str) -> bool:
-    ours = variable.startswith(ENVIRONMENT_PREFIX) and variable != CONFIG_VARIABLE
+    ours = variable.startswith(ENVIRONMENT_PREFIX) and variable not in {CONFIG_VARIABLE, *_FOR_CLIENTS}
     return ours and not _KUBERNETES_NAME.fullmatch(variable)
 
 

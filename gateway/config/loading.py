@@ -15,16 +15,20 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.config import advice, environment, faults, reference
 from gateway.config.faults import Fault, Finding, Gravity
+from gateway.config.feed_rules import feed_faults
+from gateway.config.feed_sections import FeedSettings
 from gateway.config.fields import Loc
 from gateway.config.provider_rules import header_faults, provider_faults
 from gateway.config.reference import KeyRow
 from gateway.config.sections import Config
+from gateway.config.viewer_rules import KEY_FILES, viewer_faults
 from gateway.errors import ConfigError
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 SYSTEM_FILE = Path("/etc/rivergate/rivergate.toml")
 MAX_SECRET_BYTES = 8192  # a header line beyond this is refused by common servers
 UPSTREAM_TLS_FILES = ["tls_ca_file", "tls_client_cert_file", "tls_client_key_file"]
+_SECRET_FILES = frozenset({"jwt_secret_file", "tls_client_key_file", "tls_key_file"})
 MAX_TLS_FILE_BYTES = 1 << 22  # 16 times the system's whole bundle of certificate authorities
 
 
@@ -75,6 +79,9 @@ def examine(path: Path | None, environ: Mapping[str, str], warned_of: frozenset[
         found += _resolve_files(loc, upstream, folder, UPSTREAM_TLS_FILES)
     if isinstance(server := tree.get("server"), dict):
         found += _resolve_files(("server",), server, folder, ["tls_cert_file", "tls_key_file"])
+    if isinstance(viewers := tree.get("viewers"), dict):
+        found += _resolve_files(("viewers",), viewers, folder, KEY_FILES)
+        found += viewer_faults(viewers)
     found += _cross_faults(tree)
     found += advice.warnings(tree)
     config = None
@@ -113,8 +120,12 @@ def summary(config: Config) -> list[str]:
         models = f"{len(upstream.models)}{' and what it lists' * (upstream.discover == 'on')}"
         spoken = "" if "dialects" not in upstream.model_fields_set else f", speaks {', '.join(upstream.dialects)}"
         summary.append(f"upstream {upstream.name}: {upstream.base_url}, models: {models}, {key}{spoken}")
-    summary += [f"feed {feed.name}: {feed.url.partition('?')[0]}" for feed in config.feeds]
+    summary += [f"feed {feed.name}: {_source_of(feed)}" for feed in config.feeds]
     return summary
+
+
+def _source_of(feed: FeedSettings) -> str:
+    return "published by clients" if feed.url is None else feed.url.partition("?")[0]
 
 
 def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
@@ -133,6 +144,7 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
         yield from _free_models_with_a_price(loc, upstream)
     yield from faults.duplicates((), tree, "feeds", "name")
     for loc, feed in faults.tables_at(tree, "feeds"):
+        yield from feed_faults(loc, feed)
         yield from header_faults(loc, feed)
 
 
@@ -171,8 +183,8 @@ def _resolve_files(loc: Loc, table: dict[str, Any], folder: Path, keys: list[str
 
 
 def _gravity_of_file(key: str, error: ValueError) -> Gravity:
-    """How grave it is that a TLS file cannot be read: only a private key is a secret."""
-    return Gravity.NO_SECRET if key.endswith("_key_file") and isinstance(error, _NoSecret) else Gravity.BAD_SECRET
+    """How grave it is that a file cannot be read: only a private key, or a secret, is not on every machine."""
+    return Gravity.NO_SECRET if key in _SECRET_FILES and isinstance(error, _NoSecret) else Gravity.BAD_SECRET
 
 
 def _resolve_key(loc: Loc, upstream: dict[str, Any], folder: Path, environ: Mapping[str, str]) -> Iterator[Fault]:

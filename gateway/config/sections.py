@@ -7,8 +7,9 @@ The invariant: whoever holds a `Config` never has to check a value again. Rules 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from gateway.config.feed_sections import FeedSettings, ViewerSettings
 from gateway.config.fields import Words
 from gateway.config.provider_values import (
     Aliases,
@@ -25,6 +26,9 @@ from gateway.config.provider_values import (
     Query,
     RenamedFields,
 )
+from gateway.config.section import Section
+from gateway.config.section import described as _described
+from gateway.config.section import number as _number
 from gateway.config.values import (
     ID_WORDS,
     MAX_MS,
@@ -33,7 +37,6 @@ from gateway.config.values import (
     UNALIASED,
     WEEK,
     BaseUrl,
-    FeedUrl,
     FileName,
     Flag,
     HedgeAfter,
@@ -52,15 +55,6 @@ from gateway.config.values import (
     Whole,
 )
 
-
-def _described(default: Any, description: str) -> Any:
-    return Field(default, description=description)
-
-
-def _number(default: float, low: float, high: float, description: str) -> Any:
-    return Field(default, ge=low, le=high, description=description)
-
-
 DialectName = Annotated[
     Literal["chat", "responses", "messages", "completions", "embeddings"],
     Words('"chat", "responses", "messages" (Anthropic\'s), "completions" or "embeddings"'),
@@ -71,13 +65,6 @@ def _all_defaults() -> Any:
     """The default of a section that is not there: an empty table, which is checked as a part of the whole. A section
     made here would need a validator of its own, which takes as long to build as it does in the whole: 2 ms each."""
     return Field(default={}, validate_default=True)
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, and a key that is not declared is a fault."""
-
-    # `defer_build`: a section is only read as a part of the whole configuration, so it needs no validator of its own.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class ServerSettings(Section):
@@ -313,50 +300,6 @@ class UpstreamSettings(Section):
     )
 
 
-class FeedSettings(Section):
-    name: Name = _described(..., "Unique name of the feed, as in its path /v1/feeds/NAME/events.")
-    url: FeedUrl = _described(..., "Source of server-sent events; it is connected while the feed has subscribers.")
-    retain_events: Whole = _number(
-        1000, 1, 1_000_000, "How many of the newest events are kept for subscribers that come later."
-    )
-    lag: Literal["skip", "close"] = _described(
-        "skip",
-        "For a subscriber that waits for more than stream.max_log_bytes: "
-        "`skip` sends a `gap` event and goes on, `close` ends it.",
-    )
-    linger_seconds: Seconds = _number(
-        5.0, 0, 3600, "How long the source stays connected after the last subscriber has left."
-    )
-    idle_timeout_ms: Whole = _number(
-        0, 0, MAX_MS, "How long the source may send no byte; then it is connected anew. 0 sets no limit."
-    )
-    max_event_bytes: Whole = _number(
-        8_388_608, 256, 1 << 30, "Largest event; a larger one is left out, and a `gap` event says so."
-    )
-    headers: FixedHeaders = _described({}, "Header fields that every request to the source carries.")
-    header_env: HeaderVariables = _described(
-        {}, "Secret header fields: the name of each with the environment variable that holds its value."
-    )
-    header_file: HeaderFiles = _described(
-        {}, "Secret header fields: the name of each with the file that holds its value."
-    )
-    secret_headers: dict[str, SecretStr] = Field(
-        default={}, exclude=True, description="The values of `header_env` and `header_file`, filled in by load()."
-    )
-    api_key_env: Variable | None = _described(None, "Environment variable that holds the source's API key.")
-    api_key_file: KeyFile | None = _described(
-        None, "File that holds the source's API key: a path, or the name of a systemd credential."
-    )
-    api_key: SecretStr | None = Field(
-        default=None, exclude=True, description="The API key itself, filled in by load()."
-    )
-    auth_header: HeaderName = _described("Authorization", "Header field that carries the source's API key.")
-    auth_scheme: AuthScheme | None = _described(None, "Word before the API key in its header field.")
-    proxy: ProxyUrl | None = _described(
-        None, "HTTP proxy to the source. Unset: the one of HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY exempts it."
-    )
-
-
 class StorageSettings(Section):
     path: FileName = _described(
         "rivergate.db", "SQLite file of API keys, balances and usage; other files of the gateway lie beside it."
@@ -370,4 +313,5 @@ class Config(Section):
     routing: RoutingSettings = _all_defaults()
     upstreams: tuple[UpstreamSettings, ...] = ()
     feeds: tuple[FeedSettings, ...] = ()
+    viewers: ViewerSettings = _all_defaults()
     storage: StorageSettings = _all_defaults()

@@ -8,7 +8,7 @@ import base64
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,18 @@ _log = logging.getLogger("rivergate.feed")
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """A saved ring, and the id of the source's last event, behind which the source is asked to go on."""
+    """A saved ring, and the id of the source's last event, behind which the source is asked to go on.
+
+    A feed that clients publish to has the remembered ids instead, each with the number of its event, and the time of
+    the last publication, in Unix seconds.
+    """
 
     epoch: str
     first_seq: int
     last_id: bytes
     frames: list[bytes]
+    ids: dict[str, int] = field(default_factory=dict)
+    last_at: float | None = None
 
 
 def save(storage: Path, feeds: Mapping[str, FeedState]) -> None:
@@ -39,6 +45,8 @@ def save(storage: Path, feeds: Mapping[str, FeedState]) -> None:
             "first_seq": state.first_seq,
             "last_id": state.last_id.decode("latin-1"),
             "frames": [base64.b64encode(frame).decode() for frame in state.frames],
+            "ids": state.ids,
+            "last_at": state.last_at,
         }
         for name, state in feeds.items()
         if state.frames
@@ -78,7 +86,11 @@ def _state(saved: dict[str, Any]) -> FeedState:
     if not (isinstance(epoch, str) and epoch.isalnum() and isinstance(first_seq, int) and first_seq >= 0):
         raise ValueError("this is no position of a feed")
     frames = [base64.b64decode(frame, validate=True) for frame in saved["frames"]]
-    return FeedState(epoch, first_seq, saved["last_id"].encode("latin-1"), frames)
+    ids, last_at = saved.get("ids", {}), saved.get("last_at")
+    is_time = last_at is None or isinstance(last_at, int | float)
+    if not (is_time and isinstance(ids, dict) and all(isinstance(seq, int) and seq >= 0 for seq in ids.values())):
+        raise ValueError("these are no ids of events")
+    return FeedState(epoch, first_seq, saved["last_id"].encode("latin-1"), frames, ids, last_at)
 
 
 def _beside(storage: Path) -> Path:

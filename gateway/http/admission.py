@@ -36,6 +36,7 @@ from gateway.http.errors import SERVER_NAME, Handler, tell_close
 from gateway.http.in_force import InForce
 from gateway.http.known_head import KnownHead
 from gateway.http.request_id import request_id_of
+from gateway.http.viewing import learn_key, token_text
 from gateway.routing.router import Route
 from gateway.wire import http1
 
@@ -123,8 +124,13 @@ class Admission:
 
     def count_refused(self, error: Exception, caller: Caller | None) -> None:
         """Count a request that was refused for what it asks against the rate of its key, like any other."""
-        if isinstance(error, ClientError) and caller is not None and caller.account is not None:
-            self._bank.count_refused(caller.account, clock.monotonic())
+        if isinstance(error, ClientError):
+            self.count_request(caller)
+
+    def count_request(self, caller: Caller | None) -> None:
+        """Count a request that asks no upstream against the rate of its key."""
+        if caller is not None and caller.account is not None:
+            self._bank.count_request(caller.account, clock.monotonic())
 
     def check_models(self, caller: Caller | None, route: Route, models_field: str) -> None:
         """Refuse a caller that may not use the models of this route, or cannot pay for them.
@@ -173,7 +179,10 @@ class Admission:
             self._capacity.check(request.method)
             return _preflight(self._in_force.cors, origin, headers.get("Access-Control-Request-Headers", ""))
         self.enter(request.method, headers)
-        if not (request.match_info.handler in self._viewer_handlers and "token" in request.query):
+        is_for_viewers = request.match_info.handler in self._viewer_handlers
+        if is_for_viewers and (token := token_text(request.query, headers, self._in_force)) is not None:
+            await learn_key(token, self._in_force)
+        else:
             request[CALLER] = await self.caller(headers)
         return await handler(request)
 

@@ -1,9 +1,10 @@
 """Shell: the fast way of a plain subscription: from the bytes of its request to a socket in the watch in one call.
 
 It needs no task, no request object, route or middleware. Like aiohttp's way it takes the steps of `Admission`, opens
-the subscription by `Subscriptions`, and renders errors with `errors.render_for_subscriber`. It leaves five kinds of
-request to aiohttp's way: for a stream that this process does not have, with a key that only the books know, on a
-connection that cannot be taken over or has bytes unsent, when there is no descriptor left, and when there is no room.
+the subscription by `Subscriptions`, and renders errors with `errors.render_for_subscriber`. It leaves some kinds of
+request to aiohttp's way: for a stream that this process does not have, with a key that only the books know, with a
+token whose key only its issuer knows, on a connection that cannot be taken over or has bytes unsent, when there is no
+descriptor left, and when there is no room.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from gateway.http.request_parser import EventsTarget, PlainRequest
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.subscriptions import EventsRequest, Subscription, readable
 from gateway.http.takeover import duplicate, is_bare, start_taken
+from gateway.http.viewing import key_is_known, token_text
 
 
 class _LeftToAiohttp(Exception):
@@ -41,9 +43,12 @@ class FastSubscription:
             return False
         headers: CIMultiDict[str] = CIMultiDict(request.fields)
         head, admission = RequestHead(headers, request_id_in(headers), None), self._parts.admission
+        token = token_text(target.query, headers, self._parts.in_force)
+        if token is not None and not key_is_known(token, self._parts.in_force):
+            return False
         try:
             admission.enter("GET", headers)
-            if "token" not in target.query:
+            if token is None:
                 head = RequestHead(headers, head.request_id, admission.known_caller(headers))
                 if head.caller is None:
                     return False
@@ -86,7 +91,9 @@ class FastSubscription:
         subscriptions = self._parts.subscriptions
         if target.kind == "feeds":
             return subscriptions.to_feed(asked)
-        token = subscriptions.token_for(f"stream:{asked.name}", asked.query)
+        if target.kind == "events":
+            return self._parts.channels.open(asked)
+        token = subscriptions.token_for(f"stream:{asked.name}", asked.query, asked.head.headers)
         production = self._parts.opening.directory.here(asked.name)
         if production is None:
             raise _LeftToAiohttp

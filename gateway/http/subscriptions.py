@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway import clock
-from gateway.access.viewer_token import ViewerToken, verify
+from gateway.access.viewer_token import Viewer, check_audience
 from gateway.delivery.subscriber import Subscriber
 from gateway.errors import InvalidParameter, NotFound
-from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
+from gateway.feeds.feed import Feed
 from gateway.http.admission import Admission, RequestHead
 from gateway.http.capacity import Capacity
 from gateway.http.event_stream import encode_events_head
 from gateway.http.in_force import InForce
 from gateway.http.places import Leave, Places
-from gateway.http.viewing import position_of, prelude
+from gateway.http.viewing import position_of, prelude, token_text, viewer
 from gateway.stream.position import StartPoint, start_of
 from gateway.stream.production import Production
 from gateway.stream.stream import Stream
@@ -30,7 +29,7 @@ class EventsRequest(NamedTuple):
     """A request for the events of a stream or a feed, whichever way it takes."""
 
     name: str  # the id of the stream, or the name of the feed
-    query: Mapping[str, str]
+    query: Mapping[str, str]  # the one of a request for several channels may have a name twice
     head: RequestHead
     chunked: bool  # HTTP/1.1
 
@@ -46,20 +45,28 @@ class Subscription(NamedTuple):
 class Subscriptions:
     """Opens subscriptions. `capacity` holds the watch over sockets that are taken over."""
 
-    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    feeds: Mapping[str, Feed]
     places: Places
     admission: Admission
     in_force: InForce
     capacity: Capacity
 
-    def token_for(self, audience: str, query: Mapping[str, str]) -> ViewerToken | None:
-        """The viewer token in a query, if there is one. Raises `AuthenticationFailed`, `PermissionDenied`."""
-        text = query.get("token")
-        return None if text is None else verify(text, self.in_force.signing_keys, audience, clock.wall_time())
+    def token_in(self, query: Mapping[str, str], headers: Mapping[str, str]) -> Viewer | None:
+        """The bearer of the token in a request, if there is one, whatever it is for.
 
-    def to_stream(
-        self, asked: EventsRequest, production: Production, token: ViewerToken | None
-    ) -> Subscription | None:
+        Raises `AuthenticationFailed`, `PermissionDenied`.
+        """
+        text = token_text(query, headers, self.in_force)
+        return None if text is None else viewer(text, self.in_force)
+
+    def token_for(self, audience: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Viewer | None:
+        """The bearer of the token in a request, if it may read this stream or feed. Raises what `token_in` raises."""
+        token = self.token_in(query, headers)
+        if token is not None:
+            check_audience(token, audience)
+        return token
+
+    def to_stream(self, asked: EventsRequest, production: Production, token: Viewer | None) -> Subscription | None:
         """A subscription to a stream that the caller may read; None if it has been sent everything, the end included.
 
         Raises `InvalidParameter`, `ServiceUnavailable`, `RateLimited`.
@@ -71,7 +78,7 @@ class Subscriptions:
         first = self._first(asked, start, stream, {"x-stream-id": production.id, **production.headers()})
         leave = self.places.take(stream, production.owner)
         subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
-        return _begun(subscriber, leave, token, first)
+        return begun(subscriber, leave, token, first)
 
     def to_answer(self, asked: EventsRequest, production: Production, seq: int) -> Subscription:
         """A subscription to a stream from this position on, in the framing of its `POST` request.
@@ -81,15 +88,17 @@ class Subscriptions:
         headers = {"x-stream-id": production.id, **production.headers()}
         first = encode_events_head({**self.admission.answer_headers(asked.head), **headers}, chunked=asked.chunked)
         leave = self.places.take(production.stream, production.owner)
-        return _begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
+        return begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
 
     def to_feed(self, asked: EventsRequest) -> Subscription | None:
         """A subscription to a feed: the newest events, then each as it comes; the first one connects the source.
 
         None if the client has been sent everything. Raises `NotFound`, and what `token_for` and `to_stream` raise.
         """
-        token = self.token_for(f"feed:{asked.name}", asked.query)  # first: a refusal of its bearer names no feed
-        feed = self._find_feed(asked.name)
+        token = self.token_for(
+            f"feed:{asked.name}", asked.query, asked.head.headers
+        )  # first: a refusal of its bearer names no feed
+        feed = find_feed(self.feeds, asked.name)
         source_ids = _wants_source_ids(asked.query)
         last_id, from_now = position_of(asked.head.headers, asked.query)
         if feed.stream.log.ending is not None and last_id is None:
@@ -102,7 +111,7 @@ class Subscriptions:
         leave = self.places.take(stream, asked.head.owner if token is None else "")
         only_new = from_now and last_id is None
         subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=only_new)
-        return _begun(subscriber, leave, token, first)
+        return begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
         """The head and the prelude."""
@@ -111,17 +120,17 @@ class Subscriptions:
         head = encode_events_head(answer_headers, chunked=asked.chunked)
         return head + prelude(stream.log, reset=start.reset, chunked=asked.chunked)
 
-    def _find_feed(self, name: str) -> SourceFeed | BuiltInFeed:
-        feed = self.feeds.get(name)
-        if feed is None:
-            known = ", ".join(self.feeds) or "none"
-            raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
-        return feed
+
+def find_feed(feeds: Mapping[str, Feed], name: str) -> Feed:
+    """The feed of this name. Raises `NotFound`."""
+    feed = feeds.get(name)
+    if feed is None:
+        known = ", ".join(feeds) or "none"
+        raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
+    return feed
 
 
-def readable(
-    production: Production | None, token: ViewerToken | None, head: RequestHead, stream_id: str
-) -> Production:
+def readable(production: Production | None, token: Viewer | None, head: RequestHead, stream_id: str) -> Production:
     """The stream, if it is there and its owner or the bearer of a viewer token asks for it. Raises `NotFound`."""
     caller = head.caller
     if production is not None and (token is not None or (caller is not None and caller.may_see(production.owner))):
@@ -129,7 +138,7 @@ def readable(
     raise NotFound(f"there is no stream {stream_id[:100]!r} (any more)", param="id")
 
 
-def _begun(subscriber: Subscriber, leave: Leave | None, token: ViewerToken | None, first: bytes) -> Subscription:
+def begun(subscriber: Subscriber, leave: Leave | None, token: Viewer | None, first: bytes) -> Subscription:
     """The subscription of a subscriber that has joined; its place is given back when it ends."""
     subscriber.when_ended(leave)
     if token is not None:

@@ -3,11 +3,14 @@
 import random
 import secrets
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway import __version__, config
 from gateway.errors import ConfigError
+from gateway.feeds.published import PublishedFeed
 from gateway.feeds.rings import FeedState
 from gateway.feeds.source import SourceFeed
 from gateway.feeds.source_request import Address, SourceRequests
@@ -26,8 +29,17 @@ from gateway.upstream.dial import Dialer, DialLimits, Origin, tls_context
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.pace import Pace
 
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
+
+_Built = TypeVar("_Built")
+
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
+MODELS_OF_STEP = 50  # models that are built in one step: 1.5 ms
+Building = Generator[None, None, _Built]
+"""The building of a part, in steps."""
+ConfiguredFeed = SourceFeed | PublishedFeed
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
 
@@ -48,9 +60,22 @@ class Upstreams:
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
+    building = building_upstreams(settings, before)
+    while True:
+        try:
+            next(building)
+        except StopIteration as end:
+            built: Upstreams = end.value
+            return built
+
+
+def building_upstreams(settings: config.Config, before: Upstreams | None) -> Building[Upstreams]:
+    """Build as `build_upstreams` does, in steps of a few milliseconds however many models there are."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
     endpoints = _endpoints(settings, pace, before)
-    return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
+    yield
+    router = yield from _router(settings, endpoints, before)
+    return Upstreams(settings, endpoints, router, pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
@@ -60,15 +85,27 @@ def retire(before: Upstreams, now: Upstreams) -> None:
             endpoint.pool.retire()
 
 
-def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, SourceFeed]:
+def build_feeds(settings: config.Config, tasks: Tasks, states: Mapping[str, FeedState]) -> dict[str, ConfiguredFeed]:
     """The configured feeds; `states`: the rings that the last process saved, by the names of the feeds."""
     return {feed.name: _feed(feed, settings.stream, tasks, states.get(feed.name)) for feed in settings.feeds}
+
+
+def build_tokens(settings: config.Config) -> "ConfiguredTokens | None":
+    """The tokens of the application that are configured, if any are. Raises `ConfigError`."""
+    if not settings.viewers.takes_tokens:
+        return None
+    from gateway.run import application_tokens  # it needs PyJWT and cryptography, which take 60 ms to import
+
+    return application_tokens.build(settings.viewers)
 
 
 def probe(settings: config.Config) -> None:
     """Try the files that a configuration names; raises `ConfigError` for a file that would prevent a start."""
     certificate.load(settings.server)
     build_upstreams(settings)
+    secret = settings.viewers.jwt_secret_file
+    if secret is None or Path(secret).exists():  # a secret need not be on the machine of a check
+        build_tokens(settings)
 
 
 def needs_restart(before: config.Config, now: config.Config) -> list[str]:
@@ -107,10 +144,11 @@ def _is_reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings
     return old.model_copy(update={key: getattr(new, key) for key in _READ_BY_ROUTING}) == new
 
 
-def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
+def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Building[Router]:
     routing = settings.routing
     rules = _rules(routing)
     quotas = {upstream.name: _quota(upstream, endpoints, before) for upstream in settings.upstreams}
+    yield
     known: dict[tuple[str, str], Candidate] = {}
     if before is not None and _rules(before.settings.routing) == rules:
         # Health is kept only together with the endpoint: it says nothing about another address or another key.
@@ -119,19 +157,18 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
             for candidate in before.router.catalog.all()
             if endpoints.get(candidate.endpoint.name) is candidate.endpoint
         }
-    candidates = [
-        Candidate(
-            endpoints[upstream.name],
-            model,
-            _health(known.get((upstream.name, model.id)), model, quotas[upstream.name], rules),
-            upstream.weight,
-            quotas[upstream.name],
-        )
-        for upstream in settings.upstreams
-        for model in upstream.models
-    ]
+        yield
+    catalog = Catalog((), rules)
+    for upstream in settings.upstreams:
+        quota = quotas[upstream.name]
+        for number, model in enumerate(upstream.models):
+            if number % MODELS_OF_STEP == MODELS_OF_STEP - 1:
+                yield
+            health = _health(known.get((upstream.name, model.id)), model, quota, rules)
+            catalog.add(Candidate(endpoints[upstream.name], model, health, upstream.weight, quota))
+    yield
     return Router(
-        Catalog(candidates, rules),
+        catalog,
         routing,
         settings.ttft,
         dice=random.random,
@@ -185,7 +222,10 @@ def _rules(routing: config.RoutingSettings) -> BreakerRules:
 
 def _feed(
     feed: config.FeedSettings, limits: config.StreamSettings, tasks: Tasks, state: FeedState | None
-) -> SourceFeed:
+) -> ConfiguredFeed:
+    epoch = secrets.token_hex(6)
+    if feed.url is None:
+        return PublishedFeed(feed, limits, epoch=epoch, state=state)
     proxies = urllib.request.getproxies_environment()
 
     def dial_to(origin: Origin) -> Dialer:
@@ -194,7 +234,6 @@ def _feed(
 
     fields = (("User-Agent", f"rivergate/{__version__}"), *configured_fields(feed))
     requests = SourceRequests(Address.parse(feed.url), dial_to, fields)
-    epoch = secrets.token_hex(6)
     return SourceFeed(feed, limits, requests, epoch=epoch, jitter=random.random, tasks=tasks, state=state)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -27,11 +28,11 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import ConfigError, LedgerError
 from gateway.feeds import rings as feed_state
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
 from gateway.http.admission import Admission
 from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
+from gateway.http.channels import ChannelSubscriptions
 from gateway.http.client_connection import ClientProtocol, FastWay
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
@@ -44,6 +45,7 @@ from gateway.http.target_paths import served_target
 from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
+from gateway.merge.merges import Merges
 from gateway.observe import trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
@@ -58,6 +60,9 @@ from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
 from gateway.stream.answer_ids import AnswerIds
 from gateway.stream.hub import Hub
 from gateway.tasks import Tasks
+
+if TYPE_CHECKING:
+    from gateway.run.application_tokens import ConfiguredTokens
 
 KEEPALIVE_SECONDS = 75.0  # how long an idle connection is kept; above the 60 s of common proxies
 LEDGER_SECONDS = 5.0  # how long a stop waits for records that are not written yet
@@ -83,6 +88,8 @@ ONE_PROCESS = Seams()
 class Service:
     """One gateway in one event loop."""
 
+    _tokens: "ConfiguredTokens | None" = None  # of the application, from the start on
+
     def __init__(
         self,
         settings: config.Config,
@@ -105,15 +112,14 @@ class Service:
         self._keys = KeyRing(self._books)
         self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
+        self._reloading = asyncio.Lock()  # one reload after the other: each begins with what the last one has built
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream, lambda: self._in_force.config.stream)
+        self._merges = Merges(self._hub, lambda: self._in_force.config.stream, jittered_retry_ms)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
-        self._discovery = Discovery(
-            lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
-        )
-        self._capacity = Capacity()
-        self._refusals = Refusals()
-        self._feeds: dict[str, SourceFeed | BuiltInFeed] = {}
+        self._discovery = self._build_discovery()
+        self._capacity, self._refusals = Capacity(), Refusals()
+        self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
@@ -123,6 +129,11 @@ class Service:
         self._write_ledger: asyncio.Task[None] | None = None
         app = self._build_app(seams.dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    def _build_discovery(self) -> Discovery:
+        return Discovery(
+            lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
+        )
 
     def _fill_feeds(self, settings: config.Config) -> None:
         """Build the feeds, which the statistics read; a feed goes on where the last process left it."""
@@ -163,10 +174,12 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
+        subscriptions = Subscriptions(self._feeds, places, admission, in_force, self._capacity)
         return ReplyParts(
             opening=opening,
             places=places,
-            subscriptions=Subscriptions(self._feeds, places, admission, in_force, self._capacity),
+            subscriptions=subscriptions,
+            channels=ChannelSubscriptions(subscriptions, self._merges, directory),
             admission=admission,
             in_force=in_force,
             refusals=self._refusals,
@@ -220,6 +233,7 @@ class Service:
             raise ConfigError([error.fault]) from None
         if self._keys.is_open:
             self._listeners.check_loopback()
+        self._exchange_tokens(assembly.build_tokens(self._config))
         limit = descriptors.raise_limit()
         self._capacity.watch = Watch() if sys.platform == "linux" else None
         await self._runner.setup()
@@ -246,29 +260,53 @@ class Service:
         streams = [*self._hub.open_streams(), *(feed.stream for feed in self._feeds.values())]
         return {stream.id: sends for stream in streams if (sends := stream.pass_under_way()) is not None}
 
-    def reload(self, settings: config.Config) -> None:
+    async def reload(self, settings: config.Config) -> None:
         """Take over upstreams, prices, routing, limits, the keys of viewer tokens and a renewed certificate.
 
         Connections stay as they are. Raises `ConfigError`, and then nothing has changed.
         """
-        before = self._upstreams
-        signing_keys = token_keys.load(Path(self._config.storage.path))
-        upstreams = assembly.build_upstreams(self._discovery.extend(settings), before)
-        self._listeners.renew_certificate(settings.server)
-        self._upstreams = upstreams
-        assembly.retire(before, self._upstreams)
-        self._in_force.exchange(settings, self._upstreams.router, signing_keys)
-        self._discovery.ask_again()
+        async with self._reloading:
+            before = self._upstreams
+            signing_keys = token_keys.load(Path(self._config.storage.path))
+            upstreams = await self._build_upstreams(settings)
+            tokens = assembly.build_tokens(settings)
+            self._listeners.renew_certificate(settings.server)
+            self._upstreams = upstreams
+            assembly.retire(before, self._upstreams)
+            self._in_force.exchange(settings, self._upstreams.router, signing_keys)
+            self._exchange_tokens(tokens)
+            self._discovery.ask_again()
         _log.info(
             "configuration reloaded",
             extra={"fields": {"needs_restart": assembly.needs_restart(self._config, settings)}},
         )
 
-    def _take_models(self) -> None:
+    def _exchange_tokens(self, tokens: "ConfiguredTokens | None") -> None:
+        """Take other tokens of the application; those of the same issuer keep the keys that are known."""
+        before, self._tokens = self._tokens, tokens
+        if tokens is not None:
+            tokens.start(self._tasks, before)
+        if before is not None:
+            before.close()
+        self._in_force.take_tokens(tokens)
+
+    async def _take_models(self) -> None:
         """Serve the models that were discovered, beside those of the configuration in force."""
-        in_force = self._in_force
-        self._upstreams = assembly.build_upstreams(self._discovery.extend(in_force.config), self._upstreams)
-        in_force.exchange(in_force.config, self._upstreams.router, in_force.signing_keys)
+        async with self._reloading:
+            in_force = self._in_force
+            self._upstreams = await self._build_upstreams(in_force.config)
+            in_force.exchange(in_force.config, self._upstreams.router, in_force.signing_keys)
+
+    async def _build_upstreams(self, settings: config.Config) -> assembly.Upstreams:
+        """The upstreams of a configuration and the models that they listed, built in turns of the event loop."""
+        building = assembly.building_upstreams(self._discovery.extend(settings), self._upstreams)
+        while True:
+            try:
+                next(building)
+            except StopIteration as end:
+                built: assembly.Upstreams = end.value
+                return built
+            await asyncio.sleep(0)
 
     async def drain(self) -> None:
         """Accept nothing new, let running streams finish for `drain_seconds`, and end the others."""
@@ -286,6 +324,7 @@ class Service:
         await self._hub.drain(0)
         self._hub.close()
         self._close_feeds()
+        self._merges.close()
         await self._runner.cleanup()
         if self._capacity.watch is not None:
             self._capacity.watch.close()
@@ -308,7 +347,8 @@ class Service:
         """Tell the subscribers of feeds to come again, and save the rings for the process that they will come to."""
         for feed in self._feeds.values():
             feed.close(jittered_retry_ms)
-        rings = {name: feed.state_of_ring() for name, feed in self._feeds.items() if isinstance(feed, SourceFeed)}
+        kept = {name: feed for name, feed in self._feeds.items() if not isinstance(feed, BuiltInFeed)}
+        rings = {name: feed.state_of_ring() for name, feed in kept.items()}
         feed_state.save(Path(self._config.storage.path), rings)
 
     async def _listen(self) -> None:

@@ -7,7 +7,7 @@ and a Protocol for each of them in a lower package would say twice what they are
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from gateway.access.key_ring import KeyRing
 from gateway.completion.answer import Record
 from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
+from gateway.feeds.feed import Feed
+from gateway.feeds.published import PublishedFeed
 from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.http.refusals import Refusals
@@ -33,6 +34,7 @@ from gateway.wire import json_text, sse
 FEED = "statistics"  # the name of the built-in feed
 SECONDS = 1.0  # the pause between two events of the built-in feed
 MAX_LISTED = 100  # an event lists this many streams at most, the running and the newest first
+MAX_SHOWN = 300  # upstreams with one of their models each, which take 5 ms
 TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -47,7 +49,7 @@ class StatisticsSources:
     bank: Bank
     capacity: Capacity
     refusals: Refusals
-    feeds: Mapping[str, SourceFeed | BuiltInFeed]
+    feeds: Mapping[str, Feed]
     lag: LoopLag
     pace: Pace
     started_at: int  # Unix seconds
@@ -111,7 +113,7 @@ class GatewayStatistics:
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": self._ttft.counts},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": self._gaps.counts},
             "errors": sources.in_force.router.incidents.errors.as_json(),
-            "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
+            "upstreams": [_upstream(candidate, now) for candidate in _most_used(self._shown())],
             "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
 
@@ -143,18 +145,38 @@ class GatewayStatistics:
             max((stream.lag_bytes for stream in (*streams, *feeds.values())), default=0),
         )
         yield from _delivery_readings(hub, feeds)
-        yield _single(
-            "rivergate_orphan_seconds",
-            "Seconds that streams have run without a subscriber.",
-            hub.orphan_seconds,
-            counts=True,
-        )
+        yield from self._published_readings()
+        yield from self._viewer_readings()
+        orphaned = "Seconds that streams have run without a subscriber."
+        yield _single("rivergate_orphan_seconds", orphaned, hub.orphan_seconds, counts=True)
         yield sources.refusals.reading()
         yield from self._upstream_readings()
         yield from self._loop_readings()
         yield from self._connection_readings()
         failing = sources.bank.failure is not None
         yield _single("rivergate_ledger_failing", "1 while the ledger cannot be written, else 0.", failing)
+
+    def _viewer_readings(self) -> Iterator[Reading]:
+        if (tokens := self._sources.in_force.application_tokens) is not None:
+            failing = "1 while the keys of viewers' tokens cannot be fetched, else 0."
+            yield _single("rivergate_viewer_keys_failing", failing, tokens.is_failing)
+
+    def _published_readings(self) -> Iterator[Reading]:
+        published = {name: feed for name, feed in self._sources.feeds.items() if isinstance(feed, PublishedFeed)}
+        yield Reading(
+            "rivergate_published_events",
+            "Events that clients published to a feed.",
+            {(name,): feed.taken for name, feed in published.items()},
+            ("feed",),
+            counts=True,
+        )
+        yield Reading(
+            "rivergate_published_duplicates",
+            "Events that were published again and not taken, since their ids had come before.",
+            {(name,): feed.duplicates for name, feed in published.items()},
+            ("feed",),
+            counts=True,
+        )
 
     def _connection_readings(self) -> Iterator[Reading]:
         yield _single("rivergate_open_fds", "Open file descriptors of the process.", open_fds())
@@ -178,7 +200,7 @@ class GatewayStatistics:
 
     def _upstream_readings(self) -> Iterator[Reading]:
         yield from self._sources.in_force.router.incidents.readings()
-        candidates, now = self._shown(), clock.monotonic()
+        candidates = self._shown()
         yield Reading(
             "rivergate_breaker_open",
             "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
@@ -188,7 +210,7 @@ class GatewayStatistics:
         yield Reading(
             "rivergate_in_flight",
             "Attempts that are running.",
-            {_labels(candidate): candidate.health.statistics(now).in_flight for candidate in candidates},
+            {_labels(candidate): candidate.health.in_flight for candidate in candidates},
             ("upstream", "model"),
         )
 
@@ -230,6 +252,15 @@ def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]
         sends,
         counts=True,
     )
+
+
+def _most_used(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The candidates for the dashboard, in their order: those that were asked before the others, if they are many."""
+    if len(candidates) <= MAX_SHOWN:
+        return candidates
+    asked = [candidate for candidate in candidates if candidate.health.was_asked]
+    others = (candidate for candidate in candidates if not candidate.health.was_asked)
+    return [*asked, *others][:MAX_SHOWN]
 
 
 def _labels(candidate: Candidate) -> tuple[str, str]:

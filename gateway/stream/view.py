@@ -48,7 +48,7 @@ class CompletionView:
         size = len(frame)
         if size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # what `encode_chunk` does, without the cost of a call
-        return _sendable([frame], chunked=True)
+        return sendable([frame], chunked=True)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -57,7 +57,7 @@ class CompletionView:
         over = log.ending is not None and next_seq == log.next_seq
         if over:
             frames.append(log.terminal)
-        return _sendable(frames, chunked=self.relays_chunks), next_seq, over
+        return sendable(frames, chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """No bytes: a POST client that is sent away sees its connection close, never a false terminal event."""
@@ -87,7 +87,7 @@ class EventsView:
 
     def framed(self, frame: bytes, seq: int) -> Sendable:
         if len(frame) > LONG_PIECE_BYTES:
-            return _sendable(self._parts(frame, seq), chunked=self._chunked)
+            return sendable(self._parts(frame, seq), chunked=self._chunked)
         event = self._event(frame, seq)
         return http1.encode_chunk(event) if self._chunked else event
 
@@ -106,7 +106,7 @@ class EventsView:
         over = log.ending is not None and seq == next_seq
         if over:
             parts.append(self._event(log.control("end", {"ending": log.ending}), seq))
-        return _sendable(parts, chunked=self._chunked), seq, over
+        return sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = self._log.control("end", {"ending": ending}) if retry_ms is None else sse.retry_line(retry_ms)
@@ -162,7 +162,7 @@ def _keepalive(frame: bytes, chunked: bool) -> bytes:
     return http1.encode_chunk(frame) if chunked else frame
 
 
-def _sendable(parts: Sequence[bytes | memoryview], *, chunked: bool) -> Sendable:
+def sendable(parts: Sequence[bytes | memoryview], *, chunked: bool) -> Sendable:
     """The parts as one piece; on HTTP/1.1 it is one transfer chunk."""
     size = sum(map(len, parts))
     if size > LONG_PIECE_BYTES:

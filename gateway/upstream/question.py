@@ -5,11 +5,11 @@ is closed in any case.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from gateway.errors import RivergateError, UpstreamError
-from gateway.upstream.connection import BodyHandler
+from gateway.upstream.connection import BodyHandler, UpstreamConnection
 from gateway.upstream.endpoint import Endpoint
 
 ERROR_BYTES = 65536  # what is kept of the body of an error
@@ -27,12 +27,20 @@ async def ask(endpoint: Endpoint, method: str, path: str, seconds: float, max_by
 
     Raises `UpstreamError` if no answer comes within these seconds, or one of more than `max_bytes`.
     """
+    request = endpoint.encode_question(path, method, query)
+    return await ask_over(endpoint.pool.dial, request, seconds, max_bytes)
+
+
+async def ask_over(
+    dial: Callable[[], Awaitable[UpstreamConnection]], request: bytes, seconds: float, max_bytes: int
+) -> Reply:
+    """The answer to this request over a new connection. Raises as `ask` does."""
     exchange = _Exchange(max_bytes)
     connection = None
     try:
         async with asyncio.timeout(seconds):
-            connection = await endpoint.pool.dial()
-            connection.send(endpoint.encode_question(path, method, query), exchange)
+            connection = await dial()
+            connection.send(request, exchange)
             await exchange.ended
     except TimeoutError:
         raise UpstreamError(f"no answer within {seconds:g} s") from None

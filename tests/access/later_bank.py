@@ -38,7 +38,7 @@ class LaterBank:
         if (wait := account.wait_for_rate(now)) > 0:
             raise RateLimited("too many a minute", retry_after=max(1, -int(-wait // 1)))
 
-    def count_refused(self, account: Account, now: float) -> None:
+    def count_request(self, account: Account, now: float) -> None:
         account.charge_request(now)
 
     def settle(self, usage: UsageRecord, lease: Lease | None) -> None:

@@ -218,7 +218,7 @@ async def test_a_request_that_is_given_up_while_it_waits_reserves_nothing(site: 
 async def test_a_request_that_was_refused_before_counts_against_the_rate(site: Site) -> None:
     owner = site.account(rpm=2)
     site.bank.check_rate(owner, 0.0)
-    site.bank.count_refused(owner, 0.0)
+    site.bank.count_request(owner, 0.0)
     (await site.admit(owner, NOTHING)).close()
     with pytest.raises(RateLimited) as caught:
         site.bank.check_rate(owner, 0.0)
@@ -230,5 +230,15 @@ async def test_a_request_that_was_refused_before_counts_against_the_rate(site: S
 async def test_a_key_without_a_rate_is_never_refused_for_it(site: Site) -> None:
     owner = site.account()
     for _ in range(100):
-        site.bank.count_refused(owner, 0.0)
+        site.bank.count_request(owner, 0.0)
         site.bank.check_rate(owner, 0.0)
+
+
+@pytest.mark.parametrize("balance", [0, -5])
+async def test_a_request_that_costs_nothing_needs_no_money(site: Site, balance: int) -> None:
+    account = site.account(balance=balance)
+    lease = await site.admit(account, NOTHING)
+    assert lease.covers_another()
+    assert lease.extend(10) == 0
+    lease.close()
+    assert isinstance(await refusal(site, account, Quote(0, 1)), InsufficientQuota)

@@ -167,6 +167,21 @@ async def test_two_keys_do_not_see_each_others_streams(gate: Gate, beside: Sqlit
     assert not mine.may_see("")
 
 
+async def test_an_admin_key_sees_the_streams_of_all_and_only_a_publishing_key_publishes(
+    gate: Gate, beside: SqliteBooks
+) -> None:
+    admin, publisher = new_secret(), new_secret()
+    beside.create(new_key(admin, admin=True))
+    beside.create(new_key(publisher, publish=True))
+    gate = await reopened(gate, beside)
+    reader, writer = await gate.caller(asking(f"Bearer {admin}")), await gate.caller(asking(f"Bearer {publisher}"))
+    assert reader.may_see(writer.id)
+    assert reader.id != writer.id
+    assert not writer.may_see(reader.id)
+    assert (reader.may_publish, writer.may_publish) == (False, True)
+    assert open_caller("any").may_publish
+
+
 async def test_a_head_that_came_before_gives_no_revoked_key(gate: Gate, beside: SqliteBooks) -> None:
     secret = new_secret()
     key = new_key(secret)

@@ -56,6 +56,21 @@ def test_a_schema_is_brought_forward_with_what_was_written_before(
     SqliteBooks.open(path).close()  # a second start migrates nothing
 
 
+def test_a_ledger_of_the_first_schema_keeps_its_keys_which_have_no_further_rights(path: Path) -> None:
+    first = vars(module)["_MIGRATIONS"][0]
+    connection = sqlite3.connect(path)
+    for statement in first:
+        connection.execute(statement)
+    connection.execute("INSERT INTO keys (id, digest, prefix, name, created_at) VALUES ('k', x'00', 'p', 'old', 1)")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    ledger = SqliteBooks.open(path)
+    ledger.create(new_key(admin=True, publish=True))
+    assert [(key.name, key.rights) for key in ledger.all_keys()] == [("old", []), ("somebody", ["admin", "publish"])]
+    ledger.close()
+
+
 def test_a_step_that_fails_leaves_the_schema_as_it_was(
     ledger: SqliteBooks, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

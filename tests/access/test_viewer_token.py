@@ -19,7 +19,7 @@ GOOD = ViewerToken(AUDIENCE, int(NOW) + 3600)
 TEXT = mint(GOOD, NEW)
 
 CHARACTERS = string.ascii_letters + string.digits + "-_.+/= \n\0é€"
-AUDIENCES = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+AUDIENCES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" "), max_size=60)
 
 
 def refused(text: str) -> None:
@@ -190,7 +190,7 @@ def test_a_huge_token_is_refused_even_if_we_signed_it() -> None:
 
 def test_a_token_at_the_limit_is_good_and_one_past_it_is_not() -> None:
     sizes = {}
-    for length in range(600, MAX_TOKEN_CHARACTERS):
+    for length in range(4700, MAX_TOKEN_CHARACTERS):
         audience = "a" * length
         sizes[len(mint(ViewerToken(audience, GOOD.expires_at), NEW))] = audience
     at_limit = sizes.get(MAX_TOKEN_CHARACTERS) or sizes[MAX_TOKEN_CHARACTERS - 1]

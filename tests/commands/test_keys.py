@@ -90,6 +90,14 @@ def test_a_key_is_told_in_json_with_all_its_limits(run: Run) -> None:
     assert key["revoked_at"] is None
 
 
+def test_a_key_has_the_further_rights_that_it_was_made_with(run: Run) -> None:
+    plain, both = made(run), made(run, "--admin", "--publish")
+    assert (plain["admin"], plain["publish"], both["admin"], both["publish"]) == (False, False, True, True)
+    _, first, second = run("list").stdout.splitlines()
+    assert "admin" not in first
+    assert "admin, publish" in second
+
+
 @pytest.mark.parametrize("expires", ["30s", "5m", "12h", "90d", "2100-01-31", "2100-01-31T12:00:00+02:00"])
 def test_an_end_may_be_a_moment_or_a_time_from_now(run: Run, expires: str) -> None:
     key = made(run, "--expires", expires)

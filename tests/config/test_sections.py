@@ -197,13 +197,31 @@ def test_text_is_not_made_from_numbers_nor_truth_from_text(tmp_path: Path) -> No
     ]
 
 
+def test_a_feed_has_either_a_source_or_publishers(tmp_path: Path) -> None:
+    published = configuration(tmp_path, '[[feeds]]\nname = "p"\npublish = true\nremember_ids = 5\n').feeds[0]
+    assert (published.url, published.publish, published.remember_ids) == (None, True, 5)
+    both = '[[feeds]]\nname = "b"\nurl = "http://t.example/e"\npublish = true\n'
+    neither = '[[feeds]]\nname = "n"\npublish = false\n'
+    foreign = '[[feeds]]\nname = "f"\nurl = "http://t.example/e"\nremember_ids = 5\n'
+    assert faults(tmp_path, both + neither + foreign) == [
+        "feeds[0].publish: must not be true for a feed with a url: its events come from there",
+        "feeds[1].url: is required, unless publish = true",
+        "feeds[2].remember_ids: is for a feed with publish = true",
+    ]
+    odd = '[[feeds]]\nname = "o"\npublish = true\nlinger_seconds = 1\nmax_event_bytes = 2097153\n'
+    assert faults(tmp_path, odd) == [
+        "feeds[0].linger_seconds: is for a feed with a url",
+        "feeds[0].max_event_bytes: must be at most 2097152 for a feed with publish = true",
+    ]
+
+
 def test_missing_keys_are_told(tmp_path: Path) -> None:
     assert faults(tmp_path, "[[upstreams]]\nmodels = []\n[[feeds]]\n") == [
         "upstreams[0].name: is required",
         "upstreams[0].base_url: is required",
         'upstreams[0].models: needs at least one entry, unless discover = "on"',
         "feeds[0].name: is required",
-        "feeds[0].url: is required",
+        "feeds[0].url: is required, unless publish = true",
     ]
 
 

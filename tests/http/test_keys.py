@@ -371,6 +371,17 @@ def test_a_stream_does_not_exist_for_another_key_and_a_viewer_needs_none(
     assert len(keyring.records(key, 1)) == 1
 
 
+def test_an_admin_key_reads_the_streams_of_all_keys(gateway: Gateway, keyring: Keyring, key: MadeKey) -> None:
+    admin = keyring.create(admin=True)
+    stream = create(gateway, QUICK, Authorization=key.bearer)
+    with Subscriber(gateway.port, stream["events_url"], Authorization=admin.bearer) as subscriber:
+        assert text_of(subscriber.all_events()) == text(8)
+    assert stream["id"] in {entry["id"] for entry in fetch_json(gateway, "/v1/streams?limit=100", admin)["data"]}
+    assert fetch_json(gateway, f"/v1/streams/{stream['id']}", admin)["id"] == stream["id"]
+    assert fetch_json(gateway, "/v1/me", admin)["scopes"] == ["inference", "admin"]
+    assert fetch_json(gateway, "/v1/me", key)["scopes"] == ["inference"]
+
+
 # --- what a key is told of itself and of the catalogue
 
 

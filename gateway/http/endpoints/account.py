@@ -38,7 +38,7 @@ class KeyEndpoints:
             "key_prefix": key.prefix if key else "",
             "key_name": key.name if key else "open mode: this gateway has no keys",
             "workspace": {"id": "rivergate", "name": "rivergate"},
-            "scopes": ["inference"],
+            "scopes": ["inference", *(key.rights if key else [])],
             "rate_limits": {"inference_rpm": rpm, "management_reads_rpm": rpm, "management_writes_rpm": rpm},
             "expires_at": _iso(key.expires_at) if key and key.expires_at is not None else None,
             "created_at": _iso(key.created_at if key else self._started_at),

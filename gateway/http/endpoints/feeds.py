@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from gateway.feeds.built_in import BuiltInFeed
-from gateway.feeds.source import SourceFeed
+from gateway.feeds.feed import Feed
 from gateway.http.errors import json_response
 from gateway.http.subscriptions import Subscriptions
 from gateway.http.takeover import events_request, serve
@@ -14,7 +13,7 @@ from gateway.http.takeover import events_request, serve
 class FeedEndpoints:
     """The endpoints of feeds."""
 
-    def __init__(self, feeds: Mapping[str, SourceFeed | BuiltInFeed], subscriptions: Subscriptions) -> None:
+    def __init__(self, feeds: Mapping[str, Feed], subscriptions: Subscriptions) -> None:
         self._feeds = feeds
         self._subscriptions = subscriptions
 

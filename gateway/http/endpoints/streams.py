@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 
 from gateway import clock
-from gateway.access.viewer_token import ViewerToken, mint
+from gateway.access.viewer_token import Viewer, ViewerToken, mint
 from gateway.cluster.directory import Directory, production_at
 from gateway.dialects.dialect import Dialect
 from gateway.endings import Ending
@@ -104,13 +104,13 @@ class StreamEndpoints:
         """The stream that the request names, if the caller owns it. Raises `NotFound`."""
         return await self._find(request, None)
 
-    async def _readable(self, request: web.Request) -> tuple[Production, ViewerToken | None]:
+    async def _readable(self, request: web.Request) -> tuple[Production, Viewer | None]:
         """The stream that the request names, for its owner or for the bearer of a viewer token. Raises `NotFound`."""
         audience = f"stream:{request.match_info['id']}"
-        token = self._parts.subscriptions.token_for(audience, request.query)
+        token = self._parts.subscriptions.token_for(audience, request.query, request.headers)
         return await self._find(request, token), token
 
-    async def _find(self, request: web.Request, token: ViewerToken | None) -> Production:
+    async def _find(self, request: web.Request, token: Viewer | None) -> Production:
         stream_id = request.match_info["id"]
         production = production_at(await self._directory.where(stream_id))
         return readable(production, token, head_of(request), stream_id)
