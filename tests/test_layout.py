@@ -14,7 +14,7 @@ RANKS = {
     **dict.fromkeys(("config", "wire", "observe"), 1),
     **dict.fromkeys(("dialects", "delivery", "access", "simulate"), 2),
     **dict.fromkeys(("upstream", "stream"), 3),
-    **dict.fromkeys(("cluster", "routing"), 4),
+    **dict.fromkeys(("cluster", "merge", "routing"), 4),
     **dict.fromkeys(("completion", "feeds"), 5),
     "http": 6,
     "run": 7,

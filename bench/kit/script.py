@@ -196,11 +196,7 @@ class Target:
 
     def request(self, key: str) -> bytes:
         body = (self.form.body % (self.model, f"Tell me a story. bench:{key};")).encode()
-        lines = [
-            f"POST {self.form.path} HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            "Content-Type: application/json",
-        ]
+        lines = [f"POST {self.form.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Content-Type: application/json"]
         lines += ["Accept: text/event-stream", f"Content-Length: {len(body)}", *map(": ".join, self.headers), "\r\n"]
         return "\r\n".join(lines).encode("latin-1") + body
 
@@ -228,6 +224,8 @@ class SubscriberCheck(Check):
         event_id = b""
         if block.startswith(b"id: "):
             event_id, _, block = block.partition(b"\n")
+        elif b"\nid: " in block:  # Rivergate's is the last line
+            block, _, event_id = block.rpartition(b"\n")
         if number >= self.published or block + b"\n\n" != self.events[number]:
             raise BrokenStream(f"instead of event {number} of {self.published} came {block[:300]!r}")
         if self.ids.setdefault(number, event_id) != event_id:

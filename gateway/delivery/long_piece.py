@@ -16,7 +16,7 @@ class LongPiece:
 
     __slots__ = ("_parts", "_size")
 
-    def __init__(self, parts: Sequence[bytes]) -> None:
+    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
         self._parts = tuple(part for part in parts if part)
         self._size = sum(map(len, self._parts))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.config import StreamSettings
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.feeds.feed import describe
@@ -36,12 +37,15 @@ class BuiltInFeed:
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         # While the feed is idle no old event counts as the newest: the next one is made in this call.
         newest = self.stream.log.next_seq - (self._timer is not None)
-        subscriber = self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest))
-        if self._closed:
-            subscriber.end(Ending.DRAINED)
-        elif self._timer is None:
-            self._publish()
-        return subscriber
+        return self._started_for(self.stream.join(chunked=chunked, framing=Framing.EVENTS, seq=max(seq, newest)))
+
+    @property
+    def begin_seq(self) -> int:
+        log = self.stream.log
+        return max(log.next_seq - 1, log.first_seq)
+
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
+        return self._started_for(self.stream.join_with(view, seq))
 
     def reopen(self) -> None:
         """Nothing: the feed never ends by itself."""
@@ -67,6 +71,13 @@ class BuiltInFeed:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _started_for(self, subscriber: Subscriber) -> Subscriber:
+        if self._closed:
+            subscriber.end(Ending.DRAINED)
+        elif self._timer is None:
+            self._publish()
+        return subscriber
 
     def _publish(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._publish)

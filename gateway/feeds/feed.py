@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.stream.stream import Stream
 
@@ -22,6 +23,13 @@ class Feed(Protocol):
         `chunked`: HTTP/1.1. `source_ids`: the source's own ids stand behind ours. `from_now`: nothing is wanted that
         was before, so that a feed which nobody reads asks its source for nothing that was missed.
         """
+
+    @property
+    def begin_seq(self) -> int:
+        """Where a subscriber begins that asks for all there is."""
+
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
+        """A new subscriber with a view of its own making; the rest as `join` does it."""
 
     def reopen(self) -> None:
         """Begin again with a feed whose source has ended, for a subscriber that comes new."""

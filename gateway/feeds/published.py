@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gateway.config import MAX_PUBLISHED_BYTES, FeedSettings, StreamSettings
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import Draining
@@ -50,10 +51,14 @@ class PublishedFeed:
 
     def join(self, *, chunked: bool, seq: int, source_ids: bool = False, from_now: bool = False) -> Subscriber:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
-        subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self._is_closed:
-            subscriber.end(Ending.DRAINED)
-        return subscriber
+        return self._unless_closed(self.stream.join(chunked=chunked, framing=framing, seq=seq))
+
+    @property
+    def begin_seq(self) -> int:
+        return self.stream.oldest_seq
+
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
+        return self._unless_closed(self.stream.join_with(view, seq))
 
     def reopen(self) -> None:
         """Nothing: the feed never ends by itself."""
@@ -108,3 +113,8 @@ class PublishedFeed:
 
     def stop(self, ending: Ending) -> None:
         """Nothing: publishers need no subscriber, and the ring stays for those who come."""
+
+    def _unless_closed(self, subscriber: Subscriber) -> Subscriber:
+        if self._is_closed:
+            subscriber.end(Ending.DRAINED)
+        return subscriber

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway import clock
 from gateway.config import FeedSettings, StreamSettings
+from gateway.delivery.pieces import View
 from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import RivergateError, UpstreamError
@@ -100,13 +101,16 @@ class SourceFeed:
         framing = Framing.SOURCE_EVENTS if source_ids else Framing.EVENTS
         if from_now and self.state is SourceState.IDLE:
             seq = self._forget_position()
-        subscriber = self.stream.join(chunked=chunked, framing=framing, seq=seq)
-        if self.state is SourceState.CLOSED:
-            subscriber.end(Ending.DRAINED)
-        elif self.state is SourceState.IDLE:
-            self._report.begin(clock.wall_time())
-            self._connect()
-        return subscriber
+        return self._started_for(self.stream.join(chunked=chunked, framing=framing, seq=seq))
+
+    @property
+    def begin_seq(self) -> int:
+        return self.stream.oldest_seq
+
+    def join_with(self, view: View, seq: int, *, from_now: bool = False) -> Subscriber:
+        if from_now and self.state is SourceState.IDLE:
+            seq = self._forget_position()
+        return self._started_for(self.stream.join_with(view, seq))
 
     def reopen(self) -> None:
         """Ask a source again that has ended, for a new subscriber, unless it has just said so."""
@@ -179,6 +183,14 @@ class SourceFeed:
         self._fail(error.reason)
 
     # --- inside: the answer
+
+    def _started_for(self, subscriber: Subscriber) -> Subscriber:
+        if self.state is SourceState.CLOSED:
+            subscriber.end(Ending.DRAINED)
+        elif self.state is SourceState.IDLE:
+            self._report.begin(clock.wall_time())
+            self._connect()
+        return subscriber
 
     def _begin(self, headers: Mapping[str, str]) -> BodyHandler:
         try:

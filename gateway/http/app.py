@@ -13,7 +13,9 @@ from gateway.http.capacity import Capacity
 from gateway.http.dashboard import pages
 from gateway.http.endpoints.account import KeyEndpoints
 from gateway.http.endpoints.answers import AnswerEndpoints
+from gateway.http.endpoints.client_script import get_client
 from gateway.http.endpoints.completions import CompletionEndpoints
+from gateway.http.endpoints.events import EventEndpoints
 from gateway.http.endpoints.feeds import FeedEndpoints
 from gateway.http.endpoints.health import HealthEndpoints, MetricsText
 from gateway.http.endpoints.model_directory import DirectoryEndpoints
@@ -47,8 +49,9 @@ def build_app(parts: AppParts) -> web.Application:
     opening = reply.opening
     streams = StreamEndpoints(reply, opening.hub, opening.directory, parts.dialects)
     feeds = FeedEndpoints(parts.feeds, reply.subscriptions)
+    events = EventEndpoints(reply)
     publishing = PublishEndpoint(parts.feeds, admission, reply.turns, reply.waiting)
-    admission.admit_viewers_to(frozenset([streams.get, streams.get_events, feeds.get_events]))
+    admission.admit_viewers_to(frozenset([streams.get, streams.get_events, feeds.get_events, events.get_events]))
     _add_dialects(app, parts)
     app.router.add_post("/v1/streams", streams.create, expect_handler=on_expect)
     app.router.add_get("/v1/streams", streams.list)
@@ -56,6 +59,9 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_delete("/v1/streams/{id}", streams.stop)
     app.router.add_get("/v1/streams/{id}/events", streams.get_events, allow_head=False)
     app.router.add_post("/v1/streams/{id}/tokens", streams.create_token)
+    app.router.add_get("/v1/events", events.get_events, allow_head=False)
+    app.router.add_post("/v1/events", events.create)
+    app.router.add_post("/v1/events/tokens", events.create_token)
     app.router.add_get("/v1/feeds", feeds.list)
     app.router.add_get("/v1/feeds/{name}/events", feeds.get_events, allow_head=False)
     app.router.add_post("/v1/feeds/{name}/events", publishing.create, expect_handler=on_expect)
@@ -68,6 +74,7 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
     app.router.add_get("/", pages.get_root)
+    app.router.add_get("/client.js", get_client)
     app.router.add_get("/dashboard", pages.get_page)
     app.router.add_get("/dashboard/{name}", pages.get_file)
     return app

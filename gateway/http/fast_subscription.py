@@ -91,6 +91,8 @@ class FastSubscription:
         subscriptions = self._parts.subscriptions
         if target.kind == "feeds":
             return subscriptions.to_feed(asked)
+        if target.kind == "events":
+            return self._parts.channels.open(asked)
         token = subscriptions.token_for(f"stream:{asked.name}", asked.query, asked.head.headers)
         production = self._parts.opening.directory.here(asked.name)
         if production is None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from multidict import MultiDict
+
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DIALECTS
 from gateway.http.known_head import KnownHead, known_head, plain_subscription_fields
@@ -42,11 +44,14 @@ _LINE = re.compile(rb"POST (?:%b)(?:\?%b(?:&%b)*+)? HTTP/1\.1\r\n" % (_ANY_PATH,
 _WRONG_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 
 _GET = b"GET /v1/"
-_SUBSCRIPTIONS = (b"GET /v1/streams/", b"GET /v1/feeds/")
+_SUBSCRIPTIONS = (b"GET /v1/streams/", b"GET /v1/feeds/", b"GET /v1/events?")
 _SUBSCRIPTION_LINE = re.compile(
-    rb"GET /v1/(streams|feeds)/([A-Za-z0-9_-][A-Za-z0-9_.~-]*)/events(?:\?(%b(?:&%b)*))? HTTP/1\.1\r\n"
+    rb"GET /v1/(?:(streams|feeds)/([A-Za-z0-9_-][A-Za-z0-9_.~-]*)/)?events(?:\?(%b(?:&%b)*))? HTTP/1\.1\r\n"
     % (_PAIR, _PAIR)
 )
+
+Kind = Literal["streams", "feeds", "events"]
+_KINDS: Mapping[bytes, Kind] = {b"streams": "streams", b"feeds": "feeds", b"": "events"}
 
 HeadFinder = Callable[[bytes], KnownHead | None]
 """Finds the head with these field lines, of which `Content-Length` has no value; None if the head is not plain."""
@@ -65,14 +70,14 @@ _INCOMPLETE, _NOT_PLAIN = Unparsed.INCOMPLETE, Unparsed.NOT_PLAIN
 class EventsTarget(NamedTuple):
     """The target of a subscription: whose events it asks for, and from where on."""
 
-    kind: Literal["streams", "feeds"]
-    name: str  # the id of the stream, or the name of the feed
-    query: Mapping[str, str]
+    kind: Kind  # "events": those of several streams and feeds
+    name: str  # the id of the stream, or the name of the feed; "" for several
+    query: MultiDict[str]  # only that of several may have a name twice
 
     @property
     def path(self) -> str:
         """The path of the target."""
-        return f"/v1/{self.kind}/{self.name}/events"
+        return f"/v1/{self.kind}/{self.name}/events" if self.name else "/v1/events"
 
 
 class PlainRequest(NamedTuple):
@@ -142,9 +147,13 @@ def _parse_subscription(data: bytes) -> PlainRequest | Unparsed:
         return _NOT_PLAIN if is_wrong else _INCOMPLETE
     fields = plain_subscription_fields(data[start : end + 2])
     kind, name, text = line.groups(b"")
-    pairs = [pair.split("=", 1) for pair in text.decode("ascii").split("&")] if text else []
-    query = dict(pairs)
-    if fields is None or len(query) != len(pairs):
+    pairs = [_pair(pair) for pair in text.decode("ascii").split("&")] if text else []
+    if fields is None or (kind and len(dict(pairs)) != len(pairs)):
         return _NOT_PLAIN
-    target = EventsTarget("feeds" if kind == b"feeds" else "streams", name.decode("ascii"), query)
+    target = EventsTarget(_KINDS[kind], name.decode("ascii"), MultiDict(pairs))
     return PlainRequest(fields, b"", data[end + 4 :], target)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value

@@ -21,7 +21,11 @@ def token_ttl(content: Buffer) -> int:
         raise ClientError("the body must be a JSON object")
     if unknown := set(body) - {"ttl_seconds"}:
         raise InvalidParameter("the only field is ttl_seconds", param=sorted(unknown)[0])
-    ttl = body.get("ttl_seconds", DEFAULT_TTL_SECONDS)
+    return check_ttl(body.get("ttl_seconds", DEFAULT_TTL_SECONDS))
+
+
+def check_ttl(ttl: object) -> int:
+    """The `ttl_seconds` of a body, checked. Raises `InvalidParameter`."""
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 1 <= ttl <= MAX_TTL_SECONDS:
         message = f"ttl_seconds must be a whole number from 1 to {MAX_TTL_SECONDS}"
         raise InvalidParameter(message, param="ttl_seconds")

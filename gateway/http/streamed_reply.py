@@ -14,6 +14,7 @@ from gateway.delivery.subscriber import Subscriber
 from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.http.admission import Admission
+from gateway.http.channels import ChannelSubscriptions
 from gateway.http.client_connection import ClientProtocol
 from gateway.http.event_stream import EventStreamHead
 from gateway.http.in_force import InForce
@@ -34,6 +35,7 @@ class ReplyParts:
     opening: OpeningParts
     places: Places
     subscriptions: Subscriptions
+    channels: ChannelSubscriptions
     admission: Admission
     in_force: InForce
     refusals: Refusals

@@ -29,7 +29,7 @@ class EventsRequest(NamedTuple):
     """A request for the events of a stream or a feed, whichever way it takes."""
 
     name: str  # the id of the stream, or the name of the feed
-    query: Mapping[str, str]
+    query: Mapping[str, str]  # the one of a request for several channels may have a name twice
     head: RequestHead
     chunked: bool  # HTTP/1.1
 
@@ -78,7 +78,7 @@ class Subscriptions:
         first = self._first(asked, start, stream, {"x-stream-id": production.id, **production.headers()})
         leave = self.places.take(stream, production.owner)
         subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
-        return _begun(subscriber, leave, token, first)
+        return begun(subscriber, leave, token, first)
 
     def to_answer(self, asked: EventsRequest, production: Production, seq: int) -> Subscription:
         """A subscription to a stream from this position on, in the framing of its `POST` request.
@@ -88,7 +88,7 @@ class Subscriptions:
         headers = {"x-stream-id": production.id, **production.headers()}
         first = encode_events_head({**self.admission.answer_headers(asked.head), **headers}, chunked=asked.chunked)
         leave = self.places.take(production.stream, production.owner)
-        return _begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
+        return begun(production.stream.join(chunked=asked.chunked, seq=seq), leave, None, first)
 
     def to_feed(self, asked: EventsRequest) -> Subscription | None:
         """A subscription to a feed: the newest events, then each as it comes; the first one connects the source.
@@ -101,7 +101,7 @@ class Subscriptions:
         feed = find_feed(self.feeds, asked.name)
         source_ids = _wants_source_ids(asked.query)
         last_id, from_now = position_of(asked.head.headers, asked.query)
-        if last_id is None:
+        if feed.stream.log.ending is not None and last_id is None:
             feed.reopen()
         stream = feed.stream
         start = start_of(stream.log, last_id, from_now, oldest=stream.oldest_seq)
@@ -109,9 +109,9 @@ class Subscriptions:
             return None
         first = self._first(asked, start, stream, {})
         leave = self.places.take(stream, asked.head.owner if token is None else "")
-        from_now = from_now and last_id is None
-        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=from_now)
-        return _begun(subscriber, leave, token, first)
+        only_new = from_now and last_id is None
+        subscriber = feed.join(chunked=asked.chunked, seq=start.seq, source_ids=source_ids, from_now=only_new)
+        return begun(subscriber, leave, token, first)
 
     def _first(self, asked: EventsRequest, start: StartPoint, stream: Stream, headers: Mapping[str, str]) -> bytes:
         """The head and the prelude."""
@@ -138,7 +138,7 @@ def readable(production: Production | None, token: Viewer | None, head: RequestH
     raise NotFound(f"there is no stream {stream_id[:100]!r} (any more)", param="id")
 
 
-def _begun(subscriber: Subscriber, leave: Leave | None, token: Viewer | None, first: bytes) -> Subscription:
+def begun(subscriber: Subscriber, leave: Leave | None, token: Viewer | None, first: bytes) -> Subscription:
     """The subscription of a subscriber that has joined; its place is given back when it ends."""
     subscriber.when_ended(leave)
     if token is not None:

@@ -8,7 +8,7 @@ from gateway.access.viewer_token import PREFIX, Viewer, read_token
 from gateway.errors import InvalidParameter
 from gateway.http.in_force import InForce
 from gateway.stream.log import StreamLog
-from gateway.wire import http1, sse
+from gateway.wire import http1
 
 _OURS = f"{PREFIX}_"
 _JSON = "eyJ"  # `{"` in base64url, as the header of each JSON Web Token begins
@@ -52,7 +52,12 @@ def position_of(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[s
     wanted = query.get("from", "start")
     if wanted not in ("start", "now"):
         raise InvalidParameter("from must be start or now", param="from")
-    return headers.get("Last-Event-ID") or _id_in(query), wanted == "now"
+    return last_event_id_of(headers, query), wanted == "now"
+
+
+def last_event_id_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+    """The id of the last event that the client has seen."""
+    return headers.get("Last-Event-ID") or (_id_in(query) if query else None)
 
 
 def _id_in(query: Mapping[str, str]) -> str | None:
@@ -73,7 +78,7 @@ def prelude(log: StreamLog, *, reset: bool, chunked: bool) -> bytes:
     Neither has a blank line behind it: they belong to the block of the first event, since many clients take a block
     without data for an empty event. `reset`: the client's position is not of this log, so that it has to begin anew.
     """
-    frames = b": connected\n" + sse.retry_line(jittered_retry_ms())
+    frames = b": connected\nretry: %d\n" % jittered_retry_ms()
     if reset:
         frames += log.control("reset", {"epoch": log.epoch})
     return http1.encode_chunk(frames) if chunked else frames

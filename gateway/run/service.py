@@ -32,6 +32,7 @@ from gateway.http.admission import Admission
 from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
+from gateway.http.channels import ChannelSubscriptions
 from gateway.http.client_connection import ClientProtocol, FastWay
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
@@ -44,6 +45,7 @@ from gateway.http.target_paths import served_target
 from gateway.http.turns import Turns
 from gateway.http.viewing import jittered_retry_ms
 from gateway.http.waiting import WaitingBytes
+from gateway.merge.merges import Merges
 from gateway.observe import trace
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
@@ -113,10 +115,9 @@ class Service:
         self._reloading = asyncio.Lock()  # one reload after the other: each begins with what the last one has built
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream, lambda: self._in_force.config.stream)
+        self._merges = Merges(self._hub, lambda: self._in_force.config.stream, jittered_retry_ms)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
-        self._discovery = Discovery(
-            lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
-        )
+        self._discovery = self._build_discovery()
         self._capacity, self._refusals = Capacity(), Refusals()
         self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
@@ -128,6 +129,11 @@ class Service:
         self._write_ledger: asyncio.Task[None] | None = None
         app = self._build_app(seams.dialects)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    def _build_discovery(self) -> Discovery:
+        return Discovery(
+            lambda: self._in_force.config, lambda: self._upstreams.endpoints, self._take_models, self._tasks
+        )
 
     def _fill_feeds(self, settings: config.Config) -> None:
         """Build the feeds, which the statistics read; a feed goes on where the last process left it."""
@@ -168,10 +174,12 @@ class Service:
             book=bookkeeping.settle,
         )
         places = Places(lambda: in_force.config.stream)
+        subscriptions = Subscriptions(self._feeds, places, admission, in_force, self._capacity)
         return ReplyParts(
             opening=opening,
             places=places,
-            subscriptions=Subscriptions(self._feeds, places, admission, in_force, self._capacity),
+            subscriptions=subscriptions,
+            channels=ChannelSubscriptions(subscriptions, self._merges, directory),
             admission=admission,
             in_force=in_force,
             refusals=self._refusals,
@@ -316,6 +324,7 @@ class Service:
         await self._hub.drain(0)
         self._hub.close()
         self._close_feeds()
+        self._merges.close()
         await self._runner.cleanup()
         if self._capacity.watch is not None:
             self._capacity.watch.close()

@@ -69,6 +69,7 @@ class Hub:
         self._settings = settings
         self._limits = in_force or (lambda: settings)
         self._running: dict[str, Running] = {}
+        self._merged: dict[Stream, None] = {}  # merged streams (an ordered set), whose events are of other streams
         self._live: dict[str, Production] = {}  # also those that cannot be found any more, but are still read
         # All streams that can be found, the one that began first in front; None: it is live and was never put away.
         self._streams: dict[str, KeptEntry | None] = {}
@@ -97,6 +98,16 @@ class Hub:
         self._streams[production.id] = None
         if production.key is not None:
             self._by_key[production.owner, production.key] = production.id
+
+    def add_merged(self, stream: Stream) -> None:
+        """Count this merged stream among the open ones, so that a drain waits for its subscribers too."""
+        self._merged[stream] = None
+
+    def remove_merged(self, stream: Stream) -> None:
+        """Let go of a merged stream that nobody asks for any more."""
+        if stream in self._merged:
+            del self._merged[stream]
+            self._sums.add(stream.statistics())
 
     def end(self, running_id: str) -> None:
         """Take the end of a completion, and keep its stream for replay. A second end of the same id is ignored."""
@@ -158,9 +169,9 @@ class Hub:
         return [production for production in self._live.values() if production.id in self._running]
 
     def open_streams(self) -> list[Stream]:
-        """The streams that run or have subscribers, and perhaps some more."""
+        """The streams that run or have subscribers, the merged ones included, and perhaps some more."""
         opened = (_opened(production) for production in self._live.values())
-        return [stream for stream in opened if stream is not None]
+        return [*(stream for stream in opened if stream is not None), *self._merged]
 
     async def drain(self, seconds: float) -> None:
         """Wait until all streams have ended and been sent to their subscribers; after `seconds` end the rest."""

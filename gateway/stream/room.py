@@ -122,7 +122,8 @@ class RingRoom:
 
     @property
     def oldest_seq(self) -> int:
-        return max(self._log.first_seq, self._log.next_seq - self._ring.events)
+        log = self._log
+        return max(log.first_seq, log.next_seq - self._ring.events)
 
     def make(self, subscribers: Collection[Subscriber]) -> list[Subscriber]:
         """Forget in steps of an eighth of the ring, since each step moves the whole ring in memory."""

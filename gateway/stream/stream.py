@@ -153,11 +153,21 @@ class Stream:
         if view is None:
             view = self._views[framing, chunked] = framing.value(self._log, chunked=chunked)
         subscriber = (Subscriber if is_audience else Onlooker)(self, view, seq)
+        self.admit(subscriber)
+        return subscriber
+
+    def join_with(self, view: View, seq: int) -> Subscriber:
+        """A new subscriber with a view of its own making, which begins at `seq` and counts as audience."""
+        subscriber = Subscriber(self, view, seq)
+        self.admit(subscriber)
+        return subscriber
+
+    def admit(self, subscriber: Subscriber) -> None:
+        """Take in a subscriber that was made for this stream."""
         self._subscribers[subscriber] = None
-        if is_audience:
+        if subscriber.is_audience:
             self._audience.join()
         self._attendance.start()
-        return subscriber
 
     def dismiss(self, retry_ms: Callable[[], int]) -> None:
         """Send every subscriber away until after `retry_ms`: the stream goes on when the gateway has restarted."""

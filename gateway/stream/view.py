@@ -6,6 +6,7 @@ is over; the bytes that end a body belong to the owner of the connection.
 """
 
 import functools
+from collections.abc import Sequence
 from enum import Enum
 from urllib.parse import quote
 
@@ -47,7 +48,7 @@ class CompletionView:
         size = len(frame)
         if size < len(SIZE_LINES):
             return SIZE_LINES[size] + frame + b"\r\n"  # what `encode_chunk` does, without the cost of a call
-        return _sendable([frame], chunked=True)
+        return sendable([frame], chunked=True)
 
     def piece(self, seq: int) -> Piece:
         log = self._log
@@ -56,7 +57,7 @@ class CompletionView:
         over = log.ending is not None and next_seq == log.next_seq
         if over:
             frames.append(log.terminal)
-        return _sendable(frames, chunked=self.relays_chunks), next_seq, over
+        return sendable(frames, chunked=self.relays_chunks), next_seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         """No bytes: a POST client that is sent away sees its connection close, never a false terminal event."""
@@ -66,7 +67,9 @@ class CompletionView:
 class EventsView:
     """The framing of subscriptions: an `id: <epoch>-<seq>` on every event, and control events by name.
 
-    The control event `gap` says how many events were trimmed before they were sent; `end` is the last event.
+    The id is the last line of an event: some clients (fetch-event-source) note it as soon as its line is complete,
+    and would lose an event that is cut behind it. The control event `gap` says how many events were trimmed before
+    they were sent; `end` is the last event.
     """
 
     __slots__ = ("_chunked", "_log", "_prefix", "keepalive")
@@ -84,14 +87,14 @@ class EventsView:
 
     def framed(self, frame: bytes, seq: int) -> Sendable:
         if len(frame) > LONG_PIECE_BYTES:
-            return _sendable(self._parts(frame, seq), chunked=self._chunked)
+            return sendable(self._parts(frame, seq), chunked=self._chunked)
         event = self._event(frame, seq)
         return http1.encode_chunk(event) if self._chunked else event
 
     def piece(self, seq: int) -> Piece:
         log = self._log
         next_seq = log.next_seq
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         if seq < log.first_seq:
             parts.append(log.control("gap", {"missed": log.first_seq - seq}))
             seq = log.first_seq
@@ -103,21 +106,21 @@ class EventsView:
         over = log.ending is not None and seq == next_seq
         if over:
             parts.append(self._event(log.control("end", {"ending": log.ending}), seq))
-        return _sendable(parts, chunked=self._chunked), seq, over
+        return sendable(parts, chunked=self._chunked), seq, over
 
     def farewell(self, ending: Ending, retry_ms: int | None = None) -> bytes:
         end = self._log.control("end", {"ending": ending}) if retry_ms is None else sse.retry_line(retry_ms)
         return http1.encode_chunk(end) if self._chunked else end
 
-    def _parts(self, frame: bytes, seq: int) -> list[bytes]:
+    def _parts(self, frame: bytes, seq: int) -> Sequence[bytes | memoryview]:
         """The event of a frame; a long frame is not copied."""
         if len(frame) <= LONG_PIECE_BYTES:
-            return [self._event(frame, seq)]
+            return (self._event(frame, seq),)
         first = frame.partition(b"\n")[0] + b"\n" if frame.startswith(SOURCE_ID) else b""
-        return [self._event(first, seq), frame[len(first) :]]
+        return memoryview(frame)[len(first) : -1], self._event(first + b"\n", seq)
 
     def _event(self, frame: bytes, seq: int) -> bytes:
-        return b"%b%d\n%b" % (self._prefix, seq, frame)
+        return b"%b%b%d\n\n" % (frame[:-1], self._prefix, seq)
 
 
 class SourceEventsView(EventsView):
@@ -135,7 +138,7 @@ class SourceEventsView(EventsView):
         source_id, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
         if not _can_come_back(source_id):
             return super()._event(frame, seq)
-        return b"%b%d/%b\n%b" % (self._prefix, seq, source_id, event)
+        return b"%b%b%d/%b\n\n" % (event[:-1], self._prefix, seq, source_id)
 
 
 class Framing(Enum):
@@ -159,7 +162,7 @@ def _keepalive(frame: bytes, chunked: bool) -> bytes:
     return http1.encode_chunk(frame) if chunked else frame
 
 
-def _sendable(parts: list[bytes], *, chunked: bool) -> Sendable:
+def sendable(parts: Sequence[bytes | memoryview], *, chunked: bool) -> Sendable:
     """The parts as one piece; on HTTP/1.1 it is one transfer chunk."""
     size = sum(map(len, parts))
     if size > LONG_PIECE_BYTES:

@@ -170,8 +170,8 @@ class Client:
             return frame
         if isinstance(view, SourceEventsView) and frame.startswith(SOURCE_ID):
             name, _, event = frame.removeprefix(SOURCE_ID).partition(b"\n")
-            return b"id: e1-%d/%b\n%b" % (self.at, name, event)
-        return b"id: e1-%d\n%b" % (self.at, frame)
+            return b"%bid: e1-%d/%b\n\n" % (event[:-1], self.at, name)
+        return b"%bid: e1-%d\n\n" % (frame[:-1], self.at)
 
 
 class Scene:

@@ -56,11 +56,11 @@ async def ended(subscribers: list[Subscriber]) -> None:
 
 
 def events_of(batch: list[bytes], seq: int = 0) -> bytes:
-    return b"".join(b"id: e1-%d\n%b" % (seq + n, frame) for n, frame in enumerate(batch))
+    return b"".join(b"%bid: e1-%d\n\n" % (frame[:-1], seq + n) for n, frame in enumerate(batch))
 
 
 def the_end(seq: int, ending: str = "completed") -> bytes:
-    return b'id: e1-%d\nevent: end\ndata: {"ending":"%b"}\n\n' % (seq, ending.encode())
+    return b'event: end\ndata: {"ending":"%b"}\nid: e1-%d\n\n' % (ending.encode(), seq)
 
 
 @pytest.mark.parametrize("count", [1, STEP - 1, STEP, STEP + 1, 2 * STEP, MANY])

@@ -147,7 +147,7 @@ async def test_a_view_that_adds_something_is_never_sent_the_bare_chunk() -> None
     scene = Scene(view=EventsView)
     subscriber, _, client = scene.join()
     scene.fanout.publish(FRAME, CHUNK)
-    assert client.recv(100) == encode_chunk(b"id: e1-0\n" + FRAME)
+    assert client.recv(100) == encode_chunk(FRAME[:-1] + b"id: e1-0\n\n")
     assert (subscriber.mode, subscriber.position) == (Mode.STRAIGHT, 1)
 
 

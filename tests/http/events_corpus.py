@@ -103,6 +103,27 @@ def targets() -> Iterator[Case]:
         yield Case(f"version {version!r}", b"", fields=("Host: a",), line=f"GET {ENDED} {version}", length="")
 
 
+def channels() -> Iterator[Case]:
+    both = "/v1/events?stream={ended}&feed=quiet"
+    for more in ("", "&from=now", "&from=feed:quiet:now", "&from=later", "&feed=quiet", "&feed=none",
+                 "&stream={other}",
+                 "&last_event_id=0123456789ab-7", "&last_event_id={epoch}-1", "&ids=source", "&ids=position", "&x=1",
+                 "&stream=", "&stream=%7Bended", "&token=x", "&stream={running}",
+                 "&from=feed%3Aquiet%3Anow"):  # fmt: skip
+        yield get(f"several, {more}", both + more, mark=PRELUDE_ENDS)
+    for query in ("", "?", "?stream={ended}", "?feed=none", "?stream={other}", "?stream={ended}&stream={ended}",
+                  "?from=now",
+                  "?stream={ended}&from={ended}:now", "?" + "&".join(f"stream=s{number}" for number in range(65)),
+                  "/x?stream={ended}", "?stream=a+b", "?streams={ended}"):  # fmt: skip
+        yield get(f"channels {query}", f"/v1/events{query}")
+    for key in (None, "plain", "unknown"):
+        for value in ("{token}", "{expired}", "{feed_token}", "", "x"):
+            yield get(f"several, token={value} with key {key}", f"{both}&token={value}", key=key, mark=PRELUDE_ENDS)
+        yield get(f"nothing but a token, with key {key}", "/v1/events?token={token}", key=key)
+    for method in ("HEAD", "OPTIONS", "DELETE", "get"):
+        yield get(f"{method} of several", both, method=method)
+
+
 def fields() -> Iterator[Case]:
     for value in ("http://good.example", "http://evil.example", "http://localhost", "null", ""):
         yield get(f"Origin: {value}", ENDED, f"Origin: {value}")
@@ -133,4 +154,4 @@ def fields() -> Iterator[Case]:
     yield Case("an empty Host", b"", "plain", ("Host:",), f"GET {ENDED} HTTP/1.1", length="")
 
 
-GROUPS = {"positions": positions, "tokens": tokens, "targets": targets, "fields": fields}
+GROUPS = {"positions": positions, "tokens": tokens, "targets": targets, "channels": channels, "fields": fields}

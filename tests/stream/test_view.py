@@ -205,15 +205,15 @@ def test_every_event_has_an_id_of_epoch_and_position() -> None:
     log = StreamLog("abc123")
     view = EventsView(log, chunked=False)
     log.append(b"data: a\n\n")
-    assert view.piece(0) == (b"id: abc123-0\ndata: a\n\n", 1, False)
+    assert view.piece(0) == (b"data: a\nid: abc123-0\n\n", 1, False)
     log.extend([b"data: b\n\n", b"event: x\ndata: c\n\n"])
-    assert view.piece(1) == (b"id: abc123-1\ndata: b\n\nid: abc123-2\nevent: x\ndata: c\n\n", 3, False)
+    assert view.piece(1) == (b"data: b\nid: abc123-1\n\nevent: x\ndata: c\nid: abc123-2\n\n", 3, False)
 
 
 @pytest.mark.parametrize("ending", list(Ending))
 def test_the_last_event_tells_the_ending_and_has_an_id_too(ending: Ending) -> None:
     data, seq, over = EventsView(closed_log(b"data: a\n\n", ending=ending), chunked=False).piece(1)
-    assert data == b'id: e1-1\nevent: end\ndata: {"ending":"%b"}\n\n' % ending.encode()
+    assert data == b'event: end\ndata: {"ending":"%b"}\nid: e1-1\n\n' % ending.encode()
     assert (seq, over) == (1, True)
 
 
@@ -272,7 +272,7 @@ def test_at_the_first_event_that_is_kept_there_is_no_gap() -> None:
     log = StreamLog("e1")
     log.extend([b"data: %d\n\n" % n for n in range(4)])
     log.trim(2)
-    assert EventsView(log, chunked=False).piece(2)[0] == b"id: e1-2\ndata: 2\n\nid: e1-3\ndata: 3\n\n"
+    assert EventsView(log, chunked=False).piece(2)[0] == b"data: 2\nid: e1-2\n\ndata: 3\nid: e1-3\n\n"
 
 
 def test_one_event_behind_a_gap_is_told_with_the_gap() -> None:
@@ -339,5 +339,5 @@ def test_what_a_subscriber_is_sent_is_the_log_from_its_position(
         client.feed(body)
         assert client.complete
         body = b"".join(client.chunks)
-    expected = b"".join(b"id: e1-%d\n%b" % (n, frame) for n, frame in enumerate(frames) if n >= seq)
-    assert body == expected + b'id: e1-%d\nevent: end\ndata: {"ending":"completed"}\n\n' % len(frames)
+    expected = b"".join(b"%bid: e1-%d\n\n" % (frame[:-1], n) for n, frame in enumerate(frames) if n >= seq)
+    assert body == expected + b'event: end\ndata: {"ending":"completed"}\nid: e1-%d\n\n' % len(frames)

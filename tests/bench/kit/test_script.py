@@ -9,7 +9,9 @@ from bench.kit.script import START, BrokenStream, Check, ContentCheck, Position,
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SCRIPT = script(7, 3)
 WHOLE = HEAD + b"".join(SCRIPT.chunks)
-SUBSCRIBED = HEAD + b"".join(chunk(b"id: e-%d\n%b" % (number, event)) for number, event in enumerate(SCRIPT.events))
+SUBSCRIBED = HEAD + b"".join(
+    chunk(b"%bid: e-%d\n\n" % (event[:-1], number)) for number, event in enumerate(SCRIPT.events)
+)
 
 
 def played(check: Check, data: bytes, cuts: list[int]) -> Position:
