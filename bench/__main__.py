@@ -3,9 +3,9 @@
     python -m bench run [relay requests fanout ttft … | all] [--quick] [--litellm PYTHON]
     python -m bench report
 
-`run` keeps a JSON file per bench, or part of one, in bench/results/, progress goes to stderr, and at the end a table on
-stdout says of every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report` prints
-the table of what is kept, and makes a text and pictures of it.
+`run` keeps a JSON file per bench, or part of one, in bench/results/, progress goes to stderr, and at the end a table
+on stdout says of every target whether it was met; exit 0: all were, 1: one was missed or not measured. `report`
+prints the table of what is kept, and makes a text and pictures of it.
 """
 
 import argparse

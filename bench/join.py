@@ -2,8 +2,9 @@
 
 The gateway beside Nchan, a C loop that only sends a head, and aiohttp with a queue per subscriber: the CPU of a join
 when the next subscriber comes as soon as the one before has its response head, and of a crowd that comes as fast as
-the load can connect it. The C loop shows how fast that is. All peers run on one core, the load on another. Then the CPU
-of the gateway alone, while thousands get nothing but a keep-alive every 15 s, each of which is counted and compared.
+the load can connect it. The C loop shows how fast that is. All peers run on one core, the load on another. Then the
+CPU of the gateway alone, while thousands get nothing but a keep-alive every 15 s, each of which is counted and
+compared.
 """
 
 import time

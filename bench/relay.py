@@ -112,6 +112,7 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
         Peer(name, values={"litellm": given.litellm})
         for name in specs()["relay"]["options"]["only"]["among"]
         if name in (given.only or [name]) and (given.litellm or name != LITELLM)
+        if given.only or "form" not in specs().get(name, {})
     ]
     results = Results()
     with contextlib.closing(Load()) as load:
@@ -123,7 +124,8 @@ def measure(given: Given, cores: tuple[int, int]) -> dict[str, Any]:
 def _peer_json(results: Results, name: str) -> dict[str, object]:
     found: dict[str, object] = {**results.spreads(name)}
     if name != DIRECT:
-        found |= {f"cpu_vs_{other}": results.ratio(name, other, "cpu_us") for other in (NGINX, AIOHTTP, LITELLM)}
+        others = [other for other in (NGINX, AIOHTTP, LITELLM, GATEWAY) if other != name]
+        found |= {f"cpu_vs_{other}": results.ratio(name, other, "cpu_us") for other in others}
         found |= {f"added_{key}": results.beyond(name, DIRECT, key) for key in TTFT_KEYS}
     if name == WITH_KEY:
         found["request_us_of_key"] = results.beyond(name, GATEWAY, "request_us")

@@ -102,8 +102,10 @@ def judge(reports: Mapping[str, Report], troubles: Mapping[str, str], rows: Iter
 
 
 def of_bench(name: str, report: Report) -> list[Verdict]:
-    """The verdicts that one bench can give, with all its parts or with some."""
-    found = [row for row in rows() if row.bench.partition(".")[0] == name]
+    """The verdicts that one bench can give, with all its parts or with those that it was asked for."""
+    asked = report.get("options", {}).get("only")
+    parts = [(row, *row.bench.partition(".")) for row in rows()]
+    found = [row for row, bench, _, part in parts if bench == name and (not part or not asked or part in asked)]
     return judge({row.bench: report for row in found}, {}, found)
 
 

@@ -40,7 +40,8 @@ def chosen(names: list[str]) -> list[Bench]:
 
 @dataclass(slots=True)
 class Suite:
-    """Writes into `folder` as each bench, or part of one, ends. A short run asks for fewer and shorter rounds, never another load."""
+    """Writes into `folder` as each bench ends, or a part of one. A short run asks for fewer and shorter rounds, never
+    another load."""
 
     folder: Path
     quick: bool = False

@@ -12,17 +12,22 @@ import socket
 class BorrowedSocket:
     """A socket object on the descriptor of a transport. To make it takes 10 us, so it is made at its first use."""
 
-    __slots__ = ("_own", "_socket", "_transport")
+    __slots__ = ("_family", "_own", "_socket", "_transport")
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._own: socket.socket | None = transport.get_extra_info("socket")  # the transport's own object
         self._socket: socket.socket | None = None
+        self._family: socket.AddressFamily | None = (
+            None  # as soon as somebody has asked: uvloop makes it anew each time
+        )
 
     @property
     def family(self) -> socket.AddressFamily | None:
         """The family of the address; None without a socket, as on a transport that is lost."""
-        return None if self._own is None else socket.AddressFamily(self._own.family)
+        if self._family is None and self._own is not None:
+            self._family = socket.AddressFamily(self._own.family)
+        return self._family
 
     def descriptor(self) -> int:
         """The transport's descriptor; -1 as soon as the transport is closing."""
@@ -38,7 +43,7 @@ class BorrowedSocket:
 
     def give_back(self) -> None:
         """Use the descriptor no more: what is sent to the socket from now on fails with `OSError`. Idempotent."""
-        self._own = None
+        self._own = self._family = None
         if self._socket is not None:
             self._socket.detach()
             self._socket = None

@@ -77,7 +77,7 @@ class Bench:
         return int(bool(failed & set(self.spec.get("needed", failed))))
 
     def units(self, parts: Sequence[str] = ()) -> dict[str, list[str]]:
-        """What the suite runs and keeps apart, by name, and the options for it: `parts` of this bench, or all of it."""
+        """What the suite runs and keeps apart, by name, with its options: `parts` of this bench, or all of it."""
         asked = [part for part in self.spec.get("parts", ()) if part in parts or not parts]
         return {f"{self.name}.{part}": ["--only", part] for part in asked} or {self.name: []}
 

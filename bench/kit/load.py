@@ -61,8 +61,8 @@ class Plan:
     def phase(self, slot: int) -> float:
         return self.phases[slot] if self.phases else slot * GOLDEN % 1.0
 
-    def script(self, slot: int) -> Script:
-        return self.expected or script(slot, self.tokens, self.text_bytes)
+    def script(self, slot: int, target: Target) -> Script:
+        return self.expected or script(slot, self.tokens, self.text_bytes, target.form)
 
 
 @dataclass(slots=True)
@@ -155,7 +155,13 @@ class Streams:
     """The connections of one plan; the loop is stopped when none of them has anything to ask any more."""
 
     def __init__(self, load: Load, name: str, plan: Plan, target: Target) -> None:
-        self._loop, self._upstream, self._name, self._plan = load.loop, load.upstream, name, plan
+        self._loop, self._upstream, self._name, self._plan, self._target = (
+            load.loop,
+            load.upstream,
+            name,
+            plan,
+            target,
+        )
         self._open = plan.streams
         self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)
@@ -163,7 +169,7 @@ class Streams:
         self._left: dict[str, Client] = {}  # who has hung up, by the key of the exchange
         self.outcome = Outcome(plan.streams * plan.turns)
         for slot in range(plan.streams):
-            plan.script(slot)
+            plan.script(slot, target)
 
     def start(self, now: float) -> None:
         for client, slot in self._clients.items():
@@ -181,7 +187,8 @@ class Streams:
         turn = self._turns[client] = self._turns[client] + 1
         key = f"{self._name}.{slot}.{turn}"
         asked = len(self.outcome.exchanges)
-        exchange = Exchange(key, plan.script(slot), plan.gap, turn, plan.speech[asked % len(plan.speech)])
+        said, speech = plan.script(slot, self._target), plan.speech[asked % len(plan.speech)]
+        exchange = Exchange(key, said, plan.gap, turn, speech)
         self.outcome.exchanges.append(exchange)
         self._upstream.expected[key] = exchange
         client.ask(exchange)

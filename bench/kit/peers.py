@@ -28,7 +28,7 @@ from typing import Any
 from bench.kit import machine
 from bench.kit.load import Load, Outcome, Plan
 from bench.kit.loop import clock
-from bench.kit.script import MODEL, Check, ContentCheck, Target
+from bench.kit.script import CHAT, MODEL, Check, ContentCheck, Form, Target
 
 DIRECT, GATEWAY, WITH_KEY, FEED = "direct", "gateway", "gateway+key", "feed"
 NGINX, AIOHTTP, BARE, IMPORTS, LITELLM, NCHAN, C = "nginx", "aiohttp", "bare", "imports", "litellm", "nchan", "c"
@@ -131,7 +131,8 @@ def started(peer: Peer, upstream_port: int, core: int, wait: Wait = time.sleep) 
             if (made := Path(folder, "key.json")).exists():
                 key = json.loads(made.read_text())["secret"]
             headers = (("Authorization", f"Bearer {key}"),) if peer.name == WITH_KEY or peer.rewrites else ()
-            target = Target(port, ContentCheck if peer.rewrites else Check, headers, peer.model)
+            form = Form(**peer.spec["form"]) if "form" in peer.spec else CHAT
+            target = Target(port, ContentCheck if peer.rewrites else Check, headers, peer.model, form)
             yield Server(peer.name, target, process.pid, begun, peer.spec.get("load_share", 1.0))
         finally:
             _stop(process)
@@ -143,7 +144,7 @@ def _command(peer: Peer, folder: Path, values: Mapping[str, object]) -> list[str
         return ["sh", "-c", peer.command]
     spec, nginx = peer.spec, machine.PROGRAMS["nginx"][0]
     values = {**values, "python": sys.executable, "templates": TEMPLATES, "nginx": nginx, **peer.values}
-    values |= {"files": machine.raise_open_files(), "server": spec.get("server")}
+    values |= {"files": machine.raise_open_files(), **{name: spec.get(name, "") for name in ("server", "dialects")}}
     for name in spec.get("files", ()):
         (folder / name).write_text(Template((TEMPLATES / name).read_text()).substitute(values))
     return [Template(word).substitute(values) for word in spec["command"]]

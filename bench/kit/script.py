@@ -26,9 +26,28 @@ LISTING = _LISTING_HEAD % len(_MODELS) + _MODELS  # of a provider's models
 FIRST_CONTENT = 1  # event 0 carries the role alone, as real providers send it; content begins with event 1
 FRAMING_EVENTS = 3  # role, finish and [DONE]: events beside the tokens
 
-_EVENT = (
-    'data: {"id":"chatcmpl-%08d","object":"chat.completion.chunk","created":1760000000,"model":"%s",'
-    '"choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n'
+_HEAD = 'data: {"id":"chatcmpl-%(slot)08d","object":"chat.completion.chunk","created":1760000000,"model":"%(model)s",'
+
+
+class Form(NamedTuple):
+    """How a dialect writes a request (`%` by the model and the words), and the events of its stream: before the
+    content, a token, and the two last ones (`%` by what `script` names)."""
+
+    path: str
+    body: str
+    first: str
+    token: str
+    finish: str
+    end: str
+
+
+CHAT = Form(
+    "/v1/chat/completions",
+    '{"model": "%s", "stream": true, "messages": [{"role": "user", "content": "%s"}]}',
+    f'{_HEAD}"choices":[{{"index":0,"delta":{{"role":"assistant","content":""}},"finish_reason":null}}]}}\n\n',
+    f'{_HEAD}"choices":[{{"index":0,"delta":{{"content":"%(text)s"}},"finish_reason":null}}]}}\n\n',
+    f'{_HEAD}"choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}\n\n',
+    DONE.decode(),
 )
 
 
@@ -42,14 +61,14 @@ class Script:
 
 
 @lru_cache(maxsize=4096)  # built once per slot and length, so that later rounds start at once
-def script(slot: int, tokens: int, text_bytes: int = 0) -> Script:
+def script(slot: int, tokens: int, text_bytes: int = 0, form: Form = CHAT) -> Script:
     """Role, `tokens` content events of about 220 bytes each (the slot is in each), finish, `[DONE]`. With
     `text_bytes` the text of each event has at least that size; the event is about 170 bytes longer."""
     words = (f" token {number:06d} of stream {slot:05d}, and some words more" for number in range(tokens))
     texts = tuple(text.ljust(text_bytes, "x") for text in words)
-    deltas = ['{"role":"assistant","content":""}', *(f'{{"content":"{text}"}}' for text in texts)]
-    events = [(_EVENT % (slot, MODEL, delta, "null")).encode() for delta in deltas]
-    events += [(_EVENT % (slot, MODEL, "{}", '"stop"')).encode(), DONE]
+    told = [(form.first, ""), *((form.token, text) for text in texts), (form.finish, ""), (form.end, "")]
+    known = {"slot": slot, "model": MODEL, "tokens": tokens}
+    events = [(event % {**known, "text": text, "number": at}).encode() for at, (event, text) in enumerate(told)]
     chunks = [chunk(event) for event in events]
     chunks[-1] += LAST_CHUNK
     return Script(tuple(events), texts, tuple(chunks))
@@ -173,12 +192,12 @@ class Target:
     check: Callable[[Script], Check] = Check
     headers: tuple[tuple[str, str], ...] = ()
     model: str = MODEL  # the name by which the proxy knows the upstream's model
+    form: Form = CHAT
 
     def request(self, key: str) -> bytes:
-        message = {"role": "user", "content": f"Tell me a story. bench:{key};"}
-        body = json.dumps({"model": self.model, "stream": True, "messages": [message]}).encode()
+        body = (self.form.body % (self.model, f"Tell me a story. bench:{key};")).encode()
         lines = [
-            "POST /v1/chat/completions HTTP/1.1",
+            f"POST {self.form.path} HTTP/1.1",
             f"Host: 127.0.0.1:{self.port}",
             "Content-Type: application/json",
         ]

@@ -85,13 +85,15 @@ class Account:
             self._limit.charge(now)
 
     def lease(self, quote: Quote) -> "AccountLease":
-        """Reserve what a request may cost, or all that is left if that is less. Raises `InsufficientQuota`."""
-        available = self.available
-        if available is not None and (available <= 0 or available < quote.least):
+        """Reserve what a request may cost, or all that is left if that is less. Raises `InsufficientQuota`.
+
+        A request that costs nothing, whatever comes of it, needs no money.
+        """
+        available, most = self.available, max(quote.wanted, quote.most)
+        if available is not None and most and (available <= 0 or available < quote.least):
             raise InsufficientQuota(self._shortfall(quote.least, available))
         self.running += 1
-        most = max(quote.wanted, quote.most)
-        amount = most if available is None else min(most, available)
+        amount = most if available is None else min(most, max(available, 0))
         self.reserved += amount
         return AccountLease(self, amount, quote)
 
@@ -167,7 +169,7 @@ class AccountLease:
     def covers_another(self) -> bool:
         from_spare = min(self._spare, self._least)
         missing, available = self._least - from_spare, self._account.available
-        if self._is_closed or (available is not None and available < missing):
+        if self._is_closed or (missing and available is not None and available < missing):
             return False
         self._spare -= from_spare
         self.extend(missing)

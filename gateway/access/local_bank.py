@@ -82,5 +82,6 @@ class LocalBank:
 
 
 def _too_many(account: Account, wait: float) -> RateLimited:
-    message = f"this API key may send {account.key.rpm} requests a minute"
+    rpm = account.key.rpm
+    message = f"this API key may send {rpm} request{'s' * (rpm != 1)} a minute"
     return RateLimited(message, retry_after=max(1, -int(-wait // 1)))

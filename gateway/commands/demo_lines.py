@@ -44,18 +44,24 @@ def show_requests(out: TextIO) -> None:
 def answered(fields: Mapping[str, Any]) -> str:
     """The line of a completion that has ended: who answered, how it ended, how long it took and what it cost.
 
-    An answer that was not streamed has no first token, and one that no model wrote, as embeddings, has none at all.
+    An answer that was not streamed has no first token; one that no model wrote, such as embeddings, has no tokens.
     """
     told = [str(fields["ending"]).replace("_", " ")]
     if fields["streamed"] and fields["ttft_ms"] is not None:
         told.append(f"first token after {fields['ttft_ms']:.0f} ms")
     if fields["completion_tokens"] is not None:
-        was_written = fields["streamed"] or fields["completion_tokens"]
-        count = f"{fields['completion_tokens']} tokens" if was_written else f"{fields['prompt_tokens']} tokens read"
-        told.append(f"{count} in {fields['duration_ms'] / 1000:.1f} s")
+        told.append(f"{_counted(fields)}{fields['duration_ms'] / 1000:.1f} s")
     if fields["cost_usd"] is not None:
         told.append(f"{Decimal(fields['cost_usd']):f} USD")
     return f"{fields['dialect']}: {fields['model'] or '-'} from {_upstreams(fields)}: {', '.join(told)}"
+
+
+def _counted(fields: Mapping[str, Any]) -> str:
+    """The tokens that were written, or that were only read, in words before the time that it took."""
+    written, read = fields["completion_tokens"], fields["prompt_tokens"]
+    if written or fields["streamed"]:
+        return f"{written} token{'s' * (written != 1)} in "
+    return f"{read} token{'s' * (read != 1)} read in " if read else ""
 
 
 def refused(fields: Mapping[str, Any]) -> str:

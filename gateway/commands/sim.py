@@ -26,7 +26,7 @@ def sim(
     ttft_ms: Annotated[float, typer.Option(help="Request to first content.")] = 50.0,
     gap_ms: Annotated[float, typer.Option(help="Between tokens.")] = 10.0,
     tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 100,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same words.")] = 0,
     script: Annotated[str, typer.Option(help="More of the script, as JSON; see gateway/simulate/script.py.")] = "{}",
 ) -> None:
     """Run a simulated provider alone."""

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from gateway.endings import Ending
 
-WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole, and their dialects
+WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
+WIDER = 126  # a terminal with this many columns or more shows the dialects of streams, too
 RATE_SECONDS = 5.0  # a rate is the mean over the snapshots of this time
 MOST_ERRORS = 8  # rows of the last errors: more would leave no lines for the streams on a small terminal
 NONE = "-"
@@ -224,9 +225,9 @@ def _errors(errors: Iterable[Mapping[str, Any]], at: float, width: int) -> Table
 
 def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
     right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
-    is_wide = width >= WIDE
-    table = _table("stream", "model", *["dialect"] * is_wide, "state", "upstream", *right)
-    if not is_wide:
+    has_dialect = width >= WIDER
+    table = _table("stream", "model", *["dialect"] * has_dialect, "state", "upstream", *right)
+    if width < WIDE:
         table.columns[0].max_width = 8
         table.padding = (0, 0)
     for stream in now["list"][:most]:
@@ -234,7 +235,7 @@ def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
         table.add_row(
             plain(stream["id"]),
             plain(stream["model"]),
-            *[plain(stream["dialect"])] * is_wide,
+            *[plain(stream["dialect"])] * has_dialect,
             _word(stream["ending"] or stream["state"]),
             plain(stream["upstream"] or NONE),
             _number(stream["readers"]),

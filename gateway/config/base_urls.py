@@ -38,7 +38,7 @@ _BEHIND_VERSION = re.compile(
     r"(/v\d+[a-z0-9]*)(/(?:chat|engines|models|completions|messages|responses|embeddings)(/.*)?)$"
 )
 # Several providers have an API in Anthropic's format beside the one in OpenAI's.
-_ANTHROPIC_FORMAT = re.compile(r"/anthropic(/|$)")
+ANTHROPIC_FORMAT = re.compile(r"/anthropic(/|$)")
 _OLLAMA_PATHS = ("/api/generate", "/api/chat", "/api/tags")  # Ollama's own API, which is not OpenAI's
 UNENCRYPTED = "sends the key unencrypted to a public host: use https://"
 _LOCAL_NAMES = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
@@ -80,7 +80,7 @@ def _of_path(parts: SplitResult, host: str) -> Iterator[str]:
     path = parts.path.rstrip("/")
     root = f"{parts.scheme}://{parts.netloc}"
     known = next((paths for pattern, paths in _KNOWN_PATHS.items() if fnmatchcase(host, pattern)), None)
-    if known is not None and not _ANTHROPIC_FORMAT.search(path):
+    if known is not None and not ANTHROPIC_FORMAT.search(path):
         if not any(path == right or (right.endswith("/") and path.startswith(right)) for right in known):
             what = (
                 "is not where this provider's API begins" if _VERSIONED.search(path) else "has no version in its path"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.config.base_urls import ANTHROPIC_FORMAT
 from gateway.config.fields import Loc
 
 _ANTHROPIC, _ANTHROPIC_KEY = "api.anthropic.com", "x-api-key"
@@ -23,7 +24,7 @@ def warnings(upstream: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
     """Every warning about the dialects of one upstream, with the path of its key in the upstream's table."""
     written = upstream.get("dialects")
     dialects = written if isinstance(written, list) else []
-    host = _host_of(upstream.get("base_url"))
+    host, path = _place_of(upstream.get("base_url"))
     for index, dialect in enumerate(dialects):
         if dialect not in _ALL:
             continue  # it is a fault, which is told
@@ -34,6 +35,12 @@ def warnings(upstream: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
                 ("dialects", index),
                 f'{host} does not speak "{dialect}", so every such request fails there: take it out',
             )
+    if ANTHROPIC_FORMAT.search(path) and "messages" not in dialects:
+        yield ("base_url",), 'looks like an API in Anthropic\'s format: write dialects = ["messages"]'
+    limited = [dialect for dialect in ("messages", "completions") if dialect in dialects]
+    if limited and isinstance(renamed := upstream.get("rename"), dict) and "max_tokens" in renamed:
+        only = f"is renamed in {' and '.join(limited)}, too, where it has no other name"
+        yield ("rename", "max_tokens"), f"{only}: make two upstreams of this provider"
     if "messages" in dialects and host == _ANTHROPIC and _sends_another_key(upstream):
         key = f'auth_header = "{_ANTHROPIC_KEY}"'
         yield (
@@ -42,11 +49,13 @@ def warnings(upstream: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
         )
 
 
-def _host_of(base_url: object) -> str:
+def _place_of(base_url: object) -> tuple[str, str]:
+    """The host and the path of a base URL; empty for one that has a fault, which is told."""
     try:
-        return (urlsplit(base_url).hostname or "") if isinstance(base_url, str) else ""
+        parts = urlsplit(base_url if isinstance(base_url, str) else "")
+        return parts.hostname or "", parts.path
     except ValueError:
-        return ""  # the URL has a fault, which is told
+        return "", ""
 
 
 def _sends_another_key(upstream: Mapping[str, Any]) -> bool:

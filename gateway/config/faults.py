@@ -42,6 +42,7 @@ _OTHER_NAMES = {
         ("output_price", "output_cost", "output_cost_per_token", "completion_price"), "output_usd_per_mtok"
     ),
     **dict.fromkeys(("model", "model_list"), "models"),
+    **dict.fromkeys(("api", "apis", "api_type", "wire_api", "format", "endpoints"), "dialects"),
 }
 _RANGE_ERRORS = frozenset({"greater_than_equal", "less_than_equal"})
 

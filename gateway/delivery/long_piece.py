@@ -32,6 +32,10 @@ class LongPiece:
     def __radd__(self, beginning: bytes) -> "LongPiece":
         return LongPiece((beginning, *self._parts))
 
+    def buffers(self) -> list[memoryview]:
+        """All parts, none of which is empty."""
+        return [memoryview(part) for part in self._parts]
+
     def rest(self, sent: int) -> list[memoryview]:
         """What follows the first `sent` bytes, as buffers that can be sent at once."""
         buffers: list[memoryview] = []

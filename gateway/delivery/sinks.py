@@ -10,10 +10,12 @@ import os
 import socket
 import struct
 import termios
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.borrowed_socket import BorrowedSocket
 from gateway.delivery.long_piece import LongPiece, Sendable, rest_of
+from gateway.delivery.part_writer import PART_BYTES, PartWriter
 
 # Bytes for one client that may wait in this process. With more the sink is blocked, and the subscriber only lags.
 MAX_UNSENT_BYTES = 65536
@@ -69,6 +71,9 @@ class Sink(Protocol):
         A steady sink is blocked after this call.
         """
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call this as soon as what was written needs the owner of the sink no more: at once, if nothing is held."""
+
     def unsent_bytes(self) -> int:
         """Bytes handed over that the kernel has not taken yet."""
 
@@ -90,7 +95,7 @@ class TransportSink:
     `resume_writing` by setting `blocked`.
     """
 
-    __slots__ = ("_borrowed", "_by_transport", "_head", "_transport", "blocked", "body_end", "direct", "steady")
+    __slots__ = ("_borrowed", "_head", "_transport", "blocked", "body_end", "direct", "part_writer", "steady")
 
     def __init__(self, transport: asyncio.Transport, borrowed: BorrowedSocket, *, body_end: bytes) -> None:
         """`body_end`: the last chunk, or nothing where the body ends with the connection (HTTP/1.0)."""
@@ -101,7 +106,10 @@ class TransportSink:
         self.steady = False
         self.blocked = False
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        self._by_transport = transport.get_extra_info("sslcontext") is not None  # the transport has to encrypt
+        # Where the transport has to encrypt, all bytes go through it.
+        self.part_writer: PartWriter | None = transport.get_extra_info("sslcontext") and PartWriter(
+            transport, MAX_UNSENT_BYTES
+        )
         # None at first: the head has to be sent before, and the transport may still hold bytes of an earlier answer.
         self.direct: socket.socket | None = None
         borrowed.take()  # makes it while the first bytes are awaited
@@ -114,9 +122,12 @@ class TransportSink:
         if self._head:
             data, self._head = self._head + data, b""
         borrowed = self._borrowed
-        if borrowed is None or self._by_transport or self._transport.get_write_buffer_size():
+        if borrowed is None or self.part_writer is not None or self._transport.get_write_buffer_size():
             self.direct = None
-            if isinstance(data, LongPiece):
+            if self.part_writer is not None and len(data) > PART_BYTES:
+                self.blocked = True  # until the writer is through
+                self.part_writer.write(data)
+            elif isinstance(data, LongPiece):
                 self._write_rest(data, 0)
             else:
                 self._transport.write(data)
@@ -139,8 +150,15 @@ class TransportSink:
         for buffer in rest_of(data, sent):
             self._transport.write(buffer)
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        if self.part_writer is None:
+            call()
+        else:
+            self.part_writer.when_sent(call)
+
     def unsent_bytes(self) -> int:
-        return self._transport.get_write_buffer_size()
+        held = 0 if self.part_writer is None else self.part_writer.unsent_bytes()
+        return held + self._transport.get_write_buffer_size()
 
     def kernel_bytes(self) -> int:
         descriptor = -1 if self._borrowed is None else self._borrowed.descriptor()
@@ -151,3 +169,5 @@ class TransportSink:
 
     def close(self) -> None:
         self._borrowed = self.direct = None
+        if self.part_writer is not None:
+            self.part_writer.close()

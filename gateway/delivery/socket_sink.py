@@ -9,6 +9,7 @@ once, after the last byte or at once.
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.delivery.long_piece import Sendable
@@ -69,6 +70,9 @@ class SocketSink:
             self._rest, self._sent = data, sent  # with -1 the client is gone: the watch is about to say so
             if self.direct is not None:
                 self._watch.await_room(self.direct.fileno())
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        call()  # the socket is closed behind the last byte, whoever holds the sink
 
     def unsent_bytes(self) -> int:
         return len(self._rest) - self._sent

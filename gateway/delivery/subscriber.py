@@ -108,8 +108,14 @@ class Subscriber:
             self.sink.write(data)
 
     def finish(self) -> None:
-        """End the subscriber as completed: its last piece has been sent."""
-        self.end(Ending.COMPLETED)
+        """End the subscriber as completed: its last piece has been written; a sink may still hold some of it back."""
+        sink = self.sink
+        if sink is None or not sink.blocked:
+            self.end(Ending.COMPLETED)
+            return
+        sink.when_sent(self._complete)
+        if self.ending is None:
+            self._host.on_blocked(self)
 
     # --- the connection's side
 
@@ -206,6 +212,9 @@ class Subscriber:
             finally:
                 if self._on_end is not None:
                     self._on_end()
+
+    def _complete(self) -> None:
+        self.end(Ending.COMPLETED)
 
 
 class Onlooker(Subscriber):

@@ -263,10 +263,12 @@ class LearnedShape:
         """The beginning of a fitting chunk of `size` bytes, the number of bytes around its text, its data's start."""
         if self._sample is not None:
             self._learn()
-        found = NO_CHUNK, size, 0
         if self._same and size < len(CHUNK_LINES):
-            head = CHUNK_LINES[size] + self._head
-            found = head, len(head) + len(self._chunk_tail), len(CHUNK_LINES[size])
+            line = CHUNK_LINES[size]
+            start = len(line)
+            found = line + self._head, start + self._around + 2, start  # the 2 bytes end the chunk
+        else:
+            found = NO_CHUNK, size, 0
         self._chunk_heads[size] = found
         return found
 

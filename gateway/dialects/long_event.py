@@ -45,7 +45,8 @@ class LongEvent:
         abridger = Abridger(data, self._shape, start, end, self._beside)
         yield from abridger.steps()
         self._abridged = abridger.abridged()
-        self._short = head + self._abridged.text + b"\n\n"
+        # What is kept as it came may be printed prettily; outside of strings a line end is a blank.
+        self._short = head + self._abridged.text.replace(b"\n", b" ") + b"\n\n"
         return self._short
 
     def beginning(self) -> bytes:

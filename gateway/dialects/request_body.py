@@ -139,8 +139,9 @@ class RequestBody:
 
     def release(self) -> None:
         """Forget the bytes and the value: no further upstream will be asked."""
-        self.content, self.document, self.outline, self.observer, self._members = b"", {}, None, None, ()
-        self._found = {}
+        self.content, self.document, self._members = b"", {}, ()
+        if self.outline is not None:
+            self.outline, self.observer, self._found = None, None, {}
 
 
 class LongContent:

@@ -52,9 +52,8 @@ class InputCount:
 class InputReading(BodyReading):
     """The reading of one long body, behind which the tokens in its lists are counted, in short steps, too."""
 
-    def __init__(self, content: Buffer, name: str, count: InputCount | None = None) -> None:
-        """`count`: what sees the strings of the body, if it is to see more than those of this member."""
-        self._count = count or InputCount(name)
+    def __init__(self, content: Buffer, name: str) -> None:
+        self._count = InputCount(name)
         super().__init__(content, (), self._count)
         self._bytes, self._name = content, name
         self._ranges: list[tuple[int, int]] | None = (

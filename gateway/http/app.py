@@ -94,10 +94,10 @@ def _add_dialects(app: web.Application, parts: AppParts) -> None:
 
 
 def _add_models(app: web.Application, parts: AppParts) -> None:
-    models = ModelEndpoints(parts.reply.in_force, parts.started_at)
+    models = ModelEndpoints(parts.reply.in_force, parts.reply.turns, parts.started_at)
     app.router.add_get("/v1/models", models.list)
     app.router.add_get("/v1/models/{id:.+}", models.get)
-    directory = DirectoryEndpoints(parts.reply.in_force)
+    directory = DirectoryEndpoints(parts.reply.in_force, parts.reply.turns)
     app.router.add_get("/v1/directory/models", directory.list_directory)
     app.router.add_get("/v1/registry/models", directory.list_models)
     app.router.add_get("/v1/registry/providers", directory.list_providers)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 from aiohttp import StreamReader, web
 
 from gateway.borrowed_socket import BorrowedSocket
-from gateway.delivery.sinks import Sink
+from gateway.delivery.sinks import TransportSink
 from gateway.errors import ClientError, VersionNotSupported
 from gateway.http import aiohttp_seam as seam
 from gateway.http.capacity import ConnectionCount
@@ -135,7 +135,7 @@ class ClientProtocol(web.RequestHandler):
         self._when_answered: asyncio.Future[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self._on_room: Callable[[], None] | None = None
-        self._sink: Sink | None = None
+        self._sink: TransportSink | None = None
         self._awaited_body: StreamReader | None = None
 
     @property
@@ -156,7 +156,7 @@ class ClientProtocol(web.RequestHandler):
         """Call `on_gone` as soon as the client hangs up, by FIN or by RST."""
         self._on_gone = on_gone
 
-    def feed_sink(self, sink: Sink, on_room: Callable[[], None]) -> None:
+    def feed_sink(self, sink: TransportSink, on_room: Callable[[], None]) -> None:
         """Keep the sink's `blocked` in step with the transport, and call `on_room` when there is room again."""
         self._sink = sink
         self._on_room = on_room
@@ -169,6 +169,7 @@ class ClientProtocol(web.RequestHandler):
     def reads(self, body: StreamReader | None) -> None:
         """Note the body that a handler waits for; None: the handler waits for no body."""
         self._awaited_body = body
+        self._tell_broken_body()
 
     def on_answered(self, *, keep_alive: bool) -> None:
         """Go on to the next request, or close: the fast way has answered its request."""
@@ -255,6 +256,16 @@ class ClientProtocol(web.RequestHandler):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        sink = self._sink
+        if sink is not None and (sink.part_writer is None or not sink.part_writer.go_on()):
+            self.on_parts_written()
+
+    # --- what the sink asks of its transport's protocol (PartOwner)
+
+    def run_later(self, work: Callable[[], None]) -> None:
+        self._event_loop.call_soon(self._share.run, work)
+
+    def on_parts_written(self) -> None:
         if self._sink is not None and self._on_room is not None:
             self._sink.blocked = False
             self._on_room()
@@ -341,13 +352,15 @@ class ClientProtocol(web.RequestHandler):
         self._feed_aiohttp(data)
 
     def _feed_aiohttp(self, data: bytes) -> None:
-        if self._boundary is not None:
-            self._boundary.feed(data)
-        super().data_received(data)
-        # When the framing of a body breaks, aiohttp queues its error behind the request whose body it is, and the
-        # handler would wait for the rest of the body for ever.
-        if self._awaited_body is not None and seam.has_found_broken_bytes(self):
-            self._awaited_body.set_exception(web.RequestPayloadError("the framing is broken"))
+        for piece in (data,) if self._boundary is None else self._boundary.feed(data):
+            super().data_received(piece)
+        self._tell_broken_body()
+
+    def _tell_broken_body(self) -> None:
+        """End the wait for a body whose framing is broken: aiohttp queues its error behind the body's request."""
+        body = self._awaited_body
+        if body is not None and not body.is_eof() and seam.has_found_broken_bytes(self):
+            body.set_exception(web.RequestPayloadError("the framing is broken"))
 
     def _aiohttp_is_done(self) -> bool:
         """Whether aiohttp has answered all that it was given, and its parser holds no part of a next request."""

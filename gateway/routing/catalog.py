@@ -6,6 +6,7 @@ The invariant: names that clients make up take a bounded memory, since only the 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from gateway.config import ModelSettings
 from gateway.errors import ModelNotFound
@@ -57,15 +58,21 @@ class Catalog:
         self._listed: dict[str, list[Candidate]] = {}  # by the id in the configuration
         self._named: dict[str, list[Candidate]] = {}  # by every whole name: an id, or an alias
         self._rules = rules
-        for candidate in candidates:
-            model = candidate.model
-            self._listed.setdefault(model.id, []).append(candidate)
-            for name in (model.id, *model.aliases):
-                if STAR not in name:
-                    self._named.setdefault(name, []).append(candidate)
-        wildcards = [(Wildcard.parse(model_id), model_id) for model_id in self._listed if STAR in model_id]
-        self._wildcards = sorted(wildcards, key=lambda wildcard: -wildcard[0].narrowness)
+        self._wildcards: list[tuple[Wildcard, str]] = []  # each with its id, the narrowest first
         self._matched: dict[str, list[Candidate]] = {}  # the last names that wildcards found, the newest last
+        for candidate in candidates:
+            self.add(candidate)
+
+    def add(self, candidate: Candidate) -> None:
+        """Add a candidate behind the others, before any model is asked for."""
+        model = candidate.model
+        if STAR in model.id and model.id not in self._listed:
+            self._wildcards.append((Wildcard.parse(model.id), model.id))
+            self._wildcards.sort(key=lambda wildcard: -wildcard[0].narrowness)
+        self._listed.setdefault(model.id, []).append(candidate)
+        for name in (model.id, *model.aliases):
+            if STAR not in name:
+                self._named.setdefault(name, []).append(candidate)
 
     def listing(self) -> Iterator[tuple[str, list[Candidate]]]:
         """Every id, wildcard and alias with its candidates."""
@@ -87,7 +94,7 @@ class Catalog:
         """The candidates for a model. Raises `ModelNotFound`, which names the known models and `field`."""
         found = self._named.get(name) or self._matching(name)
         if found is None:
-            known = ", ".join(list(self._listed)[:20]) or "none"
+            known = ", ".join(islice(self._listed, 20)) or "none"
             message = f"the model {name[:200]!r} does not exist here; known models: {known}"
             raise ModelNotFound(message, param=field)
         return found

@@ -294,6 +294,7 @@ class Dispatcher:
             limits += [entry.attempt.marks.started + rules.timeout] if rules.timeout is not None else []
             self._set_timer(min(limits, default=None), self._on_overrun)
         self._owner.on_won(entry.attempt, entry.candidate)
+        self._call.request.release()  # no further upstream is asked, and the prompt is most of what an answer holds
 
     def _on_overrun(self) -> None:
         """End an answer that takes longer than the request's `timeout_ms` or `deadline_ms` allows."""
@@ -321,13 +322,13 @@ class Dispatcher:
         attempt = Attempt(
             Order(
                 endpoint=candidate.endpoint,
-                request=self._encode(number, candidate),
                 dialect=call.dialect,
                 identity=AnswerIdentity(call.request_id, call.created, candidate.model.id, call.request.echoed_bytes),
                 streamed=call.streamed,
                 hold_finish=call.hold_finish,
                 is_spent=None if call.streamed else self._spent_by(candidate),
             ),
+            self._encode(number, candidate),
             self,
             self._tasks,
         )

@@ -3,10 +3,10 @@
 import random
 import secrets
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway import __version__, config
 from gateway.errors import ConfigError
@@ -32,8 +32,13 @@ from gateway.upstream.pace import Pace
 if TYPE_CHECKING:
     from gateway.run.application_tokens import ConfiguredTokens
 
+_Built = TypeVar("_Built")
+
 # The keys of an upstream that only routing reads.
 _READ_BY_ROUTING = ("discover", "max_concurrency", "models", "rpm", "weight")
+MODELS_OF_STEP = 50  # models that are built in one step: 1.5 ms
+Building = Generator[None, None, _Built]
+"""The building of a part, in steps."""
 ConfiguredFeed = SourceFeed | PublishedFeed
 FEED_DIAL_LIMITS = DialLimits(connect_ms=10_000, tls_ms=10_000)
 
@@ -55,9 +60,22 @@ class Upstreams:
 
 def build_upstreams(settings: config.Config, before: Upstreams | None = None) -> Upstreams:
     """The upstreams of a configuration. An upstream that is unchanged since `before` keeps its connections."""
+    building = building_upstreams(settings, before)
+    while True:
+        try:
+            next(building)
+        except StopIteration as end:
+            built: Upstreams = end.value
+            return built
+
+
+def building_upstreams(settings: config.Config, before: Upstreams | None) -> Building[Upstreams]:
+    """Build as `build_upstreams` does, in steps of a few milliseconds however many models there are."""
     pace = before.pace if before is not None else Pace(settings.server.batch_us / 1_000_000)
     endpoints = _endpoints(settings, pace, before)
-    return Upstreams(settings, endpoints, _router(settings, endpoints, before), pace)
+    yield
+    router = yield from _router(settings, endpoints, before)
+    return Upstreams(settings, endpoints, router, pace)
 
 
 def retire(before: Upstreams, now: Upstreams) -> None:
@@ -126,10 +144,11 @@ def _is_reached_alike(old: config.UpstreamSettings, new: config.UpstreamSettings
     return old.model_copy(update={key: getattr(new, key) for key in _READ_BY_ROUTING}) == new
 
 
-def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Router:
+def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Upstreams | None) -> Building[Router]:
     routing = settings.routing
     rules = _rules(routing)
     quotas = {upstream.name: _quota(upstream, endpoints, before) for upstream in settings.upstreams}
+    yield
     known: dict[tuple[str, str], Candidate] = {}
     if before is not None and _rules(before.settings.routing) == rules:
         # Health is kept only together with the endpoint: it says nothing about another address or another key.
@@ -138,19 +157,18 @@ def _router(settings: config.Config, endpoints: dict[str, Endpoint], before: Ups
             for candidate in before.router.catalog.all()
             if endpoints.get(candidate.endpoint.name) is candidate.endpoint
         }
-    candidates = [
-        Candidate(
-            endpoints[upstream.name],
-            model,
-            _health(known.get((upstream.name, model.id)), model, quotas[upstream.name], rules),
-            upstream.weight,
-            quotas[upstream.name],
-        )
-        for upstream in settings.upstreams
-        for model in upstream.models
-    ]
+        yield
+    catalog = Catalog((), rules)
+    for upstream in settings.upstreams:
+        quota = quotas[upstream.name]
+        for number, model in enumerate(upstream.models):
+            if number % MODELS_OF_STEP == MODELS_OF_STEP - 1:
+                yield
+            health = _health(known.get((upstream.name, model.id)), model, quota, rules)
+            catalog.add(Candidate(endpoints[upstream.name], model, health, upstream.weight, quota))
+    yield
     return Router(
-        Catalog(candidates, rules),
+        catalog,
         routing,
         settings.ttft,
         dice=random.random,

@@ -6,7 +6,7 @@ upstream that does not answer changes nothing: its models stay as they were, and
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -38,13 +38,13 @@ class Listed:
 
 
 class Discovery:
-    """The lists of all upstreams. `on_change` is called after a list has changed."""
+    """The lists of all upstreams. `on_change` is awaited after a list has changed."""
 
     def __init__(
         self,
         settings: Callable[[], Config],
         endpoints: Callable[[], dict[str, Endpoint]],
-        on_change: Callable[[], None],
+        on_change: Callable[[], Awaitable[None]],
         tasks: Tasks,
     ) -> None:
         self._settings = settings
@@ -109,7 +109,7 @@ class Discovery:
             self._listed[upstream.name] = listed
             fields = {"upstream": upstream.name, "models": len(listed.models), "listed": len(answer.ids)}
             _log.info("models discovered", extra={"fields": fields})
-            self._on_change()
+            await self._on_change()
 
     def _tell_failure(self, upstream: UpstreamSettings, reason: str) -> None:
         kept = len(self._listed[upstream.name].models) if upstream.name in self._listed else 0

@@ -112,13 +112,13 @@ class Service:
         self._keys = KeyRing(self._books)
         self._bank = seams.build_bank(self._books, self._keys)
         self._upstreams = assembly.build_upstreams(settings)
+        self._reloading = asyncio.Lock()  # one reload after the other: each begins with what the last one has built
         self._tracing = trace.build(os.environ)
         self._hub = Hub(settings.stream, lambda: self._in_force.config.stream)
         self._merges = Merges(self._hub, lambda: self._in_force.config.stream, jittered_retry_ms)
         self._in_force = InForce(settings, self._upstreams.router, token_keys.load(Path(settings.storage.path)))
         self._discovery = self._build_discovery()
-        self._capacity = Capacity()
-        self._refusals = Refusals()
+        self._capacity, self._refusals = Capacity(), Refusals()
         self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
         self._statistics = self._build_statistics()
@@ -260,21 +260,22 @@ class Service:
         streams = [*self._hub.open_streams(), *(feed.stream for feed in self._feeds.values())]
         return {stream.id: sends for stream in streams if (sends := stream.pass_under_way()) is not None}
 
-    def reload(self, settings: config.Config) -> None:
+    async def reload(self, settings: config.Config) -> None:
         """Take over upstreams, prices, routing, limits, the keys of viewer tokens and a renewed certificate.
 
         Connections stay as they are. Raises `ConfigError`, and then nothing has changed.
         """
-        before = self._upstreams
-        signing_keys = token_keys.load(Path(self._config.storage.path))
-        upstreams = assembly.build_upstreams(self._discovery.extend(settings), before)
-        tokens = assembly.build_tokens(settings)
-        self._listeners.renew_certificate(settings.server)
-        self._upstreams = upstreams
-        assembly.retire(before, self._upstreams)
-        self._in_force.exchange(settings, self._upstreams.router, signing_keys)
-        self._exchange_tokens(tokens)
-        self._discovery.ask_again()
+        async with self._reloading:
+            before = self._upstreams
+            signing_keys = token_keys.load(Path(self._config.storage.path))
+            upstreams = await self._build_upstreams(settings)
+            tokens = assembly.build_tokens(settings)
+            self._listeners.renew_certificate(settings.server)
+            self._upstreams = upstreams
+            assembly.retire(before, self._upstreams)
+            self._in_force.exchange(settings, self._upstreams.router, signing_keys)
+            self._exchange_tokens(tokens)
+            self._discovery.ask_again()
         _log.info(
             "configuration reloaded",
             extra={"fields": {"needs_restart": assembly.needs_restart(self._config, settings)}},
@@ -289,11 +290,23 @@ class Service:
             before.close()
         self._in_force.take_tokens(tokens)
 
-    def _take_models(self) -> None:
+    async def _take_models(self) -> None:
         """Serve the models that were discovered, beside those of the configuration in force."""
-        in_force = self._in_force
-        self._upstreams = assembly.build_upstreams(self._discovery.extend(in_force.config), self._upstreams)
-        in_force.exchange(in_force.config, self._upstreams.router, in_force.signing_keys)
+        async with self._reloading:
+            in_force = self._in_force
+            self._upstreams = await self._build_upstreams(in_force.config)
+            in_force.exchange(in_force.config, self._upstreams.router, in_force.signing_keys)
+
+    async def _build_upstreams(self, settings: config.Config) -> assembly.Upstreams:
+        """The upstreams of a configuration and the models that they listed, built in turns of the event loop."""
+        building = assembly.building_upstreams(self._discovery.extend(settings), self._upstreams)
+        while True:
+            try:
+                next(building)
+            except StopIteration as end:
+                built: assembly.Upstreams = end.value
+                return built
+            await asyncio.sleep(0)
 
     async def drain(self) -> None:
         """Accept nothing new, let running streams finish for `drain_seconds`, and end the others."""

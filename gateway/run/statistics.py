@@ -7,7 +7,7 @@ and a Protocol for each of them in a lower package would say twice what they are
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from gateway.wire import json_text, sse
 FEED = "statistics"  # the name of the built-in feed
 SECONDS = 1.0  # the pause between two events of the built-in feed
 MAX_LISTED = 100  # an event lists this many streams at most, the running and the newest first
+MAX_SHOWN = 300  # upstreams with one of their models each, which take 5 ms
 TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -112,7 +113,7 @@ class GatewayStatistics:
             "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": self._ttft.counts},
             "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": self._gaps.counts},
             "errors": sources.in_force.router.incidents.errors.as_json(),
-            "upstreams": [_upstream(candidate, now) for candidate in self._shown()],
+            "upstreams": [_upstream(candidate, now) for candidate in _most_used(self._shown())],
             "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
         }
 
@@ -199,7 +200,7 @@ class GatewayStatistics:
 
     def _upstream_readings(self) -> Iterator[Reading]:
         yield from self._sources.in_force.router.incidents.readings()
-        candidates, now = self._shown(), clock.monotonic()
+        candidates = self._shown()
         yield Reading(
             "rivergate_breaker_open",
             "State of a breaker: 0 closed, 1 half open (one request probes the upstream), 2 open (it is not asked).",
@@ -209,7 +210,7 @@ class GatewayStatistics:
         yield Reading(
             "rivergate_in_flight",
             "Attempts that are running.",
-            {_labels(candidate): candidate.health.statistics(now).in_flight for candidate in candidates},
+            {_labels(candidate): candidate.health.in_flight for candidate in candidates},
             ("upstream", "model"),
         )
 
@@ -251,6 +252,15 @@ def _delivery_readings(hub: HubStatistics, feeds: Mapping[str, StreamStatistics]
         sends,
         counts=True,
     )
+
+
+def _most_used(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The candidates for the dashboard, in their order: those that were asked before the others, if they are many."""
+    if len(candidates) <= MAX_SHOWN:
+        return candidates
+    asked = [candidate for candidate in candidates if candidate.health.was_asked]
+    others = (candidate for candidate in candidates if not candidate.health.was_asked)
+    return [*asked, *others][:MAX_SHOWN]
 
 
 def _labels(candidate: Candidate) -> tuple[str, str]:

@@ -8,14 +8,15 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.run import systemd
 from gateway.run.service import Service
+from gateway.tasks import Tasks
 
 _log = logging.getLogger("rivergate")
 
-Reload = Callable[[], None]
+Reload = Callable[[], Awaitable[None]]
 
 
 async def run(
@@ -34,14 +35,15 @@ async def run(
         loop.add_signal_handler(number, signals.put_nowait, number)
     await service.start()
     on_started()
+    reloads = Tasks()
     watchdog = Watchdog(service.passes, environ)
     watchdog.start()
     systemd.notify(environ, "READY=1", f"STATUS=serving on {service.address}")
     try:
-        await _wait_stop(signals, reload, environ)
+        await _wait_stop(signals, reload, environ, reloads)
         systemd.notify(environ, "STOPPING=1", "STATUS=draining; a second signal ends it at once")
         drain = loop.create_task(service.drain(), name="drain")
-        again = loop.create_task(_wait_stop(signals, reload, environ), name="second signal")
+        again = loop.create_task(_wait_stop(signals, reload, environ, reloads), name="second signal")
         await asyncio.wait([drain, again], return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, again):
             task.cancel()
@@ -49,24 +51,25 @@ async def run(
         await service.stop()
     finally:
         watchdog.stop()
+        await reloads.close()
         for number in handled:  # the process ends in a moment: one more signal must not make it look killed
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
 
 async def _wait_stop(
-    signals: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str]
+    signals: asyncio.Queue[signal.Signals], reload: Reload | None, environ: Mapping[str, str], reloads: Tasks
 ) -> None:
     """Wait for a signal to stop; reload at each SIGHUP that comes before it."""
     while await signals.get() is signal.SIGHUP:
-        if reload is not None:  # a reload is a call of its own: the loop logs its exception, and the service runs on
-            asyncio.get_running_loop().call_soon(_reload, reload, environ)
+        if reload is not None:  # a reload is a task of its own: its exception is logged, and the service runs on
+            reloads.start(_reload(reload, environ), "reload")
 
 
-def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
+async def _reload(reload: Reload, environ: Mapping[str, str]) -> None:
     systemd.notify(environ, *systemd.reloading())
     try:
-        reload()
+        await reload()
     finally:
         systemd.notify(environ, "READY=1")
 

@@ -15,7 +15,7 @@ from gateway.simulate.sse_style import Json, SseStyle
 from gateway.simulate.steps import Facts
 from gateway.simulate.words import answer_digest
 
-CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any day
+CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any day, but for the ids
 MARK = "\0"  # stands for the token in a template event
 
 _ERRORS = {

@@ -17,7 +17,7 @@ from gateway.simulate.steps import Facts
 from gateway.simulate.words import answer_digest, count_text_tokens, reasoning_tokens, text_tokens
 
 ITEM_ADDED = "response.output_item.added"
-CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any day
+CREATED = 1_750_000_000  # a fixed date, so that a seed gives equal bytes on any day, but for the ids
 # The members of every response that say nothing here.
 _USUAL: Json = {
     "background": False,

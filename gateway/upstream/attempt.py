@@ -25,6 +25,7 @@ from gateway.upstream.error_body import ErrorBody, ErrorHead
 from gateway.upstream.gap_sampler import GapSampler, GapSamples
 from gateway.upstream.idle_watch import IdleWatch
 from gateway.upstream.inflate import inflating
+from gateway.upstream.long_request import Request
 from gateway.upstream.order import AttemptObserver, Marks, Order
 from gateway.upstream.patience import Patience, PatienceOver, WholePatience, first_look
 from gateway.upstream.redirect import is_redirect, redirected
@@ -36,14 +37,13 @@ class Attempt:
     """One try on one upstream."""
 
     __slots__ = (
-        "_body", "_connection", "_dial", "_is_compressed", "_loop", "_observer", "_order", "_phase", "_sampler",
-        "_tasks", "_timer", "_untold", "_watch", "marks",
+        "_body", "_connection", "_dial", "_is_compressed", "_loop", "_observer", "_order", "_phase", "_request",
+        "_sampler", "_tasks", "_timer", "_untold", "_watch", "marks",
     )  # fmt: skip
 
-    def __init__(self, order: Order, observer: AttemptObserver, tasks: Tasks) -> None:
-        self._order = order
-        self._observer = observer
-        self._tasks = tasks
+    def __init__(self, order: Order, request: Request, observer: AttemptObserver, tasks: Tasks) -> None:
+        self._order, self._request = order, request  # with the first content the request is let go of
+        self._observer, self._tasks = observer, tasks
         self._loop = asyncio.get_running_loop()
         self._phase = AttemptPhase.DIALLING
         self._connection: UpstreamConnection | None = None
@@ -179,6 +179,7 @@ class Attempt:
         if self._connection is not None:
             self._connection.set_urgent(False)
         self._observer.on_content(self)
+        self._request = b""
         # This comes after the first token, which does not wait for it. A log that the token filled has paused us.
         if self._order.streamed:
             self._enter(phases.RELAYED)
@@ -243,20 +244,20 @@ class Attempt:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         self.marks.connected = clock.monotonic()
-        connection.send(self._order.request, self)
+        connection.send(self._request, self)
         self._enter(phases.CONNECTED)
 
     def _follow(self, status: int, location: str) -> None:
         """Send the request once more, to where a redirect leads on the same origin."""
         order = self._order
         try:
-            request = redirected(order.request, status, location, order.endpoint.origin, order.hops)
+            request = redirected(self._request, status, location, order.endpoint.origin, order.hops)
         except UpstreamError as error:
             self._fail(error)
             return
         if self._enter(AttemptInput.REDIRECTED):
             self._hang_up()
-            self._order = order._replace(request=request, hops=order.hops + 1)
+            self._order, self._request = order._replace(hops=order.hops + 1), request
             self._start_dial()
 
     def _begin_error(self, status: int, headers: Mapping[str, str]) -> BodyHandler:

@@ -7,12 +7,7 @@ What an event or a JSON object means is the dialect's business (dialects/dialect
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from gateway.dialects.dialect import (
-    AnswerReport,
-    DialectReader,
-    Meaning,
-    UpstreamMessage,
-)
+from gateway.dialects.dialect import AnswerReport, DialectReader, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import Counts
 from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.usage import Usage
@@ -289,9 +284,12 @@ class StreamBody:
             meaning = yield from self._reader.read_in_steps(rest)
         if self.over:
             return
+        begins_object = rest[:LONG_BYTES].lstrip().startswith(b"{")
         if meaning.told is not None:
             self._break_as_told(meaning.told)
-        elif rest[:LONG_BYTES].lstrip().startswith(b"{") and meaning.frame is not None:
+        elif begins_object and meaning.error is not None:
+            self._break(meaning.error)
+        elif begins_object and (meaning.content or meaning.finish) and meaning.frame is not None:
             self.content_seen = True
             self._deliver([meaning.frame])
             self._owner.on_content()

@@ -8,7 +8,6 @@ from gateway.dialects.dialect import AnswerIdentity, Dialect
 from gateway.errors import RivergateError
 from gateway.upstream.bodies import BodyOwner, BodyReader, StreamBody
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.long_request import Request
 from gateway.upstream.whole_body import WholeBody
 
 if TYPE_CHECKING:
@@ -32,14 +31,13 @@ class Marks:
 
 
 class Order(NamedTuple):
-    """The request that an attempt sends, and how its answer is to be read.
+    """Where an attempt sends its request, and how the answer is to be read.
 
     `hold_finish`: the finish is held back, to carry the usage. `is_spent`: whether a whole answer of which this many
     bytes have come has already cost more than there is. `hops`: how many redirects have led to this request.
     """
 
     endpoint: Endpoint
-    request: Request
     dialect: Dialect
     identity: AnswerIdentity
     streamed: bool

@@ -17,10 +17,9 @@ from gateway.upstream.bodies import BodyOwner, Steps
 from gateway.upstream.body_kind import ENOUGH, begins_events_alone
 from gateway.upstream.joined_events import JoinedEvents
 from gateway.wire import sse
+from gateway.wire.media_text import WINDOW_BYTES, is_media
 
 MAX_COMPLETION_BYTES = 67108864  # the largest answer that is not streamed, images in base64 included
-_WINDOW_BYTES = 4096  # so much of base64 in a row is an image or a sound, whose tokens its bytes do not tell
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\\"  # the slash may be escaped
 
 
 class WholeBody:
@@ -182,10 +181,10 @@ class WholeBody:
     def _find_media(self) -> None:
         """Look at what has come, window by window; a window takes 4 us."""
         data = self._data
-        while len(data) - self._looked_at >= _WINDOW_BYTES:
-            if not data[self._looked_at : self._looked_at + _WINDOW_BYTES].translate(None, _BASE64):
-                self._media_bytes += _WINDOW_BYTES
-            self._looked_at += _WINDOW_BYTES
+        while len(data) - self._looked_at >= WINDOW_BYTES:
+            if is_media(data, self._looked_at):
+                self._media_bytes += WINDOW_BYTES
+            self._looked_at += WINDOW_BYTES
 
     def _spend(self) -> None:
         if self.over:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
 from gateway.wire.json_skip import Skipper
+from gateway.wire.media_text import media_bytes, spoken_bytes
 
 Steps = Generator[None, None, None]
 
@@ -78,7 +79,7 @@ class Range(NamedTuple):
 class LeftOut(NamedTuple):
     """What a stand-in stands for. Its `kind` is S for a part of a string, L for elements of a list, O for members.
 
-    `hidden_text_bytes`: how many bytes of text it has more than its stand-in.
+    `hidden_text_bytes`: how many bytes of text it has more than its stand-in; images and sounds are no text.
     """
 
     kind: bytes
@@ -222,7 +223,8 @@ class Abridger:
             hidden = 0
             if shape.is_text:
                 shown: str = json_text.loads_numbers(b'"%b"' % beginning)
-                hidden = self._skipper.text_bytes - len(shown.encode())
+                media = yield from media_bytes(self._data, start + 1, end - 1)
+                hidden = self._skipper.text_bytes - media - spoken_bytes(shown)
             self._cut(b"S", [Range(kept, end - 1)], hidden)
         self._keep(b'"')
 
@@ -239,7 +241,10 @@ class Abridger:
         else:
             self._keep(opening + b'"')
             ranges = _with_repairs(Range(start + 1, end - 1), self._skipper.repairs[repairs:])
-            self._cut(b"O" if opening == b"{" else b"L", ranges, end - start - 2 if shape.is_text else 0)
+            size = 0
+            if shape.is_text:
+                size = end - start - 2 - (yield from media_bytes(self._data, start, end))
+            self._cut(b"O" if opening == b"{" else b"L", ranges, size)
             self._keep(b'":0}' if opening == b"{" else b'"]')
 
     def _odd_member(self) -> Steps:

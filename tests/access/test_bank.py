@@ -232,3 +232,13 @@ async def test_a_key_without_a_rate_is_never_refused_for_it(site: Site) -> None:
     for _ in range(100):
         site.bank.count_request(owner, 0.0)
         site.bank.check_rate(owner, 0.0)
+
+
+@pytest.mark.parametrize("balance", [0, -5])
+async def test_a_request_that_costs_nothing_needs_no_money(site: Site, balance: int) -> None:
+    account = site.account(balance=balance)
+    lease = await site.admit(account, NOTHING)
+    assert lease.covers_another()
+    assert lease.extend(10) == 0
+    lease.close()
+    assert isinstance(await refusal(site, account, Quote(0, 1)), InsufficientQuota)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.kit.figures import Results, Sample
 from bench.kit.load import Outcome
-from bench.kit.script import START, Exchange, Script, script
+from bench.kit.script import START, Exchange, Script, Target, script
 from bench.requests import (
     COST,
     KEPT_PERIOD,
@@ -31,7 +31,7 @@ def test_30000_ended_streams_come_from_660_requests_a_second() -> None:
     plan = short_plan(KEPT_STREAMS, KEPT_PERIOD, 46.0)
     assert plan.streams / plan.period == pytest.approx(660)
     assert plan.streams * plan.turns >= 30_000
-    assert len(plan.script(0).events) == 5
+    assert len(plan.script(0, Target(0)).events) == 5
 
 
 def test_requests_outlast_the_window_in_which_their_cost_is_counted() -> None:

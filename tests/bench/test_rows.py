@@ -180,4 +180,6 @@ def test_rows_of_a_bench_with_parts_are_judged_by_the_run_of_their_part() -> Non
     kept = {"bench": "requests", "options": {"kept_seconds": 46.0}, "kept": {"gateway": {"pause_ms": 8.0}}}
     found = {found.row.bench: found.word for found in judge({"requests.kept": kept}, {}, rows()) if found.word == MET}
     assert found == {"requests.kept": MET}
-    assert verdict(kept, "the longest pause").word == MET  # the bench alone, whichever parts it was asked for
+    assert verdict(kept, "the longest pause").word == MET  # the bench by itself, with all parts
+    kept["options"]["only"] = ["kept"]
+    assert {found.row.bench for found in of_bench("requests", kept)} == {"requests.kept"}

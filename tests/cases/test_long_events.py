@@ -17,7 +17,7 @@ CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "long_ev
 CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]%s}'
 CALL = '{"index":%d,"id":"c%d","type":"function","function":{"name":"f","arguments":"%s"}}'
 LONG = {
-    "§": "A" * 70_000,
+    "§": "a word " * 10_000,
     "µ": ",".join([CALL % (number, number, "x" * 900) for number in range(200)]),
     "¥": ",".join(["1"] * 9000),
 }

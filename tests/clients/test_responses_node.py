@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.completions import text
+from tests.kit.completions import PROMPT, text
 from tests.kit.configuration import Served
 from tests.kit.gateway import Gateway
 from tests.kit.responses import responses_gateway
@@ -83,3 +83,18 @@ def test_an_error_has_the_right_class_and_number_of_tries(
 
 def test_leaving_the_loop_aborts_the_provider(run: Run) -> None:
     assert run("break") == {"tokens": 5, "aborted": True}
+
+
+def test_a_response_in_the_background_goes_on_where_its_reader_left(run: Run) -> None:
+    result = run("resumed")
+    assert result["numbers"] == list(range(len(result["numbers"])))
+    assert result["helped"] == result["numbers"][6:]
+    assert result["final"] == result["told"] == WHOLE_TEXT
+
+
+def test_a_whole_response_is_told_again_with_its_input_until_it_is_deleted(run: Run) -> None:
+    assert run("kept") == {"text": WHOLE_TEXT, "input": PROMPT, "status": 404}
+
+
+def test_a_response_in_the_background_is_cancelled(run: Run) -> None:
+    assert run("cancelled") == ["cancelled", "cancelled"]

@@ -250,6 +250,24 @@ def test_a_response_that_has_ended_is_told_again_as_a_whole_and_from_any_event(c
         assert [event.sequence_number for event in again] == list(range(count + 1, len(events)))
 
 
+def test_the_stream_method_goes_on_with_a_response_by_its_id(client: openai.OpenAI) -> None:
+    response_id, seen = begun(client, {**QUICK, "seed": 954}, 9, background=True)
+    with client.responses.stream(response_id=response_id, starting_after=seen[-1].sequence_number) as stream:
+        rest = [event.sequence_number for event in stream]
+        assert stream.get_final_response().status == "completed"
+    assert rest == list(range(9, 9 + len(rest)))
+
+
+def test_a_whole_response_is_told_again_with_its_input_until_it_is_deleted(client: openai.OpenAI) -> None:
+    made = client.responses.create(**ask(QUICK))
+    assert client.responses.retrieve(made.id).output_text == WHOLE_TEXT
+    [item] = client.responses.input_items.list(made.id)
+    assert item.model_dump(exclude_none=True)["content"] == [{"type": "input_text", "text": PROMPT}]
+    client.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+
+
 def test_many_readers_get_the_same_events(client: openai.OpenAI) -> None:
     behaviour = {**QUICK, "seed": 951, "gap_ms": 20, "tokens": 20}
     response_id, _ = begun(client, behaviour, 7, background=True)

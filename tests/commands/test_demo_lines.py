@@ -65,6 +65,20 @@ def printed(*events: tuple[str, dict[str, Any]]) -> list[str]:
         ),
         ({"streamed": False}, "messages: demo from swift: completed, 42 tokens in 1.2 s, 0.0000264 USD"),
         (
+            {"completion_tokens": 1, "ttft_ms": None},
+            "messages: demo from swift: completed, 1 token in 1.2 s, 0.0000264 USD",
+        ),
+        (
+            {
+                "dialect": "count_tokens",
+                "streamed": False,
+                "completion_tokens": 0,
+                "prompt_tokens": 0,
+                "cost_usd": None,
+            },
+            "count_tokens: demo from swift: completed, 1.2 s",
+        ),
+        (
             {"dialect": "embeddings", "streamed": False, "completion_tokens": 0},
             "embeddings: demo from swift: completed, 7 tokens read in 1.2 s, 0.0000264 USD",
         ),

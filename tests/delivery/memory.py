@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from gateway.config import StreamSettings
@@ -49,6 +50,9 @@ class MemorySink:
 
     def on_short_write(self, data: Sendable, sent: int) -> None:
         raise AssertionError("written to directly")
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        call()
 
     def unsent_bytes(self) -> int:
         return self.unsent

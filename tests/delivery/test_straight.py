@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -47,6 +48,9 @@ class DirectSink:
         self.blocked = True
         self.is_gone = sent < 0
         self.rest = bytes(data)[max(sent, 0) :]
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        call()
 
     def unsent_bytes(self) -> int:
         return len(self.rest)

@@ -30,8 +30,8 @@ AT_HOME = (
         "simulate/responses.py",
     ),
 )
-# Modules that may name the words, in texts for people (a configuration key, the demo's example) or a script's JSON.
-TEXTS = ("config/sections.py", "commands/demo_gateway.py", "simulate/script.py")
+# Modules that may name the words: in a configuration's keys and values, the demo's example, or a script's JSON.
+TEXTS = ("config/sections.py", "config/dialect_advice.py", "commands/demo_gateway.py", "simulate/script.py")
 
 # The events of messages have a member of the same name as those of chat completions; their other words are their own.
 MESSAGES_AT_HOME = ("dialects/messages/", "dialects/count_tokens/", "simulate/messages.py")

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.wire import sse
 from tests.dialects.responses.events import USAGE, completed, created, delta, event, payload, response
+from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
 from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.scripted_upstream import STREAM_HEAD, Script, ScriptedUpstream, Step, is_streamed
@@ -23,7 +24,7 @@ DOWN: Script = lambda _: [http_response(503, b'{"error":{"message":"down"}}')]  
 
 def said(response_id: str, conversation: object = None) -> Script:
     """An answer under this id, streamed or whole as it is asked for, which tells its conversation."""
-    more = {"id": response_id, "conversation": conversation}
+    more: dict[str, Any] = {"id": response_id, "conversation": conversation}
 
     def script(request: bytes) -> list[Step]:
         if not is_streamed(request):
@@ -35,6 +36,8 @@ def said(response_id: str, conversation: object = None) -> Script:
 
 class Stage:
     """A gateway with keys before two upstreams, of which the first is asked first."""
+
+    gateway: LocalGateway
 
     def __init__(self, folder: Path, sections: str = "") -> None:
         self.first, self.second = ScriptedUpstream("first"), ScriptedUpstream("second")
@@ -165,15 +168,15 @@ def test_what_goes_on_from_somebody_elses_response_is_refused(stage: Stage, stre
 def test_what_a_gone_upstream_has_kept_is_not_found(stage: Stage, field: str) -> None:
     stage.ask("resp_g", "second", conversation="conv_g")
     whole = stage.keyring.configuration
-    name = {"previous_response_id": "resp_g", "conversation": "conv_g"}[field]
+    named: dict[str, Any] = {field: {"previous_response_id": "resp_g", "conversation": "conv_g"}[field]}
     stage.gateway.reload(whole.replace('name = "second"', 'name = "third"'))
     try:
         with stage.nothing_happens():
             for streamed in (True, False):
-                assert_refused(stage.post(stream=streamed, **{field: name}), 404, field)
+                assert_refused(stage.post(stream=streamed, **named), 404, field)
     finally:
         stage.gateway.reload(whole)
-    assert stage.post(**{field: name}).headers["x-upstream"] == "second"
+    assert stage.post(**named).headers["x-upstream"] == "second"
 
 
 @pytest.mark.parametrize("after", ["3", "99999999999", "-1", "1.0", "x", "9" * 13, ""])
@@ -194,7 +197,7 @@ def test_events_are_told_from_any_number_on(stage: Stage) -> None:
 
 
 def test_numbers_that_an_upstream_leaves_out_are_gone_over(stage: Stage) -> None:
-    more = {"id": "resp_gaps"}
+    more: dict[str, Any] = {"id": "resp_gaps"}
     stage.play(lambda _: [STREAM_HEAD + created(**more) + delta(4, "a") + delta(9, "b") + completed(12, **more)])
     assert stage.post(stream=True).status == 200
     for after, left in ((0, [4, 9, 12]), (3, [4, 9, 12]), (4, [9, 12]), (8, [9, 12]), (9, [12]), (12, [])):
@@ -213,7 +216,7 @@ def test_a_position_of_another_life_of_the_stream_begins_again_and_asks_nobody(s
 
 @pytest.mark.parametrize("path", [PATH, "/v1/streams?dialect=responses"])
 @pytest.mark.parametrize("stream", [{}, {"stream": False}, {"stream": None}])
-def test_the_background_without_a_stream_is_refused(stage: Stage, path: str, stream: dict[str, object]) -> None:
+def test_the_background_without_a_stream_is_refused(stage: Stage, path: str, stream: dict[str, Any]) -> None:
     with stage.nothing_happens():
         assert_refused(stage.post(path=path, background=True, **stream), 400, "background")
 
@@ -257,7 +260,7 @@ MESSAGE = {"type": "message", "id": "msg_1", "status": "completed", "role": "ass
 def test_a_response_of_ten_megabytes_that_is_asked_for_again_holds_up_nobody(
     stage: Stage, item: dict[str, Any], runs: bool
 ) -> None:
-    more = {"id": f"resp_{item['id']}_{runs}", "output": [item]}
+    more: dict[str, Any] = {"id": f"resp_{item['id']}_{runs}", "output": [item]}
     sent = created(id=more["id"]) + event("response.output_item.done", 1, output_index=0, item=item)
     end: list[Step] = [60.0] if runs else [completed(2, **more)]
     stage.play(lambda _: [STREAM_HEAD + sent, *end])

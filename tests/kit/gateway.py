@@ -129,7 +129,7 @@ class LocalGateway(Gateway):
 
     def _call_reload(self, settings: config.Config) -> None:
         async def reload() -> None:
-            self._service.reload(settings)
+            await self._service.reload(settings)
 
         self._run(reload())
 

@@ -159,21 +159,21 @@ def test_a_process_that_is_stopped_gives_no_sign_and_goes_on_afterwards(start: S
 def test_a_loop_that_is_blocked_gives_no_sign_and_goes_on_afterwards(
     start: Start, manager: NotifySocket, tmp_path: Path
 ) -> None:
-    """The new configuration is a pipe that nobody writes to: a reload that reads it blocks the event loop."""
+    """The file with the keys of viewer tokens is a pipe that nobody writes to, which blocks a reload and the loop."""
     gateway = start(**WATCHDOG)
     manager.wait_for("WATCHDOG")
-    (file,) = tmp_path.glob("*.toml")
+    (file,) = tmp_path.glob("*.token-keys")
     content = file.read_text()
     file.unlink()
-    os.mkfifo(file)
+    os.mkfifo(file, 0o600)
     gateway.process.send_signal(signal.SIGHUP)
     manager.wait_for("RELOADING")
     assert process_state(gateway) != "T"
     assert manager.next(2 * WATCHDOG_SECONDS) is None
     file.write_text(content)
     found = [manager.next() for _ in range(4)]
-    assert found[0] == {"READY": "1"}
-    assert found[1:] == [{"WATCHDOG": "1"}] * 3
+    assert found.count({"READY": "1"}) == 1  # the reload goes on in turns, between which signs of life may come
+    assert found.count({"WATCHDOG": "1"}) == 3
 
 
 def test_signs_of_life_come_while_running_streams_are_drained(start: Start, manager: NotifySocket) -> None:

@@ -240,7 +240,7 @@ class Trial:
         )
         request = to.encode(CHAT.upstream_path, content, streamed=streamed, request_id="req-1")
         identity = AnswerIdentity("1", 1_700_000_000, "m")
-        self.attempt = Attempt(Order(to, request, CHAT, identity, streamed, **order), self.observer, self.tasks)
+        self.attempt = Attempt(Order(to, CHAT, identity, streamed, **order), request, self.observer, self.tasks)
         self.started = clock.monotonic()
         self.attempt.start()
 

@@ -63,18 +63,18 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
     body, content = source.document, source.content
     if source.outline is not None:
         media = source.observer
-        return by_size(source, own, media.found if isinstance(media, MediaCount) else Media())
+        return _by_size(source, own, media.found if isinstance(media, MediaCount) else Media())
     messages = body.get("messages")
     if not isinstance(messages, list):
         messages = []
     if repeats_names(source):
-        return by_size(source, own, media_of(_with_every_member(content)))
+        return _by_size(source, own, media_of(_with_every_member(content)))
     if len(content) > LARGE_BYTES or content.count(b"{") > MANY_OBJECTS:
-        return by_size(source, own, media_of(messages))
+        return _by_size(source, own, media_of(messages))
     try:
         return _by_values(body, messages, own)
     except _TooManyValues:
-        return by_size(source, own, media_of(messages))
+        return _by_size(source, own, media_of(messages))
 
 
 def _by_values(body: Mapping[str, Any], messages: list[Any], own: Collection[str]) -> int:
@@ -93,7 +93,7 @@ def _by_values(body: Mapping[str, Any], messages: list[Any], own: Collection[str
         if name != "messages" and name not in own and not (name == "stream_options" and value in _USAGE_OPTIONS):
             count.add({name: value})
     tokens = text_tokens(text_bytes + count.bytes) + MESSAGE_TOKENS * len(messages)
-    return tokens + count.media.tokens(_models(body)) if count.media != _NO_MEDIA else tokens
+    return tokens + count.media.tokens(_models(body)) if count.media is not _NO_MEDIA else tokens
 
 
 def _models(body: Mapping[str, Any]) -> list[str]:
@@ -104,7 +104,7 @@ def _models(body: Mapping[str, Any]) -> list[str]:
     return [name for name in [body.get("model"), *listed] if isinstance(name, str)]
 
 
-def by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
+def _by_size(source: RequestBody, own: Collection[str], media: Media) -> int:
     """The tokens of a body by its length, with those of its media, which stand for some bytes of it."""
     size, tokens = len(source.content) - media.covered, media.tokens(_models(source.document))
     if source.outline is not None or not source.document.keys().isdisjoint(own):

@@ -22,6 +22,7 @@ from gateway.dialects.choices.event_errors import FAILED_FINISHES
 from gateway.dialects.choices.reader import ChoicesReader
 from gateway.dialects.dialect import Meaning
 from gateway.wire import json_text
+from gateway.wire.media_text import WINDOW_BYTES, spoken_bytes
 
 SILENT = SilentEvent(CHUNK_OBJECT, {"index": 0, "delta": {}, "finish_reason": None})
 # The members of a choice that tell nothing new alone.
@@ -79,7 +80,7 @@ class ChatReader(ChoicesReader[Identity]):
                 self._first = block
             return Meaning(frame)
         self._identity.spoken.add(payload["choices"][0]["index"])
-        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+        self._add(len(text) if len(text) < WINDOW_BYTES and text.isascii() else spoken_bytes(text))
         if not is_first:
             self._keep_sample(payload, block, frame)
         return Meaning(frame, content=True)

@@ -6,17 +6,21 @@ from typing import Any
 from gateway.dialects.chat.beginning import learn_beginning
 from gateway.dialects.chat.content_parts import text_of
 from gateway.dialects.learned_shape import AnswerMemory, Sample, learn
+from gateway.wire.media_text import spoken_bytes
 
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 def text_bytes(body: dict[str, Any]) -> int:
-    """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included."""
+    """The bytes of the text in a delta or a message, reasoning and the arguments of tool calls included.
+
+    An image in base64 that stands in the text is none.
+    """
     size = 0
     for _, text in _texts(body):
-        size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        size += spoken_bytes(text)
     if isinstance(content := body.get("content"), list):
-        size += len(text_of(content).encode("utf-8", "surrogatepass"))
+        size += spoken_bytes(text_of(content))
     return size
 
 

@@ -22,6 +22,7 @@ from gateway.dialects.completions.shapes import EVENT
 from gateway.dialects.dialect import Meaning
 from gateway.dialects.learned_shape import AnswerMemory
 from gateway.wire import json_text
+from gateway.wire.media_text import WINDOW_BYTES, spoken_bytes
 
 SILENT = SilentEvent(OBJECT, {"index": 0, "text": "", "logprobs": None, "finish_reason": None})
 # The members of a choice that tell nothing new alone.
@@ -71,7 +72,7 @@ class CompletionsReader(ChoicesReader[TextMembers]):
             return Meaning(frame)
         if is_first:
             self._first = block
-        self._add(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))
+        self._add(len(text) if len(text) < WINDOW_BYTES and text.isascii() else spoken_bytes(text))
         self._keep_sample(payload, block, frame)
         return Meaning(frame, content=True)
 

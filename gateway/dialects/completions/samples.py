@@ -6,6 +6,7 @@ from typing import Any
 from gateway.dialects.completions.beginning import learn_beginning
 from gateway.dialects.completions.repair import TEXTS
 from gateway.dialects.learned_shape import AnswerMemory, Sample, learn
+from gateway.wire.media_text import spoken_bytes
 
 
 def text_bytes(choice: dict[str, Any]) -> int:
@@ -13,7 +14,7 @@ def text_bytes(choice: dict[str, Any]) -> int:
     size = 0
     for name in TEXTS:
         if isinstance(text := choice.get(name), str):
-            size += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            size += spoken_bytes(text)
     return size
 
 

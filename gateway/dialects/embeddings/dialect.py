@@ -34,7 +34,7 @@ class EmbeddingsDialect:
 
     def begin_reading(self, content: Buffer) -> BodyReading:
         """Begin to read a long body in steps."""
-        return InputReading(content, request.INPUT, request.InputAndMedia())
+        return InputReading(content, request.INPUT)
 
     def parse(self, content: Buffer | RequestBody) -> request.EmbeddingsRequest:
         """Check a request's body. Raises `ClientError` that names the field."""

@@ -2,15 +2,12 @@
 
 Only the fields that the gateway acts on are checked here; the upstream judges the rest. The answer is billed by the
 tokens of the input, and never streamed, whatever the body says. In the place of an input some servers, such as vLLM,
-take the messages of a chat, with images in them.
+take the messages of a chat; these count by their bytes, images too, until the upstream has counted them.
 """
 
 from dataclasses import dataclass
 
-from gateway.dialects.chat import prompt
-from gateway.dialects.chat.media_count import Media, MediaCount
 from gateway.dialects.relayed_request import (
-    NOT_SENT,
     RelayedFields,
     RelayedRequest,
     check_list_of_objects,
@@ -19,27 +16,13 @@ from gateway.dialects.relayed_request import (
     without_own_fields,
 )
 from gateway.dialects.request_body import RequestBody
-from gateway.dialects.text_input import InputCount, check_input, count_input
+from gateway.dialects.text_input import check_input, count_input
+from gateway.dialects.usage import text_tokens
 from gateway.wire.json_members import Buffer
 
 INPUT, MESSAGES = "input", "messages"
 _PARAMETERS = frozenset(("model", "user", "encoding_format", "dimensions", "input_type", "truncate"))
 ACTED_ON = tuple(RelayedFields.model_fields)
-
-
-class InputAndMedia(InputCount):
-    """Watches the reading of one long body, whose texts are an input, or messages with images."""
-
-    __slots__ = ("media",)
-
-    def __init__(self) -> None:
-        super().__init__(INPUT)
-        self.media = MediaCount()
-
-    def on_string(self, data: Buffer, start: int, end: int, member: str, brackets: bytes | bytearray) -> None:
-        """Count a string of the body."""
-        super().on_string(data, start, end, member, brackets)
-        self.media.on_string(data, start, end, member, brackets)
 
 
 @dataclass(slots=True)
@@ -74,6 +57,5 @@ def _checked_tokens(source: RequestBody) -> int:
         return count_input(source, INPUT, _PARAMETERS).tokens
     check_list_of_objects(document, MESSAGES)
     if source.outline is None:
-        return prompt.estimate(source, NOT_SENT)
-    seen = source.observer
-    return prompt.by_size(source, NOT_SENT, seen.media.found if isinstance(seen, InputAndMedia) else Media())
+        return count_input(source, MESSAGES, _PARAMETERS).tokens
+    return text_tokens(len(source.content))

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.wire import json_text
+from gateway.wire.media_text import spoken_bytes
 
 TEXTS = ("text", "thinking", "partial_json")  # the members of a delta in which the answer's text stands
 # The members that clients add to, or read, when a block has begun.
@@ -67,7 +68,7 @@ def is_empty_block(block: Mapping[str, Any]) -> bool:
 
 def delta_bytes(delta: Mapping[str, Any]) -> int:
     """The bytes of the text in a delta."""
-    return sum(_size(text) for name in TEXTS if isinstance(text := delta.get(name), str))
+    return sum(spoken_bytes(text) for name in TEXTS if isinstance(text := delta.get(name), str))
 
 
 def block_bytes(block: Mapping[str, Any]) -> int:
@@ -79,7 +80,3 @@ def block_bytes(block: Mapping[str, Any]) -> int:
     if block.get("input"):
         size += len(json_text.dumps(block["input"]))
     return size
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

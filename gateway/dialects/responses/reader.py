@@ -37,6 +37,7 @@ MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
 _NO_EVENT = "the upstream sent an event that is not a JSON object"
 _OTHER_API = "the upstream answered in another API than /v1/responses"
 _FOREIGN = ("choices", "candidates")  # members of the events of other APIs
+_FOREIGN_TYPE = "message"  # begins the type of an answer of Anthropic's, and that of the event by which it begins
 _IDENTITY = ("id", "object", "created_at", "model")  # members of a long response that a break repeats
 _NOTHING = Meaning()
 
@@ -186,7 +187,7 @@ class ResponsesReader:
             missing["type"] = kind = named
         if events.ERROR in (kind, named):
             return Meaning(error=REPORTED, told=read_event_error(payload))
-        if "." not in kind and self.response_id is None and isinstance(payload.get("message"), dict):
+        if "." not in kind and self.response_id is None and kind.startswith(_FOREIGN_TYPE):
             return Meaning(error=_OTHER_API)
         number = events.number_in(payload)
         if number is None or number < self.shape.next_number:
@@ -235,7 +236,7 @@ class ResponsesReader:
         if is_error(payload):
             return Meaning(error=REPORTED, told=read_refusal(payload) or read_event_error({}))
         if payload.get("object") == "response":
-            return Meaning(error="the upstream did not stream its answer")
+            return Meaning(error="the upstream sent a whole response in place of events")
         if not payload.keys().isdisjoint(_FOREIGN):
             return Meaning(error=_OTHER_API)
         self._words = (read_refusal(payload), self.counts.events)

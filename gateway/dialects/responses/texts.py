@@ -2,16 +2,16 @@
 
 from typing import Any
 
+from gateway.wire.media_text import spoken_bytes
+
 _PARTS = ("content", "summary")  # members of an item that hold parts with a text
 _OWN = ("arguments", "input")  # members of an item that are a text
 _OF_PART = ("text", "refusal")
 
 
 def text_bytes(value: Any) -> int:
-    """The bytes of a text; 0 for any other value."""
-    if not isinstance(value, str):
-        return 0
-    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    """The bytes of a text, without the images and sounds in it; 0 for any other value."""
+    return spoken_bytes(value) if isinstance(value, str) else 0
 
 
 def item_bytes(item: Any) -> int:

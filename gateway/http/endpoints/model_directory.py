@@ -9,7 +9,10 @@ from gateway import clock
 from gateway.config import ModelSettings
 from gateway.http.errors import json_response
 from gateway.http.in_force import InForce
+from gateway.http.long_lists import list_response, written_member
+from gateway.http.turns import Turns
 from gateway.routing.catalog import Candidate
+from gateway.wire import json_text
 
 TEXT = ["text"]
 
@@ -17,41 +20,46 @@ TEXT = ["text"]
 class DirectoryEndpoints:
     """The endpoints that tell which upstream offers which model."""
 
-    def __init__(self, in_force: InForce) -> None:
+    def __init__(self, in_force: InForce, turns: Turns) -> None:
         self._in_force = in_force
+        self._turns = turns
 
     async def list_directory(self, request: web.Request) -> web.Response:
         """Answer `GET /v1/directory/models`: each model with the upstreams that offer it, and their prices."""
         catalog = self._in_force.router.catalog
-        models = {
-            model_id: {
-                "family": _family(model_id),
-                "display_name": model_id,
-                "providers": [_entry(candidate) for candidate in candidates],
-            }
+        models = (
+            (
+                model_id,
+                {
+                    "family": _family(model_id),
+                    "display_name": model_id,
+                    "providers": [_entry(candidate) for candidate in candidates],
+                },
+            )
             for model_id, candidates in catalog.listing()
-        }
+        )
         now = datetime.datetime.fromtimestamp(clock.wall_time(), datetime.UTC)
-        return json_response({"models": models, "generated_at": now.isoformat(timespec="seconds")})
+        end = b'},"generated_at":%b}' % json_text.dumps_line(now.isoformat(timespec="seconds"))
+        return await list_response(self._turns, models, b'{"models":{', end, written_member)
 
     async def list_models(self, request: web.Request) -> web.Response:
         """Answer `GET /v1/registry/models`: each model with the names of its upstreams."""
         catalog = self._in_force.router.catalog
-        models: list[dict[str, Any]] = []
-        for model_id, candidates in catalog.listing():
-            models.append(
-                {
-                    "id": model_id,
-                    "family": _family(model_id),
-                    "display_name": model_id,
-                    "capabilities": {"streaming": True},
-                    "input_modalities": TEXT,
-                    "output_modalities": TEXT,
-                    "providers": [candidate.endpoint.name for candidate in candidates],
-                    "has_free_provider": any(_is_free(candidate.model) for candidate in candidates),
-                }
-            )
-        return json_response({"models": models, "count": len(models)})
+        listing = list(catalog.listing())
+        models = (
+            {
+                "id": model_id,
+                "family": _family(model_id),
+                "display_name": model_id,
+                "capabilities": {"streaming": True},
+                "input_modalities": TEXT,
+                "output_modalities": TEXT,
+                "providers": [candidate.endpoint.name for candidate in candidates],
+                "has_free_provider": any(_is_free(candidate.model) for candidate in candidates),
+            }
+            for model_id, candidates in listing
+        )
+        return await list_response(self._turns, models, b'{"models":[', b'],"count":%d}' % len(listing))
 
     async def list_providers(self, request: web.Request) -> web.Response:
         """Answer `GET /v1/registry/providers`: the upstreams."""

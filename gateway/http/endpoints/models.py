@@ -14,6 +14,8 @@ from gateway.config import ModelSettings
 from gateway.errors import InvalidParameter
 from gateway.http.errors import json_response
 from gateway.http.in_force import InForce
+from gateway.http.long_lists import list_response
+from gateway.http.turns import Turns
 from gateway.routing.catalog import Candidate
 
 MAX_PAGE, PAGE = 1000, 20  # models on a page in Anthropic's shape: the most, and the usual number
@@ -22,17 +24,21 @@ MAX_PAGE, PAGE = 1000, 20  # models on a page in Anthropic's shape: the most, an
 class ModelEndpoints:
     """The endpoints of models: in OpenAI's shape with the prices of each upstream added, or in Anthropic's."""
 
-    def __init__(self, in_force: InForce, started_at: int) -> None:
+    def __init__(self, in_force: InForce, turns: Turns, started_at: int) -> None:
         """Serve the catalog in force. `started_at`, in Unix seconds, is the creation time of every model."""
         self._in_force = in_force
+        self._turns = turns
         self._started_at = started_at
 
     async def list(self, request: web.Request) -> web.Response:
         """The list of all models."""
         listing = self._in_force.router.catalog.listing()
         if _is_anthropic(request):
-            return json_response(_page([self._describe_briefly(name) for name, _ in listing], request.query))
-        return json_response({"object": "list", "data": [self._describe(*entry) for entry in listing]})
+            ids, has_more = _page([name for name, _ in listing], request.query)
+            page = {"data": list(map(self._describe_briefly, ids)), "has_more": has_more}
+            return json_response(page | {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None})
+        models = (self._describe(*entry) for entry in listing)
+        return await list_response(self._turns, models, b'{"object":"list","data":[', b"]}")
 
     async def get(self, request: web.Request) -> web.Response:
         """One model; `%2F` and a raw slash in the id mean the same."""
@@ -63,25 +69,19 @@ def _is_anthropic(request: web.Request) -> bool:
     return "anthropic-version" in request.headers
 
 
-def _page(models: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-    """The page of the models that the query asks for by `limit`, and `after_id` or `before_id`."""
+def _page(ids: Sequence[str], query: Mapping[str, str]) -> tuple[Sequence[str], bool]:
+    """The ids that the query asks for by `limit`, and `after_id` or `before_id`; and whether there are more."""
     limit = query.get("limit", str(PAGE))
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_PAGE):
         raise InvalidParameter(f"limit must be a whole number from 1 to {MAX_PAGE}", param="limit")
-    ids = [model["id"] for model in models]
     start, end = 0, len(ids)
     if (after := query.get("after_id")) in ids:
         start = ids.index(after) + 1
     if (before := query.get("before_id")) in ids:
         end = ids.index(before)
         start = max(start, end - int(limit))
-    page = models[start:end][: int(limit)]
-    return {
-        "data": page,
-        "has_more": start > 0 if before in ids else start + len(page) < end,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-    }
+    page = ids[start:end][: int(limit)]
+    return page, start > 0 if before in ids else start + len(page) < end
 
 
 def _provider(name: str, model: ModelSettings) -> dict[str, Any] | None:

@@ -43,6 +43,17 @@ const broken = (fault) =>
     }
   });
 
+// A response of which a client has read six events, numbered from 0.
+async function left(more) {
+  const numbers = [];
+  let id;
+  for await (const event of await client.responses.create(ask(quick, { stream: true, ...more }))) {
+    id ??= event.response.id;
+    if (numbers.push(event.sequence_number) === 6) break;
+  }
+  return { id, numbers };
+}
+
 const scenarios = {
   async stream() {
     let text = "";
@@ -79,6 +90,29 @@ const scenarios = {
   unknown: () => failure(() => client.responses.create({ ...ask(quick), model: "no-such-model" })),
   invalid: () => failure(() => client.responses.create({ ...ask(quick), input: 7 })),
   failed: () => failure(() => client.responses.create(ask({ status: 500 }, { stream: true }))),
+  async resumed() {
+    const { id, numbers } = await left({ background: true, store: false });
+    for await (const { sequence_number } of await client.responses.retrieve(id, { stream: true, starting_after: 5 })) {
+      numbers.push(sequence_number);
+    }
+    const helped = [];
+    const stream = client.responses.stream({ response_id: id, starting_after: 5 });
+    stream.on("event", ({ sequence_number }) => helped.push(sequence_number));
+    const [final, told] = [await stream.finalResponse(), await client.responses.retrieve(id)];
+    return { numbers, helped, final: final.output_text, told: told.output_text };
+  },
+  async kept() {
+    const { id } = await client.responses.create(ask(quick));
+    const told = await client.responses.retrieve(id);
+    const { data } = await client.responses.inputItems.list(id);
+    await client.responses.delete(id);
+    const { status } = await failure(() => client.responses.retrieve(id));
+    return { text: told.output_text, input: data[0].content[0].text, status };
+  },
+  async cancelled() {
+    const { id } = await left({ background: true, simulate: endless });
+    return [(await client.responses.cancel(id)).status, (await client.responses.retrieve(id)).status];
+  },
   async break() {
     const before = await aborts();
     let tokens = 0;
