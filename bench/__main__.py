@@ -50,13 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rounds", type=int, help="of every bench that has rounds")
     add("--parts", type=several(PARTS), default=[], metavar="A,B", help=f"of requests: {', '.join(PARTS)}; else all")
     add("--litellm", default="", metavar="PYTHON", help="a python with litellm[proxy], for relay and requests")
-    add(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="NAME[@MODEL]=COMMAND",
-        help="a gateway, for requests and startup",
-    )
+    peer_help = "a gateway, for requests and startup"
+    add("--peer", action="append", default=[], metavar="NAME[@MODEL]=COMMAND", help=peer_help)
     reporting = commands.add_parser("report", help="the targets, tables and pictures of what was kept")
     running.set_defaults(act=run)
     reporting.set_defaults(act=lambda given: report.write(given.results))

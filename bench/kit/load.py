@@ -155,13 +155,8 @@ class Streams:
     """The connections of one plan; the loop is stopped when none of them has anything to ask any more."""
 
     def __init__(self, load: Load, name: str, plan: Plan, target: Target) -> None:
-        self._loop, self._upstream, self._name, self._plan, self._target = (
-            load.loop,
-            load.upstream,
-            name,
-            plan,
-            target,
-        )
+        self._loop, self._upstream, self._name = load.loop, load.upstream, name
+        self._plan, self._target = plan, target
         self._open = plan.streams
         self._clients = {Client(self._loop, target, self._on_end): slot for slot in range(plan.streams)}
         self._turns = dict.fromkeys(self._clients, 0)

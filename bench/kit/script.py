@@ -196,11 +196,7 @@ class Target:
 
     def request(self, key: str) -> bytes:
         body = (self.form.body % (self.model, f"Tell me a story. bench:{key};")).encode()
-        lines = [
-            f"POST {self.form.path} HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            "Content-Type: application/json",
-        ]
+        lines = [f"POST {self.form.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Content-Type: application/json"]
         lines += ["Accept: text/event-stream", f"Content-Length: {len(body)}", *map(": ".join, self.headers), "\r\n"]
         return "\r\n".join(lines).encode("latin-1") + body
 

@@ -177,9 +177,10 @@ def test_what_the_peers_of_the_same_run_have_reached_stands_beside_a_verdict() -
 
 
 def test_rows_of_a_bench_with_parts_are_judged_by_the_run_of_their_part() -> None:
-    kept = {"bench": "requests", "options": {"kept_seconds": 46.0}, "kept": {"gateway": {"pause_ms": 8.0}}}
+    options: dict[str, Any] = {"kept_seconds": 46.0}
+    kept = {"bench": "requests", "options": options, "kept": {"gateway": {"pause_ms": 8.0}}}
     found = {found.row.bench: found.word for found in judge({"requests.kept": kept}, {}, rows()) if found.word == MET}
     assert found == {"requests.kept": MET}
     assert verdict(kept, "the longest pause").word == MET  # the bench by itself, with all parts
-    kept["options"]["only"] = ["kept"]
+    options["only"] = ["kept"]
     assert {found.row.bench for found in of_bench("requests", kept)} == {"requests.kept"}

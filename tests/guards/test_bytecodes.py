@@ -18,8 +18,10 @@ import pytest
 import uvloop
 
 from gateway.access.settling import GATHER_SECONDS
+from gateway.access.sqlite_books import SqliteBooks
 from gateway.config import Config
 from gateway.run.service import Service
+from tests.access.books import record
 from tests.kit.allocations import Allocations, play_apart
 from tests.kit.bytecodes import Bytecodes
 from tests.kit.chain import HEAD, POST, Client, Run
@@ -32,6 +34,8 @@ PHASES = (FIRST, BEHIND_THE_FIRST, ENDING)
 WHOLE = "the whole request"
 BOUNDS = {BEHIND_THE_FIRST: 790, ENDING: 4_945, WHOLE: 12_400}  # bytecodes of one request with CPython 3.11
 BLOCKS = {FIRST: 395, ENDING: 235, WHOLE: 655}  # blocks of memory that one request takes with CPython 3.11
+RECORDS = 100  # in one transaction of the ledger
+RECORD_BYTECODES = {None: 13, "key_1": 54}  # of one record with its share, in open mode and of a key
 MARGIN = 1.0 if sys.version_info[:2] == (3, 11) else 1.25  # other versions have other bytecodes
 # What works by the clock, so that its share differs from run to run.
 BY_THE_CLOCK = ("access/settling.py", "access/books_thread.py", "observe/loop_lag.py", "upstream/pace.py")
@@ -160,3 +164,15 @@ def test_a_request_takes_no_more_blocks_of_memory(run: Run, tmp_path: Path) -> N
         assert all(0 < found[phase] <= bound * MARGIN for phase, bound in BLOCKS.items()), found
 
     run(main())
+
+
+@pytest.mark.parametrize("key_id", RECORD_BYTECODES)
+def test_a_record_is_written_by_few_bytecodes(tmp_path: Path, key_id: str | None) -> None:
+    """The thread of the ledger holds the interpreter's lock while it executes them."""
+    counts, books = Bytecodes(), SqliteBooks.open(tmp_path / "s.db")
+    batch = [record(key_id) for _ in range(RECORDS)]
+    counts.begin(ENDING)
+    with counts.counting():
+        books.settle(batch)
+    books.close()
+    assert 0 < counts.executed(ENDING) / RECORDS <= RECORD_BYTECODES[key_id] * MARGIN

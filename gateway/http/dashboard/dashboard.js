@@ -51,9 +51,10 @@ function fillState(cell, stream) {
 }
 
 function fillLines(cell, large, small) {
-  if (!cell.firstChild) cell.append(element("span", {}), element("small", {}));
-  setText(cell.firstChild, large);
-  setText(cell.lastChild, small);
+  if (!cell.firstChild) cell.append(element("div", {}, element("span", {}), element("small", {})));
+  const [above, below] = cell.firstChild.children;
+  setText(above, large);
+  setText(below, small);
 }
 
 const fillUpstream = (cell, { upstream, model }) => fillLines(cell, upstream, model);
