@@ -15,7 +15,7 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.options import Warning_, warning
 from gateway.routing.router import Route
-from gateway.stream.description import AnswerFacts, answer_headers
+from gateway.stream.description import AnswerFacts, AnswerProgress, answer_headers
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
 
@@ -85,6 +85,14 @@ class Answer:
     def usage(self) -> Usage | None:
         """Tokens so far; None if no upstream answered."""
         return None if self._winner is None else self._winner.usage(self._call.prompt_tokens)
+
+    def progress(self) -> AnswerProgress:
+        """How far the answer has come, while it runs."""
+        if self._winner is None or self._candidate is None:
+            return AnswerProgress()
+        marks, tokens = self._winner.marks, self._winner.usage(0).completion_tokens
+        own = None if marks.first_content is None else round((marks.first_content - marks.started) * 1000, 3)
+        return AnswerProgress(tokens, self._candidate.endpoint.name, self._ttft_ms(), own)
 
     def break_frames(self, error: RivergateError) -> list[bytes]:
         """The frames that end the stream with an error, in the words of its dialect."""
