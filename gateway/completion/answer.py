@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
-from gateway.dialects.usage import Usage, cost_usd
+from gateway.dialects.usage import Usage
 from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.routing.attempt_record import AttemptEntry, AttemptRecord
@@ -105,8 +105,7 @@ class Answer:
     def prompt_cost(self) -> Decimal:
         """The cost of the prompt at the winner, by our own count of its tokens."""
         assert self._candidate is not None
-        usage = Usage(self._call.prompt_tokens, 0, estimated=True)
-        return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
+        return _cost(Usage(self._call.prompt_tokens, 0, estimated=True), self._candidate) or Decimal(0)
 
     def hedge_cost(self) -> Decimal:
         """The cost of the attempts that were given up: an estimate, since nobody waited for their usage."""
@@ -279,9 +278,9 @@ class Answer:
 
 def _cost(usage: Usage | None, candidate: Candidate | None) -> Decimal | None:
     """The cost of these tokens at this candidate in US dollars; None without tokens or without a price."""
-    if usage is None or candidate is None:
+    if usage is None or candidate is None or candidate.prices is None:
         return None
-    return cost_usd(usage, candidate.model.input_usd_per_mtok, candidate.model.output_usd_per_mtok)
+    return candidate.prices.cost_usd(usage)
 
 
 def _usage_json(usage: Usage) -> dict[str, Any]:
