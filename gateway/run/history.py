@@ -181,8 +181,8 @@ class History:
             self._waiting = []
             for ended in waiting:
                 self._count(*ended)
-        for at, status, code, request_id, key in self._refusals.take_failed():
-            self._add_failure(FailedRequest(at, request_id, code, status, key=key))
+        for at, status, code, request_id, key, reason in self._refusals.take_failed():
+            self._add_failure(FailedRequest(at, request_id, code, status, reason or None, key=key))
 
     def _count(self, record: Record, key: str | None, at: int) -> None:
         self._endings[record.ending] += 1
