@@ -38,6 +38,8 @@ def answer_of(given: str | dict[str, Any]) -> bytes:
     """The bytes of an answer."""
     if isinstance(given, str):
         return f"{HEAD}\r\n{filled(given)}".encode()
+    if "closes" in given:
+        return b""
     for coding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
         if coding in given:
             return f"{HEAD}Content-Encoding: {coding}\r\n\r\n".encode() + pack(filled(given[coding]).encode())
