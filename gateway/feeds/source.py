@@ -115,9 +115,10 @@ class SourceFeed:
             seq = self._forget_position()
         return self._started_for(self.stream.join_with(view, seq))
 
-    def reopen(self) -> None:
-        """Ask a source again that has ended, for a new subscriber, unless it has just said so."""
-        if self.state is not SourceState.ENDED or clock.wall_time() - self._report.since < ENDED_SECONDS:
+    def reopen(self, now: float | None = None) -> None:
+        """Ask a source again that has ended, for a new subscriber, unless it has just said so. `now`: Unix time."""
+        since = self._report.since + ENDED_SECONDS
+        if self.state is not SourceState.ENDED or (clock.wall_time() if now is None else now) < since:
             return
         log = self.stream.log
         gap = self._events.control("gap", {"missed": None})  # in the place of the `end` event
