@@ -28,6 +28,7 @@ MAX_FIELD_BYTES = 256  # of `event` and of `id`, which browsers send back in a h
 MAX_DEPTH = 200  # of a long event
 RESERVED_NAMES = frozenset(name.decode() for name in CONTROL_NAMES)
 _FIELDS = frozenset({"data", "event", "id"})
+_OTHER_LINES = 100  # of a server-sent event, beside its data
 _SLICE_BYTES = 16384  # of server-sent events that are read in one step
 _BYTES_OF_STEP = 32768  # of lines
 _LINES_OF_STEP = 100  # each takes up to 20 us
@@ -119,7 +120,7 @@ class Publication:
             self._blocks += 1
             if self._blocks > MAX_EVENTS + 1:
                 raise _too_many_events()
-            if block.count(b"\n") > MAX_LINES:
+            if block.count(b"\n") > MAX_LINES + _OTHER_LINES:
                 raise _too_many_lines()
             event = sse.decode(block)
             if event.data is not None:

@@ -29,6 +29,13 @@ def test_what_was_saved_is_taken_to_the_byte(storage: Path) -> None:
     assert take(storage) == {"ticker": TICKER, "other": OTHER}
 
 
+def test_the_ids_of_published_events_and_the_time_of_the_last_are_kept(storage: Path) -> None:
+    state = FeedState("e", 3, b"", [b"data: x\n\n"], {"order-1": 2, "ä b": 3}, 1_700_000_000.25)
+    save(storage, {"orders": state})
+    assert take(storage) == {"orders": state}
+    assert list(state.ids) == ["order-1", "ä b"]
+
+
 def test_an_id_of_any_bytes_survives(storage: Path) -> None:
     state = FeedState("e", 0, bytes(range(1, 256)), [b"data: x\n\n"])
     save(storage, {"ticker": state})
@@ -107,6 +114,9 @@ def test_without_a_file_there_are_no_states_and_no_complaint(storage: Path, capl
         b'{"version": 1, "feeds": {"ticker": {"epoch": 7, "first_seq": 0, "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": "0", "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": -1, "last_id": "", "frames": []}}}',
+        b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": [], "ids": []}}}',
+        b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq":0,"last_id": "", "frames": [], "ids": {"a": ""}}}}',
+        b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": [], "last_at": ""}}}',
     ],
 )
 def test_garbage_is_logged_and_removed_and_raises_nothing(

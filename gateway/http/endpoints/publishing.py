@@ -33,7 +33,7 @@ KINDS: Mapping[str, BodyKind] = {
     "text/event-stream": "sse",
 }
 # Events that are appended before their subscribers are served: what one send carries.
-GROUP_EVENTS = 500
+GROUP_EVENTS = 2000
 GROUP_BYTES = 65536
 MAX_TURNS = 1000  # of the loop that a group waits for the subscribers before it, each of about a millisecond
 
