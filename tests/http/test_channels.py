@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.access.token_keys import load
 from gateway.access.viewer_token import ViewerToken, mint
+from tests.http.test_cuts import KINDS, by_the_book, read, unchunked
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import feed
 from tests.kit.gateway import LocalGateway
@@ -162,6 +164,32 @@ def test_events_that_come_while_nobody_is_there_are_not_missed(scene: Scene) -> 
     scene.publish("news", "and this")
     with scene.open("feed=orders&feed=news", seen.id or "") as page:
         assert sorted(data_of(page.events(2))) == ["and this", "meanwhile"]
+
+
+def by_channel(events: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The data of the events of each channel, its end among them."""
+    found: dict[str, list[str]] = {}
+    for name, data in events:
+        found.setdefault(json.loads(data)["channel"] if name == "end" else name, []).append(data)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_that_is_cut_anywhere_goes_on_where_it_was(scene: Scene, kind: str) -> None:
+    path = "/v1/events?token=" + scene.token(f"stream:{scene.stream()}", f"stream:{scene.stream()}")
+    take, whole = KINDS[kind], read(scene.gateway, path, "1.1", "")
+    first = unchunked(whole)
+    right, last = by_the_book(first, "")
+    assert take(first, "")[0] == right  # no block without data
+    rests = {"": first, last: b""}
+    for cut in range(0, len(whole), 7):
+        before = unchunked(whole[:cut])
+        if kind == "ids at once" and re.search(rb"\nid: [^\n]*\n\Z", before):
+            continue  # the event is lost to such a client, whatever a server does
+        events, last_id = take(before, "")
+        if last_id not in rests:
+            rests[last_id] = unchunked(read(scene.gateway, path, "1.1", last_id))
+        assert by_channel(events + take(rests[last_id], last_id)[0]) == by_channel(right), cut
 
 
 def test_what_a_feed_has_forgotten_meanwhile_is_told_for_this_channel(scene: Scene) -> None:
