@@ -20,6 +20,7 @@ from tests.kit.http_client import Answer, call
 from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.sse_client import Event, Subscriber, text_of
 from tests.kit.upstreams import Upstream
+from tests.kit.waiting import wait_for
 
 FEEDS = """
 [[feeds]]
@@ -108,9 +109,10 @@ def data_of(events: Sequence[Event]) -> list[str]:
     return [event.data for event in events]
 
 
-def test_each_channel_is_told_by_its_name_in_order_and_its_end_by_a_control_event(scene: Scene) -> None:
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_each_channel_is_told_by_its_name_in_order_and_its_end_by_a_control_event(scene: Scene, version: str) -> None:
     first, second = scene.stream(), scene.stream()
-    with scene.open(f"stream={first}&stream={second}") as page:
+    with scene.open(f"stream={first}&stream={second}", version=version) as page:
         events = page.all_events()
     assert len({event.id for event in events}) == len(events) == 2 * EVENTS
     for stream_id in (first, second):
@@ -245,6 +247,25 @@ def test_an_unknown_position_begins_anew_and_each_channel_is_told_so(scene: Scen
         assert [one.name, two.name] == ["reset", "reset"]
         assert {one.json["channel"], two.json["channel"]} == {"feed:orders", stream_id}
         assert (len(of("feed:orders", events)), len(of(stream_id, events))) == (4, EVENTS)
+
+
+def test_a_page_goes_on_although_a_stream_of_it_was_forgotten_meanwhile(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])], "[stream]\nretain_seconds = 0.2\n")
+    keyring.configuration += FEEDS
+    with keyring.serving(logs) as gateway:
+        scene = Scene(gateway, keyring)
+        stream_id = scene.stream()
+        query = f"stream={stream_id}&feed=news"
+        with scene.open(query) as page:
+            *_, last = page.events(EVENTS)
+        wait_for(lambda: scene.call("GET", f"/v1/streams/{stream_id}").status == 404, "the stream to be forgotten")
+        scene.publish("news", "later")
+        with scene.open(query, last.id or "") as page:
+            assert [(event.name, event.data) for event in page.events(1)] == [("feed:news", "later")]
+        with scene.open(query) as page:  # a page that comes new hears that there is no such stream
+            assert [event.name for event in page.events(2)] == ["end", "feed:news"]
 
 
 def test_nothing_comes_any_more_when_all_channels_have_ended(scene: Scene) -> None:
