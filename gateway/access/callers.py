@@ -38,6 +38,14 @@ class Caller(NamedTuple):
         return self.account is None or self.account.key.publish
 
 
+def is_operator(caller: Caller | None) -> bool:
+    """Whether the caller looks after the gateway, and so may see what every key has done and what it cost.
+
+    In open mode it is whoever sits at this machine and sends no secret.
+    """
+    return caller is not None and caller.everything
+
+
 class CallerMemory:
     """What the gate has found out from one head, for the next request with the same head."""
 

@@ -67,9 +67,8 @@ class KeyRing:
         try:
             version = await self._books.version()
             if version != self._version:
-                keys = await self._books.all_keys()
+                await self._books.take_changes(self._take)
                 self._version = version
-                self._take(keys)
         except LedgerError as error:
             _log.warning("the ledger cannot be read", extra={"fields": {"reason": error.reason}})
 

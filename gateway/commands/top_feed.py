@@ -12,39 +12,50 @@ from rich.console import Console
 from rich.live import Live
 
 from gateway.commands.running import stop_signal
-from gateway.commands.top_picture import Rates, Snapshot, picture, plain
+from gateway.commands.top_history import KeptHistory
+from gateway.commands.top_picture import Rates, Terminal, picture
+from gateway.commands.top_tables import Snapshot, plain
 from gateway.errors import ConfigError
 from gateway.wire import sse
 
 FEED = "/v1/feeds/statistics/events"
+HISTORY, FAILURES = "/v1/statistics/history", "/v1/statistics/failures"
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 12.0  # a connection that is silent for longer is lost: a snapshot comes every second
 RETRY_SECONDS = 2.0
 SNAPSHOTS_OF_ONE = 2  # how many snapshots `--once` reads for its picture: a rate needs two
 PIPED_LINES = 60  # the height of a picture that goes to a file or a pipe
 _BEFORE_HOST = re.compile(r"^([a-z][a-z0-9+.-]*://|)[^/]*@", re.IGNORECASE)
-ADVICE = "mint a token on its machine with `rivergate token feed:statistics` and pass it with --token"
+ADVICE = (
+    "put an API key into RIVERGATE_API_KEY, or mint a token on its machine with `rivergate token feed:statistics` "
+    "and pass it with --token"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A gateway, and the viewer token that it may want."""
+    """A gateway, and the viewer token or the API key that it may want."""
 
     url: str
     token: str | None = None
+    key: str | None = None
 
     @property
     def shown(self) -> str:
         """The address as it may be told: without a user, a password or a query."""
         return _BEFORE_HOST.sub(r"\1", self.url.partition("?")[0])
 
-    @property
-    def feed(self) -> str:
-        return self.url.rstrip("/").removesuffix("/v1") + FEED
+    def at(self, path: str) -> str:
+        """The address of a path of the gateway."""
+        return self.url.rstrip("/").removesuffix("/v1") + path
 
     @property
     def query(self) -> dict[str, str]:
-        return {"from": "now", **({"token": self.token} if self.token is not None else {})}
+        return {"token": self.token} if self.token is not None else {}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"} if self.key and self.token is None else {}
 
 
 class _Lost(Exception):
@@ -75,12 +86,13 @@ class _Top:
         screen = self._console.is_terminal and not once
         self._live = Live(console=self._console, screen=True, auto_refresh=False) if screen else None
         self._rates = Rates()
+        self._history = KeptHistory()
         self._snapshots = 0
         self._latest: Snapshot | None = None
 
     async def watch(self) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._target.headers) as session:
             with self._live or contextlib.nullcontext():
                 while not await self._read(session):
                     if self._live is not None:
@@ -90,12 +102,14 @@ class _Top:
     async def _read(self, session: aiohttp.ClientSession) -> bool:
         """Draw the snapshots of one connection; returns whether the last wanted picture is drawn."""
         try:
-            async with session.get(self._target.feed, params=self._target.query) as answer:
+            query = {"from": "now", **self._target.query}
+            async with session.get(self._target.at(FEED), params=query) as answer:
                 await self._check(answer)
                 decoder = sse.BlockDecoder()
                 async for data in answer.content.iter_any():
-                    if any(self._on_block(block) for block in decoder.feed(data)):
-                        return True
+                    for block in decoder.feed(data):
+                        if await self._on_block(session, block):
+                            return True
                 raise _Lost(f"{self._target.shown}: the gateway ended the connection")
         except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
             if self._latest is None:
@@ -108,17 +122,22 @@ class _Top:
             return
         answered = f"{self._target.shown} answers {answer.status}: "
         if answer.status in (401, 403):
-            reason = await _message_of(answer) if self._target.token else "it has API keys, and wants a viewer token"
+            has_shown = self._target.token or self._target.key
+            reason = await _message_of(answer) if has_shown else "it has API keys, and wants one, or a viewer token"
             raise ConfigError([f"{answered}{reason}; {ADVICE}"])
         raise _Lost(answered + await _message_of(answer))
 
-    def _on_block(self, block: bytes) -> bool:
+    async def _on_block(self, session: aiohttp.ClientSession, block: bytes) -> bool:
         event = sse.decode(block)
         if event.name is not None or event.data is None:
             return False
         try:
-            self._latest = orjson.loads(event.data)
-            self._rates.add(self._latest)
+            now = self._latest = orjson.loads(event.data)
+            self._rates.add(now)
+            if self._history.lacks_points(now):
+                self._history.take_points(await self._ask(session, HISTORY))
+            if self._history.lacks_failures(now):
+                self._history.take_failures(await self._ask(session, FAILURES))
         except (ValueError, LookupError, TypeError):
             raise ConfigError([f"{self._target.shown} does not speak as this version of rivergate does"]) from None
         self._snapshots += 1
@@ -127,10 +146,17 @@ class _Top:
         self._draw("live")
         return self._once
 
+    async def _ask(self, session: aiohttp.ClientSession, path: str) -> Snapshot:
+        """What the gateway tells at this path."""
+        async with session.get(self._target.at(path), params=self._target.query) as answer:
+            answer.raise_for_status()
+            told: Snapshot = orjson.loads(await answer.read())
+            return told
+
     def _draw(self, state: str) -> None:
         assert self._latest is not None
         lines = self._console.height if self._live is not None else PIPED_LINES
-        drawn = picture(self._latest, self._rates, state, self._console.width, lines)
+        drawn = picture(self._latest, self._rates, self._history, Terminal(state, self._console.width, lines))
         if self._live is not None:
             self._live.update(drawn, refresh=True)
         else:

@@ -1,38 +1,56 @@
-"""Pure: a snapshot of the statistics feed, as tables for a terminal.
+"""Pure: the picture of `rivergate top`: the numbers of the dashboard, in the lines and columns that there are.
 
-In: an event of `GET /v1/feeds/statistics/events`. Out: something that rich prints. The invariant: neither markup nor
-control characters of the event reach the terminal.
+In: a snapshot, the history, and the size of the terminal. Out: something that rich prints. The invariant: what is cut
+is named in the last line.
 """
 
-import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.endings import Ending
+from gateway.commands.top_history import POINTS, KeptHistory, Values, spark
+from gateway.commands.top_tables import (
+    NONE,
+    WIDE,
+    WIDER,
+    Snapshot,
+    distribution_lines,
+    endings_line,
+    errors_table,
+    failures_table,
+    figures_table,
+    head_line,
+    milliseconds,
+    number,
+    streams_table,
+    upstreams_table,
+)
 
-WIDE = 112  # a terminal with this many columns or more shows the ids of streams whole
-WIDER = 126  # a terminal with this many columns or more shows the dialects of streams, too
 RATE_SECONDS = 5.0  # a rate is the mean over the snapshots of this time
 MOST_ERRORS = 8  # rows of the last errors: more would leave no lines for the streams on a small terminal
-NONE = "-"
-LEVELS = "▁▂▃▄▅▆▇█"
-STYLES = {  # the colours of states, breakers and endings; a word that is missing here is yellow
-    **{ending.value: "bold red" for ending in Ending if ending.is_fault},
-    Ending.COMPLETED.value: "green",
-    "streaming": "cyan",
-    "closed": "green",
-    "live": "green",
-    "open": "bold red",
-}
+MOST_FAILURES = 5  # and of failed requests
+LEAST_STREAMS = 3  # rows of streams that are shown however small the terminal is
+TABLE_LINES = 3  # of a table beside its rows: the head, the line below it, and the blank line above
+BESIDE_SPARK = 62  # columns that a large number takes beside its line of blocks
 
-Snapshot = Mapping[str, Any]
+
+class Terminal(NamedTuple):
+    """Where the picture is drawn: its size, and the state of the connection that the first line tells."""
+
+    state: str
+    width: int
+    lines: int
+
+
+class Part(NamedTuple):
+    """A part of the picture that can be left out. `name`: as the last line calls it."""
+
+    name: str
+    lines: int
+    drawn: list[RenderableType]
 
 
 class Rates:
@@ -44,7 +62,7 @@ class Rates:
     def add(self, now: Snapshot) -> None:
         at = float(now["at"])
         values = {stream["id"]: stream["usage"]["completion_tokens"] for stream in now["list"] if stream["usage"]}
-        values["deliveries"] = now["deliveries"]
+        values["deliveries"], values["tokens"] = now["deliveries"], now["tokens"]
         if self._kept and not 0 <= at - self._kept[-1][0] <= 2 * RATE_SECONDS:
             self._kept.clear()
         self._kept.append((at, values))
@@ -52,206 +70,115 @@ class Rates:
             self._kept.popleft()
 
     def of(self, name: str) -> float | None:
-        """The rate of a stream's tokens, by its id, or of all `deliveries`; None while it is not known."""
+        """The rate of a stream's tokens, by its id, or of all `tokens` or `deliveries`; None: it is not known yet."""
         known = [(at, values[name]) for at, values in self._kept if name in values]
         if len(known) < 2 or known[-1][0] <= known[0][0]:
             return None
         return max(0.0, (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0]))
 
 
-def picture(now: Snapshot, rates: Rates, state: str, width: int, lines: int) -> RenderableType:
-    """All tables, in about this many lines; the newest streams fill the lines that the other tables leave."""
-    above: list[RenderableType] = [_head(now, state), "", _figures(now, rates), ""]
-    above += [_distribution("TTFT", now["ttft_ms"]), _distribution("gap", now["gap_ms"]), ""]
-    above += [_endings(now["streams"]["endings"]), "", _upstreams(now["upstreams"]), ""]
-    errors = now["errors"][:MOST_ERRORS]
-    above += [_errors(errors, now["at"], width), ""] if errors else []
-    taken = 21 + len(now["upstreams"]) + (len(errors) + 3 if errors else 0)
-    return Group(*above, _streams(now, rates, width, max(lines - taken, 3)))
+def picture(now: Snapshot, rates: Rates, history: KeptHistory, terminal: Terminal) -> RenderableType:
+    """The whole picture; the newest streams fill the lines that the other parts leave."""
+    upstreams, listed = now["upstreams"], now["list"]
+    # The numbers, the last line, which may need two, and the heads of two tables are always there.
+    left = terminal.lines - 9 - 2 * TABLE_LINES - LEAST_STREAMS
+    most_upstreams = max(2, min(len(upstreams), left // 2 if len(upstreams) > 4 else left))
+    left -= min(most_upstreams, len(upstreams))
+    kept, cut = [], []
+    for part in _parts(now, history, terminal):
+        if part.lines <= left:
+            left -= part.lines
+            kept.append(part)
+        else:
+            cut.append(part.name)
+    rows = LEAST_STREAMS + max(0, left)
+    above = [line for part in _in_order(kept) for line in ("", *part.drawn)]
+    ordered = sorted(upstreams, key=lambda upstream: upstream["breaker"] == "closed")[:most_upstreams]
+    return Group(
+        head_line(now, terminal.state),
+        "",
+        _numbers(now, rates, history, terminal.width),
+        "",
+        upstreams_table(ordered if len(ordered) < len(upstreams) else upstreams),
+        *above,
+        "",
+        streams_table(now, rates.of, terminal.width, rows),
+        _cut_line(
+            [
+                *_told("upstreams", len(ordered), len(upstreams)),
+                *_told("streams", min(rows, len(listed)), now["streams"]["running"] + now["streams"]["kept"]),
+                *cut,
+                *(["ids"] if terminal.width < WIDE else []),
+                *(["dialects"] if terminal.width < WIDER else []),
+            ]
+        ),
+    )
 
 
-def plain(value: object) -> Text:
-    """A value as text without markup, its control characters spelt out."""
-    return Text("".join(c if c.isprintable() else f"[U+{ord(c):04X}]" for c in str(value)))
-
-
-def milliseconds(value: float | None) -> str:
-    if value is None:
-        return NONE
-    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.3g} s"
-
-
-def duration(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def summary(bounds: Sequence[int], counts: Sequence[int]) -> str:
-    """The bounds within which half of the measurements are, and 95 % of them."""
-    if not sum(counts):
-        return "none yet"
-
-    def within(share: float) -> str:
-        left = share * sum(counts)
-        for bound, count in zip(bounds, counts, strict=False):
-            left -= count
-            if left <= 0:
-                return f"within {milliseconds(bound)}"
-        return f"over {milliseconds(bounds[-1])}"
-
-    if sum(counts) == 1:
-        return f"1 completion: {within(1)}"
-    return f"{sum(counts)} completions: half {within(0.5)}, 95 % {within(0.95)}"
-
-
-def _number(value: float | None, digits: int = 0) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
-
-
-def _word(name: str) -> Text:
-    text = plain(name.replace("_", " "))
-    text.stylize(STYLES.get(name, "yellow"))
-    return text
-
-
-def _head(now: Snapshot, state: str) -> Text:
-    mode = "open to this machine" if now["open_mode"] else "with API keys"
-    parts = [plain(f"Rivergate {now['version']}"), _word(state), Text(f"up {duration(now['uptime_seconds'])}")]
-    draining = [] if now["ready"] else [Text("draining", "bold red")]
-    return Text("  ").join([*parts, Text(mode), *draining])
-
-
-def _figures(now: Snapshot, rates: Rates) -> Table:
-    ledger, sends = now["ledger"], now["sends"]
-    tokens = [rates.of(stream["id"]) or 0.0 for stream in now["list"] if stream["ending"] is None]
-    shown = [
-        ("running", _number(now["streams"]["running"])),
-        ("tokens/s", _number(sum(tokens))),
-        ("readers", _number(now["readers"])),
-        ("deliveries/s", _number(rates.of("deliveries"))),
-        ("deliveries", _number(now["deliveries"])),
-        ("per send", _number(now["deliveries"] / sends if sends else None, 2)),
-        ("requests", _number(now["requests"])),
-        ("refused", _number(now["refusals"])),
-        ("hedges", _number(now["hedges"])),
-        ("budget misses", _number(now["budget_misses"])),
-        ("lagged readers", _number(now["lagged_readers"])),
-        ("ran for nobody", duration(now["orphan_seconds"])),
-        ("loop lag", milliseconds(now["loop_lag_ms"])),
-        ("connections", _number(now["connections"])),
-        ("open files", _number(now["open_fds"])),
-        ("unwritten", _number(ledger["unwritten"])),
-        ("ledger", ledger["failure"] or "ok"),
+def _numbers(now: Snapshot, rates: Rates, history: KeptHistory, width: int) -> Table:
+    """The large numbers of the dashboard, each with the last ten minutes as a line that takes the width there is."""
+    failed, answered = history.total("failures"), history.total("answers")
+    share = f"{100 * failed / (failed + answered):.1f} % in 10 min" if failed + answered else "in 10 min"
+    ttft = now["ttft"]
+    rows: list[tuple[str, str, str, Values]] = [
+        ("running", number(now["streams"]["running"]), f"{now['readers']:,} readers", history.values("running")),
+        (
+            "tokens/s",
+            number(rates.of("tokens")),
+            f"{number(rates.of('deliveries'))} deliveries/s",
+            history.values("tokens_per_second"),
+        ),
+        (
+            "TTFT p50",
+            milliseconds(ttft["p50_ms"]),
+            f"p95 {milliseconds(ttft['p95_ms'])}, last min",
+            history.values("ttft_p50_ms"),
+        ),
+        ("failures", number(failed), share, history.values("failures")),
     ]
-    table = Table.grid(padding=(0, 1), expand=False)
-    for _ in range(4):
-        table.add_column(style="dim")
-        table.add_column(justify="right", min_width=8)
-    for row in _rows(shown, 4):
-        table.add_row(*[cell for label, value in row for cell in (Text(label), plain(value))])
+    table = Table.grid(padding=(0, 2, 0, 0), expand=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", style="bold", min_width=8, no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    room = max(10, min(POINTS, width - BESIDE_SPARK))
+    for name, value, beside, values in rows:
+        known = [value for value in values if value is not None]
+        bounds = f"{number(min(known))} to {number(max(known))}" if known else NONE
+        red = "bold red" if name == "failures" and failed else ""
+        table.add_row(name, Text(value, red), beside, spark(values, room), bounds)
     return table
 
 
-def _rows(values: Iterable[tuple[str, str]], width: int) -> Iterable[list[tuple[str, str]]]:
-    left = iter(values)
-    while row := list(islice(left, width)):
-        yield row
+def _parts(now: Snapshot, history: KeptHistory, terminal: Terminal) -> list[Part]:
+    """The parts that can be left out, the most important first."""
+    width, failures, errors = terminal.width, history.failures[:MOST_FAILURES], now["errors"][:MOST_ERRORS]
+    found = []
+    if failures:
+        found.append(Part("failures", len(failures) + TABLE_LINES, [failures_table(failures, width)]))
+    if errors:
+        found.append(Part("last errors", len(errors) + TABLE_LINES, [errors_table(errors, now["at"], width)]))
+    distributions: list[RenderableType] = [
+        distribution_lines("TTFT", now["ttft_ms"]),
+        distribution_lines("gap", now["gap_ms"]),
+    ]
+    return [
+        *found,
+        Part("endings", 2, [endings_line(now["streams"]["endings"])]),
+        Part("counts", 5 if width >= WIDE else 6, [figures_table(now, 4 if width >= WIDE else 3)]),
+        Part("distributions", 5, distributions),
+    ]
 
 
-def _distribution(name: str, histogram: Mapping[str, Sequence[int]]) -> Text:
-    bounds, counts = histogram["bounds"], histogram["counts"]
-    most = max(1, *counts)
-    labels = [*(f"{bound}" if bound < 1000 else f"{bound // 1000}s" for bound in bounds), "more"]
-    line = Text(f"{name:<5}{summary(bounds, counts)}\n     ")
-    for label, count in zip(labels, counts, strict=True):
-        level = LEVELS[math.ceil(count / most * (len(LEVELS) - 1))] if count else " "
-        line.append(f"{label} ", "dim").append(f"{level} ", "cyan")
-    return line
+def _in_order(parts: list[Part]) -> list[Part]:
+    """The parts as they stand on the screen: what is told in words first, then the tables."""
+    return sorted(parts, key=lambda part: part.name in ("failures", "last errors"))
 
 
-def _endings(counts: Mapping[str, int]) -> Text:
-    shown = sorted(counts.items(), key=lambda item: -item[1])
-    line = Text("ended  ", "dim")
-    for name, count in shown:
-        line.append_text(_word(name)).append(f" {count:,}   ")
-    return line if shown else line.append("none yet")
+def _told(name: str, shown: int, all_of_them: int) -> list[str]:
+    return [f"{all_of_them - shown:,} of {all_of_them:,} {name}"] if shown < all_of_them else []
 
 
-def _upstreams(upstreams: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("upstream", "model", "breaker", *(f">{name}" for name in ("p50", "p95", "tok/s", "fails", "now")))
-    for upstream in upstreams:
-        breaker = _word(upstream["breaker"])
-        if upstream["wait_seconds"]:
-            breaker.append(f", {duration(upstream['wait_seconds'])}", "red")
-        times = (
-            milliseconds(upstream["ttft_p50_ms"]),
-            milliseconds(upstream["ttft_p95_ms"]),
-            _number(upstream["tps_p50"], 1),
-        )
-        share = f"{100 * upstream['error_rate']:.1f} %"
-        table.add_row(
-            plain(upstream["upstream"]),
-            plain(upstream["model"]),
-            breaker,
-            *times,
-            share,
-            _number(upstream["in_flight"]),
-        )
-    return table
-
-
-def _errors(errors: Iterable[Mapping[str, Any]], at: float, width: int) -> Table:
-    """The last errors of upstreams, the newest first; a narrow terminal has no room for the model."""
-    is_wide = width >= WIDE
-    table = _table("last errors", *["model"] * is_wide, "error", "HTTP", "reason", ">count", ">ago")
-    table.columns[0].max_width = WIDE if is_wide else 14
-    table.columns[-3].no_wrap = False  # the reason is never cut
-    for error in errors:
-        table.add_row(
-            plain(error["upstream"]),
-            *[plain(error["model"])] * is_wide,
-            Text(plain(error["outcome"]).plain.replace("_", " "), "bold red"),
-            NONE if error["status"] is None else str(error["status"]),
-            plain(error["reason"]),
-            _number(error["count"]),
-            duration(at - error["at"]),
-        )
-    return table
-
-
-def _streams(now: Snapshot, rates: Rates, width: int, most: int) -> Table:
-    right = (f">{name}" for name in ("readers", "lag", "TTFT", "tokens", "tok/s", "age"))
-    has_dialect = width >= WIDER
-    table = _table("stream", "model", *["dialect"] * has_dialect, "state", "upstream", *right)
-    if width < WIDE:
-        table.columns[0].max_width = 8
-        table.padding = (0, 0)
-    for stream in now["list"][:most]:
-        running = stream["ending"] is None
-        table.add_row(
-            plain(stream["id"]),
-            plain(stream["model"]),
-            *[plain(stream["dialect"])] * has_dialect,
-            _word(stream["ending"] or stream["state"]),
-            plain(stream["upstream"] or NONE),
-            _number(stream["readers"]),
-            _number(stream["lag_events"]),
-            milliseconds(stream["ttft"]["first_content_ms"]),
-            _number((stream["usage"] or {}).get("completion_tokens")),
-            _number(rates.of(stream["id"]) if running else None, 1),
-            duration(now["at"] - stream["created"]),
-        )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    """A table with these columns; a column whose name begins with `>` is aligned to the right."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-    for name in columns:
-        right = name.startswith(">")
-        table.add_column(name.removeprefix(">"), justify="right" if right else "left", no_wrap=True)
-    return table
+def _cut_line(cut: list[str]) -> Text:
+    return Text(f"not shown for want of room: {', '.join(cut)}" if cut else "", "dim")

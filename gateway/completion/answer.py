@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.dialects.dialect import AnswerIdentity
-from gateway.dialects.usage import Usage, cost_usd
+from gateway.dialects.usage import Usage
 from gateway.endings import Ending
 from gateway.errors import RivergateError
 from gateway.routing.attempt_record import AttemptEntry, AttemptRecord
@@ -15,7 +15,7 @@ from gateway.routing.catalog import Candidate
 from gateway.routing.dispatcher import Dispatcher
 from gateway.routing.options import Warning_, warning
 from gateway.routing.router import Route
-from gateway.stream.description import AnswerFacts, answer_headers
+from gateway.stream.description import AnswerFacts, AnswerProgress, answer_headers
 from gateway.upstream.attempt import Attempt
 from gateway.wire import json_text
 
@@ -86,6 +86,14 @@ class Answer:
         """Tokens so far; None if no upstream answered."""
         return None if self._winner is None else self._winner.usage(self._call.prompt_tokens)
 
+    def progress(self) -> AnswerProgress:
+        """How far the answer has come, while it runs."""
+        if self._winner is None or self._candidate is None:
+            return AnswerProgress()
+        marks, tokens = self._winner.marks, self._winner.usage(0).completion_tokens
+        own = None if marks.first_content is None else round((marks.first_content - marks.started) * 1000, 3)
+        return AnswerProgress(tokens, self._candidate.endpoint.name, self._ttft_ms(), own)
+
     def break_frames(self, error: RivergateError) -> list[bytes]:
         """The frames that end the stream with an error, in the words of its dialect."""
         if self._winner is not None:
@@ -97,8 +105,7 @@ class Answer:
     def prompt_cost(self) -> Decimal:
         """The cost of the prompt at the winner, by our own count of its tokens."""
         assert self._candidate is not None
-        usage = Usage(self._call.prompt_tokens, 0, estimated=True)
-        return cost_usd(usage, self._candidate.model.input_usd_per_mtok, None) or Decimal(0)
+        return _cost(Usage(self._call.prompt_tokens, 0, estimated=True), self._candidate) or Decimal(0)
 
     def hedge_cost(self) -> Decimal:
         """The cost of the attempts that were given up: an estimate, since nobody waited for their usage."""
@@ -271,9 +278,9 @@ class Answer:
 
 def _cost(usage: Usage | None, candidate: Candidate | None) -> Decimal | None:
     """The cost of these tokens at this candidate in US dollars; None without tokens or without a price."""
-    if usage is None or candidate is None:
+    if usage is None or candidate is None or candidate.prices is None:
         return None
-    return cost_usd(usage, candidate.model.input_usd_per_mtok, candidate.model.output_usd_per_mtok)
+    return candidate.prices.cost_usd(usage)
 
 
 def _usage_json(usage: Usage) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from gateway.routing.call import Call
 from gateway.routing.catalog import Candidate
 from gateway.routing.router import Route
 from gateway.stream.audience import Policy
-from gateway.stream.description import StreamFacts, describe
+from gateway.stream.description import AnswerProgress, StreamFacts, describe
 from gateway.stream.stream import Stream
 from gateway.tasks import Tasks
 from gateway.upstream.attempt import Attempt
@@ -90,6 +90,9 @@ class StreamedCompletion(Completion):
 
     def facts(self) -> StreamFacts:
         return StreamFacts(self.created, self._model_id, self._dialect, self.answer.facts())
+
+    def progress(self) -> AnswerProgress:
+        return self.answer.progress()
 
     def headers(self) -> dict[str, str]:
         """Who answers, how fast and at which try, as response headers; nothing while that is not known."""

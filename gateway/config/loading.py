@@ -150,7 +150,7 @@ def _cross_faults(tree: dict[str, Any]) -> Iterator[Fault]:
 
 def _free_models_with_a_price(loc: Loc, upstream: dict[str, Any]) -> Iterator[Fault]:
     for model_loc, model in faults.tables_at(upstream, "models"):
-        for key in ("input_usd_per_mtok", "output_usd_per_mtok"):
+        for key in (key for key in model if key.endswith("_usd_per_mtok")):
             if model.get("free") is True and model.get(key):
                 yield Fault((*loc, *model_loc, "free"), f"must not be true for a model with {key}")
 

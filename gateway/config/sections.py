@@ -30,6 +30,8 @@ from gateway.config.section import Section
 from gateway.config.section import described as _described
 from gateway.config.section import number as _number
 from gateway.config.values import (
+    AS_INPUT,
+    AS_OUTPUT,
     ID_WORDS,
     MAX_MS,
     NO_PRICE,
@@ -195,6 +197,19 @@ class ModelSettings(Section):
     )
     output_usd_per_mtok: Annotated[Price | None, NO_PRICE] = Field(
         default_factory=_price_of, description="Price of a million completion tokens in US dollars."
+    )
+
+    cached_input_usd_per_mtok: Annotated[Price | None, AS_INPUT] = _described(
+        None, "Price of a million prompt tokens that the upstream has read from its cache."
+    )
+    cache_write_usd_per_mtok: Annotated[Price | None, AS_INPUT] = _described(
+        None, "Price of a million prompt tokens that the upstream has written into its cache."
+    )
+    audio_input_usd_per_mtok: Annotated[Price | None, AS_INPUT] = _described(
+        None, "Price of a million prompt tokens of sounds."
+    )
+    audio_output_usd_per_mtok: Annotated[Price | None, AS_OUTPUT] = _described(
+        None, "Price of a million completion tokens of sounds."
     )
 
     @property

@@ -130,6 +130,8 @@ Ratio = Annotated[float, Strict(), AllowInfNan(False)]
 Seconds = Ratio
 Price = Annotated[Decimal, BeforeValidator(_exact), Strict(), Field(ge=0, le=1_000_000)]
 NO_PRICE = Words(default="none; 0 if `free`")
+AS_INPUT = Words(default="the price of the prompt")
+AS_OUTPUT = Words(default="the price of the completion")
 Name = Annotated[Text, Field(pattern="^[A-Za-z0-9._-]{1,64}$"), Words("1 to 64 letters, digits, . _ -")]
 ID_WORDS = "1 to 256 characters without blanks or control characters"
 ModelId = Annotated[Text, Field(pattern=r"^[^\s\p{C}]+$", max_length=256), Words(ID_WORDS)]

@@ -204,7 +204,10 @@ class Fanout:
             self._sends += bool(data)
             subscriber.send(data, next_seq)
             if over:
-                subscriber.finish()
+                if sink.blocked:
+                    subscriber.finish_when_sent()
+                else:
+                    subscriber.finish()
             elif subscriber.ending is not None:
                 continue
             elif sink.blocked:

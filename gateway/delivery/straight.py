@@ -92,7 +92,10 @@ class StraightWay:
         if data:
             sink.write(data)
         if over:
-            subscriber.finish()
+            if sink.blocked:
+                subscriber.finish_when_sent()
+            else:
+                subscriber.finish()
         elif sink.blocked:
             self._block()
         return True

@@ -108,12 +108,13 @@ class Subscriber:
             self.sink.write(data)
 
     def finish(self) -> None:
-        """End the subscriber as completed: its last piece has been written; a sink may still hold some of it back."""
-        sink = self.sink
-        if sink is None or not sink.blocked:
-            self.end(Ending.COMPLETED)
-            return
-        sink.when_sent(self._complete)
+        """End the subscriber as completed: its last piece has been sent."""
+        self.end(Ending.COMPLETED)
+
+    def finish_when_sent(self) -> None:
+        """End the subscriber as completed as soon as its sink holds nothing of its last piece back."""
+        if self.sink is not None:
+            self.sink.when_sent(self.finish)
         if self.ending is None:
             self._host.on_blocked(self)
 
@@ -212,9 +213,6 @@ class Subscriber:
             finally:
                 if self._on_end is not None:
                     self._on_end()
-
-    def _complete(self) -> None:
-        self.end(Ending.COMPLETED)
 
 
 class Onlooker(Subscriber):

@@ -9,9 +9,10 @@ import io
 from collections.abc import Generator
 
 from gateway.wire import json_text, sse
-from gateway.wire.json_abridged import Abridged, Abridger, Shape
+from gateway.wire.json_abridged import Abridged, Abridger, Shape, TooManyEntries
 from gateway.wire.json_filling import filled, hidden_text_bytes, without_stand_ins
 from gateway.wire.json_members import Buffer
+from gateway.wire.json_outline import TooDeep
 
 LONG_BYTES = 32768  # a longer event or answer is read in steps; this one takes 3 ms, and 11 with NaN among numbers
 _SCAN_BYTES = 1 << 20  # what is searched for line ends in one step: 0.1 ms
@@ -20,8 +21,8 @@ _SHORT_LINE = 1024  # bytes of a line that is kept beside the data: the event's 
 _BEGINNING = 4096  # bytes of an event that is no JSON: more than an error tells of it
 
 
-class TooManyLines(ValueError):
-    """The error for an event of more lines than are read."""
+class TooMuch(ValueError):
+    """The error for an event that holds more than is read, in words for the client."""
 
 
 class LongEvent:
@@ -38,13 +39,16 @@ class LongEvent:
         self.size = len(block)
 
     def shortened(self) -> Generator[None, None, bytes]:
-        """The short block; empty if the event has no data. Raises `ValueError` if its data is no JSON."""
+        """The short block; empty if the event has no data. Raises `TooMuch`, or `ValueError` if it is no JSON."""
         head, data, start, end = yield from self._find_data()
         if start == end:
             return b""
         abridger = Abridger(data, self._shape, start, end, self._beside)
-        yield from abridger.steps()
-        self._abridged = abridger.abridged()
+        try:
+            yield from abridger.steps()
+            self._abridged = abridger.abridged()
+        except (TooManyEntries, TooDeep) as problem:
+            raise TooMuch(f"the upstream sent an event that cannot be read: {problem}") from None
         # What is kept as it came may be printed prettily; outside of strings a line end is a blank.
         self._short = head + self._abridged.text.replace(b"\n", b" ") + b"\n\n"
         return self._short
@@ -95,7 +99,7 @@ class LongEvent:
                 name = block[at : end + 1]  # of many names the last one holds (WHATWG HTML, section 9.2.6)
             at, lines = end + 1, lines + 1
             if lines > self._max_lines:
-                raise TooManyLines
+                raise TooMuch(f"the upstream sent an event of more than {self._max_lines} lines")
             if lines % _LINES_OF_STEP == 0:
                 yield
         if len(places) == 1:

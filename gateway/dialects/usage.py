@@ -1,10 +1,8 @@
-"""Pure: what an answer used and what it cost. Money is Decimal US dollars until a client or an operator reads it."""
+"""Pure: how many tokens an answer used."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-_PER_MTOK = Decimal(1_000_000)
 TEXT_BYTES_PER_TOKEN = 4  # the usual rule of thumb for English text in common tokenizers
 
 
@@ -38,13 +36,3 @@ def estimate(prompt_tokens: int, text_events: int, text_bytes: int) -> Usage:
     As a rule an upstream sends one token in one event; where it joins several, the length of the text tells.
     """
     return Usage(prompt_tokens, max(text_events, text_tokens(text_bytes)), estimated=True)
-
-
-def cost_usd(usage: Usage, input_usd_per_mtok: Decimal | None, output_usd_per_mtok: Decimal | None) -> Decimal | None:
-    """The cost of the tokens in US dollars; None without a price."""
-    if input_usd_per_mtok is None and output_usd_per_mtok is None:
-        return None
-    return (
-        usage.prompt_tokens * (input_usd_per_mtok or Decimal(0))
-        + usage.completion_tokens * (output_usd_per_mtok or Decimal(0))
-    ) / _PER_MTOK

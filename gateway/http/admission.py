@@ -85,7 +85,7 @@ class Admission:
 
     def admit_viewers_to(self, handlers: frozenset[Handler]) -> None:
         """Let requests with a viewer token go to these handlers without a key: the handlers check the token."""
-        self._viewer_handlers = handlers
+        self._viewer_handlers |= handlers
 
     def enter(self, method: str, headers: Mapping[str, str]) -> None:
         """Take the first step: check capacity and origin. Raises `NoRoom`, `PermissionDenied`."""

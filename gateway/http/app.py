@@ -21,8 +21,10 @@ from gateway.http.endpoints.health import HealthEndpoints, MetricsText
 from gateway.http.endpoints.model_directory import DirectoryEndpoints
 from gateway.http.endpoints.models import ModelEndpoints
 from gateway.http.endpoints.publishing import PublishEndpoint
+from gateway.http.endpoints.statistics import StatisticsEndpoints, StatisticsReports
 from gateway.http.endpoints.streams import StreamEndpoints
 from gateway.http.errors import MAX_BODY_BYTES, envelope_middleware
+from gateway.http.stream_search import StreamSearch
 from gateway.http.streamed_reply import ReplyParts
 
 
@@ -36,6 +38,7 @@ class AppParts:
     capacity: Capacity
     feeds: Mapping[str, Feed]
     exposition: Callable[[], Iterator[bytes]]  # gives the metrics in Prometheus's text format, in parts
+    reports: StatisticsReports
     started_at: int  # Unix seconds
 
 
@@ -64,6 +67,7 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_post("/v1/events/tokens", events.create_token)
     app.router.add_get("/v1/feeds", feeds.list)
     app.router.add_get("/v1/feeds/{name}/events", feeds.get_events, allow_head=False)
+    _add_dashboard(app, parts)
     app.router.add_post("/v1/feeds/{name}/events", publishing.create, expect_handler=on_expect)
     _add_models(app, parts)
     key_report = KeyEndpoints(parts.books, parts.started_at)
@@ -73,11 +77,24 @@ def build_app(parts: AppParts) -> web.Application:
     app.router.add_get("/healthz", health.healthz)
     app.router.add_get("/readyz", health.readyz)
     app.router.add_get("/metrics", health.metrics)
+    return app
+
+
+def _add_dashboard(app: web.Application, parts: AppParts) -> None:
+    """Add the page and what it draws."""
     app.router.add_get("/", pages.get_root)
     app.router.add_get("/client.js", get_client)
     app.router.add_get("/dashboard", pages.get_page)
     app.router.add_get("/dashboard/{name}", pages.get_file)
-    return app
+    reply = parts.reply
+    search = StreamSearch(reply.opening.hub, reply.turns)
+    statistics = StatisticsEndpoints(parts.reports, search, reply.subscriptions)
+    viewed = frozenset([statistics.get_history, statistics.get_failures, statistics.get_streams])
+    reply.admission.admit_viewers_to(viewed)
+    app.router.add_get("/v1/statistics/history", statistics.get_history)
+    app.router.add_get("/v1/statistics/failures", statistics.get_failures)
+    app.router.add_get("/v1/statistics/streams", statistics.get_streams)
+    app.router.add_get("/v1/statistics/usage", statistics.get_hourly)
 
 
 def _add_dialects(app: web.Application, parts: AppParts) -> None:

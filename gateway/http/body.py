@@ -42,11 +42,17 @@ async def read_checked(request: web.Request, dialect: Dialect, turns: Turns, wai
         return check(dialect, content)
     reading = dialect.begin_reading(content)
     while not await turns.run(reading.step):
-        pass
+        check_client(request)
     digest = b""
     if "X-Stream-Key" in request.headers:
         digest = (await asyncio.to_thread(hashlib.sha256, content)).digest()  # which lets other threads run
     return CheckedRequest(dialect, dialect.parse(reading.body()), content, digest)
+
+
+def check_client(request: web.Request) -> None:
+    """Raise `ConnectionResetError` if the client is gone, so that nobody works on its request any more."""
+    if request.transport is None:
+        raise ConnectionResetError("the client is gone")
 
 
 async def read_body(

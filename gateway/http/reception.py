@@ -7,7 +7,7 @@ from gateway.dialects.request_body import SHORT_BYTES
 from gateway.errors import ClientError
 from gateway.http.admission import head_of
 from gateway.http.answer_plan import plan_answer
-from gateway.http.body import read_checked
+from gateway.http.body import check_client, read_checked
 from gateway.http.opening import Opening
 from gateway.http.streamed_reply import ReplyParts
 from gateway.http.waiting import WaitingBody
@@ -31,7 +31,7 @@ async def receive(request: web.Request, parts: ReplyParts, dialect: Dialect, *, 
             if len(checked.content) > SHORT_BYTES:
                 work = ReadWork(opening.work_on_body())
                 while not await parts.turns.run(work.run):
-                    pass
+                    check_client(request)
         except ClientError as error:
             parts.admission.count_refused(error, head.caller)
             raise

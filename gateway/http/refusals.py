@@ -6,8 +6,8 @@ not logged is counted and told, status by status; no line holds a body, a secret
 
 import asyncio
 import logging
-from collections import Counter
-from typing import Any
+from collections import Counter, deque
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -23,7 +23,19 @@ SUM_SECONDS = 10.0  # how long after the first unwritten line their number is to
 _SUSPICIOUS = frozenset({401, 403})  # somebody may be trying keys; the gateway's own faults are 500 and above
 _OTHER_VERSION = 505  # of HTTP: the fault of the client alone, unlike the other errors from 500 on
 
+MAX_FAILED = 100  # failed requests that wait to be taken: more than that a page does not show
+
 _log = logging.getLogger("rivergate.api")
+
+
+class AnsweredFailure(NamedTuple):
+    """A request that was answered with an error of the gateway or an upstream. `at`: Unix seconds. `key`: its id."""
+
+    at: float
+    status: int
+    code: str
+    request_id: str
+    key: str | None
 
 
 class Refusals:
@@ -33,10 +45,14 @@ class Refusals:
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._limit = LineLimit()
         self._timer: asyncio.TimerHandle | None = None
+        self._failed: deque[AnsweredFailure] = deque(maxlen=MAX_FAILED)
 
     def on_refused(self, status: int, code: str, head: RequestHead | None = None, line: str = "") -> None:
         """Take a request that was answered with an error. `line`: its method and path; "" if it has none."""
         self._counts[str(status), code] += 1
+        if status >= 500 and status != _OTHER_VERSION and head is not None:
+            key = head.account.key.id if head.account is not None else None
+            self._failed.append(AnsweredFailure(clock.wall_time(), status, code, head.request_id, key))
         if self._limit.allow(str(status), clock.monotonic()):
             request = without_secrets(line)[:MAX_PATH_CHARACTERS]
             fields = {"status": status, "code": code, "request": request or None, **_known(head)}
@@ -61,6 +77,12 @@ class Refusals:
     def total(self) -> int:
         """How many requests were answered with an error."""
         return self._counts.total()
+
+    def take_failed(self) -> list[AnsweredFailure]:
+        """The newest requests since the last call that failed by no fault of their client."""
+        failed = list(self._failed)
+        self._failed.clear()
+        return failed
 
     def reading(self) -> Reading:
         """The counts, by status and code."""

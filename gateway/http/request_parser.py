@@ -72,7 +72,7 @@ class EventsTarget(NamedTuple):
 
     kind: Kind  # "events": those of several streams and feeds
     name: str  # the id of the stream, or the name of the feed; "" for several
-    query: MultiDict[str]  # only that of several may have a name twice
+    query: Mapping[str, str]  # that of several is a `MultiDict`, in which a name may stand twice
 
     @property
     def path(self) -> str:
@@ -147,13 +147,13 @@ def _parse_subscription(data: bytes) -> PlainRequest | Unparsed:
         return _NOT_PLAIN if is_wrong else _INCOMPLETE
     fields = plain_subscription_fields(data[start : end + 2])
     kind, name, text = line.groups(b"")
-    pairs = [_pair(pair) for pair in text.decode("ascii").split("&")] if text else []
-    if fields is None or (kind and len(dict(pairs)) != len(pairs)):
+    pairs = [pair.split("=", 1) for pair in text.decode("ascii").split("&")] if text else []
+    query = dict(pairs)
+    if fields is None or (kind and len(query) != len(pairs)):
         return _NOT_PLAIN
-    target = EventsTarget(_KINDS[kind], name.decode("ascii"), MultiDict(pairs))
+    target = EventsTarget(_KINDS[kind], name.decode("ascii"), query if kind else _multi_dict(pairs))
     return PlainRequest(fields, b"", data[end + 4 :], target)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
+def _multi_dict(pairs: list[list[str]]) -> MultiDict[str]:
+    return MultiDict([(name, value) for name, value in pairs])

@@ -75,9 +75,12 @@ class Subscriptions:
         start = start_of(stream.log, *position_of(asked.head.headers, asked.query), oldest=0)
         if start is None:
             return None
+        is_audience = _counts_as_audience(asked.query)
         first = self._first(asked, start, stream, {"x-stream-id": production.id, **production.headers()})
         leave = self.places.take(stream, production.owner)
-        subscriber = stream.join(chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq)
+        subscriber = stream.join(
+            chunked=asked.chunked, framing=Framing.EVENTS, seq=start.seq, is_audience=is_audience
+        )
         return begun(subscriber, leave, token, first)
 
     def to_answer(self, asked: EventsRequest, production: Production, seq: int) -> Subscription:
@@ -152,3 +155,11 @@ def _wants_source_ids(query: Mapping[str, str]) -> bool:
     if wanted not in ("position", "source"):
         raise InvalidParameter("ids must be position or source", param="ids")
     return wanted == "source"
+
+
+def _counts_as_audience(query: Mapping[str, str]) -> bool:
+    """Whether the subscriber is a reason for its stream to go on; with `audience=no` it only looks on."""
+    counts = query.get("audience", "yes")
+    if counts not in ("yes", "no"):
+        raise InvalidParameter("audience must be yes or no", param="audience")
+    return counts == "yes"

@@ -59,6 +59,9 @@ class Bell:
     def on_short_write(self, data: Sendable, sent: int) -> None:
         """Nothing: there is no socket that could take less than a piece."""
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        call()
+
     def unsent_bytes(self) -> int:
         return 0
 

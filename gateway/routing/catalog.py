@@ -5,10 +5,11 @@ The invariant: names that clients make up take a bounded memory, since only the 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from gateway.config import ModelSettings
+from gateway.dialects.prices import Prices, prices_of
 from gateway.errors import ModelNotFound
 from gateway.routing.health import BreakerRules, Health
 from gateway.routing.quota import Quota
@@ -28,7 +29,8 @@ class Candidate:
     """One upstream with one of its models, and the upstream's health for this model.
 
     `weight`: its share among equals. `quota`: the limits of the upstream; None: it has none. `wildcard`: the id in
-    the configuration by which the model was found; None: it is configured by its own id.
+    the configuration by which the model was found; None: it is configured by its own id. `prices`: of the
+    model; None: what it costs is not known.
     """
 
     endpoint: Endpoint
@@ -37,6 +39,10 @@ class Candidate:
     weight: float = 1.0
     quota: Quota | None = None
     wildcard: str | None = None
+    prices: Prices | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prices", prices_of(self.model))
 
     @property
     def is_shown(self) -> bool:

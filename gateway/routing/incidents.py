@@ -8,12 +8,13 @@ the configuration.
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway import clock
 from gateway.errors import ClientError, RivergateError, closed_code
 from gateway.observe.metrics import Reading
+from gateway.routing.breaker_history import BreakerChange, BreakerHistory
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
 from gateway.routing.last_errors import FailedAttempt, LastErrors
@@ -34,6 +35,8 @@ class Incidents:
 
     def __init__(self) -> None:
         self.errors = LastErrors()
+        self.breakers = BreakerHistory()
+        self.failed: Counter[str] = Counter()  # attempts by upstream that failed, and not for what was asked
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._changes: Counter[tuple[str, ...]] = Counter()
 
@@ -55,6 +58,8 @@ class Incidents:
             request_id=request_id,
         )
         self.errors.add(failed, clock.wall_time())
+        if not isinstance(error, ClientError):
+            self.failed[upstream] += 1
         fields = {"fields": dataclasses.asdict(failed)}
         if reached_client and not isinstance(error, ClientError):  # a request that was at fault is no fault of ours
             _log.error("attempt failed", extra=fields)
@@ -67,13 +72,22 @@ class Incidents:
         """Tell of a breaker that has opened or closed. `error`: the failure that opened it."""
         upstream, model, health = candidate.endpoint.name, _model(candidate), candidate.health
         self._changes[upstream, model, health.breaker.value] += 1
-        fields: dict[str, Any] = {"upstream": upstream, "model": model, "cause": _CAUSES[before, health.breaker]}
+        cause, reason, seconds = _CAUSES[before, health.breaker], None, None
+        fields: dict[str, Any] = {"upstream": upstream, "model": model, "cause": cause}
         if health.breaker is Breaker.OPEN and error is not None:
-            fields["reason"] = error.reason.removeprefix(f"{upstream}: ")
-            fields["seconds"] = round(health.wait(clock.monotonic()), 1)
+            reason = fields["reason"] = error.reason.removeprefix(f"{upstream}: ")
+            seconds = fields["seconds"] = round(health.wait(clock.monotonic()), 1)
             _log.warning("breaker opened", extra={"fields": {**fields, "request_id": request_id}})
         else:
             _log.info("breaker closed", extra={"fields": {**fields, "request_id": request_id}})
+        now = clock.wall_time()
+        self.breakers.add(BreakerChange(now, upstream, model, health.breaker.value, cause, reason, seconds))
+
+    def keep(self, upstreams: Collection[str]) -> None:
+        """Forget the errors and the changes of upstreams that are not among these."""
+        self.errors.keep(upstreams)
+        self.breakers.keep(upstreams)
+        self.failed = Counter({name: count for name, count in self.failed.items() if name in upstreams})
 
     def readings(self) -> list[Reading]:
         """The counts as Prometheus reads them."""

@@ -3,7 +3,7 @@
 In: failed attempts. Out: rows for pages. The invariant: an upstream has at most `MAX_ROWS` rows, the newest ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class LastErrors:
         if len(rows) > MAX_ROWS:
             del rows[next(iter(rows))]
 
-    def keep(self, upstreams: Mapping[str, object]) -> None:
+    def keep(self, upstreams: Collection[str]) -> None:
         """Forget the upstreams that are not among these."""
         self._rows = {name: rows for name, rows in self._rows.items() if name in upstreams}
 

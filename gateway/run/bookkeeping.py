@@ -10,7 +10,7 @@ from gateway.observe.metrics import Metrics
 from gateway.observe.trace import Span
 from gateway.run import settlement
 from gateway.run.gc_policy import GarbagePolicy
-from gateway.run.statistics import GatewayStatistics
+from gateway.run.history import History
 from gateway.stream.hub import Hub
 
 _log = logging.getLogger("rivergate")
@@ -19,32 +19,31 @@ _log = logging.getLogger("rivergate")
 class Bookkeeping:
     """The last step of every completion: `settle` is called in the very call that ends the completion."""
 
-    def __init__(
-        self, hub: Hub, bank: Bank, statistics: GatewayStatistics, metrics: Metrics, garbage: GarbagePolicy
-    ) -> None:
+    def __init__(self, hub: Hub, bank: Bank, history: History, metrics: Metrics, garbage: GarbagePolicy) -> None:
         self._hub = hub
         self._bank = bank
-        self._statistics = statistics
+        self._history = history
         self._metrics = metrics
         self._garbage = garbage
 
     def settle(self, record: Record, lease: Lease | None, span: Span) -> None:
         """Book, measure, trace and log a completion. `lease`: of the key that pays; `span`: of the request."""
+        now = int(clock.wall_time())
         try:
             self._hub.end(record.id)
         finally:  # whatever fails, the later steps are taken
             try:
-                self._bank.settle(settlement.usage(record, lease, int(clock.wall_time())), lease)
+                self._bank.settle(settlement.usage(record, lease, now), lease)
             finally:
                 try:
                     logs.write_ending(
                         _log, "completion ended", record.ending, lambda: settlement.log_fields(record, lease)
                     )
                 finally:
+                    self._history.on_record(record, lease.key_id if lease else None, now)
                     self._measure(record, span)
 
     def _measure(self, record: Record, span: Span) -> None:
-        self._statistics.on_record(record)
         span.end(lambda: settlement.traced(record))
         self._metrics.on_completion(settlement.completion(record))
         self._garbage.after_answer()

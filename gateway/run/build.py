@@ -212,7 +212,7 @@ def _incidents(endpoints: Mapping[str, Endpoint], before: Upstreams | None) -> I
     """The record of what happened to upstreams, which goes on across reloads; None at the start."""
     if before is None:
         return None
-    before.router.incidents.errors.keep(endpoints)
+    before.router.incidents.keep(endpoints)
     return before.router.incidents
 
 

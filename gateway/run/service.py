@@ -54,6 +54,7 @@ from gateway.run import descriptors
 from gateway.run.bookkeeping import Bookkeeping
 from gateway.run.discovery import Discovery
 from gateway.run.gc_policy import GarbagePolicy
+from gateway.run.history import History
 from gateway.run.listeners import Listeners
 from gateway.run.long_blocks import keep_long_blocks_apart
 from gateway.run.statistics import FEED, GatewayStatistics, StatisticsSources
@@ -121,14 +122,14 @@ class Service:
         self._capacity, self._refusals = Capacity(), Refusals()
         self._feeds: dict[str, assembly.ConfiguredFeed | BuiltInFeed] = {}
         self._started_at = int(clock.wall_time())
+        self._history = History(self._hub, self._refusals, lambda: self._in_force.router)
         self._statistics = self._build_statistics()
         self._metrics = Metrics(self._statistics.readings)
         self._fill_feeds(settings)
         self._reply_parts = self._build_reply_parts(seams.build_directory(self._hub))
         self._fast_way = seams.build_fast_way(self._reply_parts, settings.server.max_body_bytes)
         self._write_ledger: asyncio.Task[None] | None = None
-        app = self._build_app(seams.dialects)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = self._build_runner(seams.dialects)
 
     def _build_discovery(self) -> Discovery:
         return Discovery(
@@ -152,6 +153,7 @@ class Service:
             feeds=self._feeds,
             lag=self._lag,
             pace=self._upstreams.pace,
+            history=self._history,
             started_at=self._started_at,
         )
         return GatewayStatistics(sources)
@@ -159,7 +161,7 @@ class Service:
     def _build_reply_parts(self, directory: Directory) -> ReplyParts:
         """The parts that every answer of a completion uses."""
         in_force = self._in_force
-        bookkeeping = Bookkeeping(self._hub, self._bank, self._statistics, self._metrics, self._garbage)
+        bookkeeping = Bookkeeping(self._hub, self._bank, self._history, self._metrics, self._garbage)
         admission = Admission(self._capacity, self._build_gate(), self._bank, in_force)
         opening = OpeningParts(
             in_force=in_force,
@@ -191,7 +193,7 @@ class Service:
         in_force = self._in_force
         return Gate(self._keys, clock.wall_time, lambda: (in_force.config.server.allowed_hosts, in_force.cors))
 
-    def _build_app(self, dialects: Sequence[Dialect]) -> web.Application:
+    def _build_runner(self, dialects: Sequence[Dialect]) -> web.AppRunner:
         parts = AppParts(
             reply=self._reply_parts,
             dialects=dialects,
@@ -199,9 +201,10 @@ class Service:
             capacity=self._capacity,
             feeds=self._feeds,
             exposition=self._metrics.exposition,
+            reports=self._statistics,
             started_at=self._started_at,
         )
-        return build_app(parts)
+        return web.AppRunner(build_app(parts), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 
     @property
     def port(self) -> int:
@@ -247,6 +250,7 @@ class Service:
         self._write_ledger = self._tasks.start(self._bank.run(), "ledger")
         self._tasks.start(self._keys.run(), "keys")
         self._lag.start()
+        self._history.start()
         self._upstreams.pace.start()
         sys.setswitchinterval(SWITCH_SECONDS)
         keep_long_blocks_apart()
@@ -331,6 +335,7 @@ class Service:
         self._upstreams.close()
         self._upstreams.pace.stop()
         self._lag.stop()
+        self._history.stop()
         self._refusals.close()
         self._garbage.stop()
         await self._bank.close(LEDGER_SECONDS)

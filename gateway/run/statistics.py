@@ -6,7 +6,6 @@ and a Protocol for each of them in a lower package would say twice what they are
 
 import os
 import secrets
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from gateway import __version__, clock
 from gateway.access.bank import Bank
 from gateway.access.key_ring import KeyRing
-from gateway.completion.answer import Record
 from gateway.endings import Ending
 from gateway.feeds.built_in import BuiltInFeed
 from gateway.feeds.feed import Feed
@@ -22,10 +20,12 @@ from gateway.feeds.published import PublishedFeed
 from gateway.http.capacity import Capacity
 from gateway.http.in_force import InForce
 from gateway.http.refusals import Refusals
+from gateway.http.stream_search import listed
 from gateway.observe.loop_lag import LoopLag
-from gateway.observe.metrics import Distribution, Reading
+from gateway.observe.metrics import Reading
 from gateway.routing.catalog import Candidate
 from gateway.routing.health import Breaker
+from gateway.run.history import GAP_BOUNDS_MS, TTFT_BOUNDS_MS, History
 from gateway.stream.hub import Hub, HubStatistics
 from gateway.stream.stream import StreamStatistics
 from gateway.upstream.pace import Pace
@@ -33,10 +33,8 @@ from gateway.wire import json_text, sse
 
 FEED = "statistics"  # the name of the built-in feed
 SECONDS = 1.0  # the pause between two events of the built-in feed
-MAX_LISTED = 100  # an event lists this many streams at most, the running and the newest first
+MAX_LISTED = 50  # an event lists this many streams at most, the running and the newest first
 MAX_SHOWN = 300  # upstreams with one of their models each, which take 5 ms
-TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +50,15 @@ class StatisticsSources:
     feeds: Mapping[str, Feed]
     lag: LoopLag
     pace: Pace
+    history: History
     started_at: int  # Unix seconds
 
 
 class GatewayStatistics:
-    """The statistics: completions are counted as they end; everything else is read when a snapshot is made."""
+    """The statistics, which are read from their sources when a snapshot or a report (`StatisticsReports`) is made."""
 
     def __init__(self, sources: StatisticsSources) -> None:
         self._sources = sources
-        self._endings: Counter[Ending] = Counter()
-        self._ttft = Distribution(TTFT_BOUNDS_MS)
-        self._gaps = Distribution(GAP_BOUNDS_MS)
 
     def feed(self) -> BuiltInFeed:
         """The built-in feed of these statistics."""
@@ -70,21 +66,14 @@ class GatewayStatistics:
             FEED, self._frame, SECONDS, self._sources.in_force.config.stream, epoch=secrets.token_hex(6)
         )
 
-    def on_record(self, record: Record) -> None:
-        """Count a completion that has ended."""
-        self._endings[record.ending] += 1
-        if record.ttft_ms is not None:
-            self._ttft.add(record.ttft_ms)
-        if record.gap_p50_ms is not None:
-            self._gaps.add(record.gap_p50_ms)
-
     def snapshot(self) -> dict[str, Any]:
         """All statistics, as the dashboard and `rivergate top` read them."""
         sources, now = self._sources, clock.monotonic()
         hub = sources.hub.statistics()
         running = sources.hub.running()[::-1]
         ended = sources.hub.newest_ended(MAX_LISTED)
-        throttle = sources.in_force.router.throttle
+        history, router = sources.history, sources.in_force.router
+        endings, distributions = history.endings, history.distributions()
         return {
             "at": round(clock.wall_time(), 3),
             "version": __version__,
@@ -95,27 +84,58 @@ class GatewayStatistics:
             "open_fds": open_fds(),
             "connections": sources.capacity.connections,
             "ledger": {"failure": sources.bank.failure, "unwritten": sources.bank.statistics().unwritten},
-            "streams": {
-                "running": hub.running,
-                "kept": hub.kept,
-                "ended": hub.ended,
-                "endings": {ending.value: count for ending, count in self._endings.items()},
-            },
+            "streams": {"running": hub.running, "kept": hub.kept, "ended": hub.ended, "endings": dict(endings)},
+            "tokens": history.tokens(),
             "readers": sum(stream.subscribers for stream in sources.hub.open_streams()),
             "deliveries": hub.deliveries,
             "sends": hub.sends,
             "lagged_readers": hub.lagged_subscribers,
             "orphan_seconds": round(hub.orphan_seconds, 3),
-            "budget_misses": self._endings[Ending.TTFT_BUDGET_EXCEEDED],
-            "hedges": throttle.hedges,
-            "requests": throttle.requests,
+            "budget_misses": endings[Ending.TTFT_BUDGET_EXCEEDED],
+            "hedges": router.throttle.hedges,
+            "requests": router.throttle.requests,
             "refusals": sources.refusals.total,
-            "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": self._ttft.counts},
-            "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": self._gaps.counts},
-            "errors": sources.in_force.router.incidents.errors.as_json(),
+            "ttft_ms": {"bounds": TTFT_BOUNDS_MS, "counts": distributions["ttft_ms"].counts},
+            "gap_ms": {"bounds": GAP_BOUNDS_MS, "counts": distributions["gap_ms"].counts},
+            "ttft": history.last_minute(),
+            "point": history.newest(),
+            "failures": history.failures.count,
+            "breaker_changes": router.incidents.breakers.count,
+            "errors": router.incidents.errors.as_json(),
             "upstreams": [_upstream(candidate, now) for candidate in _most_used(self._shown())],
-            "list": [_listed(production.describe()) for production in (running + ended)[:MAX_LISTED]],
+            "list": [listed(production) for production in (running + ended)[:MAX_LISTED]],
         }
+
+    # --- the reports (`StatisticsReports`)
+
+    def history(self) -> dict[str, Any]:
+        """The timeline, and the changes of breakers."""
+        sources = self._sources
+        breakers = sources.in_force.router.incidents.breakers
+        return {
+            "at": round(clock.wall_time(), 3),
+            "started_at": sources.started_at,
+            **sources.history.as_json(),
+            "breaker_changes": {"count": breakers.count, "data": breakers.as_json()},
+        }
+
+    def failures(self, after: int, *, with_keys: bool) -> dict[str, Any]:
+        """The failed requests with a number above `after`. `with_keys`: also whose they were."""
+        failures = self._sources.history.failures
+        rows = failures.as_json(after, with_keys=with_keys)
+        for row in rows:
+            if with_keys:
+                row["key_name"] = self._name_of(row["key"])
+        return {"count": failures.count, "data": rows}
+
+    def hourly(self) -> dict[str, Any]:
+        """Requests, tokens and cost by hour, model and key."""
+        rows = self._sources.history.hourly()
+        for row in rows:
+            row["key_name"] = self._name_of(row["key"])
+        return {"since": self._sources.started_at, "data": rows}
+
+    # --- the metrics
 
     def readings(self) -> Iterator[Reading]:
         """All statistics, as Prometheus reads them at a scrape."""
@@ -218,6 +238,11 @@ class GatewayStatistics:
         """The candidates that are shown, in the order of the configuration."""
         return [candidate for candidate in self._sources.in_force.router.catalog.all() if candidate.is_shown]
 
+    def _name_of(self, key_id: str | None) -> str | None:
+        """The name of a key; None: there is no such key."""
+        account = None if key_id is None else self._sources.keys.account(key_id)
+        return None if account is None else account.key.name
+
     def _frame(self) -> bytes:
         return sse.frame(json_text.dumps_line(self.snapshot()))
 
@@ -271,14 +296,6 @@ def _labels(candidate: Candidate) -> tuple[str, str]:
 def _single(name: str, text: str, value: float, *, counts: bool = False) -> Reading:
     """The reading of a metric without labels."""
     return Reading(name, text, {(): float(value)}, counts=counts)
-
-
-def _listed(described: dict[str, Any]) -> dict[str, Any]:
-    """A stream as every key may see it: its prompt's size and its cost are for its owner only."""
-    listed, usage = dict(described), described["usage"]
-    del listed["cost_usd"]
-    listed["usage"] = usage and {"completion_tokens": usage["completion_tokens"], "estimated": usage["estimated"]}
-    return listed
 
 
 def _upstream(candidate: Candidate, now: float) -> dict[str, Any]:

@@ -23,6 +23,18 @@ class AnswerFacts(NamedTuple):
     attempts: Sequence[Mapping[str, Any]] = ()
 
 
+class AnswerProgress(NamedTuple):
+    """How far an answer has come; times in milliseconds. None: it has no first content yet.
+
+    `ttft_ms`: from the request to the first content; `upstream_ttft_ms`: from the start of the upstream's attempt.
+    """
+
+    tokens: int = 0
+    upstream: str | None = None
+    ttft_ms: float | None = None
+    upstream_ttft_ms: float | None = None
+
+
 class StreamFacts(NamedTuple):
     """What is told of a stream beside its counts. `created`: Unix seconds; `model`: as the client has named it.
 

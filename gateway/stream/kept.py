@@ -11,7 +11,7 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.stream.description import AnswerFacts, StreamFacts, answer_headers, describe
+from gateway.stream.description import AnswerFacts, AnswerProgress, StreamFacts, answer_headers, describe
 from gateway.stream.packed_log import Block, PackedLog, size_of
 from gateway.stream.production import Production
 from gateway.stream.stream import EndedStream, Stream, StreamStatistics
@@ -109,6 +109,11 @@ class KeptStream:
 
     def facts(self) -> StreamFacts:
         return self._facts
+
+    def progress(self) -> AnswerProgress:
+        answer = self._facts.answer
+        tokens = 0 if answer.usage is None else answer.usage["completion_tokens"]
+        return AnswerProgress(tokens, answer.upstream, answer.first_content_ms)
 
     def describe(self) -> dict[str, Any]:
         """What the stream was when it was kept, with the subscribers that have come since."""

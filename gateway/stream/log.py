@@ -9,6 +9,7 @@ from gateway.endings import Ending
 from gateway.wire import sse
 
 OWN_PREFIX = "rivergate."  # before the name of a control event that the source of a feed uses for its own events
+_NONE: frozenset[str] = frozenset()
 WINDOW = 512  # frames copied out of the log at a time: about what one piece holds, not the whole of a long log
 
 
@@ -16,12 +17,12 @@ class StreamLog:
     """Frames of one stream, in order."""
 
     __slots__ = (
+        "_foreign_names",
         "_held",
         "bytes",
         "ending",
         "epoch",
         "first_seq",
-        "foreign_names",
         "forgotten_bytes",
         "keepalive",
         "next_seq",
@@ -39,7 +40,6 @@ class StreamLog:
         self.bytes = 0  # the size of the frames that are held
         self.forgotten_bytes = 0  # the size of the frames that were trimmed
         self.ending: Ending | None = None
-        self.foreign_names: frozenset[str] = frozenset()  # names of control events that are also events of a source
         self._held: list[bytes] = []  # the frames that are held, oldest first
 
     def __len__(self) -> int:
@@ -67,9 +67,15 @@ class StreamLog:
         if self.ending is None:
             self.ending = ending
 
+    @property
+    def foreign_names(self) -> frozenset[str]:
+        """The names of control events that the source of the log uses for its own events."""
+        # Only the log of a feed has any, so that no completion pays for the attribute.
+        return getattr(self, "_foreign_names", _NONE)
+
     def avoid(self, name: str) -> None:
         """Give control events of this name another one from now on, since the source of the log uses it."""
-        self.foreign_names |= {name}
+        self._foreign_names = self.foreign_names | {name}
 
     def control(self, name: str, fields: dict[str, object]) -> bytes:
         """The frame of a control event of this log."""

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.stream.description import StreamFacts
+from gateway.stream.description import AnswerProgress, StreamFacts
 from gateway.stream.stream import Stream
 
 
@@ -54,6 +54,9 @@ class Production(Running, Protocol):
 
     def facts(self) -> StreamFacts:
         """What is told of it beside the counts of its stream."""
+
+    def progress(self) -> AnswerProgress:
+        """How far its answer has come."""
 
     def describe(self) -> dict[str, Any]:
         """The JSON object of `GET /v1/streams/{id}`, a new one for each call."""

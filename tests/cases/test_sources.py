@@ -1,4 +1,4 @@
-"""What SSE sources send, and what the subscriber of a feed gets of it: sources.toml. All feeds are of one gateway."""
+"""What SSE sources send, and what the subscriber of a feed gets of it. All feeds are of one gateway."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ from tests.kit.waiting import wait_for
 
 from .cases import cases
 
-CASES = cases("sources.toml")
+CASES = [*cases("sources.toml"), *cases("source_formats.toml")]
 LONG = {
     "{9MiB}": "x" * (9 << 20),
     "{9kB}": "y" * 9000,

@@ -5,7 +5,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from gateway.access.token_keys import load
 from gateway.access.viewer_token import ViewerToken
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import KEYS, configuration
+from tests.kit.dashboard_page import LIVE, SAID, choose, figure, opened, shown, tile, wait_for_said, wait_for_text
 from tests.kit.forwarder import Forwarder
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.http_client import call, fetch
@@ -23,8 +23,7 @@ from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.messages import speaking
 from tests.kit.streams import create
 from tests.kit.upstreams import Upstream
-
-from .conftest import PATIENCE_MS
+from tests.kit.waiting import wait_for
 
 pytestmark = pytest.mark.deep
 
@@ -39,24 +38,6 @@ HOSTILE_SHOWN = (
     "<script>window.hacked = 1</script> </pre> <img src=x onerror=window.hacked=2> {{7*7}} ${7*7} &lt;b&gt; "
     "␛[31mred [U+202E]gnp.exe [U+2066]isolated a[U+200B]b [U+200F]c ␀ ␇ end"
 )
-WATCH = "window.violations = []; addEventListener('securitypolicyviolation', one => violations.push(one.blockedURI));"
-LIVE = "() => document.getElementById('status').textContent === 'live'"
-CONTRAST = """
-selectors => selectors.map(selector => {
-    const rgb = color => color.match(/[\\d.]+/g).map(Number);
-    const light = color => {
-        const linear = one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
-        const [r, g, b] = rgb(color).map(one => linear(one / 255));
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const node = document.querySelector(selector);
-    const grounds = [];
-    for (let one = node; one; one = one.parentElement) grounds.push(getComputedStyle(one).backgroundColor);
-    const ground = grounds.find(one => rgb(one)[3] !== 0);
-    const [low, high] = [light(getComputedStyle(node).color), light(ground)].sort((a, b) => a - b);
-    return [selector, (high + 0.05) / (low + 0.05)];
-})
-"""
 
 
 @pytest.fixture(scope="module")
@@ -104,43 +85,6 @@ def token(mint: Callable[[int], str]) -> str:
     return mint(3600)
 
 
-@contextmanager
-def opened(browser: Any, port: int, path: str = "/dashboard", **options: Any) -> Iterator[Any]:
-    """The page in a context of its own; at the end, check that nothing broke the page's security policy."""
-    context = browser.new_context(**options)
-    context.add_init_script(WATCH)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    try:
-        page.goto(f"http://127.0.0.1:{port}{path}")
-        yield page
-        assert page.evaluate("() => violations") == []
-        assert errors == []
-    finally:
-        context.close()
-
-
-def choose(page: Any, stream: dict[str, Any]) -> Any:
-    """Choose this stream, so that the page reads its tokens; returns the row of the stream."""
-    row = page.locator("#streams tbody tr", has_text=stream["id"])
-    row.get_by_role("button").click()
-    return row
-
-
-def figure(page: Any, label: str) -> float:
-    return float(page.locator("#figures div", has_text=label).first.locator("dd").inner_text().replace(",", ""))
-
-
-def shown(page: Any) -> str:
-    return str(page.evaluate("() => document.getElementById('text').textContent"))
-
-
-def wait_for_text(page: Any, selector: str, wanted: str) -> None:
-    page.locator(selector, has_text=wanted).wait_for()
-
-
 def test_values_appear_and_move(browser: Any, gateway: Gateway) -> None:
     with opened(browser, gateway.port) as page:
         page.wait_for_function(LIVE)
@@ -155,10 +99,11 @@ def test_values_appear_and_move(browser: Any, gateway: Gateway) -> None:
             "cell => parseFloat(cell.textContent) > 5", arg=row.locator("[data-label='Tokens/s']").element_handle()
         )
         assert figure(page, "Requests") == before + 1
-        assert figure(page, "Running streams") == 1
+        assert tile(page, "Running streams") == "1"
+        assert float(tile(page, "Tokens a second")) > 5
         assert "streaming" in row.inner_text()
         assert "alpha" in page.locator("#upstreams").inner_text()
-        assert page.locator("#upstreams [data-label=Breaker]").inner_text() == "closed"
+        assert page.locator("#upstreams summary [data-label=Breaker]").inner_text() == "closed"
         row.locator("td", has_text="completed").wait_for()
         counted = (
             r"(1 completion{0}: within|[0-9,]{{2,}} completions{0}: half within|[2-9] completions{0}: half within) .*"
@@ -173,38 +118,113 @@ def test_values_appear_and_move(browser: Any, gateway: Gateway) -> None:
         assert "completed" in page.locator("#endings").inner_text()
 
 
-def test_the_last_errors_of_upstreams_are_shown_with_reason_count_and_time(browser: Any, gateway: Gateway) -> None:
+def test_failures_are_told_with_reason_attempts_request_and_time(browser: Any, gateway: Gateway) -> None:
     with opened(browser, gateway.port) as page:
         page.wait_for_function(LIVE)
         refused = figure(page, "Refused requests")
-        for _ in range(2):
-            assert fetch(gateway.port, body({"status": 507}, stream=True)).status == 502
-        row = page.locator("#errors tbody tr", has_text="HTTP 507")
-        page.wait_for_function(
-            "cell => cell.textContent === '2'", arg=row.locator("[data-label=Count]").element_handle()
-        )
-        assert row.locator("th").inner_text().split() == ["alpha", MODEL]
-        assert row.locator("[data-label=Error]").inner_text() == "upstream error (HTTP 507)"
-        assert row.locator("[data-label=Reason]").inner_text() == "HTTP 507"
-        assert row.locator("[data-label=Last]").inner_text().endswith(" s ago")
-        assert "failed attempt" in page.locator("#errors-about").inner_text()
+        answers = [fetch(gateway.port, body({"status": 507}, stream=True)) for _ in range(2)]
+        assert [answer.status for answer in answers] == [502, 502]
+        group = page.locator(".upstream")
+        group.locator("summary").click()
+        wait_for_text(page, ".upstream .told", "upstream error, HTTP 507")
+        assert re.search(r"2 times, last \d s ago: upstream error, HTTP 507 · openai/gpt-4o", group.inner_text())
+        row = page.locator("#failures li", has_text="alpha: HTTP 507").first
+        row.wait_for()
+        assert re.search(r"\d\d:\d\d:\d\d upstream error \(HTTP 502\) openai/gpt-4o · alpha", row.inner_text())
+        row.locator("summary").click()
+        opened_row = row.locator(".told").inner_text()
+        assert re.search(r"alpha, after [\d.]+ ms: upstream error \(HTTP 507\)", opened_row)
+        assert answers[1].headers["x-request-id"] in opened_row
+        page.wait_for_function("() => document.querySelector('.tile:nth-child(4) .figure').textContent !== '0'")
+        assert page.locator("#lanes .error").count() > 0
+        assert page.locator("#lanes-about").inner_text() == "Errors by upstream: alpha 2."
+        page.locator("#upstreams-troubled").check()
+        assert "1 with errors in the last ten minutes" in page.locator("#upstreams-about").inner_text()
+        assert group.is_visible()
+        page.locator("#failures-filter").fill(answers[0].headers["x-request-id"])
+        assert page.locator("#failures li:visible > details").count() == 1
         assert figure(page, "Refused requests") == refused + 2
+
+
+def test_a_page_that_opens_has_the_past_and_chooses_a_stream_by_itself(browser: Any, gateway: Gateway) -> None:
+    stream = create(gateway, ENDLESS)
+    points = "() => document.querySelectorAll('#plot .line')[1].getAttribute('d').length"
+    wait_for(lambda: first_tokens(gateway) > 0, "a point with the first token of a stream that runs on")
+    with opened(browser, gateway.port) as page:
+        page.wait_for_function("() => document.getElementById('text').textContent.length > 20")
+        assert stream["id"] in page.locator("#watched-about").inner_text()
+        assert json.loads(call(gateway, "GET", f"/v1/streams/{stream['id']}").body)["readers"] == 0
+        page.wait_for_function("() => document.querySelector('#tiles .bounds').textContent !== '10 min: none yet'")
+        assert page.locator("#ranges [aria-pressed=true]").inner_text() == "10 min"
+        wide = page.evaluate(points)
+        page.get_by_role("button", name="2 min").click()
+        assert page.locator("#timeline-about").inner_text().count(":") >= 4
+        page.locator("#plot").focus()
+        page.keyboard.press("End")
+        assert re.search(
+            r"\d\d:\d\d:\d\d: p50 .*, p95 .*, \d+ answers?, \d+ failures?$",
+            page.locator("#timeline-about").inner_text(),
+        )
+        page.keyboard.press("Escape")
+        assert wide >= 0
+        other = create(gateway, ENDLESS)
+        choose(page, other)
+        wait_for_text(page, "#watched-about", other["id"])
+        page.get_by_role("button", name="Follow the newest").click()
+        call(gateway, "DELETE", f"/v1/streams/{other['id']}")
+        wait_for_text(page, "#watched-about", stream["id"])
+    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
+
+
+def first_tokens(gateway: Gateway) -> int:
+    """How many first tokens of this upstream the timeline has."""
+    fine = json.loads(call(gateway, "GET", "/v1/statistics/history").body)["fine"]
+    return sum(fine["upstreams"]["alpha"]["answers"]) if fine["upstreams"] else 0
+
+
+def test_reasoning_and_calls_of_tools_stand_apart_from_the_text(browser: Any, gateway: Gateway) -> None:
+    with opened(browser, gateway.port) as page:
+        choose(page, create(gateway, {"ttft_ms": 5, "gap_ms": 1, "tokens": 8, "reasoning_tokens": 5}))
+        wait_for_text(page, "#watched-state", "completed")
+        kinds = "() => [...document.querySelectorAll('#text .said')].map(said => said.dataset.kind)"
+        page.wait_for_function(f"() => ({kinds})().join() === 'reasoning,text'")
+        assert page.locator("#text .label").all_inner_texts() == ["reasoning"]
+        choose(page, create(gateway, {"ttft_ms": 5, "gap_ms": 1, "tool_calls": 2}))
+        page.wait_for_function(f"() => ({kinds})().join() === 'tool,tool'")
+        assert all(label.startswith("tool call: ") for label in page.locator("#text .label").all_inner_texts())
+
+
+def test_whoever_scrolls_back_is_left_there_until_they_jump_to_live(browser: Any, gateway: Gateway) -> None:
+    with opened(browser, gateway.port) as page:
+        stream = create(gateway, {**ENDLESS, "text": "word " * 20_000})
+        choose(page, stream)
+        page.wait_for_function("() => document.getElementById('text').scrollTop > 200")
+        assert page.locator("#jump").is_hidden()
+        page.evaluate("() => { document.getElementById('text').scrollTop = 0; }")
+        page.locator("#jump").wait_for()
+        length = len(shown(page))
+        page.wait_for_function(f"length => ({SAID})().length > length", arg=length)
+        assert page.evaluate("() => document.getElementById('text').scrollTop") == 0
+        page.locator("#jump").click()
+        page.wait_for_function("() => document.getElementById('text').scrollTop > 200")
+        assert page.locator("#jump").is_hidden()
+    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
 def test_a_chosen_stream_is_read_as_its_tokens_arrive(browser: Any, gateway: Gateway) -> None:
     with opened(browser, gateway.port) as page:
         stream = create(gateway, SLOW)
         choose(page, stream)
-        page.wait_for_function("() => document.getElementById('text').textContent.length > 20")
+        page.wait_for_function("() => (document.getElementById('text').textContent.length) > 20")
         early = shown(page)
-        wait_for_text(page, "#watched-about", "ended: completed")
-        page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(300))
+        wait_for_text(page, "#watched-state", "completed")
+        wait_for_said(page, text(300))
         assert 20 < len(early) < len(text(300))
         assert text(300).startswith(early)
         other = create(gateway, QUICK)
         choose(page, other)
-        page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(8))
-        assert page.locator("[aria-pressed=true]").count() == 1
+        wait_for_said(page, text(8))
+        assert page.locator("#streams [aria-pressed=true]").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -227,8 +247,8 @@ def test_the_text_of_a_stream_of_any_dialect_is_shown(
             assert answer.status == 201
             stream = json.loads(answer.body)
             row = choose(page, stream)
-            wait_for_text(page, "#watched-about", "ended: completed")
-            page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(50))
+            wait_for_text(page, "#watched-state", "completed")
+            wait_for_said(page, text(50))
             assert row.locator("[data-label=Upstream] small").inner_text() == dialect
             assert json.loads(call(gateway, "GET", f"/v1/streams/{stream['id']}").body)["dialect"] == dialect
     finally:
@@ -241,14 +261,14 @@ def test_a_dropped_connection_is_shown_and_recovers_without_gap_or_duplicate(bro
         with opened(browser, forwarder.port) as page:
             stream = create(gateway, SLOW)
             choose(page, stream)
-            page.wait_for_function("() => document.getElementById('text').textContent.length > 20")
+            page.wait_for_function("() => (document.getElementById('text').textContent.length) > 20")
             forwarder.cut()
             wait_for_text(page, "#status", "reconnecting")
             assert page.locator("body.stale").count() == 1
             page.wait_for_function(LIVE)
             assert page.locator("body.stale").count() == 0
-            wait_for_text(page, "#watched-about", "ended: completed")
-            page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(300))
+            wait_for_text(page, "#watched-state", "completed")
+            wait_for_said(page, text(300))
     finally:
         forwarder.close()
 
@@ -256,8 +276,8 @@ def test_a_dropped_connection_is_shown_and_recovers_without_gap_or_duplicate(bro
 def test_what_a_completion_says_is_only_ever_text(browser: Any, gateway: Gateway) -> None:
     with opened(browser, gateway.port) as page:
         choose(page, create(gateway, {"ttft_ms": 5, "gap_ms": 1, "text": HOSTILE}))
-        page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=HOSTILE_SHOWN)
-        assert page.evaluate("() => document.getElementById('text').children.length") == 0
+        wait_for_said(page, HOSTILE_SHOWN)
+        assert page.evaluate("() => document.querySelector('#text .said').children.length") == 0
         assert page.evaluate("() => document.querySelectorAll('img, main script').length") == 0
         assert page.evaluate("() => window.hacked") is None
 
@@ -275,41 +295,11 @@ def test_of_a_long_stream_only_the_end_is_kept(browser: Any, gateway: Gateway) -
     with opened(browser, gateway.port) as page:
         said = " ".join(f"{number:09d}" for number in range(30_000))
         choose(page, create(gateway, {"ttft_ms": 5, "gap_ms": 0, "text": said}))
-        wait_for_text(page, "#watched-about", "ended: completed")
+        wait_for_text(page, "#watched-state", "completed")
         page.wait_for_function("() => document.getElementById('text').textContent.endsWith('000029999')")
         kept = shown(page)
         assert MAX_SHOWN * 0.9 < len(kept) <= MAX_SHOWN
         assert said.endswith(kept)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 800, 1280])
-def test_the_page_fits_and_can_be_read_at_every_width_in_both_schemes(
-    browser: Any, gateway: Gateway, width: int, scheme: str
-) -> None:
-    size = {"width": width, "height": 740}
-    with opened(browser, gateway.port, viewport=size, color_scheme=scheme) as page:
-        stream = create(gateway, {**ENDLESS, "text": "x" * 3000})
-        choose(page, stream)
-        page.wait_for_function("() => document.getElementById('text').textContent.length > 500")
-        widths = page.evaluate("() => [document.documentElement.scrollWidth, document.body.scrollWidth]")
-        assert max(widths) <= width
-        selectors = [
-            "#status",
-            "#about",
-            "dt",
-            "dd",
-            "#streams td",
-            "#streams small",
-            "#streams button",
-            "#text",
-            "h2",
-        ]
-        for selector, contrast in page.evaluate(CONTRAST, selectors):
-            assert contrast >= 4.5, selector
-        ground = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-        assert (ground == "rgb(245, 247, 249)") == (scheme == "light")
-    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")
 
 
 def test_the_focus_stays_while_values_change(browser: Any, gateway: Gateway) -> None:
@@ -354,7 +344,7 @@ def test_with_keys_but_no_token_the_page_asks_for_one_and_keeps_it_in_the_tab(
 ) -> None:
     with opened(browser, closed.port) as page:
         wait_for_text(page, "#status", "refused (401)")
-        page.get_by_label("Viewer token", exact=True).fill(token)
+        page.get_by_label("API key or viewer token").fill(token)
         page.get_by_role("button", name="Connect").click()
         page.wait_for_function(LIVE)
         assert "with API keys" in page.locator("#about").inner_text()
@@ -378,30 +368,52 @@ def test_when_the_token_expires_the_page_asks_for_another(
         page.wait_for_function(LIVE)
         wait_for_text(page, "#status", "refused (403)")
         wait_for_text(page, "#access-reason", "expired")
-        page.get_by_label("Viewer token", exact=True).fill(token)
+        page.get_by_label("API key or viewer token").fill(token)
         page.get_by_role("button", name="Connect").click()
         page.wait_for_function(LIVE)
 
 
-def test_a_token_for_something_else_is_refused(browser: Any, closed: Gateway, key: MadeKey) -> None:
+def test_a_token_of_one_stream_does_not_open_the_numbers(browser: Any, closed: Gateway, key: MadeKey) -> None:
     stream = create(closed, QUICK, Authorization=key.bearer)
     other = stream["viewer_url"].partition("token=")[2]
     with opened(browser, closed.port, f"/dashboard#token={other}") as page:
-        wait_for_text(page, "#status", "refused (403)")
-        wait_for_text(page, "#access-reason", "for another stream")
-        assert page.evaluate("() => sessionStorage.length") == 0
+        wait_for_text(page, "#status", "refused (401)")
+        wait_for_text(page, "#access-reason", "an API key is needed")
+        assert page.locator("#main").is_hidden()
 
 
 def test_a_stream_is_read_with_a_token_of_its_own(browser: Any, closed: Gateway, key: MadeKey, token: str) -> None:
     with opened(browser, closed.port, f"/dashboard#token={token}") as page:
         stream = create(closed, QUICK, Authorization=key.bearer)
         choose(page, stream)
-        wait_for_text(page, "#stream-access-reason", f"rivergate token {stream['id']}")
-        field = page.get_by_label("Viewer token of this stream")
-        field.fill(token)
-        field.press("Enter")
-        wait_for_text(page, "#stream-access-reason", "Refused")
+        wait_for_text(page, "#watched-reason", f"rivergate token {stream['id']}")
+        page.get_by_role("button", name="Key or token").click()
+        field = page.get_by_label("API key or viewer token")
         field.fill(stream["viewer_url"].partition("token=")[2])
         field.press("Enter")
-        wait_for_text(page, "#watched-about", "ended: completed")
-        page.wait_for_function("wanted => document.getElementById('text').textContent === wanted", arg=text(8))
+        wait_for_text(page, "#watched-state", "completed")
+        wait_for_said(page, text(8))
+        assert page.locator("#status").inner_text() == "live"
+
+
+def test_an_api_key_shows_the_numbers_and_the_text_of_its_own_streams(
+    browser: Any, closed: Gateway, keyring: Keyring, key: MadeKey
+) -> None:
+    other = keyring.create()
+    with opened(browser, closed.port) as page:
+        wait_for_text(page, "#status", "refused (401)")
+        stream = create(closed, SLOW, Authorization=key.bearer)
+        foreign = create(closed, SLOW, Authorization=other.bearer)
+        page.get_by_label("API key or viewer token").fill(key.secret)
+        page.get_by_role("button", name="Connect").click()
+        page.wait_for_function(LIVE)
+        wait_for_text(page, "#watched-about", stream["id"])
+        page.wait_for_function("() => document.getElementById('text').textContent.length > 20")
+        assert page.locator("#usage-section").is_hidden()
+        choose(page, foreign)
+        wait_for_text(page, "#watched-reason", "for its owner")
+        assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
+        page.get_by_role("button", name="Key or token").click()
+        page.get_by_role("button", name="Forget all").click()
+        wait_for_text(page, "#status", "refused (401)")
+        assert page.evaluate("() => sessionStorage.length") == 0

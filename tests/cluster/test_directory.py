@@ -10,7 +10,7 @@ from gateway.cluster.local_directory import LocalDirectory
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError, ServiceUnavailable
-from gateway.stream.description import AnswerFacts, StreamFacts
+from gateway.stream.description import AnswerFacts, AnswerProgress, StreamFacts
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 
@@ -32,6 +32,9 @@ class Talk:
 
     def headers(self) -> dict[str, str]:
         return {}
+
+    def progress(self) -> AnswerProgress:
+        return AnswerProgress()
 
     def facts(self) -> StreamFacts:
         return StreamFacts(1, "m", "chat", AnswerFacts())

@@ -31,6 +31,7 @@ from gateway.observe.trace import NoTracing, Span
 from gateway.run.bookkeeping import Bookkeeping
 from gateway.run.build import Upstreams, build_upstreams
 from gateway.run.gc_policy import GarbagePolicy
+from gateway.run.history import History
 from gateway.run.statistics import GatewayStatistics, StatisticsSources
 from gateway.simulate import Provider, Script
 from gateway.stream.answer_ids import AnswerIds
@@ -69,22 +70,24 @@ class House:
         self._upstreams = upstreams
         self._keys, self._key_id = keys, key_id
         in_force = InForce(upstreams.settings, upstreams.router, [])
-        capacity = Capacity()
+        capacity, refusals = Capacity(), Refusals()
+        history = History(self.hub, refusals, lambda: in_force.router)
         sources = StatisticsSources(
             in_force=in_force,
             hub=self.hub,
             keys=keys,
             bank=self.bank,
             capacity=capacity,
-            refusals=Refusals(),
+            refusals=refusals,
             feeds={},
             lag=LoopLag(),
             pace=upstreams.pace,
+            history=history,
             started_at=0,
         )
         self.statistics = statistics = GatewayStatistics(sources)
         garbage = GarbagePolicy(lambda: False)
-        self._bookkeeping = Bookkeeping(self.hub, self.bank, statistics, Metrics(statistics.readings), garbage)
+        self._bookkeeping = Bookkeeping(self.hub, self.bank, history, Metrics(statistics.readings), garbage)
         self._parts = OpeningParts(
             in_force=in_force,
             admission=Admission(capacity, Gate(keys, lambda: 0.0), self.bank, in_force),

@@ -7,7 +7,9 @@ from auriko.models.common import Usage as StrictUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.usage import Usage, cost_usd, estimate
+from gateway.config import ModelSettings
+from gateway.dialects.prices import prices_of
+from gateway.dialects.usage import Usage, estimate
 
 REPORTED = {
     "prompt_tokens": 10,
@@ -15,6 +17,11 @@ REPORTED = {
     "total_tokens": 14,
     "prompt_tokens_details": {"cached_tokens": 8},
 }
+
+
+def cost_usd(usage: Usage, given: Decimal | None, output: Decimal | None) -> Decimal | None:
+    prices = prices_of(ModelSettings(id="m", input_usd_per_mtok=given, output_usd_per_mtok=output))
+    return None if prices is None else prices.cost_usd(usage)
 
 
 def test_the_object_of_the_upstream_keeps_its_details() -> None:

@@ -20,6 +20,7 @@ from gateway.endings import Ending
 from gateway.http.stream_pages import MAX_PAGE, read_page
 from gateway.http.turns import Turns
 from gateway.run.gc_policy import GarbagePolicy
+from gateway.run.statistics import MAX_LISTED
 from gateway.stream.position import start_of
 from gateway.stream.view import Framing
 from tests.completion.house import House, street
@@ -138,7 +139,7 @@ async def list_for_a_stranger_ten_times_at_once(archive: Archive) -> None:
 
 
 async def read_statistics(archive: Archive) -> None:
-    assert len(archive.house.statistics.snapshot()["list"]) == MAX_PAGE
+    assert len(archive.house.statistics.snapshot()["list"]) == MAX_LISTED
     assert len(list(archive.house.statistics.readings())) > 10
     assert archive.hub.statistics().kept == MANY
 

@@ -16,7 +16,8 @@ from tests.kit.keyring import TOKEN_COST, Keyring, MadeKey
 from tests.kit.upstreams import Upstream
 
 PAIR = "pair"  # two upstreams serve it
-LIMITS = "[ttft]\nhedge_after = 200\nhedge_max_share = 1\n[stream]\nidle_timeout_ms = 300\n"
+LIMITS = "[stream]\nidle_timeout_ms = 300\n"
+HEDGED = "[ttft]\nhedge_after = 100\nhedge_max_share = 1\n"
 ASKED: dict[str, dict[str, Any]] = {
     "responses": {"input": PROMPT},
     "messages": {"messages": [{"role": "user", "content": PROMPT}]},
@@ -31,9 +32,9 @@ class Stage:
 
     gateway: LocalGateway
 
-    def __init__(self, folder: Path, frail: Upstream, alpha: Upstream) -> None:
+    def __init__(self, folder: Path, frail: Upstream, alpha: Upstream, sections: str) -> None:
         self.alpha = alpha
-        self.keyring = Keyring(folder, [(frail, [PAIR]), (alpha, [MODEL, PAIR])], LIMITS)
+        self.keyring = Keyring(folder, [(frail, [PAIR]), (alpha, [MODEL, PAIR])], sections)
         self.key = self.keyring.create("rich")
 
     def post(self, dialect: str, simulate: object = None, key: MadeKey | None = None, **more: Any) -> Answer:
@@ -49,7 +50,17 @@ class Stage:
 def stage(
     logs: Path, tmp_path_factory: pytest.TempPathFactory, frail_all_session: Upstream, alpha: Upstream
 ) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("promises"), frail_all_session, alpha)
+    stage = Stage(tmp_path_factory.mktemp("promises"), frail_all_session, alpha, LIMITS)
+    with stage.keyring.serving(logs) as stage.gateway:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def hedging(
+    logs: Path, tmp_path_factory: pytest.TempPathFactory, frail_all_session: Upstream, alpha: Upstream
+) -> Iterator[Stage]:
+    """A gateway that asks a second upstream when the first one is silent."""
+    stage = Stage(tmp_path_factory.mktemp("hedging"), frail_all_session, alpha, HEDGED)
     with stage.keyring.serving(logs) as stage.gateway:
         yield stage
 
@@ -163,10 +174,10 @@ def test_an_answer_costs_what_its_usage_says(stage: Stage, dialect: str, streame
 
 
 @pytest.mark.parametrize("dialect", ASKED)
-def test_a_hedge_that_wins_is_all_that_the_client_hears_of(stage: Stage, frail: Upstream, dialect: str) -> None:
+def test_a_hedge_that_wins_is_all_that_the_client_hears_of(hedging: Stage, frail: Upstream, dialect: str) -> None:
     frail.follow(ttft_ms=30_000, seed=7)
     before = frail.statistics()
-    answer = stage.post(dialect, model=PAIR)
+    answer = hedging.post(dialect, model=PAIR)
     told = events(answer)
     kinds = [event.get("type", event.get("object")) for event in told]
     assert (answer.headers["x-upstream"], answer.headers["x-attempts"]) == ("alpha", "2")

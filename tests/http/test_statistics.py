@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,13 @@ def test_any_key_may_read_the_feed_and_an_id_in_it_is_of_no_use_to_another_key(
             reader.events(3)
             with Subscriber(gateway.port, PATH, Authorization=stranger.bearer) as subscriber:
                 [event] = subscriber.events(1)
+        for path in ("history", "failures", "streams"):
+            assert call(gateway, "GET", f"/v1/statistics/{path}").status == 401
+            assert call(gateway, "GET", f"/v1/statistics/{path}?{of_the_stream}").status == 403
+            assert call(gateway, "GET", f"/v1/statistics/{path}", Authorization=stranger.bearer).status == 200
+        history = json.loads(call(gateway, "GET", "/v1/statistics/history", Authorization=stranger.bearer).body)
+        assert history["sees"] == "its own"
+        assert call(gateway, "GET", "/v1/statistics/usage", Authorization=stranger.bearer).status == 403
         [listed] = event.json["list"]
         assert listed["id"] == stream["id"]
         assert set(listed["usage"]) == {"completion_tokens", "estimated"}
@@ -147,3 +155,74 @@ def test_any_key_may_read_the_feed_and_an_id_in_it_is_of_no_use_to_another_key(
         assert call(gateway, "DELETE", path, Authorization=owner.bearer).status == 200
     finally:
         gateway.close()
+
+
+def told(gateway: Gateway, path: str) -> Any:
+    return json.loads(call(gateway, "GET", f"/v1/statistics/{path}").body)
+
+
+def test_a_page_that_opens_gets_failures_and_breakers_with_reasons_and_attempts(
+    tmp_path: Path, alpha: Upstream
+) -> None:
+    sections = f'[storage]\npath = "{tmp_path}/s.db"\n[routing]\nbreaker_failures = 2\n'
+    gateway = LocalGateway(tmp_path, configuration([(alpha, [MODEL])], sections), KEYS)
+    try:
+        fetch(gateway.port, body({"tokens": 5}, stream=True))
+        answers = [fetch(gateway.port, body({"status": 507}, stream=True)) for _ in range(3)]
+        assert [answer.status for answer in answers] == [502, 502, 503]
+        failures = told(gateway, "failures")
+        refused, second, first = failures["data"]
+        assert (refused["outcome"], refused["status"], refused["stream"]) == ("no_provider_available", 503, None)
+        assert (first["outcome"], first["status"], first["model"]) == ("upstream_error", 502, MODEL)
+        assert first["request_id"] == answers[0].headers["x-request-id"]
+        [attempt] = first["attempts"]
+        assert (attempt["upstream"], attempt["status"], attempt["reason"]) == ("alpha", 507, "HTTP 507")
+        assert told(gateway, f"failures?after={second['number']}")["data"] == [refused]
+        history = told(gateway, "history")
+        [change] = history["breaker_changes"]["data"]
+        assert (change["upstream"], change["to"], change["cause"]) == ("alpha", "open", "failures in a row")
+        assert change["reason"] == "HTTP 507"
+        assert history["sees"] == "everybody's"
+        with Subscriber(gateway.port, PATH) as subscriber:
+            fields = subscriber.events(1)[0].json
+        assert (fields["failures"], fields["breaker_changes"]) == (failures["count"], 1)
+        assert fields["tokens"] == 5
+        [used] = told(gateway, "usage")["data"][-1:]
+        assert (used["model"], used["key"], used["requests"], used["completion_tokens"]) == (MODEL, None, 3, 5)
+        assert PROMPT not in json.dumps([failures, history, used])
+        for wrong in ("failures?after=x", "streams?sort=cost", "streams?state=x", "streams?offset=-1"):
+            assert call(gateway, "GET", f"/v1/statistics/{wrong}").status == 400
+    finally:
+        gateway.close()
+
+
+def test_streams_are_found_sorted_and_paged(gateway: Gateway) -> None:
+    long = create(gateway, {"ttft_ms": 5, "gap_ms": 0, "tokens": 30})
+    short = [create(gateway, {"ttft_ms": 5, "gap_ms": 0, "tokens": 3 + number}) for number in range(2)]
+    running = create(gateway, ENDLESS)
+    wait_for(lambda: told(gateway, "history") and told_running(gateway) == 1, "the end of the short streams")
+    found = told(gateway, "streams?sort=-tokens&state=ended")
+    assert (found["found"], found["searched"]) == (3, 4)
+    assert [row["id"] for row in found["data"]] == [long["id"], short[1]["id"], short[0]["id"]]
+    assert [row["id"] for row in told(gateway, "streams?sort=tokens&state=ended&limit=1&offset=1")["data"]] == [
+        short[1]["id"]
+    ]
+    assert [row["id"] for row in told(gateway, "streams?state=running")["data"]] == [running["id"]]
+    assert told(gateway, "streams?state=failed")["found"] == 0
+    assert told(gateway, f"streams?search={short[0]['id'].upper()}")["found"] == 1
+    call(gateway, "DELETE", f"/v1/streams/{running['id']}")
+
+
+def told_running(gateway: Gateway) -> int:
+    page = json.loads(call(gateway, "GET", "/v1/streams?limit=100").body)
+    return sum(stream["ending"] is None for stream in page["data"])
+
+
+def test_whoever_only_looks_on_does_not_count_as_a_reader(gateway: Gateway) -> None:
+    stream = create(gateway, ENDLESS)
+    path = stream["events_url"]
+    with Subscriber(gateway.port, f"{path}?audience=no") as onlooker, Subscriber(gateway.port, path) as reader:
+        assert [event.data for event in onlooker.events(3)] == [event.data for event in reader.events(3)]
+        assert json.loads(call(gateway, "GET", f"/v1/streams/{stream['id']}").body)["readers"] == 1
+    assert call(gateway, "GET", f"{path}?audience=maybe").status == 400
+    call(gateway, "DELETE", f"/v1/streams/{stream['id']}")

@@ -19,6 +19,11 @@ NOWHERE = "http://127.0.0.1:9"  # the proxy for whatever a program asks of other
 
 def installed_agent(package: str, version: str, program: str) -> Path:
     """The path of a program in this version of its package; the test is skipped if it cannot be installed."""
+    return installed_package(package, version) / ".bin" / program
+
+
+def installed_package(package: str, version: str) -> Path:
+    """The folder `node_modules` with this version of a package; the test is skipped if it cannot be installed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed")
     content = json.dumps({"private": True, "dependencies": {package: version}}).encode()
@@ -29,7 +34,7 @@ def installed_agent(package: str, version: str, program: str) -> Path:
         if not (folder / "installed").exists():
             (folder / "package.json").write_bytes(content)
             _install(folder)
-    return folder / "node_modules" / ".bin" / program
+    return folder / "node_modules"
 
 
 def begin_session(command: list[str], folder: Path, **environment: str) -> "subprocess.Popen[str]":

@@ -96,7 +96,7 @@ def test_the_last_errors_of_upstreams_are_shown(run: Run, gateway: Gateway, colu
     assert fetch(gateway.port, body({"status": 507}, stream=True)).status == 502
     command = run("top", "--once", "--url", address(gateway), environment={"COLUMNS": str(columns)})
     assert command.wait() == 0
-    [row] = [line for line in command.output().splitlines() if "HTTP 507" in line]
+    [row] = [line for line in command.output().splitlines() if " 507   HTTP 507 " in line]
     assert row.startswith("alpha")
     assert "upstream error" in row
     assert re.search(r" 507 +HTTP 507 +\d+ +\d+ s$", row.rstrip())
@@ -160,10 +160,24 @@ def test_top_repeats_neither_its_token_nor_a_password(run: Run, answer: bytes) -
     assert [secret for secret in ("word-1234", "rgv_") if secret in line] == []
 
 
-def test_with_keys_top_wants_a_token_and_says_how_to_mint_it(run: Run, closed: tuple[Gateway, Keyring]) -> None:
+def test_an_api_key_is_enough(run: Run, closed: tuple[Gateway, Keyring]) -> None:
+    gateway, keyring = closed
+    key = keyring.create()
+    command = run("top", "--once", "--url", address(gateway), environment={"RIVERGATE_API_KEY": key.secret})
+    assert command.wait() == 0
+    assert "with API keys" in command.output()
+    line = refusal(run("top", "--once", "--url", address(gateway), "--key", "rg_wrong"))
+    assert "401" in line
+    assert "rg_wrong" not in line
+
+
+def test_with_keys_top_wants_a_key_or_a_token_and_says_how_to_mint_it(
+    run: Run, closed: tuple[Gateway, Keyring]
+) -> None:
     gateway, _ = closed
     line = refusal(run("top", "--once", "--url", address(gateway)))
     assert "401" in line
+    assert "RIVERGATE_API_KEY" in line
     assert "rivergate token feed:statistics" in line
 
 

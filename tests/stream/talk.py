@@ -6,7 +6,7 @@ from typing import Any
 from gateway.config import StreamSettings
 from gateway.endings import Ending
 from gateway.errors import RivergateError
-from gateway.stream.description import AnswerFacts, StreamFacts, answer_headers, describe
+from gateway.stream.description import AnswerFacts, AnswerProgress, StreamFacts, answer_headers, describe
 from gateway.stream.hub import Hub
 from gateway.stream.stream import Stream
 
@@ -34,6 +34,9 @@ class Talk:
     def describe(self) -> dict[str, Any]:
         state = "streaming" if self.stream.ending is None else "ended"
         return describe(self.id, state, self.stream.statistics(), self.facts())
+
+    def progress(self) -> AnswerProgress:
+        return AnswerProgress()
 
     def facts(self) -> StreamFacts:
         return StreamFacts(1, "m", "chat", AnswerFacts("alpha"))

@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.dialects.chat.repair import COMPLETION_OBJECT
 from gateway.dialects.chat.shapes import JOINED_EVENT
-from gateway.dialects.choices.joining import MEMBERS_OF_CHOICE, PLAIN, ChoicesJoiner, Steps
+from gateway.dialects.choices.joining import MEMBERS_OF_CHOICE, ChoicesJoiner
+from gateway.dialects.event_joining import PLAIN, Steps
 from gateway.wire.json_pieces import Elements, Members
 
 _CALLS_OF_STEP = 100  # fragments of tool calls: 2 ms

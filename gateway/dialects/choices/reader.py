@@ -20,12 +20,11 @@ from gateway.dialects.choices.odd_events import REPORTED, loads_with_nulls, read
 from gateway.dialects.choices.usage_places import OTHER_PLACES, SeenUsage, has_inner_usage
 from gateway.dialects.dialect import AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample
-from gateway.dialects.long_event import LongEvent, TooManyLines
+from gateway.dialects.long_event import LongEvent, TooMuch
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
-from gateway.wire.json_abridged import Shape, TooManyEntries
-from gateway.wire.json_outline import TooDeep
+from gateway.wire.json_abridged import Shape
 
 MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event loop for over 20 ms
 MAX_LINES = 20_000  # lines of one event; a whole answer that is printed prettily has fewer
@@ -165,10 +164,8 @@ class ChoicesReader(ABC, Generic[Shared]):
         event = LongEvent(block, self.looks_at, MAX_LINES, json_text.dumps(self._kept) if self._kept else b"")
         try:
             short = yield from event.shortened()
-        except TooManyLines:
-            return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
-        except (TooManyEntries, TooDeep) as problem:
-            return Meaning(error=f"the upstream sent an event that cannot be read: {problem}")
+        except TooMuch as problem:
+            return Meaning(error=str(problem))
         except ValueError:
             return self.read(event.beginning())
         yield

@@ -6,9 +6,10 @@ dialects/choices/joining.py makes it.
 
 from typing import Any
 
-from gateway.dialects.choices.joining import MEMBERS_OF_CHOICE, PLAIN, ChoicesJoiner, Steps
+from gateway.dialects.choices.joining import MEMBERS_OF_CHOICE, ChoicesJoiner
 from gateway.dialects.completions.repair import OBJECT, TEXTS
 from gateway.dialects.completions.shapes import JOINED_EVENT
+from gateway.dialects.event_joining import PLAIN, Steps
 from gateway.wire.json_pieces import Elements, Members, Text
 
 

@@ -4,69 +4,37 @@ In: frames as the reader of the dialect gives them, repaired. Out: the document 
 invariant: what events hold is kept as JSON, not as values, so that it takes no more memory than the events did.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from gateway.dialects.dialect import AnswerReport
+from gateway.dialects.event_joining import AT_ONCE, MEMBERS_OF_STEP, PLAIN, EventJoiner, JoinedAnswer, Steps
 from gateway.dialects.messages.shapes import JOINED_EVENT
 from gateway.dialects.messages.told_usage import as_told
 from gateway.dialects.usage import Usage
 from gateway.wire import json_text
-from gateway.wire.json_abridged import Abridger
-from gateway.wire.json_pieces import Elements, JoinedText, LongText, Members, PieceWriter, Text
+from gateway.wire.json_pieces import Elements, Members, Text
 
-MAX_MEMBERS = 100_000  # of the message and of all its blocks
 MAX_INPUT_BYTES = 1 << 20  # of the input of one tool, which is read in one step: 10 ms
 MAX_INPUT_VALUES = 60_000  # JSON values of one input
-_AT_ONCE = 1 << 18  # bytes of events from which a document is written in one step: 3 ms
-_MEMBERS_OF_STEP = 1000  # 4 ms
 _WHOLE = frozenset({"signature", "type"})  # strings of a delta that come at once
 _INPUT_DELTA = b'"input_json_delta"'
 _KIND_BYTES = 512  # of a frame, in which the type of its delta stands
-_PLAIN = PieceWriter()
-
-Steps = Iterator[None]
 
 
-class JoinedMessage:
-    """The whole message, and the usage as the reader of its events tells it."""
-
-    __slots__ = ("_is_short", "_message", "_usage")
-
-    def __init__(self, message: Members, usage: Callable[[int], Usage], *, is_short: bool) -> None:
-        self._message = message
-        self._usage = usage
-        self._is_short = is_short
-
-    def usage(self, prompt_tokens: int) -> Usage:
-        return self._usage(prompt_tokens)
-
-    def encode(self, report: AnswerReport) -> bytes | LongText:
-        counts: Members = {name: _PLAIN.write(count) for name, count in as_told(report.usage).items()}
-        told = self._message.get("usage")
-        text = JoinedText(self._message | {"usage": counts | told if isinstance(told, dict) else counts})
-        return bytes(text) if self._is_short else text
-
-
-class MessagesJoiner:
+class MessagesJoiner(EventJoiner):
     """Joins the events of one message. Texts are collected in pieces, which are never joined here."""
 
-    __slots__ = ("_blocks", "_count", "_inputs", "_message", "_size", "_usage", "_writer")
+    __slots__ = ("_blocks", "_inputs", "_message", "_usage")
+
+    grows = JOINED_EVENT
 
     def __init__(self) -> None:
+        super().__init__()
         self._message: Members = {}
         self._usage: Members = {}
         self._blocks: dict[int, Members] = {}  # by their indexes
         self._inputs: dict[int, bytearray] = {}  # the inputs of tools, which come in pieces of a JSON text
-        self._count = 0  # of members
-        self._size = 0  # of all frames
-        self._writer = _PLAIN  # of the event that is being added
-
-    def add(self, frame: bytes) -> None:
-        """Add the next frame. Raises `ValueError` if it is too much, or does not fit to those before."""
-        self._size += len(frame)
-        for _ in self._add(json_text.loads(frame[_data_at(frame) :])):
-            pass
 
     def add_in_steps(self, frame: bytes) -> Steps:
         """Add the next frame, a long one: the pieces of its event are filled when they are written."""
@@ -76,20 +44,18 @@ class MessagesJoiner:
             yield
             self.add(frame)
             return
-        self._size += len(frame)
-        abridger = Abridger(frame, JOINED_EVENT, _data_at(frame), len(frame) - len(b"\n\n"))
-        yield from abridger.steps()
-        abridged = abridger.abridged()
-        yield
-        self._writer = PieceWriter(abridged)
-        yield from self._add(json_text.loads(abridged.text))
-        self._writer = _PLAIN
+        yield from super().add_in_steps(frame)
 
-    def document(self, usage: Callable[[int], Usage]) -> JoinedMessage:
+    def document(self, usage: Callable[[int], Usage]) -> JoinedAnswer:
         """The message; nothing is added after that."""
         content = Elements(self._blocks[index] for index in sorted(self._blocks))
-        message: Members = {**self._message, "content": content, "usage": self._usage}
-        return JoinedMessage(message, usage, is_short=self._size <= _AT_ONCE)
+        message: Members = {**self._message, "content": content}
+
+        def complete(report: AnswerReport) -> Members:
+            counts: Members = {name: PLAIN.write(count) for name, count in as_told(report.usage).items()}
+            return {**message, "usage": counts | self._usage}
+
+        return JoinedAnswer(complete, usage, is_short=self._size <= AT_ONCE)
 
     def _add(self, event: dict[str, Any]) -> Steps:
         match event["type"]:
@@ -142,44 +108,26 @@ class MessagesJoiner:
             return
         if json_text.holds_more_than(text, MAX_INPUT_VALUES):
             raise ValueError(f"the input of a tool has more than {MAX_INPUT_VALUES} values")
-        self._put(self._blocks[index], "input", _PLAIN.write(json_text.loads(text)))
+        self._put(self._blocks[index], "input", PLAIN.write(json_text.loads(text)))
 
     def _merge(self, whole: Members, part: dict[str, Any], *, grows: bool = False) -> Steps:
         """Put the members of a part into what has come before; `grows`: its texts are added to the earlier ones."""
         for number, (name, value) in enumerate(part.items(), 1):
-            if number % _MEMBERS_OF_STEP == 0:
+            if number % MEMBERS_OF_STEP == 0:
                 yield
             known = whole.get(name)
-            if self._writer.is_left_out(name):
-                whole[len(whole)] = self._writer.write_inner({name: value})
-                self._count_more(1)
-            elif isinstance(value, str) and name not in _WHOLE:
+            if isinstance(value, str) and name not in _WHOLE and not self._writer.is_left_out(name):
                 if not (grows and isinstance(known, Text)):
                     known = Text()
                     self._put(whole, name, known)
                 known.append(self._writer.write_inner(value))
             elif value is not None or name not in whole:
-                self._put(whole, name, self._writer.write(value))
+                self._set(whole, name, value)
 
     def _merge_usage(self, usage: Any) -> Steps:
         """Take the counts of a usage object, which are cumulative."""
         if isinstance(usage, dict):
             yield from self._merge(self._usage, {name: value for name, value in usage.items() if value is not None})
-
-    def _put(self, whole: Members, name: str, node: Any) -> None:
-        if name not in whole:
-            self._count_more(1)
-        whole[name] = node
-
-    def _count_more(self, members: int) -> None:
-        self._count += members
-        if self._count > MAX_MEMBERS:
-            raise ValueError(f"more than {MAX_MEMBERS} members")
-
-
-def _data_at(frame: bytes) -> int:
-    """Where the JSON of a frame begins, behind its name."""
-    return frame.index(b"\ndata: ") + len(b"\ndata: ")
 
 
 def _index_of(event: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory, Counts, LearnedShape, Sample
-from gateway.dialects.long_event import LongEvent, TooManyLines
+from gateway.dialects.long_event import LongEvent, TooMuch
 from gateway.dialects.messages import errors, frames
 from gateway.dialects.messages.repair import (
     TEXTS,
@@ -28,8 +28,6 @@ from gateway.dialects.messages.told_usage import ToldUsage
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text, sse
-from gateway.wire.json_abridged import TooManyEntries
-from gateway.wire.json_outline import TooDeep
 
 MAX_EVENT_VALUES = 60_000  # JSON values of one event: more would take the event loop for over 20 ms
 MAX_LINES = 20_000  # lines of one event
@@ -157,10 +155,8 @@ class MessagesReader:
         event = LongEvent(block, EVENT, MAX_LINES)
         try:
             short = yield from event.shortened()
-        except TooManyLines:
-            return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
-        except (TooManyEntries, TooDeep) as problem:
-            return Meaning(error=f"the upstream sent an event that cannot be read: {problem}")
+        except TooMuch as problem:
+            return Meaning(error=str(problem))
         except ValueError:
             return self.read(event.beginning())
         yield
@@ -272,7 +268,7 @@ class MessagesReader:
         size = block_bytes(block)
         if size:
             self._add(size)
-        return Meaning(event.frame(changed=changed), content=size > 0 or not is_empty_block(block))
+        return Meaning(event.frame(changed=changed), content=not is_empty_block(block))
 
     def _read_delta(self, event: _MessageEvent) -> Meaning:
         delta = event.payload.get("delta")

@@ -63,7 +63,7 @@ def repair_block(block: dict[str, Any]) -> bool:
 
 def is_empty_block(block: Mapping[str, Any]) -> bool:
     """Whether a block that has begun is one of which all content comes later."""
-    return block.get("type") in ("text", "thinking")
+    return block.get("type") in ("text", "thinking") and not any(block.get(name) for name in TEXTS)
 
 
 def delta_bytes(delta: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.dialects.dialect import AnswerIdentity, AnswerReport, Meaning, UpstreamMessage
 from gateway.dialects.learned_shape import AnswerMemory, Counts, Sample
-from gateway.dialects.long_event import LongEvent, TooManyLines
+from gateway.dialects.long_event import LongEvent, TooMuch
 from gateway.dialects.numbered_shape import NumberedShape
 from gateway.dialects.reported_usage import ReportedUsage, read_usage
 from gateway.dialects.responses import closing, events
@@ -29,8 +29,6 @@ from gateway.dialects.responses.texts import item_bytes, output_bytes, text_byte
 from gateway.dialects.usage import Usage, estimate
 from gateway.errors import RivergateError
 from gateway.wire import json_text
-from gateway.wire.json_abridged import TooManyEntries
-from gateway.wire.json_outline import TooDeep
 
 MAX_LINES = 20_000  # lines of one event; one that is printed prettily has fewer
 MAX_SAMPLE_BYTES = 16384  # a larger event is no token, and teaches no shape
@@ -123,10 +121,8 @@ class ResponsesReader:
         event = LongEvent(block, EVENT, MAX_LINES)
         try:
             short = yield from event.shortened()
-        except TooManyLines:
-            return Meaning(error=f"the upstream sent an event of more than {MAX_LINES} lines")
-        except (TooManyEntries, TooDeep) as problem:
-            return Meaning(error=f"the upstream sent an event that cannot be read: {problem}")
+        except TooMuch as problem:
+            return Meaning(error=str(problem))
         except ValueError:
             return self.read(event.beginning())
         yield

@@ -1,23 +1,37 @@
-// The live page of a gateway: shows its statistics feed, one snapshot a second, and the tokens of one stream.
+// The live page of a gateway: shows its statistics feed, one snapshot a second, its history, and the text of a stream.
 // Whatever comes from outside is put into the document as text only.
 
+import * as credentials from "./credentials.js";
 import { KINDS } from "./endings.js";
+import { Failures } from "./failures.js";
 import { Figures } from "./figures.js";
 import { Histogram } from "./histogram.js";
-import { Table, byId, drawn, element, says, setAttributes, setText } from "./page.js";
+import { History } from "./history.js";
+import { Table, byId, drawn, says, setAttributes, setText } from "./page.js";
 import { Rates } from "./rates.js";
 import { Source } from "./source.js";
+import { Streams } from "./streams.js";
+import { Tiles } from "./tiles.js";
+import { Timeline } from "./timeline.js";
+import { Upstreams } from "./upstreams.js";
+import { Usage } from "./usage.js";
 import { Watched } from "./watched.js";
-import { NONE, duration, milliseconds, number, total, words } from "./words.js";
+import { clock, duration, number, total, words } from "./words.js";
 
 const FEED = "v1/feeds/statistics/events?from=now";
-const TOKEN = "rivergate.token"; // the key of the viewer token in sessionStorage, which ends with the tab
 const SILENT_MS = 4000; // without a snapshot for this time, the page says that it reconnects; the feed sends one every second
 const DEAD_MS = 12_000; // without a snapshot for this time, the connection is opened anew
 const MAX_BAR = 100; // the width of the longest bar, in units of its viewBox
 
 const rates = new Rates();
-const watched = new Watched();
+const history = new History(showHistory);
+const tiles = new Tiles();
+const watched = new Watched(() => latest && streams.show(latest));
+const streams = new Streams(watched, rates);
+const timeline = new Timeline();
+const failures = new Failures();
+const upstreams = new Upstreams();
+const usage = new Usage();
 const figures = new Figures();
 const ttft = new Histogram("ttft");
 const gap = new Histogram("gap", " by median gap");
@@ -25,46 +39,6 @@ const gap = new Histogram("gap", " by median gap");
 let feed = null;
 let latest = null;
 let heardAt = 0;
-
-// --- tables
-
-function fillName(cell, stream) {
-  if (!cell.firstChild) {
-    const button = element("button", { type: "button" });
-    button.addEventListener("click", () => choose(stream));
-    cell.append(button, element("small", {}));
-  }
-  const [button, id] = cell.children;
-  setText(button, stream.model);
-  setText(id, stream.id);
-  button.setAttribute("aria-pressed", String(stream.id === watched.id));
-}
-
-function kindOf({ ending }) {
-  if (ending === null) return "running";
-  return KINDS[ending] ?? "wait";
-}
-
-function fillState(cell, stream) {
-  setText(cell, words(stream.ending ?? stream.state));
-  cell.dataset.kind = kindOf(stream);
-}
-
-function fillLines(cell, large, small) {
-  if (!cell.firstChild) cell.append(element("div", {}, element("span", {}), element("small", {})));
-  const [above, below] = cell.firstChild.children;
-  setText(above, large);
-  setText(below, small);
-}
-
-const fillUpstream = (cell, { upstream, model }) => fillLines(cell, upstream, model);
-const fillSource = (cell, { upstream, dialect }) => fillLines(cell, upstream ?? NONE, dialect);
-
-function fillBreaker(cell, upstream) {
-  const wait = upstream.wait_seconds > 0 ? `, ${duration(upstream.wait_seconds)}` : "";
-  setText(cell, words(upstream.breaker) + wait);
-  cell.dataset.kind = upstream.breaker === "closed" && !wait ? "good" : "bad";
-}
 
 function fillBar(cell, [, count, most]) {
   if (!cell.firstChild) {
@@ -75,33 +49,6 @@ function fillBar(cell, [, count, most]) {
   setAttributes(cell.firstChild.firstChild, { width: (MAX_BAR * count) / most });
 }
 
-const streams = new Table(byId("streams"), [
-  ["Stream", fillName],
-  ["State", fillState],
-  ["Upstream", fillSource],
-  ["Readers", says((stream) => number(stream.readers)), "number"],
-  ["Lag", says((stream) => number(stream.lag_events)), "number"],
-  ["TTFT", says((stream) => milliseconds(stream.ttft.first_content_ms)), "number"],
-  ["Tokens", says((stream) => number(stream.usage?.completion_tokens)), "number"],
-  ["Tokens/s", says((stream) => number(rates.tokens(stream), 1)), "number"],
-  ["Age", says((stream) => duration(latest.at - stream.created)), "number"],
-]);
-const upstreams = new Table(byId("upstreams"), [
-  ["Upstream", fillUpstream],
-  ["Breaker", fillBreaker],
-  ["TTFT p50", says((upstream) => milliseconds(upstream.ttft_p50_ms)), "number"],
-  ["TTFT p95", says((upstream) => milliseconds(upstream.ttft_p95_ms)), "number"],
-  ["Tokens/s", says((upstream) => number(upstream.tps_p50, 1)), "number"],
-  ["Failures", says((upstream) => `${number(100 * upstream.error_rate, 1)} %`), "number"],
-  ["In flight", says((upstream) => number(upstream.in_flight)), "number"],
-]);
-const errors = new Table(byId("errors"), [
-  ["Upstream", fillUpstream],
-  ["Error", says(({ outcome, status }) => words(outcome) + (status === null ? "" : ` (HTTP ${status})`))],
-  ["Reason", says((error) => error.reason)],
-  ["Count", says((error) => number(error.count)), "number"],
-  ["Last", says((error) => `${duration(latest.at - error.at)} ago`), "number"],
-]);
 const endings = new Table(byId("endings"), [
   ["Ending", says(([ending]) => words(ending))],
   ["Count", says(([, count]) => number(count)), "number"],
@@ -113,34 +60,30 @@ const endings = new Table(byId("endings"), [
 function show(now) {
   latest = now;
   rates.add(now);
-  figures.show(now, rates);
+  history.follow(now);
+  showHistory();
   showAbout(now);
-  showStreams();
+  watched.follow(now, history.sees, rates);
+  streams.show(now);
+  usage.follow(now, history.sees);
+  figures.show(now);
   ttft.show(now.ttft_ms);
   gap.show(now.gap_ms);
-  upstreams.show(now.upstreams, ({ upstream, model }) => `${upstream} ${model}`);
-  showErrors(now.errors);
   showEndings(now.streams.endings);
+}
+
+function showHistory() {
+  tiles.show(latest, rates, history);
+  timeline.show(history);
+  failures.show(history.failures);
+  upstreams.show(latest, history);
 }
 
 function showAbout(now) {
   const mode = now.open_mode ? "open to this machine" : "with API keys";
   const state = now.ready ? "" : " · draining";
   setText(byId("about"), `version ${now.version} · up ${duration(now.uptime_seconds)} · ${mode}${state}`);
-}
-
-function showStreams() {
-  const { running, kept, ended } = latest.streams;
-  const counted = [`${number(running)} running`, `${number(kept)} kept for replay`, `${number(ended)} ended`];
-  setText(byId("streams-about"), counted.join(", "));
-  streams.show(latest.list, (stream) => stream.id);
-}
-
-function showErrors(rows) {
-  const all = total(rows.map((row) => row.count));
-  const [attempts, kinds] = [all === 1 ? "attempt" : "attempts", rows.length === 1 ? "kind" : "kinds"];
-  setText(byId("errors-about"), all ? `${number(all)} failed ${attempts} of ${number(rows.length)} ${kinds}` : "none yet");
-  errors.show(rows, ({ upstream, model, outcome, status, reason }) => [upstream, model, outcome, status, reason].join(" "));
+  byId("enter").hidden = now.open_mode;
 }
 
 function showEndings(counts) {
@@ -149,12 +92,10 @@ function showEndings(counts) {
   const all = total(Object.values(counts));
   const aborted = total(known.map(([ending, count]) => (KINDS[ending] === "good" ? 0 : count)));
   setText(byId("endings-about"), all ? `${number(aborted)} of ${number(all)} did not complete` : "none yet");
-  endings.show(known.map(([ending, count]) => [ending, count, most]), ([ending]) => ending);
-}
-
-function choose(stream) {
-  watched.choose(stream, latest.open_mode);
-  showStreams();
+  endings.show(
+    known.map(([ending, count]) => [ending, count, most]),
+    ([ending]) => ending,
+  );
 }
 
 // --- the connection
@@ -164,14 +105,14 @@ function tell(state, text = state) {
   if (status.textContent !== text) status.textContent = text;
   status.className = state;
   document.body.classList.toggle("stale", state !== "live");
+  if (state !== "live" && latest)
+    setText(byId("about"), `no numbers since ${clock(latest.at)}; the last ones are shown`);
 }
 
 function connect() {
   feed?.close();
-  const token = sessionStorage.getItem(TOKEN);
-  byId("access").hidden = true;
   heardAt = performance.now();
-  feed = new Source(FEED + (token ? `&token=${encodeURIComponent(token)}` : ""), {
+  feed = new Source(FEED, credentials.STATISTICS, {
     message: onSnapshot,
     state: (state) => state !== "live" && tell(state), // "live" is shown when a snapshot comes
     refused: onRefused,
@@ -181,17 +122,18 @@ function connect() {
 function onSnapshot(data) {
   heardAt = performance.now();
   show(JSON.parse(data));
+  byId("main").hidden = false;
   tell("live");
 }
 
 function onRefused(status, message) {
   feed.close();
   feed = null;
-  const hadToken = sessionStorage.getItem(TOKEN) !== null;
-  sessionStorage.removeItem(TOKEN);
+  const had = credentials.hasAny();
+  credentials.forget(credentials.STATISTICS);
   tell("refused", `refused (${status})`);
-  setText(byId("access-reason"), hadToken ? message : "This gateway has API keys: its numbers want a viewer token.");
-  byId("access").hidden = false;
+  byId("main").hidden = latest === null;
+  ask(had ? message : "This gateway has API keys, and shows its numbers to their holders.");
 }
 
 function watchTheClock() {
@@ -201,26 +143,61 @@ function watchTheClock() {
   if (silent > DEAD_MS) connect();
 }
 
-// Takes the token out of the page's address, so that it is neither kept in the history nor passed on with a link.
-// Returns whether the address held a token.
-function takeToken() {
+// --- the key or token
+
+function ask(reason) {
+  setText(byId("access-reason"), reason);
+  byId("access").hidden = false;
+  byId("access-forget").hidden = !credentials.hasAny();
+}
+
+function onEntered(event) {
+  event.preventDefault();
+  const audience = credentials.take(byId("access-token").value);
+  byId("access-token").value = "";
+  byId("access").hidden = true;
+  if (audience?.startsWith("stream:")) watchById(audience.slice("stream:".length));
+  else enterAnew();
+}
+
+function watchById(id) {
+  const listed = latest?.list.find((stream) => stream.id === id);
+  watched.choose(listed ?? { id, model: "A stream", ending: null });
+  if (feed === null) connect();
+}
+
+function enterAnew() {
+  history.forget();
+  usage.forget();
+  connect();
+  watched.again();
+}
+
+// Takes a key or token out of the page's address, so that it is neither kept in the history nor passed on with a link.
+// Returns whether the address held one.
+function takeFromAddress() {
   const [fragment, query] = [location.hash, location.search].map((part) => new URLSearchParams(part.slice(1)));
   const given = fragment.get("token") ?? query.get("token");
   if (given === null) return false;
-  sessionStorage.setItem(TOKEN, given);
-  history.replaceState(null, "", location.pathname);
+  credentials.take(given);
+  window.history.replaceState(null, "", location.pathname);
   return true;
 }
 
-function onTokenTyped(event) {
-  event.preventDefault();
-  sessionStorage.setItem(TOKEN, byId("access-token").value.trim());
-  byId("access-token").value = "";
-  connect();
-}
-
-byId("access").addEventListener("submit", onTokenTyped);
-addEventListener("hashchange", () => takeToken() && connect());
-takeToken();
+byId("access").addEventListener("submit", onEntered);
+byId("enter").addEventListener("click", () => {
+  if (!byId("access").hidden) byId("access").hidden = true;
+  else {
+    ask("What is entered stays in this tab, and is forgotten with it.");
+    byId("access-token").focus();
+  }
+});
+byId("access-forget").addEventListener("click", () => {
+  credentials.forgetAll();
+  byId("access").hidden = true;
+  enterAnew();
+});
+addEventListener("hashchange", () => takeFromAddress() && enterAnew());
+takeFromAddress();
 connect();
 setInterval(watchTheClock, 1000);

@@ -1,4 +1,4 @@
-// Shows the numbers of a snapshot, each with its label.
+// Shows the smaller numbers of a snapshot, each with its label.
 
 import { byId, element, setText } from "./page.js";
 import { NONE, duration, milliseconds, number } from "./words.js";
@@ -11,16 +11,12 @@ function ledger({ failure, unwritten }) {
 }
 
 const FIGURES = [
-  ["Running streams", (now) => number(now.streams.running)],
-  ["Tokens a second", (now, rates) => number(rates.allTokens())],
-  ["Readers", (now) => number(now.readers)],
-  ["Deliveries a second", (now, rates) => number(rates.deliveries())],
-  ["Deliveries", (now) => number(now.deliveries)],
-  ["Deliveries per send", (now) => number(now.sends ? now.deliveries / now.sends : null, 2)],
   ["Requests", (now) => number(now.requests)],
   ["Refused requests", (now) => number(now.refusals)],
   ["Hedges", (now) => number(now.hedges) + share(now.hedges, now.requests)],
   ["TTFT budget misses", (now) => number(now.budget_misses)],
+  ["Deliveries", (now) => number(now.deliveries)],
+  ["Deliveries per send", (now) => number(now.sends ? now.deliveries / now.sends : null, 2)],
   ["Readers that lagged", (now) => number(now.lagged_readers)],
   ["Ran for nobody", (now) => duration(now.orphan_seconds)],
   ["Loop lag", (now) => milliseconds(now.loop_lag_ms)],
@@ -36,7 +32,7 @@ export class Figures {
     return [value, read];
   });
 
-  show(now, rates) {
-    for (const [value, read] of this.#values) setText(value, read(now, rates));
+  show(now) {
+    for (const [value, read] of this.#values) setText(value, read(now));
   }
 }

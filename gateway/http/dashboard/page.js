@@ -32,17 +32,35 @@ export function drawn(name, attributes, ...children) {
 // It names the ARIA roles because on a phone the rows are laid out as cards, which would lose them.
 export class Table {
   #columns;
+  #heads;
+  #onSort = () => {};
   #body = element("tbody", { role: "rowgroup" });
   #rows = new Map();
 
-  // columns: a list of [label, fill(cell, record), class]
+  // columns: a list of [label, fill(cell, record), class, sort]; sort is the order that the head of the column asks
+  // for at first, with `-` in front if the largest come first
   constructor(table, columns) {
     this.#columns = columns;
-    const heads = columns.map(([label, , kind = ""]) =>
-      element("th", { scope: "col", role: "columnheader", class: kind }, label),
-    );
-    const head = element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...heads));
+    this.#heads = columns.map(([label, , kind = "", sort]) => {
+      const head = element("th", { scope: "col", role: "columnheader", class: kind }, sort ? "" : label);
+      if (sort) head.append(this.#sortButton(label, sort));
+      return head;
+    });
+    const head = element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...this.#heads));
     setAttributes(table, { role: "table" }).replaceChildren(head, this.#body);
+  }
+
+  // Calls `onSort` with the order that the visitor asks for.
+  sortBy(onSort) {
+    this.#onSort = onSort;
+  }
+
+  // Shows by which column the rows are sorted.
+  markSorted(order) {
+    this.#columns.forEach(([, , , sort], column) => {
+      if (!sort || bare(sort) !== bare(order)) this.#heads[column].removeAttribute("aria-sort");
+      else this.#heads[column].setAttribute("aria-sort", order.startsWith("-") ? "descending" : "ascending");
+    });
   }
 
   show(records, keyOf) {
@@ -62,6 +80,17 @@ export class Table {
     }
   }
 
+  #sortButton(label, sort) {
+    const button = element("button", { type: "button", class: "sort" }, label);
+    button.addEventListener("click", () => {
+      const sorted = button.parentElement.getAttribute("aria-sort");
+      const other = sort.startsWith("-") ? bare(sort) : `-${sort}`;
+      const isFirst = sorted !== (sort.startsWith("-") ? "descending" : "ascending");
+      this.#onSort(isFirst ? sort : other);
+    });
+    return button;
+  }
+
   #add(key) {
     const cells = this.#columns.map(([label, , kind = ""], column) =>
       column === 0
@@ -73,5 +102,7 @@ export class Table {
     return row;
   }
 }
+
+const bare = (order) => order.replace("-", "");
 
 export const says = (read) => (cell, record) => setText(cell, read(record));

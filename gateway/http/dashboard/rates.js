@@ -10,9 +10,8 @@ export class Rates {
     if (last && (now.at < last.at || now.at > last.at + 2 * SECONDS || now.deliveries < last.deliveries)) {
       this.#kept = []; // the gateway was restarted, or no snapshot came for long
     }
-    const tokens = new Map(now.list.map((stream) => [stream.id, stream.usage?.completion_tokens]));
-    const created = new Map(now.list.map((stream) => [stream.id, stream.created]));
-    this.#kept.push({ at: now.at, deliveries: now.deliveries, tokens, created });
+    const streams = new Map(now.list.map((stream) => [stream.id, stream.usage?.completion_tokens]));
+    this.#kept.push({ at: now.at, deliveries: now.deliveries, tokens: now.tokens, streams });
     while (now.at - this.#kept[0].at > SECONDS) this.#kept.shift();
   }
 
@@ -20,22 +19,14 @@ export class Rates {
     return this.#rate((snapshot) => snapshot.deliveries);
   }
 
-  // Tokens a second of a running stream; null if the stream has ended, or while the rate is not known.
-  tokens(stream) {
-    return stream.ending === null ? this.#rate((snapshot) => snapshot.tokens.get(stream.id)) : null;
+  // Tokens a second of all answers, also of those that no snapshot lists.
+  tokens() {
+    return this.#rate((snapshot) => snapshot.tokens);
   }
 
-  // Tokens a second of all listed streams, including streams that began and ended between two snapshots.
-  allTokens() {
-    const [first, last] = [this.#kept[0], this.#kept.at(-1)];
-    if (last.at <= first.at) return null;
-    let brought = 0;
-    for (const [id, tokens] of last.tokens) {
-      const isNew = last.created.get(id) >= Math.floor(first.at);
-      const before = first.tokens.get(id) ?? (isNew || first.tokens.has(id) ? 0 : tokens);
-      brought += Math.max(0, (tokens ?? 0) - (before ?? 0));
-    }
-    return brought / (last.at - first.at);
+  // Tokens a second of a running stream; null if the stream has ended, or while the rate is not known.
+  tokensOf(stream) {
+    return stream.ending === null ? this.#rate((snapshot) => snapshot.streams.get(stream.id)) : null;
   }
 
   #rate(read) {

@@ -1,78 +1,90 @@
-// An event stream that reconnects after every kind of failure.
+// An event stream that reconnects after every kind of failure, and resumes behind the last event.
+// It reads by `fetch`, because an EventSource can send no API key and does not tell the status of a refusal.
 
-const RETRY_MS = 3000;
+import { asking } from "./credentials.js";
 
-// EventSource reconnects by itself after a cut, but gives up after an HTTP error, and does not tell its status.
+const RETRY_MS = 2000;
+const SILENT_MS = 40_000; // a connection without a byte for this time is opened anew; the gateway sends keep-alives
+const REFUSALS = [400, 401, 403, 404];
+
 export class Source {
-  #url;
+  #path;
+  #audience;
   #on;
-  #names;
-  #events = null;
+  #abort = new AbortController();
   #lastId = "";
-  #timer = 0;
+  #retryMs = RETRY_MS;
   #closed = false;
 
-  // on: the callbacks message(text), state(word) and refused(status, message), and perhaps end, gap and reset, which
-  // get the fields of the control event of that name. names: of the events that are messages too
-  constructor(url, on, names = []) {
-    this.#url = url;
+  // audience: what a viewer token for it is for. on: the callbacks message(text), state(word) and
+  // refused(status, message), and perhaps end, gap and reset, which get the fields of the control event of that name
+  constructor(path, audience, on) {
+    this.#path = path;
+    this.#audience = audience;
     this.#on = on;
-    this.#names = names;
-    this.#open();
+    this.#run();
   }
 
   close() {
     this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#events?.close();
+    this.#abort.abort();
   }
 
-  #open() {
-    const events = (this.#events = new EventSource(this.#address()));
-    events.onmessage = (event) => this.#on.message(this.#dataOf(event));
-    for (const name of this.#names) events.addEventListener(name, events.onmessage);
-    for (const name of ["end", "gap", "reset"]) {
-      events.addEventListener(name, (event) => this.#on[name]?.(JSON.parse(this.#dataOf(event))));
+  async #run() {
+    while (!this.#closed) {
+      this.#abort = new AbortController();
+      const goesOn = await this.#read().catch(() => true);
+      if (this.#closed || !goesOn) return;
+      this.#on.state("reconnecting");
+      await new Promise((resolve) => setTimeout(resolve, this.#retryMs));
     }
-    events.onopen = () => this.#on.state("live");
-    // An event that is named `error` comes here, too, and has data; the connection's own has none.
-    events.onerror = (event) => (event instanceof MessageEvent ? events.onmessage(event) : this.#onError(events));
   }
 
-  // The address with the id of the last event, which a new EventSource does not know.
-  #address() {
-    if (!this.#lastId) return this.#url;
-    return `${this.#url}${this.#url.includes("?") ? "&" : "?"}last_event_id=${encodeURIComponent(this.#lastId)}`;
+  // Reads one connection; returns whether there may be more on another one.
+  async #read() {
+    const { url, headers } = asking(this.#path, this.#audience);
+    if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
+    const answer = await fetch(url, { headers, cache: "no-store", signal: this.#abort.signal });
+    if (this.#closed) return false;
+    if (REFUSALS.includes(answer.status)) {
+      const body = await answer.json().catch(() => ({}));
+      if (!this.#closed) this.#on.refused(answer.status, body.error?.message ?? "");
+      return false;
+    }
+    if (answer.status === 204) return false;
+    if (!answer.ok) return true;
+    this.#on.state("live");
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await this.#inTime(reader.read());
+      if (done) return true;
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) if (!this.#closed) this.#take(block);
+    }
   }
 
-  #dataOf(event) {
-    this.#lastId = event.lastEventId;
-    return event.data;
+  async #inTime(reading) {
+    const timer = setTimeout(() => this.#abort.abort(), SILENT_MS);
+    try {
+      return await reading;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
-  #onError(events) {
-    if (this.#closed || events !== this.#events) return;
-    this.#on.state("reconnecting");
-    if (events.readyState === EventSource.CLOSED) this.#ask();
-  }
-
-  async #ask() {
-    const answer = await statusOf(this.#address());
-    if (this.#closed) return;
-    if ([401, 403, 404].includes(answer.status)) this.#on.refused(answer.status, answer.message);
-    else this.#timer = setTimeout(() => this.#open(), RETRY_MS);
-  }
-}
-
-async function statusOf(url) {
-  const abort = new AbortController();
-  try {
-    const answer = await fetch(url, { signal: abort.signal, cache: "no-store" });
-    const body = answer.ok ? {} : await answer.json();
-    return { status: answer.status, message: body.error?.message ?? "" };
-  } catch {
-    return { status: 0, message: "" }; // there is no answer, or the answer is not the gateway's
-  } finally {
-    abort.abort();
+  #take(block) {
+    let [name, data] = ["message", null];
+    for (const line of block.split("\n")) {
+      const [, field, value] = /^([^:]*):? ?(.*)$/.exec(line);
+      if (field === "data") data = data === null ? value : `${data}\n${value}`;
+      else if (field === "event") name = value;
+      else if (field === "id") this.#lastId = value;
+      else if (field === "retry" && /^\d+$/.test(value)) this.#retryMs = Number(value);
+    }
+    if (data === null) return;
+    if (["end", "gap", "reset"].includes(name)) this.#on[name]?.(JSON.parse(data));
+    else this.#on.message(data);
   }
 }

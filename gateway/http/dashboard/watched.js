@@ -1,156 +1,153 @@
-// Shows the newest tokens of one stream as they come.
+// The live text of one stream: the one that the visitor chose, else one that runs.
 
-import { byId, element, setText } from "./page.js";
 import { Source } from "./source.js";
-import { visible, words } from "./words.js";
+import { getJson } from "./credentials.js";
+import { byId, setText } from "./page.js";
+import { saidBy } from "./said.js";
+import { GrowingText, explain } from "./text.js";
+import { KINDS } from "./endings.js";
+import { duration, milliseconds, number, plural, words } from "./words.js";
 
-const MAX_SHOWN = 200_000; // characters that are shown; older ones are removed
-const MAX_NODE = 4000; // characters of one text node; the oldest characters are removed node by node
-const STEP_MS = 50; // the least time between two changes of the document
-
-// The named events with text, of messages and of responses.
-const NAMES = [
-  "content_block_delta",
-  ...["output_text", "refusal", "reasoning_text", "reasoning_summary_text", "function_call_arguments"].map(
-    (part) => `response.${part}.delta`,
-  ),
-  "response.custom_tool_call_input.delta",
-];
-
-// The text of one event: content, reasoning, a refusal, the arguments of tool calls; or the message of an error.
-function saidBy(data) {
-  let chunk;
-  try {
-    chunk = JSON.parse(data);
-  } catch {
-    return "";
-  }
-  if (chunk.error) return `\n[${chunk.error.message}]`;
-  if (chunk.type === "content_block_delta") return saidIn(chunk.delta ?? {});
-  if (typeof chunk.delta === "string") return chunk.delta;
-  return (chunk.choices ?? []).map((choice) => saidIn(choice.delta ?? choice)).join("");
-}
-
-function saidIn(delta) {
-  const calls = (delta.tool_calls ?? []).flatMap(({ function: called }) => [called?.name, called?.arguments]);
-  const reasoning = delta.reasoning_content ?? delta.reasoning;
-  const parts = [reasoning, delta.thinking, delta.content, delta.text, delta.refusal, delta.partial_json, ...calls];
-  return parts.filter((part) => typeof part === "string").join("");
-}
-
-// A text that grows at its end, and from which the oldest characters are removed.
-class Text {
-  #node = byId("text");
-  #waiting = "";
-  #shown = 0;
-  #timer = 0;
-
-  clear() {
-    this.#node.replaceChildren();
-    this.#waiting = "";
-    this.#shown = 0;
-  }
-
-  add(text) {
-    this.#waiting = (this.#waiting + text).slice(-MAX_SHOWN);
-    this.#timer ||= setTimeout(() => this.#show(), STEP_MS);
-  }
-
-  #show() {
-    this.#timer = 0;
-    const node = this.#node;
-    const follows = node.scrollTop + node.clientHeight >= node.scrollHeight - 24;
-    const text = visible(this.#waiting);
-    this.#waiting = "";
-    for (let start = 0; start < text.length; start += MAX_NODE) this.#append(text.slice(start, start + MAX_NODE));
-    while (this.#shown > MAX_SHOWN) this.#forget();
-    if (follows) node.scrollTop = node.scrollHeight;
-  }
-
-  #append(text) {
-    const last = this.#node.lastChild;
-    if (last && last.data.length + text.length <= MAX_NODE) last.appendData(text);
-    else this.#node.append(text);
-    this.#shown += text.length;
-  }
-
-  #forget() {
-    this.#shown -= this.#node.firstChild.data.length;
-    this.#node.firstChild.remove();
-  }
-}
+const LINGER_MS = 4000; // how long an ended stream stays before the next one is chosen
+const OWN_LIST_MS = 4000; // the least time between two questions for the visitor's own streams
 
 export class Watched {
-  #text = new Text();
+  #text = new GrowingText(byId("text"), byId("jump"));
   #source = null;
-  #tokens = new Map(); // viewer tokens by the ids of their streams; kept in this page only
   #stream = null;
+  #isPinned = false; // the visitor chose it
+  #endedAt = 0; // when the page learned of its end; 0: it goes on
+  #askedAt = -Infinity;
 
-  constructor() {
-    byId("stream-access").addEventListener("submit", (event) => this.#onToken(event));
+  // onChosen: called when another stream is shown
+  constructor(onChosen) {
+    this.onChosen = onChosen;
+    byId("follow").addEventListener("click", () => this.#unpin());
   }
 
   get id() {
     return this.#stream?.id;
   }
 
-  // open: whether the gateway is in open mode, where no viewer token is needed
-  choose(stream, open) {
-    this.#source?.close();
-    this.#stream = stream;
-    this.#text.clear();
-    byId("text").hidden = false;
-    setText(byId("watched-title"), `Tokens of ${stream.model}`);
-    const token = this.#tokens.get(stream.id);
-    if (open || token) this.#connect(token);
-    else this.#askForToken("The tokens of a stream want a viewer token of that stream:");
+  // Shows a stream that the visitor chose.
+  choose(stream) {
+    this.#isPinned = true;
+    this.#show(stream);
     byId("watched").scrollIntoView({ block: "nearest" });
   }
 
-  #connect(token) {
-    byId("stream-access").hidden = true;
-    const query = token ? `?token=${encodeURIComponent(token)}` : "";
+  // Shows the stream again, since the visitor may now be allowed to read it.
+  again() {
+    if (this.#stream) this.#show(this.#stream);
+  }
+
+  // Follows a snapshot: chooses a stream if the visitor has chosen none. sees: as in History
+  follow(now, sees, rates) {
+    const listed = now.list.find((stream) => stream.id === this.id);
+    if (listed) this.#describe(listed, now, rates);
+    byId("follow").hidden = !this.#isPinned;
+    if (this.#isPinned || !this.#mayLeave()) return;
+    if (sees === "everybody's") this.#chooseAmong(now.list);
+    else if (sees === "its own") this.#chooseOwn();
+    else if (!this.#stream)
+      explain(
+        "watched-reason",
+        "The text of a stream is for the holder of its key. Enter an API key, or a viewer token of a stream.",
+      );
+  }
+
+  #mayLeave() {
+    return !this.#stream || (this.#endedAt > 0 && performance.now() - this.#endedAt > LINGER_MS);
+  }
+
+  #chooseAmong(list) {
+    const running = list.filter((stream) => stream.ending === null);
+    const found =
+      running.find((stream) => stream.state === "streaming") ?? running[0] ?? (this.#stream ? null : list[0]);
+    if (found && found.id !== this.id) this.#show(found);
+    else if (!this.#stream) explain("watched-reason", "No stream runs. The next one is shown here by itself.");
+  }
+
+  async #chooseOwn() {
+    if (performance.now() - this.#askedAt < OWN_LIST_MS) return;
+    this.#askedAt = performance.now();
+    const page = await getJson("v1/streams?limit=20").catch(() => ({ data: [] }));
+    if (!this.#isPinned && this.#mayLeave()) this.#chooseAmong(page.data);
+  }
+
+  #unpin() {
+    this.#isPinned = false;
+    this.#endedAt ||= 1; // the stream is left with the next snapshot
+    byId("follow").hidden = true;
+  }
+
+  #show(stream) {
+    this.#source?.close();
+    this.#stream = stream;
+    this.#endedAt = 0;
     this.#text.clear();
+    explain("watched-reason");
+    byId("text").hidden = false;
+    setText(byId("watched-title"), stream.model);
     this.#tell("connecting");
     const on = {
       message: (data) => this.#text.add(saidBy(data)),
       end: ({ ending }) => this.#onEnd(ending),
-      gap: ({ missed }) => this.#text.add(`\n[${missed === 1 ? "1 event is" : `${missed ?? "some"} events are`} gone]\n`),
+      gap: ({ missed }) =>
+        this.#text.add([["note", `${missed === null ? "some events are" : plural(missed, "event")} gone`]]),
       reset: () => this.#text.clear(),
       state: (state) => this.#tell(state),
       refused: (status, message) => this.#onRefused(status, message),
     };
-    this.#source = new Source(`v1/streams/${encodeURIComponent(this.id)}/events${query}`, on, NAMES);
+    const path = `v1/streams/${encodeURIComponent(stream.id)}/events?audience=no`;
+    this.#source = new Source(path, `stream:${stream.id}`, on);
+    setText(byId("watched-about"), stream.id);
+    this.onChosen();
+  }
+
+  #describe(stream, now, rates) {
+    const about = [
+      stream.upstream ?? "no upstream yet",
+      `TTFT ${milliseconds(stream.ttft.first_content_ms)}`,
+      `${number(stream.usage?.completion_tokens)} tokens`,
+      stream.ending === null ? `${number(rates.tokensOf(stream), 0)} a second` : null,
+      plural(stream.readers, "reader"),
+      `${duration(now.at - stream.created)} old`,
+      stream.dialect,
+      stream.id,
+    ];
+    setText(byId("watched-about"), about.filter((part) => part !== null).join(" · "));
   }
 
   #onEnd(ending) {
     this.#source.close();
-    this.#tell(`ended: ${words(ending)}`);
+    this.#endedAt = performance.now();
+    this.#tell(words(ending), KINDS[ending] ?? "wait");
   }
 
   #onRefused(status, message) {
-    this.#tell(`refused (${status}): ${message}`);
-    if (status !== 404) this.#askForToken(`Refused: ${message}. A token of this stream is wanted:`);
-  }
-
-  #askForToken(reason) {
+    this.#endedAt = performance.now();
+    this.#tell(`refused (${status})`, "wait");
     byId("text").hidden = true;
-    byId("stream-access").hidden = false;
-    this.#tell("needs a viewer token");
-    const command = element("code", {}, `rivergate token ${this.id}`);
-    byId("stream-access-reason").replaceChildren(`${visible(reason)} `, command);
+    if (status === 404)
+      explain(
+        "watched-reason",
+        `${message}. The text of a stream is for its owner: enter its API key, an admin key, or the token that `,
+        { code: `rivergate token ${this.id}` },
+        " mints.",
+      );
+    else
+      explain(
+        "watched-reason",
+        `Refused: ${message}. Enter the API key of its owner, an admin key, or the token that `,
+        { code: `rivergate token ${this.id}` },
+        " mints.",
+      );
   }
 
-  #onToken(event) {
-    event.preventDefault();
-    const token = byId("stream-token").value.trim();
-    byId("stream-token").value = "";
-    this.#tokens.set(this.id, token);
-    byId("text").hidden = false;
-    this.#connect(token);
-  }
-
-  #tell(state) {
-    setText(byId("watched-about"), `${this.id} · ${state}`);
+  #tell(state, kind = state === "live" ? "running" : "wait") {
+    const node = byId("watched-state");
+    setText(node, state);
+    node.dataset.kind = kind;
   }
 }

@@ -18,8 +18,24 @@ export function duration(seconds) {
   return hours < 48 ? `${hours} h ${Math.floor((seconds % 3600) / 60)} min` : `${Math.floor(hours / 24)} days`;
 }
 
+// US dollars with as many digits as tell something.
+export function dollars(value) {
+  if (value == null) return NONE;
+  const digits = value === 0 || value >= 100 ? 2 : value >= 0.01 ? 4 : 6;
+  return `$${number(value, digits)}`;
+}
+
+// The time of day on the visitor's clock. at: Unix seconds
+export const clock = (at, withSeconds = true) =>
+  new Date(at * 1000).toLocaleTimeString("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+    ...(withSeconds && { second: "2-digit" }),
+  });
+
 export const words = (name) => String(name).replaceAll("_", " ");
-export const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
+export const total = (counts) => counts.reduce((sum, count) => sum + (count ?? 0), 0);
+export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
 
 // Shows control characters and invisible characters as visible marks, so that no part of a text can hide, or turn the
 // direction of writing.

@@ -23,6 +23,8 @@ from gateway.http.takeover import events_request, serve
 from gateway.stream.answer_ids import KnownAnswer
 from gateway.stream.log import StreamLog
 from gateway.stream.production import Production
+from gateway.upstream.blame import ErrorAnswer, blame
+from gateway.upstream.error_body import MAX_ERROR_BYTES, told_message
 from gateway.upstream.question import ask
 from gateway.upstream.read_work import ReadWork
 from gateway.wire.json_pieces import LongText, TextAsItCame
@@ -46,7 +48,10 @@ class AnswerEndpoints:
         known, production = await self._find(request)
         if request.query.get("stream") == "true":
             if production is None:
-                raise NotFound(f"the events of {_id_of(request)} are not here (any more)", param="id")
+                raise NotFound(
+                    f"the events of {_id_of(request)} are not here: it was not streamed, or is kept no more",
+                    param="id",
+                )
             seq = self._start(production.stream.log, request.query)
             subscription = self._parts.subscriptions.to_answer(
                 events_request(request, production.id), production, seq
@@ -141,13 +146,14 @@ class AnswerEndpoints:
         path = f"{self._dialect.upstream_path}/{_id_of(request)}{behind}"
         try:
             reply = await ask(endpoint, method, path, SECONDS, MAX_BYTES, request.rel_url.raw_query_string)
+            if reply.status in (404, 405, 501):
+                raise NotFound(f"the upstream {known.upstream} does not keep {_id_of(request)!r}", param="id")
+            if not 200 <= reply.status < 300:
+                told = told_message(reply.body[:MAX_ERROR_BYTES], self._dialect)
+                raise blame(ErrorAnswer(reply.status, told, None))
         except RivergateError as error:
             endpoint.redact(error)
             raise
-        if reply.status in (404, 405, 501):
-            raise NotFound(f"the upstream {known.upstream} does not keep {_id_of(request)!r}", param="id")
-        if not 200 <= reply.status < 300:
-            raise UpstreamError(f"the upstream {known.upstream} answered with status {reply.status}")
         return response_of(bytes(reply.body) if len(reply.body) <= LONG_BYTES else TextAsItCame(reply.body), {})
 
 

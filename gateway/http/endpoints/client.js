@@ -1,7 +1,7 @@
-/** @typedef {{ type: "event" | "gap" | "reset" | "end", data: string, name: string, missed?: number,
+/** @typedef {{ type: "event" | "gap" | "reset" | "end" | "source", data: string, name: string, missed?: number,
  * ending?: string, error?: { message: string } }} Told */
 
-/** Streams and feeds over one connection, which comes back and misses nothing.
+/** Streams and feeds over one connection that comes back and misses nothing.
  * @param {{ url?: string, key?: string, state?: (is: string) => void }} _ */
 export function connect({ url = "v1/events", key, state = () => {} } = {}) {
   /** @type {Map<string, any[]>} */ const channels = new Map();

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat.dialect import CHAT
-from gateway.dialects.choices.joining import MAX_MEMBERS
 from gateway.dialects.dialect import AnswerReport
+from gateway.dialects.event_joining import MAX_MEMBERS
 from gateway.dialects.usage import Usage
 from gateway.wire import sse
 

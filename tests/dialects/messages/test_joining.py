@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.dialect import AnswerReport
+from gateway.dialects.event_joining import MAX_MEMBERS
 from gateway.dialects.messages.dialect import MESSAGES
-from gateway.dialects.messages.joining import MAX_INPUT_BYTES, MAX_MEMBERS
+from gateway.dialects.messages.joining import MAX_INPUT_BYTES
 from gateway.dialects.usage import Usage
 from tests.dialects.messages.events import (
     ANSWER,

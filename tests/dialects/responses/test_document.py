@@ -67,7 +67,7 @@ def test_the_usage_is_the_upstreams_or_an_estimate_by_the_texts(in_steps: bool) 
 
 
 def test_a_long_text_without_a_usage_is_estimated_by_its_length() -> None:
-    long = {"type": "message", "content": [{"type": "output_text", "text": LONG}]}
+    long = {"type": "message", "content": [{"type": "output_text", "text": "word " * 40_000}]}
     found = read(body(usage=None, output=[long]), in_steps=True).usage(5)
     assert 50_000 <= found.completion_tokens < 50_100
 
