@@ -123,6 +123,16 @@ def test_a_token_opens_those_of_several_channels_that_it_is_for(gateway: Gateway
     assert opens(gateway, text, "/v1/events") == 400  # it names no channels that could be listed
 
 
+def test_a_token_opens_its_channels_of_one_connection_and_the_others_are_refused_each(gateway: Gateway) -> None:
+    path = f"/v1/events?feed=a&feed=b&stream=st_none&token={token(claims(1.5, feeds=['a'], streams=['*']))}"
+    with Subscriber(gateway.port, path) as subscriber:
+        *events, last = subscriber.all_events()
+    refused = {event.json["channel"]: event.json["error"]["code"] for event in events if event.name == "end"}
+    assert refused == {"feed:b": "insufficient_permissions", "st_none": "resource_not_found"}
+    assert ("feed:a", "x") in {(event.name, event.data) for event in events}
+    assert (last.name, last.json) == ("end", {"ending": "expired", "channel": "feed:a"})
+
+
 def test_a_viewer_token_of_the_gateway_is_good_beside_them_and_in_the_header(gateway: Gateway, key: MadeKey) -> None:
     stream = create(gateway, QUICK, Authorization=key.bearer)
     text = stream["viewer_url"].rpartition("token=")[2]
