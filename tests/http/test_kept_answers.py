@@ -10,7 +10,10 @@ import orjson
 import pytest
 
 from gateway.wire import sse
+from tests.cases.cases import cases
 from tests.dialects.responses.events import USAGE, completed, created, delta, event, payload, response
+from tests.kit.completions import UPSTREAM_KEY
+from tests.kit.error_bench import shown
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
 from tests.kit.keyring import Keyring, MadeKey
@@ -237,6 +240,36 @@ def test_a_response_whose_stream_is_gone_is_its_upstreams_to_tell(forgetful: Sta
     with forgetful.nothing_happens():
         for query in ("stream=true", "stream=true&starting_after=1"):
             assert_refused(forgetful.get(f"{PATH}/resp_k?{query}"), 404, "id")
+
+
+@pytest.mark.parametrize(("method", "behind"), [("GET", ""), ("GET", "/input_items"), ("POST", "/cancel")])
+@pytest.mark.parametrize("case", cases("kept_failures.toml"))
+def test_the_words_of_an_upstream_for_a_kept_failure_are_redacted(
+    forgetful: Stage, case: dict[str, Any], method: str, behind: str
+) -> None:
+    forgetful.ask("resp_m", "first")
+    beside = {"instructions": "word " * 20_000} if case.get("long") else {}
+    content = case["text"] if "text" in case else json.dumps({**case["sent"], **beside}).replace("{id}", "resp_m")
+    forgetful.first.play(lambda _: [http_response(200, shown(content).encode())])
+    told = forgetful.get(f"{PATH}/resp_m{behind}", method=method)
+    body = orjson.loads(told.body)
+    assert (told.status, body["error"]["code"]) == (case["status"], case.get("code", "upstream_error"))
+    assert case["words"] in body["error"]["message"]
+    assert UPSTREAM_KEY not in told.body.decode()
+    if told.status == 200:
+        assert (body["id"], body["status"]) == ("resp_m", "failed")
+        assert {name: body[name] for name in beside} == beside
+
+
+def test_an_answer_of_an_upstream_that_keeps_it_comes_as_it_was_sent(forgetful: Stage) -> None:
+    forgetful.ask("resp_n", "first")
+    for sent in (
+        b'{"id" : "resp_n", "object":"response","status":"completed","error":null,"odd":[1.50]}',
+        b'{"object":"list","data":[{"error": "a word of the prompt"}],"detail":"of a list"}',
+        b'{"id":"resp_n","object":"response","error":{},"instructions":"' + b"word " * 20_000 + b'"}',
+    ):
+        forgetful.first.play(lambda _, sent=sent: [http_response(200, sent)])
+        assert forgetful.get(f"{PATH}/resp_n").body == sent
 
 
 def test_events_that_a_running_stream_has_forgotten_are_not_left_out_silently(forgetful: Stage) -> None:

@@ -173,6 +173,7 @@ def test_a_page_that_opens_gets_failures_and_breakers_with_reasons_and_attempts(
         failures = told(gateway, "failures")
         refused, second, first = failures["data"]
         assert (refused["outcome"], refused["status"], refused["stream"]) == ("no_provider_available", 503, None)
+        assert refused["reason"] == "no upstream of this model is up: alpha"
         assert (first["outcome"], first["status"], first["model"]) == ("upstream_error", 502, MODEL)
         assert first["request_id"] == answers[0].headers["x-request-id"]
         [attempt] = first["attempts"]
