@@ -13,7 +13,7 @@ from tests.dialects.responses.events import created, delta
 from tests.kit.completions import UPSTREAM_KEY
 from tests.kit.error_bench import ErrorBench, shown
 from tests.kit.http_client import call
-from tests.kit.scripted_upstream import STREAM_HEAD
+from tests.kit.scripted_upstream import STREAM_HEAD, response
 
 from .cases import cases
 
@@ -35,9 +35,14 @@ def bench(logs: Path) -> Iterator[ErrorBench]:
 @pytest.mark.parametrize("case", cases("words_in_events.toml"))
 def test_the_words_of_an_odd_failure_are_redacted_and_not_logged(bench: ErrorBench, case: dict[str, Any]) -> None:
     dialect, begun = case["dialect"], case.get("begun", False)
-    sent = b"".join(f"data: {shown(json.dumps(event))}\n\n".encode() for event in case["events"])
-    bench.first.play(lambda _: [STREAM_HEAD + (BEGUN[dialect] if begun else b"") + sent])
-    answer = call(bench.gateway, "POST", f"/v1/{dialect}", {"model": "one", "stream": True, **ASKED[dialect]})
+    if "whole" in case:
+        played = response(200, shown(json.dumps(case["whole"])).encode())
+    else:
+        sent = b"".join(f"data: {shown(json.dumps(event))}\n\n".encode() for event in case["events"])
+        played = STREAM_HEAD + (BEGUN[dialect] if begun else b"") + sent
+    bench.first.play(lambda _: [played])
+    body = {"model": "one", "stream": "whole" not in case, **ASKED[dialect]}
+    answer = call(bench.gateway, "POST", f"/v1/{dialect}", body)
     told = answer.body.decode()
     assert (answer.status == 200) is begun
     assert '"error":{' in told

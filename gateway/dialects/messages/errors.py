@@ -37,6 +37,11 @@ def read_error(payload: Mapping[str, Any]) -> UpstreamMessage:
     return error_shapes.read_refusal(told) or _NO_WORDS
 
 
+def read_inner_error(holder: Mapping[str, Any]) -> UpstreamMessage | None:
+    """The message of the error that a message, or a change of it, holds; None: it holds none."""
+    return read_error({"error": holder["error"]}) if holder.get("error") else None
+
+
 def read_event_error(payload: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
     """The message of an event that is an error, whatever shape it has; `named`: the event is called `error`.
 

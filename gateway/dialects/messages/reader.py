@@ -247,6 +247,8 @@ class MessagesReader:
         message = event.payload.get("message")
         if not isinstance(message, dict):
             raise ValueError("it has no message")
+        if (told := errors.read_inner_error(message)) is not None:
+            return Meaning(error=REPORTED, told=told)
         self._silent = 0
         self._take_usage(message)
         if self._began:
@@ -295,6 +297,8 @@ class MessagesReader:
         if not isinstance(delta, dict):
             raise ValueError("it has no delta")
         self._expect_beginning()
+        if (told := errors.read_inner_error(delta)) is not None:
+            return Meaning(error=REPORTED, told=told)
         stops = bool(delta.get("stop_reason"))
         self._stopped |= stops
         self._take_usage(event.payload)
