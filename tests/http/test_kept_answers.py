@@ -22,7 +22,14 @@ from tests.kit.scripted_upstream import response as http_response
 
 MODEL, PATH = "openai/gpt-4o", "/v1/responses"
 LONGEST_TURN = 0.02  # seconds of processor time, as of every other long answer (tests/cases)
-DOWN: Script = lambda _: [http_response(503, b'{"error":{"message":"down"}}')]  # noqa: E731
+
+
+def answering(status: int, body: bytes) -> Script:
+    """Every request is answered so."""
+    return lambda _: [http_response(status, body)]
+
+
+DOWN = answering(503, b'{"error":{"message":"down"}}')
 
 
 def said(response_id: str, conversation: object = None) -> Script:
@@ -170,8 +177,7 @@ def test_what_goes_on_from_somebody_elses_response_is_refused(stage: Stage, stre
 def test_what_an_upstream_refuses_of_an_answer_that_it_keeps_is_told_in_its_words(stage: Stage) -> None:
     stage.ask("resp_r", "first")
     error = {"message": "only a response in the background can be cancelled", "type": "invalid_request_error"}
-    refusal: Script = lambda _: [http_response(400, orjson.dumps({"error": error}))]  # noqa: E731
-    stage.play(refusal)
+    stage.play(answering(400, orjson.dumps({"error": error})))
     told = stage.get(f"{PATH}/resp_r/input_items")
     assert (told.status, told.error()["message"]) == (400, error["message"])
 
@@ -269,7 +275,7 @@ def test_an_answer_of_an_upstream_that_keeps_it_comes_as_it_was_sent(forgetful: 
         b'{"object":"list","data":[{"error": "a word of the prompt"}],"detail":"of a list"}',
         b'{"id":"resp_n","object":"response","error":{},"instructions":"' + b"word " * 20_000 + b'"}',
     ):
-        forgetful.first.play(lambda _, sent=sent: [http_response(200, sent)])
+        forgetful.first.play(answering(200, sent))
         assert forgetful.get(f"{PATH}/resp_n").body == sent
 
 
