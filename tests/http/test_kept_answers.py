@@ -170,7 +170,8 @@ def test_what_goes_on_from_somebody_elses_response_is_refused(stage: Stage, stre
 def test_what_an_upstream_refuses_of_an_answer_that_it_keeps_is_told_in_its_words(stage: Stage) -> None:
     stage.ask("resp_r", "first")
     error = {"message": "only a response in the background can be cancelled", "type": "invalid_request_error"}
-    stage.play(lambda _: [http_response(400, orjson.dumps({"error": {**error, "param": None, "code": None}}))])
+    refusal: Script = lambda _: [http_response(400, orjson.dumps({"error": error}))]  # noqa: E731
+    stage.play(refusal)
     told = stage.get(f"{PATH}/resp_r/input_items")
     assert (told.status, told.error()["message"]) == (400, error["message"])
 
