@@ -32,13 +32,13 @@ def answering(status: int, body: bytes) -> Script:
 DOWN = answering(503, b'{"error":{"message":"down"}}')
 
 
-def said(response_id: str, conversation: object = None) -> Script:
+def said(response_id: str, conversation: object = None, usage: object = USAGE) -> Script:
     """An answer under this id, streamed or whole as it is asked for, which tells its conversation."""
-    more: dict[str, Any] = {"id": response_id, "conversation": conversation}
+    more: dict[str, Any] = {"id": response_id, "conversation": conversation, "usage": usage}
 
     def script(request: bytes) -> list[Step]:
         if not is_streamed(request):
-            return [http_response(200, orjson.dumps(response("completed", usage=USAGE, **more)))]
+            return [http_response(200, orjson.dumps(response("completed", **more)))]
         return [STREAM_HEAD + created(**more) + delta(1, "word") + completed(2, **more)]
 
     return script
@@ -195,6 +195,27 @@ def test_what_a_gone_upstream_has_kept_is_not_found(stage: Stage, field: str) ->
     finally:
         stage.gateway.reload(whole)
     assert stage.post(**named).headers["x-upstream"] == "second"
+
+
+LONG = {"input_tokens": 5000, "output_tokens": 100, "total_tokens": 5100}
+
+
+@pytest.mark.parametrize("named", [{"previous_response_id": "resp_long"}, {"conversation": "conv_long"}], ids=list)
+@pytest.mark.parametrize("begun", [True, False], ids=["after a stream", "after a whole answer"])
+def test_what_the_upstream_reads_again_is_in_the_estimate(stage: Stage, named: dict[str, Any], begun: bool) -> None:
+    """The upstream bills what came before as the prompt of what goes on from it, although it is not in the body."""
+    poor = stage.keyring.create(balance_usd="0.02")
+    for key in (poor, stage.rich):
+        stage.first.play(said("resp_long", "conv_long", LONG))
+        assert stage.post(key, stream=begun, conversation="conv_long").status == 200
+    assert stage.post(poor, **named).status == 402  # 0.0065 USD are left
+    for streamed in (True, False):
+        stage.first.play(said(f"resp_next_{streamed}", usage=None))  # as after an abort, it tells no usage
+        told = stage.post(stage.rich, stream=streamed, **named)
+        assert told.status == 200
+        record = stage.gateway.ending(told.headers["x-request-id"])
+        assert 5100 < record["prompt_tokens"] < 5300
+        assert record["usage_estimated"]
 
 
 @pytest.mark.parametrize("after", ["3", "99999999999", "-1", "1.0", "x", "9" * 13, ""])
