@@ -10,7 +10,7 @@ from .test_joins import BY_THE_CLOCK, COUNTED, EVENTS, FEED, MARGIN, Scene, run
 __all__ = ["run"]  # the fixture
 
 ALONE, MERGED = "the feed alone", "the feed as a channel"
-# Bytecodes of an event beside those of an event of the feed alone, however many clients receive it: 1390 were reached,
+# Bytecodes of an event beside those of an event of the feed alone, however many clients receive it: 1390 were seen,
 # and a busy machine cuts a pass into more slices. The event is appended once more, and a pass over the subscribers of
 # the merge begins.
 MORE = 1600
