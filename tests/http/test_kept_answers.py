@@ -295,16 +295,10 @@ def test_an_answer_of_an_upstream_that_keeps_it_comes_as_it_was_sent(forgetful: 
         b'{"id" : "resp_n", "object":"response","status":"completed","error":null,"odd":[1.50]}',
         b'{"object":"list","data":[{"error": "a word of the prompt"}],"detail":"of a list"}',
         b'{"id":"resp_n","object":"response","error":{},"instructions":"' + b"word " * 20_000 + b'"}',
-<<<<<<< HEAD
-    ):
-        forgetful.first.play(answering(200, sent))
-        assert forgetful.get(f"{PATH}/resp_n").body == sent
-=======
     ]
     left = iter(kept)
     forgetful.first.play(lambda _: [http_response(200, next(left))])
     assert [forgetful.get(f"{PATH}/resp_n").body for _ in kept] == kept
->>>>>>> rev24
 
 
 def test_events_that_a_running_stream_has_forgotten_are_not_left_out_silently(forgetful: Stage) -> None:
