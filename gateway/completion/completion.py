@@ -72,6 +72,10 @@ class Completion(ABC):
             self._dispatcher.cancel()
             raise
 
+    def when_settled(self, call: Settle) -> None:
+        """Call `call` with the record, too, as soon as the completion is settled; before it has been."""
+        self._settle = partial(_settle_both, self._settle, call)
+
     def stop(self, ending: Ending) -> None:
         """End the completion for this reason; its upstream connections are closed in this call."""
         self._fail(stop_error(ending), ending)
@@ -209,6 +213,14 @@ def stop_error(ending: Ending) -> GatewayError:
     if ending is Ending.DRAINED:
         return Draining("the gateway is shutting down; try again", retry_after=1)
     return StreamAborted(f"the stream was ended: {ending}")
+
+
+def _settle_both(settle: Settle, call: Settle, record: Record) -> None:
+    """Settle a record, and pass it on, whatever fails."""
+    try:
+        settle(record)
+    finally:
+        call(record)
 
 
 def _forget(record_id: str) -> None:

@@ -134,6 +134,9 @@ class DialectRequest(Protocol):
     def conversation(self) -> str | None:
         """The id of the conversation that this request belongs to, which one upstream keeps; None: it names none."""
 
+    def add_context(self, tokens: int) -> None:
+        """Count these tokens to the prompt: the upstream reads them again, although they are not in the body."""
+
     def wants_usage(self) -> bool:
         """Whether the client asked for the usage of a stream."""
 

@@ -102,6 +102,9 @@ class ExtendedRequest:
         """Nothing: in most dialects no upstream keeps conversations."""
         return None
 
+    def add_context(self, tokens: int) -> None:
+        """Nothing to count: what no upstream keeps, none reads again."""
+
     def without_usage(self) -> Self:
         """The request as it is, in a dialect that has no field by which usage is asked for."""
         return self

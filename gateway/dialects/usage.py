@@ -14,6 +14,11 @@ class Usage(NamedTuple):
     estimated: bool
     reported: Mapping[str, Any] | None = None
 
+    @property
+    def total_tokens(self) -> int:
+        """The tokens of the prompt and of the answer."""
+        return self.prompt_tokens + self.completion_tokens
+
     def as_json(self) -> dict[str, Any]:
         """The upstream's own object with all its details, else the estimate under the names of chat completions."""
         if self.reported is not None:

@@ -4,7 +4,7 @@ It has three steps: `prepare` finds a stream to join, or the upstreams to ask; `
 place and money, and the directory for the stream key; `open` sends the request.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -267,25 +267,33 @@ class Opening:
             raise
         return completion
 
-    def on_whole(self, first: bytes, headers: Mapping[str, str]) -> None:
-        """Remember a whole answer that begins with these bytes, by its id. `headers`: those of the answer."""
-        self._remember(first, headers.get("x-upstream"), "")
+    def on_whole(self, first: bytes, completion: WholeCompletion) -> None:
+        """Remember a whole answer that begins with these bytes, by its id."""
+        usage = completion.answer.facts().usage or {}
+        note = self._remember(first, completion.answer.headers().get("x-upstream"), "")
+        note(usage.get("total_tokens", 0))
 
     def _on_decided(self, completion: StreamedCompletion, failure: RivergateError | None) -> None:
         if failure is None:
             frames = completion.stream.log.read(0, 1)
-            self._remember(frames[0] if frames else b"", completion.headers().get("x-upstream"), completion.id)
+            first, upstream = frames[0] if frames else b"", completion.headers().get("x-upstream")
+            note = self._remember(first, upstream, completion.id)
+            completion.when_settled(lambda record: note(record.usage.total_tokens if record.usage else 0))
 
-    def _remember(self, first: bytes, upstream: str | None, stream_id: str) -> None:
+    def _remember(self, first: bytes, upstream: str | None, stream_id: str) -> Callable[[int], None]:
+        """Remember an answer, and its conversation; returns what to call with its tokens, once they are known."""
         keeping, parts, owner = self.plan.dialect.keeping, self._parts, self.head.owner
+        ids: list[tuple[AnswerIds, str]] = []
         if keeping is None or upstream is None:
-            return
-        known = KnownAnswer(upstream, self._call.model_id, stream_id)
+            return partial(_note, ids, owner)
+        known = KnownAnswer(upstream, self._call.model_id, stream_id, self._call.prompt_tokens)
         if (answer_id := keeping.answer_id(first)) is not None:
-            parts.answer_ids.remember(owner, answer_id, known)
-        for conversation in {self.plan.request.conversation(), keeping.conversation_id(first)}:
-            if conversation is not None:
-                parts.conversation_ids.remember(owner, conversation, known)
+            ids.append((parts.answer_ids, answer_id))
+        conversations = {self.plan.request.conversation(), keeping.conversation_id(first)} - {None}
+        ids += [(parts.conversation_ids, name) for name in conversations if name]
+        for known_ids, name in ids:
+            known_ids.remember(owner, name, known)
+        return partial(_note, ids, owner)
 
     def _ask_of_keeper(self) -> Ask:
         """What is asked for: of the upstream that keeps what the request goes on from, and of no other.
@@ -301,6 +309,7 @@ class Opening:
             return ask
         if known is None or known.upstream not in parts.in_force.router.upstreams:
             raise NotFound(f"there is no {what} {name[:100]!r} (any more)", param=field)
+        request.add_context(known.tokens)
         only = {"providers": [known.upstream], "allow_fallbacks": False}
         return ask._replace(options=ask.options.model_copy(update=only))
 
@@ -328,6 +337,12 @@ class Opening:
         """The function that takes the record of the answer. It must not hold the opening, which holds the prompt."""
         book, lease, span = self._parts.book, self._lease, self._span
         return lambda record: book(record, lease, span)
+
+
+def _note(ids: list[tuple[AnswerIds, str]], owner: str, tokens: int) -> None:
+    """Note how many tokens an answer has, which its upstream reads again for a request that goes on from it."""
+    for known_ids, name in ids:
+        known_ids.on_settled(owner, name, tokens)
 
 
 def _is_whole(known: Production) -> bool:

@@ -12,11 +12,16 @@ MAX_ID_CHARACTERS = 256
 
 
 class KnownAnswer(NamedTuple):
-    """An answer, or a conversation, that has an id. `stream_id`: of the answer's stream; "" if it has none."""
+    """An answer, or a conversation, that has an id.
+
+    `stream_id`: of the answer's stream; "" if it has none. `tokens`: how many its upstream reads again for a request
+    that goes on from it.
+    """
 
     upstream: str
     model_id: str
     stream_id: str
+    tokens: int = 0
 
 
 class AnswerIds:
@@ -24,7 +29,7 @@ class AnswerIds:
 
     def __init__(self, max_ids: int = MAX_IDS) -> None:
         self._max_ids = max_ids
-        self._known: dict[tuple[str, str], tuple[str, ...]] = {}  # the newest last
+        self._known: dict[tuple[str, str], tuple[str, str, str, int]] = {}  # the newest last
 
     def __len__(self) -> int:
         return len(self._known)
@@ -33,7 +38,7 @@ class AnswerIds:
         """Know this answer from now on, unless its id is longer than any."""
         if len(answer_id) <= MAX_ID_CHARACTERS:
             self._known.pop((owner, answer_id), None)
-            self._known[owner, answer_id] = tuple(answer)
+            self._known[owner, answer_id] = (answer.upstream, answer.model_id, answer.stream_id, answer.tokens)
             if len(self._known) > self._max_ids:
                 del self._known[next(iter(self._known))]
 
@@ -41,6 +46,11 @@ class AnswerIds:
         """The answer with this id, if it is this owner's."""
         known = self._known.get((owner, answer_id))
         return None if known is None else KnownAnswer(*known)
+
+    def on_settled(self, owner: str, answer_id: str, tokens: int) -> None:
+        """Know how many tokens an answer has, its prompt included, unless it is not known any more."""
+        if (known := self.find(owner, answer_id)) is not None:
+            self._known[owner, answer_id] = (known.upstream, known.model_id, known.stream_id, tokens)
 
     def forget(self, owner: str, answer_id: str) -> None:
         """Know this answer no more."""

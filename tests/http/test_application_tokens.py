@@ -140,6 +140,13 @@ def test_a_viewer_token_of_the_gateway_is_good_beside_them_and_in_the_header(gat
         assert text_of(subscriber.all_events())
 
 
+@pytest.mark.parametrize("path", ["/v1/feeds/a-none/events?", "/v1/events?feed=a-none&"])
+def test_the_bearer_of_a_token_is_not_told_the_names_of_feeds(gateway: Gateway, key: MadeKey, path: str) -> None:
+    refused = call(gateway, "GET", f"{path}token={token(claims(feeds=['a*']))}")
+    assert (refused.status, refused.error()["message"]) == (404, "there is no feed 'a-none'")
+    assert "known feeds: " in call(gateway, "GET", path, Authorization=key.bearer).error()["message"]
+
+
 @pytest.mark.parametrize("signer", ["another secret", "rsa"])
 def test_a_forged_token_is_refused_and_no_part_of_it_is_told_or_logged(gateway: Gateway, signer: str) -> None:
     text = token(claims(), signer)

@@ -22,16 +22,23 @@ from tests.kit.scripted_upstream import response as http_response
 
 MODEL, PATH = "openai/gpt-4o", "/v1/responses"
 LONGEST_TURN = 0.02  # seconds of processor time, as of every other long answer (tests/cases)
-DOWN: Script = lambda _: [http_response(503, b'{"error":{"message":"down"}}')]  # noqa: E731
 
 
-def said(response_id: str, conversation: object = None) -> Script:
+def answering(status: int, body: bytes) -> Script:
+    """Every request is answered so."""
+    return lambda _: [http_response(status, body)]
+
+
+DOWN = answering(503, b'{"error":{"message":"down"}}')
+
+
+def said(response_id: str, conversation: object = None, usage: object = USAGE) -> Script:
     """An answer under this id, streamed or whole as it is asked for, which tells its conversation."""
-    more: dict[str, Any] = {"id": response_id, "conversation": conversation}
+    more: dict[str, Any] = {"id": response_id, "conversation": conversation, "usage": usage}
 
     def script(request: bytes) -> list[Step]:
         if not is_streamed(request):
-            return [http_response(200, orjson.dumps(response("completed", usage=USAGE, **more)))]
+            return [http_response(200, orjson.dumps(response("completed", **more)))]
         return [STREAM_HEAD + created(**more) + delta(1, "word") + completed(2, **more)]
 
     return script
@@ -170,8 +177,7 @@ def test_what_goes_on_from_somebody_elses_response_is_refused(stage: Stage, stre
 def test_what_an_upstream_refuses_of_an_answer_that_it_keeps_is_told_in_its_words(stage: Stage) -> None:
     stage.ask("resp_r", "first")
     error = {"message": "only a response in the background can be cancelled", "type": "invalid_request_error"}
-    refusal: Script = lambda _: [http_response(400, orjson.dumps({"error": error}))]  # noqa: E731
-    stage.play(refusal)
+    stage.play(answering(400, orjson.dumps({"error": error})))
     told = stage.get(f"{PATH}/resp_r/input_items")
     assert (told.status, told.error()["message"]) == (400, error["message"])
 
@@ -189,6 +195,27 @@ def test_what_a_gone_upstream_has_kept_is_not_found(stage: Stage, field: str) ->
     finally:
         stage.gateway.reload(whole)
     assert stage.post(**named).headers["x-upstream"] == "second"
+
+
+LONG = {"input_tokens": 5000, "output_tokens": 100, "total_tokens": 5100}
+
+
+@pytest.mark.parametrize("named", [{"previous_response_id": "resp_long"}, {"conversation": "conv_long"}], ids=list)
+@pytest.mark.parametrize("begun", [True, False], ids=["after a stream", "after a whole answer"])
+def test_what_the_upstream_reads_again_is_in_the_estimate(stage: Stage, named: dict[str, Any], begun: bool) -> None:
+    """The upstream bills what came before as the prompt of what goes on from it, although it is not in the body."""
+    poor = stage.keyring.create(balance_usd="0.02")
+    for key in (poor, stage.rich):
+        stage.first.play(said("resp_long", "conv_long", LONG))
+        assert stage.post(key, stream=begun, conversation="conv_long").status == 200
+    assert stage.post(poor, **named).status == 402  # 0.0065 USD are left
+    for streamed in (True, False):
+        stage.first.play(said(f"resp_next_{streamed}", usage=None))  # as after an abort, it tells no usage
+        told = stage.post(stage.rich, stream=streamed, **named)
+        assert told.status == 200
+        record = stage.gateway.ending(told.headers["x-request-id"])
+        assert 5100 < record["prompt_tokens"] < 5300
+        assert record["usage_estimated"]
 
 
 @pytest.mark.parametrize("after", ["3", "99999999999", "-1", "1.0", "x", "9" * 13, ""])
@@ -264,13 +291,14 @@ def test_the_words_of_an_upstream_for_a_kept_failure_are_redacted(
 
 def test_an_answer_of_an_upstream_that_keeps_it_comes_as_it_was_sent(forgetful: Stage) -> None:
     forgetful.ask("resp_n", "first")
-    for sent in (
+    kept = [
         b'{"id" : "resp_n", "object":"response","status":"completed","error":null,"odd":[1.50]}',
         b'{"object":"list","data":[{"error": "a word of the prompt"}],"detail":"of a list"}',
         b'{"id":"resp_n","object":"response","error":{},"instructions":"' + b"word " * 20_000 + b'"}',
-    ):
-        forgetful.first.play(lambda _, sent=sent: [http_response(200, sent)])
-        assert forgetful.get(f"{PATH}/resp_n").body == sent
+    ]
+    left = iter(kept)
+    forgetful.first.play(lambda _: [http_response(200, next(left))])
+    assert [forgetful.get(f"{PATH}/resp_n").body for _ in kept] == kept
 
 
 def test_events_that_a_running_stream_has_forgotten_are_not_left_out_silently(forgetful: Stage) -> None:

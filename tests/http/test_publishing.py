@@ -284,6 +284,7 @@ class CountingCrowd:
         self._rest[client] = data[at:]
 
 
+@pytest.mark.deep
 def test_twenty_thousand_events_reach_a_thousand_subscribers_all_of_them_in_order(logs: Path) -> None:
     gateway = LocalGateway(
         logs, configuration([]) + '[[feeds]]\nname = "busy"\npublish = true\nretain_events = 100\n'

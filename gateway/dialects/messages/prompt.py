@@ -45,7 +45,7 @@ def estimate(source: RequestBody, own: Collection[str]) -> int:
             if name == "content":
                 size += _content_bytes(value)
                 sources = sources.plus(sources_of(value))
-            elif name != "role":
+            elif name != "role" or type(value) is not str or len(value) > _SHORT_CHARACTERS:
                 size += len(_dumps({name: value}))
     for name, value in body.items():
         kind = type(value)

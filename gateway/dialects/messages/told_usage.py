@@ -26,11 +26,14 @@ class ToldUsage:
     def take(self, value: Any, events: int) -> None:
         """Remember a usage object, unless it is none, or nonsense; `events`: how many events with text have come.
 
-        A zero or a null replaces no count. The count in `message_start` is one of the beginning: it tells of the
-        whole answer only if no more events with text come than it counts.
+        A zero or a null replaces no count, and an answer's count that shrinks to less than has come is nonsense. The
+        count in `message_start` is one of the beginning: it tells of the whole answer only if no more events with
+        text come than it counts.
         """
         found = read_usage(value)
         if found is None or not isinstance(value, dict):
+            return
+        if (found.completion or events) < min(self.completion, events):
             return
         for name, count in value.items():
             is_new = name not in self._fields

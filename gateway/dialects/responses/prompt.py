@@ -39,6 +39,7 @@ _PARAMETERS = frozenset(
     )
 )
 _SHORT_CHARACTERS = 128  # a text that is the value of a parameter, and is longer, is counted
+_OF_MESSAGE = frozenset(("type", "role", "id", "status"))  # members of a message that are no part of the prompt
 _NUMBERS = frozenset((int, float, bool, type(None)))
 _TEXT_PARTS = ("input_text", "output_text", "text")
 _SHORT_NAME = 16  # bytes, quotes included
@@ -150,12 +151,17 @@ def _of_input(value: Any) -> tuple[int, int]:
 
 def _of_item(item: Any) -> int:
     """The bytes of an item: of a message its text, of anything else its JSON."""
-    if not isinstance(item, dict) or not item.keys() <= {"type", "role", "content", "id", "status"}:
+    if not isinstance(item, dict) or not all(_is_of_message(*member) for member in item.items()):
         return _json_bytes(item)
     content = item.get("content")
     if isinstance(content, str):
         return len(content.encode("utf-8", "surrogatepass"))
     return sum(map(_of_part, content)) if isinstance(content, list) else _json_bytes(item)
+
+
+def _is_of_message(name: str, value: Any) -> bool:
+    """Whether a member of an item is the content of a message, or another one that is short, as it should be."""
+    return name == "content" or (name in _OF_MESSAGE and type(value) is str and len(value) <= _SHORT_CHARACTERS)
 
 
 def _of_part(part: Any) -> int:

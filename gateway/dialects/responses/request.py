@@ -58,6 +58,7 @@ class ResponsesRequest(RelayedRequest):
     stores: bool | None = None
     previous_id: str | None = None
     conversation_id: str | None = None
+    context_tokens: int = 0  # of what the upstream keeps, and reads again with this request
 
     def only_model(self) -> str | None:
         """The model asked for, if that is all that the request says to the gateway; else None."""
@@ -77,6 +78,14 @@ class ResponsesRequest(RelayedRequest):
     def conversation(self) -> str | None:
         """The id of the conversation that this request belongs to, which one upstream keeps; None: it names none."""
         return self.conversation_id
+
+    def add_context(self, tokens: int) -> None:
+        """Count these tokens to the prompt: the upstream reads them again, although they are not in the body."""
+        self.context_tokens = tokens
+
+    def estimate_prompt_tokens(self) -> int:
+        """The tokens of everything that goes upstream, and of what the upstream keeps and reads again."""
+        return self.prompt_tokens + self.context_tokens
 
     def not_sent(self) -> Collection[str]:
         """The members of the body that do not go upstream: the gateway itself is the background."""

@@ -77,7 +77,7 @@ class CompletionEndpoints:
         content = answer.content
         if self._dialect.keeping is not None:
             first = content if isinstance(content, bytes) else next(content.parts())
-            opening.on_whole(first, answer.headers)
+            opening.on_whole(first, completion)
         return response_of(content, answer.headers)
 
 

@@ -64,6 +64,12 @@ def test_tool_uses_and_results_count_by_their_json(block: dict[str, Any]) -> Non
     assert tokens(block) == json_tokens(block)
 
 
+@pytest.mark.parametrize("role", ["x" * 40_000, ["x" * 40_000]], ids=["a text", "a list"])
+def test_a_role_that_is_longer_than_it_should_be_counts(role: Any) -> None:
+    body = {"model": "m", "messages": [{"role": role, "content": "Hello"}]}
+    assert MESSAGES.parse(orjson.dumps(body)).estimate_prompt_tokens() >= 10_000
+
+
 def test_tools_and_unknown_members_count_by_their_json() -> None:
     assert tokens(tools=[TOOL]) == text_tokens(len(orjson.dumps({"tools": [TOOL]})))
     assert tokens(x=[TOOL]) == text_tokens(len(orjson.dumps({"x": [TOOL]})))

@@ -75,6 +75,13 @@ def test_what_is_elsewhere_counts_by_a_ceiling(in_steps: bool) -> None:
     assert file >= plain + REFERENCED_TOKENS
 
 
+@pytest.mark.parametrize("name", ["role", "id", "status", "type"])
+@pytest.mark.parametrize("value", ["x" * 40_000, ["x" * 40_000]], ids=["a text", "a list"])
+def test_a_member_of_a_message_that_is_longer_than_it_should_be_counts(name: str, value: Any) -> None:
+    assert tokens(input=[{"role": "user", "content": "Hello", name: value}]) >= 10_000
+    assert tokens(input=[{"role": "user", "content": "Hello", name: "msg_1"}]) == 2 + ITEM_TOKENS
+
+
 def test_a_text_that_speaks_of_images_is_a_text() -> None:
     text = '{"image_url": "https://x"} "data:image/png;base64,AAAA" ' * 4
     assert tokens(input=text) == -(-len(text) // 4) + ITEM_TOKENS

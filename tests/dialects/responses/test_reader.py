@@ -134,12 +134,12 @@ def test_a_long_text_counts_by_its_length() -> None:
 def test_a_long_terminal_event_is_the_end_and_has_the_usage(usage: bool) -> None:
     found = reader()
     output = [{"type": "message", "content": [{"type": "output_text", "text": LONG}]}]
-    block = completed(0, output=output, **({} if usage else {"usage": None}))
+    block = completed(0, output=output, usage={"input_tokens": 9, "output_tokens": 30_000} if usage else None)
     meaning = in_steps(found, block)
     assert meaning == Meaning(block, content=True, finish=True, done=True)
     used = found.usage(50)
     assert used.estimated is not usage
-    assert used.completion_tokens == 3 if usage else len(LONG) // 4 < used.completion_tokens < len(LONG) // 3
+    assert used.completion_tokens == 30_000 if usage else len(LONG) // 4 < used.completion_tokens < len(LONG) // 3
     assert found.closing_frames(AnswerReport(used, {}), None) == []
     assert found.closing_frames(AnswerReport(used, {}), block) == [block]
 
