@@ -152,7 +152,9 @@ class TtftSettings(Section):
         0, 0, MAX_MS, "How long a request may wait for its first token, over all attempts; 0 sets no budget."
     )
     hedge_after: HedgeAfter = _described(
-        "off", "Milliseconds without content after which a second upstream is asked too; `auto`: p95 of the TTFT."
+        "off",
+        "Milliseconds without content after which a second upstream is asked too, or the only one again; `auto`: "
+        "p95 of the TTFT.",
     )
     hedge_max_share: Ratio = _number(
         0.1, 0, 1, "Largest share of the requests for which a second upstream may be asked; 0 allows none."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway import clock
-from gateway.access.accounts import Quote
+from gateway.access.accounts import Account, Quote
 from gateway.access.bank import Bank, Lease
 from gateway.cluster.directory import Directory, Place, production_at
 from gateway.completion.answer import Record, Settle
@@ -195,11 +195,24 @@ class Opening:
         account = self._account
         if account is None:
             return None
+        if account.balance is not None and len(self._route.candidates) > 1:
+            self._keep_to_free(account)
         models = [candidate.model for candidate in self._route.candidates]
         prompt = max(microusd(self._call.prompt_tokens, model.input_usd_per_mtok) for model in models)
         answer = max(microusd(self.plan.max_tokens, model.output_usd_per_mtok) for model in models)
         quote = Quote(prompt, prompt + answer, DENSEST_PROMPT * prompt + answer)
         return self._parts.bank.admit(account, quote, clock.monotonic())
+
+    def _keep_to_free(self, account: Account) -> None:
+        """Leave out the upstreams that cost money, if the key has not enough of it and others cost nothing."""
+        route, available = self._route, account.available or 0
+        free = [each for each in route.candidates if each.prices is not None and not any(each.prices)]
+        prompt = self._call.prompt_tokens
+        costs = [microusd(prompt, each.model.input_usd_per_mtok) for each in route.candidates]
+        if not free or not prompt + self.plan.max_tokens or 0 < available >= max(costs):
+            return
+        self._route = route.only(free)
+        self._call = self._call._replace(model_id=free[0].model.id, wildcard=free[0].wildcard)
 
     def _on_claimed(self, place: Place) -> None:
         """Keep the claimed stream key; if another request was quicker, join its stream instead."""

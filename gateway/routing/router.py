@@ -69,6 +69,17 @@ class Route:
         object.__setattr__(self, "names", tuple(candidate.endpoint.name for candidate in self.candidates))
         object.__setattr__(self, "has_choice", len(self.candidates) > 1 or self.rules.is_timed)
 
+    def only(self, candidates: Sequence[Candidate]) -> "Route":
+        """The route that asks no others than these of its candidates."""
+        kept = [place for place, candidate in enumerate(self.candidates) if candidate in candidates]
+        rules, order = self.rules, self.rules.hedge_order
+        fewer = replace(
+            rules,
+            hedge_after=tuple(rules.hedge_after[place] for place in kept if place < len(rules.hedge_after)),
+            hedge_order=tuple(kept.index(place) for place in order if place in kept),
+        )
+        return replace(self, candidates=tuple(self.candidates[place] for place in kept), rules=fewer)
+
 
 class Router:
     """The way from a request to its route, by what the configuration says and what is known of the upstreams now."""

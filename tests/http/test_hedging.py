@@ -189,6 +189,7 @@ class TestFixed:
         assert answer.headers["x-attempts"] == "2"
         found = [(attempt["upstream"], attempt["outcome"], attempt["hedge"]) for attempt in attempts(answer)]
         assert found == [("first", "lost", False), ("first", "won", True)]
+        assert float(ended(hedging, answer)["hedge_cost_usd"]) == pytest.approx(PROMPT_USD)
         rivals.first.wait_for_abort(before)
 
     def test_the_budget_ends_both_attempts(self, hedging: Gateway, rivals: Rivals, model: str) -> None:
