@@ -16,6 +16,18 @@ _SECRET = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+# What is a secret even where a name may stand that begins like one, such as that of the model `xai-grok-4-fast`.
+_CERTAIN = re.compile(
+    r"rgv?_[A-Za-z0-9_.-]{24,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|pplx|csk|nvapi)[_-](?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}"
+    r"|(?<![A-Za-z0-9])AIza[\w-]{30,}",
+    re.ASCII,
+)
+
+
+def is_certain_secret(text: str) -> bool:
+    """Whether a part of the text is a secret, and no name that only begins like one."""
+    return _CERTAIN.search(text) is not None
 
 
 def without_secrets(text: str) -> str:

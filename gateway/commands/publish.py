@@ -37,7 +37,7 @@ def publish(
     tally = publisher.tally
     start = "\r\x1b[K" if sys.stderr.isatty() else ""
     for line in failure:
-        print(f"{start}rivergate: {line}", file=sys.stderr)
+        print(f"{start}rivergate: {running.spelt_out(line)}", file=sys.stderr)
     if as_json:
         told = {"feed": feed, "taken": tally.taken, "duplicates": tally.duplicates}
         typer.echo(json.dumps({**told, "last_position": tally.last_position}))

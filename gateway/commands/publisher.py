@@ -130,7 +130,7 @@ class Publisher:
             if status not in _BUSY or time.monotonic() > give_up:
                 break
             await asyncio.sleep(wait)
-        if isinstance(answer.get("positions"), list):
+        if "positions" in answer:
             self.tally.add(answer, len(batch.body))
         if status != 202:
             self._refuse(status, answer, batch)
@@ -140,7 +140,7 @@ class Publisher:
         try:
             async with session.post(self._path, data=batch.body) as got:
                 wait = got.headers.get("Retry-After", "1")
-                answer = orjson.loads(await got.read())
+                answer = _checked(orjson.loads(await got.read()))
                 return got.status, answer, min(float(wait) if wait.isdigit() else 1.0, LONGEST_PAUSE)
         except aiohttp.InvalidURL:
             raise ConfigError([f"--url {self._target.shown}: not an http address"]) from None
@@ -177,3 +177,15 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return os.strerror(error.os_error.errno)
     return "it does not answer" if isinstance(error, TimeoutError) else "the connection broke"
+
+
+def _checked(answer: Any) -> dict[str, Any]:
+    """An answer that a gateway could give. Raises `ValueError`."""
+    if not isinstance(answer, dict):
+        raise ValueError("it is no object")
+    lists = (answer.get("positions", []), answer.get("duplicates", []))
+    if type(answer.get("taken", 0)) is not int or not all(isinstance(value, list) for value in lists):
+        raise ValueError("it is no receipt")
+    if "positions" in answer and not {"taken", "duplicates"} <= answer.keys():
+        raise ValueError("it is half a receipt")
+    return answer

@@ -58,8 +58,13 @@ def or_fail(call: Callable[[], _Result]) -> _Result:
 def fail(faults: list[str]) -> NoReturn:
     """End the command: one line a fault on standard error, exit 2."""
     for fault in faults:
-        print(f"rivergate: {fault}", file=sys.stderr)
+        print(f"rivergate: {spelt_out(fault)}", file=sys.stderr)
     raise typer.Exit(2)
+
+
+def spelt_out(text: str) -> str:
+    """The text with its control characters spelt out: it may hold words of another process for the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"[U+{ord(c):04X}]" for c in text)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -111,7 +111,7 @@ class _Top:
                         if await self._on_block(session, block):
                             return True
                 raise _Lost(f"{self._target.shown}: the gateway ended the connection")
-        except (aiohttp.ClientError, TimeoutError, OSError, _Lost) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, _Lost) as error:
             if self._latest is None:
                 raise ConfigError([_reason(self._target.shown, error)]) from None
             return False

@@ -33,7 +33,7 @@ class KeptHistory:
                 if isinstance(values, list):
                     fine[name] = [*fine[name], values[0]][-POINTS:]
             fine["until"] = point["until"]
-        return steps > 1
+        return bool(steps > 1)
 
     def lacks_failures(self, now: Mapping[str, Any]) -> bool:
         """Whether requests have failed that are not known here."""

@@ -285,6 +285,14 @@ class AnswerKeeping(Protocol):
         `frames`: the first and the last one of a stream that has ended, or all so far of one that runs.
         """
 
+    def told_by_upstream(
+        self, content: Buffer, redact: Callable[[RivergateError], None]
+    ) -> Generator[None, None, bytes | LongText]:
+        """The JSON of the answer as its upstream keeps it, in short steps; `redact` takes secrets out of an error.
+
+        Raises `UpstreamError` if what the upstream tells is no JSON object, or an error.
+        """
+
 
 class Dialect(Protocol):
     """One API, as a value without state."""

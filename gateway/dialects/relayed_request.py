@@ -152,10 +152,16 @@ def check_list_of_objects(document: dict[str, Any], name: str) -> None:
     if type(items) is list and set(map(type, items)) == {dict}:
         return
     if name not in document:
-        raise InvalidParameter(f"{name}: is required", param=name)
+        raise InvalidParameter(f"{name}: is required{_where_it_belongs(document)}", param=name)
     if not isinstance(items, list):
         raise InvalidParameter(f"{name}: Input should be a valid list", param=name)
     if not items:
         raise InvalidParameter(f"{name}: List should have at least 1 item after validation, not 0", param=name)
     index = next(index for index, item in enumerate(items) if not isinstance(item, dict))
     raise InvalidParameter(f"{name}[{index}]: Input should be a valid dictionary", param=f"{name}[{index}]")
+
+
+def _where_it_belongs(document: dict[str, Any]) -> str:
+    """Which path a body is for that has the main member of another dialect; "" if it has none."""
+    paths = {"input": "/v1/responses", "prompt": "/v1/completions"}
+    return next((f" (a body with `{name}` is for {path})" for name, path in paths.items() if name in document), "")

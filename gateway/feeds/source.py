@@ -40,6 +40,8 @@ LONGEST_REFUSED_WAIT = 300.0  # the same after an answer that will probably be g
 MAX_DOUBLINGS = 16  # of the pause between two connections
 TOLD_AFTER = 10.0  # seconds without the source after which subscribers are told, if it only fails
 ENDED_SECONDS = 60.0  # how long a source that has said that it has ended is not asked again
+SHORT_ID_BYTES = 1024  # no server closes the connection because of a shorter id
+MAX_UNANSWERED = 3  # requests with a longer id, after which the id is dropped
 PROBE_SECONDS = 30  # of silence, after which TCP finds out whether the source is still there
 
 _log = logging.getLogger("rivergate.feed")
@@ -91,6 +93,7 @@ class SourceFeed:
         self._idle = IdleWatch(config.idle_timeout_ms / 1000)
         self._reads = 0  # of all connections, as a sign of life
         self._is_paused = False  # the log is full of what subscribers have still to be sent
+        self._unanswered = 0  # requests with a long id that were not answered, in a row
         self._asked_with_id = False  # the connection asks for what follows the last id
         self._is_gap_told = False  # the log says already that events may be missing before the next connection's
         self._told: str | None = None  # the failure that the log tells subscribers of, until the source is read again
@@ -112,9 +115,10 @@ class SourceFeed:
             seq = self._forget_position()
         return self._started_for(self.stream.join_with(view, seq))
 
-    def reopen(self) -> None:
-        """Ask a source again that has ended, for a new subscriber, unless it has just said so."""
-        if self.state is not SourceState.ENDED or clock.wall_time() - self._report.since < ENDED_SECONDS:
+    def reopen(self, now: float | None = None) -> None:
+        """Ask a source again that has ended, for a new subscriber, unless it has just said so. `now`: Unix time."""
+        since = self._report.since + ENDED_SECONDS
+        if self.state is not SourceState.ENDED or (clock.wall_time() if now is None else now) < since:
             return
         log = self.stream.log
         gap = self._events.control("gap", {"missed": None})  # in the place of the `end` event
@@ -158,6 +162,7 @@ class SourceFeed:
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> BodyHandler:
         self._clear_timer()
+        self._unanswered = 0
         match verdict_of(status, headers, with_id=self._asked_with_id):
             case Verdict.EVENTS:
                 return self._begin(headers)
@@ -180,6 +185,10 @@ class SourceFeed:
 
     def on_lost(self, error: RivergateError, *, untouched: bool) -> None:
         self._connection = None
+        if self.state is SourceState.CONNECTING and len(self._events.last_id) > SHORT_ID_BYTES:
+            self._unanswered += 1
+            if self._unanswered == MAX_UNANSWERED:
+                self._events.drop_id()  # some servers close the connection instead of refusing a long header
         self._fail(error.reason)
 
     # --- inside: the answer

@@ -18,6 +18,23 @@ from yarl import URL
 _OTHER_VERSION = re.compile(r"Invalid HTTP version|Expected dot:|Pause on PRI|Expected HTTP/2 Connection Preface")
 
 
+class HoldingHandler(web.RequestHandler):
+    """aiohttp's protocol of a connection, whose transport is not read while bytes are held.
+
+    `held`: bytes that have come, and wait for a later turn in which aiohttp's parser takes them.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.held = b""
+
+    def _resume_transport_reading(self) -> None:
+        if not self.held:
+            super()._resume_transport_reading()
+
+
 def connect(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
     """Take a new connection as `RequestHandler.connection_made` does, but without a task.
 
@@ -61,6 +78,17 @@ def requests_found(handler: web.RequestHandler) -> int:
 def has_found_broken_bytes(handler: web.RequestHandler) -> bool:
     """Whether the newest message that waits for its turn is an error of the parser instead of a request."""
     return bool(handler._messages) and not isinstance(handler._messages[-1][0], RawRequestMessage)
+
+
+def has_enough(handler: web.RequestHandler) -> bool:
+    """Whether a body holds so much that nobody has read that the parser takes no more; it asks when it goes on."""
+    return handler._reading_paused
+
+
+def resume_reading(handler: web.RequestHandler) -> None:
+    """Read the transport again after a pause of our own, unless aiohttp has paused it, too."""
+    if not handler._reading_paused and not handler._buffer_paused:
+        handler._resume_transport_reading()
 
 
 def end_lingering(handler: web.RequestHandler) -> None:

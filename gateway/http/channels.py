@@ -135,7 +135,7 @@ class ChannelSubscriptions:
         if token is not None:
             check_audience(token, audience_of(name))
         if name.startswith(FEED):
-            feed = find_feed(self.subscriptions.feeds, name.removeprefix(FEED))
+            feed = find_feed(self.subscriptions.feeds, name.removeprefix(FEED), tells_names=token is None)
             if known is None:
                 feed.reopen()
             return Channel(name, "", feed.stream.log, FeedSource(feed))

@@ -6,8 +6,6 @@ aiohttp is given all of its bytes, from the first to the last.
 """
 
 import asyncio
-import socket
-from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, cast
@@ -19,31 +17,23 @@ from gateway.delivery.sinks import TransportSink
 from gateway.errors import ClientError, VersionNotSupported
 from gateway.http import aiohttp_seam as seam
 from gateway.http.capacity import ConnectionCount
+from gateway.http.client_socket import set_options
 from gateway.http.errors import WRONG_VERSION, render
 from gateway.http.request_boundary import RequestBoundary
 from gateway.http.request_id import new_request_id
 from gateway.http.request_parser import PlainRequest, Unparsed
 from gateway.turn_share import TurnShare
 
-# How many bytes for one client may wait in the kernel unsent. A client that reads nothing takes 3,900 KiB of the
-# kernel's memory before the gateway notices; with this limit it takes 200 KiB. Replays and tokens are no slower
-# (bench/README.md).
-MAX_UNSENT_IN_KERNEL = 65536
 # How many bytes of later requests are held while the fast way answers. When more come, reading stops; from then on
 # the gateway notices only at its next write that the client has hung up.
 MAX_SENT_AHEAD = 1 << 20
 MAX_READS_AHEAD = 1024  # in how many reads they may come: each read copies all that is held
 MAX_PIECES = 16  # a request that comes in more reads goes to aiohttp, which puts it together in linear time
+SLICE_BYTES = 8192  # of what aiohttp parses in one turn; they hold 1,400 chunks of one byte at most: 5 ms
+# How many bytes of a body aiohttp keeps for whoever reads it; twice as many bytes, or a sixteenth of the number as
+# chunks, and it parses no further. To read 4,096 chunks at once takes 5 ms.
+UNREAD_BYTES = 65536
 PIECES_SECONDS = 5.0  # a request that takes longer to arrive goes to aiohttp, which has a limit for slow bodies
-
-
-def set_options(connected: socket.socket | TransportSocket | None) -> None:
-    """Set the options of a client's socket. On Linux a connection inherits those of its listening socket (tcp(7))."""
-    if connected is None:
-        return
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if connected.family in (socket.AF_INET, socket.AF_INET6):
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_IN_KERNEL)
 
 
 class Server(StrEnum):
@@ -74,7 +64,7 @@ class FastWay(Protocol):
         """Answer and then call `client.on_answered`, perhaps before this returns. False: aiohttp has to answer."""
 
 
-class ClientProtocol(web.RequestHandler):
+class ClientProtocol(seam.HoldingHandler):
     """The protocol of one client's transport. Its events go to at most one answer at a time."""
 
     __slots__ = (
@@ -211,8 +201,8 @@ class ClientProtocol(web.RequestHandler):
             self._offer()
             return
         if served_by is Server.AIOHTTP:
-            if not (data and self._aiohttp_is_done()):
-                self._feed_aiohttp(data)
+            if self.held or not (data and self._aiohttp_is_done()):
+                self._take_for_aiohttp(data)
                 return
             self._boundary = None
             self._become(Server.NOBODY)
@@ -243,7 +233,8 @@ class ClientProtocol(web.RequestHandler):
             self._borrowed.give_back()
         self._stop_waiting()
         self._become(Server.CLOSED)
-        self._unread, self._boundary = b"", None
+        self._unread = self.held = b""
+        self._boundary = None
         seam.end_lingering(self)
         super().connection_lost(exc)
         if self._on_gone is not None:
@@ -349,7 +340,39 @@ class ClientProtocol(web.RequestHandler):
         self._share.take_rest()  # aiohttp answers in a task of its own, which starts in the next turn
         self._boundary, self._found_before = RequestBoundary(), seam.requests_found(self)
         data, self._unread = self._unread, b""
-        self._feed_aiohttp(data)
+        self._take_for_aiohttp(data)
+
+    def _take_for_aiohttp(self, data: bytes) -> None:
+        """Give aiohttp these bytes; of many bytes the first now, and the others in later turns."""
+        if not self.held and len(data) <= SLICE_BYTES:
+            self._feed_aiohttp(data)
+            return
+        if data:
+            self.held += data
+        else:  # aiohttp's parser goes on with what it has, which comes before what is held
+            self._feed_aiohttp(data)
+        self._wait_for_slice()
+
+    def _wait_for_slice(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+        if not self._is_queued:
+            self._is_queued = True
+            self._event_loop.call_soon(self._share.run, self._feed_slice)
+
+    def _feed_slice(self) -> None:
+        """Give aiohttp the next of the bytes that are held: a slice, or all that belong to a body of known length."""
+        self._is_queued = False
+        if seam.has_enough(self):
+            return
+        size = SLICE_BYTES if self._boundary is None else max(SLICE_BYTES, self._boundary.left)
+        data, self.held = self.held[:size], self.held[size:]
+        if data:
+            self._feed_aiohttp(data)
+        if self.held:
+            self._wait_for_slice()
+        elif data:
+            seam.resume_reading(self)
 
     def _feed_aiohttp(self, data: bytes) -> None:
         for piece in (data,) if self._boundary is None else self._boundary.feed(data):

@@ -34,6 +34,7 @@ _log = logging.getLogger("rivergate.api")
 SERVER_NAME = "rivergate"
 MAX_BODY_BYTES = web.AppKey("max_body_bytes", int)
 ERROR_CODE = web.ResponseKey("error_code", str)  # the code of an error's response, for the record of refusals
+ERROR_REASON = web.ResponseKey("error_reason", str)  # why, in our own words
 ERROR_STATUS = web.ResponseKey("error_status", int)  # the status of the error, which an `EventSource` is not told
 WRONG_VERSION = "this server speaks HTTP/1.1 and HTTP/1.0"
 _CLOSES = web.RequestKey("closes", bool)
@@ -45,13 +46,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error as it goes over the wire. `code`, of the closed set, and `counts_as` are for the record."""
+    """An error as it goes over the wire. `code`, of the closed set, and what is below it are for the record."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     code: str
     counts_as: int  # the status of the error
+    reason: str  # in our own words
 
     def encode(self) -> bytes:
         """The bytes of an HTTP/1.1 response on a connection that stays open."""
@@ -62,6 +64,7 @@ class ErrorResponse:
         """The response for aiohttp to write, which adds what the request's HTTP version and method need."""
         response = web.Response(status=self.status, headers=self.headers, body=self.body)
         response[ERROR_CODE], response[ERROR_STATUS] = self.code, self.counts_as
+        response[ERROR_REASON] = self.reason
         return response
 
 
@@ -77,7 +80,7 @@ def render(
     else:
         refusal = Refusal(error.status, error.headers(), json_text.dumps_line(error.envelope()))
     fields = {**refusal.headers, **_fields("application/json", refusal.body), **headers}
-    return ErrorResponse(refusal.status, fields, refusal.body, closed_code(error), refusal.status)
+    return ErrorResponse(refusal.status, fields, refusal.body, closed_code(error), refusal.status, error.reason)
 
 
 def render_for_subscriber(
@@ -97,7 +100,7 @@ def render_for_subscriber(
         "Cache-Control": "no-store",
         **headers,
     }
-    return ErrorResponse(200, fields, body, closed_code(error), error.status)
+    return ErrorResponse(200, fields, body, closed_code(error), error.status, error.reason)
 
 
 def _fields(kind: str, body: bytes) -> dict[str, str]:

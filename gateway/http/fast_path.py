@@ -170,6 +170,7 @@ class _FastReply:
             return False
         headers, dialect = self._parts.admission.answer_headers(self._head), self._dialect
         refused = render(error, headers, dialect=dialect, request_id=self._head.request_id)
-        self._parts.refusals.on_refused(refused.status, refused.code, self._head, f"POST {dialect.path}")
+        told = f"POST {dialect.path}", refused.reason
+        self._parts.refusals.on_refused(refused.status, refused.code, self._head, *told)
         transport.write(refused.encode())
         return True

@@ -103,5 +103,6 @@ class FastSubscription:
         """The answer with this error."""
         told = as_rivergate_error(error, head.request_id)
         refused = render_for_subscriber(told, head.headers, self._parts.admission.answer_headers(head))
-        self._parts.refusals.on_refused(refused.counts_as, refused.code, head, f"GET {target.path}")
+        line, reason = f"GET {target.path}", refused.reason
+        self._parts.refusals.on_refused(refused.counts_as, refused.code, head, line, reason)
         return refused.encode()

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway import clock
 from gateway.access.pasted_secret import without_secrets
 from gateway.http.admission import RequestHead, head_of
-from gateway.http.errors import ERROR_CODE, ERROR_STATUS
+from gateway.http.errors import ERROR_CODE, ERROR_REASON, ERROR_STATUS
 from gateway.observe.line_limit import LineLimit
 from gateway.observe.metrics import Reading
 
@@ -29,13 +29,17 @@ _log = logging.getLogger("rivergate.api")
 
 
 class AnsweredFailure(NamedTuple):
-    """A request that was answered with an error of the gateway or an upstream. `at`: Unix seconds. `key`: its id."""
+    """A request that was answered with an error of the gateway or an upstream. `at`: Unix seconds. `key`: its id.
+
+    `reason`: in our own words.
+    """
 
     at: float
     status: int
     code: str
     request_id: str
     key: str | None
+    reason: str
 
 
 class Refusals:
@@ -47,12 +51,17 @@ class Refusals:
         self._timer: asyncio.TimerHandle | None = None
         self._failed: deque[AnsweredFailure] = deque(maxlen=MAX_FAILED)
 
-    def on_refused(self, status: int, code: str, head: RequestHead | None = None, line: str = "") -> None:
-        """Take a request that was answered with an error. `line`: its method and path; "" if it has none."""
+    def on_refused(
+        self, status: int, code: str, head: RequestHead | None = None, line: str = "", reason: str = ""
+    ) -> None:
+        """Take a request that was answered with an error. `line`: its method and path; "" if it has none.
+
+        `reason`: in our own words, for the pages that tell of failures.
+        """
         self._counts[str(status), code] += 1
         if status >= 500 and status != _OTHER_VERSION and head is not None:
             key = head.account.key.id if head.account is not None else None
-            self._failed.append(AnsweredFailure(clock.wall_time(), status, code, head.request_id, key))
+            self._failed.append(AnsweredFailure(clock.wall_time(), status, code, head.request_id, key, reason))
         if self._limit.allow(str(status), clock.monotonic()):
             request = without_secrets(line)[:MAX_PATH_CHARACTERS]
             fields = {"status": status, "code": code, "request": request or None, **_known(head)}
@@ -71,6 +80,7 @@ class Refusals:
                 code,
                 head_of(request),
                 f"{request.method} {request.path}",
+                response.get(ERROR_REASON, ""),
             )
 
     @property

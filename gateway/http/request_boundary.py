@@ -39,6 +39,11 @@ class RequestBoundary:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self._tally)
         self._left = 0  # bytes that are still to come of a body whose length is known
 
+    @property
+    def left(self) -> int:
+        """How many bytes are still to come of a body whose length is known; 0 if there is none."""
+        return self._left
+
     def feed(self, data: bytes) -> list[bytes]:
         """Read the next bytes; return them in pieces, none of which has parts of two requests, as far as can be told.
 

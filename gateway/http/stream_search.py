@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gateway import clock
-from gateway.endings import Ending
 from gateway.errors import InvalidParameter
 from gateway.http.turns import Turns
 from gateway.stream.hub import Hub
@@ -28,7 +27,7 @@ _STATES: Mapping[str, Callable[[Row], bool]] = {
     "any": lambda row: True,
     "running": lambda row: row["ending"] is None,
     "ended": lambda row: row["ending"] is not None,
-    "failed": lambda row: row["ending"] is not None and Ending(row["ending"]).is_fault,
+    "failed": lambda row: row["ending"] is not None and row["ending"].is_fault,
 }
 _SORTS: Mapping[str, Callable[[Row], Any]] = {
     "created": lambda row: row["created"],

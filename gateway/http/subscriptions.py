@@ -101,7 +101,7 @@ class Subscriptions:
         token = self.token_for(
             f"feed:{asked.name}", asked.query, asked.head.headers
         )  # first: a refusal of its bearer names no feed
-        feed = find_feed(self.feeds, asked.name)
+        feed = find_feed(self.feeds, asked.name, tells_names=token is None)
         source_ids = _wants_source_ids(asked.query)
         last_id, from_now = position_of(asked.head.headers, asked.query)
         if feed.stream.log.ending is not None and last_id is None:
@@ -124,12 +124,15 @@ class Subscriptions:
         return head + prelude(stream.log, reset=start.reset, chunked=asked.chunked)
 
 
-def find_feed(feeds: Mapping[str, Feed], name: str) -> Feed:
-    """The feed of this name. Raises `NotFound`."""
+def find_feed(feeds: Mapping[str, Feed], name: str, *, tells_names: bool = True) -> Feed:
+    """The feed of this name. Raises `NotFound`.
+
+    `tells_names`: the error names the feeds that there are, of which the bearer of a token may read a few only.
+    """
     feed = feeds.get(name)
     if feed is None:
-        known = ", ".join(feeds) or "none"
-        raise NotFound(f"there is no feed {name[:100]!r}; known feeds: {known[:300]}", param="name")
+        known = f"; known feeds: {(', '.join(feeds) or 'none')[:300]}" if tells_names else ""
+        raise NotFound(f"there is no feed {name[:100]!r}{known}", param="name")
     return feed
 
 

@@ -18,7 +18,9 @@ def token_text(query: Mapping[str, str], headers: Mapping[str, str], in_force: I
     """The token in a query, or in `Authorization` as no API key looks; None if there is none."""
     if (text := query.get("token")) is not None:
         return text
-    scheme, _, text = headers.get("Authorization", "").partition(" ")
+    if (field := headers.get("Authorization")) is None:
+        return None
+    scheme, _, text = field.partition(" ")
     text = text.strip()
     is_token = text.startswith(_OURS) or (in_force.application_tokens is not None and text.startswith(_JSON))
     return text if is_token and scheme.lower() == "bearer" else None

@@ -5,6 +5,8 @@ In: the id, and names that clients ask for. Out: what the `*` stands for, and th
 
 from dataclasses import dataclass
 
+from gateway.access.pasted_secret import is_certain_secret
+
 STAR = "*"
 MAX_NAME_CHARACTERS = 256  # as of an id in the configuration
 
@@ -37,4 +39,4 @@ def _is_id(name: str) -> bool:
     """Whether a model can have this id: the name comes from a client and goes to an upstream, and into the log."""
     if len(name) > MAX_NAME_CHARACTERS or STAR in name:
         return False
-    return name.isprintable() and not any(map(str.isspace, name))
+    return name.isprintable() and not any(map(str.isspace, name)) and not is_certain_secret(name)

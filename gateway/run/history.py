@@ -6,12 +6,13 @@ values of JSON. The invariant: memory depends on the number of upstreams, models
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gateway import clock
 from gateway.completion.answer import Record
 from gateway.completion.spending import ceil_microusd
+from gateway.delivery.slices import run_slice
 from gateway.endings import Ending
 from gateway.http.refusals import Refusals
 from gateway.observe.hourly import HourlyUsage, UsedByKey
@@ -20,7 +21,9 @@ from gateway.observe.timeline import FINE_SECONDS, Timeline
 from gateway.routing.router import Router
 from gateway.run.recent_failures import FailedRequest, RecentFailures
 from gateway.stream.hub import Hub
+from gateway.stream.production import Production
 
+AT_ONCE = 300  # running streams whose tokens are added up in one call: 1 ms
 MAX_WAITING = 256  # ended completions that wait to be counted: 0.3 ms of work
 TTFT_BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 GAP_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -42,6 +45,9 @@ class History:
         self._failures = RecentFailures()
         self._begun: set[str] = set()  # ids of running streams whose first token is counted
         self._settled_tokens = 0
+        self._seen_tokens = 0  # of all answers, when the last pass over the running streams ended
+        self._pass: Iterator[None] | None = None  # the pass that is under way
+        self._is_closing = False  # whether the interval ends with the pass
         self._failed_before: Counter[str] = Counter()  # failed attempts by upstream, at the end of the last interval
         self._tokens_before = 0
         self._closed_at = 0.0
@@ -53,6 +59,7 @@ class History:
         self._wait()
 
     def stop(self) -> None:
+        self._pass = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -81,9 +88,16 @@ class History:
         return {"ttft_ms": self._ttft, "gap_ms": self._gaps}
 
     def tokens(self) -> int:
-        """The tokens of all answers since the start, those that run included; a sum that hardly ever falls."""
+        """The tokens of all answers since the start, those that run included; a sum that hardly ever falls.
+
+        Where thousands of streams run, it is that of the last pass over them, and the next one begins.
+        """
         self._count_waiting()
-        return self._settled_tokens + sum(production.progress().tokens for production in self._hub.running())
+        running = self._hub.running()
+        if len(running) <= AT_ONCE:
+            return self._settled_tokens + sum(production.progress().tokens for production in running)
+        self._begin_pass(running)
+        return self._seen_tokens
 
     def newest(self) -> dict[str, Any]:
         """The newest point of the fine ring."""
@@ -108,9 +122,47 @@ class History:
         self._timer = asyncio.get_running_loop().call_later(FINE_SECONDS, self._close_interval)
 
     def _close_interval(self) -> None:
+        """End the interval, after a pass over the running streams."""
         self._wait()
-        now, tokens = clock.monotonic(), self.tokens()
-        self._count_begun()
+        self._is_closing = True
+        self._begin_pass(self._hub.running())
+
+    def _begin_pass(self, running: Sequence[Production]) -> None:
+        if self._pass is None:
+            self._pass = self._look_at(running)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at some more streams now, and at the others in the next turns of the loop."""
+        if self._pass is None:
+            return
+        if not run_slice(self._pass):
+            asyncio.get_running_loop().call_soon(self._go_on)
+            return
+        self._pass = None
+        if self._is_closing:
+            self._is_closing = False
+            self._end_interval()
+
+    def _look_at(self, running: Sequence[Production]) -> Iterator[None]:
+        """Add up the tokens of these streams, and count their first tokens, so that a slow upstream shows soon."""
+        self._count_waiting()
+        tokens = self._settled_tokens
+        for production in running:
+            progress = production.progress()
+            tokens += progress.tokens
+            if progress.ttft_ms is not None and production.id not in self._begun:
+                self._begun.add(production.id)
+                self._timeline.on_ttft(progress.ttft_ms)
+                if progress.upstream is not None and progress.upstream_ttft_ms is not None:
+                    self._timeline.on_ttft(progress.upstream_ttft_ms, progress.upstream)
+            yield
+        self._count_waiting()  # before the ids of streams that have ended are forgotten
+        self._begun &= {production.id for production in self._hub.running()}
+        self._seen_tokens = tokens
+
+    def _end_interval(self) -> None:
+        now, tokens = clock.monotonic(), self._seen_tokens
         seconds, self._closed_at = now - self._closed_at, now
         brought, self._tokens_before = max(0, tokens - self._tokens_before), tokens
         router = self._router()
@@ -123,28 +175,14 @@ class History:
         running = self._hub.statistics().running
         self._timeline.close(clock.wall_time(), running, brought / seconds if seconds > 0 else 0.0, skipped)
 
-    def _count_begun(self) -> None:
-        """Count the first tokens of streams that run on, so that a slow upstream shows before its answers end."""
-        begun = set()
-        for production in self._hub.running():
-            progress = production.progress()
-            if progress.ttft_ms is None:
-                continue
-            begun.add(production.id)
-            if production.id not in self._begun:
-                self._timeline.on_ttft(progress.ttft_ms)
-                if progress.upstream is not None and progress.upstream_ttft_ms is not None:
-                    self._timeline.on_ttft(progress.upstream_ttft_ms, progress.upstream)
-        self._begun = begun
-
     def _count_waiting(self) -> None:
         """Count the completions that have ended, and the requests that were refused, since the last call."""
         if waiting := self._waiting:
             self._waiting = []
             for ended in waiting:
                 self._count(*ended)
-        for at, status, code, request_id, key in self._refusals.take_failed():
-            self._add_failure(FailedRequest(at, request_id, code, status, key=key))
+        for at, status, code, request_id, key, reason in self._refusals.take_failed():
+            self._add_failure(FailedRequest(at, request_id, code, status, reason or None, key=key))
 
     def _count(self, record: Record, key: str | None, at: int) -> None:
         self._endings[record.ending] += 1

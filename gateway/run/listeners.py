@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.config import Listen, ServerSettings
 from gateway.errors import ConfigError
-from gateway.http.client_connection import set_options
+from gateway.http.client_socket import set_options
 from gateway.run import certificate
 
 BACKLOG = 4096  # a burst of subscribers must not meet a full accept queue; the kernel caps it at somaxconn

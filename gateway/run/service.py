@@ -33,7 +33,7 @@ from gateway.http.aiohttp_seam import rewrite_targets
 from gateway.http.app import AppParts, build_app
 from gateway.http.capacity import Capacity
 from gateway.http.channels import ChannelSubscriptions
-from gateway.http.client_connection import ClientProtocol, FastWay
+from gateway.http.client_connection import UNREAD_BYTES, ClientProtocol, FastWay
 from gateway.http.fast_path import FastPath
 from gateway.http.in_force import InForce
 from gateway.http.opening import OpeningParts
@@ -373,6 +373,7 @@ class Service:
                 inherits_options=passes_options_on,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 access_log=None,
+                read_bufsize=UNREAD_BYTES,
                 auto_decompress=False,  # `http/body.py` does it, once it is known who sends and what for
             )
 

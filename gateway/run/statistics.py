@@ -183,6 +183,8 @@ class GatewayStatistics:
 
     def _published_readings(self) -> Iterator[Reading]:
         published = {name: feed for name, feed in self._sources.feeds.items() if isinstance(feed, PublishedFeed)}
+        if not published:
+            return
         yield Reading(
             "rivergate_published_events",
             "Events that clients published to a feed.",

@@ -5,6 +5,7 @@ invariant: memory is bounded, since only the newest `MAX_IDS` are known; and the
 walk over them, since it tracks no plain tuple of text.
 """
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 MAX_IDS = 100_000  # 40 MB at most
@@ -29,7 +30,8 @@ class AnswerIds:
 
     def __init__(self, max_ids: int = MAX_IDS) -> None:
         self._max_ids = max_ids
-        self._known: dict[tuple[str, str], tuple[str, str, str, int]] = {}  # the newest last
+        # The newest last. To find its oldest entry, a dict passes by all that were taken out before: 300 us an answer.
+        self._known: OrderedDict[tuple[str, str], tuple[str, str, str, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -40,7 +42,7 @@ class AnswerIds:
             self._known.pop((owner, answer_id), None)
             self._known[owner, answer_id] = (answer.upstream, answer.model_id, answer.stream_id, answer.tokens)
             if len(self._known) > self._max_ids:
-                del self._known[next(iter(self._known))]
+                self._known.popitem(last=False)
 
     def find(self, owner: str, answer_id: str) -> KnownAnswer | None:
         """The answer with this id, if it is this owner's."""

@@ -74,7 +74,7 @@ class ErrorBody:
         del self._owner
 
     def _error(self) -> RivergateError:
-        head, message = self._head, self._message()
+        head, message = self._head, told_message(self._data, self._dialect)
         if not 200 <= head.status < 300:
             limited = head.status == 429
             return blame(
@@ -89,18 +89,19 @@ class ErrorBody:
         error.answered_with(head.status)
         return error
 
-    def _message(self) -> UpstreamMessage | None:
-        """The upstream's words, wherever they stand; None if there are none."""
-        try:
-            value: Any = json_text.loads(self._data)
-        except ValueError:
-            value = _plain_words(self._data[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
-        if isinstance(value, list):  # Google lists the object of an error
-            value = next((entry for entry in value if isinstance(entry, dict)), {"errors": value})
-        if isinstance(value, str):
-            words = value.strip()
-            return self._dialect.read_error({"message": words}) or (UpstreamMessage(words) if words else None)
-        return self._dialect.read_error(value) if isinstance(value, dict) else None
+
+def told_message(body: bytearray, dialect: Dialect) -> UpstreamMessage | None:
+    """The upstream's words in the body of an error, wherever they stand; None if there are none."""
+    try:
+        value: Any = json_text.loads(body)
+    except ValueError:
+        value = _plain_words(body[:MAX_ERROR_BYTES].decode("utf-8", "replace"))
+    if isinstance(value, list):  # Google lists the object of an error
+        value = next((entry for entry in value if isinstance(entry, dict)), {"errors": value})
+    if isinstance(value, str):
+        words = value.strip()
+        return dialect.read_error({"message": words}) or (UpstreamMessage(words) if words else None)
+    return dialect.read_error(value) if isinstance(value, dict) else None
 
 
 def _plain_words(text: str) -> str:

@@ -26,6 +26,7 @@ LONG = {
     "{lines}": "\n".join(["data: z"] * 30_000),
     "{umlauts}": "ä" * 2000,
 }
+PAUSE, LONG_PAUSE = 0.002, 60.0  # seconds
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
 
 
@@ -38,6 +39,8 @@ def answer_of(given: str | dict[str, Any]) -> bytes:
     """The bytes of an answer."""
     if isinstance(given, str):
         return f"{HEAD}\r\n{filled(given)}".encode()
+    if "closes" in given:
+        return b""
     for coding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
         if coding in given:
             return f"{HEAD}Content-Encoding: {coding}\r\n\r\n".encode() + pack(filled(given[coding]).encode())
@@ -51,12 +54,24 @@ def answer_of(given: str | dict[str, Any]) -> bytes:
 class Source(ScriptedUpstream):
     """A source that gives one answer after the other, and the last one again and again."""
 
-    def __init__(self, name: str, answers: list[Any]) -> None:
-        self._answers = list(map(answer_of, answers))
+    def __init__(self, name: str, case: dict[str, Any]) -> None:
+        self._answers = list(map(answer_of, case["answers"]))
+        self._pieces = case.get("pieces", 0)  # bytes of a piece of the body
+        self._holds = case.get("holds", False)  # the connection stays open
         super().__init__(name, self._play)
 
     def _play(self, request: bytes) -> Iterable[Step]:
-        return [self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]]
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if not self._pieces:
+            yield answer
+        else:
+            head, blank, body = answer.partition(b"\r\n\r\n")
+            yield head + blank
+            for at in range(0, len(body), self._pieces):
+                yield PAUSE
+                yield body[at : at + self._pieces]
+        if self._holds:
+            yield LONG_PAUSE
 
     def asked(self) -> list[str]:
         """The ids in the requests so far."""
@@ -74,11 +89,7 @@ def feed_name(case: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def sources() -> Iterator[dict[str, Source]]:
-    opened = {
-        name: Source(name, case["answers"])
-        for (case,) in (param.values for param in CASES)
-        if (name := feed_name(case))
-    }
+    opened = {name: Source(name, case) for (case,) in (param.values for param in CASES) if (name := feed_name(case))}
     yield opened
     for source in opened.values():
         source.close()

@@ -194,6 +194,27 @@ def test_reasoning_and_calls_of_tools_stand_apart_from_the_text(browser: Any, ga
         assert all(label.startswith("tool call: ") for label in page.locator("#text .label").all_inner_texts())
 
 
+def test_streams_stand_side_by_side_over_one_connection(browser: Any, gateway: Gateway) -> None:
+    made = [create(gateway, SLOW) for _ in range(3)]
+    asked: list[str] = []
+    with opened(browser, gateway.port) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        for stream in made:
+            page.get_by_role("button", name=f"beside others: {stream['id']}").click()
+        panes = page.locator(".pane")
+        assert panes.count() == 3
+        assert page.locator("#beside-about").inner_text() == "3 streams over one connection, 12 at most"
+        for place in range(3):
+            panes.nth(place).locator(".state", has_text="completed").wait_for()
+            assert panes.nth(place).locator(".said").inner_text().split() == text(300).split()
+        panes.nth(0).get_by_role("button", name="Close").click()
+        assert panes.count() == 2
+        page.get_by_role("button", name="Close all").click()
+        page.locator("#beside").wait_for(state="hidden")
+    wanted = "&".join(f"stream={stream['id']}" for stream in made)
+    assert [url for url in asked if "/v1/events?" in url and wanted in url]
+
+
 def test_whoever_scrolls_back_is_left_there_until_they_jump_to_live(browser: Any, gateway: Gateway) -> None:
     with opened(browser, gateway.port) as page:
         stream = create(gateway, {**ENDLESS, "text": "word " * 20_000})
@@ -224,7 +245,7 @@ def test_a_chosen_stream_is_read_as_its_tokens_arrive(browser: Any, gateway: Gat
         other = create(gateway, QUICK)
         choose(page, other)
         wait_for_said(page, text(8))
-        assert page.locator("#streams [aria-pressed=true]").count() == 1
+        assert page.locator("#streams .link[aria-pressed=true]").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -417,3 +438,21 @@ def test_an_api_key_shows_the_numbers_and_the_text_of_its_own_streams(
         page.get_by_role("button", name="Forget all").click()
         wait_for_text(page, "#status", "refused (401)")
         assert page.evaluate("() => sessionStorage.length") == 0
+
+
+def test_an_admin_key_shows_the_text_of_all_streams_whose_they_were_and_what_they_cost(
+    browser: Any, closed: Gateway, keyring: Keyring
+) -> None:
+    admin, user = keyring.create("the operator", admin=True), keyring.create("a user")
+    assert fetch(closed.port, body({"status": 507}, stream=True), Authorization=user.bearer).status == 502
+    stream = create(closed, SLOW, Authorization=user.bearer)
+    with opened(browser, closed.port, f"/dashboard#token={admin.secret}") as page:
+        page.wait_for_function(LIVE)
+        wait_for_text(page, "#watched-about", stream["id"])
+        page.wait_for_function("() => document.getElementById('text').textContent.length > 20")
+        page.locator("#failures summary").first.click()
+        assert "key a user" in page.locator("#failures .told").first.inner_text()
+        wait_for_text(page, "#usage-about", "this hour $")
+        page.get_by_role("button", name="by key").click()
+        wait_for_text(page, "#usage tbody th", "a user")
+        assert page.evaluate("() => location.hash") == ""

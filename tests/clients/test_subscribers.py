@@ -6,7 +6,10 @@ None is told an empty message, none misses or repeats an event, and all come to 
 import itertools
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ import pytest
 
 from tests.kit.cutting import CuttingForwarder
 from tests.kit.gateway import LocalGateway
-from tests.kit.http_client import RawClient
+from tests.kit.http_client import RawClient, call
 from tests.kit.scripted_upstream import STREAM_HEAD, ScriptedUpstream, Step
 from tests.kit.sse_client import Subscriber
 from tests.kit.venvs import installed_python, told_by
+from tests.kit.waiting import wait_for
 
 pytestmark = pytest.mark.deep
 
@@ -122,3 +126,44 @@ def test_subscribers_in_python_get_every_event_once_over_cuts_and_silence(forwar
     python = installed_python("subscribers", FOLDER / "requirements.txt")
     check(asked, told_by(python, FOLDER / "readers.py", json.dumps(asked)))
     assert forwarder.cuts == cuts + CUTS * len(IN_PYTHON)
+
+
+def test_who_finds_no_room_comes_again_and_gets_everything(
+    node: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clients = ["eventsource", "polyfill", "extended", "reconnecting"]
+    go = threading.Event()
+
+    def held(request: bytes) -> Iterator[Step]:
+        if b"Last-Event-ID" in request:
+            yield NO_CONTENT
+            return
+        yield STREAM_HEAD + b"retry: 10\n\n" + b"".join(EVENTS)
+        assert go.wait(60.0)
+
+    source = ScriptedUpstream("held", held)
+    parts = ['[server]\nlisten = "127.0.0.1:0"\n[stream]\nmax_subscribers = 1\n']
+    parts += [f'[[feeds]]\nname = "{client}"\nurl = "{source.base_url}"\n' for client in clients]
+    gateway = LocalGateway(tmp_path_factory.mktemp("full"), "".join(parts))
+    asked = [
+        {"client": client, "url": f"http://127.0.0.1:{gateway.port}/v1/feeds/{client}/events"} for client in clients
+    ]
+    try:
+        with ThreadPoolExecutor(1) as thread, ExitStack() as holders:
+            for client in clients:
+                holder = holders.enter_context(Subscriber(gateway.port, f"/v1/feeds/{client}/events"))
+                holder.events(COUNT)
+            told = thread.submit(node, "subscribers.mjs", json.dumps(asked))
+            refused = 'rivergate_refusals_total{code="service_unavailable",status="503"}'
+            wait_for(lambda: re.search(rf"{re.escape(refused)} [4-9]", metrics_of(gateway)), "all to be refused")
+            holders.close()
+            go.set()
+            check(asked, told.result())
+    finally:
+        go.set()
+        gateway.close()
+        source.close()
+
+
+def metrics_of(gateway: LocalGateway) -> str:
+    return call(gateway, "GET", "/metrics", Connection="close").body.decode()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.errors import ConfigError
 from tests.kit.configuration import configuration
 from tests.kit.gateway import Gateway, LocalGateway
 from tests.kit.keyring import Keyring, MadeKey
+from tests.kit.raw_upstream import RawUpstream, json_answer
 from tests.kit.sse_client import Subscriber
 
 FEEDS = "".join(
@@ -45,9 +47,16 @@ def key(gateway: Gateway, keyring: Keyring) -> MadeKey:
     return keyring.create(publish=True)
 
 
-def publish(gateway: Gateway, feed: str, key: MadeKey | None, data: bytes, form: str = "lines") -> PublishedSoFar:
+def publish(
+    gateway: Gateway | str, feed: str, key: MadeKey | None, data: bytes, form: str = "lines"
+) -> PublishedSoFar:
     """What is published of this input. Raises what `Publisher.run` raises, with the tally in its notes."""
-    publisher = Publisher(Target(gateway.url), feed, None if key is None else key.secret, InputFormat(form))
+    publisher = Publisher(
+        Target(gateway if isinstance(gateway, str) else gateway.url),
+        feed,
+        None if key is None else key.secret,
+        InputFormat(form),
+    )
     reading, writing = os.pipe()
 
     async def run() -> None:
@@ -149,6 +158,24 @@ def test_what_the_gateway_refuses_is_told_in_its_words(
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
         publish(gateway, feed, key if with_key else None, b"x\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"[1]", b'{"taken":"1","positions":[],"duplicates":[]}', b'{"positions":[]}', b'{"taken":1,"positions":{}}'],
+)
+def test_what_is_no_gateway_is_told_as_such(answer: bytes) -> None:
+    server = RawUpstream(lambda _: json_answer(202, answer))
+    with closing(server), pytest.raises(ConfigError, match="there is no gateway"):
+        publish(server.base_url, "lines", None, b"x\n")
+
+
+def test_words_for_the_terminal_are_spelt_out() -> None:
+    words = b'{"error":{"message":"\\u001b]0;title\\u0007\\u001b[31mno"}}'
+    with closing(RawUpstream(lambda _: json_answer(403, words))) as server:
+        refused = run(server.base_url, "lines", key="rg_x", data=b"a\n")
+        assert refused.returncode == 2
+        assert refused.stderr.endswith(b"answers 403: [U+001B]]0;title[U+0007][U+001B][31mno\n")
 
 
 # --- as a process

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.access import token_keys
 from gateway.access.sqlite_books import SqliteBooks
+from gateway.access.viewer_token import read_token
 from gateway.commands.app import app
 from tests.access.books import NOW, new_key, record
 
@@ -132,3 +134,14 @@ def test_a_token_needs_no_secret_of_an_upstream_either(tmp_path: Path, run: Run)
     ended = CliRunner().invoke(app, ["token", "feed:statistics", "-c", str(tmp_path / "rivergate.toml")])
     assert ended.exit_code == 0, ended.output
     assert ended.stdout.startswith("rgv_")
+
+
+def test_a_token_may_be_for_several_streams_and_feeds(tmp_path: Path, run: Run) -> None:
+    ended = CliRunner().invoke(app, ["token", "st_1", "feed:news", "-c", str(tmp_path / "rivergate.toml")])
+    [file] = tmp_path.glob("*.token-keys")
+    token = read_token(ended.stdout.strip(), token_keys.load(file.with_suffix("")), 0)
+    assert [token.may_read(audience) for audience in ("stream:st_1", "feed:news", "stream:st_2")] == [
+        True,
+        True,
+        False,
+    ]

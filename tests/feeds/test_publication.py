@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ClientError
-from gateway.feeds.publication import MAX_EVENTS, MAX_LINES, BodyKind, NewEvent, Publication, groups
+from gateway.feeds.publication import MAX_EVENTS, BodyKind, NewEvent, Publication, groups
 from gateway.feeds.remembered_ids import RememberedIds
+from gateway.feeds.source_events import MAX_LINES
 from gateway.stream.view import SOURCE_ID
 from gateway.wire import sse
 

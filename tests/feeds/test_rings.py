@@ -115,7 +115,7 @@ def test_without_a_file_there_are_no_states_and_no_complaint(storage: Path, capl
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": "0", "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"ticker": {"epoch": "e", "first_seq": -1, "last_id": "", "frames": []}}}',
         b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": [], "ids": []}}}',
-        b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq":0,"last_id": "", "frames": [], "ids": {"a": ""}}}}',
+        b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": [], "ids":{"":""}}}}',
         b'{"version": 1, "feeds": {"t": {"epoch": "e", "first_seq": 0, "last_id": "", "frames": [], "last_at": ""}}}',
     ],
 )

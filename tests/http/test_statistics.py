@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.run.statistics import MAX_LISTED
 from tests.kit.completions import CLIENT_KEY, ENDLESS, MODEL, PROMPT, UPSTREAM_KEY, body
 from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import Gateway, LocalGateway
@@ -20,6 +21,7 @@ from tests.kit.waiting import wait_for
 
 PATH = "/v1/feeds/statistics/events"
 SUBSCRIBERS = 20
+MAX_EVENT_BYTES = 20_000  # of an event with one upstream and all the streams that it may list
 
 
 @pytest.fixture
@@ -173,6 +175,7 @@ def test_a_page_that_opens_gets_failures_and_breakers_with_reasons_and_attempts(
         failures = told(gateway, "failures")
         refused, second, first = failures["data"]
         assert (refused["outcome"], refused["status"], refused["stream"]) == ("no_provider_available", 503, None)
+        assert refused["reason"] == "no upstream of this model is up: alpha"
         assert (first["outcome"], first["status"], first["model"]) == ("upstream_error", 502, MODEL)
         assert first["request_id"] == answers[0].headers["x-request-id"]
         [attempt] = first["attempts"]
@@ -194,6 +197,14 @@ def test_a_page_that_opens_gets_failures_and_breakers_with_reasons_and_attempts(
             assert call(gateway, "GET", f"/v1/statistics/{wrong}").status == 400
     finally:
         gateway.close()
+
+
+def test_an_event_lists_the_newest_streams_and_stays_small(gateway: Gateway) -> None:
+    made = [create(gateway, {"ttft_ms": 0, "gap_ms": 0, "tokens": 1}) for _ in range(MAX_LISTED + 10)]
+    with Subscriber(gateway.port, PATH) as subscriber:
+        event = subscriber.events(1)[0]
+    assert sorted(row["id"] for row in event.json["list"]) == sorted(row["id"] for row in made[-MAX_LISTED:])
+    assert len(event.data) < MAX_EVENT_BYTES
 
 
 def test_streams_are_found_sorted_and_paged(gateway: Gateway) -> None:

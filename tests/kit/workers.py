@@ -22,7 +22,7 @@ LONG_ONES = (
     *("cases/test_long_answers", "process/test_supervision", "process/test_ledger_faults", "cases/test_patience"),
     *("process/test_restart", "process/test_tracing", "completion/test_faults_in_settlement", "process/test_top"),
     *("process/test_open_files", "http/test_streams", "clients/test_rebinding", "clients/test_node"),
-    *("http/test_ttft", "process/test_drain"),
+    *("http/test_ttft", "process/test_drain", "clients/test_dashboard_states"),
     *("http/test_two_ways", "clients/test_keys", "delivery/test_in_step_machine"),
 )
 OBJECTS = 50_000  # between two rounds of the collector; a test that looks for garbage collects it itself

@@ -22,6 +22,10 @@ PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32),
         PARENT.replace("00f067aa0ba902b7", "0" * 16),
         PARENT + "\r\nX-Evil: 1",
+        PARENT + "-rg_CjKzP0VVvULVxp87FIOHc3J127f7QZpaO",  # the first version has no more
+        PARENT + "-\udce9",  # as aiohttp reads a byte that is no ASCII, which no request could carry
+        "01" + PARENT[2:] + "-\udce9",
+        "01" + PARENT[2:] + "-a b",
     ],
 )
 def test_what_is_no_traceparent_goes_nowhere(text: str) -> None:

@@ -1,5 +1,6 @@
 """The history counts completions later than they end, and holds no more of them than it has to."""
 
+import asyncio
 import gc
 
 from gateway.completion.answer import Record
@@ -9,9 +10,11 @@ from gateway.endings import Ending
 from gateway.http.refusals import Refusals
 from gateway.observe.hourly import MAX_GROUPS
 from gateway.routing.router import Router
-from gateway.run.history import MAX_WAITING, History
+from gateway.run.history import AT_ONCE, MAX_WAITING, History
 from gateway.run.recent_failures import MAX_FAILURES
+from gateway.stream.description import AnswerProgress
 from gateway.stream.hub import Hub
+from tests.stream.talk import Talk
 
 NOW = 1_800_000_000
 
@@ -34,10 +37,11 @@ def record(number: int, ending: Ending = Ending.COMPLETED) -> Record:
     )
 
 
-def history() -> History:
-    def router() -> Router:
-        raise AssertionError("only the end of an interval asks for the router")
+def router() -> Router:
+    raise AssertionError("only the end of an interval asks for the router")
 
+
+def history() -> History:
     return History(Hub(StreamSettings()), Refusals(), router)
 
 
@@ -62,3 +66,21 @@ def test_completions_are_not_held_however_many_end() -> None:
     assert held <= MAX_WAITING
     assert len(kept.failures.as_json(0, with_keys=True)) == MAX_FAILURES
     assert len(kept.hourly()) <= MAX_GROUPS + 1
+
+
+class TokenTalk(Talk):
+    """A stream that runs, and has brought seven tokens."""
+
+    def progress(self) -> AnswerProgress:
+        return AnswerProgress(7, "a", 30.0, 20.0)
+
+
+async def test_many_running_streams_are_added_up_in_slices() -> None:
+    hub, refusals = Hub(StreamSettings()), Refusals()
+    for number in range(10 * AT_ONCE):
+        hub.add_stream(TokenTalk(hub, f"st_{number}"))
+    kept = History(hub, refusals, router)
+    async with asyncio.timeout(10):
+        while kept.tokens() != 70 * AT_ONCE:  # noqa: ASYNC110 - each call begins the next pass
+            await asyncio.sleep(0)
+    assert kept.tokens() == 70 * AT_ONCE

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import Listen, ServerSettings
 from gateway.errors import ConfigError
-from gateway.http.client_connection import MAX_UNSENT_IN_KERNEL
+from gateway.http.client_socket import MAX_UNSENT_IN_KERNEL
 from gateway.run.listeners import Listeners
 
 

@@ -85,6 +85,20 @@ def test_a_query_stands_behind_the_path_and_is_encoded() -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        ("beta=true", "?beta=true"),
+        ("beta=true&key=rg_CjKzP0VVvULVxp87FIOHc3J127f7QZpaO&a=1", "?beta=true&a=1"),
+        ("token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl", ""),
+        ("token=rgv%5Fk1_1796062302_c3RyZWFtOnN0X2E%2Ec2lnbmF0dXJl&b=2", "?b=2"),
+    ],
+)
+def test_a_key_of_the_client_in_its_query_goes_to_no_upstream(query: str, sent: str) -> None:
+    question = endpoint("https://x.example/v1").encode_question("/responses/r", query=query)
+    assert question.startswith(f"GET /v1/responses/r{sent} HTTP/1.1".encode())
+
+
+@pytest.mark.parametrize(
     ("client", "sent"),
     [
         ({"openai-organization": "org-1", "x-other": "y"}, {"openai-organization": "org-1", "x-title": "fixed"}),

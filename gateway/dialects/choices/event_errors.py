@@ -16,7 +16,8 @@ _WORDS = ("message", "msg", "error_msg", "errorMessage", "error_message", "err_m
 _FINE = frozenset({"", "0", "200", "ok", "success", "succeeded", "normal", "true"})  # codes of events that went well
 _OVER = frozenset({"done", "completed", "complete", "finished", "end", "stop"})
 _FAILED = frozenset({"error", "failed", "failure"})
-EVENT_MARKS = frozenset({"error", "base_resp"})  # the members by which an event with choices may be an error
+# The members by which an event with choices may be an error.
+EVENT_MARKS = frozenset({"error", "base_resp", "x_groq"})
 # Finishes that tell of a failure of the upstream: OpenRouter's, Zhipu's, DeepSeek's.
 FAILED_FINISHES = frozenset({"error", "network_error", "insufficient_system_resource"})
 
@@ -24,9 +25,9 @@ FAILED_FINISHES = frozenset({"error", "network_error", "insufficient_system_reso
 def read_event_error(payload: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
     """The message of an event that reports a failure; `named`: the event is called `error`."""
     if payload.get("choices"):
-        return read_error(payload, named=named) or _status_error(payload)
+        return read_error(payload, named=named) or _status_error(payload) or _groq_error(payload)
     rest = {key: value for key, value in payload.items() if key != "choices"}
-    return read_error(rest, named=named) or _status_error(rest) or _flat_error(rest)
+    return read_error(rest, named=named) or _status_error(rest) or _groq_error(rest) or _flat_error(rest)
 
 
 def read_words(payload: Mapping[str, Any]) -> UpstreamMessage | None:
@@ -57,6 +58,13 @@ def _status_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
     if not isinstance(status, dict) or _is_fine(status.get("status_code")):
         return None
     return read_error({"error": {"message": status.get("status_msg"), "code": status.get("status_code")}})
+
+
+def _groq_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:
+    """The message under `x_groq.error`, by which Groq says why it has stopped a stream."""
+    own = payload.get("x_groq")
+    error = own.get("error") if isinstance(own, dict) else None
+    return read_error({"error": error}) if error else None
 
 
 def _flat_error(payload: Mapping[str, Any]) -> UpstreamMessage | None:

@@ -79,6 +79,8 @@ def read_document(
         if message.get("type") == "error" or message.get("error") or message.get("detail"):
             raise ReportedFailure.of(errors.read_error(message))
         raise UpstreamError("the upstream's answer is not a message: it has no list of content")
+    if (told := errors.read_inner_error(message)) is not None:
+        raise ReportedFailure.of(told)
     if not all(isinstance(block, dict) for block in blocks):
         raise UpstreamError("the upstream's answer is not a message: its content is not a list of objects")
     is_repaired |= repair_message(message, identity)

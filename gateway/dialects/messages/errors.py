@@ -27,6 +27,7 @@ _TYPES = {
 }
 _PASSED_ON = frozenset({"api_error", "rate_limit_error", "timeout_error", _OVERLOADED})  # an upstream's own types
 _ENVELOPE = frozenset({"type", "message"})
+ERROR_END = "_error"  # how the types of errors end, which proxies give to an event
 _NO_WORDS = UpstreamMessage("the upstream gave no message")
 
 
@@ -36,14 +37,20 @@ def read_error(payload: Mapping[str, Any]) -> UpstreamMessage:
     return error_shapes.read_refusal(told) or _NO_WORDS
 
 
+def read_inner_error(holder: Mapping[str, Any]) -> UpstreamMessage | None:
+    """The message of the error that a message, or a change of it, holds; None: it holds none."""
+    return read_error({"error": holder["error"]}) if holder.get("error") else None
+
+
 def read_event_error(payload: Mapping[str, Any], *, named: bool = False) -> UpstreamMessage | None:
     """The message of an event that is an error, whatever shape it has; `named`: the event is called `error`.
 
-    An event with a type of its own is an error only if the type says so. An object without one is an error if it
+    An event with a type of its own is an error only if the type says so, as `overloaded_error` does, or if it holds
+    an error. An object without one is an error if it
     holds words where errors have them.
     """
     kind = payload.get("type")
-    if named or kind == "error":
+    if named or kind == "error" or (isinstance(kind, str) and kind.endswith(ERROR_END)):
         return read_error(payload)
     return error_shapes.read_refusal(payload) if not isinstance(kind, str) or payload.get("error") else None
 

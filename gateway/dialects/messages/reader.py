@@ -144,7 +144,7 @@ class MessagesReader:
         if message is not None:
             return Meaning(error=REPORTED, told=message)
         if not isinstance(kind, str) or kind.startswith(_FOREIGN):
-            return Meaning(error=f"the upstream sent an event that no message has{_named(kind)}")
+            return Meaning(error=f"the upstream sent an event that no message has{_begun(kind)}")
         if not 0 < len(kind) <= MAX_KIND or not kind.isprintable():
             return _NOTHING
         is_frame = plain and relayed is not None and name == kind.encode()
@@ -247,6 +247,8 @@ class MessagesReader:
         message = event.payload.get("message")
         if not isinstance(message, dict):
             raise ValueError("it has no message")
+        if (told := errors.read_inner_error(message)) is not None:
+            return Meaning(error=REPORTED, told=told)
         self._silent = 0
         self._take_usage(message)
         if self._began:
@@ -295,6 +297,8 @@ class MessagesReader:
         if not isinstance(delta, dict):
             raise ValueError("it has no delta")
         self._expect_beginning()
+        if (told := errors.read_inner_error(delta)) is not None:
+            return Meaning(error=REPORTED, told=told)
         stops = bool(delta.get("stop_reason"))
         self._stopped |= stops
         self._take_usage(event.payload)
@@ -341,9 +345,10 @@ class MessagesReader:
             self.counts.reported = max(self.counts.reported, self._usage.completion)
 
 
-def _named(kind: Any) -> str:
-    """The beginning of the type of an event, in brackets."""
-    return f" ({kind[:MAX_KIND]})" if isinstance(kind, str) and kind[:MAX_KIND].isprintable() and kind else ""
+def _begun(kind: Any) -> str:
+    """How the type of another API's event begins, in brackets; the type itself is a word of the upstream."""
+    begins = next((start for start in _FOREIGN if isinstance(kind, str) and kind.startswith(start)), None)
+    return "" if begins is None else f" ({begins}...)"
 
 
 def _words(value: Any, data: bytes) -> str:

@@ -27,11 +27,33 @@ _EMPTY: Mapping[str, Any] = {
     "usage": None,
 }
 
+# The other members that a response which broke off keeps of what is known of it. What an upstream adds of its own
+# may be its words for the failure, which nobody has redacted.
+_KEPT = frozenset(
+    {
+        *_EMPTY.keys() - {"incomplete_details"},
+        "id",
+        "object",
+        "created_at",
+        "completed_at",
+        "model",
+        "previous_response_id",
+        "conversation",
+    }
+    | {"background", "store", "user", "safety_identifier", "prompt", "prompt_cache_key", "prompt_cache_retention"}
+    | {"reasoning", "text", "truncation", "service_tier", "top_logprobs", "max_output_tokens", "max_tool_calls"}
+)
+
 
 def response_of(identity: AnswerIdentity, known: Mapping[str, Any]) -> dict[str, Any]:
     """A response of which no more is known than these members; without an id it gets one of the gateway's own."""
     own = {"id": f"resp_{identity.request_id}", "created_at": identity.created, "model": identity.model}
-    return {"object": "response", **own, **_EMPTY, **known}
+    return {"object": "response", **own, **_EMPTY, **_kept(known)}
+
+
+def failed_response(known: Mapping[str, Any], code: Any, message: str) -> dict[str, Any]:
+    """A response that has failed, of which these members are known, with this error."""
+    return {**_kept(known), "status": "failed", "error": {"code": code, "message": message}}
 
 
 def break_frames(error: RivergateError, number: int, response: Mapping[str, Any]) -> list[bytes]:
@@ -40,6 +62,9 @@ def break_frames(error: RivergateError, number: int, response: Mapping[str, Any]
     told = envelope["error"]
     flat = {name: told[name] for name in ("code", "message", "param")}
     event = {"type": ERROR, NUMBER: number, **flat, **envelope}
-    failure = {"code": told["code"], "message": told["message"]}
-    failed = {**response, "status": "failed", "error": failure}
+    failed = failed_response(response, told["code"], told["message"])
     return [frame(event), frame({"type": FAILED, NUMBER: number + 1, "response": failed})]
+
+
+def _kept(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in known.items() if name in _KEPT}

@@ -99,6 +99,11 @@ def is_content(kind: str, payload: Mapping[str, Any]) -> bool:
     return bool(payload.get("delta")) if kind.endswith(".delta") else True
 
 
+def is_foreign_error(kind: str, payload: Mapping[str, Any]) -> bool:
+    """Whether an event of a type that tells nothing of the answer is an error, by its type or by what it holds."""
+    return not kind.startswith(OWN) and (kind.endswith("_error") or bool(payload.get("error")))
+
+
 def number_in(payload: Mapping[str, Any]) -> int | None:
     """The number of an event; None if it has none that could be one."""
     number = payload.get(NUMBER)

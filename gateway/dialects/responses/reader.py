@@ -181,7 +181,7 @@ class ResponsesReader:
             if not named.startswith((events.OWN, events.ERROR)):
                 return self._read_untyped(payload)
             missing["type"] = kind = named
-        if events.ERROR in (kind, named):
+        if events.ERROR in (kind, named) or events.is_foreign_error(kind, payload):
             return Meaning(error=REPORTED, told=read_event_error(payload))
         if "." not in kind and self.response_id is None and kind.startswith(_FOREIGN_TYPE):
             return Meaning(error=_OTHER_API)
@@ -215,12 +215,13 @@ class ResponsesReader:
         if self.response_id is None and isinstance(found := response.get("id"), str):
             self.response_id = found
         self._last = frame if self._long is None else self._identified(response, self._long)
-        if kind not in events.TERMINAL:
-            return Meaning(frame, content=events.is_content(kind, response))
-        self._usage = read_usage(response.get("usage"))
         told = read_failed(response)
+        if kind in events.TERMINAL:
+            self._usage = read_usage(response.get("usage"))
         if told is not None or kind == events.FAILED:
             return Meaning(error=REPORTED, told=told or read_event_error({}))
+        if kind not in events.TERMINAL:
+            return Meaning(frame, content=events.is_content(kind, response))
         size = output_bytes(response)
         if not self.counts.events and (size or self._long is not None):
             self._add(size)

@@ -4,14 +4,17 @@ In: frames as the reader of the dialect gives them, or the first bytes of a whol
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from gateway.dialects.long_event import LONG_BYTES
 from gateway.dialects.responses.events import NUMBER, number_in, taken_apart
+from gateway.dialects.responses.kept_upstream import told_by_upstream
 from gateway.dialects.responses.retold import Retelling, retold
+from gateway.errors import RivergateError
 from gateway.wire import json_text
 from gateway.wire.json_members import Buffer
+from gateway.wire.json_pieces import LongText
 
 MAX_ID_CHARACTERS = 512
 _HEAD = 4096  # bytes of a long event, or of a document that has only begun, in which the id is looked for
@@ -48,6 +51,12 @@ class KeptResponses:
     def retold(self, frames: Sequence[bytes]) -> Retelling:
         """The JSON of the answer as far as its frames tell it, in short steps; None: they do not tell it."""
         return retold(frames)
+
+    def told_by_upstream(
+        self, content: Buffer, redact: Callable[[RivergateError], None]
+    ) -> Generator[None, None, bytes | LongText]:
+        """The JSON of the answer as its upstream keeps it, in short steps. Raises `UpstreamError`."""
+        return told_by_upstream(content, redact)
 
 
 KEPT = KeptResponses()

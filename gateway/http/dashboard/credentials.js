@@ -28,8 +28,8 @@ export function take(text) {
   return audience;
 }
 
-export const hasKey = () => sessionStorage.getItem(KEY) !== null;
-export const hasAny = () => hasKey() || sessionStorage.getItem(TOKENS) !== null;
+export const key = () => sessionStorage.getItem(KEY); // the API key, or null
+export const hasAny = () => key() !== null || sessionStorage.getItem(TOKENS) !== null;
 
 // Forgets what was refused: the token for this, or the key.
 export function forget(audience) {
@@ -46,10 +46,10 @@ export function forgetAll() {
 
 // The address and the headers with which something is asked for: its token, else the key.
 export function asking(path, audience) {
-  const [token, key] = [tokens()[audience], sessionStorage.getItem(KEY)];
+  const token = tokens()[audience];
   if (token)
     return { url: `${path}${path.includes("?") ? "&" : "?"}token=${encodeURIComponent(token)}`, headers: {} };
-  return { url: path, headers: key ? { Authorization: `Bearer ${key}` } : {} };
+  return { url: path, headers: key() ? { Authorization: `Bearer ${key()}` } : {} };
 }
 
 // The JSON at this path; throws an Error with the `status` and the message of a refusal.

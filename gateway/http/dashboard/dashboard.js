@@ -1,6 +1,7 @@
 // The live page of a gateway: shows its statistics feed, one snapshot a second, its history, and the text of a stream.
 // Whatever comes from outside is put into the document as text only.
 
+import { Beside } from "./beside.js";
 import * as credentials from "./credentials.js";
 import { KINDS } from "./endings.js";
 import { Failures } from "./failures.js";
@@ -27,7 +28,8 @@ const rates = new Rates();
 const history = new History(showHistory);
 const tiles = new Tiles();
 const watched = new Watched(() => latest && streams.show(latest));
-const streams = new Streams(watched, rates);
+const beside = new Beside(() => latest && streams.show(latest));
+const streams = new Streams(watched, beside, rates);
 const timeline = new Timeline();
 const failures = new Failures();
 const upstreams = new Upstreams();
@@ -64,6 +66,7 @@ function show(now) {
   showHistory();
   showAbout(now);
   watched.follow(now, history.sees, rates);
+  beside.follow(now, rates);
   streams.show(now);
   usage.follow(now, history.sees);
   figures.show(now);
@@ -169,6 +172,7 @@ function watchById(id) {
 function enterAnew() {
   history.forget();
   usage.forget();
+  beside.clear();
   connect();
   watched.again();
 }

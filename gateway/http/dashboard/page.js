@@ -33,12 +33,13 @@ export function drawn(name, attributes, ...children) {
 export class Table {
   #columns;
   #heads;
+  #order = ""; // by which the rows are sorted
   #onSort = () => {};
   #body = element("tbody", { role: "rowgroup" });
   #rows = new Map();
 
-  // columns: a list of [label, fill(cell, record), class, sort]; sort is the order that the head of the column asks
-  // for at first, with `-` in front if the largest come first
+  // columns: a list of [label, fill(cell, record), class, sort, isInverse]; sort is the order that the head of the
+  // column asks for at first, with `-` in front if the largest come first; isInverse: the cells fall where it rises
   constructor(table, columns) {
     this.#columns = columns;
     this.#heads = columns.map(([label, , kind = "", sort]) => {
@@ -57,10 +58,12 @@ export class Table {
 
   // Shows by which column the rows are sorted.
   markSorted(order) {
-    this.#columns.forEach(([, , , sort], column) => {
+    this.#columns.forEach(([, , , sort, isInverse = false], column) => {
+      const falls = order.startsWith("-") !== isInverse;
       if (!sort || bare(sort) !== bare(order)) this.#heads[column].removeAttribute("aria-sort");
-      else this.#heads[column].setAttribute("aria-sort", order.startsWith("-") ? "descending" : "ascending");
+      else this.#heads[column].setAttribute("aria-sort", falls ? "descending" : "ascending");
     });
+    this.#order = order;
   }
 
   show(records, keyOf) {
@@ -83,10 +86,8 @@ export class Table {
   #sortButton(label, sort) {
     const button = element("button", { type: "button", class: "sort" }, label);
     button.addEventListener("click", () => {
-      const sorted = button.parentElement.getAttribute("aria-sort");
       const other = sort.startsWith("-") ? bare(sort) : `-${sort}`;
-      const isFirst = sorted !== (sort.startsWith("-") ? "descending" : "ascending");
-      this.#onSort(isFirst ? sort : other);
+      this.#onSort(this.#order === sort ? other : sort);
     });
     return button;
   }

@@ -13,6 +13,7 @@ const NEWEST = "-created";
 
 export class Streams {
   #watched;
+  #beside;
   #rates;
   #now = null;
   #sort = NEWEST;
@@ -21,8 +22,8 @@ export class Streams {
   #askedAt = -Infinity;
   #question = 0;
 
-  constructor(watched, rates) {
-    [this.#watched, this.#rates] = [watched, rates];
+  constructor(watched, beside, rates) {
+    [this.#watched, this.#beside, this.#rates] = [watched, beside, rates];
     this.table = new Table(byId("streams"), this.#columns());
     this.table.markSorted(NEWEST);
     this.table.sortBy((sort) => this.#change({ sort }));
@@ -114,7 +115,7 @@ export class Streams {
       ["TTFT", says((stream) => milliseconds(stream.ttft.first_content_ms)), "number", "-ttft"],
       ["Tokens", says((stream) => number(stream.usage?.completion_tokens)), "number", "-tokens"],
       ["Tokens/s", says((stream) => number(this.#rates.tokensOf(stream), 1)), "number"],
-      ["Age", says((stream) => duration(this.#now.at - stream.created)), "number", NEWEST],
+      ["Age", says((stream) => duration(this.#now.at - stream.created)), "number", NEWEST, true],
     ];
   }
 
@@ -122,12 +123,18 @@ export class Streams {
     if (!cell.firstChild) {
       const button = element("button", { type: "button", class: "link" });
       button.addEventListener("click", () => this.#watched.choose(stream));
-      cell.append(button, element("small", {}));
+      const add = element("button", { type: "button", class: "add" }, "beside");
+      add.addEventListener("click", () => this.#beside.toggle(stream));
+      cell.append(button, element("small", {}), " ", add);
     }
-    const [button, id] = cell.children;
+    const [button, id, add] = cell.children;
     setText(button, stream.model);
     setText(id, stream.id);
     button.setAttribute("aria-pressed", String(stream.id === this.#watched.id));
+    const isBeside = this.#beside.has(stream.id);
+    add.setAttribute("aria-pressed", String(isBeside));
+    add.setAttribute("aria-label", `beside others: ${stream.id}`);
+    add.disabled = this.#beside.isFull && !isBeside;
   }
 }
 

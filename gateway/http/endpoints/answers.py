@@ -6,13 +6,13 @@ another key's answer does not exist.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from typing import TypeVar
 
 from aiohttp import web
 
 from gateway.cluster.directory import Directory, production_at
 from gateway.dialects.dialect import AnswerKeeping, Dialect
-from gateway.dialects.long_event import LONG_BYTES
 from gateway.endings import Ending
 from gateway.errors import InvalidParameter, NotFound, RivergateError, UpstreamError
 from gateway.http.admission import head_of
@@ -23,13 +23,16 @@ from gateway.http.takeover import events_request, serve
 from gateway.stream.answer_ids import KnownAnswer
 from gateway.stream.log import StreamLog
 from gateway.stream.production import Production
+from gateway.upstream.blame import ErrorAnswer, blame
+from gateway.upstream.error_body import MAX_ERROR_BYTES, told_message
 from gateway.upstream.question import ask
 from gateway.upstream.read_work import ReadWork
-from gateway.wire.json_pieces import LongText, TextAsItCame
 
 SECONDS = 30.0  # how long an upstream is waited for that is asked for an answer it keeps
 MAX_BYTES = 67_108_864  # of what it tells
 _MAX_NUMBER_DIGITS = 12
+
+_Result = TypeVar("_Result")
 
 
 class AnswerEndpoints:
@@ -46,7 +49,10 @@ class AnswerEndpoints:
         known, production = await self._find(request)
         if request.query.get("stream") == "true":
             if production is None:
-                raise NotFound(f"the events of {_id_of(request)} are not here (any more)", param="id")
+                raise NotFound(
+                    f"the events of {_id_of(request)} are not here: it was not streamed, or is kept no more",
+                    param="id",
+                )
             seq = self._start(production.stream.log, request.query)
             subscription = self._parts.subscriptions.to_answer(
                 events_request(request, production.id), production, seq
@@ -119,16 +125,21 @@ class AnswerEndpoints:
 
     async def _retold(self, log: StreamLog) -> web.Response | None:
         """The answer as far as its log tells it; None: it does not."""
-        found: list[bytes | LongText | None] = []
+        told = await self._worked_out(self._keeping.retold(_telling(log)))
+        return None if told is None else response_of(told, {})
+
+    async def _worked_out(self, reading: Generator[None, None, _Result]) -> _Result:
+        """What these steps result in, done in turns."""
+        found: list[_Result] = []
 
         def steps() -> Iterator[None]:
-            found.append((yield from self._keeping.retold(_telling(log))))
+            found.append((yield from reading))
 
         work = ReadWork(steps())
         is_done = work.run()
         while not is_done:
             is_done = await self._parts.turns.run(work.run)
-        return None if found[0] is None else response_of(found[0], {})
+        return found[0]
 
     async def _ask(
         self, request: web.Request, known: KnownAnswer, method: str, behind: str = ""
@@ -141,14 +152,16 @@ class AnswerEndpoints:
         path = f"{self._dialect.upstream_path}/{_id_of(request)}{behind}"
         try:
             reply = await ask(endpoint, method, path, SECONDS, MAX_BYTES, request.rel_url.raw_query_string)
+            if reply.status in (404, 405, 501):
+                raise NotFound(f"the upstream {known.upstream} does not keep {_id_of(request)!r}", param="id")
+            if not 200 <= reply.status < 300:
+                words = told_message(reply.body[:MAX_ERROR_BYTES], self._dialect)
+                raise blame(ErrorAnswer(reply.status, words, None))
+            told = await self._worked_out(self._keeping.told_by_upstream(reply.body, endpoint.redact))
         except RivergateError as error:
             endpoint.redact(error)
             raise
-        if reply.status in (404, 405, 501):
-            raise NotFound(f"the upstream {known.upstream} does not keep {_id_of(request)!r}", param="id")
-        if not 200 <= reply.status < 300:
-            raise UpstreamError(f"the upstream {known.upstream} answered with status {reply.status}")
-        return response_of(bytes(reply.body) if len(reply.body) <= LONG_BYTES else TextAsItCame(reply.body), {})
+        return response_of(told, {})
 
 
 def _id_of(request: web.Request) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.access.event_limits import EventLimits
-from gateway.errors import ClientError, InvalidParameter, PermissionDenied, RateLimited, UnsupportedEncoding
+from gateway.errors import ClientError, Draining, InvalidParameter, PermissionDenied, RateLimited, UnsupportedEncoding
 from gateway.feeds.feed import Feed
 from gateway.feeds.publication import BodyKind, NewEvent, Publication, groups
 from gateway.feeds.published import PublishedFeed, Receipt
@@ -69,6 +69,9 @@ class PublishEndpoint:
             while not await self._turns.run(work.run):
                 await report.publish(publication.take())
             await report.publish(publication.take())
+        except Draining as error:
+            error.add_details(report.as_json())
+            raise
         finally:
             waiting.close()
         if publication.fault is not None:

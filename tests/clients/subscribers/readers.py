@@ -3,6 +3,7 @@
 Prints what each was told, as [name, data, id] of all events, and how it came to its end.
 """
 
+import importlib
 import json
 import sys
 import time
@@ -11,8 +12,9 @@ from typing import Any
 
 import httpx
 import requests
-from httpx_sse import connect_sse
-from sseclient import SSEClient
+
+connect_sse: Any = importlib.import_module("httpx_sse").connect_sse
+sse_client: Any = importlib.import_module("sseclient").SSEClient
 
 PAUSE = 0.05  # seconds before the next connection
 PATIENCE = 40.0
@@ -49,7 +51,7 @@ def sseclient_py(url: str, events: list[list[str]]) -> bool:
         with requests.get(url, stream=True, headers=headers_behind(events), timeout=PATIENCE) as response:
             if response.status_code == 204:
                 return True
-            for event in SSEClient(response).events():
+            for event in sse_client(response).events():
                 note(events, event)
     except requests.RequestException:
         pass

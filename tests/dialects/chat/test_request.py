@@ -149,6 +149,15 @@ def test_a_request_without_messages_is_told_so() -> None:
     assert (error.param, error.message) == ("messages", "messages: is required")
 
 
+def test_a_body_of_another_dialect_is_told_where_it_belongs() -> None:
+    assert refusal({"model": "m", "input": "a"}).message == (
+        "messages: is required (a body with `input` is for /v1/responses)"
+    )
+    assert refusal({"model": "m", "prompt": "a"}).message == (
+        "messages: is required (a body with `prompt` is for /v1/completions)"
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"model":NaN}', b"[" * 3000])
 def test_what_is_not_json_is_told_so(content: bytes) -> None:
     with pytest.raises(ClientError, match="the body is not valid JSON") as caught:

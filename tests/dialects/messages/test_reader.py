@@ -272,7 +272,7 @@ def test_an_error_of_the_upstream_is_told_in_its_words(block: bytes, text: str, 
         ),
         (
             b'event: response.created\ndata: {"type":"response.created","response":{}}\n\n',
-            "the upstream sent an event that no message has (response.created)",
+            "the upstream sent an event that no message has (response....)",
         ),
         (b"data: 7\n\n", "the upstream sent an event that is not a JSON object"),
         (b'{"type":"message","content":[]}\n\n', "the upstream sent a whole message in place of events"),
