@@ -7,14 +7,15 @@ that is no whole number, negative or absurdly large makes the object nonsense, a
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from gateway.dialects.usage import Usage
+from gateway.dialects.usage import TEXT_BYTES_PER_TOKEN, Usage
 from gateway.wire import json_text
 
 MAX_TOKENS = 1 << 24  # tokens of one answer; the longest contexts have ten million, so a larger count is nonsense
 MAX_DETAILS = 256  # members of the objects of one answer that are put together
-# The most tokens of our own estimate that can be one token of the upstream's: the longest tokens of the usual
-# tokenizers have 128 blanks. A count that is lower yet is one of a single event, or of the beginning.
-_MAX_OWN_TOKENS_OF_ONE = 32
+# The longest tokens of the usual tokenizers have 128 blanks. A count that is too low for the text of an answer is one
+# of a single event, or of the beginning.
+MAX_BYTES_OF_TOKEN = 128
+_MAX_OWN_TOKENS_OF_ONE = MAX_BYTES_OF_TOKEN // TEXT_BYTES_PER_TOKEN  # of our own estimate
 _MAX_TEXT = 65536  # characters of a usage object that came as a string
 
 # The names of the counts: OpenAI's, Anthropic's and responses', Bedrock's, Gemini's, Ollama's.
@@ -75,7 +76,7 @@ class ReportedUsage(NamedTuple):
         if self.total and not self.prompt and not self.completion:
             return self._split(own, stale=stale)
         prompt, completion = self.prompt or own.prompt_tokens, self.completion or own.completion_tokens
-        if stale or completion * _MAX_OWN_TOKENS_OF_ONE < own.completion_tokens:
+        if stale or (own.completion_tokens - 1) // _MAX_OWN_TOKENS_OF_ONE >= completion:
             completion = max(completion, own.completion_tokens)
         if not self.tells and completion:
             return own

@@ -11,6 +11,7 @@ import pytest
 from gateway.dialects.dialect import AnswerIdentity
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.usage import Usage
+from gateway.wire import sse
 from tests.dialects.messages import events as messages
 from tests.dialects.responses import events as responses
 
@@ -20,17 +21,27 @@ IDENTITY = AnswerIdentity("r1", 1_750_000_000, "m")
 WORD = "word "
 
 
-def blocks(dialect: str, texts: int, told: list[dict[str, Any]]) -> Iterator[bytes]:
+def chunk(dialect: str, text: str | None, **more: Any) -> bytes:
+    """An event of a completion: with a text, or its finish."""
+    content = {"text": text or ""} if dialect == "completions" else {"delta": {"content": text} if text else {}}
+    choices = [{"index": 0, **content, "finish_reason": None if text else "stop"}]
+    return sse.frame(orjson.dumps({"id": "a", "created": 1, "model": "m", "choices": choices, **more}))
+
+
+def blocks(dialect: str, texts: list[str], told: list[dict[str, Any]]) -> Iterator[bytes]:
     """The events of an answer."""
-    if dialect == "responses":
+    if dialect in ("chat", "completions"):
+        yield from (chunk(dialect, text) for text in texts)
+        yield chunk(dialect, None, usage=told[0])
+    elif dialect == "responses":
         yield responses.created()
-        yield from (responses.delta(number, WORD) for number in range(1, texts + 1))
-        yield responses.completed(texts + 1, usage=told[0])
+        yield from (responses.delta(number, text) for number, text in enumerate(texts, 1))
+        yield responses.completed(len(texts) + 1, usage=told[0])
     else:
         message = {"id": "msg_1", "role": "assistant", "content": [], "usage": told[0]}
         yield messages.event("message_start", message=message)
         yield messages.TEXT
-        yield from [messages.delta(WORD)] * texts
+        yield from map(messages.delta, texts)
         yield from (messages.stopping(**usage) for usage in told[1:])
 
 
@@ -54,7 +65,8 @@ def billed(case: dict[str, Any]) -> Usage:
         content = document(dialect.name, WORD * case["texts"], told[0])
         return dialect.read_document(content, IDENTITY).usage(OWN_PROMPT)
     reader = dialect.reader(IDENTITY)
-    for block in blocks(dialect.name, case["texts"], told):
+    word = WORD * (case.get("word", len(WORD)) // len(WORD))
+    for block in blocks(dialect.name, [word] * case["texts"], told):
         if reader.shape.fit(block) is None:
             assert not reader.read(block).error
     return reader.usage(OWN_PROMPT)

@@ -190,10 +190,11 @@ class ChoicesReader(ABC, Generic[Shared]):
 
     def usage(self, prompt_tokens: int) -> Usage:
         """The upstream's counts once they have come, else our own estimate."""
-        if self._usage is not None and (told := self._usage.told(self.counts.events)) is not None:
+        events, text_bytes, seen = self.counts.events, self.counts.text_bytes, self._usage
+        if seen is not None and (told := seen.told(events, text_bytes)) is not None:
             return told
-        own = estimate(prompt_tokens, self.counts.events, self.counts.text_bytes)
-        return own if self._usage is None else self._usage.usage(own, self.counts.events)
+        own = estimate(prompt_tokens, events, text_bytes)
+        return own if seen is None else seen.usage(own, events)
 
     def closing_frames(self, report: AnswerReport | None, finish_frame: bytes | None) -> list[bytes]:
         """The frames before `[DONE]`: the finish if it was held back, and the report, in it or as an event."""

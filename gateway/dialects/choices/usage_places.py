@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.dialects.choices.envelope import body_of
-from gateway.dialects.reported_usage import ReportedUsage, read_usage, summed
+from gateway.dialects.reported_usage import MAX_BYTES_OF_TOKEN, ReportedUsage, read_usage, summed
 from gateway.dialects.usage import Usage
 
 # The members of an event or of a completion that may hold a usage object: OpenAI's, Gemini's, Bedrock's, and others'.
@@ -73,10 +73,12 @@ class SeenUsage:
             self._by_choice[choice["index"]] = found
             self._events = events
 
-    def told(self, events: int) -> Usage | None:
+    def told(self, events: int, text_bytes: int) -> Usage | None:
         """The usage after this many events with content, if the upstream has told all of it; it needs no estimate."""
         whole = self._whole
         if whole is None or not whole.prompt or not whole.completion or events > self._events:
+            return None
+        if text_bytes // MAX_BYTES_OF_TOKEN > whole.completion:
             return None
         if self._told is None:
             self._told = whole.usage(_NO_ESTIMATE)
