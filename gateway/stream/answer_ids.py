@@ -25,7 +25,7 @@ class AnswerIds:
 
     def __init__(self, max_ids: int = MAX_IDS) -> None:
         self._max_ids = max_ids
-        # The newest last. To find its oldest entry, a dict passes by all that were taken out before: 300 us an answer.
+        # The newest last. To find its oldest entry, a dict passes by all that were taken out before: 300 us each.
         self._known: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
 
     def __len__(self) -> int:
