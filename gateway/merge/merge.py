@@ -42,6 +42,9 @@ class Memory:
 
 
 MEMORY = Memory()
+# A merge that has rested takes in what has come to its channels meanwhile, unless it is more than this many events:
+# then another one begins behind them. To take them in takes 4 ms.
+MAX_CAUGHT_UP = 10_000
 
 
 class Place(NamedTuple):
@@ -98,9 +101,14 @@ class Merge:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether nobody new is to join: a fault has ended the merge, or a channel goes on behind its end."""
-        return self.stream.ending is Ending.INTERNAL_ERROR or any(
-            channel.has_begun_again for channel in self.channels
+        """Whether nobody new is to join.
+
+        A fault has ended the merge, or a channel goes on behind its end, or the merge has rested for too many events.
+        """
+        return (
+            self.stream.ending is Ending.INTERNAL_ERROR
+            or any(channel.has_begun_again for channel in self.channels)
+            or (not self.stream.is_read and self._events_behind() > MAX_CAUGHT_UP)
         )
 
     # --- who subscribes
@@ -241,6 +249,12 @@ class Merge:
             self.close()
 
     # --- inside
+
+    def _events_behind(self) -> int:
+        """How many events of the channels are still there and not merged."""
+        order = self._order
+        open_channels = [(self.channels[number], order.positions[number]) for number in order.open_channels()]
+        return sum(channel.end_seq - max(channel.first_seq, at) for channel, at in open_channels)
 
     def _start(self, channel: Channel, seen: int | None, now: Collection[str]) -> int:
         """Where a subscriber begins that has seen this channel up to `seen`; None: it has seen nothing."""

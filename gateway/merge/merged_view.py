@@ -17,6 +17,8 @@ from gateway.stream.view import MAX_PIECE_BYTES, EventsView, sendable
 from gateway.wire import http1
 
 CONTROL = END | GAP
+MAX_EVENTS = 1000  # of one piece, however short they are: 4 ms
+MAX_RUNS = 200  # of events of one channel that are read for one piece: 3 ms
 Parts = Sequence[bytes | memoryview]
 
 
@@ -39,7 +41,7 @@ class MergedView(EventsView):
             recalled, seq = self._recalled(seq)
             return sendable(recalled, chunked=self._chunked), seq, False
         parts: list[bytes | memoryview] = []
-        for frame in log.read(seq, MAX_PIECE_BYTES):
+        for frame in log.read(seq, MAX_PIECE_BYTES)[:MAX_EVENTS]:
             parts += self._parts(frame, seq)
             seq += 1
         return sendable(parts, chunked=self._chunked), seq, log.ending is not None and seq == log.next_seq
@@ -62,25 +64,41 @@ class MergedView(EventsView):
         if seq < order.first_seq:
             parts += [channel.gap(None) for channel in self._channels]
             seq = order.first_seq
-        positions = order.positions_at(seq)
-        missing: dict[int, int] = {}
-        while seq < self._log.first_seq and size < MAX_PIECE_BYTES:
+        seq, positions, missing = self._behind_missing(seq)
+        last = min(self._log.first_seq, seq + MAX_EVENTS)
+        runs = 0
+        while seq < last and size < MAX_PIECE_BYTES and runs < MAX_RUNS:
+            runs += 1
             entry = order.entry_at(seq)
             number = entry & ~CONTROL
-            channel = self._channels[number]
             if entry & GAP:
                 missing[number] = missing.get(number, 0) + order.missed_at(seq)
                 positions[number] += order.missed_at(seq)
-            else:
-                missed, events = channel.events(positions[number], positions[number] + 1, 1)
-                positions[number] += 1
-                missing[number] = missing.get(number, 0) + missed
-                if events:
-                    parts += self._gaps({number: missing.pop(number)})
-                    parts += _parts_of(events[0], self._prefix, seq)
-                    size += len(events[0].rest)
-            seq += 1
+                seq += 1
+                continue
+            at = positions[number]
+            stop = at + order.run_at(seq, last)
+            missed, events = self._channels[number].events(at, stop, MAX_PIECE_BYTES - size)
+            missing[number] = missing.get(number, 0) + missed
+            if events:
+                parts += self._gaps({number: missing.pop(number)})
+            for place, event in enumerate(events, seq + missed):
+                parts += _parts_of(event, self._prefix, place)
+                size += len(event.rest)
+            count = missed + len(events) or 1
+            positions[number] += count
+            seq += count
         return parts + self._gaps(missing), seq
+
+    def _behind_missing(self, seq: int) -> tuple[int, list[int], dict[int, int]]:
+        """A place at or behind `seq` before which all events are missing: the positions there, and how many are."""
+        positions = self._order.positions_at(seq)
+        oldest = [max(channel.first_seq, at) for channel, at in zip(self._channels, positions, strict=True)]
+        mark = self._order.last_mark_before(oldest, self._log.first_seq)
+        if mark is None or mark.seq <= seq:
+            return seq, positions, {}
+        missing = {number: stop - at for number, (at, stop) in enumerate(zip(positions, mark.positions, strict=True))}
+        return mark.seq, list(mark.positions), missing
 
     def _gaps(self, missing: dict[int, int]) -> list[bytes]:
         """The control events for the events that are missing, by channel."""
@@ -103,9 +121,12 @@ class BacklogView(MergedView):
         """The next events of the backlog. The position is counted so that the backlog ends at its `join_seq`."""
         backlog = self._backlog
         number, parts, size = seq - backlog.first_seq, list[bytes | memoryview](), 0
-        while size < MAX_PIECE_BYTES and number < backlog.count:
+        room = MAX_EVENTS
+        while size < MAX_PIECE_BYTES and room > 0 and number < backlog.count:
             channel, start, stop = backlog.stretch_from(number)
+            stop = min(stop, max(start, self._channels[channel].first_seq) + room)
             missed, events = self._channels[channel].events(start, stop, MAX_PIECE_BYTES - size)
+            room -= len(events)
             if missed:
                 parts.append(self._channels[channel].gap(missed))
             number += missed

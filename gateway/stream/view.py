@@ -19,6 +19,7 @@ from gateway.wire.http1 import SIZE_LINES
 
 # Frames are joined up to this size, to save sends; a larger piece would rarely fit into a socket's send buffer.
 MAX_PIECE_BYTES = 65536
+MAX_PIECE_EVENTS = 2000  # with an id each, however short they are: 3 ms
 
 MAX_QUOTED_ID = 6144  # bytes of a source's id in a query: servers take request lines and fields of at most 8 KiB
 SOURCE_ID = b"source-id: "  # in the log of a feed, begins the line before an event that holds the source's own id
@@ -100,7 +101,7 @@ class EventsView:
             seq = log.first_seq
         if seq > next_seq:
             return b"", seq, False  # everything, the `end` event too, was delivered before
-        for frame in log.read(seq, MAX_PIECE_BYTES):
+        for frame in log.read(seq, MAX_PIECE_BYTES)[:MAX_PIECE_EVENTS]:
             parts += self._parts(frame, seq)
             seq += 1
         over = log.ending is not None and seq == next_seq

@@ -40,6 +40,33 @@ def test_it_knows_the_positions_before_each_event_that_it_remembers(moves: list[
         assert order.positions_at(seq) == before[seq]
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 30)), max_size=30), st.integers(0, 500))
+def test_a_mark_stands_where_no_channel_had_come_further_and_a_run_is_of_one_channel(
+    moves: list[tuple[int, int]], seq: int
+) -> None:
+    order = EventOrder([0, 0, 0], [False] * 3, 256)
+    for channel, count in moves:
+        order.add(channel, count)
+    seq = min(max(seq, order.first_seq), order.next_seq)
+    reached = order.positions_at(seq)
+    mark = order.last_mark_before(reached, order.next_seq)
+    if mark is not None:
+        assert mark.seq <= seq
+        assert list(mark.positions) == order.positions_at(mark.seq)
+    if order.next_seq - seq >= 1:
+        run = order.run_at(seq, order.next_seq)
+        assert len({order.entry_at(place) for place in range(seq, seq + run)}) == 1
+        assert seq + run == order.next_seq or order.entry_at(seq + run) != order.entry_at(seq)
+
+
+def test_an_end_and_a_gap_are_alone() -> None:
+    order = EventOrder([0], [False], 8)
+    order.add_gap(0, 1)
+    order.add_gap(0, 1)
+    order.add_end(0)
+    assert [order.run_at(seq, 3) for seq in range(3)] == [1, 1, 1]
+
+
 def test_a_position_that_is_forgotten_or_still_to_come_is_not_known() -> None:
     order = EventOrder([0], [False], 8)
     order.add(0, 9)

@@ -8,6 +8,7 @@ import pytest
 from gateway.config import StreamSettings
 from gateway.delivery.long_piece import Sendable
 from gateway.endings import Ending
+from gateway.merge import merge
 from gateway.merge import merges as registry
 from gateway.merge.merge import MEMORY
 from gateway.merge.merges import Merges
@@ -94,6 +95,25 @@ async def test_so_many_resting_merges_are_known_and_no_more(monkeypatch: pytest.
     for name in world.names:
         opened(world, [name])[0].end(Ending.LEFT)
     assert len(world.merges) == 3
+
+
+async def test_a_merge_that_has_rested_for_many_events_is_followed_by_another_and_its_viewers_miss_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge, "MAX_CAUGHT_UP", 5)
+    world = World(["a", "b"], ["r"])
+    viewer = Viewer(world, ["a", "b", "feed:r"])
+    for count, merges in ((2, 1), (3, 2)):
+        viewer.leave()
+        world.append("a", count)
+        world.append("b", count)
+        viewer.arrive()
+        viewer.read()
+        assert viewer.is_up_to_date
+        assert len(world.merges) == merges
+    world.append("a")
+    viewer.read()
+    assert (viewer.is_up_to_date, viewer.resets, viewer.missed) == (True, 0, 0)
 
 
 class BrokenSink(MemorySink):
