@@ -33,7 +33,6 @@ def run() -> Iterator[Run]:
         yield runner.run
     sys.setswitchinterval(interval)
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("subscribers", [0, 5])

@@ -78,7 +78,6 @@ def collector() -> Iterator[None]:
     yield
     assert gc.get_threshold() == thresholds
     assert gc.callbacks == callbacks
-    gc.unfreeze()
 
 
 def test_a_start_looks_at_nothing_and_sets_all_that_is_there_apart() -> None:
