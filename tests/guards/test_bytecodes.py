@@ -33,7 +33,7 @@ FIRST, BEHIND_THE_FIRST, ENDING = "the first token", "the tokens behind the firs
 PHASES = (FIRST, BEHIND_THE_FIRST, ENDING)
 WHOLE = "the whole request"
 BOUNDS = {BEHIND_THE_FIRST: 790, ENDING: 4_945, WHOLE: 12_400}  # bytecodes of one request with CPython 3.11
-BLOCKS = {FIRST: 395, ENDING: 235, WHOLE: 655}  # blocks of memory that one request takes with CPython 3.11
+BLOCKS = {FIRST: 395, ENDING: 242, WHOLE: 662}  # blocks of memory that one request takes with CPython 3.11
 RECORDS = 100  # in one transaction of the ledger
 RECORD_BYTECODES = {None: 13, "key_1": 54}  # of one record with its share, in open mode and of a key
 MARGIN = 1.0 if sys.version_info[:2] == (3, 11) else 1.25  # other versions have other bytecodes
