@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.access.application_token import MAX_CHARACTERS, MAX_NAMES, TokenRules, knows_key, read
+from gateway.access.application_token import MAX_CHARACTERS, MAX_NAMES, MAX_PATTERNS, TokenRules, knows_key, read
 from gateway.access.signature_keys import SignatureKey, keys_in_set, public_keys, secret_key
 from gateway.errors import AuthenticationFailed, PermissionDenied, RivergateError
 from gateway.wire import json_text
@@ -76,6 +76,24 @@ def test_a_token_names_a_limited_number_of_streams_and_feeds() -> None:
         else:
             with pytest.raises(AuthenticationFailed, match="more than"):
                 read(text, KEYS["secret"], TokenRules(), NOW)
+
+
+def test_a_token_has_a_limited_number_of_patterns_beside_names() -> None:
+    for patterns, is_good in ((MAX_PATTERNS, True), (MAX_PATTERNS + 1, False)):
+        text = token({"sub": "u", "exp": NOW + 9, "rivergate": {"feeds": ["a*"] * patterns + ["b"] * 500}})
+        if is_good:
+            assert read(text, KEYS["secret"], TokenRules(), NOW).may_read("feed:ab")
+        else:
+            with pytest.raises(AuthenticationFailed, match=r"100 names with a \*"):
+                read(text, KEYS["secret"], TokenRules(), NOW)
+
+
+@pytest.mark.parametrize("digits", [20, 400, 4000])
+@pytest.mark.parametrize("claim", _TIMES)
+def test_a_time_of_many_digits_is_none(claim: str, digits: int) -> None:
+    claims = {"sub": "u", "exp": NOW + 9, "rivergate": {"feeds": ["a"]}, claim: int("9" * digits)}
+    with pytest.raises(AuthenticationFailed):
+        read(forged(claims, {"alg": "HS256"}, SECRET), KEYS["secret"], TokenRules(), NOW)
 
 
 def test_a_token_of_json_that_is_nested_without_end_is_refused() -> None:
