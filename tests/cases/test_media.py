@@ -33,7 +33,13 @@ def done(steps: Generator[None, None, _Result]) -> _Result:
 
 
 def filled(text: str, size: int) -> bytes:
-    return text.replace("IMAGE", IMAGE[:size]).replace("WORDS", "words and more " * (size // 15)).encode()
+    words = {
+        "WORDS": "words and more " * (size // 15),
+        "NUMBERS": "\\u4f60\\u597d" * (size // 6),
+    }  # of 15 and 6 bytes
+    for name, put in {"IMAGE": IMAGE[:size], **words}.items():
+        text = text.replace(name, put)
+    return text.encode()
 
 
 def tokens(dialect: Dialect, case: Mapping[str, Any], size: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.wire import json_abridged, json_skip, json_text
@@ -74,6 +74,7 @@ def test_what_is_written_of_the_short_text_is_filled_again(value: Any, indent: i
     assert orjson.loads(orjson.loads(b"".join(filled(abridged, inside)))["x"]) == orjson.loads(text)
 
 
+@example({"text": "\u4f60\u597d" * 5000})
 @settings(deadline=None)
 @given(TEXTS)
 def test_the_hidden_bytes_of_text_are_counted(value: Any) -> None:
