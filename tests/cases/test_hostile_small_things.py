@@ -11,6 +11,8 @@ from tests.kit.http_client import Answer
 
 from .test_hostile_answers import DONE, HI, LONGEST_TURN, MIB, STOP, Played, Stage, delta, event, many, told, word
 
+pytestmark = pytest.mark.deep
+
 LETTERS = "\\u0001\\u0001\\u0001\\u0001\\u0001\\u0001\\u0001\\u0001\\u0001\\u0001"
 PAIRS = "".join(
     f"\\u000{one}\\u000{other}x" for one, other in itertools.product(range(1, 8), repeat=2) if (one, other) != (7, 6)

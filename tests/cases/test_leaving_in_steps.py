@@ -14,6 +14,8 @@ from tests.kit.http_client import RawClient, call, fetch
 from tests.kit.raw_upstream import RawUpstream
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 MIB = 1 << 20
 DELAYS = (
     0,

@@ -13,6 +13,8 @@ from gateway.dialects.chat.repair import Identity
 from gateway.dialects.dialect import AnswerReport, Meaning
 from gateway.dialects.long_event import LONG_BYTES
 
+pytestmark = pytest.mark.deep
+
 CASES: list[Mapping[str, Any]] = tomllib.loads((Path(__file__).parent / "long_events.toml").read_text())["case"]
 CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]%s}'
 CALL = '{"index":%d,"id":"c%d","type":"function","function":{"name":"f","arguments":"%s"}}'

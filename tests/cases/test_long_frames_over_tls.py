@@ -13,6 +13,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.http_client import Answer, RawClient, encrypted
 from tests.kit.raw_upstream import RawUpstream
 
+pytestmark = pytest.mark.deep
+
 LONGEST_TURN = 0.02  # of processor time; encrypted at once, such a frame takes 20 to 40 ms for each subscriber
 MIB = 1 << 20
 CHUNK = 'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[%s]}\n\n'

@@ -18,6 +18,8 @@ from tests.kit.scripted_upstream import DONE, FINISH, ROLE, STREAM_HEAD, Scripte
 
 from .cases import cases
 
+pytestmark = pytest.mark.deep
+
 ANSWER = b'"choices": [{"index": 0, "message": {"role": "assistant", "content": "word "}, "finish_reason": "stop"}]}'
 NAMED = {
     "head": STREAM_HEAD,

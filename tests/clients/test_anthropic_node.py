@@ -11,6 +11,8 @@ from tests.kit.gateway import LocalGateway
 from tests.kit.messages import MODEL, messages_gateway
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 WHOLE_TEXT = text(8)
 
 Run = Callable[[str], Any]

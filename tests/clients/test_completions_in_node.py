@@ -11,6 +11,8 @@ from tests.kit.configuration import KEYS, configuration
 from tests.kit.gateway import LocalGateway
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 Run = Callable[[str], Any]
 
 

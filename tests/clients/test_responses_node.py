@@ -12,6 +12,8 @@ from tests.kit.gateway import Gateway
 from tests.kit.responses import responses_gateway
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 WHOLE_TEXT = text(8)
 
 Run = Callable[[str], Any]

@@ -13,6 +13,8 @@ from tests.kit.http_client import call, fetch
 from tests.kit.sse_client import Subscriber
 from tests.kit.upstreams import Upstream
 
+pytestmark = pytest.mark.deep
+
 LONGEST_TURN = 0.02  # of the loop, in processor time; at once, each of these takes 30 to 150 ms
 COUNT = 10_000
 

@@ -18,6 +18,8 @@ from tests.kit.streams import create
 from tests.kit.upstreams import Upstream, Upstreams
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 RUNNING = 20
 TOKENS = 50
 TICKER = "/v1/feeds/ticker/events"

@@ -22,6 +22,8 @@ from tests.kit.service_manager import NotifySocket
 from tests.kit.upstreams import Upstream
 from tests.kit.waiting import wait_for
 
+pytestmark = pytest.mark.deep
+
 WATCHDOG_SECONDS = 0.6  # a sign of life each 0.2 s
 WATCHDOG = {"WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1_000_000))}
 

@@ -17,6 +17,8 @@ from tests.kit.raw_upstream import RawUpstream
 from tests.kit.streams import create
 from tests.kit.upstreams import ClosedPort, Upstream
 
+pytestmark = pytest.mark.deep
+
 WIDE = {"COLUMNS": "140"}
 
 Run = Callable[..., Command]
