@@ -151,7 +151,7 @@ def test_a_body_holds_so_many_events_and_the_rest_is_not_taken(gateway: Gateway,
 
 
 SIZE, EVENT = 60 * MEBIBYTE, MAX_PUBLISHED_BYTES - 100
-# Bodies of nearly 64 MiB, each the worst of its kind; they are made in the tests, since all of them are half a gigabyte.
+# Bodies of nearly 64 MiB, each the worst of its kind, made in the tests: all of them are half a gigabyte.
 LONG_BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "one text": (JSON, lambda: b'{"data": "%b"}' % (b"x" * EVENT)),
     "one text of escapes": (JSON, lambda: b'{"data": "%b"}' % (b"\\u00e9" * (EVENT // 6))),
