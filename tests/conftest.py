@@ -14,6 +14,7 @@ pytest_plugins = ["tests.kit.fixtures", "tests.kit.workers"]
 _ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _ANYWHERE, max_examples=50, stateful_step_count=30)
 settings.register_profile("deep", _ANYWHERE, max_examples=500)
+settings.register_profile("fast", _ANYWHERE, max_examples=8, stateful_step_count=12)  # of `just test-fast`
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # A shell without job control has what runs behind it ignore this signal, and so would all processes of the tests.
