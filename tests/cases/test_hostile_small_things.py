@@ -37,7 +37,7 @@ SMALL_WORK: dict[str, str] = {
         'data: {{"choices":[],"usage":{{"prompt_tokens":5,{}}}}}\n\n'.format(
             ",".join(f'"d{number}_{detail}":1' for detail in range(3_000))
         )
-        for number in range(60)
+        for number in range(150)
     ),
     "comments behind long events": (word("A" * (MIB - 400)) + ": x\n\n" * 90) * 20,
     "all control characters": delta(",".join(f'"k{n}":"{LETTERS}"' for n in range(12_000)) + f',"z":"{PAIRS}"'),

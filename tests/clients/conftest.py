@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit.forwarder import Forwarder
+from tests.kit.gateway import Gateway
+
 PATIENCE_MS = 15_000
 PLACES = [Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser")]
 ARGUMENTS = [
@@ -44,3 +47,13 @@ def page(browser: Any) -> Iterator[Any]:
         yield page
     finally:
         page.close()
+
+
+@pytest.fixture
+def forwarder(gateway: Gateway) -> Iterator[Forwarder]:
+    """A forwarder before the gateway, by which connections can be cut."""
+    forwarder = Forwarder(gateway.port)
+    try:
+        yield forwarder
+    finally:
+        forwarder.close()

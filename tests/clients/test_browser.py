@@ -1,6 +1,5 @@
 """EventSource in a real browser: everything arrives, a cut is healed without gap or duplicate, and the end is one."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,15 +24,6 @@ url => {
 """
 CLOSED = "() => source.readyState === EventSource.CLOSED"
 ENDED = "() => seen.some(([name]) => name === 'end')"
-
-
-@pytest.fixture
-def forwarder(gateway: Gateway) -> Iterator[Forwarder]:
-    forwarder = Forwarder(gateway.port)
-    try:
-        yield forwarder
-    finally:
-        forwarder.close()
 
 
 @pytest.fixture

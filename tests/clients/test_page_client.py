@@ -1,7 +1,6 @@
 """Many streams in one page over HTTP/1.1: by one `EventSource`, and by `/client.js`, in a real browser."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,15 +38,6 @@ async ({names, options}) => {
 VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', (event) => violations.push(event));"
 ENDS = "count => told.filter((event) => event.type === 'end').length >= count"
 OPENED = "states.filter((state) => state === 'open').length"
-
-
-@pytest.fixture
-def forwarder(gateway: Gateway) -> Iterator[Forwarder]:
-    forwarder = Forwarder(gateway.port)
-    try:
-        yield forwarder
-    finally:
-        forwarder.close()
 
 
 @pytest.fixture
